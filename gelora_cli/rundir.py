@@ -1,0 +1,192 @@
+"""Run directories: their names, atomic writes, locks, status and the DONE marker; no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.artifacts import GeloraError, RunManifest, read_artifact, to_json
+
+CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
+    "config.yaml",
+    "log.txt",
+    "metrics.jsonl",
+    "predictions.jsonl",
+    "adapter",
+    "README.md",
+    "DONE",
+)
+PROFILES = ".profiles"
+LOCK = ".lock"
+
+
+def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str, seed: int, digits: str) -> Path:
+    """`<runs_dir>/<task>/<model>/<method>/b<budget>-s<seed>-<digits>`."""
+    return runs_dir / task / model / method / f"b{budget}-s{seed}-{digits}"
+
+
+def profile_path(runs_dir: Path, digits: str) -> Path:
+    """The directory of a profile that all runs with equal inputs share."""
+    return runs_dir / PROFILES / digits
+
+
+def create(directory: Path) -> None:
+    """Make a directory and those above it.
+
+    Raises:
+        GeloraError: it can't be made or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise GeloraError(
+            f"{directory} can't be written to: {error.strerror}. Choose another with runs_dir=DIR."
+        ) from error
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, flushed to disk, then renamed.
+
+    Raises:
+        GeloraError: the disk is full or the directory can't be written to; the old file, if any, is intact.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError) -> GeloraError:
+    """The message for a write that the operating system refused."""
+    fix = (
+        "free space on the disk" if error.errno == errno.ENOSPC else "check the directory, or take another runs_dir=DIR"
+    )
+    return GeloraError(f"{path} can't be written: {error.strerror}; {fix}, and run the same command again.")
+
+
+def write_artifact(artifact: Any, directory: Path) -> Path:
+    """Store an artifact under its own file name."""
+    path = directory / str(artifact.FILE)
+    write_atomic(path, to_json(artifact))
+    return path
+
+
+def append_line(path: Path, values: dict[str, Any]) -> None:
+    """Add one JSON line to a file such as `metrics.jsonl`."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values, allow_nan=False) + "\n")
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def locked(directory: Path, what: str) -> Iterator[None]:
+    """Hold a directory against other processes; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        GeloraError: another live process holds it; the message says which.
+    """
+    with (directory / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.") from error
+        _sign(file)
+        yield
+
+
+@contextlib.contextmanager
+def waiting_lock(directory: Path) -> Iterator[None]:
+    """Hold a directory, waiting for whoever holds it now."""
+    with (directory / LOCK).open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _sign(file)
+        yield
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a live process holds the directory."""
+    path = directory / LOCK
+    if not path.exists():
+        return False
+    try:
+        with path.open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
+def clear(directory: Path) -> None:
+    """Remove what an earlier try left in a run directory, DONE first, so that no mixture is ever read as whole."""
+    names = (DONE, "result.json", RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "profile.json", LOG, CARD)
+    for name in (*names, "profile.png", "ranks.png", CONFIG):
+        (directory / name).unlink(missing_ok=True)
+    for path in sorted((directory / ADAPTER).glob("*")):
+        path.unlink()
+
+
+def mark_done(directory: Path) -> None:
+    """Write DONE, last: the sha256 of every file of the run, as `sha256sum -c DONE` reads it."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
+    kept = [path for path in paths if path.name not in (LOG, DONE)]
+    lines = [f"{file_sha256(path)}  {path.relative_to(directory)}" for path in kept]
+    write_atomic(directory / DONE, "\n".join(lines) + "\n")
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_done(directory: Path) -> bool:
+    """Whether the run in this directory has ended well."""
+    return (directory / DONE).exists()
+
+
+def status(directory: Path) -> str:
+    """`done`, `running`, `failed` or `interrupted`; a `running` whose process is gone is interrupted."""
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    if manifest.status == "running":
+        return "running" if is_held(directory) else "interrupted"
+    return manifest.status if manifest.status != "done" or is_done(directory) else "interrupted"
+
+
+def find_runs(directory: Path) -> list[Path]:
+    """Every run directory at or below a directory, in the order of their names."""
+    return sorted(path.parent for path in directory.rglob(RunManifest.FILE))
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _sign(file: Any) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+    file.flush()

@@ -1,0 +1,235 @@
+"""What a process runs on: devices, precision, seeds, logging and progress, versions."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli.artifacts import GeloraError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from tqdm import tqdm
+
+LOGGER = logging.getLogger("gelora")
+PACKAGES = (
+    "gelora",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "tokenizers",
+)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_processes(processes: int) -> None:
+    """Refuse more processes than GPUs, or on the CPU than cores.
+
+    Raises:
+        GeloraError: with the number that this machine can take.
+    """
+    import torch
+
+    devices, name = (torch.cuda.device_count(), "GPUs") if torch.cuda.is_available() else (usable_cores(), "CPU cores")
+    if processes > devices:
+        raise GeloraError(
+            f"launch.processes={processes}: this machine has {devices} {name}; accepted is 1 to {devices}. "
+            f"Take launch.processes={devices}."
+        )
+
+
+def resolve_precision(asked: str) -> str:
+    """`auto` as `bf16` where the hardware multiplies in bfloat16, else `float32`.
+
+    Raises:
+        GeloraError: `bf16` asked of a GPU that has none.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    supported = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bf16()
+    if asked == "bf16" and cuda and not supported:
+        raise GeloraError("precision=bf16: this GPU has no bfloat16; take precision=float32 or auto.")
+    return ("bf16" if supported else "float32") if asked == "auto" else asked
+
+
+def _cpu_has_bf16() -> bool:
+    import torch
+
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """What accelerate knows of this process: its device, its rank, and bf16 autocast if `precision` says so.
+
+    Raises:
+        GeloraError: accelerate does not see all the processes that were started.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    cpu = not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != expected:
+        raise GeloraError(f"accelerate sees {accelerator.num_processes} processes where {expected} were started")
+    return accelerator
+
+
+@contextlib.contextmanager
+def share_of_cores(processes: int) -> Iterator[None]:
+    """Give each of several CPU processes its share of the cores instead of all of them."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    if before is None and processes > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+
+
+@contextlib.contextmanager
+def offline_workers() -> Iterator[None]:
+    """Let worker processes take what the parent already fetched, without asking the hub again."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+def setup_logging(file: Path | None = None, *, main: bool = True) -> None:
+    """Log to standard error, and to `file`; other processes than the main one speak only of errors."""
+    LOGGER.setLevel(logging.INFO if main else logging.ERROR)
+    LOGGER.propagate = False
+    for handler in LOGGER.handlers[:]:
+        LOGGER.removeHandler(handler)
+        handler.close()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None and main:
+        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        LOGGER.addHandler(handler)
+    _quiet_libraries()
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own notices out of the log; what matters of them is checked and said by us."""
+    import warnings
+
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    for name in ("httpx", "httpx2", "filelock", "huggingface_hub", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def progress(total: int, unit: str, label: str, *, shown: bool) -> tqdm[Any]:
+    """A progress bar with rate and time left; in a pipe it prints a line now and then."""
+    from tqdm import tqdm
+
+    interval = 0.2 if sys.stderr.isatty() else 15.0
+    return tqdm(total=total, unit=unit, desc=label, disable=not shown, mininterval=interval, leave=False)
+
+
+@contextlib.contextmanager
+def log_through_progress() -> Iterator[None]:
+    """Print log lines above the progress bar instead of through it."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with logging_redirect_tqdm(loggers=[LOGGER]):
+        yield
+
+
+def gather_rows(accelerator: Accelerator, tensor: torch.Tensor) -> torch.Tensor:
+    """Every process's rows, end to end in order of rank, on every process: (n_0 + n_1 + ..., ...).
+
+    Processes may hold different numbers of rows; the shapes beyond the first are equal.
+    """
+    import torch
+
+    if accelerator.num_processes == 1:
+        return tensor
+    counts = accelerator.gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    gathered = accelerator.gather(padded).reshape(len(counts), max(counts), *tensor.shape[1:])
+    return torch.cat([share[:count] for share, count in zip(gathered, counts, strict=True)])
+
+
+def seed_process(seed: int, rank: int) -> None:
+    """Start torch's generators of this process from (seed, rank)."""
+    import torch
+
+    torch.manual_seed((seed * 1_000_003 + rank) % 2**63)
+
+
+def versions() -> dict[str, str]:
+    """Python's and each package's version."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, with `+` where it has changes; None in a wheel."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls the device."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {usable_cores()} cores)"
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory held so far: on the GPU what torch allocated, on the CPU the process's resident set."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,279 @@
+"""Stage 3: one fine-tuning loop for every method."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gelora_cli.artifacts import EvalResult, RunError, TrainResult
+from gelora_cli.data.collate import collate
+from gelora_cli.data.splits import EncodedSplit, epoch_batches
+from gelora_cli.methods.base import Attached
+from gelora_cli.runtime import LOGGER, log_through_progress, progress, seed_process
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+# logits (B, C) and labels (B,) to one loss per example (B,)
+LOSSES: dict[str, Losses] = {
+    "classification": lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none"),
+    "regression": lambda logits, labels: nn.functional.mse_loss(logits.squeeze(-1), labels, reduction="none"),
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that fine-tuning depends on, beside model and data; batch sizes in examples, lengths in steps."""
+
+    learning_rate: float
+    epochs: int
+    max_steps: int | None
+    batch_size: int
+    micro_batch_size: int | None
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    log_steps: int
+    seed: int
+    protocol: str
+    loss: str
+
+    def total_steps(self, examples: int) -> int:
+        """Optimizer steps of the whole training; the last batch of an epoch may be smaller."""
+        steps = self.epochs * math.ceil(examples / self.batch_size)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+
+def fine_tune(
+    attached: Attached,
+    split: EncodedSplit,
+    settings: TrainSettings,
+    *,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    evaluate: Callable[[int], tuple[EvalResult, ...]],
+    record: Callable[[dict[str, Any]], None],
+) -> TrainResult:
+    """Train what the method attached, evaluating after each epoch and at the end.
+
+    AdamW, a linear schedule with warm-up in optimizer steps, clipping by the global norm. The loss of a step is the
+    mean over the examples of its global batch, whatever the number of processes, of micro-batches, or of examples
+    left in the last batch. `evaluate(epoch)` gives the results of all evaluated splits, the deciding one first;
+    `record` stores a line of metrics (main process). With protocol `dev` the best epoch's weights are put back.
+
+    Raises:
+        RunError: the loss is not finite; with step, learning rate and the last finite loss.
+    """
+    loop = _Loop(attached, split, settings, pad_token_id, accelerator, evaluate, record)
+    return loop.run()
+
+
+class _Loop:
+    """The state of one training: what `fine_tune` was given, the optimizer, and where it stands."""
+
+    def __init__(
+        self,
+        attached: Attached,
+        split: EncodedSplit,
+        settings: TrainSettings,
+        pad_token_id: int,
+        accelerator: Accelerator,
+        evaluate: Callable[[int], tuple[EvalResult, ...]],
+        record: Callable[[dict[str, Any]], None],
+    ) -> None:
+        from transformers import get_linear_schedule_with_warmup
+
+        self.attached, self.split, self.settings, self.accelerator = attached, split, settings, accelerator
+        self.pad_token_id, self.evaluate, self.record = pad_token_id, evaluate, record
+        self.total = settings.total_steps(len(split))
+        self.model = accelerator.prepare_model(attached.model)
+        self.parameters = list(attached.trainable().values())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        warmup = int(settings.warmup_ratio * self.total)
+        self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, self.total)  # type: ignore[no-untyped-call]
+        self.step = 0
+        self.examples = 0
+        self.evaluations: list[tuple[EvalResult, ...]] = []
+        self.best: tuple[float, int, dict[str, torch.Tensor]] = (-math.inf, 0, {})
+        self.loss_sum = torch.zeros((), device=accelerator.device)
+        self.loss_examples = 0
+        self.losses: list[float] = []
+        self.evaluation_seconds = 0.0
+        self.started = self.logged = time.perf_counter()
+
+    def run(self) -> TrainResult:
+        """All epochs, or as many steps as were asked for."""
+        seed_process(self.settings.seed, self.accelerator.process_index)
+        epoch = 0
+        with log_through_progress(), self._bar() as bar:
+            while self.step < self.total:
+                epoch += 1
+                self._epoch(epoch, bar)
+                self._evaluate(epoch, bar)
+        if self.settings.protocol == "dev":
+            self._restore_best()
+        return self._result(epoch)
+
+    def _bar(self) -> Any:
+        examples = self.settings.epochs * len(self.split)
+        planned = min(examples, self.total * self.settings.batch_size)
+        return progress(planned, "ex", "train", shown=self.accelerator.is_main_process)
+
+    def _epoch(self, epoch: int, bar: Any) -> None:
+        settings = self.settings
+        self.model.train()
+        for rows in epoch_batches(self.split.lengths, settings.batch_size, settings.seed, epoch):
+            self._step(rows)
+            bar.update(len(rows))
+            if self.step % settings.log_steps == 0 or self.step == self.total:
+                self._log(epoch, bar)
+            if self.step == self.total:
+                break
+
+    def _step(self, rows: NDArray[np.int64]) -> None:
+        """One optimizer step on a global batch."""
+        micro_batches = self._share(rows)
+        for index, (micro, counted) in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                self._backward(micro, counted, len(rows), last)
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        self.examples += len(rows)
+        self.loss_examples += len(rows)
+        if self.attached.after_step is not None:
+            self.attached.after_step(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _share(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], bool]]:
+        """This process's micro-batches, as many as every process has; one without rows borrows one, not counted."""
+        processes = self.accelerator.num_processes
+        mine = rows[self.accelerator.process_index :: processes]
+        largest = math.ceil(len(rows) / processes)
+        size = self.settings.micro_batch_size or largest
+        parts = [mine[start : start + size] for start in range(0, largest, size)]
+        return [(part, True) if len(part) else (rows[:1], False) for part in parts]
+
+    def _backward(self, rows: NDArray[np.int64], counted: bool, global_examples: int, last: bool) -> None:
+        batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
+        assert batch.labels is not None
+        losses = LOSSES[self.settings.loss](self.model(**batch.inputs).logits.float(), batch.labels)  # (B,)
+        total = losses.sum() * float(counted)
+        self.loss_sum += total.detach()
+        loss = total * (self.accelerator.num_processes / global_examples)
+        if last and self.attached.extra_loss is not None:
+            loss = loss + self.attached.extra_loss()
+        loss.backward()
+
+    def _log(self, epoch: int, bar: Any) -> None:
+        """Read the mean loss since the last line (the only wait for the device), refuse one that is not finite."""
+        loss = float(self.accelerator.reduce(self.loss_sum, "sum")) / self.loss_examples
+        now = time.perf_counter()
+        rate, learning_rate = self.loss_examples / (now - self.logged), self.optimizer.param_groups[0]["lr"]
+        self._check_finite(loss, epoch)
+        self.losses.append(loss)
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        self.loss_examples, self.logged = 0, now
+        bar.set_postfix(loss=f"{loss:.4f}", **self._last_value())
+        self.record(
+            {
+                "step": self.step,
+                "epoch": epoch,
+                "loss": loss,
+                "learning_rate": learning_rate,
+                "seconds": round(now - self.started, 3),
+                "examples_per_second": round(rate, 1),
+            }
+        )
+
+    def _last_value(self) -> dict[str, str]:
+        if not self.evaluations:
+            return {}
+        result = self.evaluations[-1][0]
+        return {result.reported: f"{result.value:.4f}"}
+
+    def _check_finite(self, loss: float, epoch: int) -> None:
+        if math.isfinite(loss):
+            return
+        last = f"{self.losses[-1]:.4f}" if self.losses else "none"
+        rate = self.optimizer.param_groups[0]["lr"]
+        raise RunError(
+            f"the loss is {loss} at step {self.step} of {self.total} (epoch {epoch}, learning rate {rate:.3g}; "
+            f"last finite loss: {last}). Lower train.learning_rate={self.settings.learning_rate:g}, or take "
+            "precision=float32."
+        )
+
+    def _evaluate(self, epoch: int, bar: Any) -> None:
+        if self.loss_examples:
+            self._log(epoch, bar)
+        start = time.perf_counter()
+        results = self.evaluate(epoch)
+        elapsed = time.perf_counter() - start
+        self.evaluation_seconds += elapsed
+        self.logged += elapsed
+        self.evaluations.append(results)
+        for result in results:
+            self._record_evaluation(epoch, result)
+        value = results[0].value
+        if self.settings.protocol == "dev" and value > self.best[0]:
+            state = {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
+            self.best = (value, epoch, state)
+
+    def _record_evaluation(self, epoch: int, result: EvalResult) -> None:
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        LOGGER.info("epoch %d, step %d: loss %.4f  %s  %s", epoch, self.step, self.losses[-1], result.split, shown)
+        self.record(
+            {
+                "step": self.step,
+                "epoch": epoch,
+                "split": result.split,
+                **result.metrics,
+                "examples": result.examples,
+                "seconds": round(time.perf_counter() - self.started, 3),
+                "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
+            }
+        )
+
+    def _restore_best(self) -> None:
+        parameters = self.attached.trainable()
+        with torch.no_grad():
+            for name, tensor in self.best[2].items():
+                parameters[name].copy_(tensor)
+
+    def _result(self, epochs: int) -> TrainResult:
+        seconds = time.perf_counter() - self.started
+        return TrainResult(
+            steps=self.step,
+            epochs=epochs,
+            examples=self.examples,
+            trainable_params=sum(parameter.numel() for parameter in self.parameters),
+            effective_ranks=self.attached.effective_ranks(),
+            selected_epoch=self.best[1] if self.settings.protocol == "dev" else epochs,
+            first_loss=self.losses[0],
+            last_loss=self.losses[-1],
+            seconds=seconds - self.evaluation_seconds,
+            evaluation_seconds=self.evaluation_seconds,
+            evaluations=tuple(self.evaluations),
+        )
+
+
+def best_epoch(evaluations: Sequence[tuple[EvalResult, ...]]) -> tuple[int, float]:
+    """The earliest epoch (from 1) with the highest reported value of the first split, and that value."""
+    values = [results[0].value for results in evaluations]
+    best = max(values)
+    return values.index(best) + 1, best

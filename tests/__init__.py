@@ -1,0 +1,1 @@
+"""Tests of gelora; the folder mirrors gelora_cli."""

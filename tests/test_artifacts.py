@@ -1,0 +1,52 @@
+"""JSON there and back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.artifacts import EvalResult, GeloraError, ProfileSettings, from_json, read_artifact, to_json
+
+RESULT = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 1.5)
+
+
+def test_round_trip() -> None:
+    assert from_json(EvalResult, to_json(RESULT)) == RESULT
+    assert RESULT.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"schema_version": 2}, "schema"),
+        ({"schema": "RankPlan"}, "schema"),
+        ({"examples": "10"}, "'10'"),
+        ({"examples": True}, "True"),
+        ({"extra": 1}, "extra"),
+        ({"seconds": None}, "None"),
+    ],
+)
+def test_another_content_is_refused(change: dict[str, object], named: str) -> None:
+    text = json.dumps(json.loads(to_json(RESULT)) | change)
+    with pytest.raises(GeloraError, match=named):
+        from_json(EvalResult, text)
+
+
+def test_a_missing_field_and_a_cut_file_are_refused(tmp_path: Path) -> None:
+    values = json.loads(to_json(RESULT))
+    del values["split"]
+    with pytest.raises(GeloraError, match="split"):
+        from_json(EvalResult, json.dumps(values))
+    path = tmp_path / "result.json"
+    path.write_text(to_json(RESULT)[:-20])
+    with pytest.raises(GeloraError, match=r"result\.json is damaged"):
+        read_artifact(EvalResult, path)
+    with pytest.raises(GeloraError, match="can't be read"):
+        read_artifact(ProfileSettings, tmp_path / "none.json")
+
+
+def test_not_a_number_is_never_written() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        to_json(EvalResult("validation", 1, {"accuracy": float("nan")}, "accuracy", False, 0.0))

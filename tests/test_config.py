@@ -1,0 +1,173 @@
+"""Composition, presets, budgets in names, and the identity of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.cli import _register_schemas
+from gelora_cli.config import (
+    RunConfig,
+    complete,
+    config_dir,
+    identity_hash,
+    profile_hash,
+    read_config,
+    slug,
+    value_problems,
+    write_config,
+)
+from gelora_cli.metrics import METRICS
+from gelora_cli.overrides import group_choices, groups
+
+
+def composed(*overrides: str, name: str = "run") -> Any:
+    _register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return OmegaConf.to_object(compose(name, list(overrides)))
+
+
+GROUP_OPTIONS = [(group, option) for group in groups("run") for option in group_choices(group)]
+
+
+@pytest.mark.parametrize(("group", "option"), GROUP_OPTIONS)
+def test_every_option_of_every_group_composes(group: str, option: str) -> None:
+    config = complete(composed(f"{group}={option}"))
+    assert value_problems(config) == []
+    assert config.train.epochs
+    assert config.train.learning_rate
+    assert config.train.batch_size
+    assert config.preset_source
+
+
+@pytest.mark.parametrize("name", ["ranks", "evaluate", "predict", "ls"])
+def test_the_other_commands_compose(name: str) -> None:
+    assert composed(name=name).debug is False
+
+
+TASKS = {
+    "cola": (["unacceptable", "acceptable"], "matthews_correlation"),
+    "sst2": (["negative", "positive"], "accuracy"),
+    "mrpc": (["not_equivalent", "equivalent"], "accuracy"),
+    "stsb": ([], "pearson_spearman_mean"),
+    "qqp": (["not_duplicate", "duplicate"], "accuracy"),
+    "mnli": (["entailment", "neutral", "contradiction"], "accuracy"),
+    "qnli": (["entailment", "not_entailment"], "accuracy"),
+    "rte": (["entailment", "not_entailment"], "accuracy"),
+    "wnli": (["not_entailment", "entailment"], "accuracy"),
+    "demo": (["unacceptable", "acceptable"], "matthews_correlation"),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_have_the_hubs_labels_and_a_known_metric(name: str) -> None:
+    task = composed(f"task={name}").task
+    assert (task.labels, task.reported) == TASKS[name]
+    assert task.metric in METRICS
+    assert all(preset["source"] for preset in task.presets["gelora"].values())
+
+
+def test_deberta_presets_are_marked_as_not_tried() -> None:
+    for name in group_choices("task"):
+        assert "not tried" in complete(composed(f"task={name}", "model=deberta_v3_base")).preset_source
+
+
+def test_given_settings_win_over_the_preset() -> None:
+    config = complete(composed("train.learning_rate=0.5", "train.epochs=3", "train.batch_size=7"))
+    assert (config.train.learning_rate, config.train.epochs, config.train.batch_size) == (0.5, 3, 7)
+
+
+def test_a_path_names_the_model_and_replaces_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "My Model").mkdir()
+    model = complete(composed("model=minilm", "model.path='./My Model'")).model
+    assert (model.name, model.path) == ("My-Model", str(tmp_path / "My Model"))
+    assert (model.package, model.hub, model.sha256) == (None, None, None)
+    assert slug("../..//a=b%c:d,e") == "a-b-c-d-e"
+
+
+def changed(**sections: Any) -> RunConfig:
+    config = complete(composed("model=minilm"))
+    for section, values in sections.items():
+        value = replace(getattr(config, section), **values) if isinstance(values, dict) else values
+        config = replace(config, **{section: value})
+    return config
+
+
+FINGERPRINTS = {"model": "m", "train": "t"}
+SAME = [
+    {"runs_dir": "elsewhere"},
+    {"debug": True},
+    {"force": True},
+    {"launch": {"processes": 4}},
+    {"train": {"log_steps": 3}},
+    {"data": {"glue": "/other/place"}},
+    {"budget": "auto"},
+]
+OTHER = [
+    {"seed": 1},
+    {"budget": "0.1M"},
+    {"precision": "float32"},
+    {"protocol": "dev"},
+    {"train": {"learning_rate": 0.5}},
+    {"train": {"max_steps": 5}},
+    {"train": {"micro_batch_size": 2}},
+    {"method": {"scaling": 1.0}},
+    {"profile": {"pooling": "cls"}},
+    {"ranks": {"rule": "growth"}},
+    {"data": {"max_train_examples": 10}},
+    {"model": {"dropout": 0.0}},
+    {"task": {"max_length": 32}},
+]
+
+
+@pytest.mark.parametrize("change", SAME, ids=str)
+def test_what_changes_no_number_is_outside_the_identity(change: dict[str, Any]) -> None:
+    assert identity_hash(changed(**change), FINGERPRINTS) == identity_hash(changed(), FINGERPRINTS)
+
+
+@pytest.mark.parametrize("change", OTHER, ids=str)
+def test_what_can_change_a_number_is_in_the_identity(change: dict[str, Any]) -> None:
+    assert identity_hash(changed(**change), FINGERPRINTS) != identity_hash(changed(), FINGERPRINTS)
+
+
+def test_three_spellings_of_a_budget_are_one_run() -> None:
+    hashes = {identity_hash(changed(budget=budget), FINGERPRINTS) for budget in ("0.3M", 300_000, 3e5, "300000")}
+    assert len(hashes) == 1
+
+
+def test_a_profile_is_of_model_text_length_and_its_settings() -> None:
+    base = profile_hash(changed(), "m", "t")
+    assert profile_hash(changed(seed=3, budget="1M", train={"epochs": 1}), "m", "t") == base
+    others = [
+        profile_hash(changed(), "n", "t"),
+        profile_hash(changed(), "m", "u"),
+        profile_hash(changed(task={"max_length": 9}), "m", "t"),
+        profile_hash(changed(profile={"seed": 1}), "m", "t"),
+    ]
+    assert base not in others
+
+
+def test_a_frozen_configuration_reads_back(tmp_path: Path) -> None:
+    config = changed(budget="0.3M")
+    write_config(config, tmp_path / "config.yaml")
+    assert "${" not in (tmp_path / "config.yaml").read_text()
+    assert read_config(tmp_path / "config.yaml") == config
+    (tmp_path / "config.yaml").write_text("seed: [1, 2\n")
+    with pytest.raises(GeloraError, match=r"config\.yaml can't be read"):
+        read_config(tmp_path / "config.yaml")
+
+
+def test_all_problems_are_named_at_once() -> None:
+    config = cast(RunConfig, composed("train.learning_rate=0", "budget=-3", "precision=fp8", "train.batch_size=3"))
+    config = replace(config, launch=replace(config.launch, processes=2))
+    with pytest.raises(GeloraError) as caught:
+        complete(config)
+    for part in ("train.learning_rate=0", "budget=-3", "precision=fp8", "train.batch_size=3 is not divisible"):
+        assert part in str(caught.value)

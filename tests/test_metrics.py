@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.metrics import METRICS, load_metric
+
+Array = NDArray[Any]
+
+
+def computed(name: str, predictions: Any, references: Any) -> dict[str, float]:
+    return load_metric(name).compute(predictions=predictions, references=references)
+
+
+def labels(generator: np.random.Generator, classes: int) -> tuple[Array, Array]:
+    """Two (n,) label arrays that agree more often than not; some hold one class only."""
+    count = int(generator.integers(1, 60))
+    references = generator.integers(0, classes, count)
+    noise = generator.integers(0, classes, count)
+    return np.where(generator.random(count) < generator.random(), references, noise), references
+
+
+def test_label_metrics_equal_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    degenerate = 0
+    for _ in range(150):
+        predictions, references = labels(generator, 2)
+        found = computed("accuracy_f1", predictions, references)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mcc = sklearn.metrics.matthews_corrcoef(references, predictions)
+            f1 = sklearn.metrics.f1_score(references, predictions, zero_division=0)
+        assert found["f1"] == pytest.approx(f1, abs=1e-12)
+        assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(references, predictions), abs=1e-12)
+        assert computed("accuracy", predictions, references) == {"accuracy": found["accuracy"]}
+        value = computed("mcc", predictions, references)["matthews_correlation"]
+        assert value == pytest.approx(mcc, abs=1e-12)
+        degenerate += len(np.unique(predictions)) == 1 or len(np.unique(references)) == 1
+    assert 0 < degenerate < 75
+
+
+def test_matthews_correlation_of_several_classes_equals_scikit_learn() -> None:
+    generator = np.random.default_rng(1)
+    for classes in (3, 4, 7) * 15:
+        predictions, references = labels(generator, classes)
+        expected = sklearn.metrics.matthews_corrcoef(references, predictions)
+        value = computed("mcc", predictions * 3 - 1, references * 3 - 1)["matthews_correlation"]
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_correlations_equal_scipy_with_and_without_ties(levels: int) -> None:
+    generator = np.random.default_rng(levels)
+    for _ in range(40):
+        count = int(generator.integers(4, 80))
+        references = generator.integers(0, levels, count) / 7
+        predictions = np.round(references + generator.normal(size=count), 1)
+        if np.ptp(references) == 0:
+            continue
+        found = computed("pearson_spearman", predictions, references)
+        assert found["pearson"] == pytest.approx(scipy.stats.pearsonr(predictions, references)[0], abs=1e-12)
+        assert found["spearman"] == pytest.approx(scipy.stats.spearmanr(predictions, references)[0], abs=1e-12)
+        assert found["pearson_spearman_mean"] == pytest.approx((found["pearson"] + found["spearman"]) / 2)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200, -1e-3])
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_correlation_does_not_depend_on_the_scale(scale: float, shift: float) -> None:
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(2, 50))
+    expected = scipy.stats.pearsonr(x, y)[0] * np.sign(scale)
+    found = computed("pearson_spearman", (x + shift) * scale, y)
+    assert found["pearson"] == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+def test_values_stay_in_their_ranges(pairs: list[tuple[int, int]]) -> None:
+    predictions, references = np.array(pairs).T
+    metrics = {name: METRICS[name]() for name in ("mcc", "accuracy", "pearson_spearman")}
+    values = {key: v for metric in metrics.values() for key, v in metric.values(predictions, references).items()}
+    assert 0 <= values.pop("accuracy") <= 1
+    assert all(-1 <= value <= 1 for value in values.values())
+
+
+def test_worked_examples() -> None:
+    # Of 10: TP 3, FN 1, FP 2, TN 4; MCC = (3*4 - 2*1) / sqrt(5*4*6*5), F1 = 6/9.
+    predictions = [1, 1, 1, 0, 1, 1, 0, 0, 0, 0]
+    references = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert computed("mcc", predictions, references)["matthews_correlation"] == pytest.approx(10 / 600**0.5)
+    assert computed("accuracy_f1", predictions, references) == {"accuracy": 0.7, "f1": pytest.approx(6 / 9)}
+    # Mid-ranks 1 2.5 2.5 4 against 1 2 3 4: 4.5 / sqrt(4.5 * 5).
+    found = computed("pearson_spearman", [0.0, 1.0, 1.0, 2.0], [1.0, 2.0, 3.0, 50.0])
+    assert found["spearman"] == pytest.approx((4.5 / 5) ** 0.5)
+
+
+def test_perfect_and_opposite_predictions_are_exact() -> None:
+    references = np.arange(150) % 3
+    assert computed("mcc", references, references) == {"matthews_correlation": 1.0}
+    assert computed("mcc", 1 - references % 2, references % 2) == {"matthews_correlation": -1.0}
+    assert computed("accuracy_f1", [0, 1, 1], [0, 1, 1]) == {"accuracy": 1.0, "f1": 1.0}
+    assert computed("pearson_spearman", references, -references)["spearman"] == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_one_class_or_a_constant_gives_zero(side: int) -> None:
+    constant = [[1, 1, 1, 1], [0, 1, 0, 1]][:: 1 - 2 * side]
+    assert computed("mcc", *constant) == {"matthews_correlation": 0.0}
+    # The mean of nine times 0.1 is not 0.1 in binary.
+    numbers = [[0.1] * 9, [float(i) for i in range(9)]][:: 1 - 2 * side]
+    assert computed("pearson_spearman", *numbers) == dict.fromkeys(
+        ("pearson", "spearman", "pearson_spearman_mean"), 0.0
+    )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_give_zero(bad: float) -> None:
+    found = computed("pearson_spearman", [0.0, 1.0, bad], [0.0, 1.0, 2.0])
+    assert found == dict.fromkeys(("pearson", "spearman", "pearson_spearman_mean"), 0.0)
+
+
+def test_f1_without_positives_is_zero() -> None:
+    assert computed("accuracy_f1", [0, 0], [0, 0]) == {"accuracy": 1.0, "f1": 0.0}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_batches_add_up_and_are_forgotten_after(name: str) -> None:
+    generator = np.random.default_rng(5)
+    predictions, references = generator.integers(0, 2, (2, 37))
+    metric = load_metric(name)
+    for start in range(0, 37, 10):
+        metric.add_batch(predictions=predictions[start : start + 10], references=references[start : start + 10])
+    assert isinstance(metric, evaluate.Metric)
+    assert metric.compute() == computed(name, predictions, references)
+    with pytest.raises(GeloraError, match="no predictions"):
+        metric.compute()
+    metric.add_batch(predictions=[0, 1], references=[1, 0])
+    assert metric.compute() == computed(name, [0, 1], [1, 0])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_nothing_to_evaluate_is_refused(name: str) -> None:
+    with pytest.raises(GeloraError, match="no predictions"):
+        load_metric(name).compute()
+    with pytest.raises(GeloraError, match="no predictions"):
+        computed(name, [], [])
+
+
+def test_logits_in_place_of_labels_are_refused() -> None:
+    with pytest.raises(GeloraError, match="argmax"):
+        computed("mcc", np.array([0.9, 0.2]), np.array([1, 0]))
+    with pytest.raises(GeloraError, match="argmax"):
+        load_metric("accuracy").add_batch(predictions=[0, 1], references=[0.5, 1.0])
+
+
+def test_f1_of_other_labels_is_refused() -> None:
+    with pytest.raises(GeloraError, match="0 and 1"):
+        computed("accuracy_f1", [0, 2], [0, 1])
+
+
+def test_unknown_names_are_refused_with_the_list() -> None:
+    with pytest.raises(GeloraError, match="accuracy, accuracy_f1, mcc, pearson_spearman"):
+        load_metric("glue")
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="Mismatch"):
+        computed("accuracy", [0, 1, 1], [0, 1])
+
+
+def test_no_network_no_file_and_no_random_state_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a metric opened a socket")
+
+    cache = tmp_path / "metrics"
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", cache)
+    monkeypatch.setattr(socket, "socket", refuse)
+    np.random.seed(11)
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
+    first, second = load_metric("mcc"), load_metric("mcc")
+    first.add_batch(predictions=[1, 0, 1], references=[1, 0, 1])
+    second.add_batch(predictions=[0, 1, 0], references=[1, 0, 1])
+    assert first.experiment_id != second.experiment_id
+    assert (second.compute()["matthews_correlation"], first.compute()["matthews_correlation"]) == (-1.0, 1.0)
+    assert not cache.exists()
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before)

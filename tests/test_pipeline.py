@@ -1,0 +1,254 @@
+"""Whole runs through the command, as a user would start them, on tiny models and rows made by the tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.cli import command_line
+from tests.conftest import TASKS, rows, write_split
+from tests.tiny import KINDS
+
+FAST = ["train.epochs=1", "train.batch_size=16", "train.learning_rate=0.01", "precision=float32"]
+
+
+class Bench:
+    """Commands with this test's data, model and runs directory filled in."""
+
+    def __init__(self, root: Path, data: Path, models: dict[str, Path]) -> None:
+        self.root, self.data, self.models = root, data, models
+
+    def arguments(self, *overrides: str, command: str = "run", model: str = "bert") -> list[str]:
+        fixed = [f"model.path={self.models[model]}", f"data.glue={self.data}", f"runs_dir={self.root}", *FAST]
+        return [command, *[o for o in fixed if o.split("=")[0] not in {x.split("=")[0] for x in overrides}], *overrides]
+
+    def run(self, *overrides: str, command: str = "run", model: str = "bert") -> int:
+        return command_line(self.arguments(*overrides, command=command, model=model))
+
+    def directories(self) -> list[Path]:
+        return sorted(path.parent for path in self.root.rglob("run.json"))
+
+    def only(self) -> Path:
+        (directory,) = self.directories()
+        return directory
+
+
+@pytest.fixture
+def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
+    return Bench(tmp_path / "runs", glue_dir, tiny_models)
+
+
+def result_of(directory: Path) -> RunResult:
+    return read_artifact(RunResult, directory / RunResult.FILE)
+
+
+def predictions(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
+
+
+def without_times(directory: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in lines]
+
+
+FILES = "DONE README.md adapter config.yaml log.txt metrics.jsonl predictions.jsonl profile.json profile.png ranks.json ranks.png result.json run.json"  # noqa: E501
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_model_kind_runs_to_its_end(bench: Bench, kind: str) -> None:
+    assert bench.run("task=cola", model=kind) == 0
+    directory = bench.only()
+    assert sorted(path.name for path in directory.iterdir() if path.name != ".lock") == sorted(FILES.split())
+    result, plan = result_of(directory), read_artifact(RankPlan, directory / RankPlan.FILE)
+    assert result.ranks == plan.ranks == result.effective_ranks
+    assert result.train.trainable_params == plan.adapter_params + plan.head_params
+    assert result.reload_check.passed
+    assert result.reload_check.largest_difference <= result.reload_check.tolerance < result.reload_check.adapter_effect
+    assert [row["id"] for row in predictions(directory)] == list(range(37))
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    assert manifest.status == "done"
+    assert manifest.seconds.keys() >= {"profile", "train", "reload"}
+    assert (manifest.peak_bytes or 0) > 50_000_000
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_runs_and_its_value_is_that_of_its_predictions(bench: Bench, task: str) -> None:
+    assert bench.run(f"task={task}") == 0
+    directory = bench.only()
+    result, found = result_of(directory), predictions(directory)
+    splits = ["validation_matched", "validation_mismatched"] if task == "mnli" else ["validation"]
+    assert [evaluated.split for evaluated in result.results] == splits
+    for evaluated in result.results:
+        mine = [row for row in found if row["split"] == evaluated.split]
+        assert len(mine) == evaluated.examples == 37
+        if "accuracy" in evaluated.metrics:
+            share = np.mean([row["prediction"] == row["label"] for row in mine])
+            assert evaluated.metrics["accuracy"] == pytest.approx(share)
+    assert result.value == result.results[0].metrics[result.reported]
+
+
+def test_a_finished_run_is_not_done_again_unless_forced(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=cola") == 0
+    directory = bench.only()
+    stamp = (directory / "DONE").stat().st_mtime_ns
+    lines, found = without_times(directory), predictions(directory)
+    assert bench.run("task=cola", "budget=auto", "debug=false") == 0
+    assert "done before" in capsys.readouterr().out
+    assert (directory / "DONE").stat().st_mtime_ns == stamp
+    assert bench.run("task=cola", "force=true") == 0
+    assert (directory / "DONE").stat().st_mtime_ns > stamp
+    assert (without_times(directory), predictions(directory)) == (lines, found)
+
+
+def test_what_is_only_watched_is_outside_the_identity(bench: Bench, tmp_path: Path) -> None:
+    assert bench.run("task=cola", "budget=rank:2") == 0
+    copy = shutil.copytree(bench.data, tmp_path / "moved")
+    assert bench.run("task=cola", "budget=rank2", "train.log_steps=1", f"data.glue={copy}") == 0
+    assert len(bench.directories()) == 1
+    assert bench.run("task=cola", "budget=rank:2", "train.learning_rate=0.02") == 0
+    assert len(bench.directories()) == 2
+
+
+def test_budgets_methods_and_seeds_of_a_task_share_one_profile(bench: Bench) -> None:
+    assert bench.run("task=cola") == 0
+    assert bench.run("task=cola", "budget=rank:3", "seed=1", "data.max_train_examples=40") == 0
+    profiles = list((bench.root / ".profiles").glob("*/profile.json"))
+    assert len(profiles) == 1
+    first, second = (read_artifact(IdProfile, path / "profile.json") for path in bench.directories())
+    assert first == second
+    assert sorted(result_of(path).profile_reused for path in bench.directories()) == [False, True]
+    assert bench.run("task=cola", "profile.pooling=cls") == 0
+    assert len(list((bench.root / ".profiles").glob("*/profile.json"))) == 2
+
+
+def test_train_needs_a_profile_or_a_plan(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=cola", command="train") == 2
+    assert "gelora train measures none" in capsys.readouterr().err
+    assert bench.run("task=cola", command="profile") == 0
+    assert "idim" in capsys.readouterr().out
+    assert not bench.directories()
+    assert bench.run("task=cola", "budget=rank:2", command="train") == 0
+    directory = bench.only()
+    assert bench.run("task=sst2", f"ranks.path={directory}", "seed=1", command="train") == 0
+    other = next(path for path in bench.directories() if path != directory)
+    assert result_of(other).ranks == result_of(directory).ranks
+    wrong = bench.run("task=sst2", f"ranks.path={directory}", command="train", model="llama")
+    assert wrong == 2
+    assert "plan for another model" in capsys.readouterr().err
+
+
+def test_protocol_dev_keeps_the_best_epochs_predictions(bench: Bench) -> None:
+    assert bench.run("task=cola", "protocol=dev", "train.epochs=3") == 0
+    result = result_of(bench.only())
+    values = [evaluated[0].value for evaluated in result.train.evaluations]
+    assert result.value == max(values) == result.best_value
+    assert "optimistic" in result.selection
+    found = predictions(bench.only())
+    assert matthews_corrcoef(*zip(*((row["label"], row["prediction"]) for row in found), strict=True)) == pytest.approx(
+        result.value
+    )
+
+
+def test_evaluate_and_predict_work_from_the_directory_alone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run("task=rte") == 0
+    directory = bench.only()
+    moved = shutil.move(directory, tmp_path / "my run")
+    monkeypatch.chdir(tmp_path)
+    assert command_line(["evaluate", "my run", "output=again.json"]) == 0
+    value = result_of(Path(moved)).value
+    assert f"accuracy {value:.4f}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "again.json").read_text())["results"][0]["metrics"]["accuracy"] == value
+    assert command_line(["predict", "my run", "split=validation", "output=out.jsonl"]) == 0
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["prediction"] for row in found] == [row["prediction"] for row in predictions(Path(moved))]
+    assert command_line(["predict", "my run", "split=test", "output=out.jsonl"]) == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 11
+    (tmp_path / "pairs.txt").write_text("the cat sat\ta dog ran\nthe book is lost\tthe book is lost\n")
+    capsys.readouterr()
+    assert command_line(["predict", "my run", "file=pairs.txt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {json.loads(line)["prediction"] for line in lines} <= {"entailment", "not_entailment"}
+    assert len(lines) == 2
+
+
+def test_another_model_or_other_data_is_noticed(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data = tmp_path / "model", tmp_path / "data"
+    shutil.copytree(bench.models["bert"], model)
+    shutil.copytree(bench.data, data)
+    assert bench.run("task=cola", f"model.path={model}", f"data.glue={data}") == 0
+    directory = str(bench.only())
+    write_split(data, "cola", "train", rows("cola", 90, seed=77))
+    assert command_line(["evaluate", directory]) == 2
+    assert "the split train is not the one" in capsys.readouterr().err
+    shutil.copytree(bench.models["electra"], model, dirs_exist_ok=True)
+    assert command_line(["evaluate", directory]) == 2
+    assert "is not the model that" in capsys.readouterr().err
+
+
+def test_a_failed_run_says_so_and_can_be_run_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ["task=cola", "train.learning_rate=1e30", "train.max_grad_norm=1e30", "train.log_steps=1"]
+    assert bench.run(*wrong) == 1
+    message = capsys.readouterr().err
+    assert "the loss is nan at step" in message
+    assert "Traceback" not in message
+    manifest = read_artifact(RunManifest, bench.only() / RunManifest.FILE)
+    assert manifest.status == "failed"
+    assert "the loss is nan" in str(manifest.error)
+    assert not (bench.only() / "DONE").exists()
+    assert bench.run(*wrong) == 1
+
+
+def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") != 0
+    assert sorted(rundir.status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
+    assert "2 of 4 jobs failed" in capsys.readouterr().err
+
+
+@pytest.mark.distributed
+def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_path: Path) -> None:
+    settings = ["task=cola", "model.dropout=0", "train.log_steps=1", "train.epochs=9", "budget=rank:2"]
+    one = Bench(tmp_path / "one", bench.data, bench.models)
+    two = Bench(tmp_path / "two", bench.data, bench.models)
+    assert one.run(*settings) == 0
+    command = [sys.executable, "-m", "gelora_cli", *two.arguments(*settings, "launch.processes=2")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    first, second = one.only(), two.only()
+    assert first.name == second.name
+    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (first, second)]
+    assert len(losses[0]) == 54
+    assert losses[1][:50] == pytest.approx(losses[0][:50], rel=1e-4)
+    profiles = [read_artifact(IdProfile, path / "profile.json") for path in (first, second)]
+    for a, b in zip(profiles[0].layers, profiles[1].layers, strict=True):
+        assert b.idim == pytest.approx(a.idim, rel=1e-5)
+    assert result_of(first).ranks == result_of(second).ranks
+    assert [row["id"] for row in predictions(second)] == list(range(37))
+    shares = [line for line in (second / "log.txt").read_text().splitlines() if "forwarded" in line]
+    counts = [int(line.split("forwarded ")[1].split()[0]) for line in shares]
+    assert len(counts) == 2
+    assert min(counts) > 0
+    assert sum(counts) == profiles[1].examples_used
+
+
+@pytest.mark.distributed
+def test_a_failure_in_the_workers_is_one_message(bench: Bench) -> None:
+    wrong = ["task=cola", "train.learning_rate=1e30", "train.max_grad_norm=1e30", "launch.processes=2"]
+    command = [sys.executable, "-m", "gelora_cli", *bench.arguments(*wrong)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1].startswith("gelora: the loss is nan")
+    assert read_artifact(RunManifest, bench.only() / RunManifest.FILE).status == "failed"

@@ -1,0 +1,75 @@
+"""Hidden states read by hooks, their pooling, and the profile of every model kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gelora_cli.artifacts import ProfileSettings
+from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
+from gelora_cli.models import HeadSpec, LoadedModel, block_modules, load_model, load_tokenizer, resolve_model
+from gelora_cli.profiling import Measurement, measure, pool
+from gelora_cli.runtime import make_accelerator
+from gelora_cli.twonn import estimate_idim
+from tests.conftest import rows
+from tests.tiny import DECODERS, KINDS
+
+SETTINGS = ProfileSettings("mean", "fit", 0.1, 10_000, 64, 0)
+
+
+def session(directory: Path, kind: str, texts: list[str]) -> tuple[LoadedModel, EncodedSplit, int]:
+    resolved = resolve_model(hub=None, path=str(directory))
+    tokenizer = load_tokenizer(resolved, kind)
+    split = TextSplit("train", np.arange(len(texts)), (texts,), None)
+    loaded = load_model(resolved, HeadSpec("classification", ("no", "yes")), seed=0)
+    return loaded, encode(split, tokenizer, 64), int(tokenizer.pad_token_id)
+
+
+def measured(loaded: LoadedModel, encoded: EncodedSplit, pad: int, batch_size: int = 16) -> Measurement:
+    return measure(
+        loaded.model,
+        block_modules(loaded.model, loaded.map),
+        encoded,
+        SETTINGS,
+        batch_size=batch_size,
+        pad_token_id=pad,
+        accelerator=make_accelerator("float32"),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_profile_is_that_of_the_blocks_hidden_states(tiny_models: dict[str, Path], kind: str) -> None:
+    texts = [row["sentence"] for row in rows("cola", 60, seed=1)]
+    loaded, encoded, pad = session(tiny_models[kind], kind, [*texts, texts[3]])
+    found = measured(loaded, encoded, pad)
+    assert (found.drawn, found.copies, found.used) == (61, 1, 60)
+    states = []
+    for row in range(60):
+        tokens = torch.from_numpy(encoded.sequence(row).astype(np.int64))[None]
+        with torch.no_grad():
+            output = loaded.model.base_model(input_ids=tokens, output_hidden_states=True)
+        states.append(torch.stack([hidden[0].mean(0) for hidden in output.hidden_states]))
+    points = torch.stack(states).numpy()  # (60, L + 1, d)
+    compared = points.shape[1] - (kind in DECODERS)  # the last entry comes after a decoder's final norm
+    for layer in range(compared):
+        assert found.layers[layer].idim == pytest.approx(estimate_idim(points[:, layer]).idim, rel=1e-4)
+    assert len(found.layers) == points.shape[1]
+
+
+def test_the_size_of_batches_does_not_matter(tiny_models: dict[str, Path]) -> None:
+    texts = [row["sentence"] for row in rows("cola", 80, seed=1)]
+    loaded, encoded, pad = session(tiny_models["bert"], "bert", texts)
+    one, other = (measured(loaded, encoded, pad, size) for size in (7, 64))
+    for first, second in zip(one.layers, other.layers, strict=True):
+        assert first.idim == pytest.approx(second.idim, rel=1e-5)
+
+
+def test_pooling() -> None:
+    hidden = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert pool(hidden, mask, "mean").tolist() == [[1.0, 2.0], [8.0, 9.0]]
+    assert pool(hidden, mask, "cls").tolist() == [[0.0, 1.0], [6.0, 7.0]]
+    assert pool(hidden, mask, "last").tolist() == [[2.0, 3.0], [10.0, 11.0]]

@@ -1,0 +1,139 @@
+"""The loop: its schedule, its batches, and what must not change its numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gelora_cli.artifacts import EvalResult, RunError, TrainResult
+from gelora_cli.data.splits import TextSplit, encode, epoch_batches
+from gelora_cli.methods import Attached, AttachRequest, attach_lora
+from gelora_cli.models import load_tokenizer, resolve_model
+from gelora_cli.runtime import make_accelerator
+from gelora_cli.train import TrainSettings, best_epoch, fine_tune
+from tests.conftest import rows
+from tests.test_methods import loaded_and_plan
+
+SETTINGS = TrainSettings(
+    learning_rate=1e-3,
+    epochs=2,
+    max_steps=None,
+    batch_size=8,
+    micro_batch_size=None,
+    warmup_ratio=0.2,
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+    log_steps=1,
+    seed=0,
+    protocol="last",
+    loss="classification",
+)
+
+
+def result(value: float) -> tuple[EvalResult, ...]:
+    return (EvalResult("validation", 10, {"accuracy": value}, "accuracy", False, 0.1),)
+
+
+def train(
+    directory: Path,
+    settings: TrainSettings,
+    values: tuple[float, ...] = (0.5, 0.6, 0.7),
+    examples: int = 43,
+    dropout: float | None = None,
+) -> tuple[TrainResult, list[dict[str, Any]], Attached]:
+    found = rows("cola", examples, seed=1)
+    loaded, plan = loaded_and_plan(directory, dropout=dropout)
+    tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), "bert")
+    labels = np.array([row["label"] for row in found])
+    split = TextSplit("train", np.arange(examples), ([row["sentence"] for row in found],), labels)
+    attached = attach_lora(AttachRequest(loaded.model, loaded.map, plan, 0.0, 0))
+    lines: list[dict[str, Any]] = []
+    trained = fine_tune(
+        attached,
+        encode(split, tokenizer, 64),
+        settings,
+        pad_token_id=int(tokenizer.pad_token_id),
+        accelerator=make_accelerator("float32"),
+        evaluate=lambda epoch: result(values[epoch - 1]),
+        record=lines.append,
+    )
+    return trained, lines, attached
+
+
+def lengths(directory: Path) -> np.ndarray:
+    tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), "bert")
+    texts = [row["sentence"] for row in rows("cola", 43, seed=1)]
+    return encode(TextSplit("train", np.arange(43), (texts,), None), tokenizer, 64).lengths
+
+
+def losses(lines: list[dict[str, Any]]) -> list[float]:
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.fixture
+def bert(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["bert"]
+
+
+def test_steps_epochs_and_the_learning_rate(bert: Path) -> None:
+    trained, lines, _ = train(bert, SETTINGS)
+    assert (trained.steps, trained.epochs, trained.examples) == (12, 2, 86)
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    warm = [1e-3 * step / 2 for step in range(1, 2)]
+    falling = [1e-3 * (12 - step) / 10 for step in range(2, 13)]
+    assert rates == pytest.approx([*warm, *falling])
+    assert [line["accuracy"] for line in lines if "accuracy" in line] == [0.5, 0.6]
+
+
+def test_the_loss_of_a_short_last_batch_counts_its_examples(bert: Path) -> None:
+    _, by_step, _ = train(bert, replace(SETTINGS, epochs=1))
+    _, at_end, _ = train(bert, replace(SETTINGS, epochs=1, log_steps=1_000))
+    sizes = [len(batch) for batch in epoch_batches(lengths(bert), 8, 0, 1)]
+    assert sorted(sizes) == [3, 8, 8, 8, 8, 8]
+    mean = np.dot(sizes, losses(by_step)) / 43
+    assert losses(at_end) == [pytest.approx(mean, rel=1e-6)]
+
+
+def test_logging_and_a_second_run_change_no_number(bert: Path) -> None:
+    settings = replace(SETTINGS, learning_rate=1e-2)
+    _, lines, attached = train(bert, settings)
+    for other in (replace(settings, log_steps=5), settings):
+        again = train(bert, other)[2]
+        assert all(torch.equal(a, b) for a, b in _pairs(attached, again))
+    assert losses(lines) == losses(train(bert, settings)[1])
+
+
+def test_micro_batches_give_the_gradient_of_the_whole(bert: Path) -> None:
+    whole = losses(train(bert, SETTINGS, dropout=0.0)[1])
+    micro = losses(train(bert, replace(SETTINGS, micro_batch_size=3), dropout=0.0)[1])
+    assert micro == pytest.approx(whole, rel=1e-5)
+
+
+def test_max_steps_ends_in_mid_epoch_with_an_evaluation(bert: Path) -> None:
+    trained, lines, _ = train(bert, replace(SETTINGS, max_steps=8))
+    assert (trained.steps, trained.epochs, len(trained.evaluations)) == (8, 2, 2)
+    assert [line["learning_rate"] for line in lines if "loss" in line][-1] == 0.0
+
+
+def test_protocol_dev_puts_the_best_epoch_back(bert: Path) -> None:
+    settings = replace(SETTINGS, epochs=3, protocol="dev", learning_rate=1e-2)
+    trained, _, best = train(bert, settings, values=(0.5, 0.9, 0.9))
+    assert trained.selected_epoch == 2
+    _, _, last = train(bert, replace(settings, protocol="last"), values=(0.5, 0.9, 0.9))
+    assert not all(torch.equal(a, b) for a, b in _pairs(best, last))
+    assert best_epoch(trained.evaluations) == (2, 0.9)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
+    with pytest.raises(RunError, match=r"the loss is nan at step \d+ of 12 .*learning rate .*Lower"):
+        train(bert, replace(SETTINGS, learning_rate=math.inf, warmup_ratio=0.0))
+
+
+def _pairs(one: Attached, other: Attached) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(zip(one.trainable().values(), other.trainable().values(), strict=True))
