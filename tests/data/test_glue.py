@@ -85,5 +85,5 @@ def test_empty_texts_can_be_kept(tmp_path: Path) -> None:
 def test_real_cola(real_glue: Path) -> None:
     train, validation = (load_split(real_glue, COLA, split) for split in ("train", "validation"))
     assert (len(train), len(validation)) == (8_551, 1_043)
-    assert validation.labels is not None
-    assert round(float(np.mean(validation.labels)), 3) == 0.691
+    assert train.labels is not None and validation.labels is not None
+    assert (int(train.labels.sum()), int(validation.labels.sum())) == (6_023, 719)  # counted in the files
