@@ -206,6 +206,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("last", "dev"),
 }
 
+MEASUREMENT = (
+    1  # raised when the same text and settings would profile to other numbers: saved profiles are then not reused
+)
+
 # key: (lowest accepted, is the lowest itself accepted, highest accepted)
 BOUNDS: dict[str, tuple[float, bool, float]] = {
     "seed": (0, True, 2**31 - 1),
@@ -296,6 +300,7 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
     """Sixteen hex digits over what a profile depends on: model, text, maximum length and profile settings."""
     values = asdict(config.profile) | {
+        "measurement": MEASUREMENT,
         "max_length": config.task.max_length,
         "model": model,
         "text": text,

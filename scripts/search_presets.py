@@ -1,8 +1,8 @@
 """Find GeLoRA's presets for minilm: a small grid over learning rates, judged on rows that no report uses.
 
-GeLoRA's learning rates are not published. For each GLUE task, `--rows` training rows are drawn and a quarter of the
-rest stands in for the dev set (at most 1,000 rows); the real dev set is not looked at. `task=demo` is judged on its
-`test` split, its reported split being `validation`. A trial that is done is not done again.
+GeLoRA's learning rates are not published. Of each GLUE task's training rows some are drawn to train on and at most
+1,000 others stand in for the dev set; the real dev set is not looked at. `task=demo` is judged on its `test` split, its
+reported split being `validation`. A trial that is done is not done again.
 
     python scripts/search_presets.py --data DIR --work runs/search --table scripts/presets_minilm.csv
 """
@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-LEARNING_RATES = (1e-4, 3e-4, 1e-3)
+LEARNING_RATES = (5e-5, 1.5e-4, 5e-4)
+BATCH_SIZE = 16
 HELD_OUT = 1_000
 
 
@@ -33,7 +34,7 @@ class Search:
     epochs: int
 
 
-SEARCHES = (Search("cola", 5_000, 3), Search("sst2", 3_000, 2), Search("rte", 1_000, 4), Search("demo", None, 6))
+SEARCHES = (Search("demo", None, 10), Search("cola", 7_551, 6), Search("sst2", 4_000, 3), Search("rte", 1_490, 6))
 
 
 def main() -> None:
@@ -68,7 +69,7 @@ def hold_out(source: Path, target: Path, search: Search) -> Path:
 def trial(search: Search, rate: float, data: Path, work: Path) -> dict[str, object]:
     """One run of the product, and its row."""
     overrides = [f"task={search.task}", "model=minilm", "budget=0.05M", f"runs_dir={work / 'runs'}"]
-    overrides += [f"train.learning_rate={rate}", f"train.epochs={search.epochs}", "train.batch_size=32"]
+    overrides += [f"train.learning_rate={rate}", f"train.epochs={search.epochs}", f"train.batch_size={BATCH_SIZE}"]
     overrides += ["task.eval_splits=[test]", "task.test_splits=[]"] if search.rows is None else [f"data.glue={data}"]
     done = subprocess.run(
         [sys.executable, "-m", "gelora_cli", "run", *overrides], check=True, stdout=subprocess.PIPE, text=True
@@ -79,6 +80,7 @@ def trial(search: Search, rate: float, data: Path, work: Path) -> dict[str, obje
     return {
         "task": search.task,
         "learning_rate": rate,
+        "batch_size": BATCH_SIZE,
         "epochs": search.epochs,
         "rows": search.rows or "all",
         "metric": result["reported"],
