@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.cli import _register_schemas
@@ -44,6 +44,15 @@ def test_every_option_of_every_group_composes(group: str, option: str) -> None:
     assert config.train.learning_rate
     assert config.train.batch_size
     assert config.preset_source
+
+
+@pytest.mark.parametrize("path", sorted((config_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_an_experiment_sets_holds(path: Path) -> None:
+    config = OmegaConf.structured(composed(f"experiment={path.stem}"))
+    given = cast(DictConfig, OmegaConf.load(path))
+    own = OmegaConf.masked_copy(given, [str(key) for key in given if key != "defaults"])
+    assert OmegaConf.merge(config, own) == config
+    assert path.read_text(encoding="utf-8").splitlines()[1].startswith(f"# gelora run experiment={path.stem}")
 
 
 @pytest.mark.parametrize("name", ["ranks", "evaluate", "predict", "ls"])
