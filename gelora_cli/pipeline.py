@@ -33,7 +33,7 @@ from gelora_cli.artifacts import (
     to_json,
 )
 from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, complete, identity_hash, profile_hash, read_config, write_config
+from gelora_cli.config import RunConfig, complete, identity_hash, list_problems, profile_hash, read_config, write_config
 from gelora_cli.data.sources import task_split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, encode
 from gelora_cli.launch import inside_workers, run_workers
@@ -162,14 +162,38 @@ def prepare(config: RunConfig) -> Prepared:
     """
     from gelora_cli.runtime import check_processes, resolve_precision
 
-    if not inside_workers():
-        check_processes(config.launch.processes)
     source = getattr(config.data, config.task.source, None)
-    splits = {name: task_split(config.task, source, name) for name in ("train", *config.task.eval_splits)}
-    for name, split in splits.items():
-        if split.labels is None:
-            raise GeloraError(f"task={config.task.name}: split {name} has no labels")
-    return Prepared(config, _resolve_model(config), splits, resolve_precision(config.precision))
+    problems: list[str] = []
+    with _collected(problems):
+        if not inside_workers():
+            check_processes(config.launch.processes)
+    splits = {}
+    for name in ("train", *config.task.eval_splits):
+        with _collected(problems):
+            splits[name] = _labelled_split(config, source, name)
+    with _collected(problems):
+        model = _resolve_model(config)
+    with _collected(problems):
+        precision = resolve_precision(config.precision)
+    if problems:
+        raise GeloraError(list_problems(list(dict.fromkeys(problems))))
+    return Prepared(config, model, splits, precision)
+
+
+@contextmanager
+def _collected(problems: list[str]) -> Iterator[None]:
+    """Keep a refusal's message, so that all of them are shown together."""
+    try:
+        yield
+    except GeloraError as error:
+        problems.append(str(error))
+
+
+def _labelled_split(config: RunConfig, source: str | None, name: str) -> TextSplit:
+    split = task_split(config.task, source, name)
+    if split.labels is None:
+        raise GeloraError(f"task={config.task.name}: split {name} has no labels")
+    return split
 
 
 def work_run(directory: Path, prepared: Prepared) -> None:
