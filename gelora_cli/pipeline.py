@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -541,7 +541,8 @@ def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> 
 
     with session.timed("reload"):
         if session.accelerator.is_main_process:
-            attached.save(directory / rundir.ADAPTER)
+            with rundir.writing(directory / rundir.ADAPTER):
+                attached.save(directory / rundir.ADAPTER)
         session.accelerator.wait_for_everyone()
         split = session.prepared.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
@@ -656,7 +657,8 @@ def _manifest(directory: Path, prepared: Prepared, fingerprints: dict[str, str],
         yield
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit) or type(error).__name__ == "SignalException"
-        _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
+        with suppress(GeloraError):  # a full disk refuses this too; the first error is the one to show
+            _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
         raise
     _end_manifest(directory, "done", None)
 

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -65,22 +66,38 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with writing(path), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
+            temporary.replace(path)
+    except GeloraError:
         temporary.unlink(missing_ok=True)
-        raise write_error(path, error) from error
+        raise
 
 
-def write_error(path: Path, error: OSError) -> GeloraError:
-    """The message for a write that the operating system refused."""
-    fix = (
-        "free space on the disk" if error.errno == errno.ENOSPC else "check the directory, or take another runs_dir=DIR"
-    )
-    return GeloraError(f"{path} can't be written: {error.strerror}; {fix}, and run the same command again.")
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a write that the operating system refused into a message about `path`.
+
+    Raises:
+        GeloraError: an OSError, or a library's own error that wraps one (safetensors' "... (os error 28)").
+    """
+    try:
+        yield
+    except GeloraError:
+        raise
+    except Exception as error:
+        wrapped = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else wrapped and int(wrapped[1])
+        if number is None:
+            raise
+        fix = (
+            "free space on the disk" if number == errno.ENOSPC else "check the directory, or take another runs_dir=DIR"
+        )
+        raise GeloraError(
+            f"{path} can't be written: {os.strerror(number)}; {fix}, and run the same command again."
+        ) from error
 
 
 def write_artifact(artifact: Any, directory: Path) -> Path:
@@ -92,11 +109,8 @@ def write_artifact(artifact: Any, directory: Path) -> Path:
 
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """Add one JSON line to a file such as `metrics.jsonl`."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
-    except OSError as error:
-        raise write_error(path, error) from error
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

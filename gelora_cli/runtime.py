@@ -137,6 +137,7 @@ def setup_logging(file: Path | None = None, *, main: bool = True) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         LOGGER.addHandler(handler)
+    logging.raiseExceptions = False  # a log that can't be written, as on a full disk, stops no run
     _quiet_libraries()
 
 

@@ -43,6 +43,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [OSError(errno.ENOSPC, "No space left on device"), ValueError("I/O error: No space left on device (os error 28)")],
+)
+def test_a_full_disk_is_one_message_whoever_met_it(tmp_path: Path, refused: Exception) -> None:
+    message = r"adapter can't be written: No space left on device; free space"
+    with pytest.raises(GeloraError, match=message), rundir.writing(tmp_path / "adapter"):
+        raise refused
+
+
+def test_other_errors_pass_through_a_write() -> None:
+    with pytest.raises(ValueError, match="not of the system"), rundir.writing(Path("x")):
+        raise ValueError("not of the system")
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GeloraError, match=r"can't be written to.*runs_dir=DIR"):
