@@ -47,7 +47,8 @@ def profile_figure(profile: IdProfile) -> Figure:
         axis.plot(constant, zeros, "X", color=INK, markersize=8, label="constant, so 0", clip_on=False)
     axis.set_xlabel("layer (0 = input of block 1, i = output of block i)")
     axis.set_ylabel("intrinsic dimension")
-    axis.set_ylim(0, 1.08 * max([*high, *idims, 1.0]))
+    parts = [value for row in profile.layers for value in (row.half, row.quarter) if value is not None]
+    axis.set_ylim(0, 1.08 * max([*high, *idims, *parts, 1.0]))
     _number_ticks(axis, layers)
     origin = f"{profile.task}, {_end(profile.model)}, N = {profile.examples_used:,} examples"
     _head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)

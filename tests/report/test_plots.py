@@ -198,3 +198,10 @@ def test_importing_is_cheap_and_drawing_leaves_pyplot_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["set()", "set()"]
+
+
+def test_every_mean_of_the_parts_is_inside_the_picture() -> None:
+    """At small N the means over the parts can lie far above the interval."""
+    rows = tuple(replace(row, quarter=3 * row.high) for row in PROFILE.layers)
+    axis = profile_figure(replace(PROFILE, layers=rows)).axes[0]
+    assert axis.get_ylim()[1] > max(3 * row.high for row in PROFILE.layers)
