@@ -32,9 +32,16 @@ class Search:
     task: str
     rows: int | None
     epochs: int
+    rates: tuple[float, ...] = LEARNING_RATES
 
 
-SEARCHES = (Search("demo", None, 10), Search("cola", 7_551, 6), Search("sst2", 4_000, 3), Search("rte", 1_490, 6))
+SEARCHES = (
+    Search("demo", None, 10),
+    Search("cola", 7_551, 6),
+    Search("cola", 7_551, 15, rates=(1.5e-4,)),  # of the three the only one that learns in six epochs, and still rising
+    Search("sst2", 4_000, 3),
+    Search("rte", 1_490, 6),
+)
 
 
 def main() -> None:
@@ -49,7 +56,7 @@ def main() -> None:
     for search in SEARCHES:
         if search.task in arguments.tasks.split(","):
             data = hold_out(arguments.data, arguments.work / "data", search)
-            rows += [trial(search, rate, data, arguments.work) for rate in LEARNING_RATES]
+            rows += [trial(search, rate, data, arguments.work) for rate in search.rates]
             write_table(rows, arguments.table)
 
 
