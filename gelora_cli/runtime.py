@@ -126,6 +126,7 @@ def offline_workers() -> Iterator[None]:
 
 def setup_logging(file: Path | None = None, *, main: bool = True) -> None:
     """Log to standard error, and to `file`; other processes than the main one speak only of errors."""
+    LOGGER.disabled = False  # Hydra switches off every logger that it finds, so from the second job of a sweep on
     LOGGER.setLevel(logging.INFO if main else logging.ERROR)
     LOGGER.propagate = False
     for handler in LOGGER.handlers[:]:

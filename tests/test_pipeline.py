@@ -216,6 +216,7 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFix
     assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") != 0
     assert sorted(rundir.status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
     assert "2 of 4 jobs failed" in capsys.readouterr().err
+    assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 
 @pytest.mark.distributed
