@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -310,6 +311,27 @@ def _no_safetensors(source: str, files: Iterable[str]) -> str:
         "save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR; or name a revision "
         "that has safetensors: model.revision=refs/pr/N."
     )
+
+
+def check_length(resolved: ResolvedModel, max_length: int) -> None:
+    """Refuse token sequences beyond a model's table of positions; rotary and relative positions have no such end.
+
+    Raises:
+        GeloraError: `max_length` is above what config.json allows.
+    """
+    try:
+        config = json.loads((resolved.directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GeloraError(f"config.json of {resolved.source} can't be read: {error}. Fetch the model again.") from error
+    rows, kind = config.get("max_position_embeddings"), config.get("model_type")
+    if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
+        return
+    longest = rows - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
+    if max_length > longest:
+        raise GeloraError(
+            f"task.max_length={max_length}: {resolved.source} has positions for 1 to {longest} tokens; "
+            f"take task.max_length={longest} or less."
+        )
 
 
 def _digests(directory: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ from gelora_cli.config import RunConfig, complete, identity_hash, list_problems,
 from gelora_cli.data.sources import task_split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, encode
 from gelora_cli.launch import inside_workers, run_workers
-from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, resolve_model
+from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.ranks import format_plan, plan_ranks
 from gelora_cli.report.card import model_card
 from gelora_cli.report.plots import plot_profile, plot_ranks
@@ -173,6 +173,7 @@ def prepare(config: RunConfig) -> Prepared:
             splits[name] = _labelled_split(config, source, name)
     with _collected(problems):
         model = _resolve_model(config)
+        check_length(model, config.task.max_length)
     with _collected(problems):
         precision = resolve_precision(config.precision)
     if problems:

@@ -28,6 +28,7 @@ from gelora_cli.models import (
     HeadSpec,
     ResolvedModel,
     block_modules,
+    check_length,
     check_vocabulary,
     count_params,
     load_model,
@@ -468,6 +469,24 @@ def test_vocabulary_larger_than_the_embeddings_is_refused(tiny: dict[str, Resolv
     tokenizer = load_tokenizer(tiny["bert"])
     message = refusal(check_vocabulary, tokenizer, model)
     assert f"up to {len(tokenizer) - 1}" in message and f"0 to {model.config.vocab_size - 1}" in message
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("bert", 512), ("roberta", 512), ("electra", 512)])
+def test_longest_input_is_the_one_that_the_model_still_takes(
+    tiny: dict[str, ResolvedModel], kind: str, longest: int
+) -> None:
+    check_length(tiny[kind], longest)
+    assert f"take task.max_length={longest} or less" in refusal(check_length, tiny[kind], longest + 1)
+    model = load_model(tiny[kind], LABELS, seed=1).model
+    model(torch.full((1, longest), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, longest + 1), 7))
+
+
+@pytest.mark.parametrize("kind", ["deberta-v2", *DECODERS])
+def test_relative_positions_have_no_longest_input(tiny: dict[str, ResolvedModel], kind: str) -> None:
+    check_length(tiny[kind], 600)
+    load_model(tiny[kind], LABELS, seed=1).model(torch.full((1, 600), 7))
 
 
 def test_first_id_without_a_row_is_refused(tiny: dict[str, ResolvedModel]) -> None:
