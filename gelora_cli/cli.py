@@ -14,7 +14,7 @@ from gelora_cli.artifacts import GeloraError
 
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
-    from gelora_cli.data.splits import TextSplit
+    from gelora_cli.data.sources import Split
 
 INTERRUPTED = 130
 
@@ -24,7 +24,7 @@ COMMANDS = {
     "ranks": "stage 2: plan ranks for a budget from a saved profile (no torch)",
     "train": "stages 2 and 3 from a saved profile or plan",
     "evaluate": "score a finished run's adapter again",
-    "predict": "label a split, a file or standard input with a finished run",
+    "predict": "label or answer a split, a file or standard input with a finished run",
     "ls": "list runs, their status and value",
 }
 
@@ -41,7 +41,9 @@ EXAMPLES = {
     "evaluate": "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json",
     "predict": """  gelora predict RUN split=test output=predictions.jsonl
   gelora predict RUN file=sentences.txt
-  echo 'The cats sleeps.' | gelora predict RUN""",
+  echo 'The cats sleeps.' | gelora predict RUN
+  gelora predict RUN file=questions.json                # SQuAD's format
+  gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'""",
     "ls": "  gelora ls\n  gelora ls runs/cola",
 }
 POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR"}
@@ -317,19 +319,20 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
 def _predict(config: Any, paths: list[Path], _: str) -> None:
     import json
 
-    from gelora_cli.data.files import read_rows
     from gelora_cli.pipeline import predict
     from gelora_cli.rundir import write_atomic
 
-    if config.split and config.file:
-        raise GeloraError(f"split={config.split} and file={config.file}: give one of them, or none for standard input")
+    if sum(value is not None for value in (config.split, config.file, config.question)) > 1:
+        raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
+    if (config.question is None) != (config.context is None):
+        raise GeloraError("question=... and context=... belong together: give both")
 
-    def rows(run: RunConfig) -> TextSplit:
+    def rows(run: RunConfig) -> Split:
         from gelora_cli.data.sources import unlabelled_split
 
         if config.split:
             return unlabelled_split(run.task, getattr(run.data, run.task.source, None), config.split)
-        return read_rows(run.task, config.file or "-")
+        return _given_rows(run, config)
 
     found = predict(paths[0].absolute(), rows)
     lines = "".join(json.dumps(row) + "\n" for row in found)
@@ -338,6 +341,19 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
         print(f"{len(found)} predictions: {config.output}")
     else:
         print(lines, end="")
+
+
+def _given_rows(run: RunConfig, config: Any) -> Split:
+    """What the user wants labelled or answered, in the form of the run's task."""
+    from gelora_cli.data.files import read_questions, read_rows
+    from gelora_cli.data.squad import one_question
+
+    if run.task.kind == "question_answering":
+        given = config.question is not None
+        return one_question(config.question, config.context) if given else read_questions(config.file or "-")
+    if config.question is not None:
+        raise GeloraError(f"question=... is for question answering; task={run.task.name} takes file= or lines")
+    return read_rows(run.task, config.file or "-")
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:

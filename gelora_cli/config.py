@@ -29,7 +29,11 @@ class PresetConfig:
 
 @dataclass
 class TaskConfig:
-    """A task: where its rows are, what they mean and how it is judged."""
+    """A task: where its rows are, what they mean and how it is judged.
+
+    From `unanswerable` on the keys are those of question answering; lengths and `stride` (the context tokens that
+    neighbouring windows share) are in tokens.
+    """
 
     name: str = ""
     kind: str = "classification"
@@ -42,6 +46,13 @@ class TaskConfig:
     test_splits: list[str] = field(default_factory=lambda: ["test"])
     empty_text: str = "error"
     max_length: int = 128
+    folder: str | None = None
+    unanswerable: bool = False
+    misplaced_answers: str = "error"
+    stride: int = 128
+    max_question_length: int = 64
+    max_answer_length: int = 30
+    n_best: int = 20
     presets: dict[str, dict[str, PresetConfig]] = field(default_factory=dict)
 
 
@@ -121,6 +132,8 @@ class DataConfig:
     """Where the data is: a hub id, or a local directory with the same layout."""
 
     glue: str = "nyu-mll/glue"
+    squad: str = "rajpurkar/squad"
+    squad_v2: str = "rajpurkar/squad_v2"
     max_train_examples: int | None = None
 
 
@@ -168,10 +181,12 @@ class EvaluateCommandConfig:
 
 @dataclass
 class PredictCommandConfig:
-    """`gelora predict RUN`: label a split, a file, or standard input."""
+    """`gelora predict RUN`: label a split, a file, or standard input; or answer one question about a context."""
 
     split: str | None = None
     file: str | None = None
+    question: str | None = None
+    context: str | None = None
     output: str | None = None
     debug: bool = False
 
@@ -193,8 +208,9 @@ SCHEMAS: dict[str, type] = {
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "task.kind": ("classification", "regression"),
+    "task.kind": ("classification", "regression", "question_answering"),
     "task.empty_text": ("error", "keep"),
+    "task.misplaced_answers": ("error", "drop"),
     "method.name": ("gelora",),
     "method.modules": ("attention", "all"),
     "profile.pooling": ("mean", "cls", "last"),
@@ -214,6 +230,10 @@ MEASUREMENT = (
 BOUNDS: dict[str, tuple[float, bool, float]] = {
     "seed": (0, True, 2**31 - 1),
     "task.max_length": (4, True, 100_000),
+    "task.stride": (0, True, 100_000),
+    "task.max_question_length": (1, True, 100_000),
+    "task.max_answer_length": (1, True, 100_000),
+    "task.n_best": (1, True, 1_000),
     "model.dropout": (0, True, 0.99),
     "method.scaling": (0, False, math.inf),
     "method.dropout": (0, True, 0.99),
@@ -276,7 +296,7 @@ def value_problems(config: Any) -> list[str]:
     problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
     problems += [_budget_problem(config)]
     if isinstance(config, RunConfig):
-        problems += [_batch_problem(config), _preset_problem(config)]
+        problems += [_batch_problem(config), _preset_problem(config), _window_problem(config.task)]
     return [problem for problem in problems if problem]
 
 
@@ -390,6 +410,18 @@ def _preset_problem(config: RunConfig) -> str | None:
     return f"task={config.task.name} has no preset for {config.method.preset}: give {missing}"
 
 
+def _window_problem(task: TaskConfig) -> str | None:
+    special = 4  # as many as the known tokenizers put around a question and a context
+    room = task.max_length - task.max_question_length - special
+    if task.kind != "question_answering" or room > task.stride:
+        return None
+    return (
+        f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside task.max_question_length="
+        f"{task.max_question_length} and {special} special tokens, which must be more than task.stride={task.stride}: "
+        f"take task.max_length={task.max_question_length + special + task.stride + 1} or more, or lower the others"
+    )
+
+
 def _batch_size(config: RunConfig) -> int | None:
     preset = _preset(config)
     return config.train.batch_size or (preset.batch_size if preset else None)
@@ -419,7 +451,8 @@ def _with_paths(config: RunConfig) -> RunConfig:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None)
     ranks = replace(config.ranks, path=config.ranks.path and str(Path(config.ranks.path).expanduser().absolute()))
-    data = replace(config.data, glue=local_or_hub(config.data.glue))
+    sources = {name: local_or_hub(getattr(config.data, name)) for name in ("glue", "squad", "squad_v2")}
+    data = replace(config.data, **sources)  # type: ignore[arg-type]
     return replace(
         config, model=model, ranks=ranks, data=data, runs_dir=str(Path(config.runs_dir).expanduser().absolute())
     )

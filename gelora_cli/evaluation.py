@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gelora_cli import answers
+from gelora_cli.answers import Answered
 from gelora_cli.artifacts import EvalResult, GeloraError
-from gelora_cli.data.collate import collate
+from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches
 from gelora_cli.metrics import load_metric
 from gelora_cli.runtime import gather_rows
@@ -22,48 +26,87 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 
-def predict(
-    model: nn.Module, split: EncodedSplit, *, batch_size: int, pad_token_id: int, accelerator: Accelerator
+@dataclass(frozen=True)
+class TaskKind:
+    """What a kind of task makes of a model's outputs.
+
+    `reduce(output, batch, split, task)` keeps `width(task)` numbers of each row, (B, width) float32; `scores` are
+    those of them that two models can be compared by. `decode` makes predictions of the numbers of all rows,
+    (n, width); of these come the metrics and whether the run collapsed, one line per example for
+    `predictions.jsonl`, and files of the task's own.
+    """
+
+    width: Callable[[Any], int]
+    reduce: Callable[[Any, Batch, Any, Any], torch.Tensor]
+    scores: Callable[[Floats, Any], Floats]
+    decode: Callable[[Any, Floats, Any], Any]
+    judge: Callable[[Any, Any, Any], tuple[dict[str, float], bool]]
+    rows: Callable[[Any, Any, Any], list[dict[str, Any]]]
+    files: Callable[[Any, Any], dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A split's metrics, a line per example, and files of the task's own by name."""
+
+    result: EvalResult
+    rows: list[dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+
+
+def forward(
+    model: nn.Module, split: EncodedSplit, task: Any, *, batch_size: int, pad_token_id: int, accelerator: Accelerator
 ) -> Floats:
-    """Logits (n, C) float32 of every row of the split, in its order, on every process.
+    """What the task keeps of the model's outputs on every row of the split, in its order, on every process.
 
     Raises:
         GeloraError: a row came back twice or not at all.
     """
+    kind = TASK_KINDS[task.kind]
     model.eval()
-    batches = sorted_batches(split.lengths, batch_size)
-    rows: list[torch.Tensor] = [torch.zeros(0, dtype=torch.long, device=accelerator.device)]
-    parts: list[torch.Tensor] = []
+    device = accelerator.device
+    rows: list[torch.Tensor] = [torch.zeros(0, dtype=torch.long, device=device)]
+    parts: list[torch.Tensor] = [torch.zeros(0, kind.width(task), device=device)]
     with torch.inference_mode():
+        batches = sorted_batches(split.lengths, batch_size)
         for batch_rows in batches[accelerator.process_index :: accelerator.num_processes]:
-            batch = collate(split, batch_rows, pad_token_id, accelerator.device)
-            parts.append(model(**batch.inputs).logits.float())
-            rows.append(torch.from_numpy(batch_rows).to(accelerator.device))
-        width = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
-        logits = torch.cat(parts) if parts else torch.zeros(0, width, device=accelerator.device)
-        gathered = gather_rows(accelerator, logits).cpu().numpy()
+            batch = collate(split, batch_rows, pad_token_id, device)
+            parts.append(kind.reduce(model(**batch.inputs), batch, split, task))
+            rows.append(torch.from_numpy(batch_rows).to(device))
+        gathered = gather_rows(accelerator, torch.cat(parts)).cpu().numpy()
         order = gather_rows(accelerator, torch.cat(rows)).cpu().numpy()
     if not np.array_equal(np.sort(order), np.arange(len(split))):
-        raise GeloraError(f"{split.name}: {len(order)} predictions for {len(split)} examples, or some twice")
+        raise GeloraError(f"{split.name}: {len(order)} predictions for {len(split)} rows, or some twice")
     return gathered[np.argsort(order)]
 
 
-def score(task: Any, split: EncodedSplit, logits: Floats, started: float) -> EvalResult:
-    """The task's metrics of these logits; `started` is the clock's reading before the forward pass."""
+def judge(task: Any, split: EncodedSplit, values: Floats, started: float) -> Judged:
+    """The task's metrics and files of these values; `started` is the clock's reading before the forward pass."""
     if split.labels is None:
         raise GeloraError(f"{split.name} has no labels: use gelora predict for it")
-    predictions = decide(task, logits)
-    metric = load_metric(task.metric)
-    metric.add_batch(predictions=predictions, references=split.labels)
-    values = {name: float(value) for name, value in metric.compute().items()}
-    return EvalResult(
+    kind = TASK_KINDS[task.kind]
+    decoded = kind.decode(split, values, task)
+    metrics, collapsed = kind.judge(task, split, decoded)
+    result = EvalResult(
         split=split.name,
-        examples=len(split),
-        metrics=values,
+        examples=split.examples,
+        metrics=metrics,
         reported=task.reported,
-        collapsed=is_collapsed(predictions, split.labels),
+        collapsed=collapsed,
         seconds=time.perf_counter() - started,
     )
+    return Judged(result, kind.rows(task, split, decoded), kind.files(task, decoded))
+
+
+def prediction_rows(task: Any, split: EncodedSplit, values: Floats) -> list[dict[str, Any]]:
+    """One row per example for `predictions.jsonl`: id, split, prediction, label if known, and the scores."""
+    kind = TASK_KINDS[task.kind]
+    return kind.rows(task, split, kind.decode(split, values, task))
+
+
+def comparable(task: Any, values: Floats) -> Floats:
+    """Those of the values by which two models can be compared."""
+    return TASK_KINDS[task.kind].scores(values, task)
 
 
 def decide(task: Any, logits: Floats) -> NDArray[np.int64] | Floats:
@@ -73,20 +116,63 @@ def decide(task: Any, logits: Floats) -> NDArray[np.int64] | Floats:
 
 def is_collapsed(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
     """One predicted value where the labels hold several, or a value that is not finite."""
-    finite = bool(np.isfinite(predictions).all())
+    finite = predictions.dtype.kind != "f" or bool(np.isfinite(predictions).all())
     return not finite or (len(np.unique(labels)) > 1 and len(np.unique(predictions)) == 1)
 
 
-def prediction_rows(task: Any, split: EncodedSplit, logits: Floats) -> list[dict[str, Any]]:
-    """One row per example for `predictions.jsonl`: id, split, prediction, label if known, and the scores (logits)."""
+def _judge_labels(task: Any, split: EncodedSplit, logits: Floats) -> tuple[dict[str, float], bool]:
+    predictions = decide(task, logits)
+    metric = load_metric(task.metric)
+    assert split.labels is not None
+    metric.add_batch(predictions=predictions, references=split.labels)
+    values = {name: float(value) for name, value in metric.compute().items()}
+    return values, is_collapsed(predictions, split.labels)
+
+
+def _label_rows(task: Any, split: EncodedSplit, logits: Floats) -> list[dict[str, Any]]:
     decided = decide(task, logits).tolist()
     labels = [None] * len(split) if split.labels is None else split.labels.tolist()
+    ids = np.asarray(split.ids).tolist()
     return [
         {"id": number, "split": split.name, "prediction": _shown(task, decision), "label": _shown(task, label)}
         | {"scores": scores}
-        for number, decision, label, scores in zip(split.ids.tolist(), decided, labels, logits.tolist(), strict=True)
+        for number, decision, label, scores in zip(ids, decided, labels, logits.tolist(), strict=True)
     ]
 
 
 def _shown(task: Any, value: Any) -> Any:
     return task.labels[value] if task.labels and value is not None else value
+
+
+def _judge_answers(task: Any, split: Any, found: list[Answered]) -> tuple[dict[str, float], bool]:
+    metric = load_metric(task.metric)
+    gold = answers.references(split)
+    metric.add_batch(predictions=[answers.metric_row(row, task) for row in found], references=gold)
+    texts = np.array([row.text(unanswerable=task.unanswerable) for row in found])
+    return metric.compute(), is_collapsed(texts, np.array([" / ".join(row["answers"]["text"]) for row in gold]))
+
+
+def _answer_rows(task: Any, split: Any, found: list[Answered]) -> list[dict[str, Any]]:
+    return [answers.prediction_row(split, row, answered, task) for row, answered in enumerate(found)]
+
+
+_TEXT = TaskKind(
+    width=lambda task: len(task.labels) or 1,
+    reduce=lambda output, batch, split, task: output.logits.float(),
+    scores=lambda values, task: values,
+    decode=lambda split, values, task: values,
+    judge=_judge_labels,
+    rows=_label_rows,
+    files=lambda task, logits: {},
+)
+_ANSWERS = TaskKind(
+    width=answers.width,
+    reduce=answers.reduce_windows,
+    scores=answers.scores_of,
+    decode=answers.answer,
+    judge=_judge_answers,
+    rows=_answer_rows,
+    files=lambda task, found: answers.official_files(found, task),
+)
+
+TASK_KINDS: dict[str, TaskKind] = {"classification": _TEXT, "regression": _TEXT, "question_answering": _ANSWERS}

@@ -1,10 +1,14 @@
-"""GLUE's metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, nothing written to disk."""
+"""GLUE's and SQuAD's metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, no file."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import string
 import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
@@ -17,14 +21,12 @@ from gelora_cli.artifacts import GeloraError
 Array = NDArray[Any]
 
 
-class _Metric(evaluate.Metric):  # type: ignore[misc]
-    """Predictions and references of one number per example, collected in memory.
+class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
+    """Predictions and references, collected in memory.
 
     Batches come by `add_batch(predictions=, references=)`, `compute()` gives the values over all of them and forgets
     them. An instance shares nothing with another one, in this process or in any other.
     """
-
-    dtype = "int64"
 
     def __init__(self) -> None:
         # A fixed seed keeps evaluate from reading numpy's global random state; no metric here draws anything.
@@ -35,19 +37,11 @@ class _Metric(evaluate.Metric):  # type: ignore[misc]
         return os.path.join(self._data_dir_root, self.name)  # noqa: PTH118
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features({name: datasets.Value(self.dtype) for name in ("predictions", "references")})
-        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=features)
+        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=self.features_of_a_row())
 
-    def add_batch(self, *, predictions: Any = None, references: Any = None, **other: Any) -> None:
-        """Add predictions and references, (n,) each.
-
-        Raises:
-            GeloraError: values with a fraction where labels are expected: evaluate would cut it off.
-        """
-        for name, values in (("predictions", predictions), ("references", references)):
-            if self.dtype == "int64" and np.asarray(values).dtype.kind == "f" and len(values):
-                raise GeloraError(f"{type(self).__name__}: {name} are fractions, labels are accepted; take the argmax.")
-        super().add_batch(predictions=predictions, references=references, **other)
+    def features_of_a_row(self) -> datasets.Features:
+        """The types of `predictions` and `references`."""
+        raise NotImplementedError
 
     def compute(self, **given: Any) -> dict[str, float]:
         """The metric's values over everything added, and over `predictions=` and `references=` if given.
@@ -60,13 +54,34 @@ class _Metric(evaluate.Metric):  # type: ignore[misc]
         values: dict[str, float] = super().compute(**given)
         return values
 
+    def _nothing(self) -> GeloraError:
+        return GeloraError(f"{type(self).__name__}: no predictions were added. Evaluate at least one example.")
+
+
+class _Metric(_LocalMetric):
+    """A metric of one number per example."""
+
+    dtype = "int64"
+
+    def features_of_a_row(self) -> datasets.Features:
+        """One number each."""
+        return datasets.Features({name: datasets.Value(self.dtype) for name in ("predictions", "references")})
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **other: Any) -> None:
+        """Add predictions and references, (n,) each.
+
+        Raises:
+            GeloraError: values with a fraction where labels are expected: evaluate would cut it off.
+        """
+        for name, values in (("predictions", predictions), ("references", references)):
+            if self.dtype == "int64" and np.asarray(values).dtype.kind == "f" and len(values):
+                raise GeloraError(f"{type(self).__name__}: {name} are fractions, labels are accepted; take the argmax.")
+        super().add_batch(predictions=predictions, references=references, **other)
+
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         if not len(predictions):
             raise self._nothing()
         return self.values(np.asarray(predictions), np.asarray(references))
-
-    def _nothing(self) -> GeloraError:
-        return GeloraError(f"{type(self).__name__}: no predictions were added. Evaluate at least one example.")
 
     def values(self, predictions: Array, references: Array) -> dict[str, float]:
         """The metric of two (n,) arrays, n above 0."""
@@ -135,15 +150,144 @@ class PearsonAndSpearman(_Metric):
         return {"pearson": pearson, "spearman": spearman, "pearson_spearman_mean": (pearson + spearman) / 2}
 
 
-METRICS: dict[str, type[_Metric]] = {
+class Squad(_LocalMetric):
+    """SQuAD v1.1: exact match and F1 of the words, of each question the best over its gold answers, 0 to 100.
+
+    A text is compared in lower case, without punctuation, articles and extra blanks. F1 = 2 P R / (P + R), with P and
+    R the shares of common words (as a multiset) among those of the prediction and of the gold answer
+    (Rajpurkar et al., EMNLP 2016). A question's row is {"id", "prediction_text"} and
+    {"id", "answers": {"text", "answer_start"}}.
+    """
+
+    def features_of_a_row(self) -> datasets.Features:
+        """As `evaluate` has them for its own SQuAD metrics."""
+        answers = datasets.Features({"text": datasets.Value("string"), "answer_start": datasets.Value("int32")})
+        return datasets.Features(
+            {
+                "predictions": self._prediction(),
+                "references": {"id": datasets.Value("string"), "answers": datasets.Sequence(answers)},
+            }
+        )
+
+    def _prediction(self) -> dict[str, datasets.Value]:
+        return {"id": datasets.Value("string"), "prediction_text": datasets.Value("string")}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        given = self._by_id(predictions, references)
+        golds = [row["answers"]["text"] for row in references]
+        if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
+            raise GeloraError(f"squad: question {without[0]} has no gold answer; squad_v2 takes such questions.")
+        texts = [given[row["id"]]["prediction_text"] for row in references]
+        exact, f1 = (np.array([_best(score, *pair) for pair in zip(texts, golds, strict=True)]) for score in (_em, _f1))
+        return {"exact_match": 100 * float(exact.mean()), "f1": 100 * float(f1.mean())}
+
+    def _by_id(self, predictions: Any, references: Any) -> dict[str, Any]:
+        """Predictions by question.
+
+        Raises:
+            GeloraError: no questions, one without a prediction or twice, or a prediction for none of them.
+        """
+        if not len(references):
+            raise self._nothing()
+        given = {row["id"]: row for row in predictions}
+        asked = [row["id"] for row in references]
+        if len(set(asked)) < len(asked) or len(given) < len(predictions):
+            raise GeloraError(f"{type(self).__name__}: an id comes twice; each question counts once.")
+        if odd := sorted(given.keys() ^ set(asked)):
+            what = "a prediction" if odd[0] in given else "a question"
+            raise GeloraError(
+                f"{type(self).__name__}: {len(odd)} ids are not on both sides, the first, {odd[0]}, is only {what}; "
+                "every question needs its prediction."
+            )
+        return given
+
+
+class SquadV2(Squad):
+    """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100.
+
+    A prediction is its best span and a score for "no answer"; above the threshold 0 it counts as no answer. An
+    unanswerable question is worth 100 if nothing is predicted, else 0. `best_exact_match` and `best_f1` are the
+    highest over all thresholds, `..._threshold` the threshold: chosen on the evaluated data itself
+    (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `Squad`, with `no_answer_score` in the prediction.
+    """
+
+    def _prediction(self) -> dict[str, datasets.Value]:
+        return super()._prediction() | {"no_answer_score": datasets.Value("float64")}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        given = self._by_id(predictions, references)
+        rows = [given[row["id"]] for row in references]
+        golds = [[text for text in row["answers"]["text"] if _normalised(text)] for row in references]
+        answerable = np.array([bool(row["answers"]["text"]) for row in references])
+        silence = np.array([row["no_answer_score"] for row in rows])
+        empty = np.array([not row["prediction_text"] for row in rows])
+        values: dict[str, float] = {}
+        best: dict[str, float] = {}
+        for name, score in (("exact_match", _em), ("f1", _f1_or_silence)):
+            raw = np.array(
+                [_best(score, row["prediction_text"], gold or [""]) for row, gold in zip(rows, golds, strict=True)]
+            )
+            at_zero = np.where(silence > 0, ~answerable, raw)
+            values |= {name: 100 * float(at_zero.mean())}
+            for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
+                values |= {f"{part}_{name}": 100 * float(at_zero[chosen].mean())} if chosen.any() else {}
+            value, threshold = best_threshold(raw, answerable, silence, empty)
+            best |= {f"best_{name}": 100 * value, f"best_{name}_threshold": threshold}
+        return values | best
+
+
+def best_threshold(raw: Array, answerable: Array, silence: Array, empty: Array) -> tuple[float, float]:
+    """The highest mean score over all thresholds on `silence`, and the lowest threshold that gives it.
+
+    `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `silence` (n,) the
+    scores of "no answer", `empty` (n,) whether the best span itself is empty. A question counts as answered if its
+    `silence` is at most the threshold; the search begins below all of them, where nothing is answered, at 0.0 by
+    the official script's convention. There, an answered unanswerable question loses its point unless it is empty.
+    """
+    order = np.argsort(silence, kind="stable")
+    gains = np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order]
+    totals = np.concatenate([[float((~answerable).sum())], float((~answerable).sum()) + np.cumsum(gains)])
+    index = int(np.argmax(totals))
+    return float(totals[index]) / len(raw), float(silence[order[index - 1]]) if index else 0.0
+
+
+def _best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
+    return max(score(prediction, gold) for gold in golds)
+
+
+def _em(prediction: str, gold: str) -> float:
+    return float(_normalised(prediction) == _normalised(gold))
+
+
+def _f1(prediction: str, gold: str) -> float:
+    """F1 of the words; 0 where they share none, so also where both sides have none, as in the script of v1.1."""
+    words, wanted = _normalised(prediction).split(), _normalised(gold).split()
+    common = sum((Counter(words) & Counter(wanted)).values())
+    return 2 * common / (len(words) + len(wanted)) if common else 0.0
+
+
+def _f1_or_silence(prediction: str, gold: str) -> float:
+    """F1 of the words; 1 where both sides have none, as in the script of v2.0."""
+    return 1.0 if not (_normalised(prediction) or _normalised(gold)) else _f1(prediction, gold)
+
+
+def _normalised(text: str) -> str:
+    """Lower case, without ASCII punctuation, articles and extra blanks."""
+    bare = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+METRICS: dict[str, type[_LocalMetric]] = {
     "accuracy": Accuracy,
     "accuracy_f1": AccuracyAndF1,
     "mcc": MatthewsCorrelation,
     "pearson_spearman": PearsonAndSpearman,
+    "squad": Squad,
+    "squad_v2": SquadV2,
 }
 
 
-def load_metric(name: str) -> _Metric:
+def load_metric(name: str) -> _LocalMetric:
     """A fresh metric by its name in a task's YAML.
 
     Raises:

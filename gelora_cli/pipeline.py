@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import (
@@ -34,8 +34,8 @@ from gelora_cli.artifacts import (
 )
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, complete, identity_hash, list_problems, profile_hash, read_config, write_config
-from gelora_cli.data.sources import task_split
-from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, encode
+from gelora_cli.data.sources import Split, task_split
+from gelora_cli.data.splits import EncodedSplit, draw_rows
 from gelora_cli.launch import inside_workers, run_workers
 from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.ranks import format_plan, plan_ranks
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from gelora_cli.evaluation import Judged
     from gelora_cli.methods.base import Attached
 
 RELOAD_EXAMPLES = 64
@@ -60,7 +61,7 @@ class Prepared:
 
     config: RunConfig
     model: ResolvedModel
-    splits: dict[str, TextSplit]
+    splits: dict[str, Split]
     precision: str
 
     @property
@@ -138,7 +139,7 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
         target.unlink(missing_ok=True)
 
 
-def predict(directory: Path, rows: Callable[[RunConfig], TextSplit]) -> list[dict[str, Any]]:
+def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[str, Any]]:
     """Label rows with a finished run's adapter; `rows` gives them once the task is known."""
     from gelora_cli.evaluation import prediction_rows
     from gelora_cli.runtime import make_accelerator
@@ -150,8 +151,7 @@ def predict(directory: Path, rows: Callable[[RunConfig], TextSplit]) -> list[dic
     _check_model(directory, manifest, resolved)
     session = _Session(Prepared(config, resolved, {}, manifest.precision), make_accelerator(manifest.precision))
     encoded = session.encode(split)
-    logits = session.logits(session.reloaded(directory), encoded)
-    return prediction_rows(config.task, encoded, logits)
+    return prediction_rows(config.task, encoded, session.forward(session.reloaded(directory), encoded))
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -190,7 +190,7 @@ def _collected(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _labelled_split(config: RunConfig, source: str | None, name: str) -> TextSplit:
+def _labelled_split(config: RunConfig, source: str | None, name: str) -> Split:
     split = task_split(config.task, source, name)
     if split.labels is None:
         raise GeloraError(f"task={config.task.name}: split {name} has no labels")
@@ -229,7 +229,7 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     session = _open_session(prepared, None)
     model = session.reloaded(directory)
-    results = tuple(session.score(model, split)[0] for split in session.eval_splits())
+    results = tuple(session.judge(model, split).result for split in session.eval_splits())
     if session.accelerator.is_main_process:
         rundir.write_atomic(target, to_json(EvaluationReport(results)))
     session.accelerator.wait_for_everyone()
@@ -280,7 +280,7 @@ class _Session:
         from gelora_cli.models import load_model
 
         model, task = self.config.model, self.config.task
-        head = HeadSpec("regression" if task.kind == "regression" else "classification", tuple(task.labels))
+        head = HeadSpec(cast("Any", task.kind), tuple(task.labels))
         loaded = load_model(
             self.prepared.model,
             head,
@@ -292,44 +292,50 @@ class _Session:
         loaded.model.to(self.accelerator.device)
         return loaded
 
-    def encode(self, split: TextSplit) -> EncodedSplit:
-        """Token sequences of a split, at most as long as the model takes."""
-        return encode(split, self.tokenizer, self.config.task.max_length)
+    def encode(self, split: Split) -> EncodedSplit:
+        """Token sequences of a split."""
+        return split.encoded(self.tokenizer, self.config.task)
 
     def eval_splits(self) -> list[EncodedSplit]:
         """The evaluated splits, the deciding one first."""
         with self.timed("data"):
             return [self.encode(self.prepared.splits[name]) for name in self.config.task.eval_splits]
 
-    def logits(self, model: nn.Module, split: EncodedSplit) -> Any:
-        """Logits (n, C) of a split, on every process."""
-        from gelora_cli.evaluation import predict
+    def forward(self, model: nn.Module, split: EncodedSplit) -> Any:
+        """What the task keeps of the model's outputs on a split, a row per sequence, on every process."""
+        from gelora_cli.evaluation import forward
 
-        return predict(
+        return forward(
             model,
             split,
+            self.config.task,
             batch_size=self.config.train.eval_batch_size,
             pad_token_id=self.pad_token_id,
             accelerator=self.accelerator,
         )
 
-    def score(self, model: nn.Module, split: EncodedSplit) -> tuple[EvalResult, list[dict[str, Any]]]:
-        """Metrics and prediction rows of a split."""
-        from gelora_cli.evaluation import prediction_rows, score
+    def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
+        """The numbers by which two models are compared on a split."""
+        from gelora_cli.evaluation import comparable
+
+        return comparable(self.config.task, self.forward(model, split))
+
+    def judge(self, model: nn.Module, split: EncodedSplit) -> Judged:
+        """Metrics, prediction rows and the task's own files of a split."""
+        from gelora_cli.evaluation import judge
 
         started = time.perf_counter()
-        logits = self.logits(model, split)
-        return score(self.config.task, split, logits, started), prediction_rows(self.config.task, split, logits)
+        return judge(self.config.task, split, self.forward(model, split), started)
 
     def attach(self, plan: RankPlan) -> Attached:
         """The method on the model; its outputs are compared with the base model's before anything is trained."""
         from gelora_cli.methods import METHODS, AttachRequest
 
         probe = self.encode(self.prepared.splits["train"].take(draw_rows(len(self._train()), PROBE_EXAMPLES, 0)))
-        before = self.logits(self.loaded.model, probe)
+        before = self.scores(self.loaded.model, probe)
         request = AttachRequest(self.loaded.model, self.loaded.map, plan, self.config.method.dropout, self.config.seed)
         attached = METHODS[self.config.method.name](request)
-        difference = float(abs(self.logits(attached.model, probe) - before).max())
+        difference = float(abs(self.scores(attached.model, probe) - before).max())
         if not difference <= 1e-5 * max(1.0, float(abs(before).max())):
             raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
         return attached
@@ -342,7 +348,7 @@ class _Session:
         prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
         return prepared
 
-    def _train(self) -> TextSplit:
+    def _train(self) -> Split:
         return self.prepared.splits["train"]
 
 
@@ -410,7 +416,7 @@ def _measure(session: _Session) -> IdProfile:
     measured = measure(
         loaded.model,
         block_modules(loaded.model, loaded.map),
-        session.encode(train.take(rows)),
+        _sample(session.encode(train.take(rows)), config),
         _profile_settings(config),
         batch_size=config.profile.batch_size,
         pad_token_id=session.pad_token_id,
@@ -430,6 +436,11 @@ def _measure(session: _Session) -> IdProfile:
         model_map=loaded.map,
         seconds=round(time.perf_counter() - start, 3),
     )
+
+
+def _sample(split: EncodedSplit, config: RunConfig) -> EncodedSplit:
+    """At most `profile.max_examples` sequences: of question answering one for each of the drawn windows."""
+    return split.take(draw_rows(len(split), config.profile.max_examples, config.profile.seed))
 
 
 def _profile_settings(config: RunConfig) -> ProfileSettings:
@@ -487,8 +498,8 @@ def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> Non
         LOGGER.info("%s", line)
 
 
-def _train(session: _Session, attached: Attached, directory: Path) -> tuple[TrainResult, list[dict[str, Any]]]:
-    """Fine-tune, and the selected epoch's prediction rows."""
+def _train(session: _Session, attached: Attached, directory: Path) -> tuple[TrainResult, list[Judged]]:
+    """Fine-tune, and the selected epoch's predictions on each evaluated split."""
     from gelora_cli.train import TrainSettings, best_epoch, fine_tune
 
     config, accelerator = session.config, session.accelerator
@@ -496,14 +507,14 @@ def _train(session: _Session, attached: Attached, directory: Path) -> tuple[Trai
         train = session.prepared.splits["train"]
         encoded = session.encode(train.take(draw_rows(len(train), config.data.max_train_examples, config.seed)))
     splits = session.eval_splits()
-    kept: list[dict[str, Any]] = []
+    kept: list[Judged] = []
     history: list[tuple[EvalResult, ...]] = []
 
     def evaluate_epoch(_: int) -> tuple[EvalResult, ...]:
-        scored = [session.score(attached.model, split) for split in splits]
-        history.append(tuple(result for result, _ in scored))
+        judged = [session.judge(attached.model, split) for split in splits]
+        history.append(tuple(found.result for found in judged))
         if config.protocol == "last" or best_epoch(history)[0] == len(history):
-            kept[:] = [row for _, rows in scored for row in rows]
+            kept[:] = judged
         return history[-1]
 
     def record(values: dict[str, Any]) -> None:
@@ -517,9 +528,8 @@ def _train(session: _Session, attached: Attached, directory: Path) -> tuple[Trai
         loss=config.task.kind,
     )
     steps = settings.total_steps(len(encoded))
-    LOGGER.info(
-        "training: %d examples, %d steps of %d, %s", len(encoded), steps, settings.batch_size, config.preset_source
-    )
+    shown = (encoded.describe(), steps, settings.batch_size, config.preset_source)
+    LOGGER.info("training: %s; %d steps of %d, %s", *shown)
     trained = fine_tune(
         attached,
         encoded,
@@ -547,11 +557,11 @@ def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> 
         session.accelerator.wait_for_everyone()
         split = session.prepared.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
-        trained = session.logits(attached.model, probe)
+        trained = session.scores(attached.model, probe)
         fresh = session.reloaded(directory)
-        again = session.logits(fresh, probe)
+        again = session.scores(fresh, probe)
         silence_lora(session.accelerator.unwrap_model(fresh))
-        base = session.logits(fresh, probe)
+        base = session.scores(fresh, probe)
     difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
     tolerance = 1e-4 * max(1.0, float(abs(trained).max()))
     passed = difference <= tolerance < effect
@@ -606,17 +616,19 @@ def _result(
     )
 
 
-def _write_result(
-    directory: Path, session: _Session, result: RunResult, plan: RankPlan, predictions: list[dict[str, Any]]
-) -> None:
+def _write_result(directory: Path, session: _Session, result: RunResult, plan: RankPlan, judged: list[Judged]) -> None:
     import json
 
-    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in predictions)
+    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for found in judged for row in found.rows)
     rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
+    for name in judged[0].files:
+        content = {key: value for found in judged for key, value in found.files[name].items()}
+        rundir.write_atomic(directory / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     rundir.write_artifact(result, directory)
     config, manifest = session.config, read_artifact(RunManifest, directory / RunManifest.FILE)
     base = config.model.path or config.model.hub or session.prepared.model.source
-    labels, preset = len(config.task.labels) or 1, config.preset_source
+    answering = config.task.kind == "question_answering"
+    labels, preset = 0 if answering else len(config.task.labels) or 1, config.preset_source
     card = model_card(result, plan, base=base, labels=labels, preset=preset, command=manifest.command)
     rundir.write_atomic(directory / rundir.CARD, card)
 

@@ -27,6 +27,7 @@ CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
     "README.md",
     "DONE",
 )
+ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 PROFILES = ".profiles"
 LOCK = ".lock"
 
@@ -156,7 +157,7 @@ def is_held(directory: Path) -> bool:
 def clear(directory: Path) -> None:
     """Remove what an earlier try left in a run directory, DONE first, so that no mixture is ever read as whole."""
     names = (DONE, "result.json", RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "profile.json", LOG, CARD)
-    for name in (*names, "profile.png", "ranks.png", CONFIG):
+    for name in (*names, *ANSWERS, "profile.png", "ranks.png", CONFIG):
         (directory / name).unlink(missing_ok=True)
     for path in sorted((directory / ADAPTER).glob("*")):
         path.unlink()

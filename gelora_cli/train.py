@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.artifacts import EvalResult, RunError, TrainResult
-from gelora_cli.data.collate import collate
+from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
 from gelora_cli.methods.base import Attached
 from gelora_cli.runtime import LOGGER, log_through_progress, progress, seed_process
@@ -23,12 +23,35 @@ from gelora_cli.runtime import LOGGER, log_through_progress, progress, seed_proc
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Losses = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
 
-# logits (B, C) and labels (B,) to one loss per example (B,)
+
+def _class_loss(output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of logits (B, C) and classes (B,)."""
+    return nn.functional.cross_entropy(output.logits.float(), labels, reduction="none")
+
+
+def _score_loss(output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+    """Squared error of logits (B, 1) and scores (B,)."""
+    return nn.functional.mse_loss(output.logits.float().squeeze(-1), labels, reduction="none")
+
+
+def _span_loss(output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy of start and end logits (B, T) and tokens (B, 2), over the window without its padding."""
+    padding = batch.inputs["attention_mask"] == 0
+    ends = (output.start_logits, labels[:, 0]), (output.end_logits, labels[:, 1])
+    start, end = (
+        nn.functional.cross_entropy(logits.float().masked_fill(padding, -math.inf), place, reduction="none")
+        for logits, place in ends
+    )
+    return (start + end) / 2
+
+
+# what the model gave for a batch, and the batch with its labels, to one loss per row (B,)
 LOSSES: dict[str, Losses] = {
-    "classification": lambda logits, labels: nn.functional.cross_entropy(logits, labels, reduction="none"),
-    "regression": lambda logits, labels: nn.functional.mse_loss(logits.squeeze(-1), labels, reduction="none"),
+    "classification": _class_loss,
+    "regression": _score_loss,
+    "question_answering": _span_loss,
 }
 
 
@@ -172,7 +195,7 @@ class _Loop:
     def _backward(self, rows: NDArray[np.int64], counted: bool, global_examples: int, last: bool) -> None:
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
         assert batch.labels is not None
-        losses = LOSSES[self.settings.loss](self.model(**batch.inputs).logits.float(), batch.labels)  # (B,)
+        losses = LOSSES[self.settings.loss](self.model(**batch.inputs), batch, batch.labels)  # (B,)
         total = losses.sum() * float(counted)
         self.loss_sum += total.detach()
         loss = total * (self.accelerator.num_processes / global_examples)

@@ -41,11 +41,27 @@ def glue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_glue() -> Path:
-    """Real GLUE data, where there is any."""
+def squad_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SQuAD v1.1 and v2.0 side by side, a few rows each, in the folders, fields and file names of the hub."""
+    root = tmp_path_factory.mktemp("squad")
+    for folder, unanswerable in (("plain_text", False), ("squad_v2", True)):
+        for split, count, seed in (("train", 60, 1), ("validation", 23, 2)):
+            write_squad(root, folder, split, squad_rows(count, seed, unanswerable=unanswerable))
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real data in the hub's layout, where there is any."""
     if "GELORA_DATA" not in os.environ:
         pytest.skip("GELORA_DATA is not set")
-    return Path(os.environ["GELORA_DATA"]) / "glue"
+    return Path(os.environ["GELORA_DATA"])
+
+
+@pytest.fixture(scope="session")
+def real_glue(real_data: Path) -> Path:
+    """Real GLUE data, where there is any."""
+    return real_data / "glue"
 
 
 def write_task(root: Path, task: str, *, train: int = 90, evaluated: int = 37) -> None:
@@ -83,4 +99,32 @@ def write_split(root: Path, task: str, split: str, values: list[dict[str, Any]],
     path.parent.mkdir(parents=True, exist_ok=True)
     columns_of = {name: [row[name] for row in values] for name in features}
     Dataset.from_dict(columns_of, features=features).to_parquet(path)
+    return path
+
+
+def squad_rows(count: int, seed: int, *, unanswerable: bool) -> list[dict[str, Any]]:
+    """Random contexts of up to 40 words, whose answer follows the word of the question; every third has none in v2."""
+    generator = random.Random(seed)
+    found = []
+    for index in range(count):
+        words = generator.choices(WORDS, k=generator.randint(6, 40))
+        place = generator.randrange(len(words) - 2)
+        text, start = " ".join(words[place + 1 : place + 3]), len(" ".join(words[: place + 1])) + 1
+        without = unanswerable and index % 3 == 0
+        answers = {"text": [] if without else [text], "answer_start": [] if without else [start]}
+        question = f"which words follow {words[place]} ?"
+        found.append({"id": f"q{index}", "question": question, "context": " ".join(words), "answers": answers})
+    return found
+
+
+def write_squad(root: Path, folder: str, split: str, values: list[dict[str, Any]]) -> Path:
+    """One parquet file of SQuAD-like rows, with its features in the schema as the hub has them."""
+    from datasets import Dataset, Features, Sequence, Value
+
+    answers = Sequence({"text": Value("string"), "answer_start": Value("int32")})
+    texts = {name: Value("string") for name in ("id", "title", "context", "question") if name in {"title", *values[0]}}
+    features = Features(texts | ({"answers": answers} if "answers" in values[0] else {}))
+    path = root / folder / f"{split}-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list([{"title": "made"} | row for row in values], features=features).to_parquet(path)
     return path

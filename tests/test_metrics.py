@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import warnings
 from pathlib import Path
@@ -137,8 +138,7 @@ def test_f1_without_positives_is_zero() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_batches_add_up_and_are_forgotten_after(name: str) -> None:
-    generator = np.random.default_rng(5)
-    predictions, references = generator.integers(0, 2, (2, 37))
+    predictions, references = examples(name, 37)
     metric = load_metric(name)
     for start in range(0, 37, 10):
         metric.add_batch(predictions=predictions[start : start + 10], references=references[start : start + 10])
@@ -146,8 +146,17 @@ def test_batches_add_up_and_are_forgotten_after(name: str) -> None:
     assert metric.compute() == computed(name, predictions, references)
     with pytest.raises(GeloraError, match="no predictions"):
         metric.compute()
-    metric.add_batch(predictions=[0, 1], references=[1, 0])
-    assert metric.compute() == computed(name, [0, 1], [1, 0])
+    metric.add_batch(predictions=predictions[:2], references=references[:2])
+    assert metric.compute() == computed(name, predictions[:2], references[:2])
+
+
+def examples(name: str, count: int) -> tuple[Any, Any]:
+    """Predictions and references as a metric takes them."""
+    generator = np.random.default_rng(5)
+    if name.startswith("squad"):
+        return questions(generator, count, unanswerable=name == "squad_v2")
+    predictions, references = generator.integers(0, 2, (2, count))
+    return predictions, references
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -196,3 +205,171 @@ def test_no_network_no_file_and_no_random_state_is_touched(tmp_path: Path, monke
     assert (second.compute()["matthews_correlation"], first.compute()["matthews_correlation"]) == (-1.0, 1.0)
     assert not cache.exists()
     assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
+
+
+WORDS = [
+    "the",
+    "cat",
+    "Cat,",
+    "a",
+    "an",
+    "sat",
+    "on",
+    "mat",
+    "mat.",
+    "42",
+    "caf\u00e9",
+    "\u4e1c\u4eac",
+    "'s",
+    "\u00a0",
+    "U.S.",
+]
+
+
+def texts(generator: np.random.Generator, most: int = 6) -> str:
+    """A few words, often none, with odd blanks."""
+    return "  ".join(generator.choice(WORDS, generator.integers(0, most)).tolist())
+
+
+def questions(generator: np.random.Generator, count: int, *, unanswerable: bool) -> tuple[list[Any], list[Any]]:
+    """Rows of predictions and references; a gold answer is often, and in part, the prediction."""
+    predictions: list[dict[str, Any]] = []
+    references: list[dict[str, Any]] = []
+    for number in range(count):
+        text = texts(generator)
+        golds = [text if generator.random() < 0.3 else texts(generator) for _ in range(generator.integers(1, 4))]
+        golds = [] if unanswerable and generator.random() < 0.4 else golds
+        predictions.append({"id": f"q{number}", "prediction_text": text})
+        references.append({"id": f"q{number}", "answers": {"text": golds, "answer_start": [0] * len(golds)}})
+        if unanswerable:
+            predictions[-1]["no_answer_score"] = float(np.round(generator.normal(), 1))
+    return predictions, references
+
+
+def test_squad_equals_torchmetrics() -> None:
+    """Beside an independent implementation, on words where the two definitions agree.
+
+    The script of v1.1 gives F1 = 0 where prediction and gold answer both have no word left; torchmetrics gives 1.
+    """
+    from torchmetrics.functional.text import squad
+
+    generator = np.random.default_rng(2)
+    for _ in range(100):
+        predictions, references = questions(generator, int(generator.integers(1, 30)), unanswerable=False)
+        kept = [row for row, gold in zip(predictions, references, strict=True) if both_say_something(row, gold)]
+        ids = {row["id"] for row in kept}
+        references = [row for row in references if row["id"] in ids]
+        if not kept:
+            continue
+        expected = squad(kept, references)
+        found = computed("squad", kept[::-1], references)
+        assert found["exact_match"] == pytest.approx(float(expected["exact_match"]), abs=1e-4)
+        assert found["f1"] == pytest.approx(float(expected["f1"]), abs=1e-4)
+
+
+def both_say_something(prediction: dict[str, Any], reference: dict[str, Any]) -> bool:
+    said = [prediction["prediction_text"], *reference["answers"]["text"]]
+    return all(set("".join(text.split()).lower()) - set("the,.'") and text.strip() for text in said) and not any(
+        text.lower().replace("the", " ").replace("an", " ").replace("a", " ").strip(" ,.'\u00a0") == "" for text in said
+    )
+
+
+def test_squad_of_texts_worked_out_by_hand() -> None:
+    def one(prediction: str, *golds: str) -> tuple[float, float]:
+        row: dict[str, Any] = {"id": "q", "prediction_text": prediction}
+        gold: dict[str, Any] = {"id": "q", "answers": {"text": list(golds), "answer_start": [0] * len(golds)}}
+        found = computed("squad", [row], [gold])
+        return found["exact_match"], round(found["f1"], 6)
+
+    assert one("The  Cat,", "cat") == (100, 100)
+    assert one("cat sat", "cat") == (0, round(200 / 3, 6))
+    assert one("cat cat", "cat") == (0, round(200 / 3, 6))
+    assert one("cat", "dog", "the cat sat", "cat!") == (100, 100)
+    assert one("", "cat") == (0, 0)
+    assert one("the", "a") == (100, 0)  # as the script of v1.1 has it: the same text, no common word
+    assert one("caf\u00e9", "cafe") == (0, 0)
+    assert one("\u00bfcat", "cat") == (0, 0)  # only ASCII punctuation is left out
+
+
+def test_squad_v2_of_questions_worked_out_by_hand() -> None:
+    predictions: list[dict[str, Any]] = [
+        {"id": "right", "prediction_text": "the cat", "no_answer_score": -2.0},
+        {"id": "part", "prediction_text": "cat sat", "no_answer_score": -1.0},
+        {"id": "silent", "prediction_text": "cat", "no_answer_score": 0.5},
+        {"id": "none", "prediction_text": "dog", "no_answer_score": 1.0},
+        {"id": "loud", "prediction_text": "dog", "no_answer_score": -3.0},
+    ]
+    golds = {"right": ["cat"], "part": ["cat"], "silent": ["cat"], "none": [], "loud": []}
+    references = [{"id": i, "answers": {"text": t, "answer_start": [0] * len(t)}} for i, t in golds.items()]
+    found = computed("squad_v2", predictions, references)
+    assert found["exact_match"] == pytest.approx(100 * 2 / 5)
+    assert found["f1"] == pytest.approx(100 * (1 + 2 / 3 + 0 + 1 + 0) / 5)
+    assert found["HasAns_exact_match"] == pytest.approx(100 / 3)
+    assert found["HasAns_f1"] == pytest.approx(100 * (1 + 2 / 3) / 3)
+    assert found["NoAns_f1"] == found["NoAns_exact_match"] == 50
+    # from the loudest: 2 unanswerable, -1 (loud), +1 (right), +2/3 (part), +1 (silent), -1 (none)
+    assert found["best_f1"] == pytest.approx(100 * (2 - 1 + 1 + 2 / 3 + 1) / 5)
+    assert found["best_f1_threshold"] == 0.5
+    assert found["best_exact_match"] == pytest.approx(100 * 3 / 5)
+
+
+def brute_force_v2(predictions: list[Any], references: list[Any]) -> dict[str, float]:
+    """v2.0 from its definition, a question and a threshold at a time; the words are compared by torchmetrics' parts."""
+    from torchmetrics.functional.text.squad import _compute_exact_match_score, _compute_f1_score, _normalize_text
+
+    given = {row["id"]: row for row in predictions}
+
+    def score(name: str, threshold: float, part: bool | None = None, *, searching: bool = False) -> float:
+        points = []
+        compare = _compute_exact_match_score if name == "exact_match" else _compute_f1_score
+        for row in references:
+            golds, answered = row["answers"]["text"], given[row["id"]]
+            if part is not None and bool(golds) is not part:
+                continue
+            if answered["no_answer_score"] > threshold:
+                points.append(float(not golds))
+            elif searching and not golds:  # the script's search looks at the text as it is, its scores at the words
+                points.append(float(not answered["prediction_text"]))
+            else:
+                said = [gold for gold in golds if _normalize_text(gold)] or [""]
+                points.append(max(float(compare(answered["prediction_text"], gold)) for gold in said))
+        return 100 * float(np.mean(points)) if points else math.nan
+
+    values = {}
+    for name in ("exact_match", "f1"):
+        values[name] = score(name, 0.0)
+        values[f"HasAns_{name}"], values[f"NoAns_{name}"] = score(name, 0.0, True), score(name, 0.0, False)
+        thresholds = [-math.inf, *(row["no_answer_score"] for row in predictions)]
+        values[f"best_{name}"] = max(score(name, threshold, searching=True) for threshold in thresholds)
+    return values
+
+
+def test_squad_v2_equals_a_search_from_the_definition() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(150):
+        predictions, references = questions(generator, int(generator.integers(1, 25)), unanswerable=True)
+        for number, row in enumerate(predictions):
+            row["no_answer_score"] += number * 1e-3  # no two alike: a threshold between equal scores can't be had
+        found = computed("squad_v2", predictions, references)
+        for name, value in brute_force_v2(predictions, references).items():
+            if not math.isnan(value):
+                assert found[name] == pytest.approx(value, abs=1e-3), name
+
+
+@pytest.mark.parametrize("name", ["squad", "squad_v2"])
+def test_a_question_without_a_prediction_is_refused(name: str) -> None:
+    predictions, references = questions(np.random.default_rng(4), 5, unanswerable=name == "squad_v2")
+    stranger = [*predictions[:4], predictions[4] | {"id": "x"}]
+    with pytest.raises(GeloraError, match="2 ids are not on both sides, the first, q4, is only a question"):
+        computed(name, stranger, references)
+    with pytest.raises(GeloraError, match="an id comes twice"):
+        computed(name, [*predictions[:4], predictions[0]], references)
+    with pytest.raises(GeloraError, match="no predictions were added"):
+        load_metric(name).compute()
+
+
+def test_squad_refuses_a_question_without_an_answer() -> None:
+    predictions, references = questions(np.random.default_rng(5), 3, unanswerable=False)
+    references[1]["answers"] = {"text": [], "answer_start": []}
+    with pytest.raises(GeloraError, match="question q1 has no gold answer; squad_v2"):
+        computed("squad", predictions, references)

@@ -13,6 +13,7 @@ import numpy as np
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.squad import QuestionSplit, read_squad_json
 
 
 def read_rows(task: Any, name: str) -> TextSplit:
@@ -35,6 +36,22 @@ def read_rows(task: Any, name: str) -> TextSplit:
         raise GeloraError(f"{name}: no rows; give at least one line")
     columns = tuple([row[index] for row in rows] for index in range(len(task.columns)))
     return TextSplit("input", np.arange(len(rows), dtype=np.int64), columns, None)
+
+
+def read_questions(name: str) -> QuestionSplit:
+    """Questions of a file in SQuAD's JSON format (`-`: standard input).
+
+    Raises:
+        GeloraError: no such file, or not in that format.
+    """
+    if name == "-":
+        return read_squad_json(sys.stdin.read(), "standard input")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise GeloraError(
+            f"file={name}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
+        )
+    return read_squad_json(path.read_text(encoding="utf-8"), name)
 
 
 def _read(file: Iterable[str], suffix: str, columns: list[str], name: str) -> list[list[str]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.tables import check_columns, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,53 +25,13 @@ def load_split(directory: Path, task: Any, split: str) -> TextSplit:
     Raises:
         GeloraError: the split, a column or a label name is missing, a label is outside the names, no row, no text.
     """
-    table = _read(directory, task.name, split)
-    _check_columns(table, task, split, directory)
+    table = read_table(directory, task, split)
+    needed = [*task.columns, *([] if split in task.test_splits else ["label"])]
+    check_columns(table, needed, task, split, directory)
     columns = tuple(_texts(table, name) for name in task.columns)
     _check_rows(columns, task, split)
     ids = _ids(table)
     return TextSplit(split, ids, columns, _labels(table, task, split))
-
-
-def available_splits(directory: Path, name: str) -> list[str]:
-    """The splits that a task's folder holds."""
-    return sorted({path.name.split("-")[0] for path in (directory / name).glob("*-*.parquet")})
-
-
-def _read(directory: Path, name: str, split: str) -> Dataset:
-    import pyarrow
-    import pyarrow.parquet
-    from datasets import Dataset
-
-    files = sorted((directory / name).glob(f"{split}-*.parquet"))
-    if not files:
-        raise GeloraError(_missing(directory, name, split))
-    try:
-        return Dataset(pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in files]))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise GeloraError(f"{files[0]} can't be read as parquet: {error}. Fetch the data again.") from error
-
-
-def _missing(directory: Path, name: str, split: str) -> str:
-    if not directory.is_dir():
-        return f"data.glue={directory}: no such directory; give a hub id such as nyu-mll/glue, or an existing directory"
-    tasks = sorted(path.name for path in directory.iterdir() if available_splits(directory, path.name))
-    if name not in tasks:
-        held = ", ".join(tasks) or "none"
-        return f"data.glue={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet"
-    return (
-        f"data.glue={directory}: {name} has no split {split}; it holds {', '.join(available_splits(directory, name))}"
-    )
-
-
-def _check_columns(table: Dataset, task: Any, split: str, directory: Path) -> None:
-    needed = [*task.columns, *([] if split in task.test_splits else ["label"])]
-    missing = [name for name in needed if name not in table.column_names]
-    if missing:
-        raise GeloraError(
-            f"task={task.name}, split {split} of {directory}: no column {', '.join(missing)}; it has "
-            f"{', '.join(table.column_names)}. Rename the columns, or set task.columns"
-        )
 
 
 def _texts(table: Dataset, name: str) -> list[str]:

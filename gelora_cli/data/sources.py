@@ -12,19 +12,24 @@ from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.squad import QuestionSplit, load_questions
+from gelora_cli.data.tables import folder
+
+Split = TextSplit | QuestionSplit
 
 HUB_SECONDS = 5.0
 
 
-def task_split(task: Any, source: str | None, split: str) -> TextSplit:
+def task_split(task: Any, source: str | None, split: str) -> Split:
     """One split of a task; `source` is a hub id or a local directory, not used by `task=demo`."""
     if task.source == "demo":
         return _demo_split(split)
     if source is None:
         raise GeloraError(f"task={task.name} needs data: give data.{task.source}=DIR")
     local = Path(source)
-    directory = local if local.is_absolute() else dataset_directory(source, task.name, f"data.{task.source}")
-    return load_split(directory, task, split)
+    directory = local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
+    load = load_questions if task.kind == "question_answering" else load_split
+    return load(directory, task, split)
 
 
 def dataset_directory(repository: str, config: str, key: str) -> Path:
@@ -64,6 +69,6 @@ def _demo_split(split: str) -> TextSplit:
     return TextSplit(split, ids, ([row.sentence for row in rows],), labels)
 
 
-def unlabelled_split(task: Any, source: str | None, split: str) -> TextSplit:
+def unlabelled_split(task: Any, source: str | None, split: str) -> Split:
     """A split to be labelled: what it says of labels is not looked at."""
-    return replace(task_split(replace(task, test_splits=[split]), source, split), labels=None)
+    return task_split(replace(task, test_splits=[split]), source, split).unlabelled()

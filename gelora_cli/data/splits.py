@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,32 +35,54 @@ class TextSplit:
         columns = tuple([column[row] for row in rows] for column in self.columns)
         return TextSplit(self.name, self.ids[rows], columns, None if self.labels is None else self.labels[rows])
 
+    def unlabelled(self) -> TextSplit:
+        """The same rows, their labels forgotten."""
+        return replace(self, labels=None)
+
     def fingerprint(self) -> str:
         """sha256 over ids, texts and labels: the same rows give the same digest, wherever they were read from."""
-        digest = hashlib.sha256()
-        labels = [] if self.labels is None else self.labels.tolist()
-        for values in (self.ids.tolist(), *self.columns, labels):
-            digest.update(json.dumps(list(values)).encode())
-            digest.update(b"\n")
-        return digest.hexdigest()
+        return digest_of(self.ids.tolist(), *self.columns, [] if self.labels is None else self.labels.tolist())
+
+    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedSplit:
+        """Every row as one token sequence of at most `task.max_length`."""
+        return encode(self, tokenizer, task.max_length)
+
+
+def digest_of(*columns: Sequence[Any]) -> str:
+    """sha256 over columns of values that JSON can hold."""
+    digest = hashlib.sha256()
+    for values in columns:
+        digest.update(json.dumps(list(values)).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
     """Token sequences end to end: sequence i is `tokens[offsets[i]:offsets[i + 1]]`, int32.
 
-    `types` are the token type ids in the same form, int8, or None for models without them.
+    `types` are the token type ids in the same form, int8, or None for models without them. `labels` holds a row per
+    sequence: (n,) classes or scores, or (n, 2) first and last token of an answer.
     """
 
     name: str
-    ids: NDArray[np.int64]
+    ids: Sequence[Any] | NDArray[np.int64]
     labels: NDArray[np.int64] | NDArray[np.float32] | None
     tokens: NDArray[np.int32]
     offsets: NDArray[np.int64]
     types: NDArray[np.int8] | None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.offsets) - 1
+
+    @property
+    def examples(self) -> int:
+        """What is scored: here every sequence is an example."""
+        return len(self)
+
+    def describe(self) -> str:
+        """What is in it, for the log."""
+        return f"{len(self):,} examples"
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -69,6 +92,16 @@ class EncodedSplit:
     def sequence(self, row: int) -> NDArray[np.int32]:
         """The tokens of one row."""
         return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: NDArray[np.int64]) -> EncodedSplit:
+        """The named sequences, in that order, without labels or anything else: to be looked at, not judged."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        tokens = [self.sequence(row) for row in rows]
+        types = None if self.types is None else [self.types[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in tokens])]).astype(np.int64)
+        joined = None if types is None else np.concatenate(types)
+        return EncodedSplit(self.name, rows, None, np.concatenate(tokens), offsets, joined)
 
     def distinct_rows(self) -> NDArray[np.int64]:
         """The first row of every distinct sequence (tokens and types), in order."""
@@ -90,19 +123,45 @@ def draw_rows(size: int, at_most: int | None, seed: int) -> NDArray[np.int64]:
 
 def encode(split: TextSplit, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:
     """Tokenize every row, cut to `max_length` tokens (the longer text of a pair first), unpadded."""
-    token_parts: list[NDArray[np.int32]] = []
-    type_parts: list[NDArray[np.int8]] = []
+    tokens, types = Spool(np.int32), Spool(np.int8)
     lengths: list[int] = []
     for start in range(0, len(split), ENCODE_ROWS):
         texts = [list(column[start : start + ENCODE_ROWS]) for column in split.columns]
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False)
-        lengths += [len(tokens) for tokens in encoded["input_ids"]]
-        token_parts += [np.concatenate([np.asarray(tokens, np.int32) for tokens in encoded["input_ids"]])]
+        lengths += [len(sequence) for sequence in encoded["input_ids"]]
+        tokens.add(np.concatenate(encoded["input_ids"]))
         if "token_type_ids" in encoded:
-            type_parts += [np.concatenate([np.asarray(types, np.int8) for types in encoded["token_type_ids"]])]
+            types.add(np.concatenate(encoded["token_type_ids"]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    types = np.concatenate(type_parts) if type_parts else None
-    return EncodedSplit(split.name, split.ids, split.labels, np.concatenate(token_parts), offsets, types)
+    return EncodedSplit(split.name, split.ids, split.labels, tokens.array(), offsets, types.array_or_none())
+
+
+class Spool:
+    """Rows of numbers, appended to an unlinked temporary file and read back through a memory map.
+
+    So the numbers of a large data set are never whole in memory; the system drops their pages when it needs them.
+    """
+
+    def __init__(self, dtype: type[np.generic], *, width: int | None = None) -> None:
+        self._dtype, self._shape = np.dtype(dtype), () if width is None else (width,)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
+        self._rows = 0
+
+    def add(self, values: Any) -> None:
+        """Append rows: (n,), or (n, width)."""
+        block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._shape)
+        self._file.write(block.tobytes())
+        self._rows += len(block)
+
+    def array(self) -> NDArray[Any]:
+        """All rows, read-only."""
+        self._file.flush()
+        shape = (self._rows, *self._shape)
+        return np.memmap(self._file, self._dtype, "r", shape=shape) if self._rows else np.zeros(shape, self._dtype)
+
+    def array_or_none(self) -> NDArray[Any] | None:
+        """All rows, or None where none were added."""
+        return self.array() if self._rows else None
 
 
 def epoch_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

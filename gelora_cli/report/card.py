@@ -33,7 +33,7 @@ A LoRA adapter with one rank per transformer block, made by gelora
 from peft import PeftModel
 from transformers import {auto_class}
 
-base = {auto_class}.from_pretrained("{base}", num_labels={labels})
+base = {auto_class}.from_pretrained("{base}"{labels})
 model = PeftModel.from_pretrained(base, "adapter")
 ```
 
@@ -42,7 +42,7 @@ Made by `{command}`
 
 
 def model_card(result: RunResult, plan: RankPlan, *, base: str, labels: int, preset: str, command: str) -> str:
-    """The run's README.md: scores, ranks, counts and how to load the adapter."""
+    """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering."""
     names = list(result.results[0].metrics)
     text = CARD.format(
         base=base,
@@ -67,8 +67,8 @@ def model_card(result: RunResult, plan: RankPlan, *, base: str, labels: int, pre
         train_seconds=result.train_seconds,
         difference=result.reload_check.largest_difference,
         checked=result.reload_check.examples,
-        auto_class="AutoModelForSequenceClassification",
-        labels=labels,
+        auto_class="AutoModelForSequenceClassification" if labels else "AutoModelForQuestionAnswering",
+        labels=f", num_labels={labels}" if labels else "",
         command=command,
     )
     return text if plan.blocks[0].idim_in is not None else text.replace("![idim profile](profile.png)\n\n", "")

@@ -1,0 +1,404 @@
+"""SQuAD v1.1 and v2.0: questions about a context, and the token windows that a model reads them through."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.data.splits import EncodedSplit, Spool, digest_of
+from gelora_cli.data.tables import check_columns, read_table
+from gelora_cli.runtime import LOGGER
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+ENCODE_QUESTIONS = 500
+FIELDS = ("id", "question", "context", "answers")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A gold answer: its text, and where that starts in the context, in characters."""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The character behind the last one."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
+class QuestionSplit:
+    """n questions, each about a context; `answers[i]` is empty where nothing answers, `labels` None where not known."""
+
+    name: str
+    ids: Sequence[str]
+    questions: Sequence[str]
+    contexts: Sequence[str]
+    labels: Sequence[tuple[Answer, ...]] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.int64]) -> QuestionSplit:
+        """The named rows, in that order."""
+        ids, questions, contexts = ([column[row] for row in rows] for column in self._columns)
+        labels = None if self.labels is None else [self.labels[row] for row in rows]
+        return QuestionSplit(self.name, ids, questions, contexts, labels)
+
+    def unlabelled(self) -> QuestionSplit:
+        """The same questions, their answers forgotten."""
+        return replace(self, labels=None)
+
+    def fingerprint(self) -> str:
+        """sha256 over ids, questions, contexts and answers."""
+        answers = [[(answer.text, answer.start) for answer in found] for found in self.labels or ()]
+        return digest_of(*self._columns, answers)
+
+    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedWindows:
+        """Windows of at most `task.max_length` tokens over every context."""
+        return encode_windows(self, tokenizer, task)
+
+    @property
+    def _columns(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+        return self.ids, self.questions, self.contexts
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What became of the first answer of each question that has one, when mapped to tokens and back."""
+
+    same: int
+    inside_a_token: int
+    in_no_window: int
+
+
+@dataclass(frozen=True)
+class EncodedWindows(EncodedSplit):
+    """Windows end to end; several may belong to one question.
+
+    `question` (n,) is the row in `source`, `null` (n,) the token that stands for "no answer", `context` (n, 2) the
+    window's first context token and the one behind its last, `chars` (tokens, 2) each token's characters in the
+    context, blanks at its ends left out; -1 outside the context.
+    """
+
+    source: QuestionSplit
+    question: NDArray[np.int64]
+    null: NDArray[np.int64]
+    context: NDArray[np.int64]
+    chars: NDArray[np.int32]
+    recovery: Recovery
+
+    @property
+    def examples(self) -> int:
+        """What is scored: questions, not windows."""
+        return len(self.source)
+
+    def describe(self) -> str:
+        """Questions, windows, and how many answers come back from their tokens as the same text."""
+        text = f"{len(self.source):,} questions in {len(self):,} windows"
+        if self.labels is None:
+            return text
+        found = self.recovery
+        return (
+            f"{text}; answers that come back from their tokens as the same text: {found.same:,}, that end inside a "
+            f"token: {found.inside_a_token:,}, whole in no window: {found.in_no_window:,}"
+        )
+
+
+def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
+    """One split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
+
+    `task.unanswerable` says whether questions without an answer belong to the task. An answer that is not at its
+    offset is refused, or with `task.misplaced_answers=drop` counted: its question is then left out of training, and
+    kept in the splits that are judged, which compare texts only.
+
+    Raises:
+        GeloraError: a missing field, no rows, an empty question or context, an id twice, a misplaced answer, a
+            question without an answer in a task that has none.
+    """
+    table = read_table(directory, task, split)
+    check_columns(table, FIELDS, task, split, directory)
+    where = f"task={task.name}, split {split} of {directory}"
+    contexts: dict[str, str] = {}  # most contexts have several questions: one copy of each
+    ids, questions = [str(value) for value in table["id"]], ["" if q is None else str(q) for q in table["question"]]
+    texts = [contexts.setdefault(text, text) for text in ("" if c is None else str(c) for c in table["context"])]
+    answers = [_answers(value, number, where) for number, value in enumerate(table["answers"])]
+    found = QuestionSplit(split, ids, questions, texts, answers)
+    _check_rows(found, where)
+    if split in task.test_splits and not any(answers):
+        return found.unlabelled()
+    _check_unanswerable(found, task, where)
+    return _placed(found, task, where)
+
+
+def read_squad_json(text: str, where: str) -> QuestionSplit:
+    """Questions of a file in SQuAD's own format: `data[].paragraphs[].{context, qas[].{id, question}}`.
+
+    Raises:
+        GeloraError: not JSON, a missing field, no question, an empty text, an id twice.
+    """
+    try:
+        articles = json.loads(text)["data"]
+        rows = [
+            (str(asked["id"]), asked["question"], paragraph["context"])
+            for article in articles
+            for paragraph in article["paragraphs"]
+            for asked in paragraph["qas"]
+        ]
+    except json.JSONDecodeError as error:
+        raise GeloraError(f"{where} is not JSON: {error}; a file in SQuAD's format is accepted") from error
+    except (KeyError, TypeError) as error:
+        raise GeloraError(
+            f"{where} is not in SQuAD's format: {error!r} is missing or of another type; accepted is "
+            '{"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ...}]}]}]}'
+        ) from error
+    ids, questions, contexts = ([row[column] for row in rows] for column in range(3))
+    found = QuestionSplit("input", ids, questions, contexts, None)
+    _check_rows(found, where)
+    return found
+
+
+def one_question(question: str, context: str) -> QuestionSplit:
+    """A single question, as given on the command line."""
+    found = QuestionSplit("input", ["question"], [question], [context], None)
+    _check_rows(found, "question=... context=...")
+    return found
+
+
+def _answers(value: Any, row: int, where: str) -> tuple[Answer, ...]:
+    try:
+        pairs = zip(value["text"], value["answer_start"], strict=True)
+        return tuple(dict.fromkeys(Answer(str(text), int(start)) for text, start in pairs))
+    except (KeyError, TypeError, ValueError) as error:
+        raise GeloraError(
+            f"{where}, row {row}: answers {str(value)[:80]} are not {{text: [...], answer_start: [...]}}"
+        ) from error
+
+
+def _check_rows(split: QuestionSplit, where: str) -> None:
+    if not len(split):
+        raise GeloraError(f"{where}: no questions; give at least one")
+    for name, column in (("question", split.questions), ("context", split.contexts)):
+        empty = [row for row, text in enumerate(column) if not isinstance(text, str) or not text.strip()]
+        if empty:
+            raise GeloraError(
+                f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
+                f"(id {split.ids[empty[0]]}); remove those rows or fill them in"
+            )
+    seen: set[str] = set()
+    twice = [number for number in split.ids if number in seen or seen.add(number)]  # type: ignore[func-returns-value]
+    if twice:
+        raise GeloraError(f"{where}: {len(twice)} ids come twice, the first is {twice[0]}; give each question its own")
+
+
+def _check_unanswerable(split: QuestionSplit, task: Any, where: str) -> None:
+    assert split.labels is not None
+    without = [number for number, found in zip(split.ids, split.labels, strict=True) if not found]
+    if without and not task.unanswerable:
+        raise GeloraError(
+            f"{where}: {len(without)} questions have no answer, the first is {without[0]}; in task={task.name} every "
+            "question has one. Is this SQuAD v2? Take task=squad_v2 with data.squad_v2=DIR"
+        )
+
+
+def _placed(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
+    """The split, once every answer is seen to stand at its offset, or those that don't are dealt with."""
+    assert split.labels is not None
+    rows = range(len(split))
+    wrong = [(row, answer) for row in rows for answer in split.labels[row] if not _stands(answer, split.contexts[row])]
+    if not wrong:
+        return split
+    row, answer = wrong[0]
+    there = split.contexts[row][max(0, answer.start) : max(0, answer.end)]
+    found = (
+        f"{where}: {len(wrong)} answers are not at their offset, the first in {split.ids[row]}: "
+        f"{answer.text!r} at {answer.start}, where the context has {there!r}"
+    )
+    if task.misplaced_answers == "error":
+        raise GeloraError(f"{found}. Correct the data, or go on without them: task.misplaced_answers=drop")
+    LOGGER.warning("%s", found)
+    if split.name != "train":
+        return split
+    bad = {row for row, _ in wrong}
+    return split.take(np.array([row for row in rows if row not in bad], dtype=np.int64))
+
+
+def _stands(answer: Answer, context: str) -> bool:
+    return answer.start >= 0 and answer.text != "" and context[answer.start : answer.end] == answer.text
+
+
+def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedWindows:
+    """Windows `question, context` of at most `task.max_length` tokens that share `task.stride` context tokens.
+
+    A question is cut to `task.max_question_length` tokens. An answer is (first token, last token) in a window that
+    holds it whole, and the null token twice in a window that doesn't. The null token is the first one (`[CLS]`); a
+    decoder's windows end in an end token instead, the only one that sees the whole window.
+    """
+    builder = _Builder(tokenizer, task, split)
+    for start in range(0, len(split), ENCODE_QUESTIONS):
+        builder.add(range(start, min(start + ENCODE_QUESTIONS, len(split))))
+    return builder.windows()
+
+
+class _Builder:
+    """The windows so far, and what was seen of the answers."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: Any, split: QuestionSplit) -> None:
+        self.tokenizer, self.task, self.split = tokenizer, task, split
+        self.end_token = [] if tokenizer.cls_token_id is not None else [int(tokenizer.eos_token_id)]
+        self.tokens, self.types, self.chars = Spool(np.int32), Spool(np.int8), Spool(np.int32, width=2)
+        self.lengths: list[int] = []
+        self.question: list[int] = []
+        self.null: list[int] = []
+        self.context: list[tuple[int, int]] = []
+        self.labels: list[tuple[int, int]] = []
+        self.counts = {"same": 0, "inside_a_token": 0, "in_no_window": 0}
+
+    def add(self, rows: range) -> None:
+        """Encode some questions."""
+        contexts = [self.split.contexts[row] for row in rows]
+        encoded = self.tokenizer(
+            self._questions(rows),
+            contexts,
+            truncation="only_second",
+            max_length=self.task.max_length - len(self.end_token),
+            stride=self.task.stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+        trimmed = {text: _Trimmed(text) for text in dict.fromkeys(contexts)}
+        owner = np.asarray(encoded["overflow_to_sample_mapping"])
+        for index, row in enumerate(rows):
+            self._question(row, encoded, np.flatnonzero(owner == index).tolist(), trimmed[contexts[index]])
+
+    def _questions(self, rows: range) -> list[str]:
+        """The questions without blanks in front (with many, nothing of the context would fit), cut to their length."""
+        texts = [self.split.questions[row].lstrip() for row in rows]
+        limit = self.task.max_question_length
+        found = self.tokenizer(
+            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
+        )
+        offsets: list[list[tuple[int, int]]] = found["offset_mapping"]
+        return [
+            text[: ends[limit - 1][1]] if len(ends) > limit else text for text, ends in zip(texts, offsets, strict=True)
+        ]
+
+    def _question(self, row: int, encoded: BatchEncoding, windows: list[int], trimmed: _Trimmed) -> None:
+        """All windows of one question, and whether its answer comes back from one of them."""
+        answers = self.split.labels[row] if self.split.labels is not None else ()
+        recovered: list[bool] = []
+        for window in windows:
+            inside = np.array([part == 1 for part in encoded.sequence_ids(window)])
+            if not inside.any():
+                raise GeloraError(
+                    f"the context of {self.split.ids[row]} has no token in this model's vocabulary; remove it"
+                )
+            low, high = _range_of(inside)
+            chars = np.where(inside[:, None], trimmed.of(np.asarray(encoded["offset_mapping"][window])), -1)
+            covered = (
+                0 if window == windows[0] else int(chars[low, 0]),
+                len(trimmed.text) if window == windows[-1] else int(chars[high - 1, 1]),
+            )
+            span = _token_span(answers[0], chars, (low, high), covered) if answers else None
+            if span is not None:
+                recovered.append(trimmed.text[chars[span[0], 0] : chars[span[1], 1]] == answers[0].text)
+            self._append(row, encoded, window, chars, (low, high), span)
+        if answers:
+            outcome = "in_no_window" if not recovered else "same" if all(recovered) else "inside_a_token"
+            self.counts[outcome] += 1
+
+    def _append(
+        self,
+        row: int,
+        encoded: BatchEncoding,
+        window: int,
+        chars: NDArray[np.int64],
+        context: tuple[int, int],
+        span: tuple[int, int] | None,
+    ) -> None:
+        tokens = [*encoded["input_ids"][window], *self.end_token]
+        null = len(tokens) - 1 if self.end_token else 0
+        self.tokens.add(tokens)
+        self.chars.add(np.concatenate([chars, np.full((len(self.end_token), 2), -1)]))
+        if "token_type_ids" in encoded:
+            types = encoded["token_type_ids"][window]
+            self.types.add([*types, *types[-1:] * len(self.end_token)])
+        self.lengths.append(len(tokens))
+        self.question.append(row)
+        self.null.append(null)
+        self.context.append(context)
+        self.labels.append(span or (null, null))
+
+    def windows(self) -> EncodedWindows:
+        """Everything added."""
+        labelled = self.split.labels is not None
+        return EncodedWindows(
+            name=self.split.name,
+            ids=self.split.ids,
+            labels=np.asarray(self.labels, np.int64) if labelled else None,
+            tokens=self.tokens.array(),
+            offsets=np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
+            types=self.types.array_or_none(),
+            source=self.split,
+            question=np.asarray(self.question, np.int64),
+            null=np.asarray(self.null, np.int64),
+            context=np.asarray(self.context, np.int64).reshape(-1, 2),
+            chars=self.chars.array(),
+            recovery=Recovery(**self.counts),
+        )
+
+
+class _Trimmed:
+    """Spans of characters as a reader sees them, whatever a tokenizer counts to a token.
+
+    Blanks at the ends are left out; combining marks behind the end, which some tokenizers strip, are taken in.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        marks = np.array([unicodedata.combining(character) > 0 for character in text])
+        solid = np.array([not character.isspace() for character in text])
+        places = np.arange(len(text))
+        behind = np.where(solid, places + 1, 0)
+        ahead = np.where(solid, places, len(text))
+        self._last = np.concatenate([[0], np.maximum.accumulate(behind)])  # [e]: behind the last solid one before e
+        self._next = np.concatenate([np.minimum.accumulate(ahead[::-1])[::-1], [len(text)]])  # [s]: first solid from s
+        unmarked = np.concatenate([np.where(marks, len(text), places), [len(text)]])
+        self._whole = np.minimum.accumulate(unmarked[::-1])[::-1]  # [e]: first place from e that is no mark
+
+    def of(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Spans (n, 2), first character and the one behind the last; a span of blanks becomes empty."""
+        spans = np.minimum(spans, len(self.text))
+        start = np.minimum(self._next[spans[:, 0]], spans[:, 1])
+        end = np.maximum(self._last[spans[:, 1]], start)
+        return np.stack([start, np.where(end > start, self._whole[end], end)], axis=1)
+
+
+def _range_of(inside: NDArray[np.bool_]) -> tuple[int, int]:
+    """The first true position and the one behind the last."""
+    places = np.flatnonzero(inside)
+    return int(places[0]), int(places[-1]) + 1
+
+
+def _token_span(
+    answer: Answer, chars: NDArray[np.int64], context: tuple[int, int], covered: tuple[int, int]
+) -> tuple[int, int] | None:
+    """The first and last token that touch the answer, or None where the window doesn't hold it whole."""
+    if answer.start < covered[0] or answer.end > covered[1]:
+        return None
+    low, high = context
+    spans = chars[low:high]
+    touching = np.flatnonzero((spans[:, 1] > answer.start) & (spans[:, 0] < answer.end) & (spans[:, 1] > spans[:, 0]))
+    return (low + int(touching[0]), low + int(touching[-1])) if len(touching) else None

@@ -1,0 +1,116 @@
+"""Whole runs on SQuAD through the command, as a user would start them, on tiny models and questions made by the tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli.cli import command_line
+from gelora_cli.metrics import load_metric
+from tests.conftest import squad_rows, write_squad
+from tests.test_pipeline import Bench, bench, predictions, result_of  # noqa: F401 - a fixture
+from tests.tiny import KINDS
+
+SMALL = ["task.max_length=48", "task.stride=12", "task.max_question_length=12", "task.max_answer_length=8"]
+
+
+def arguments(squad_dir: Path, *overrides: str, task: str = "squad_v2") -> list[str]:
+    return [f"task={task}", f"data.{task}={squad_dir}", *SMALL, *overrides]
+
+
+def content(directory: Path, name: str) -> Any:
+    return json.loads((directory / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind: str) -> None:  # noqa: F811
+    assert bench.run(*arguments(squad_dir), model=kind) == 0
+    directory = bench.only()
+    result = result_of(directory)
+    assert result.results[0].examples == len(predictions(directory)) == 23
+    assert result.value == result.results[0].metrics["f1"]
+    assert result.reload_check.passed
+    assert result.ranks == result.effective_ranks
+    found, odds = content(directory, "predictions.json"), content(directory, "na_prob.json")
+    assert found == {row["id"]: row["prediction"] for row in predictions(directory)}
+    assert all((odds[number] > 0.5) is (text == "") for number, text in found.items())
+    assert all(rows[0]["text"] == found[number] for number, rows in content(directory, "nbest.json").items())
+    assert "windows; answers that come back from their tokens" in (directory / "log.txt").read_text()
+    assert "AutoModelForQuestionAnswering" in (directory / "README.md").read_text()
+
+
+def test_a_task_without_unanswerable_questions_always_answers(bench: Bench, squad_dir: Path) -> None:  # noqa: F811
+    assert bench.run(*arguments(squad_dir, "train.epochs=25", "train.max_steps=60", task="squad")) == 0
+    directory = bench.only()
+    assert all(content(directory, "predictions.json").values())
+    assert not (directory / "na_prob.json").exists()
+    given = [{"id": row["id"], "prediction_text": row["prediction"]} for row in predictions(directory)]
+    gold = [{"id": row["id"], "answers": row["answers"]} for row in squad_rows(23, 2, unanswerable=False)]
+    metrics = load_metric("squad").compute(predictions=given, references=gold)
+    assert result_of(directory).results[0].metrics == pytest.approx(metrics)
+
+
+def test_predict_answers_files_splits_and_a_question(
+    bench: Bench,  # noqa: F811
+    squad_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run(*arguments(squad_dir)) == 0
+    directory = bench.only()
+    paragraphs = [
+        {"context": row["context"], "qas": [{"id": row["id"], "question": row["question"]}]}
+        for row in squad_rows(23, 2, unanswerable=True)
+    ]
+    file, output = tmp_path / "questions.json", tmp_path / "out.jsonl"
+    file.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    for source in (f"file={file}", "split=validation"):
+        assert command_line(["predict", str(directory), source, f"output={output}"]) == 0
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert {row["id"]: row["prediction"] for row in rows} == content(directory, "predictions.json")
+        assert all(row["label"] is None for row in rows)
+    capsys.readouterr()
+    asked = ['question="who sat?"', 'context="the cat sat on the mat, it said"']
+    assert command_line(["predict", str(directory), *asked]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["scores"].keys() == {"span", "start", "probability", "null", "no_answer_probability"}
+    assert command_line(["predict", str(directory), asked[0]]) == 2
+    assert "question=... and context=... belong together" in capsys.readouterr().err
+    assert command_line(["predict", str(directory), asked[0], "file=x.json"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+def test_wrong_input_is_one_message_and_leaves_nothing(
+    bench: Bench,  # noqa: F811
+    squad_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_squad(tmp_path, "plain_text", "train", squad_rows(9, 1, unanswerable=True))
+    write_squad(tmp_path, "plain_text", "validation", squad_rows(9, 1, unanswerable=True))
+    assert bench.run(*arguments(tmp_path, task="squad")) == 2
+    assert "Take task=squad_v2" in capsys.readouterr().err
+    assert bench.run(*arguments(squad_dir, "task.stride=40", task="squad")) == 2
+    assert "which must be more than task.stride=40" in capsys.readouterr().err
+    assert bench.run(*arguments(squad_dir, "task.max_length=600")) == 2
+    assert "task.max_length=600" in capsys.readouterr().err
+    assert not bench.directories()
+
+
+@pytest.mark.distributed
+def test_two_processes_give_the_answers_of_one(bench: Bench, squad_dir: Path, tmp_path: Path) -> None:  # noqa: F811
+    settings = arguments(squad_dir, "model.dropout=0", "train.epochs=2", "budget=rank:2")
+    one, two = (Bench(tmp_path / name, bench.data, bench.models) for name in ("one", "two"))
+    assert one.run(*settings) == 0
+    command = [sys.executable, "-m", "gelora_cli", *two.arguments(*settings, "launch.processes=2")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    first, second = one.only(), two.only()
+    assert content(first, "predictions.json") == content(second, "predictions.json")
+    assert result_of(first).ranks == result_of(second).ranks
+    assert result_of(second).value == pytest.approx(result_of(first).value)
