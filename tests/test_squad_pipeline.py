@@ -1,4 +1,4 @@
-"""Whole runs on SQuAD through the command, as a user would start them, on tiny models and questions made by the tests."""
+"""Whole runs on SQuAD through the command, on tiny models and questions made by the tests."""
 
 from __future__ import annotations
 
