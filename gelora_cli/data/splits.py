@@ -7,10 +7,13 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gelora_cli.rundir import writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -148,14 +151,20 @@ class Spool:
         self._rows = 0
 
     def add(self, values: Any) -> None:
-        """Append rows: (n,), or (n, width)."""
+        """Append rows: (n,), or (n, width).
+
+        Raises:
+            GeloraError: the disk of temporary files (`TMPDIR`) is full.
+        """
         block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._shape)
-        self._file.write(block.tobytes())
+        with writing(Path(tempfile.gettempdir())):
+            self._file.write(block.tobytes())
         self._rows += len(block)
 
     def array(self) -> NDArray[Any]:
         """All rows, read-only."""
-        self._file.flush()
+        with writing(Path(tempfile.gettempdir())):
+            self._file.flush()
         shape = (self._rows, *self._shape)
         return np.memmap(self._file, self._dtype, "r", shape=shape) if self._rows else np.zeros(shape, self._dtype)
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 ENCODE_QUESTIONS = 500
-FIELDS = ("id", "question", "context", "answers")
 
 
 @dataclass(frozen=True)
@@ -119,25 +118,28 @@ class EncodedWindows(EncodedSplit):
 def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
     """One split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
 
-    `task.unanswerable` says whether questions without an answer belong to the task. An answer that is not at its
-    offset is refused, or with `task.misplaced_answers=drop` counted: its question is then left out of training, and
-    kept in the splits that are judged, which compare texts only.
+    `task.columns` are those of the question and the context. `task.unanswerable` says whether questions without an
+    answer belong to the task. An answer that is not at its offset is refused, or with `task.misplaced_answers=drop`
+    counted: its question is then left out of training, and kept in the splits that are judged, which compare texts
+    only. Of a split in `task.test_splits` no answers are read.
 
     Raises:
         GeloraError: a missing field, no rows, an empty question or context, an id twice, a misplaced answer, a
             question without an answer in a task that has none.
     """
     table = read_table(directory, task, split)
-    check_columns(table, FIELDS, task, split, directory)
+    hidden = split in task.test_splits
+    check_columns(table, ["id", *task.columns, *([] if hidden else ["answers"])], task, split, directory)
     where = f"task={task.name}, split {split} of {directory}"
     contexts: dict[str, str] = {}  # most contexts have several questions: one copy of each
-    ids, questions = [str(value) for value in table["id"]], ["" if q is None else str(q) for q in table["question"]]
-    texts = [contexts.setdefault(text, text) for text in ("" if c is None else str(c) for c in table["context"])]
-    answers = [_answers(value, number, where) for number, value in enumerate(table["answers"])]
-    found = QuestionSplit(split, ids, questions, texts, answers)
+    questions, texts = (["" if text is None else str(text) for text in table[name]] for name in task.columns)
+    texts = [contexts.setdefault(text, text) for text in texts]
+    found = QuestionSplit(split, [str(value) for value in table["id"]], questions, texts, None)
     _check_rows(found, where)
-    if split in task.test_splits and not any(answers):
-        return found.unlabelled()
+    if hidden:
+        return found
+    answers = [_answers(value, row, where) for row, value in enumerate(table["answers"])]
+    found = replace(found, labels=answers)
     _check_unanswerable(found, task, where)
     return _placed(found, task, where)
 
