@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_the_examples_of_the_help_are_accepted() -> None:
 
     for name, text in cli.EXAMPLES.items():
         for line in text.splitlines():
-            words = line.split("gelora ")[1].split()
+            words = shlex.split(line.split("gelora ", 1)[1], comments=True)
             overrides = [word for word in split_arguments(words[1:])[1] if "=" in word]
             assert override_problems(cli._config_name(name), overrides, None)[0] == [], line
 

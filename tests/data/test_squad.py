@@ -31,6 +31,7 @@ TASK = TaskConfig(
     kind="question_answering",
     source="squad",
     folder="plain_text",
+    columns=["question", "context"],
     test_splits=[],
     max_length=64,
     stride=16,
