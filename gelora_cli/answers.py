@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gelora_cli.data.collate import Batch
-from gelora_cli.data.squad import EncodedWindows
+from gelora_cli.data.collate import Batch, padded
+from gelora_cli.data.squad import EncodedWindows, QuestionSplit
 
 Floats = NDArray[np.float32]
 
@@ -53,14 +53,14 @@ def width(task: Any) -> int:
 def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: Any) -> torch.Tensor:
     """Of start and end logits (B, T), the exact n best spans of each window, (B, 1 + 3 n) float32.
 
-    A span lies in the context and has at most `task.max_answer_length` tokens; its score is the sum of its two
-    logits. Where a window has fewer than n spans, the rest has first token -1 and a score without meaning.
+    A span lies in the context, has at most `task.max_answer_length` tokens and blanks at neither end; its score is the
+    sum of its two logits. Where a window has fewer than n spans, the rest has first token -1 and no score to speak of.
     """
     start, end = output.start_logits.float(), output.end_logits.float()  # (B, T)
-    null, context = (torch.from_numpy(rows[batch.rows]).to(start.device) for rows in (split.null, split.context))
-    null_score = start.gather(1, null[:, None]) + end.gather(1, null[:, None])  # (B, 1)
-    places = torch.arange(start.shape[1], device=start.device)
-    outside = (places < context[:, :1]) | (places >= context[:, 1:])  # (B, T)
+    null = torch.from_numpy(split.null[batch.rows]).to(start.device)[:, None]  # (B, 1)
+    null_score = start.gather(1, null) + end.gather(1, null)
+    chars = padded(split, batch.rows, split.chars, -1)  # (B, T, 2)
+    outside = torch.from_numpy(chars[:, :, 1] <= chars[:, :, 0]).to(start.device)  # (B, T): no context, or blanks
     longest = min(int(task.max_answer_length), start.shape[1])
     ends = torch.nn.functional.pad(end.masked_fill(outside, -math.inf), (0, longest - 1), value=-math.inf)
     scores = start.masked_fill(outside, -math.inf)[:, :, None] + ends.unfold(1, longest, 1)  # (B, T, longest)
@@ -68,7 +68,7 @@ def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: Any) 
     best, index = scores.flatten(1).topk(kept)
     first = index // longest
     last = first + index % longest
-    missing = torch.isinf(best)
+    missing = ~torch.isfinite(best)
     best, first, last = best.masked_fill(missing, 0.0), first.masked_fill(missing, -1), last.masked_fill(missing, -1)
     return torch.cat([null_score, *(_filled(part.float(), task.n_best) for part in (best, first, last))], dim=1)
 
@@ -89,7 +89,7 @@ def answer(split: EncodedWindows, values: Floats, task: Any) -> list[Answered]:
     A span that several windows hold counts once, with its best score; the null score is the lowest of the windows'.
     """
     windows: list[list[int]] = [[] for _ in range(split.examples)]
-    for window, question in enumerate(split.question.tolist()):
+    for window, question in enumerate(split.question_row.tolist()):
         windows[question].append(window)
     return [_answer(split, values, task, row, mine) for row, mine in enumerate(windows)]
 
@@ -106,12 +106,12 @@ def _answer(split: EncodedWindows, values: Floats, task: Any, row: int, windows:
 
 
 def _spans(split: EncodedWindows, values: Floats, task: Any, window: int) -> Iterator[tuple[float, int, int]]:
-    """Score, first character and the one behind the last of a window's spans; those of blanks alone are left out."""
+    """Score, first character and the one behind the last of a window's spans."""
     scores, first, last = values[1:].reshape(3, int(task.n_best))
     chars = split.chars[split.offsets[window] : split.offsets[window + 1]]
     real = first >= 0
     starts, ends = chars[first[real].astype(int), 0].tolist(), chars[last[real].astype(int), 1].tolist()
-    yield from (span for span in zip(scores[real].tolist(), starts, ends, strict=True) if span[1] < span[2])
+    yield from zip(scores[real].tolist(), starts, ends, strict=True)
 
 
 def probabilities(answered: Answered, task: Any) -> list[float]:
@@ -126,12 +126,12 @@ def no_answer_probability(answered: Answered) -> float:
     return 1 / (1 + math.exp(min(-answered.difference, 700.0)))
 
 
-def references(split: EncodedWindows) -> list[dict[str, Any]]:
+def references(split: QuestionSplit) -> list[dict[str, Any]]:
     """The gold answers as the metrics take them."""
-    labels = split.source.labels or [()] * split.examples
+    labels = split.labels or [()] * len(split)
     return [
         {"id": str(number), "answers": {"text": [a.text for a in found], "answer_start": [a.start for a in found]}}
-        for number, found in zip(split.source.ids, labels, strict=True)
+        for number, found in zip(split.ids, labels, strict=True)
     ]
 
 

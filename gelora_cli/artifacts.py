@@ -106,7 +106,7 @@ class LayerIdim:
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """The settings that a profile depends on, beside the model and the text."""
+    """The settings that a profile depends on, beside the model and the text; the last two of question answering."""
 
     pooling: str
     estimator: str
@@ -114,6 +114,8 @@ class ProfileSettings:
     max_examples: int
     max_length: int
     seed: int
+    stride: int | None = None
+    max_question_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class IdProfile:
     """The measured idim profile d_0 .. d_L of a pretrained model on a task's training text.
 
     `examples_seen` is the size of the split, `examples_drawn` of them were drawn, of which `examples_copies` had a
-    token sequence met before; `examples_used` were forwarded.
+    token sequence met before; `examples_used` were forwarded. Of question answering the split's size counts
+    questions, the other three windows.
     """
 
     model: str

@@ -193,7 +193,7 @@ def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
 
     from gelora_cli.config import config_dir, value_problems
 
-    _register_schemas()
+    register_schemas()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return value_problems(OmegaConf.to_object(compose(name, overrides)))
@@ -201,7 +201,8 @@ def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
         return []
 
 
-def _register_schemas() -> None:
+def register_schemas() -> None:
+    """Give Hydra the typed configuration of every command."""
     from hydra.core.config_store import ConfigStore
 
     from gelora_cli.config import SCHEMAS
@@ -215,7 +216,7 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
 
     from gelora_cli.config import config_dir
 
-    _register_schemas()
+    register_schemas()
     before = sys.argv
     sys.argv = ["gelora", *overrides, *flags]
     try:
@@ -317,10 +318,8 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
 
 
 def _predict(config: Any, paths: list[Path], _: str) -> None:
-    import json
-
     from gelora_cli.pipeline import predict
-    from gelora_cli.rundir import write_atomic
+    from gelora_cli.rundir import json_text, write_atomic
 
     if sum(value is not None for value in (config.split, config.file, config.question)) > 1:
         raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
@@ -335,7 +334,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
         return _given_rows(run, config)
 
     found = predict(paths[0].absolute(), rows)
-    lines = "".join(json.dumps(row) + "\n" for row in found)
+    lines = "".join(json_text(row) + "\n" for row in found)
     if config.output:
         write_atomic(Path(config.output).expanduser(), lines)
         print(f"{len(found)} predictions: {config.output}")

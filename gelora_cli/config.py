@@ -296,7 +296,8 @@ def value_problems(config: Any) -> list[str]:
     problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
     problems += [_budget_problem(config)]
     if isinstance(config, RunConfig):
-        problems += [_batch_problem(config), _preset_problem(config), _window_problem(config.task)]
+        problems += [_batch_problem(config), _preset_problem(config)]
+        problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
     return [problem for problem in problems if problem]
 
 
@@ -318,7 +319,7 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
 
 
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
-    """Sixteen hex digits over what a profile depends on: model, text, maximum length and profile settings."""
+    """Sixteen hex digits over what a profile depends on: model, text, lengths (and windows) and profile settings."""
     values = asdict(config.profile) | {
         "measurement": MEASUREMENT,
         "max_length": config.task.max_length,
@@ -326,6 +327,8 @@ def profile_hash(config: RunConfig, model: str, text: str) -> str:
         "text": text,
         "linears": [config.model.blocks, dict(config.model.linears)],
     }
+    if config.task.kind == "question_answering":
+        values |= {"stride": config.task.stride, "max_question_length": config.task.max_question_length}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -420,6 +423,13 @@ def _window_problem(task: TaskConfig) -> str | None:
         f"{task.max_question_length} and {special} special tokens, which must be more than task.stride={task.stride}: "
         f"take task.max_length={task.max_question_length + special + task.stride + 1} or more, or lower the others"
     )
+
+
+def _unanswerable_problem(task: TaskConfig) -> str | None:
+    if task.kind != "question_answering" or (task.metric == "squad_v2") is task.unanswerable:
+        return None
+    fix = "task.metric=squad_v2" if task.unanswerable else "task.metric=squad"
+    return f"task.unanswerable={str(task.unanswerable).lower()} does not go with task.metric={task.metric}; take {fix}"
 
 
 def _batch_size(config: RunConfig) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,10 +147,12 @@ def _shown(task: Any, value: Any) -> Any:
 
 def _judge_answers(task: Any, split: Any, found: list[Answered]) -> tuple[dict[str, float], bool]:
     metric = load_metric(task.metric)
-    gold = answers.references(split)
+    gold = answers.references(split.source)
     metric.add_batch(predictions=[answers.metric_row(row, task) for row in found], references=gold)
     texts = np.array([row.text(unanswerable=task.unanswerable) for row in found])
-    return metric.compute(), is_collapsed(texts, np.array([" / ".join(row["answers"]["text"]) for row in gold]))
+    finite = all(math.isfinite(row.null) for row in found)
+    collapsed = not finite or is_collapsed(texts, np.array([" / ".join(row["answers"]["text"]) for row in gold]))
+    return metric.compute(), collapsed
 
 
 def _answer_rows(task: Any, split: Any, found: list[Answered]) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ from gelora_cli.artifacts import GeloraError
 
 Array = NDArray[Any]
 
+CHOSEN = "chosen_on_eval"
+
 
 class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
     """Predictions and references, collected in memory.
@@ -206,9 +208,9 @@ class SquadV2(Squad):
     """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100.
 
     A prediction is its best span and a score for "no answer"; above the threshold 0 it counts as no answer. An
-    unanswerable question is worth 100 if nothing is predicted, else 0. `best_exact_match` and `best_f1` are the
-    highest over all thresholds, `..._threshold` the threshold: chosen on the evaluated data itself
-    (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `Squad`, with `no_answer_score` in the prediction.
+    unanswerable question is worth 100 if nothing is predicted, else 0. `best_..._chosen_on_eval` is the highest over
+    all thresholds, `..._threshold` that threshold: chosen on the evaluated data itself, so never to be compared with
+    a fixed one (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `Squad`, with `no_answer_score` in the prediction.
     """
 
     def _prediction(self) -> dict[str, datasets.Value]:
@@ -219,7 +221,7 @@ class SquadV2(Squad):
         rows = [given[row["id"]] for row in references]
         golds = [[text for text in row["answers"]["text"] if _normalised(text)] for row in references]
         answerable = np.array([bool(row["answers"]["text"]) for row in references])
-        silence = np.array([row["no_answer_score"] for row in rows])
+        no_answer = np.array([row["no_answer_score"] for row in rows])
         empty = np.array([not row["prediction_text"] for row in rows])
         values: dict[str, float] = {}
         best: dict[str, float] = {}
@@ -227,28 +229,31 @@ class SquadV2(Squad):
             raw = np.array(
                 [_best(score, row["prediction_text"], gold or [""]) for row, gold in zip(rows, golds, strict=True)]
             )
-            at_zero = np.where(silence > 0, ~answerable, raw)
+            at_zero = np.where(no_answer > 0, ~answerable, raw)
             values |= {name: 100 * float(at_zero.mean())}
             for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
                 values |= {f"{part}_{name}": 100 * float(at_zero[chosen].mean())} if chosen.any() else {}
-            value, threshold = best_threshold(raw, answerable, silence, empty)
-            best |= {f"best_{name}": 100 * value, f"best_{name}_threshold": threshold}
+            value, threshold = best_threshold(raw, answerable, no_answer, empty)
+            best |= {f"best_{name}_{CHOSEN}": 100 * value, f"best_{name}_{CHOSEN}_threshold": threshold}
         return values | best
 
 
-def best_threshold(raw: Array, answerable: Array, silence: Array, empty: Array) -> tuple[float, float]:
-    """The highest mean score over all thresholds on `silence`, and the lowest threshold that gives it.
+def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array) -> tuple[float, float]:
+    """The highest mean score over all thresholds on the no-answer score, and the lowest threshold that gives it.
 
-    `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `silence` (n,) the
+    `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `no_answer` (n,) the
     scores of "no answer", `empty` (n,) whether the best span itself is empty. A question counts as answered if its
-    `silence` is at most the threshold; the search begins below all of them, where nothing is answered, at 0.0 by
-    the official script's convention. There, an answered unanswerable question loses its point unless it is empty.
+    no-answer score is at most the threshold; below all of them nothing is answered. An answered question without an
+    answer loses its point unless the span is empty. (The official script calls the threshold below all of them 0.0,
+    its scores being probabilities, and may cut between equal scores, which no threshold does.)
     """
-    order = np.argsort(silence, kind="stable")
+    order = np.argsort(no_answer, kind="stable")
+    scores = no_answer[order]
     gains = np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order]
-    totals = np.concatenate([[float((~answerable).sum())], float((~answerable).sum()) + np.cumsum(gains)])
-    index = int(np.argmax(totals))
-    return float(totals[index]) / len(raw), float(silence[order[index - 1]]) if index else 0.0
+    totals = float((~answerable).sum()) + np.concatenate([[0.0], np.cumsum(gains)])
+    reachable = np.concatenate([[True], scores[1:] > scores[:-1], [True]])
+    index = int(np.argmax(np.where(reachable, totals, -np.inf)))
+    return float(totals[index]) / len(raw), float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
 
 
 def _best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:

@@ -116,10 +116,14 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A task model in float32 and evaluation mode, with its map."""
+    """A task model in float32 and evaluation mode, with its map.
+
+    `key_mapping` is what `from_pretrained` needs to read the same weights, None for most models.
+    """
 
     model: PreTrainedModel
     map: ModelMap
+    key_mapping: dict[str, str] | None = None
 
 
 def resolve_model(
@@ -367,7 +371,8 @@ def load_model(
         model, missing, mismatched = _load_weights(resolved, config, head, seed)
     head_modules = _head_modules(model, missing, mismatched, resolved.source)
     _check_finite(model, resolved.source)
-    return LoadedModel(model, map_model(model, blocks=blocks, linears=linears, head_modules=head_modules))
+    found = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
+    return LoadedModel(model, found, _renamed_base(_factory(head), config))
 
 
 @contextmanager
@@ -436,10 +441,8 @@ def _load_weights(
     """The task model, and the names of its tensors that the weights lack or hold in another shape."""
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    answering = head.kind == "question_answering"
-    factory: Any = AutoModelForQuestionAnswering if answering else AutoModelForSequenceClassification
+    factory = _factory(head)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -460,6 +463,13 @@ def _load_weights(
             f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
         ) from error
     return model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]}
+
+
+def _factory(head: HeadSpec) -> Any:
+    """Transformers' own choice of the task model's class."""
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
 
 
 def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:

@@ -444,7 +444,7 @@ def _sample(split: EncodedSplit, config: RunConfig) -> EncodedSplit:
 
 
 def _profile_settings(config: RunConfig) -> ProfileSettings:
-    given = config.profile
+    given, windows = config.profile, config.task.kind == "question_answering"
     return ProfileSettings(
         pooling=given.pooling,
         estimator=given.estimator,
@@ -452,6 +452,8 @@ def _profile_settings(config: RunConfig) -> ProfileSettings:
         max_examples=given.max_examples,
         max_length=config.task.max_length,
         seed=given.seed,
+        stride=config.task.stride if windows else None,
+        max_question_length=config.task.max_question_length if windows else None,
     )
 
 
@@ -617,19 +619,25 @@ def _result(
 
 
 def _write_result(directory: Path, session: _Session, result: RunResult, plan: RankPlan, judged: list[Judged]) -> None:
-    import json
-
-    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for found in judged for row in found.rows)
+    lines = "".join(rundir.json_text(row) + "\n" for found in judged for row in found.rows)
     rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
     for name in judged[0].files:
         content = {key: value for found in judged for key, value in found.files[name].items()}
-        rundir.write_atomic(directory / name, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
     rundir.write_artifact(result, directory)
     config, manifest = session.config, read_artifact(RunManifest, directory / RunManifest.FILE)
     base = config.model.path or config.model.hub or session.prepared.model.source
     answering = config.task.kind == "question_answering"
     labels, preset = 0 if answering else len(config.task.labels) or 1, config.preset_source
-    card = model_card(result, plan, base=base, labels=labels, preset=preset, command=manifest.command)
+    card = model_card(
+        result,
+        plan,
+        base=base,
+        labels=labels,
+        key_mapping=session.loaded.key_mapping,
+        preset=preset,
+        command=manifest.command,
+    )
     rundir.write_atomic(directory / rundir.CARD, card)
 
 

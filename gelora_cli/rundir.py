@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import socket
@@ -78,8 +79,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a write that the operating system refused into a message about `path`.
+def writing(path: Path, fix: str | None = None) -> Iterator[None]:
+    """Turn a write that the operating system refused into a message about `path`; `fix` replaces our usual advice.
 
     Raises:
         GeloraError: an OSError, or a library's own error that wraps one (safetensors' "... (os error 28)").
@@ -93,11 +94,10 @@ def writing(path: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else wrapped and int(wrapped[1])
         if number is None:
             raise
-        fix = (
-            "free space on the disk" if number == errno.ENOSPC else "check the directory, or take another runs_dir=DIR"
-        )
+        full = number in (errno.ENOSPC, errno.EDQUOT)
+        usual = "free space on the disk" if full else "check the directory, or take another runs_dir=DIR"
         raise GeloraError(
-            f"{path} can't be written: {os.strerror(number)}; {fix}, and run the same command again."
+            f"{path} can't be written: {os.strerror(number)}; {fix or usual}, and run the same command again."
         ) from error
 
 
@@ -106,6 +106,19 @@ def write_artifact(artifact: Any, directory: Path) -> Path:
     path = directory / str(artifact.FILE)
     write_atomic(path, to_json(artifact))
     return path
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON as every reader takes it: what is not finite becomes null."""
+    return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def append_line(path: Path, values: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from gelora_cli.cli import _register_schemas
+from gelora_cli.answers import references
+from gelora_cli.cli import register_schemas
 from gelora_cli.config import TaskConfig, config_dir
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.metrics import load_metric
@@ -37,7 +38,7 @@ def composed(name: str) -> TaskConfig:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    _register_schemas()
+    register_schemas()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         task = OmegaConf.to_object(compose("run", [f"task={name}"]).task)
     assert isinstance(task, TaskConfig)
@@ -60,17 +61,12 @@ def some_words(which: slice, text: str) -> str:
 
 def scored(task: TaskConfig, split: QuestionSplit, say: Callable[[str], str]) -> tuple[float, float]:
     """F1 and exact match."""
-    assert split.labels is not None
     predictions = [
         {"id": number, "prediction_text": say(context)}
         | ({"no_answer_score": 1.0 if not say(context) else -1.0} if task.unanswerable else {})
         for number, context in zip(split.ids, split.contexts, strict=True)
     ]
-    references = [
-        {"id": number, "answers": {"text": [a.text for a in found], "answer_start": [a.start for a in found]}}
-        for number, found in zip(split.ids, split.labels, strict=True)
-    ]
-    values = load_metric(task.metric).compute(predictions=predictions, references=references)
+    values = load_metric(task.metric).compute(predictions=predictions, references=references(split))
     return values["f1"], values["exact_match"]
 
 

@@ -37,7 +37,8 @@ def logits(encoded: EncodedWindows, seed: int = 0) -> tuple[Any, Any]:
 
 
 def all_spans(encoded: EncodedWindows, window: int, output: Any, longest: int) -> list[tuple[float, int, int]]:
-    low, high = encoded.context[window]
+    inside = np.flatnonzero(encoded.chars[encoded.offsets[window] : encoded.offsets[window + 1], 0] >= 0)
+    low, high = int(inside[0]), int(inside[-1]) + 1
     return sorted(
         (float(output.start_logits[window, first] + output.end_logits[window, last]), first, last)
         for first in range(low, high)
@@ -70,7 +71,7 @@ def test_a_question_takes_the_best_of_its_windows_and_the_lowest_null_score() ->
     found = answers.answer(encoded, values, V2)
     assert [row.id for row in found] == ["q0", "q1", "q2"]
     for question, row in enumerate(found):
-        mine = np.flatnonzero(encoded.question == question)
+        mine = np.flatnonzero(encoded.question_row == question)
         best = max(all_spans(encoded, int(window), output, 8)[0][0] for window in mine)
         assert row.spans[0].score == pytest.approx(best, abs=1e-6)
         assert row.null == pytest.approx(values[mine, 0].min())
@@ -116,6 +117,22 @@ def test_a_model_that_knows_the_answers_scores_full_marks() -> None:
 
 
 V2_SCORED = TaskConfig(**(vars(V2) | {"metric": "squad_v2", "reported": "f1"}))
+
+
+def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
+    """A tokenizer with tokens of blanks: no span begins or ends there, however high its logits."""
+    encoded = encode_windows(split_of(("who?", "the   cat \t sat", "cat")), make_tokenizer("roberta"), TASK)
+    blank = np.flatnonzero((encoded.chars[:, 1] == encoded.chars[:, 0]) & (encoded.chars[:, 0] >= 0))
+    assert len(blank)
+    output, batch = logits(encoded)
+    output.start_logits[0, blank] = output.end_logits[0, blank] = 50.0
+    task = TaskConfig(**(vars(TASK) | {"n_best": 1, "metric": "squad", "reported": "f1"}))
+    (found,) = answers.answer(encoded, answers.reduce_windows(output, batch, encoded, task).numpy(), task)
+    assert found.spans[0].text.strip()
+    assert found.spans[0].score < 40
+    output.start_logits[:] = torch.nan
+    values = answers.reduce_windows(output, batch, encoded, task).numpy()
+    assert judge(task, encoded, values, 0.0).result.collapsed
 
 
 def test_batches_change_no_answer(tiny_models: dict[str, Path]) -> None:

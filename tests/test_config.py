@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from gelora_cli.artifacts import GeloraError
-from gelora_cli.cli import _register_schemas
+from gelora_cli.cli import register_schemas
 from gelora_cli.config import (
     RunConfig,
     complete,
@@ -28,7 +28,7 @@ from gelora_cli.overrides import group_choices, groups
 
 
 def composed(*overrides: str, name: str = "run") -> Any:
-    _register_schemas()
+    register_schemas()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return OmegaConf.to_object(compose(name, list(overrides)))
 
@@ -161,6 +161,12 @@ def test_a_profile_is_of_model_text_length_and_its_settings() -> None:
         profile_hash(changed(profile={"seed": 1}), "m", "t"),
     ]
     assert base not in others
+    answering = {"kind": "question_answering", "metric": "squad"}
+    windows = [
+        profile_hash(changed(task=answering | more), "m", "t")
+        for more in ({}, {"stride": 9}, {"max_question_length": 9})
+    ]
+    assert len({base, *windows}) == 4
 
 
 def test_a_frozen_configuration_reads_back(tmp_path: Path) -> None:

@@ -41,7 +41,20 @@ def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind:
     assert all((odds[number] > 0.5) is (text == "") for number, text in found.items())
     assert all(rows[0]["text"] == found[number] for number, rows in content(directory, "nbest.json").items())
     assert "windows; answers that come back from their tokens" in (directory / "log.txt").read_text()
-    assert "AutoModelForQuestionAnswering" in (directory / "README.md").read_text()
+    assert_the_card_loads(directory, bench.models[kind])
+
+
+def assert_the_card_loads(directory: Path, model: Path) -> None:
+    """The card's own lines load the adapter on the pretrained backbone, not on a random one."""
+    from safetensors.torch import load_file
+
+    code = (directory / "README.md").read_text().split("```python")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.replace('"adapter"', repr(str(directory / "adapter"))), names)
+    held = {tensor.sum().item() for tensor in load_file(model / "model.safetensors").values()}
+    loaded = [tensor.sum().item() for name, tensor in names["base"].named_parameters() if "base_layer" in name]
+    assert loaded
+    assert set(loaded) <= held
 
 
 def test_a_task_without_unanswerable_questions_always_answers(bench: Bench, squad_dir: Path) -> None:  # noqa: F811
@@ -97,6 +110,8 @@ def test_wrong_input_is_one_message_and_leaves_nothing(
     assert "Take task=squad_v2" in capsys.readouterr().err
     assert bench.run(*arguments(squad_dir, "task.stride=40", task="squad")) == 2
     assert "which must be more than task.stride=40" in capsys.readouterr().err
+    assert bench.run(*arguments(squad_dir, "task.unanswerable=true", task="squad")) == 2
+    assert "does not go with task.metric=squad; take task.metric=squad_v2" in capsys.readouterr().err
     assert bench.run(*arguments(squad_dir, "task.max_length=600")) == 2
     assert "task.max_length=600" in capsys.readouterr().err
     assert not bench.directories()

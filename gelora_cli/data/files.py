@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -30,8 +31,7 @@ def read_rows(task: Any, name: str) -> TextSplit:
     elif not path.is_file():
         raise GeloraError(f"file={name}: no such file; accepted: .jsonl, .csv, .tsv, .txt, or - for standard input")
     else:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = _read(file, path.suffix, task.columns, name)
+        rows = _read(io.StringIO(_text(path, name), newline=""), path.suffix, task.columns, name)
     if not rows:
         raise GeloraError(f"{name}: no rows; give at least one line")
     columns = tuple([row[index] for row in rows] for index in range(len(task.columns)))
@@ -51,7 +51,14 @@ def read_questions(name: str) -> QuestionSplit:
         raise GeloraError(
             f"file={name}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
-    return read_squad_json(path.read_text(encoding="utf-8"), name)
+    return read_squad_json(_text(path, name), name)
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise GeloraError(f"{name} is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def _read(file: Iterable[str], suffix: str, columns: list[str], name: str) -> list[list[str]]:

@@ -70,5 +70,5 @@ def _demo_split(split: str) -> TextSplit:
 
 
 def unlabelled_split(task: Any, source: str | None, split: str) -> Split:
-    """A split to be labelled: what it says of labels is not looked at."""
+    """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
     return task_split(replace(task, test_splits=[split]), source, split).unlabelled()

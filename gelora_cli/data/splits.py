@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ class EncodedSplit:
     def take(self, rows: NDArray[np.int64]) -> EncodedSplit:
         """The named sequences, in that order, without labels or anything else: to be looked at, not judged."""
         if np.array_equal(rows, np.arange(len(self))):
-            return self
+            return EncodedSplit(self.name, rows, None, self.tokens, self.offsets, self.types)
         tokens = [self.sequence(row) for row in rows]
         types = None if self.types is None else [self.types[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in tokens])]).astype(np.int64)
@@ -114,6 +115,10 @@ class EncodedSplit:
         for row, (start, end) in enumerate(bounds):
             first.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row)
         return np.fromiter(first.values(), np.int64, len(first))
+
+
+def _temporary() -> AbstractContextManager[None]:
+    return writing(Path(tempfile.gettempdir()), fix="free space there, or name another place by the variable TMPDIR")
 
 
 def draw_rows(size: int, at_most: int | None, seed: int) -> NDArray[np.int64]:
@@ -147,7 +152,8 @@ class Spool:
 
     def __init__(self, dtype: type[np.generic], *, width: int | None = None) -> None:
         self._dtype, self._shape = np.dtype(dtype), () if width is None else (width,)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
+        with _temporary():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
         self._rows = 0
 
     def add(self, values: Any) -> None:
@@ -157,13 +163,13 @@ class Spool:
             GeloraError: the disk of temporary files (`TMPDIR`) is full.
         """
         block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._shape)
-        with writing(Path(tempfile.gettempdir())):
+        with _temporary():
             self._file.write(block.tobytes())
         self._rows += len(block)
 
     def array(self) -> NDArray[Any]:
         """All rows, read-only."""
-        with writing(Path(tempfile.gettempdir())):
+        with _temporary():
             self._file.flush()
         shape = (self._rows, *self._shape)
         return np.memmap(self._file, self._dtype, "r", shape=shape) if self._rows else np.zeros(shape, self._dtype)

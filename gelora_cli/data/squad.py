@@ -86,15 +86,13 @@ class Recovery:
 class EncodedWindows(EncodedSplit):
     """Windows end to end; several may belong to one question.
 
-    `question` (n,) is the row in `source`, `null` (n,) the token that stands for "no answer", `context` (n, 2) the
-    window's first context token and the one behind its last, `chars` (tokens, 2) each token's characters in the
-    context, blanks at its ends left out; -1 outside the context.
+    `question_row` (n,) is the row in `source`, `null` (n,) the token that stands for "no answer", `chars` (tokens, 2)
+    each token's characters in the context, blanks at its ends left out; -1 outside the context.
     """
 
     source: QuestionSplit
-    question: NDArray[np.int64]
+    question_row: NDArray[np.int64]
     null: NDArray[np.int64]
-    context: NDArray[np.int64]
     chars: NDArray[np.int32]
     recovery: Recovery
 
@@ -119,9 +117,9 @@ def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
     """One split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
 
     `task.columns` are those of the question and the context. `task.unanswerable` says whether questions without an
-    answer belong to the task. An answer that is not at its offset is refused, or with `task.misplaced_answers=drop`
-    counted: its question is then left out of training, and kept in the splits that are judged, which compare texts
-    only. Of a split in `task.test_splits` no answers are read.
+    answer belong to the task, `task.empty_text=keep` accepts blank questions. An answer that is not at its offset is
+    refused, or with `task.misplaced_answers=drop` counted: its question is then left out of training, and kept in the
+    splits that are judged, which compare texts only. Of a split in `task.test_splits` no answers are read.
 
     Raises:
         GeloraError: a missing field, no rows, an empty question or context, an id twice, a misplaced answer, a
@@ -135,7 +133,7 @@ def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
     questions, texts = (["" if text is None else str(text) for text in table[name]] for name in task.columns)
     texts = [contexts.setdefault(text, text) for text in texts]
     found = QuestionSplit(split, [str(value) for value in table["id"]], questions, texts, None)
-    _check_rows(found, where)
+    _check_rows(found, where, blank_questions=task.empty_text == "keep")
     if hidden:
         return found
     answers = [_answers(value, row, where) for row, value in enumerate(table["answers"])]
@@ -161,8 +159,9 @@ def read_squad_json(text: str, where: str) -> QuestionSplit:
     except json.JSONDecodeError as error:
         raise GeloraError(f"{where} is not JSON: {error}; a file in SQuAD's format is accepted") from error
     except (KeyError, TypeError) as error:
+        what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
         raise GeloraError(
-            f"{where} is not in SQuAD's format: {error!r} is missing or of another type; accepted is "
+            f"{where} is not in SQuAD's format: {what}; accepted is "
             '{"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ...}]}]}]}'
         ) from error
     ids, questions, contexts = ([row[column] for row in rows] for column in range(3))
@@ -188,12 +187,12 @@ def _answers(value: Any, row: int, where: str) -> tuple[Answer, ...]:
         ) from error
 
 
-def _check_rows(split: QuestionSplit, where: str) -> None:
+def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = False) -> None:
     if not len(split):
         raise GeloraError(f"{where}: no questions; give at least one")
     for name, column in (("question", split.questions), ("context", split.contexts)):
         empty = [row for row, text in enumerate(column) if not isinstance(text, str) or not text.strip()]
-        if empty:
+        if empty and not (blank_questions and name == "question"):
             raise GeloraError(
                 f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
                 f"(id {split.ids[empty[0]]}); remove those rows or fill them in"
@@ -237,7 +236,7 @@ def _placed(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
 
 
 def _stands(answer: Answer, context: str) -> bool:
-    return answer.start >= 0 and answer.text != "" and context[answer.start : answer.end] == answer.text
+    return answer.start >= 0 and answer.text.strip() != "" and context[answer.start : answer.end] == answer.text
 
 
 def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedWindows:
@@ -261,9 +260,8 @@ class _Builder:
         self.end_token = [] if tokenizer.cls_token_id is not None else [int(tokenizer.eos_token_id)]
         self.tokens, self.types, self.chars = Spool(np.int32), Spool(np.int8), Spool(np.int32, width=2)
         self.lengths: list[int] = []
-        self.question: list[int] = []
+        self.question_row: list[int] = []
         self.null: list[int] = []
-        self.context: list[tuple[int, int]] = []
         self.labels: list[tuple[int, int]] = []
         self.counts = {"same": 0, "inside_a_token": 0, "in_no_window": 0}
 
@@ -315,8 +313,8 @@ class _Builder:
             )
             span = _token_span(answers[0], chars, (low, high), covered) if answers else None
             if span is not None:
-                recovered.append(trimmed.text[chars[span[0], 0] : chars[span[1], 1]] == answers[0].text)
-            self._append(row, encoded, window, chars, (low, high), span)
+                recovered.append(trimmed.text[chars[span[0], 0] : chars[span[1], 1]] == answers[0].text.strip())
+            self._append(row, encoded, window, chars, span)
         if answers:
             outcome = "in_no_window" if not recovered else "same" if all(recovered) else "inside_a_token"
             self.counts[outcome] += 1
@@ -327,7 +325,6 @@ class _Builder:
         encoded: BatchEncoding,
         window: int,
         chars: NDArray[np.int64],
-        context: tuple[int, int],
         span: tuple[int, int] | None,
     ) -> None:
         tokens = [*encoded["input_ids"][window], *self.end_token]
@@ -338,9 +335,8 @@ class _Builder:
             types = encoded["token_type_ids"][window]
             self.types.add([*types, *types[-1:] * len(self.end_token)])
         self.lengths.append(len(tokens))
-        self.question.append(row)
+        self.question_row.append(row)
         self.null.append(null)
-        self.context.append(context)
         self.labels.append(span or (null, null))
 
     def windows(self) -> EncodedWindows:
@@ -354,9 +350,8 @@ class _Builder:
             offsets=np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
             types=self.types.array_or_none(),
             source=self.split,
-            question=np.asarray(self.question, np.int64),
+            question_row=np.asarray(self.question_row, np.int64),
             null=np.asarray(self.null, np.int64),
-            context=np.asarray(self.context, np.int64).reshape(-1, 2),
             chars=self.chars.array(),
             recovery=Recovery(**self.counts),
         )

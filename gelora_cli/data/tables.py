@@ -49,9 +49,10 @@ def check_columns(table: Dataset, needed: Sequence[str], task: Any, split: str, 
     """
     missing = [name for name in needed if name not in table.column_names]
     if missing:
+        or_name_them = ", or set task.columns" if set(missing) & set(task.columns) else ""
         raise GeloraError(
             f"task={task.name}, split {split} of {directory}: no column {', '.join(missing)}; it has "
-            f"{', '.join(table.column_names)}. Rename the columns, or set task.columns"
+            f"{', '.join(table.column_names)}. Rename the columns{or_name_them}"
         )
 
 

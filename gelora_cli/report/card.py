@@ -18,12 +18,12 @@ A LoRA adapter with one rank per transformer block, made by gelora
 |---|{rule}|
 {rows}
 
-- selection: {selection}
+- selection: {selection}{chosen}
 - ranks, block 1 to {blocks}: {ranks}
 - parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; budget {budget} ({used})
 - training settings: {preset}
 - seconds: profile {profile_seconds:.1f}{reused}, training {train_seconds:.1f}
-- reload check: largest difference of logits {difference:.2g} on {checked} examples
+- reload check: largest difference of scores {difference:.2g} on {checked} sequences
 
 ![idim profile](profile.png)
 
@@ -33,7 +33,7 @@ A LoRA adapter with one rank per transformer block, made by gelora
 from peft import PeftModel
 from transformers import {auto_class}
 
-base = {auto_class}.from_pretrained("{base}"{labels})
+base = {auto_class}.from_pretrained("{base}"{arguments})
 model = PeftModel.from_pretrained(base, "adapter")
 ```
 
@@ -41,8 +41,21 @@ Made by `{command}`
 """
 
 
-def model_card(result: RunResult, plan: RankPlan, *, base: str, labels: int, preset: str, command: str) -> str:
+CHOSEN = "\n- `..._chosen_on_eval`: the best over all thresholds, chosen on the evaluated data itself: optimistic"
+
+
+def model_card(
+    result: RunResult,
+    plan: RankPlan,
+    *,
+    base: str,
+    labels: int,
+    key_mapping: dict[str, str] | None,
+    preset: str,
+    command: str,
+) -> str:
     """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering."""
+    arguments = f", num_labels={labels}" * bool(labels) + f", key_mapping={key_mapping!r}" * bool(key_mapping)
     names = list(result.results[0].metrics)
     text = CARD.format(
         base=base,
@@ -55,6 +68,7 @@ def model_card(result: RunResult, plan: RankPlan, *, base: str, labels: int, pre
         rule="---|" * (len(names) - 1) + "---",
         rows="\n".join(_row(evaluated) for evaluated in result.results),
         selection=result.selection,
+        chosen=CHOSEN if any("chosen_on_eval" in name for name in names) else "",
         blocks=len(plan.blocks),
         ranks=" ".join(map(str, plan.ranks)),
         adapter=plan.adapter_params,
@@ -68,7 +82,7 @@ def model_card(result: RunResult, plan: RankPlan, *, base: str, labels: int, pre
         difference=result.reload_check.largest_difference,
         checked=result.reload_check.examples,
         auto_class="AutoModelForSequenceClassification" if labels else "AutoModelForQuestionAnswering",
-        labels=f", num_labels={labels}" if labels else "",
+        arguments=arguments,
         command=command,
     )
     return text if plan.blocks[0].idim_in is not None else text.replace("![idim profile](profile.png)\n\n", "")
