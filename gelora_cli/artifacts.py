@@ -165,7 +165,8 @@ class RankPlan:
     """The rank of every block, what it costs, and the budget it was made for.
 
     `budget` is the canonical text, `budget_params` the bound in parameters (None for `auto`, which has none).
-    `auto_ranks` are the rule's own ranks, `uniform_ranks` those of equal weights under the same budget.
+    `auto_ranks` are the rule's own ranks, `uniform_ranks` those of equal weights under the same budget, `gelora_ranks`
+    those of GeLoRA (empty where it can't meet the budget), which a control is compared with.
     """
 
     method: str
@@ -180,6 +181,7 @@ class RankPlan:
     auto_ranks: tuple[int, ...]
     auto_params: int
     uniform_ranks: tuple[int, ...]
+    gelora_ranks: tuple[int, ...]
     adapter_params: int
     head_params: int
     backbone_params: int

@@ -153,16 +153,26 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     paths = _positional(command, positional)
     name = _config_name(command)
     _check_overrides(name, overrides, flags)
-    jobs: list[int] = []
+    jobs: list[tuple[int, Path | None]] = []
 
     def job(config: Any) -> None:
         jobs.append(_run_job(command, config, paths, [command, *arguments]))
 
     _hydra_main(name, flags, overrides, job)
-    failed = sum(code != 0 for code in jobs)
-    if len(jobs) > 1 and failed:
+    if len(jobs) > 1:
+        _report_sweep(jobs)
+    return max((code for code, _ in jobs), default=0)
+
+
+def _report_sweep(jobs: list[tuple[int, Path | None]]) -> None:
+    """The grid of what is done as one table, and how many jobs failed."""
+    from gelora_cli.report.grid import grid_table
+
+    table = grid_table([directory for _, directory in jobs if directory is not None])
+    print(f"\n{table}" if table else "", end="\n" if table else "")
+    failed = sum(code != 0 for code, _ in jobs)
+    if failed:
         print(f"gelora: {failed} of {len(jobs)} jobs failed", file=sys.stderr)
-    return max(jobs, default=0)
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:
@@ -225,29 +235,28 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
         sys.argv = before
 
 
-def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> int:
-    """One job: its error is shown at once, and the other jobs of a sweep go on."""
+def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> tuple[int, Path | None]:
+    """One job's exit code and run directory: its error is shown at once, and the other jobs of a sweep go on."""
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_object(composed)
     try:
-        HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
+        return 0, HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
     except GeloraError as error:
         if composed.debug:
             raise
-        return _say(error)
-    return 0
+        return _say(error), None
 
 
-def _run(config: RunConfig, _: list[Path], command: str) -> None:
-    _report_run(config, command, measure=True)
+def _run(config: RunConfig, _: list[Path], command: str) -> Path:
+    return _report_run(config, command, measure=True)
 
 
-def _train(config: RunConfig, _: list[Path], command: str) -> None:
-    _report_run(config, command, measure=False)
+def _train(config: RunConfig, _: list[Path], command: str) -> Path:
+    return _report_run(config, command, measure=False)
 
 
-def _report_run(config: RunConfig, command: str, *, measure: bool) -> None:
+def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path:
     from gelora_cli.pipeline import run
     from gelora_cli.runtime import setup_logging
 
@@ -261,6 +270,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> None:
     for picture in ("profile.png", "ranks.png"):
         if (outcome.directory / picture).exists():
             print(f"picture:  {directory / picture}")
+    return outcome.directory
 
 
 def _profile(config: RunConfig, _: list[Path], __: str) -> None:
@@ -292,6 +302,7 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
         read_artifact(IdProfile, source),
         parse_budget(config.budget),
         method=config.method.name,
+        seed=config.seed,
         modules=config.method.modules,
         scaling=config.method.scaling,
         rule=config.ranks.rule,
@@ -356,15 +367,18 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.report.grid import grid_table
     from gelora_cli.report.listing import list_runs
 
     directory = paths[0] if paths else Path(config.runs_dir)
     if not directory.is_dir():
         raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
     print(list_runs(directory))
+    if table := grid_table([directory]):
+        print(f"\n{table}")
 
 
-HANDLERS: dict[str, Callable[[Any, list[Path], str], None]] = {
+HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | None]] = {
     "run": _run,
     "profile": _profile,
     "ranks": _ranks,

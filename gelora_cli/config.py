@@ -166,6 +166,7 @@ class RanksCommandConfig:
     method: MethodConfig = field(default_factory=MethodConfig)
     ranks: RanksConfig = field(default_factory=RanksConfig)
     budget: Union[int, float, str] = "auto"  # noqa: UP007
+    seed: int = 0
     output: str | None = None
     debug: bool = False
 
@@ -211,7 +212,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "task.kind": ("classification", "regression", "question_answering"),
     "task.empty_text": ("error", "keep"),
     "task.misplaced_answers": ("error", "drop"),
-    "method.name": ("gelora",),
+    "method.name": ("gelora", "lora", "shuffled", "random", "reversed"),
     "method.modules": ("attention", "all"),
     "profile.pooling": ("mean", "cls", "last"),
     "profile.estimator": ("fit", "mle"),

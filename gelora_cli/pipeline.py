@@ -466,6 +466,7 @@ def _plan(session: _Session, saved: IdProfile | None) -> RankPlan:
         saved,
         parse_budget(config.budget),
         method=config.method.name,
+        seed=config.seed,
         modules=config.method.modules,
         scaling=config.method.scaling,
         rule=config.ranks.rule,

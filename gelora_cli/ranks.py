@@ -20,6 +20,7 @@ from typing import Any
 
 from gelora_cli.artifacts import BlockRank, GeloraError, IdProfile, RankPlan
 from gelora_cli.budget import Budget, max_ranks, unit_costs
+from gelora_cli.controls import CONTROLS
 
 RULES = ("growth+1", "growth")
 ROUNDING: dict[str, Callable[[Fraction], int]] = {
@@ -29,6 +30,8 @@ ROUNDING: dict[str, Callable[[Fraction], int]] = {
 }
 ON_DEFICIT = ("error", "shrink")
 
+PLANNED = ("gelora", "lora", *CONTROLS)
+
 Ranks = tuple[int, ...]
 
 
@@ -37,6 +40,7 @@ def plan_ranks(
     budget: Budget,
     *,
     method: str = "gelora",
+    seed: int = 0,
     modules: str = "attention",
     scaling: float = 32.0,
     rule: str = "growth+1",
@@ -56,12 +60,16 @@ def plan_ranks(
     `rank_low` and `rank_high` are the block's rank when it alone grows by `low_i - high_{i-1}` or `high_i - low_{i-1}`
     (the ends of the 95 % intervals; not below 0), the others as estimated, under the same budget; None where that
     growth's lower bound no longer fits. `uniform_ranks` are handed out by equal weights from 1 under the same budget
-    (`auto`: under what auto costs). `method` is recorded in the plan and changes nothing.
+    (`auto`: under what auto costs).
+
+    `method=lora` takes those uniform ranks; `shuffled`, `random` and `reversed` assign the units of GeLoRA's ranks to
+    other blocks (`gelora_cli.controls`). `rank_low` and `rank_high` are None then: the profile does not set the ranks.
 
     Args:
         profile: the measured `d_0 .. d_L`, with the model's blocks.
         budget: what the adapter may cost.
-        method: name of the method that the plan is for.
+        method: `gelora`, or one of its controls: `lora`, `shuffled`, `random`, `reversed`.
+        seed: what `shuffled` and `random` draw by.
         modules: `attention` or `all`.
         scaling: `alpha / r`, the same for every block.
         rule: `growth+1` or `growth`.
@@ -72,10 +80,11 @@ def plan_ranks(
         GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, or a
             profile that doesn't fit its model.
     """
-    _check_choices(rule, rounding, on_deficit, scaling)
+    _check_choices(method, rule, rounding, on_deficit, scaling)
     problem = _problem(profile, budget, modules, _Rule(rule, rounding, on_deficit))
-    ranks, own, uniform = _solve(problem, budget.name), problem.own_ranks, _uniform(problem)
-    rows = _rows(profile, problem, modules, ranks)
+    own, uniform, gelora = problem.own_ranks, _uniform(problem, budget.name), _gelora(problem, budget.name, method)
+    ranks = _assign(problem, method, seed, gelora, uniform)
+    rows = _rows(profile, problem, modules, ranks, ends=method == "gelora")
     return RankPlan(
         method=method,
         rule=rule,
@@ -89,10 +98,11 @@ def plan_ranks(
         auto_ranks=own,
         auto_params=problem.cost(own),
         uniform_ranks=uniform,
+        gelora_ranks=gelora,
         adapter_params=problem.cost(ranks),
         head_params=profile.model_map.head_params,
         backbone_params=profile.model_map.backbone_params,
-        note=_note(problem, ranks, uniform),
+        note=_note(problem, method, ranks, gelora, uniform),
     )
 
 
@@ -145,6 +155,11 @@ class _Problem:
     def start(self) -> Ranks:
         """The ranks that are there before the first unit is handed out."""
         return self.lower_bounds if self.rule.name == "growth+1" else self.ones
+
+    def fits(self, ranks: Ranks) -> bool:
+        """Whether no rank passes its block's largest, and the cost not the bound (`auto`: what its own ranks cost)."""
+        bound = self.cost(self.own_ranks) if self.bound is None else self.bound
+        return self.cost(ranks) <= bound and all(rank <= cap for rank, cap in zip(ranks, self.caps, strict=True))
 
     def cost(self, ranks: Ranks) -> int:
         return sum(rank * unit for rank, unit in zip(ranks, self.units, strict=True))
@@ -212,11 +227,16 @@ def _integer_if_whole(value: float) -> int | float:
     return int(value) if value == int(value) else value
 
 
-def _check_choices(rule: str, rounding: str, on_deficit: str, scaling: float) -> None:
-    given = (("rule", rule, RULES), ("rounding", rounding, ROUNDING), ("on_deficit", on_deficit, ON_DEFICIT))
+def _check_choices(method: str, rule: str, rounding: str, on_deficit: str, scaling: float) -> None:
+    given = (
+        ("method.name", method, PLANNED),
+        ("ranks.rule", rule, RULES),
+        ("ranks.rounding", rounding, ROUNDING),
+        ("ranks.on_deficit", on_deficit, ON_DEFICIT),
+    )
     for name, value, accepted in given:
         if value not in accepted:
-            raise GeloraError(f"ranks.{name}={value} given; accepted: {', '.join(accepted)}.")
+            raise GeloraError(f"{name}={value} given; accepted: {', '.join(accepted)}.")
     if not (math.isfinite(scaling) and scaling > 0):
         raise GeloraError(f"method.scaling={scaling} given; alpha / r must be a number above zero, for example 32.")
 
@@ -262,11 +282,32 @@ def _solve(problem: _Problem, budget: str) -> Ranks:
         return _hand_out(problem, problem.weights, problem.start, problem.caps)
     if shrinks and problem.bound >= even:
         return _hand_out(problem, problem.weights, problem.ones, problem.lower_bounds)
-    other = "" if problem.bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
-    raise GeloraError(
-        f"budget={budget} gives the adapter {problem.bound:,} parameters, but {_least(problem, shrinks)}; "
+    raise _too_small(problem, budget, shrinks=shrinks)
+
+
+def _too_small(problem: _Problem, budget: str, *, shrinks: bool) -> GeloraError:
+    even, smallest, bound = problem.cost(problem.ones), problem.cost(problem.start), problem.bound or 0
+    other = "" if bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
+    return GeloraError(
+        f"budget={budget} gives the adapter {bound:,} parameters, but {_least(problem, shrinks)}; "
         f"the smallest possible is budget={even if shrinks else smallest}. Give that or more{other}."
     )
+
+
+def _gelora(problem: _Problem, budget: str, method: str) -> Ranks:
+    """GeLoRA's own ranks; the uniform control needs none, and goes on where GeLoRA can't meet the budget."""
+    try:
+        return _solve(problem, budget)
+    except GeloraError:
+        if method != "lora":
+            raise
+        return ()
+
+
+def _assign(problem: _Problem, method: str, seed: int, gelora: Ranks, uniform: Ranks) -> Ranks:
+    if method in CONTROLS:
+        return CONTROLS[method](gelora, problem.fits, seed)
+    return uniform if method == "lora" else gelora
 
 
 def _least(problem: _Problem, shrinks: bool) -> str:
@@ -275,9 +316,15 @@ def _least(problem: _Problem, shrinks: bool) -> str:
     return f"the lower bounds of the ranks ({' '.join(map(str, problem.start))}) cost {problem.cost(problem.start):,}"
 
 
-def _uniform(problem: _Problem) -> Ranks:
-    """Equal weights from rank 1, under the bound or what auto costs."""
+def _uniform(problem: _Problem, budget: str) -> Ranks:
+    """Equal weights from rank 1, under the bound or what auto costs.
+
+    Raises:
+        GeloraError: the bound is below rank 1 everywhere.
+    """
     bound = problem.cost(problem.own_ranks) if problem.bound is None else problem.bound
+    if bound < problem.cost(problem.ones):
+        raise _too_small(problem, budget, shrinks=True)
     return _hand_out(replace(problem, bound=bound), problem.ones, problem.ones, problem.caps)
 
 
@@ -303,11 +350,12 @@ def _hand_out(problem: _Problem, weights: Sequence[Fraction | int], start: Ranks
     return tuple(ranks)
 
 
-def _rows(profile: IdProfile, problem: _Problem, modules: str, ranks: Ranks) -> tuple[BlockRank, ...]:
+def _rows(profile: IdProfile, problem: _Problem, modules: str, ranks: Ranks, *, ends: bool) -> tuple[BlockRank, ...]:
     lower_bounds, real_ranks = problem.lower_bounds, problem.real_ranks
 
     def row(i: int) -> BlockRank:
-        block, low, high = profile.model_map.blocks[i], *_rank_ends(profile, problem, i)
+        low, high = _rank_ends(profile, problem, i) if ends else (None, None)
+        block = profile.model_map.blocks[i]
         return BlockRank(
             block=block.index,
             idim_in=profile.layers[i].idim,
@@ -341,9 +389,17 @@ def _rank_if(problem: _Problem, i: int, growth: Fraction) -> int | None:
         return None
 
 
-def _note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
+def _note(problem: _Problem, method: str, ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
     """What a reader should know of this plan, in sentences; empty where there is nothing to say."""
-    return " ".join(filter(None, (_uniform_note(problem, ranks, uniform), *_bound_notes(problem, ranks))))
+    own = _uniform_note(problem, ranks, uniform) if method == "gelora" else _control_note(ranks, gelora)
+    return " ".join(filter(None, (own, *_bound_notes(problem, ranks))))
+
+
+def _control_note(ranks: Ranks, gelora: Ranks) -> str:
+    if not gelora:
+        return "GeLoRA itself can't meet this budget: it is below its lower bounds."
+    shown = " ".join(map(str, gelora))
+    return "This plan equals GeLoRA's: the two are one." if ranks == gelora else f"GeLoRA's ranks: {shown}."
 
 
 def _uniform_note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
