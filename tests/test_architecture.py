@@ -63,9 +63,9 @@ def test_artifacts_import_nothing_of_ours() -> None:
     assert not GRAPH["artifacts"]
 
 
-@pytest.mark.parametrize("module", ["twonn", "ranks", "budget"])
+@pytest.mark.parametrize("module", ["twonn", "ranks", "budget", "controls"])
 def test_mathematics_imports_no_configuration(module: str) -> None:
-    assert GRAPH[module] <= {"artifacts", "budget"}
+    assert GRAPH[module] <= {"artifacts", "budget", "controls"}
 
 
 def test_stages_do_not_import_each_other() -> None:
