@@ -219,6 +219,26 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFix
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 
+def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = ["-m", "task=cola", "method=gelora,lora,shuffled,random,reversed", "budget=rank:3", "seed=0,1"]
+    assert bench.run(*grid) == 0
+    table = capsys.readouterr().out.rsplit("\n\n", 1)[1]
+    runs = [result_of(path) for path in bench.directories()]
+    assert len(runs) == 10
+    plans = [read_artifact(RankPlan, path / RankPlan.FILE) for path in bench.directories()]
+    assert {plan.adapter_params for plan in plans} == {plans[0].adapter_params}
+    assert {sum(plan.ranks) for plan in plans} == {9}
+    for plan in plans:
+        other = plan.ranks != plan.gelora_ranks
+        assert other or plan.method == "gelora" or "This plan equals GeLoRA's" in plan.note
+    for method in {run.method for run in runs}:
+        assert method in table
+    gelora = [run.value for run in runs if run.method == "gelora"]
+    assert f"{np.mean(gelora):.4f}" in table
+    assert bench.run(*grid) == 0
+    assert capsys.readouterr().out.count("done before") == 10
+
+
 @pytest.mark.distributed
 def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_path: Path) -> None:
     settings = ["task=cola", "model.dropout=0", "train.log_steps=1", "train.epochs=9", "budget=rank:2"]

@@ -1,0 +1,88 @@
+"""The grid's table: what is one row, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
+from gelora_cli.report.grid import finished, grid_table
+from tests.report.test_plots import PLAN
+
+EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)
+TRAINED = TrainResult(5, 1, 80, 100, (2, 1), 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
+
+
+def write_run(root: Path, method: str, seed: int, value: float, *, same: bool = False, collapsed: bool = False) -> Path:
+    """A finished run, as far as the table reads it."""
+    directory = root / method / f"s{seed}"
+    directory.mkdir(parents=True)
+    now = rundir.now()
+    ranks = PLAN.ranks if same else tuple(rank + 1 for rank in PLAN.ranks)
+    plan: RankPlan = replace(PLAN, method=method, gelora_ranks=ranks)
+    result = RunResult(
+        task="demo",
+        model="minilm",
+        method=method,
+        budget=plan.budget,
+        seed=seed,
+        protocol="last",
+        selection="",
+        reported="accuracy",
+        value=value,
+        results=(EVALUATED,),
+        last_value=value,
+        best_value=value,
+        best_epoch=1,
+        ranks=plan.ranks,
+        effective_ranks=plan.ranks,
+        adapter_params=plan.adapter_params,
+        head_params=2,
+        collapsed=collapsed,
+        reload_check=ReloadCheck(1, 0.0, 1.0, 2.0, True),
+        train=TRAINED,
+        profile_seconds=2.0,
+        profile_reused=False,
+        train_seconds=4.0 + seed,
+    )
+    manifest = RunManifest(
+        "done", "gelora run", now, now, 1, "h", 1, "cpu", "float32", {}, None, {}, {}, 5_000_000, None
+    )
+    for artifact in (plan, result, manifest):
+        rundir.write_artifact(artifact, directory)
+    rundir.mark_done(directory)
+    return directory
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Method to the cells behind it."""
+    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table.splitlines()]
+    return {line[3]: line[4:] for line in lines[1:]}
+
+
+def test_a_row_is_a_method_over_its_seeds(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.5, 0.7, 0.9)):
+        write_run(tmp_path, "gelora", seed, value, collapsed=seed == 0)
+    write_run(tmp_path, "lora", 0, 0.6)
+    found = rows(grid_table([tmp_path]))
+    share = f"{100 * PLAN.adapter_params / (PLAN.budget_params or 1):.1f} %"
+    cost = f"{PLAN.adapter_params:,}"
+    assert found["gelora"] == ["accuracy", "0.7000", "0.2000", "3", cost, share, "2.0", "5.0", "5", "1"]
+    assert found["lora"] == ["accuracy", "0.6000", "-", "1", cost, share, "2.0", "4.0", "5", "0"]
+
+
+def test_plans_that_coincide_are_one_row(tmp_path: Path) -> None:
+    for method in ("gelora", "lora", "random"):
+        for seed in (0, 1):
+            write_run(tmp_path, method, seed, 0.5, same=method == "lora" or seed == 0)
+    assert sorted(rows(grid_table([tmp_path]))) == ["gelora = lora", "random"]
+
+
+def test_only_finished_runs_count_and_each_once(tmp_path: Path) -> None:
+    done = write_run(tmp_path, "gelora", 0, 0.5)
+    unfinished = write_run(tmp_path, "gelora", 1, 0.9)
+    (unfinished / rundir.DONE).unlink()
+    assert len(finished([tmp_path, done])) == 1
+    (done / "result.json").write_text("{")
+    assert grid_table([tmp_path]) == ""
