@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gelora_cli.artifacts import GeloraError, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.config import read_config
 from gelora_cli.report.listing import aligned
-from gelora_cli.rundir import find_runs, is_done
+from gelora_cli.rundir import CONFIG, find_runs, is_done
 
 HEADER = (
     "task",
@@ -29,32 +31,40 @@ HEADER = (
 )
 
 
+Cell = tuple[str, str, str, str, tuple[tuple[str, str], ...], str]
+
+# what no number of a finished run depends on, or what a row of the table says anyway
+ASIDE = ("seed", "runs_dir", "force", "debug", "launch", "preset_source", "method.name", "data.glue", "data.squad")
+
+
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as far as the table needs it."""
+    """A finished run, as far as the table needs it; `settings` are those beside its seed and method."""
 
     result: RunResult
     plan: RankPlan
     peak_bytes: int | None
+    settings: tuple[tuple[str, str], ...]
 
     @property
-    def cell(self) -> tuple[str, str, str, str, str]:
-        """What a row of the table has in common."""
+    def cell(self) -> Cell:
+        """What the runs of a row have in common."""
         result = self.result
-        return (result.task, result.model, result.budget, result.protocol, result.method)
+        return (result.task, result.model, result.budget, result.protocol, self.settings, result.method)
 
 
 def grid_table(directories: Sequence[Path]) -> str:
-    """A row per task, model, budget, protocol and method, over the seeds of the finished runs at these directories.
+    """A row per task, model, budget, protocol, settings and method, over the seeds of the finished runs there.
 
     The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. A control
-    whose plan is GeLoRA's for every seed has no row of its own: GeLoRA's is named after both.
+    whose plan is GeLoRA's for every seed has no row of its own: GeLoRA's is named after both. Where rows of a method
+    differ in a setting, such as the learning rate, their names say it.
     """
-    cells: dict[tuple[str, str, str, str, str], list[Run]] = {}
+    cells: dict[Cell, list[Run]] = {}
     for run in finished(directories):
         cells.setdefault(run.cell, []).append(run)
     names = _merged(cells)
-    rows = [_row(name, cells[cell]) for cell, name in sorted(names.items())]
+    rows = [_row(name + _differing(cell, cells), cells[cell]) for cell, name in sorted(names.items())]
     return aligned(HEADER, rows) if rows else ""
 
 
@@ -69,20 +79,42 @@ def finished(directories: Sequence[Path]) -> list[Run]:
                 read_artifact(RunResult, path / RunResult.FILE),
                 read_artifact(RankPlan, path / RankPlan.FILE),
             )
+            found.append(Run(result, plan, manifest.peak_bytes, _settings(path)))
         except GeloraError:
             continue
-        found.append(Run(result, plan, manifest.peak_bytes))
     return found
 
 
-def _merged(cells: dict[tuple[str, str, str, str, str], list[Run]]) -> dict[tuple[str, str, str, str, str], str]:
+def _settings(directory: Path) -> tuple[tuple[str, str], ...]:
+    """Key and value of the frozen configuration, without what is `ASIDE`."""
+    values = flat(asdict(read_config(directory / CONFIG)))
+    return tuple(sorted((key, value) for key, value in values.items() if not key.startswith(ASIDE)))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as `a.b.c` to text."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
+    return found
+
+
+def _merged(cells: dict[Cell, list[Run]]) -> dict[Cell, str]:
     """The cells that get a row, and the name of its method."""
     names = {cell: cell[-1] for cell in cells}
     for cell, runs in sorted(cells.items()):
-        twin = (*cell[:-1], "gelora")
+        twin: Cell = (*cell[:-1], "gelora")
         if cell != twin and twin in cells and all(run.plan.ranks == run.plan.gelora_ranks for run in runs):
             names[twin] += f" = {names.pop(cell)}"
     return names
+
+
+def _differing(cell: Cell, cells: Iterable[Cell]) -> str:
+    """The settings in which the rows of one method differ, as this row has them."""
+    others = [dict(other[4]) for other in cells if (*other[:4], other[5]) == (*cell[:4], cell[5])]
+    mine = dict(cell[4])
+    keys = [key for key in mine if any(other.get(key) != mine[key] for other in others)]
+    return f" ({', '.join(f'{key}={mine[key]}' for key in keys)})" if keys else ""
 
 
 def _row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:

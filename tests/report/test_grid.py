@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
+from gelora_cli.config import MethodConfig, RunConfig, TrainConfig, write_config
 from gelora_cli.report.grid import finished, grid_table
 from tests.report.test_plots import PLAN
 
@@ -14,10 +15,14 @@ EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0
 TRAINED = TrainResult(5, 1, 80, 100, (2, 1), 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
 
 
-def write_run(root: Path, method: str, seed: int, value: float, *, same: bool = False, collapsed: bool = False) -> Path:
+def write_run(
+    root: Path, method: str, seed: int, value: float, *, same: bool = False, collapsed: bool = False, rate: float = 0.1
+) -> Path:
     """A finished run, as far as the table reads it."""
-    directory = root / method / f"s{seed}"
+    directory = root / method / f"s{seed}-{rate}"
     directory.mkdir(parents=True)
+    method_config, train = MethodConfig(name=method), TrainConfig(learning_rate=rate)
+    write_config(RunConfig(method=method_config, train=train, seed=seed), directory / rundir.CONFIG)
     now = rundir.now()
     ranks = PLAN.ranks if same else tuple(rank + 1 for rank in PLAN.ranks)
     plan: RankPlan = replace(PLAN, method=method, gelora_ranks=ranks)
@@ -77,6 +82,15 @@ def test_plans_that_coincide_are_one_row(tmp_path: Path) -> None:
         for seed in (0, 1):
             write_run(tmp_path, method, seed, 0.5, same=method == "lora" or seed == 0)
     assert sorted(rows(grid_table([tmp_path]))) == ["gelora = lora", "random"]
+
+
+def test_runs_of_other_settings_are_other_rows(tmp_path: Path) -> None:
+    for rate, value in ((0.1, 0.5), (0.2, 0.7)):
+        write_run(tmp_path, "gelora", 0, value, rate=rate)
+    write_run(tmp_path, "lora", 0, 0.6)
+    found = rows(grid_table([tmp_path]))
+    assert sorted(found) == ["gelora (train.learning_rate=0.1)", "gelora (train.learning_rate=0.2)", "lora"]
+    assert [row[1] for _, row in sorted(found.items())] == ["0.5000", "0.7000", "0.6000"]
 
 
 def test_only_finished_runs_count_and_each_once(tmp_path: Path) -> None:
