@@ -319,6 +319,20 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
+    """What `plan_ranks` takes of a configuration, beside the budget."""
+    ranks, method = config.ranks, config.method
+    return {
+        "method": method.name,
+        "seed": config.seed,
+        "modules": method.modules,
+        "scaling": method.scaling,
+        "rule": ranks.rule,
+        "rounding": ranks.rounding,
+        "on_deficit": ranks.on_deficit,
+    }
+
+
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
     """Sixteen hex digits over what a profile depends on: model, text, lengths (and windows) and profile settings."""
     values = asdict(config.profile) | {

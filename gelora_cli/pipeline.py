@@ -33,7 +33,16 @@ from gelora_cli.artifacts import (
     to_json,
 )
 from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, complete, identity_hash, list_problems, profile_hash, read_config, write_config
+from gelora_cli.config import (
+    RunConfig,
+    complete,
+    identity_hash,
+    list_problems,
+    plan_settings,
+    profile_hash,
+    read_config,
+    write_config,
+)
 from gelora_cli.data.sources import Split, task_split
 from gelora_cli.data.splits import EncodedSplit, draw_rows
 from gelora_cli.launch import inside_workers, run_workers
@@ -462,17 +471,7 @@ def _plan(session: _Session, saved: IdProfile | None) -> RankPlan:
     config = session.config
     if saved is None:
         return saved_plan(Path(str(config.ranks.path)), session.loaded.map)
-    plan = plan_ranks(
-        saved,
-        parse_budget(config.budget),
-        method=config.method.name,
-        seed=config.seed,
-        modules=config.method.modules,
-        scaling=config.method.scaling,
-        rule=config.ranks.rule,
-        rounding=config.ranks.rounding,
-        on_deficit=config.ranks.on_deficit,
-    )
+    plan = plan_ranks(saved, parse_budget(config.budget), **plan_settings(config))
     # Head and backbone are counted in the model at hand: the shared profile may come from a task with another head.
     return replace(plan, head_params=session.loaded.map.head_params)
 
