@@ -96,7 +96,8 @@ def test_the_tiny_models_cover_the_known_kinds() -> None:
 @pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.kind)
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_map_names_what_is_in_the_model(tiny: dict[str, ResolvedModel], kind: str, head: HeadSpec) -> None:
-    model, map = vars(load_model(tiny[kind], head, seed=1)).values()
+    loaded = load_model(tiny[kind], head, seed=1)
+    model, map = loaded.model, loaded.map
     modules = dict(model.named_modules())
     assert map.kind == kind
     assert map.head_modules == (("qa_outputs",) if head is SPAN else CLASSIFICATION_HEAD[kind])
@@ -112,7 +113,8 @@ def test_map_names_what_is_in_the_model(tiny: dict[str, ResolvedModel], kind: st
 
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_map_finds_every_linear_of_a_block(tiny: dict[str, ResolvedModel], kind: str) -> None:
-    model, map = vars(load_model(tiny[kind], LABELS, seed=1)).values()
+    loaded = load_model(tiny[kind], LABELS, seed=1)
+    model, map = loaded.model, loaded.map
     for block in map.blocks:
         inside = model.get_submodule(block.name).named_modules()
         linears = {f"{block.name}.{name}" for name, module in inside if isinstance(module, torch.nn.Linear)}
