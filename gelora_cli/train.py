@@ -212,7 +212,7 @@ class _Loop:
         self.losses.append(loss)
         self.loss_sum = torch.zeros_like(self.loss_sum)
         self.loss_examples, self.logged = 0, now
-        bar.set_postfix(loss=f"{loss:.4f}", **self._last_value())
+        bar.set_postfix(loss=f"{loss:.4f}", refresh=False, **self._last_value())
         self.record(
             {
                 "step": self.step,
