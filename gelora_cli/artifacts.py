@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class GeloraError(Exception):
@@ -66,7 +66,8 @@ class ModelMap:
     """Where a model's blocks and adaptable linears are, and how many parameters it has.
 
     `attention_roles` are adapted by `method.modules=attention`; `method.modules=all` adapts every linear of `blocks`.
-    `head_modules` are the newly initialised modules (full names), trained and saved beside the adapter.
+    `head_modules` are the newly initialised modules (full names), trained and saved beside the adapter. `bias_params`
+    and `norm_params` are counted in the backbone: its bias terms, and the parameters of its norms.
     """
 
     kind: str
@@ -74,6 +75,8 @@ class ModelMap:
     head_modules: tuple[str, ...]
     head_params: int
     backbone_params: int
+    bias_params: int = 0
+    norm_params: int = 0
 
     ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "output")
 
@@ -145,19 +148,24 @@ class IdProfile:
 
 @dataclass(frozen=True)
 class BlockRank:
-    """One block's row of a plan; every linear named in `modules` gets the rank `rank`."""
+    """One block's row of a plan: every linear named in `modules` gets the rank `rank`, or its own of `module_ranks`.
+
+    What comes from the profile is None where a method does not look at it. With `module_ranks` the largest of them is
+    `rank`, and a module of rank 0 is left alone.
+    """
 
     block: int
     idim_in: float | None
     idim_out: float | None
-    growth: float
-    lower_bound: int
-    real_rank: float
+    growth: float | None
+    lower_bound: int | None
+    real_rank: float | None
     rank: int
     rank_low: int | None
     rank_high: int | None
     modules: tuple[str, ...]
     params: int
+    module_ranks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,13 @@ class RankPlan:
 
     `budget` is the canonical text, `budget_params` the bound in parameters (None for `auto`, which has none).
     `auto_ranks` are the rule's own ranks, `uniform_ranks` those of equal weights under the same budget, `gelora_ranks`
-    those of GeLoRA (empty where it can't meet the budget), which a control is compared with.
+    those of GeLoRA (empty where it can't meet the budget), which a control is compared with; all three are empty for
+    a method that does not look at the profile.
+
+    A rank counts what `unit` says: units of rank, `triplet` of AdaLoRA, `gate` of SoRA, `bottleneck` units of an
+    adapter. `trained_params` are trained at the most, and `adapter_params` are left at the end (of `adalora`, `sora`
+    and `eva` at the most: what is left is known when it is done). A method that is exempt from the budget has no
+    blocks, and `budget` is `exempt`.
     """
 
     method: str
@@ -186,6 +200,8 @@ class RankPlan:
     head_params: int
     backbone_params: int
     note: str
+    unit: str
+    trained_params: int
 
     FILE: ClassVar[str] = "ranks.json"
 
@@ -201,8 +217,13 @@ class RankPlan:
 
     @property
     def rank_pattern(self) -> dict[str, int]:
-        """Full module name to rank."""
-        return {name: block.rank for block in self.blocks for name in block.modules}
+        """Full module name to rank, of the modules that get any."""
+        ranks = {
+            name: rank
+            for block in self.blocks
+            for name, rank in zip(block.modules, block.module_ranks or (block.rank,) * len(block.modules), strict=True)
+        }
+        return {name: rank for name, rank in ranks.items() if rank}
 
 
 @dataclass(frozen=True)
@@ -224,13 +245,17 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What fine-tuning did: counts, times and the evaluation of every epoch."""
+    """What fine-tuning did: counts, times and the evaluation of every epoch.
+
+    `effective_ranks` are the modules' ranks at the end, in the order of the plan, and `adapter_params` what they cost.
+    """
 
     steps: int
     epochs: int
     examples: int
     trainable_params: int
-    effective_ranks: tuple[int, ...]
+    effective_ranks: dict[str, int]
+    adapter_params: int
     selected_epoch: int
     first_loss: float
     last_loss: float
@@ -252,7 +277,11 @@ class ReloadCheck:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The summary of a finished run, `result.json`."""
+    """The summary of a finished run, `result.json`.
+
+    `adapter_params` are left at the end, `trained_params` were trained at the most; `profile_seconds` were spent on the
+    profile that the run uses, `attach_seconds` on attaching the method (of EVA on its activations).
+    """
 
     task: str
     model: str
@@ -268,14 +297,16 @@ class RunResult:
     best_value: float
     best_epoch: int
     ranks: tuple[int, ...]
-    effective_ranks: tuple[int, ...]
+    effective_ranks: dict[str, int]
     adapter_params: int
+    trained_params: int
     head_params: int
     collapsed: bool
     reload_check: ReloadCheck
     train: TrainResult
     profile_seconds: float
     profile_reused: bool
+    attach_seconds: float
     train_seconds: float
 
     FILE: ClassVar[str] = "result.json"
@@ -302,6 +333,21 @@ class RunManifest:
     error: str | None
 
     FILE: ClassVar[str] = "run.json"
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """What a saved adapter needs beside its tensors to be rebuilt, of a method that PEFT does not have.
+
+    `sizes` are the modules that got something, by full name, with their rank or bottleneck.
+    """
+
+    method: str
+    sizes: dict[str, int]
+    scaling: float
+    base: str
+
+    FILE: ClassVar[str] = "gelora_adapter.json"
 
 
 Artifact = TypeVar("Artifact")

@@ -97,7 +97,7 @@ def unit_costs(model_map: ModelMap, modules: str) -> tuple[int, ...]:
     Raises:
         GeloraError: `modules` is neither `attention` nor `all`, or a block has nothing to adapt.
     """
-    return tuple(sum(linear.unit_params for linear in linears) for linears in _adapted(model_map, modules))
+    return tuple(sum(linear.unit_params for linear in linears) for linears in adapted_linears(model_map, modules))
 
 
 def max_ranks(model_map: ModelMap, modules: str) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ def max_ranks(model_map: ModelMap, modules: str) -> tuple[int, ...]:
     Raises:
         GeloraError: as `unit_costs`.
     """
-    return tuple(min(linear.max_rank for linear in linears) for linears in _adapted(model_map, modules))
+    return tuple(min(linear.max_rank for linear in linears) for linears in adapted_linears(model_map, modules))
 
 
 def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decimal:
@@ -126,7 +126,12 @@ def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decima
     return int(count)
 
 
-def _adapted(model_map: ModelMap, modules: str) -> list[tuple[LinearShape, ...]]:
+def adapted_linears(model_map: ModelMap, modules: str) -> list[tuple[LinearShape, ...]]:
+    """The linears that `modules` (`attention` or `all`) adapts, block by block.
+
+    Raises:
+        GeloraError: `modules` is neither, or a block has nothing to adapt.
+    """
     if modules not in MODULES:
         raise GeloraError(f"method.modules={modules} given; accepted: {' or '.join(MODULES)}.")
     blocks = [model_map.linears(block, modules) for block in model_map.blocks]

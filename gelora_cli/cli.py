@@ -292,14 +292,19 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.artifacts import IdProfile, read_artifact
     from gelora_cli.budget import parse_budget
     from gelora_cli.config import list_problems, plan_settings, value_problems
-    from gelora_cli.ranks import format_plan, plan_ranks, rank_pattern_json
+    from gelora_cli.planning import plan_method
+    from gelora_cli.ranks import PLANNED, format_plan, rank_pattern_json
     from gelora_cli.rundir import write_atomic
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))
     source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
-    plan = plan_ranks(read_artifact(IdProfile, source), parse_budget(config.budget), **plan_settings(config))
+    profile = read_artifact(IdProfile, source)
+    plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
     print(format_plan(plan))
+    if plan.method not in PLANNED:
+        print(f"method={plan.method} has no rank_pattern before it is run; nothing was written")
+        return
     target = Path(config.output or f"rank_pattern-b{plan.budget}.json").expanduser()
     write_atomic(target, json.dumps(rank_pattern_json(plan), indent=2) + "\n")
     print(f"for peft.LoraConfig(**json.load(file)): {target}")

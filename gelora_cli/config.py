@@ -8,23 +8,28 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Union, cast
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.budget import parse_budget
+from gelora_cli.planning import EXEMPT, METHODS, needs_profile
+from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
 
 
 @dataclass
 class PresetConfig:
-    """Training settings for one task, method family and model, with where they come from."""
+    """Training settings for one task, method family and model, with where they come from.
+
+    Without `epochs` and `batch_size` they are those of the task's own preset for `gelora`, so that methods train alike.
+    """
 
     learning_rate: float
-    epochs: int
     source: str
-    batch_size: int = 32
+    epochs: int | None = None
+    batch_size: int | None = None
 
 
 @dataclass
@@ -73,13 +78,27 @@ class ModelConfig:
 
 @dataclass
 class MethodConfig:
-    """A fine-tuning method; `preset` names the family of training settings that it takes."""
+    """A fine-tuning method; `preset` names the family of training settings that it takes.
+
+    What a method has no use for is None (`METHOD_KEYS` says which has what). `presets` are task (or `default`) to
+    model (or `default`) to settings, for methods that don't take GeLoRA's.
+    """
 
     name: str = "gelora"
     preset: str = "gelora"
     modules: str = "attention"
-    scaling: float = 32.0
-    dropout: float = 0.0
+    scaling: float | None = 32.0
+    dropout: float | None = 0.0
+    start_ratio: float | None = None
+    tinit: float | None = None
+    tfinal: float | None = None
+    delta_t: float | None = None
+    orthogonality: float | None = None
+    threshold_total: float | None = None
+    prune_at: float | None = None
+    layer_norms: bool | None = None
+    rho: float | None = None
+    presets: dict[str, dict[str, PresetConfig]] = field(default_factory=dict)
 
 
 @dataclass
@@ -208,11 +227,14 @@ SCHEMAS: dict[str, type] = {
     "ls": LsCommandConfig,
 }
 
+BATCH_SIZE = 32
+"""Of a preset that names none."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "task.kind": ("classification", "regression", "question_answering"),
     "task.empty_text": ("error", "keep"),
     "task.misplaced_answers": ("error", "drop"),
-    "method.name": ("gelora", "lora", "shuffled", "random", "reversed"),
+    "method.name": METHODS,
     "method.modules": ("attention", "all"),
     "profile.pooling": ("mean", "cls", "last"),
     "profile.estimator": ("fit", "mle"),
@@ -223,8 +245,24 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("last", "dev"),
 }
 
+LORA_LIKE = (*PLANNED, "eva", "adalora", "sora")
+METHOD_KEYS: dict[str, tuple[str, ...]] = {
+    "scaling": LORA_LIKE,
+    "dropout": LORA_LIKE,
+    "start_ratio": ("adalora", "sora"),
+    "tinit": ("adalora",),
+    "tfinal": ("adalora",),
+    "delta_t": ("adalora",),
+    "orthogonality": ("adalora",),
+    "threshold_total": ("sora",),
+    "prune_at": ("sora",),
+    "layer_norms": ("sora",),
+    "rho": ("eva",),
+}
+"""Setting of a method -> the methods that have it."""
+
 MEASUREMENT = (
-    1  # raised when the same text and settings would profile to other numbers: saved profiles are then not reused
+    2  # raised when the same text and settings would profile to other numbers: saved profiles are then not reused
 )
 
 # key: (lowest accepted, is the lowest itself accepted, highest accepted)
@@ -238,6 +276,14 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
     "model.dropout": (0, True, 0.99),
     "method.scaling": (0, False, math.inf),
     "method.dropout": (0, True, 0.99),
+    "method.start_ratio": (1, True, 100),
+    "method.tinit": (0, True, 1),
+    "method.tfinal": (0, True, 1),
+    "method.delta_t": (0, False, 1),
+    "method.orthogonality": (0, True, math.inf),
+    "method.threshold_total": (0, True, math.inf),
+    "method.prune_at": (0, False, 1),
+    "method.rho": (1, True, 100),
     "profile.discard": (0, True, 0.9),
     "profile.max_examples": (20, True, math.inf),
     "profile.seed": (0, True, 2**31 - 1),
@@ -296,21 +342,30 @@ def value_problems(config: Any) -> list[str]:
     problems = [_choice_problem(config, key, accepted) for key, accepted in CHOICES.items()]
     problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
     problems += [_budget_problem(config)]
+    if hasattr(config, "method"):
+        problems += [_method_problem(config.method, key, owners) for key, owners in METHOD_KEYS.items()]
+        problems += [_schedule_problem(config.method)]
     if isinstance(config, RunConfig):
-        problems += [_batch_problem(config), _preset_problem(config)]
+        problems += [_batch_problem(config), _preset_problem(config), _saved_plan_problem(config)]
         problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
     return [problem for problem in problems if problem]
 
 
 def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     """Eight hex digits over exactly what can change a number of this run (design: run directories)."""
-    values = asdict(config)
+    values, budget = asdict(config), parse_budget(config.budget)
     for key in ("runs_dir", "force", "debug", "launch", "preset_source", "data", "model"):
         del values[key]
     values["task"].pop("presets")
     values["train"].pop("log_steps")
     values["ranks"].pop("path")
-    values["budget"] = parse_budget(config.budget).name
+    values["budget"] = budget.name
+    aside = ("preset", "presets", *(("modules",) if config.method.name in EXEMPT else ()))
+    values["method"] = {key: value for key, value in values["method"].items() if key not in aside and value is not None}
+    if not needs_profile(config.method.name, budget):
+        values = {key: value for key, value in values.items() if key not in ("profile", "ranks")}
+    if config.method.name in EXEMPT:
+        del values["budget"]
     values["max_train_examples"] = config.data.max_train_examples
     values["dropout"] = config.model.dropout
     values["linears"] = [config.model.blocks, dict(config.model.linears)]
@@ -320,13 +375,15 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
 
 
 def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
-    """What `plan_ranks` takes of a configuration, beside the budget."""
+    """What `plan_method` takes of a configuration, beside the budget."""
     ranks, method = config.ranks, config.method
     return {
         "method": method.name,
         "seed": config.seed,
         "modules": method.modules,
         "scaling": method.scaling,
+        "start_ratio": method.start_ratio,
+        "layer_norms": method.layer_norms,
         "rule": ranks.rule,
         "rounding": ranks.rounding,
         "on_deficit": ranks.on_deficit,
@@ -402,6 +459,33 @@ def _budget_problem(config: Any) -> str | None:
     return None
 
 
+def _method_problem(method: MethodConfig, key: str, owners: tuple[str, ...]) -> str | None:
+    value = getattr(method, key)
+    if method.name not in METHODS or (method.name in owners) is (value is not None):
+        return None
+    if value is None:
+        return f"method.{key}=null: method={method.name} needs it; leave the key out to have the method's own"
+    return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {', '.join(owners)}"
+
+
+def _schedule_problem(method: MethodConfig) -> str | None:
+    if method.tinit is None or method.tfinal is None or method.tinit + method.tfinal < 1:
+        return None
+    return (
+        f"method.tinit={method.tinit} and method.tfinal={method.tfinal} leave no step in which ranks are pruned: they "
+        "are shares of the optimizer steps, and their sum must be below 1"
+    )
+
+
+def _saved_plan_problem(config: RunConfig) -> str | None:
+    if config.ranks.path is None or config.method.name in PLANNED:
+        return None
+    return (
+        f"ranks.path={config.ranks.path}: method={config.method.name} takes no saved ranks; leave it out, or take one "
+        f"of {', '.join(PLANNED)}"
+    )
+
+
 def _batch_problem(config: RunConfig) -> str | None:
     batch, micro, processes = _batch_size(config), config.train.micro_batch_size, config.launch.processes
     if batch is None or batch < 1 or processes < 1:
@@ -425,7 +509,7 @@ def _preset_problem(config: RunConfig) -> str | None:
     if not needed or _preset(config) is not None:
         return None
     missing = " ".join(f"train.{key}=..." for key in needed)
-    return f"task={config.task.name} has no preset for {config.method.preset}: give {missing}"
+    return f"task={config.task.name} has no preset for {config.method.preset} to complete: give {missing}"
 
 
 def _window_problem(task: TaskConfig) -> str | None:
@@ -453,21 +537,49 @@ def _batch_size(config: RunConfig) -> int | None:
 
 
 def _preset(config: RunConfig) -> PresetConfig | None:
-    """The preset of this method family for this model, else the family's default."""
-    family = config.task.presets.get(config.method.preset, {})
-    own = family.get(config.model.name) if config.model.path is None else None
-    found: Any = own or family.get("default")
-    return PresetConfig(**found) if isinstance(found, dict) else found  # OmegaConf leaves nested mappings untyped
+    """The preset of this method family, whole: what it leaves open is the task's own preset for `gelora`.
+
+    Of the task's and the method's presets those for this model come first; then the task's, then the method's.
+    """
+    task, method, model = config.task, config.method, config.model
+    name = model.name if model.path is None else "default"
+    own = task.presets.get(method.preset, {}), method.presets.get(task.name, {}), method.presets.get("default", {})
+    found = _typed(next((place[key] for key in (name, "default") for place in own if key in place), None))
+    shared = task.presets.get("gelora", {})
+    base = _typed(shared.get(name) or shared.get("default")) or PresetConfig(0.0, "")
+    if found is None:
+        return None
+    epochs = found.epochs or base.epochs
+    if epochs is None:
+        return None
+    return replace(found, epochs=epochs, batch_size=found.batch_size or base.batch_size or BATCH_SIZE)
+
+
+def _typed(preset: Any) -> PresetConfig | None:
+    """A preset, which OmegaConf leaves untyped in nested mappings."""
+    if not isinstance(preset, dict):
+        return cast("PresetConfig | None", preset)
+    known = [field.name for field in fields(PresetConfig)]
+    wrong = [key for key in preset if key not in known] + [
+        key for key in ("learning_rate", "source") if key not in preset
+    ]
+    if wrong:
+        raise GeloraError(
+            f"a preset holds {', '.join(preset)}: {wrong[0]} is {'unknown' if wrong[0] in preset else 'missing'}; "
+            f"accepted: {', '.join(known)}, of which learning_rate and source are needed"
+        )
+    return PresetConfig(**preset)
 
 
 def _with_presets(config: RunConfig) -> RunConfig:
     preset = _preset(config)
-    task = replace(config.task, presets={})
+    task, method = replace(config.task, presets={}), replace(config.method, presets={})
     if preset is None:
-        return replace(config, task=task, preset_source="all training settings given")
+        return replace(config, task=task, method=method, preset_source="all training settings given")
     given = {key: value for key, value in asdict(config.train).items() if value is not None}
-    completed = asdict(config.train) | {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
-    return replace(config, task=task, train=TrainConfig(**(completed | given)), preset_source=preset.source)
+    preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
+    train = TrainConfig(**(asdict(config.train) | preset_values | given))
+    return replace(config, task=task, method=method, train=train, preset_source=preset.source)
 
 
 def _with_paths(config: RunConfig) -> RunConfig:

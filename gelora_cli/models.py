@@ -557,7 +557,32 @@ def map_model(
     )
     head = tuple(head_modules)
     head_params = sum(count_params(model.get_submodule(name)) for name in head)
-    return ModelMap(model.config.model_type, mapped, head, head_params, count_params(model) - head_params)
+    bias, norm = _bias_and_norm_params(model, head)
+    return ModelMap(model.config.model_type, mapped, head, head_params, count_params(model) - head_params, bias, norm)
+
+
+def in_modules(name: str, modules: Iterable[str]) -> bool:
+    """Whether a parameter of this full name lies in one of the modules."""
+    return any(name.startswith(f"{module}.") for module in modules)
+
+
+def bias_names(model: nn.Module, head: Iterable[str]) -> list[str]:
+    """The backbone's bias terms, by the name that every known kind gives them."""
+    head = tuple(head)
+    return [name for name, _ in model.named_parameters() if name.endswith("bias") and not in_modules(name, head)]
+
+
+def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
+    """The parameters of the backbone's norms (LayerNorm, RMSNorm, ...)."""
+    head = tuple(head)
+    norms = [name for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
+    return [name for name, _ in model.named_parameters() if in_modules(name, norms) and not in_modules(name, head)]
+
+
+def _bias_and_norm_params(model: nn.Module, head: tuple[str, ...]) -> tuple[int, int]:
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    names = bias_names(model, head), norm_names(model, head)
+    return sum(sizes[name] for name in names[0]), sum(sizes[name] for name in names[1])
 
 
 def _unknown_kind(model: PreTrainedModel) -> GeloraError:

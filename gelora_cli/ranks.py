@@ -29,6 +29,7 @@ ROUNDING: dict[str, Callable[[Fraction], int]] = {
     "down": math.floor,
 }
 ON_DEFICIT = ("error", "shrink")
+EXEMPT_BUDGET = "exempt"
 
 PLANNED = ("gelora", "lora", *CONTROLS)
 
@@ -103,6 +104,8 @@ def plan_ranks(
         head_params=profile.model_map.head_params,
         backbone_params=profile.model_map.backbone_params,
         note=_note(problem, method, ranks, gelora, uniform),
+        unit="rank",
+        trained_params=problem.cost(ranks),
     )
 
 
@@ -191,35 +194,45 @@ def format_plan(plan: RankPlan) -> str:
     header = (
         f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
     )
-    lines = [header, *map(_block_line, plan.blocks), _totals_line(plan), _budget_line(plan)]
-    for name, ranks in (("rule's own (auto)", plan.auto_ranks), ("uniform", plan.uniform_ranks)):
-        cost = f" = {plan.auto_params:,} parameters" if ranks is plan.auto_ranks else ""
-        lines.append(f"{name} ranks: {' '.join(map(str, ranks))}{cost}")
+    lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
+    lines += [_totals_line(plan), budget_line(plan)]
+    if plan.auto_ranks:
+        lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
+        lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
     return "\n".join([*lines, plan.note] if plan.note else lines)
+
+
+def _listed(ranks: Ranks) -> str:
+    return " ".join(map(str, ranks))
 
 
 def _block_line(row: BlockRank) -> str:
     ends = f"{_or_dash(row.rank_low)}..{_or_dash(row.rank_high)}"
     idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
-    return f"{row.block:5d} {idims} {row.growth:7.3f} {row.real_rank:7.3f} {row.rank:5d} {ends:>10} {row.params:9,}"
+    growth = f"{_or_dash(row.growth, '.3f'):>7} {_or_dash(row.real_rank, '.3f'):>7}"
+    return f"{row.block:5d} {idims} {growth} {row.rank:5d} {ends:>10} {row.params:9,}"
 
 
 def _totals_line(plan: RankPlan) -> str:
     share = 100 * plan.adapter_params / plan.backbone_params
+    peak = f", at the most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
     return (
-        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone), head {plan.head_params:,}, "
+        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
         f"backbone {plan.backbone_params:,}"
     )
 
 
-def _budget_line(plan: RankPlan) -> str:
+def budget_line(plan: RankPlan) -> str:
+    """The budget and how much of it the plan uses."""
+    if plan.budget == EXEMPT_BUDGET:
+        return f"exempt from the budget: {plan.method} costs what it costs, {plan.adapter_params:,} parameters"
     if plan.budget_params is None:
         return f"budget {plan.budget}: the rule's own ranks, no bound"
     share = 100 * plan.adapter_params / plan.budget_params
     return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
 
 
-def _or_dash(value: float | None, form: str = "d") -> str:
+def _or_dash(value: float | None, form: str = "") -> str:
     return "-" if value is None else format(value, form)
 
 
@@ -279,9 +292,9 @@ def _solve(problem: _Problem, budget: str) -> Ranks:
     shrinks = problem.rule.on_deficit == "shrink"
     even, smallest = problem.cost(problem.ones), problem.cost(problem.start)
     if problem.bound >= smallest:
-        return _hand_out(problem, problem.weights, problem.start, problem.caps)
+        return hand_out(problem.weights, problem.start, problem.caps, problem.units, problem.bound)
     if shrinks and problem.bound >= even:
-        return _hand_out(problem, problem.weights, problem.ones, problem.lower_bounds)
+        return hand_out(problem.weights, problem.ones, problem.lower_bounds, problem.units, problem.bound)
     raise _too_small(problem, budget, shrinks=shrinks)
 
 
@@ -325,26 +338,29 @@ def _uniform(problem: _Problem, budget: str) -> Ranks:
     bound = problem.cost(problem.own_ranks) if problem.bound is None else problem.bound
     if bound < problem.cost(problem.ones):
         raise _too_small(problem, budget, shrinks=True)
-    return _hand_out(replace(problem, bound=bound), problem.ones, problem.ones, problem.caps)
+    return hand_out(problem.ones, problem.ones, problem.caps, problem.units, bound)
 
 
-def _hand_out(problem: _Problem, weights: Sequence[Fraction | int], start: Ranks, ceilings: Ranks) -> Ranks:
+def hand_out(
+    weights: Sequence[Fraction | int], start: Ranks, ceilings: Ranks, units: Sequence[int], bound: int
+) -> Ranks:
     """Units one at a time to the largest `w_i / (2 n_i + 1)` until the next one no longer fits the bound.
 
-    Blocks at their ceiling and blocks of weight 0 get none; ties go to the earlier block.
+    A unit costs `units[i]` parameters in block i, and `bound` is that of all. Blocks at their ceiling and blocks of
+    weight 0 get none; ties go to the earlier block.
     """
     ranks = list(start)
-    left = (problem.bound or 0) - problem.cost(start)
+    left = bound - sum(rank * unit for rank, unit in zip(start, units, strict=True))
 
     def entry(block: int) -> tuple[Fraction, int]:
         return -Fraction(weights[block]) / (2 * ranks[block] + 1), block
 
     waiting = [entry(i) for i, weight in enumerate(weights) if weight and ranks[i] < ceilings[i]]
     heapq.heapify(waiting)
-    while waiting and problem.units[waiting[0][1]] <= left:
+    while waiting and units[waiting[0][1]] <= left:
         _, block = heapq.heappop(waiting)
         ranks[block] += 1
-        left -= problem.units[block]
+        left -= units[block]
         if ranks[block] < ceilings[block]:
             heapq.heappush(waiting, entry(block))
     return tuple(ranks)

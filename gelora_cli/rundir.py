@@ -33,9 +33,10 @@ PROFILES = ".profiles"
 LOCK = ".lock"
 
 
-def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str, seed: int, digits: str) -> Path:
-    """`<runs_dir>/<task>/<model>/<method>/b<budget>-s<seed>-<digits>`."""
-    return runs_dir / task / model / method / f"b{budget}-s{seed}-{digits}"
+def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:
+    """`<runs_dir>/<task>/<model>/<method>/b<budget>-s<seed>-<digits>`, without `b<budget>-` for an exempt method."""
+    name = f"s{seed}-{digits}"
+    return runs_dir / task / model / method / (name if budget is None else f"b{budget}-{name}")
 
 
 def profile_path(runs_dir: Path, digits: str) -> Path:

@@ -86,6 +86,7 @@ def fine_tune(
     pad_token_id: int,
     accelerator: Accelerator,
     evaluate: Callable[[int], tuple[EvalResult, ...]],
+    select: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
 ) -> TrainResult:
     """Train what the method attached, evaluating after each epoch and at the end.
@@ -93,12 +94,13 @@ def fine_tune(
     AdamW, a linear schedule with warm-up in optimizer steps, clipping by the global norm. The loss of a step is the
     mean over the examples of its global batch, whatever the number of processes, of micro-batches, or of examples
     left in the last batch. `evaluate(epoch)` gives the results of all evaluated splits, the deciding one first;
-    `record` stores a line of metrics (main process). With protocol `dev` the best epoch's weights are put back.
+    `select()` follows where they are the ones to keep so far; `record` stores a line of metrics (main process). With
+    protocol `dev` the best epoch's weights are put back; where ranks move, the best of those that keep the budget.
 
     Raises:
         RunError: the loss is not finite; with step, learning rate and the last finite loss.
     """
-    loop = _Loop(attached, split, settings, pad_token_id, accelerator, evaluate, record)
+    loop = _Loop(attached, split, settings, pad_token_id, accelerator, evaluate, select, record)
     return loop.run()
 
 
@@ -113,12 +115,13 @@ class _Loop:
         pad_token_id: int,
         accelerator: Accelerator,
         evaluate: Callable[[int], tuple[EvalResult, ...]],
+        select: Callable[[], None],
         record: Callable[[dict[str, Any]], None],
     ) -> None:
         from transformers import get_linear_schedule_with_warmup
 
         self.attached, self.split, self.settings, self.accelerator = attached, split, settings, accelerator
-        self.pad_token_id, self.evaluate, self.record = pad_token_id, evaluate, record
+        self.pad_token_id, self.evaluate, self.select, self.record = pad_token_id, evaluate, select, record
         self.total = settings.total_steps(len(split))
         self.model = accelerator.prepare_model(attached.model)
         self.parameters = list(attached.trainable().values())
@@ -221,8 +224,16 @@ class _Loop:
                 "learning_rate": learning_rate,
                 "seconds": round(now - self.started, 3),
                 "examples_per_second": round(rate, 1),
+                **self._moving_ranks(),
             }
         )
+
+    def _moving_ranks(self) -> dict[str, Any]:
+        """Of a method whose ranks move, those of the modules in the order of the plan, and the adapter's parameters."""
+        if self.attached.moving_ranks is None:
+            return {}
+        ranks, params = self.attached.moving_ranks()
+        return {"ranks": list(ranks.values()), "adapter_params": params}
 
     def _last_value(self) -> dict[str, str]:
         if not self.evaluations:
@@ -252,10 +263,16 @@ class _Loop:
         self.evaluations.append(results)
         for result in results:
             self._record_evaluation(epoch, result)
-        value = results[0].value
-        if self.settings.protocol == "dev" and value > self.best[0]:
+        self._keep_if_best(epoch, results[0].value)
+
+    def _keep_if_best(self, epoch: int, value: float) -> None:
+        if self.settings.protocol == "last":
+            self.best = (value, epoch, {})
+        elif value > self.best[0] and self.attached.settled():
             state = {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
             self.best = (value, epoch, state)
+        if self.best[1] == epoch:
+            self.select()
 
     def _record_evaluation(self, epoch: int, result: EvalResult) -> None:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
@@ -280,13 +297,15 @@ class _Loop:
 
     def _result(self, epochs: int) -> TrainResult:
         seconds = time.perf_counter() - self.started
+        ranks, adapter_params = self.attached.ranks()
         return TrainResult(
             steps=self.step,
             epochs=epochs,
             examples=self.examples,
             trainable_params=sum(parameter.numel() for parameter in self.parameters),
-            effective_ranks=self.attached.effective_ranks(),
-            selected_epoch=self.best[1] if self.settings.protocol == "dev" else epochs,
+            effective_ranks=ranks,
+            adapter_params=adapter_params,
+            selected_epoch=self.best[1],
             first_loss=self.losses[0],
             last_loss=self.losses[-1],
             seconds=seconds - self.evaluation_seconds,

@@ -302,7 +302,7 @@ def test_bounds_hold(profile: IdProfile, bound: int, given: dict[str, Any]) -> N
     assert sum(n * c for n, c in zip(plan.uniform_ranks, costs, strict=True)) <= bound
     assert all(1 <= n <= cap for n, cap in zip(plan.ranks, caps, strict=True))
     assert all(1 <= n <= cap for n, cap in zip(plan.auto_ranks, caps, strict=True))
-    lower = [row.lower_bound for row in plan.blocks]
+    lower = [row.lower_bound or 0 for row in plan.blocks]
     affordable = sum(n * c for n, c in zip(lower, costs, strict=True)) <= bound
     if given["rule"] == "growth+1" and affordable:
         assert all(n >= low for n, low in zip(plan.ranks, lower, strict=True))
@@ -375,7 +375,7 @@ def test_planning_twice_gives_the_same_plan(profile: IdProfile, bound: int, give
 def test_equal_weights_tie_exactly(blocks: int, more: int, growth: float) -> None:
     step = Decimal(str(round(growth, 3)))
     profile = make_profile([float(step * i) for i in range(blocks + 1)])
-    lower = plan_ranks(profile, parse_budget("auto")).blocks[0].lower_bound
+    lower = plan_ranks(profile, parse_budget("auto")).blocks[0].lower_bound or 0
     plan = plan_ranks(profile, units(lower * blocks + more))
     assert list(plan.ranks) == [lower + (more + blocks - 1 - i) // blocks for i in range(blocks)]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gelora_cli.artifacts import RankPlan, read_artifact
 from gelora_cli.cli import command_line
 from gelora_cli.metrics import load_metric
 from tests.conftest import squad_rows, write_squad
@@ -35,7 +36,8 @@ def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind:
     assert result.results[0].examples == len(predictions(directory)) == 23
     assert result.value == result.results[0].metrics["f1"]
     assert result.reload_check.passed
-    assert result.ranks == result.effective_ranks
+    plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+    assert result.effective_ranks == plan.rank_pattern
     found, odds = content(directory, "predictions.json"), content(directory, "na_prob.json")
     assert found == {row["id"]: row["prediction"] for row in predictions(directory)}
     assert all((odds[number] > 0.5) is (text == "") for number, text in found.items())

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gelora_cli.artifacts import EvalResult, RunError, TrainResult
+from gelora_cli.config import MethodConfig
 from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora
 from gelora_cli.models import load_tokenizer, resolve_model
@@ -52,7 +53,7 @@ def train(
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), "bert")
     labels = np.array([row["label"] for row in found])
     split = TextSplit("train", np.arange(examples), ([row["sentence"] for row in found],), labels)
-    attached = attach_lora(AttachRequest(loaded.model, loaded.map, plan, 0.0, 0))
+    attached = attach_lora(AttachRequest(loaded.model, loaded.map, plan, MethodConfig(), 0))
     lines: list[dict[str, Any]] = []
     trained = fine_tune(
         attached,
@@ -61,6 +62,7 @@ def train(
         pad_token_id=int(tokenizer.pad_token_id),
         accelerator=make_accelerator("float32"),
         evaluate=lambda epoch: result(values[epoch - 1]),
+        select=lambda: None,
         record=lines.append,
     )
     return trained, lines, attached

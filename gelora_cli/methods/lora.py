@@ -1,20 +1,24 @@
-"""LoRA with one rank per block through PEFT, read back and compared with the plan."""
+"""LoRA with the ranks of a plan through PEFT, read back and compared with it."""
 
 from __future__ import annotations
 
-import tempfile
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.tuners.lora import LoraLayer
+from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import GeloraError, ModelMap, RankPlan
-from gelora_cli.methods.base import Attached, AttachRequest
+from gelora_cli.artifacts import ModelMap, RankPlan
+from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences
+from gelora_cli.methods.saved import staged
 from gelora_cli.ranks import rank_pattern_json
 
 ADAPTER = "default"
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def attach_lora(request: AttachRequest) -> Attached:
@@ -28,19 +32,22 @@ def attach_lora(request: AttachRequest) -> Attached:
     """
     config = LoraConfig(
         **rank_pattern_json(request.plan),
-        lora_dropout=request.dropout,
+        lora_dropout=request.settings.dropout or 0.0,
         bias="none",
         modules_to_save=list(request.model_map.head_modules),
     )
+    model = wrap(request, config)
+    check_lora(model, request.plan, request.model_map)
+    return Attached(model, request.plan, save=lambda directory: save_peft(model, directory))
+
+
+def wrap(request: AttachRequest, config: Any) -> PeftModel:
+    """The model with PEFT's adapter around it, its new parameters drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(request.seed)
         model = get_peft_model(request.model, config)
-    check_lora(model, request.plan, request.model_map)
-    return Attached(
-        model=model,
-        effective_ranks=lambda: request.plan.ranks,
-        save=lambda directory: save_peft(model, directory),
-    )
+    assert isinstance(model, PeftModel)
+    return model
 
 
 def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainable: bool = True) -> None:
@@ -49,7 +56,7 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
     Raises:
         GeloraError: a difference, which stops the run.
     """
-    found = _lora_layers(model)
+    found = layers_of(model, LoraLayer)
     problems = [
         f"{name}: rank {found[name].r[ADAPTER] if name in found else 'none'} instead of {rank}"
         for name, rank in plan.rank_pattern.items()
@@ -61,45 +68,26 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
         for name, layer in found.items()
         if abs(layer.scaling[ADAPTER] - plan.scaling) > 1e-9 * plan.scaling
     ]
-    problems += _count_problems(model, plan, model_map) if trainable else []
-    if problems:
-        raise GeloraError(f"PEFT's adapter differs from the plan, nothing was trained: {'; '.join(problems[:5])}")
-
-
-def _count_problems(model: PeftModel, plan: RankPlan, model_map: ModelMap) -> list[str]:
-    adapter, head = trainable_params(model)
-    counts = (("adapter", adapter, plan.adapter_params), ("head", head, model_map.head_params))
-    return [f"{name} parameters {found} instead of {wanted}" for name, found, wanted in counts if found != wanted]
-
-
-def trainable_params(model: PeftModel) -> tuple[int, int]:
-    """Trainable parameters counted in the modules: of the adapter, and of the head."""
-    sizes = {name: tensor.numel() for name, tensor in model.named_parameters() if tensor.requires_grad}
-    adapter = sum(size for name, size in sizes.items() if ".lora_" in name)
-    return adapter, sum(sizes.values()) - adapter
+    refuse_differences(problems + (count_problems(model, plan, model_map) if trainable else []))
 
 
 def save_peft(model: PeftModel, directory: Path) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".adapter-") as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
-            (Path(temporary) / name).replace(directory / name)
+    with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary:
+        model.save_pretrained(str(temporary), safe_serialization=True)
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
     """A fresh base model with the saved adapter and head, loaded by PEFT alone, for inference."""
-    return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+    with warnings.catch_warnings():
+        if PeftConfig.from_pretrained(str(directory)).peft_type == PeftType.ADALORA:
+            # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds later by itself.
+            warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
 
 
-def silence_lora(model: PeftModel) -> None:
-    """Set every B to zero, which leaves the base model and the trained head alone."""
-    for layer in _lora_layers(model).values():
-        torch.nn.init.zeros_(layer.lora_B[ADAPTER].get_parameter("weight"))
-
-
-def _lora_layers(model: PeftModel) -> dict[str, LoraLayer]:
-    """Full name in the base model to LoRA layer."""
-    modules = model.get_base_model().named_modules()
-    return {name: module for name, module in modules if isinstance(module, LoraLayer)}
+def layers_of(model: PeftModel, kind: type) -> dict[str, Any]:
+    """Full name in the base model to PEFT's layer of this kind."""
+    modules: Any = model.get_base_model()
+    assert isinstance(modules, nn.Module)
+    return {name: module for name, module in modules.named_modules() if isinstance(module, kind)}

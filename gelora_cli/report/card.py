@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from gelora_cli.artifacts import EvalResult, RankPlan, RunResult
+from gelora_cli.ranks import budget_line
 
 CARD = """---
-library_name: peft
+library_name: {library}
 base_model: {base}
-tags: [lora, gelora, {task}]
+tags: [gelora, {method}, {task}]
 ---
 # {model} on {task}, {method}, budget {budget}, seed {seed}
 
-A LoRA adapter with one rank per transformer block, made by gelora
-(method: *GeLoRA: Geometric Adaptive Ranks For Efficient LoRA Fine-tuning*, arXiv 2412.09250).
+{what}, made by gelora
 
 | split | {metrics} |
 |---|{rule}|
 {rows}
 
 - selection: {selection}{chosen}
-- ranks, block 1 to {blocks}: {ranks}
-- parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; budget {budget} ({used})
+{ranks}- parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; {used}
 - training settings: {preset}
 - seconds: profile {profile_seconds:.1f}{reused}, training {train_seconds:.1f}
 - reload check: largest difference of scores {difference:.2g} on {checked} sequences
@@ -30,16 +29,34 @@ A LoRA adapter with one rank per transformer block, made by gelora
 ![ranks](ranks.png)
 
 ```python
-from peft import PeftModel
+{imports}
 from transformers import {auto_class}
 
 base = {auto_class}.from_pretrained("{base}"{arguments})
-model = PeftModel.from_pretrained(base, "adapter")
+model = {load}
 ```
 
 Made by `{command}`
 """
 
+
+LORA = """A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient
+LoRA Fine-tuning*, arXiv 2412.09250, or a control of it)"""
+WHAT = {
+    "adalora": "A LoRA adapter in the form of singular values (AdaLoRA, arXiv 2303.10512)",
+    "sora": "A LoRA adapter whose gates were closed by a threshold (SoRA, arXiv 2311.11696)",
+    "eva": "A LoRA adapter with ranks by explained variance of activations (EVA, arXiv 2410.07170)",
+    "bitfit": "The bias terms of a fine-tuned model (BitFit, arXiv 2106.10199)",
+    "houlsby": "Bottleneck adapters after attention and feed-forward (Houlsby et al., arXiv 1902.00751)",
+    "pfeiffer": "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)",
+    "full": "All weights of a fine-tuned model",
+}
+OWN_FORMAT = ("sora", "bitfit", "houlsby", "pfeiffer", "full")
+PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "adapter")')
+OWN_LINES = (
+    "from pathlib import Path\n\nfrom gelora_cli.methods import load_adapter",
+    'load_adapter(base, Path("adapter"))',
+)
 
 CHOSEN = "\n- `..._chosen_on_eval`: the best over all thresholds, chosen on the evaluated data itself: optimistic"
 
@@ -55,6 +72,7 @@ def model_card(
     command: str,
 ) -> str:
     """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering."""
+    peft = result.method not in OWN_FORMAT
     arguments = f", num_labels={labels}" * bool(labels) + f", key_mapping={key_mapping!r}" * bool(key_mapping)
     names = list(result.results[0].metrics)
     text = CARD.format(
@@ -69,12 +87,15 @@ def model_card(
         rows="\n".join(_row(evaluated) for evaluated in result.results),
         selection=result.selection,
         chosen=CHOSEN if any("chosen_on_eval" in name for name in names) else "",
-        blocks=len(plan.blocks),
-        ranks=" ".join(map(str, plan.ranks)),
-        adapter=plan.adapter_params,
+        what=WHAT.get(result.method, LORA),
+        ranks=_ranks_text(result, plan),
+        adapter=result.adapter_params,
         head=plan.head_params,
         backbone=plan.backbone_params,
-        used=used_text(plan),
+        used=used_text(result, plan),
+        library="peft" if peft else "gelora",
+        imports=PEFT_LINES[0] if peft else OWN_LINES[0],
+        load=PEFT_LINES[1] if peft else OWN_LINES[1],
         preset=preset,
         profile_seconds=result.profile_seconds,
         reused=" (reused)" if result.profile_reused else "",
@@ -85,15 +106,30 @@ def model_card(
         arguments=arguments,
         command=command,
     )
-    return text if plan.blocks[0].idim_in is not None else text.replace("![idim profile](profile.png)\n\n", "")
+    if not plan.blocks or plan.blocks[0].idim_in is None:
+        text = text.replace("![idim profile](profile.png)\n\n", "")
+    return text if plan.blocks else text.replace("![ranks](ranks.png)\n\n", "")
 
 
-def used_text(plan: RankPlan) -> str:
-    """How much of the budget the adapter uses."""
+def used_text(result: RunResult, plan: RankPlan) -> str:
+    """How much of the budget the adapter uses, at its end and at the most."""
     if plan.budget_params is None:
-        return f"the rule's own ranks, {plan.adapter_params:,} parameters"
-    share = 100 * plan.adapter_params / plan.budget_params
-    return f"{plan.adapter_params:,} of {plan.budget_params:,} used, {share:.1f} %"
+        return budget_line(plan)
+    share = 100 * result.adapter_params / plan.budget_params
+    peak = f"; at the most {result.trained_params:,} trained" if result.trained_params != result.adapter_params else ""
+    return f"budget {plan.budget}: {result.adapter_params:,} of {plan.budget_params:,} used, {share:.1f} %{peak}"
+
+
+def _ranks_text(result: RunResult, plan: RankPlan) -> str:
+    """The plan's ranks, and what each module has in the end where that is another."""
+    if not plan.blocks:
+        return ""
+    shown = " ".join(map(str, plan.ranks))
+    lines = [f"- {'ranks' if plan.unit == 'rank' else plan.unit + 's'} planned, block 1 to {len(plan.blocks)}: {shown}"]
+    if result.effective_ranks != plan.rank_pattern or any(row.module_ranks for row in plan.blocks):
+        by_block = [" ".join(str(result.effective_ranks.get(name, 0)) for name in row.modules) for row in plan.blocks]
+        lines.append(f"- in the end, by module: {', '.join(by_block)}")
+    return "\n".join(lines) + "\n"
 
 
 def _row(evaluated: EvalResult) -> str:

@@ -24,6 +24,7 @@ HEADER = (
     "seeds",
     "adapter",
     "of budget",
+    "peak trained",
     "profile s",
     "train s",
     "peak MB",
@@ -56,7 +57,9 @@ class Run:
 def grid_table(directories: Sequence[Path]) -> str:
     """A row per task, model, budget, protocol, settings and method, over the seeds of the finished runs there.
 
-    The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. A control
+    The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. `adapter`
+    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `profile s` is
+    what passes before the first step: the profile, measured once for all runs that share it, and attaching. A control
     whose plan is GeLoRA's for every seed has no row of its own: GeLoRA's is named after both. Where rows of a method
     differ in a setting, such as the learning rate, their names say it.
     """
@@ -118,11 +121,11 @@ def _differing(cell: Cell, cells: Iterable[Cell]) -> str:
 
 
 def _row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
-    values = [run.result.value for run in runs]
+    values, adapters = [run.result.value for run in runs], [run.result.adapter_params for run in runs]
     first, protocol = runs[0].result, runs[0].result.protocol
     budget = runs[0].plan.budget_params
     peaks = [run.peak_bytes for run in runs if run.peak_bytes]
-    share = f"{100 * first.adapter_params / budget:.1f} %" if budget else "-"
+    share = f"{100 * max(adapters) / budget:.1f} %" if budget else "-"
     return (
         first.task,
         first.model,
@@ -132,9 +135,10 @@ def _row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
         f"{statistics.mean(values):.4f}",
         f"{statistics.stdev(values):.4f}" if len(values) > 1 else "-",
         str(len(runs)),
-        f"{first.adapter_params:,}",
+        f"{max(adapters):,}",
         share,
-        f"{statistics.mean(run.result.profile_seconds for run in runs):.1f}",
+        f"{max(run.result.trained_params for run in runs):,}",
+        f"{statistics.mean(run.result.profile_seconds + run.result.attach_seconds for run in runs):.1f}",
         f"{statistics.mean(run.result.train_seconds for run in runs):.1f}",
         f"{max(peaks) / 1e6:.0f}" if peaks else "-",
         str(sum(run.result.collapsed for run in runs)),

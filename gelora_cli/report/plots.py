@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
 WIDTH_INCHES, DPI = 8.0, 150
 MOST_NUMBERS, MOST_CHARACTERS = 24, 40
+UNITS = {
+    "rank": "rank",
+    "triplet": "triplets at the start",
+    "gate": "gates at the start",
+    "bottleneck": "bottleneck",
+}
 MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}
 
 
@@ -58,27 +64,40 @@ def profile_figure(profile: IdProfile) -> Figure:
 def ranks_figure(plan: RankPlan) -> Figure:
     """Rank per block as bars, whiskers from `rank_low` to `rank_high`, the uniform plan dashed; growth of idim below.
 
-    An end of the interval that can't be planned under the budget has no whisker, and a triangle instead.
+    An end of the interval that can't be planned under the budget has no whisker, and a triangle instead. A plan that
+    does not look at the profile has bars alone; where the modules of a block differ, a dot each.
     """
-    figure, (top, bottom) = _figure(height_inches=5.6, panels=(5, 2))
-    blocks = [row.block for row in plan.blocks]
+    growths = [row.growth for row in plan.blocks if row.growth is not None]
+    figure, axes = _figure(height_inches=5.6 if growths else 4.6, panels=(5, 2) if growths else (1,))
+    top, blocks = axes[0], [row.block for row in plan.blocks]
     edges = [blocks[0] - 0.5, *(block + 0.5 for block in blocks)]
-    top.bar(blocks, plan.ranks, color=LIGHT, edgecolor=DARK, linewidth=0.8, label=f"{plan.method} rank")
-    top.stairs(plan.uniform_ranks, edges, baseline=None, color=INK, linestyle="--", linewidth=1.4, label="uniform rank")
+    unit = UNITS[plan.unit]
+    top.bar(blocks, plan.ranks, color=LIGHT, edgecolor=DARK, linewidth=0.8, label=f"{plan.method} {unit}")
+    if plan.uniform_ranks:
+        style: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1.4, "label": "uniform rank"}
+        top.stairs(plan.uniform_ranks, edges, baseline=None, **style)
     _whiskers(top, plan)
+    _module_dots(top, plan)
     _numbers(top, plan)
-    highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks)])
-    top.set(ylabel="rank", ylim=(0, 1.08 * highest))
+    highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks), 1])
+    top.set(ylabel=unit, ylim=(0, 1.08 * highest))
     top.locator_params(axis="y", integer=True)
-    top.tick_params(labelbottom=False)
-    growths = [row.growth for row in plan.blocks]
-    bottom.bar(blocks, growths, color=MIDDLE, edgecolor=DARK, linewidth=0.8)
-    bottom.set(xlabel="block", ylabel="growth of idim", ylim=(0, 1.12 * max([*growths, 1.0])))
-    for axis in (top, bottom):
+    if growths:
+        top.tick_params(labelbottom=False)
+        axes[1].bar(blocks, growths, color=MIDDLE, edgecolor=DARK, linewidth=0.8)
+        axes[1].set(ylabel="growth of idim", ylim=(0, 1.12 * max([*growths, 1.0])))
+    axes[-1].set_xlabel("block")
+    for axis in axes:
         _number_ticks(axis, blocks)
         axis.set_xlim(edges[0], edges[-1])
-    _head(top, "LoRA rank of each block", _plan_text(plan))
+    _head(top, f"LoRA {unit} of each block" if unit == "rank" else f"Each block's {unit}", _plan_text(plan))
     return figure
+
+
+def _module_dots(axis: Axes, plan: RankPlan) -> None:
+    dots = [(row.block, rank) for row in plan.blocks for rank in row.module_ranks or ()]
+    if dots:
+        axis.plot(*zip(*dots, strict=True), "o", color=INK, markersize=4, linestyle="none", label="its modules")
 
 
 def _whiskers(axis: Axes, plan: RankPlan) -> None:

@@ -12,7 +12,7 @@ from gelora_cli.report.grid import finished, grid_table
 from tests.report.test_plots import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)
-TRAINED = TrainResult(5, 1, 80, 100, (2, 1), 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
+TRAINED = TrainResult(5, 1, 80, 100, {"query": 2}, 90, 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
 
 
 def write_run(
@@ -41,14 +41,16 @@ def write_run(
         best_value=value,
         best_epoch=1,
         ranks=plan.ranks,
-        effective_ranks=plan.ranks,
+        effective_ranks=plan.rank_pattern,
         adapter_params=plan.adapter_params,
+        trained_params=plan.trained_params + 7,
         head_params=2,
         collapsed=collapsed,
         reload_check=ReloadCheck(1, 0.0, 1.0, 2.0, True),
         train=TRAINED,
         profile_seconds=2.0,
         profile_reused=False,
+        attach_seconds=0.5,
         train_seconds=4.0 + seed,
     )
     manifest = RunManifest(
@@ -72,9 +74,9 @@ def test_a_row_is_a_method_over_its_seeds(tmp_path: Path) -> None:
     write_run(tmp_path, "lora", 0, 0.6)
     found = rows(grid_table([tmp_path]))
     share = f"{100 * PLAN.adapter_params / (PLAN.budget_params or 1):.1f} %"
-    cost = f"{PLAN.adapter_params:,}"
-    assert found["gelora"] == ["accuracy", "0.7000", "0.2000", "3", cost, share, "2.0", "5.0", "5", "1"]
-    assert found["lora"] == ["accuracy", "0.6000", "-", "1", cost, share, "2.0", "4.0", "5", "0"]
+    cost, peak = f"{PLAN.adapter_params:,}", f"{PLAN.adapter_params + 7:,}"
+    assert found["gelora"] == ["accuracy", "0.7000", "0.2000", "3", cost, share, peak, "2.5", "5.0", "5", "1"]
+    assert found["lora"] == ["accuracy", "0.6000", "-", "1", cost, share, peak, "2.5", "4.0", "5", "0"]
 
 
 def test_plans_that_coincide_are_one_row(tmp_path: Path) -> None:

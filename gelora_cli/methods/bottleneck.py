@@ -1,0 +1,69 @@
+"""Bottleneck adapters: small modules behind the attention's and the feed-forward's output projections.
+
+B examples, T tokens, d the width of the hidden states, m the bottleneck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from gelora_cli.artifacts import SavedAdapter
+from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
+from gelora_cli.methods.saved import replace_module, save_own
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "houlsby": nn.functional.gelu,
+    "pfeiffer": nn.functional.relu,
+}
+
+
+class BottleneckLinear(nn.Module):
+    """A linear and an adapter on what it gives: `h + up(activation(down(h)))` with `h = base(x)`.
+
+    `up` starts at zero, so that nothing changes before the first step. The adapter stands before the block's dropout,
+    residual connection and norm.
+    """
+
+    def __init__(self, base: nn.Linear, size: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.base, self.activation = base, activation
+        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.down = nn.Linear(base.out_features, size, **placed)
+        self.up = nn.Linear(size, base.out_features, **placed)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
+        """The linear's output, adapted."""
+        hidden = self.base(x)  # (B, T, d)
+        adapted: torch.Tensor = hidden + self.up(self.activation(self.down(hidden)))  # m in between
+        return adapted
+
+
+def attach_bottlenecks(request: AttachRequest) -> Attached:
+    """An adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
+
+    GELU for `houlsby`, ReLU for `pfeiffer`, as in their papers; no norm trains. New parameters come from the seed.
+
+    Raises:
+        GeloraError: another number of parameters than planned.
+    """
+    model, plan = request.model, request.plan
+    saved = SavedAdapter(plan.method, plan.rank_pattern, 1.0, model.config.model_type)
+    freeze_but(model, request.model_map.head_modules)
+    with torch.random.fork_rng():
+        torch.manual_seed(request.seed)
+        rebuild_bottlenecks(model, saved)
+    refuse_differences(count_problems(model, plan, request.model_map))
+    return Attached(model, plan, save=lambda directory: save_own(directory, saved, trainable(model)))
+
+
+def rebuild_bottlenecks(model: nn.Module, saved: SavedAdapter) -> None:
+    """Put an adapter behind every linear that has a size."""
+    for name, size in saved.sizes.items():
+        base: Any = model.get_submodule(name)
+        replace_module(model, name, BottleneckLinear(base, size, ACTIVATIONS[saved.method]))

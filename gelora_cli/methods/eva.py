@@ -1,0 +1,140 @@
+"""EVA, explained variance adaptation (Paischer et al., arXiv 2410.07170) by PEFT: ranks and A from activations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from peft import EvaConfig, LoraConfig
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
+
+from gelora_cli.artifacts import GeloraError, LinearShape
+from gelora_cli.budget import adapted_linears
+from gelora_cli.methods.base import Attached, AttachRequest, Inputs
+from gelora_cli.methods.lora import ADAPTER, attach_lora, layers_of
+from gelora_cli.planning import with_module_ranks
+from gelora_cli.ranks import hand_out
+
+MOST_BATCHES = 2_000
+
+
+def attach_eva(request: AttachRequest) -> Attached:
+    """LoRA whose A are the leading right-singular vectors of each linear's inputs, and whose ranks follow from them.
+
+    Units of rank go to the components in the order of their explained variance ratio over all modules, until the next
+    no longer fits the budget; a module that gets none is left out. B is zero, so that nothing changes before the first
+    step. The main process alone computes this; the others get its numbers.
+
+    Raises:
+        GeloraError: the components don't settle, or PEFT did not do what the plan says.
+    """
+    ranks, components = request.once(lambda: _explained(request))
+    plan = with_module_ranks(request.plan, request.model_map, ranks)
+    plan = replace(plan, note=f"EVA's own ranks by explained variance; {len(plan.rank_pattern)} modules adapted.")
+    attached = attach_lora(replace(request, plan=plan))
+    model: Any = attached.model
+    with torch.no_grad():
+        for name, layer in layers_of(model, LoraLayer).items():
+            layer.lora_A[ADAPTER].weight.copy_(components[name])
+    return attached
+
+
+def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], bound: int) -> dict[str, int]:
+    """Rank of every linear: components by explained variance ratio, largest first, until the next passes the bound.
+
+    `ratios` are those of a linear's components, descending; ties go to the earlier linear.
+    """
+    ranks = dict.fromkeys((linear.name for linear in linears), 0)
+    order = sorted(
+        (-ratio, place, linear.unit_params) for place, linear in enumerate(linears) for ratio in ratios[linear.name]
+    )
+    left = bound
+    for _, place, cost in order:
+        if cost > left:
+            break
+        ranks[linears[place].name] += 1
+        left -= cost
+    return ranks
+
+
+def _explained(request: AttachRequest) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
+    """Rank of every adapted linear, and its components (rank, in) on the CPU."""
+    model, bound = request.model, request.plan.budget_params or 0
+    linears = [linear for block in adapted_linears(request.model_map, request.plan.modules) for linear in block]
+    watched = _Watched([linear.name for linear in linears])
+    with torch.random.fork_rng():
+        get_eva_state_dict(
+            model,
+            request.batches(),
+            _config(request, linears),
+            forward_fn=watched.forward,
+            gather_distributed_inputs=False,
+            show_progress_bar=False,
+        )
+    hooks = watched.hooks()
+    ratios = {name: hook.svd.explained_variance_ratio_.tolist() for name, hook in hooks.items()}
+    ranks = cut(linears, ratios, bound)
+    return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
+
+
+def _config(request: AttachRequest, linears: Sequence[LinearShape]) -> LoraConfig:
+    """The total in units as even ranks over the modules; of unlike modules as many as fit at the lowest cost."""
+    cheapest, count = min(linear.unit_params for linear in linears), len(linears)
+    caps = tuple(linear.max_rank for linear in linears)
+    even = hand_out((1,) * count, (0,) * count, caps, (cheapest,) * count, request.plan.budget_params or 0)
+    pattern = {re.escape(linear.name): max(1, rank) for linear, rank in zip(linears, even, strict=True)}
+    return LoraConfig(
+        r=max(pattern.values()),
+        target_modules=[linear.name for linear in linears],
+        rank_pattern=pattern,
+        init_lora_weights="eva",
+        eva_config=EvaConfig(rho=request.settings.rho or 1.0),
+    )
+
+
+class _Watched:
+    """PEFT's hooks, seen from its forward function: they hold what it does not return, the explained variances.
+
+    PEFT measures modules of equal inputs (query, key, value) once; the inputs of the first batch say which those are.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.inputs: dict[str, torch.Tensor] = {}
+        self.measured: dict[str, SVDHook] = {}
+        self.batches = 0
+
+    def forward(self, model: Any, inputs: Inputs) -> Any:
+        """One batch; gives up after more batches than components should take to settle."""
+        self.batches += 1
+        if self.batches > MOST_BATCHES:
+            raise GeloraError(f"method=eva: components have not settled after {MOST_BATCHES} batches; take another")
+        if self.batches == 1:
+            return self._first(model, inputs)
+        for name in self.names:
+            for hook in model.get_submodule(name)._forward_hooks.values():
+                if isinstance(hook, SVDHook):
+                    self.measured[name] = hook
+        return model(**inputs)
+
+    def _first(self, model: Any, inputs: Inputs) -> Any:
+        def keep(name: str) -> Any:
+            return lambda _, given: self.inputs.__setitem__(name, given[0])
+
+        handles = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in self.names]
+        output = model(**inputs)
+        for handle in handles:
+            handle.remove()
+        return output
+
+    def hooks(self) -> dict[str, SVDHook]:
+        """Every module's hook: its own, or that of the module with equal inputs."""
+        return {name: self.measured[self._source(name)] for name in self.names}
+
+    def _source(self, name: str) -> str:
+        same = (other for other in self.measured if torch.equal(self.inputs[other], self.inputs[name]))
+        return name if name in self.measured else next(same)

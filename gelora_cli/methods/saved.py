@@ -1,0 +1,75 @@
+"""Adapters of methods that PEFT does not have: trained tensors in safetensors beside a small JSON."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gelora_cli.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@contextmanager
+def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A temporary directory whose files of these names are moved to `directory` at the end, whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".adapter-") as temporary:
+        yield Path(temporary)
+        for name in names:
+            (Path(temporary) / name).replace(directory / name)
+
+
+def save_own(directory: Path, saved: SavedAdapter, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write `gelora_adapter.json` and `adapter_model.safetensors`, whole or not at all."""
+    from safetensors.torch import save_file
+
+    with staged(directory, (WEIGHTS, SavedAdapter.FILE)) as temporary:
+        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(held, temporary / WEIGHTS, metadata={"format": "pt"})
+        (temporary / SavedAdapter.FILE).write_text(to_json(saved), encoding="utf-8")
+
+
+def load_own(
+    model: nn.Module, directory: Path, rebuild: Mapping[str, Callable[[nn.Module, SavedAdapter], None]]
+) -> nn.Module:
+    """A fresh base model with the saved adapter and head, for inference; `rebuild` puts a method's modules in place.
+
+    Raises:
+        GeloraError: the files are damaged, or the adapter is of another model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    saved = read_artifact(SavedAdapter, directory / SavedAdapter.FILE)
+    if saved.method not in rebuild:
+        raise GeloraError(f"{directory}: an adapter of method {saved.method}; known: {', '.join(rebuild)}")
+    try:
+        tensors = load_file(directory / WEIGHTS)
+        rebuild[saved.method](model, saved)
+    except (OSError, SafetensorError, AttributeError) as error:
+        raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
+    _fill(model, tensors, directory)
+    return model.eval()
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], directory: Path) -> None:
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise GeloraError(
+                f"{directory} holds {name} {tuple(tensor.shape)}, which this model has not: another model"
+            )
+        with torch.no_grad():
+            parameters[name].copy_(tensor)
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of the one of this name."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

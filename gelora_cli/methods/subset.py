@@ -1,0 +1,33 @@
+"""BitFit and full fine-tuning: some or all of the model's own parameters train, nothing is added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gelora_cli.artifacts import SavedAdapter
+from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
+from gelora_cli.methods.saved import save_own
+from gelora_cli.models import bias_names
+
+
+def attach_bitfit(request: AttachRequest) -> Attached:
+    """All bias terms of the backbone train, those of its norms too, and the head (Ben Zaken et al., 2022)."""
+    return attach_subset(request, bias_names(request.model, request.model_map.head_modules))
+
+
+def attach_full(request: AttachRequest) -> Attached:
+    """Every parameter trains."""
+    return attach_subset(request, [name for name, _ in request.model.named_parameters()])
+
+
+def attach_subset(request: AttachRequest, names: Iterable[str]) -> Attached:
+    """These parameters of the model train, and the head; all others are frozen.
+
+    Raises:
+        GeloraError: they are not as many as the plan says.
+    """
+    model = request.model
+    freeze_but(model, request.model_map.head_modules, also=set(names))
+    refuse_differences(count_problems(model, request.plan, request.model_map))
+    saved = SavedAdapter(request.plan.method, {}, 1.0, model.config.model_type)
+    return Attached(model, request.plan, save=lambda directory: save_own(directory, saved, trainable(model)))
