@@ -339,13 +339,15 @@ class RunManifest:
 class SavedAdapter:
     """What a saved adapter needs beside its tensors to be rebuilt, of a method that PEFT does not have.
 
-    `sizes` are the modules that got something, by full name, with their rank or bottleneck.
+    `sizes` are the modules that got something, by full name, with their rank or bottleneck; `base` is the type of the
+    base model, and `tensors` how many there are.
     """
 
     method: str
     sizes: dict[str, int]
     scaling: float
     base: str
+    tensors: int
 
     FILE: ClassVar[str] = "gelora_adapter.json"
 

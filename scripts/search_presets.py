@@ -25,7 +25,7 @@ from pyarrow import parquet
 LEARNING_RATES = {
     "gelora": (5e-5, 1.5e-4, 5e-4),
     "adalora": (1.5e-3, 5e-3, 1.5e-2),
-    "sora": (1.5e-3, 5e-3, 1.5e-2),
+    "sora": (5e-4, 1.5e-3, 5e-3),
     "bitfit": (1e-3, 3e-3, 1e-2),
     "houlsby": (5e-4, 1.5e-3, 5e-3),
     "pfeiffer": (5e-4, 1.5e-3, 5e-3),

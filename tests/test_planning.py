@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -123,7 +124,7 @@ def test_a_budget_too_small_names_the_smallest_which_is_met(method: str, modules
 def test_auto_is_what_geloras_own_ranks_cost(method: str) -> None:
     cost = plan_ranks(PROFILE, parse_budget("auto")).auto_params
     profile = profile_with_feed_forward()
-    settings = {"modules": "attention", "start_ratio": START.get(method), "seed": 0}
+    settings: dict[str, Any] = {"modules": "attention", "start_ratio": START.get(method), "seed": 0}
     plan = plan_method(profile.model_map, profile, parse_budget("auto"), method=method, **settings)
     assert plan.budget_params == cost
     assert plan.adapter_params <= cost

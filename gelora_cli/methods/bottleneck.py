@@ -5,7 +5,7 @@ B examples, T tokens, d the width of the hidden states, m the bottleneck.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -53,17 +53,25 @@ def attach_bottlenecks(request: AttachRequest) -> Attached:
         GeloraError: another number of parameters than planned.
     """
     model, plan = request.model, request.plan
-    saved = SavedAdapter(plan.method, plan.rank_pattern, 1.0, model.config.model_type)
     freeze_but(model, request.model_map.head_modules)
     with torch.random.fork_rng():
         torch.manual_seed(request.seed)
-        rebuild_bottlenecks(model, saved)
+        _add(model, plan.method, plan.rank_pattern)
     refuse_differences(count_problems(model, plan, request.model_map))
-    return Attached(model, plan, save=lambda directory: save_own(directory, saved, trainable(model)))
+    about = (plan.method, model.config.model_type)
+    return Attached(
+        model,
+        plan,
+        save=lambda directory: save_own(directory, *about, trainable(model), plan.rank_pattern, plan.scaling),
+    )
 
 
 def rebuild_bottlenecks(model: nn.Module, saved: SavedAdapter) -> None:
     """Put an adapter behind every linear that has a size."""
-    for name, size in saved.sizes.items():
+    _add(model, saved.method, saved.sizes)
+
+
+def _add(model: nn.Module, method: str, sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
         base: Any = model.get_submodule(name)
-        replace_module(model, name, BottleneckLinear(base, size, ACTIVATIONS[saved.method]))
+        replace_module(model, name, BottleneckLinear(base, size, ACTIVATIONS[method]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -66,12 +68,14 @@ def _explained(request: AttachRequest) -> tuple[dict[str, int], dict[str, torch.
     model, bound = request.model, request.plan.budget_params or 0
     linears = [linear for block in adapted_linears(request.model_map, request.plan.modules) for linear in block]
     watched = _Watched([linear.name for linear in linears])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it skips
         get_eva_state_dict(
             model,
             request.batches(),
             _config(request, linears),
             forward_fn=watched.forward,
+            prepare_model_inputs_fn=lambda inputs, _: inputs["attention_mask"].bool(),
+            prepare_layer_inputs_fn=watched.tokens,
             gather_distributed_inputs=False,
             show_progress_bar=False,
         )
@@ -106,6 +110,7 @@ class _Watched:
         self.names = names
         self.inputs: dict[str, torch.Tensor] = {}
         self.measured: dict[str, SVDHook] = {}
+        self.called: set[str] = set()
         self.batches = 0
 
     def forward(self, model: Any, inputs: Inputs) -> Any:
@@ -113,23 +118,26 @@ class _Watched:
         self.batches += 1
         if self.batches > MOST_BATCHES:
             raise GeloraError(f"method=eva: components have not settled after {MOST_BATCHES} batches; take another")
-        if self.batches == 1:
-            return self._first(model, inputs)
+        self.called = set()
         for name in self.names:
             for hook in model.get_submodule(name)._forward_hooks.values():
                 if isinstance(hook, SVDHook):
                     self.measured[name] = hook
         return model(**inputs)
 
-    def _first(self, model: Any, inputs: Inputs) -> Any:
-        def keep(name: str) -> Any:
-            return lambda _, given: self.inputs.__setitem__(name, given[0])
+    def tokens(self, layer_input: Any, mask: torch.Tensor, name: str) -> torch.Tensor:
+        """The inputs of a linear at real tokens, (tokens, in), from its first call in a forward pass.
 
-        handles = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in self.names]
-        output = model(**inputs)
-        for handle in handles:
-            handle.remove()
-        return output
+        DeBERTa's query and key are called again, with embeddings of relative positions: those are no rows.
+        """
+        hidden: torch.Tensor = layer_input[0] if isinstance(layer_input, tuple | list) else layer_input
+        if name in self.called:
+            return hidden.new_zeros(0, hidden.shape[-1])
+        self.called.add(name)
+        found = hidden[mask]
+        if self.batches == 1:
+            self.inputs[name] = found
+        return found
 
     def hooks(self) -> dict[str, SVDHook]:
         """Every module's hook: its own, or that of the module with equal inputs."""

@@ -73,7 +73,9 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
 
 def save_peft(model: PeftModel, directory: Path) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all."""
-    with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary:
+    with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary, warnings.catch_warnings():
+        # AdaLoRA may leave a module no rank at all, which PEFT takes for an incomplete save.
+        warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
         model.save_pretrained(str(temporary), safe_serialization=True)
 
 

@@ -25,9 +25,13 @@ def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
             (Path(temporary) / name).replace(directory / name)
 
 
-def save_own(directory: Path, saved: SavedAdapter, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write `gelora_adapter.json` and `adapter_model.safetensors`, whole or not at all."""
+def save_own(
+    directory: Path, method: str, base: str, tensors: Mapping[str, torch.Tensor], sizes: dict[str, int], scaling: float
+) -> None:
+    """Write `gelora_adapter.json` and `adapter_model.safetensors`, whole or not at all (terms: `SavedAdapter`)."""
     from safetensors.torch import save_file
+
+    saved = SavedAdapter(method, sizes, scaling, base, len(tensors))
 
     with staged(directory, (WEIGHTS, SavedAdapter.FILE)) as temporary:
         held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -54,6 +58,8 @@ def load_own(
         rebuild[saved.method](model, saved)
     except (OSError, SafetensorError, AttributeError) as error:
         raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
+    if len(tensors) != saved.tensors:
+        raise GeloraError(f"{directory / WEIGHTS} lacks {saved.tensors - len(tensors)} of {saved.tensors} tensors")
     _fill(model, tensors, directory)
     return model.eval()
 

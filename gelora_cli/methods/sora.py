@@ -134,7 +134,7 @@ class _Gates:
             for part, tensor in pruned.items():
                 del tensors[f"{name}.{part}"]
                 tensors |= {f"{name}.{part}": tensor} if name in sizes else {}
-        save_own(directory, SavedAdapter("sora", sizes, plan.scaling, model.config.model_type), tensors)
+        save_own(directory, "sora", model.config.model_type, tensors, sizes, plan.scaling)
 
     @staticmethod
     def _cost(layer: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gelora_cli.artifacts import SavedAdapter
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
 from gelora_cli.methods.saved import save_own
 from gelora_cli.models import bias_names
@@ -29,5 +28,5 @@ def attach_subset(request: AttachRequest, names: Iterable[str]) -> Attached:
     model = request.model
     freeze_but(model, request.model_map.head_modules, also=set(names))
     refuse_differences(count_problems(model, request.plan, request.model_map))
-    saved = SavedAdapter(request.plan.method, {}, 1.0, model.config.model_type)
-    return Attached(model, request.plan, save=lambda directory: save_own(directory, saved, trainable(model)))
+    about = (request.plan.method, model.config.model_type)
+    return Attached(model, request.plan, save=lambda directory: save_own(directory, *about, trainable(model), {}, 1.0))
