@@ -1,0 +1,222 @@
+"""Whole runs of every method through the command: GLUE, SQuAD, one and two processes, and from their directories."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import RankPlan, RunResult, read_artifact
+from gelora_cli.cli import command_line
+from gelora_cli.planning import EXEMPT, METHODS
+from gelora_cli.ranks import PLANNED
+from tests.test_pipeline import Bench, bench, predictions, result_of, without_times  # noqa: F401 - a fixture
+from tests.test_squad_pipeline import arguments as squad_arguments
+
+RIVALS = tuple(method for method in METHODS if method not in PLANNED)
+SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
+SWEEP = f"method={','.join(RIVALS)}"
+
+
+def runs(bench: Bench) -> dict[str, tuple[Path, RunResult, RankPlan]]:  # noqa: F811
+    """Method -> directory, result and plan of its run."""
+    found = {}
+    for directory in bench.directories():
+        plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+        found[plan.method] = (directory, result_of(directory), plan)
+    return found
+
+
+def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
+    """What holds of every finished run, whatever the method."""
+    assert rundir.is_done(directory)
+    assert result.reload_check.passed
+    assert result.adapter_params == result.train.adapter_params
+    assert result.train.trainable_params == result.trained_params + result.head_params
+    assert plan.trained_params == result.trained_params >= result.adapter_params
+    exempt = plan.method in EXEMPT
+    assert exempt is (plan.budget_params is None) is directory.name.startswith("s0-")
+    assert exempt or (plan.budget_params or 0) >= result.adapter_params > 0.8 * (plan.budget_params or 0)
+    assert (directory / "ranks.png").exists() is bool(plan.blocks)
+    card = (directory / "README.md").read_text()
+    assert f"adapter {result.adapter_params:,}" in card
+    assert ("PeftModel" in card) is (directory / "adapter" / "adapter_config.json").exists()
+
+
+def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
+    bench: Bench,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
+    found = runs(bench)
+    assert set(found) == set(RIVALS)
+    table = capsys.readouterr().out.rsplit("\n\n", 1)[1]
+    rows = {line.split()[3]: line for line in table.splitlines()[1:]}
+    for method, (directory, result, plan) in found.items():
+        check_run(directory, result, plan)
+        assert f"{result.trained_params:,}" in rows[method]
+    assert not (bench.root / ".profiles").exists()
+    for method in ("adalora", "sora"):
+        lines = without_times(found[method][0])
+        course = [line["adapter_params"] for line in lines if "ranks" in line]
+        assert course[-1] == found[method][1].adapter_params
+        assert len(next(line["ranks"] for line in lines if "ranks" in line)) == 12
+    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
+    assert capsys.readouterr().out.count("done before") == len(RIVALS)
+
+
+def test_each_is_evaluated_and_predicts_from_its_directory(
+    bench: Bench,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
+    for directory, result, _ in runs(bench).values():
+        capsys.readouterr()
+        assert command_line(["evaluate", str(directory)]) == 0
+        assert f"matthews_correlation {result.value:.4f}" in capsys.readouterr().out
+        output = tmp_path / "out.jsonl"
+        assert command_line(["predict", str(directory), "split=validation", f"output={output}"]) == 0
+        again = [json.loads(line)["prediction"] for line in output.read_text().splitlines()]
+        assert again == [row["prediction"] for row in predictions(directory)]
+
+
+def test_each_answers_questions(bench: Bench, squad_dir: Path) -> None:  # noqa: F811
+    assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, *SETTINGS)) == 0
+    for method, (directory, result, plan) in runs(bench).items():
+        check_run(directory, result, plan)
+        assert result.value == result.results[0].metrics["f1"]
+        assert (directory / "predictions.json").exists(), method
+
+
+@pytest.mark.distributed
+def test_two_processes_give_the_numbers_of_one(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+    settings = ["task=cola", "model.dropout=0", "train.log_steps=1", "train.micro_batch_size=4", *SETTINGS]
+    settings = [text for text in settings if text != "train.log_steps=3"]
+    one, two = (Bench(tmp_path / name, bench.data, bench.models) for name in ("one", "two"))
+    assert one.run("-m", SWEEP, *settings) == 0
+    command = [sys.executable, "-m", "gelora_cli", *two.arguments("-m", SWEEP, *settings, "launch.processes=2")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr
+    first, second = runs(one), runs(two)
+    assert set(first) == set(second) == set(RIVALS)
+    for method in RIVALS:
+        assert first[method][0].name == second[method][0].name
+        lines = [without_times(found[method][0]) for found in (first, second)]
+        losses = [[line["loss"] for line in found if "loss" in line] for found in lines]
+        assert len(losses[0]) == len(losses[1]) == 12
+        assert losses[1][:6] == pytest.approx(losses[0][:6], rel=1e-3), method
+        assert first[method][2].ranks == second[method][2].ranks
+        check_run(*second[method])
+
+
+def test_auto_measures_a_profile_for_any_method(bench: Bench) -> None:  # noqa: F811
+    assert bench.run("-m", "task=cola", "method=gelora,houlsby,full", "budget=auto", "train.max_steps=2") == 0
+    found = runs(bench)
+    auto = found["gelora"][2].adapter_params
+    assert found["houlsby"][2].budget_params == auto >= found["houlsby"][2].adapter_params
+    assert (found["houlsby"][0] / "profile.json").exists()
+    assert not (found["full"][0] / "profile.json").exists()
+
+
+def test_what_can_not_change_a_number_is_outside_the_identity(bench: Bench) -> None:  # noqa: F811
+    assert bench.run("task=cola", "method=full", "budget=0.1M", "train.max_steps=2") == 0
+    assert bench.run("task=cola", "method=full", "budget=rank:2", "train.max_steps=2", "profile.pooling=cls") == 0
+    assert len(bench.directories()) == 1
+    assert bench.run("task=cola", "method=sora", "budget=2500", "train.max_steps=2") == 0
+    assert bench.run("task=cola", "method=sora", "budget=2500", "train.max_steps=2", "profile.seed=4") == 0
+    assert len(bench.directories()) == 2
+    assert bench.run("task=cola", "method=sora", "budget=2500", "train.max_steps=2", "method.threshold_total=1") == 0
+    assert len(bench.directories()) == 3
+
+
+def test_the_same_command_gives_the_same_run(bench: Bench) -> None:  # noqa: F811
+    for method in ("adalora", "sora", "eva"):
+        settings = ["task=cola", f"method={method}", *SETTINGS]
+        assert bench.run(*settings) == 0
+        directory = runs(bench)[method][0]
+        before = without_times(directory), predictions(directory), (directory / RankPlan.FILE).read_text()
+        assert bench.run(*settings, "train.log_steps=3", "force=true") == 0
+        assert before == (without_times(directory), predictions(directory), (directory / RankPlan.FILE).read_text())
+
+
+WRONG: list[tuple[list[str], list[str]]] = [
+    (["method=lora", "method.rho=2"], ["method.rho=2", "method=lora has no such setting", "eva"]),
+    (["method=full", "method.scaling=2"], ["method.scaling=2", "method=full has no such setting"]),
+    (["method=houlsby", "method.dropout=0.1"], ["method.dropout=0.1", "has no such setting", "adalora"]),
+    (["method=sora", "method.threshold_total=null"], ["method.threshold_total=null", "method=sora needs it"]),
+    (["method=sora", "method.threshold_total=-1"], ["method.threshold_total=-1", "at least 0"]),
+    (["method=sora", "method.prune_at=1.5"], ["method.prune_at=1.5", "at most 1"]),
+    (["method=adalora", "method.tinit=0.6"], ["method.tinit=0.6", "method.tfinal=0.5", "below 1"]),
+    (["method=eva", "method.rho=0.5"], ["method.rho=0.5", "at least 1"]),
+    (["method=sora", "ranks.path=somewhere"], ["ranks.path=somewhere", "takes no saved ranks"]),
+    (["method=adalor"], ["method=adalor: unknown method", "did you mean adalora?"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "parts"), WRONG, ids=" ".join)
+def test_wrong_settings_of_a_method_are_one_message(
+    bench: Bench,  # noqa: F811
+    overrides: list[str],
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("task=cola", "budget=2500", *overrides) == 2
+    message = capsys.readouterr().err
+    assert all(part in message for part in parts), message
+    assert not bench.directories()
+
+
+@pytest.mark.parametrize("method", [method for method in RIVALS if method not in EXEMPT])
+def test_a_budget_that_a_method_can_not_meet(
+    bench: Bench,  # noqa: F811
+    method: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("task=cola", f"method={method}", "budget=20") == 2
+    message = capsys.readouterr().err
+    assert f"method={method} needs" in message
+    assert "the smallest possible is budget=" in message
+
+
+def test_the_ranks_command_shows_the_plan_of_any_method(
+    bench: Bench,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("task=cola", "train.max_steps=2") == 0
+    monkeypatch.chdir(tmp_path)
+    for method in METHODS:
+        capsys.readouterr()
+        assert command_line(["ranks", str(bench.only()), "budget=2500", f"method={method}"]) == 0
+        shown = capsys.readouterr().out
+        assert ("has no rank_pattern" in shown) is (method not in PLANNED)
+        assert ("exempt from the budget" in shown) is (method in EXEMPT)
+
+
+def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
+    from gelora_cli.config import MethodConfig, PresetConfig, RunConfig, TaskConfig, complete
+
+    def completed(presets: dict[str, Any]) -> RunConfig:
+        task = TaskConfig(name="mine", columns=["text"], labels=["a", "b"], presets=presets)
+        method = MethodConfig(
+            name="bitfit",
+            preset="bitfit",
+            scaling=None,
+            dropout=None,
+            presets={"default": {"default": PresetConfig(0.1, "ours")}, "mine": {"default": PresetConfig(0.2, "task")}},
+        )
+        return complete(RunConfig(task=task, method=method))
+
+    gelora = {"default": PresetConfig(0.5, "gelora", epochs=7, batch_size=8)}
+    found = completed({"gelora": gelora})
+    assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.2, 7, 8)
+    assert found.preset_source == "task"
+    found = completed({"gelora": gelora, "bitfit": {"default": PresetConfig(0.3, "user", epochs=2)}})
+    assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.3, 2, 8)
