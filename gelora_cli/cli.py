@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,7 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     paths = _positional(command, positional)
     name = _config_name(command)
     _check_overrides(name, overrides, flags)
-    jobs: list[tuple[int, Path | None]] = []
+    jobs: list[_Job] = []
 
     def job(config: Any) -> None:
         jobs.append(_run_job(command, config, paths, [command, *arguments]))
@@ -161,18 +162,30 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     _hydra_main(name, flags, overrides, job)
     if len(jobs) > 1:
         _report_sweep(jobs)
-    return max((code for code, _ in jobs), default=0)
+    return max((job.code for job in jobs), default=0)
 
 
-def _report_sweep(jobs: list[tuple[int, Path | None]]) -> None:
-    """The grid of what is done as one table, and how many jobs failed."""
+@dataclass(frozen=True)
+class _Job:
+    """How a job ended: its exit code, its run directory, and of one that failed its overrides and the message."""
+
+    code: int
+    directory: Path | None = None
+    overrides: str = ""
+    message: str = ""
+
+
+def _report_sweep(jobs: list[_Job]) -> None:
+    """The grid of what is done as one table, and the jobs that failed."""
     from gelora_cli.report.grid import grid_table
 
-    table = grid_table([directory for _, directory in jobs if directory is not None])
-    print(f"\n{table}" if table else "", end="\n" if table else "")
-    failed = sum(code != 0 for code, _ in jobs)
+    table = grid_table([job.directory for job in jobs if job.directory is not None])
+    print(f"\n{table}" if table else "", end="\n" if table else "", flush=True)
+    failed = [job for job in jobs if job.code]
     if failed:
-        print(f"gelora: {failed} of {len(jobs)} jobs failed", file=sys.stderr)
+        print(f"gelora: {len(failed)} of {len(jobs)} jobs failed:", file=sys.stderr)
+    for job in failed:
+        print(f"  {job.overrides}: {job.message}", file=sys.stderr)
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:
@@ -235,17 +248,18 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
         sys.argv = before
 
 
-def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> tuple[int, Path | None]:
-    """One job's exit code and run directory: its error is shown at once, and the other jobs of a sweep go on."""
+def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> _Job:
+    """Do one job; its error is shown at once, and the other jobs of a sweep go on."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_object(composed)
     try:
-        return 0, HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
+        return _Job(0, HANDLERS[command](config, paths, shlex.join(["gelora", *words])))
     except GeloraError as error:
         if composed.debug:
             raise
-        return _say(error), None
+        return _Job(_say(error), None, " ".join(HydraConfig.get().overrides.task), str(error))
 
 
 def _run(config: RunConfig, _: list[Path], command: str) -> Path:

@@ -215,7 +215,7 @@ def work_run(directory: Path, prepared: Prepared) -> None:
     config, main = prepared.config, session.accelerator.is_main_process
     LOGGER.info("run directory %s", directory)
     with session.timed("profile"):
-        saved, reused = _profile_for(session) if _profiles(config) else (None, True)
+        saved, reused = _profile_for(session) if _profiles(config) else (None, False)
     plan, train = _plan(session, saved), session.train_split()
     attached = session.attach(plan, train)
     if main:

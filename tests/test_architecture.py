@@ -63,9 +63,18 @@ def test_artifacts_import_nothing_of_ours() -> None:
     assert not GRAPH["artifacts"]
 
 
-@pytest.mark.parametrize("module", ["twonn", "ranks", "budget", "controls"])
+@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls"])
 def test_mathematics_imports_no_configuration(module: str) -> None:
-    assert GRAPH[module] <= {"artifacts", "budget", "controls"}
+    assert GRAPH[module] <= {"artifacts", "budget", "controls", "ranks"}
+
+
+def test_methods_know_no_stage_and_the_loop_knows_no_method() -> None:
+    stages = {"profiling", "train", "evaluation", "pipeline"}
+    methods = {name for name in GRAPH if name.startswith("methods")}
+    assert not [name for name in methods if GRAPH[name] & stages]
+    assert GRAPH["train"] & methods == {"methods.base"}
+    names = re.compile(r"adalora|sora|eva\b|bitfit|houlsby|pfeiffer|lora\b", re.IGNORECASE)
+    assert not names.search((PACKAGE / "train.py").read_text(encoding="utf-8"))
 
 
 def test_stages_do_not_import_each_other() -> None:
@@ -78,7 +87,19 @@ def test_only_the_corridor_and_the_commands_import_stages() -> None:
     assert importers == {"pipeline"}
 
 
-LIGHT = ["cli", "ranks", "rundir", "config", "overrides", "report.listing", "report.plots", "report.card", "data.demo"]
+LIGHT = [
+    "cli",
+    "ranks",
+    "planning",
+    "report.grid",
+    "rundir",
+    "config",
+    "overrides",
+    "report.listing",
+    "report.plots",
+    "report.card",
+    "data.demo",
+]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -216,7 +216,9 @@ def test_a_failed_run_says_so_and_can_be_run_again(bench: Bench, capsys: pytest.
 def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") != 0
     assert sorted(rundir.status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
-    assert "2 of 4 jobs failed" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "2 of 4 jobs failed:" in message
+    assert all(f"budget=1 seed={seed}: budget=0.000001M gives" in message for seed in (0, 1))
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 

@@ -21,7 +21,7 @@ tags: [gelora, {method}, {task}]
 - selection: {selection}{chosen}
 {ranks}- parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; {used}
 - training settings: {preset}
-- seconds: profile {profile_seconds:.1f}{reused}, training {train_seconds:.1f}
+- seconds: {profile}, attaching {attach_seconds:.1f}, training {train_seconds:.1f}
 - reload check: largest difference of scores {difference:.2g} on {checked} sequences
 
 ![idim profile](profile.png)
@@ -97,8 +97,8 @@ def model_card(
         imports=PEFT_LINES[0] if peft else OWN_LINES[0],
         load=PEFT_LINES[1] if peft else OWN_LINES[1],
         preset=preset,
-        profile_seconds=result.profile_seconds,
-        reused=" (reused)" if result.profile_reused else "",
+        profile=_profile_text(result),
+        attach_seconds=result.attach_seconds,
         train_seconds=result.train_seconds,
         difference=result.reload_check.largest_difference,
         checked=result.reload_check.examples,
@@ -118,6 +118,11 @@ def used_text(result: RunResult, plan: RankPlan) -> str:
     share = 100 * result.adapter_params / plan.budget_params
     peak = f"; at the most {result.trained_params:,} trained" if result.trained_params != result.adapter_params else ""
     return f"budget {plan.budget}: {result.adapter_params:,} of {plan.budget_params:,} used, {share:.1f} %{peak}"
+
+
+def _profile_text(result: RunResult) -> str:
+    reused = " (reused)" if result.profile_reused else ""
+    return f"profile {result.profile_seconds:.1f}{reused}" if result.profile_seconds else "no profile"
 
 
 def _ranks_text(result: RunResult, plan: RankPlan) -> str:

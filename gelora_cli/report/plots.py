@@ -72,7 +72,8 @@ def ranks_figure(plan: RankPlan) -> Figure:
     top, blocks = axes[0], [row.block for row in plan.blocks]
     edges = [blocks[0] - 0.5, *(block + 0.5 for block in blocks)]
     unit = UNITS[plan.unit]
-    top.bar(blocks, plan.ranks, color=LIGHT, edgecolor=DARK, linewidth=0.8, label=f"{plan.method} {unit}")
+    largest = ", the largest of its modules" if any(row.module_ranks for row in plan.blocks) else ""
+    top.bar(blocks, plan.ranks, color=LIGHT, edgecolor=DARK, linewidth=0.8, label=f"{plan.method} {unit}{largest}")
     if plan.uniform_ranks:
         style: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1.4, "label": "uniform rank"}
         top.stairs(plan.uniform_ranks, edges, baseline=None, **style)
