@@ -29,6 +29,12 @@ class RunError(GeloraError):
     exit_code = 1
 
 
+class StoppedError(GeloraError):
+    """The work was asked to stop, by a signal, and kept what it had."""
+
+    exit_code = 130
+
+
 @dataclass(frozen=True)
 class LinearShape:
     """One adaptable linear layer: its full module name, its role and its shape as it is in the model.

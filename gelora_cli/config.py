@@ -137,6 +137,8 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     eval_batch_size: int = 64
     log_steps: int = 20
+    checkpoint_steps: int | None = None
+    checkpoint_seconds: float | None = 300.0
 
 
 @dataclass
@@ -298,6 +300,8 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
     "train.max_grad_norm": (0, False, math.inf),
     "train.eval_batch_size": (1, True, math.inf),
     "train.log_steps": (1, True, math.inf),
+    "train.checkpoint_steps": (1, True, math.inf),
+    "train.checkpoint_seconds": (0, True, math.inf),
     "launch.processes": (1, True, math.inf),
     "data.max_train_examples": (1, True, math.inf),
 }
@@ -357,7 +361,8 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     for key in ("runs_dir", "force", "debug", "launch", "preset_source", "data", "model"):
         del values[key]
     values["task"].pop("presets")
-    values["train"].pop("log_steps")
+    for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
+        del values["train"][key]
     values["ranks"].pop("path")
     values["budget"] = budget.name
     aside = ("preset", "presets", *(("modules",) if config.method.name in EXEMPT else ()))

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from gelora_cli.artifacts import GeloraError, RunError
+from gelora_cli.artifacts import GeloraError, RunError, StoppedError
 
 WORKER_MODULE = "gelora_cli.pipeline"
 LOST_PEER = ("connection closed", "connection reset", "connection refused", "broken pipe", "gloo", "nccl", "timed out")
@@ -25,6 +25,7 @@ def run_workers(arguments: list[str], processes: int) -> None:
     Raises:
         GeloraError: a worker failed; the message is that of the one that failed first by itself.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -38,10 +39,13 @@ def run_workers(arguments: list[str], processes: int) -> None:
         max_restarts=0,
         monitor_interval=0.1,
     )
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2")
     try:
         elastic_launch(config, sys.executable)("-u", "-m", WORKER_MODULE, *arguments)
     except ChildFailedError as error:
         raise true_cause(error.failures) from None
+    except SignalException as error:
+        raise StoppedError(f"interrupted by {error.sigval.name}; give the same command again to go on") from None
 
 
 def true_cause(failures: Mapping[int, Any]) -> GeloraError:
@@ -50,7 +54,7 @@ def true_cause(failures: Mapping[int, Any]) -> GeloraError:
     messages = [(rank, _message(failure)) for rank, failure in ordered]
     own = [item for item in messages if not any(sign in item[1].lower() for sign in LOST_PEER)]
     rank, message = (own or messages)[0]
-    for kind in (RunError, GeloraError):
+    for kind in (StoppedError, RunError, GeloraError):
         if message.startswith(f"{kind.__name__}: "):
             return kind(message.removeprefix(f"{kind.__name__}: "))
     return RunError(f"worker {rank} failed: {message}")

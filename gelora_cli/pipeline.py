@@ -28,6 +28,7 @@ from gelora_cli.artifacts import (
     RunError,
     RunManifest,
     RunResult,
+    StoppedError,
     TrainResult,
     read_artifact,
     to_json,
@@ -52,6 +53,7 @@ from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
 from gelora_cli.report.card import model_card
 from gelora_cli.report.plots import plot_profile, plot_ranks
 from gelora_cli.runtime import LOGGER, setup_logging
+from gelora_cli.stopping import StopRequest, listening
 
 if TYPE_CHECKING:
     import torch
@@ -113,12 +115,34 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
         )
     rundir.create(directory)
     with rundir.locked(directory, "the run directory"):
-        rundir.clear(directory)
+        if config.force or not _resumable(directory, config.launch.processes):
+            rundir.clear(directory)
         write_config(config, directory / rundir.CONFIG)
         with _manifest(directory, prepared, fingerprints, command):
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
-        rundir.mark_done(directory)
+            rundir.mark_done(directory)
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
+
+
+def _resumable(directory: Path, processes: int) -> bool:
+    """Whether a training that did not end has left a whole checkpoint there; of what is lost after it, the lines go.
+
+    Raises:
+        GeloraError: it was written by another number of processes, whose random states it holds.
+    """
+    from gelora_cli.checkpoint import whole_checkpoint
+
+    state = whole_checkpoint(directory)
+    if state is None:
+        return False
+    if state.processes != processes:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
+            f"holds the random states of those, and launch.processes={processes} would end with other numbers. Give "
+            f"launch.processes={state.processes}, or force=true to start anew."
+        )
+    rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
+    return True
 
 
 def profile(config: RunConfig) -> tuple[Path, IdProfile]:
@@ -211,17 +235,22 @@ def _labelled_split(config: RunConfig, source: str | None, name: str) -> Split:
 
 def work_run(directory: Path, prepared: Prepared) -> None:
     """All stages of a run, in every process of it; the main one writes."""
+    with listening() as stop:
+        _work_run(directory, prepared, stop)
+
+
+def _work_run(directory: Path, prepared: Prepared, stop: StopRequest) -> None:
     session = _open_session(prepared, directory / rundir.LOG)
-    config, main = prepared.config, session.accelerator.is_main_process
+    main = session.accelerator.is_main_process
     LOGGER.info("run directory %s", directory)
     with session.timed("profile"):
-        saved, reused = _profile_for(session) if _profiles(config) else (None, False)
+        saved, reused = _profile_for(session) if _profiles(prepared.config) else (None, False)
     plan, train = _plan(session, saved), session.train_split()
     attached = session.attach(plan, train)
     if main:
         _write_plan(directory, saved, attached.plan)
     with session.timed("train"):
-        trained, predictions = _train(session, attached, train, directory)
+        trained, predictions = _train(session, attached, train, directory, stop)
     check = _save_and_reload(session, attached, directory)
     if main:
         result = _result(session, attached.plan, saved, reused, trained, check)
@@ -249,6 +278,9 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Entry of a worker process: `COMMAND DIRECTORY [TARGET PROCESSES]`, with the configuration frozen there."""
+    from gelora_cli.runtime import die_with_parent
+
+    die_with_parent()
     command, directory = arguments[0], Path(arguments[1])
     config = read_config(directory / rundir.CONFIG)
     if command == "evaluate":
@@ -350,7 +382,8 @@ class _Session:
         from gelora_cli.train import TrainSettings
 
         config = self.config
-        given = {key: value for key, value in asdict(config.train).items() if key != "eval_batch_size"}
+        aside = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds")
+        given = {key: value for key, value in asdict(config.train).items() if key not in aside}
         return TrainSettings(**given, seed=config.seed, protocol=config.protocol, loss=config.task.kind)
 
     def attach(self, plan: RankPlan, train: EncodedSplit) -> Attached:
@@ -559,9 +592,10 @@ def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> Non
 
 
 def _train(
-    session: _Session, attached: Attached, train: EncodedSplit, directory: Path
+    session: _Session, attached: Attached, train: EncodedSplit, directory: Path, stop: StopRequest
 ) -> tuple[TrainResult, list[Judged]]:
     """Fine-tune, and the selected epoch's predictions on each evaluated split."""
+    from gelora_cli.checkpoint import Checkpoints
     from gelora_cli.train import fine_tune
 
     config, accelerator, settings = session.config, session.accelerator, session.settings()
@@ -570,7 +604,8 @@ def _train(
     kept: list[Judged] = []
 
     def evaluate_epoch(_: int) -> tuple[EvalResult, ...]:
-        latest[:] = [session.judge(attached.model, split) for split in splits]
+        with stop.deferred(False):
+            latest[:] = [session.judge(attached.model, split) for split in splits]
         return tuple(found.result for found in latest)
 
     def record(values: dict[str, Any]) -> None:
@@ -579,17 +614,21 @@ def _train(
 
     shown = (train.describe(), settings.total_steps(len(train)), settings.batch_size, config.preset_source)
     LOGGER.info("training: %s; %d steps of %d, %s", *shown)
-    trained = fine_tune(
-        attached,
-        train,
-        settings,
-        pad_token_id=session.pad_token_id,
-        accelerator=accelerator,
-        evaluate=evaluate_epoch,
-        select=lambda: kept.__setitem__(slice(None), latest),
-        record=record,
-    )
-    return trained, kept
+    with stop.deferred():
+        trained = fine_tune(
+            attached,
+            train,
+            settings,
+            pad_token_id=session.pad_token_id,
+            accelerator=accelerator,
+            evaluate=evaluate_epoch,
+            select=lambda: kept.__setitem__(slice(None), latest),
+            record=record,
+            checkpoints=Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds),
+            stop=lambda: stop.requested,
+        )
+    # The selected epoch was evaluated before the run was resumed: its weights are back, so its predictions are, too.
+    return trained, kept or [session.judge(attached.model, split) for split in splits]
 
 
 def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> ReloadCheck:
@@ -740,7 +779,7 @@ def _manifest(directory: Path, prepared: Prepared, fingerprints: dict[str, str],
     try:
         yield
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit) or type(error).__name__ == "SignalException"
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit | StoppedError)
         with suppress(GeloraError):  # a full disk refuses this too; the first error is the one to show
             _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
         raise

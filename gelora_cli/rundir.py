@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
     "DONE",
 )
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
+CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
 LOCK = ".lock"
 
@@ -128,6 +130,13 @@ def append_line(path: Path, values: dict[str, Any]) -> None:
         file.write(json.dumps(values, allow_nan=False) + "\n")
 
 
+def cut(path: Path, size: int) -> None:
+    """Shorten a file to its first `size` bytes; where there is none, leave none."""
+    if path.exists() and path.stat().st_size > size:
+        with writing(path), path.open("r+b") as file:
+            file.truncate(size)
+
+
 @contextlib.contextmanager
 def locked(directory: Path, what: str) -> Iterator[None]:
     """Hold a directory against other processes; the system lets go of it when the process ends, however it ends.
@@ -175,14 +184,25 @@ def clear(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
     for path in sorted((directory / ADAPTER).glob("*")):
         path.unlink()
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
 def mark_done(directory: Path) -> None:
-    """Write DONE, last: the sha256 of every file of the run, as `sha256sum -c DONE` reads it."""
+    """Write DONE, last: the sha256 of every file of the run, as `sha256sum -c DONE` reads it; checkpoints go before."""
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
     paths = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
     kept = [path for path in paths if path.name not in (LOG, DONE)]
     lines = [f"{file_sha256(path)}  {path.relative_to(directory)}" for path in kept]
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
+
+
+def prefix_sha256(path: Path, size: int) -> str:
+    """The sha256 of a file's first `size` bytes, in hex; of nothing where there is no file."""
+    digest = hashlib.sha256()
+    if size:
+        with path.open("rb") as file:
+            digest.update(file.read(size))
+    return digest.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

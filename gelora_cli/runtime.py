@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.metadata
 import logging
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LOGGER = logging.getLogger("gelora")
+PR_SET_PDEATHSIG = 1
 PACKAGES = (
     "gelora",
     "torch",
@@ -190,6 +193,15 @@ def seed_process(seed: int, rank: int) -> None:
     import torch
 
     torch.manual_seed((seed * 1_000_003 + rank) % 2**63)
+
+
+def die_with_parent() -> None:
+    """Have the system end this process when the one that started it ends, however that ends; on Linux."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # it ended before this took effect
+        sys.exit(1)
 
 
 def versions() -> dict[str, str]:

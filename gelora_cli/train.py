@@ -14,15 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.artifacts import EvalResult, RunError, TrainResult
+from gelora_cli.artifacts import EvalResult, RunError, StoppedError, TrainResult
+from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
-from gelora_cli.methods.base import Attached
-from gelora_cli.runtime import LOGGER, log_through_progress, progress, seed_process
+from gelora_cli.methods.base import Attached, below
+from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress, seed_process
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 Losses = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
 
 
@@ -88,6 +90,8 @@ def fine_tune(
     evaluate: Callable[[int], tuple[EvalResult, ...]],
     select: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
+    checkpoints: Checkpoints | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train what the method attached, evaluating after each epoch and at the end.
 
@@ -97,10 +101,25 @@ def fine_tune(
     `select()` follows where they are the ones to keep so far; `record` stores a line of metrics (main process). With
     protocol `dev` the best epoch's weights are put back; where ranks move, the best of those that keep the budget.
 
+    With `checkpoints` it goes on from the newest whole one and ends with the numbers of a training that never stopped:
+    same weights, same lines. `stop()`, asked after each optimizer step, ends it with a last checkpoint.
+
     Raises:
         RunError: the loss is not finite; with step, learning rate and the last finite loss.
+        StoppedError: it was asked to stop.
     """
-    loop = _Loop(attached, split, settings, pad_token_id, accelerator, evaluate, select, record)
+    loop = _Loop(
+        attached,
+        split,
+        settings,
+        pad_token_id,
+        accelerator,
+        evaluate,
+        select,
+        record,
+        checkpoints=checkpoints,
+        stop=stop,
+    )
     return loop.run()
 
 
@@ -117,12 +136,17 @@ class _Loop:
         evaluate: Callable[[int], tuple[EvalResult, ...]],
         select: Callable[[], None],
         record: Callable[[dict[str, Any]], None],
+        *,
+        checkpoints: Checkpoints | None,
+        stop: Callable[[], bool],
     ) -> None:
         from transformers import get_linear_schedule_with_warmup
 
         self.attached, self.split, self.settings, self.accelerator = attached, split, settings, accelerator
         self.pad_token_id, self.evaluate, self.select, self.record = pad_token_id, evaluate, select, record
+        self.checkpoints, self.stop = checkpoints, stop
         self.total = settings.total_steps(len(split))
+        self.steps_per_epoch = math.ceil(len(split) / settings.batch_size)
         self.model = accelerator.prepare_model(attached.model)
         self.parameters = list(attached.trainable().values())
         self.optimizer = torch.optim.AdamW(
@@ -143,31 +167,36 @@ class _Loop:
     def run(self) -> TrainResult:
         """All epochs, or as many steps as were asked for."""
         seed_process(self.settings.seed, self.accelerator.process_index)
-        epoch = 0
+        self._resume()
+        epochs = math.ceil(self.total / self.steps_per_epoch)
         with log_through_progress(), self._bar() as bar:
-            while self.step < self.total:
-                epoch += 1
+            for epoch in range(len(self.evaluations) + 1, epochs + 1):
                 self._epoch(epoch, bar)
+                self._save_if_due(at_evaluation=True)
                 self._evaluate(epoch, bar)
+                self._save_if_due(at_evaluation=True)
         if self.settings.protocol == "dev":
             self._restore_best()
-        return self._result(epoch)
+        return self._result(epochs)
 
     def _bar(self) -> Any:
         examples = self.settings.epochs * len(self.split)
         planned = min(examples, self.total * self.settings.batch_size)
-        return progress(planned, "ex", "train", shown=self.accelerator.is_main_process)
+        bar = progress(planned, "ex", "train", shown=self.accelerator.is_main_process)
+        bar.update(self.examples)
+        return bar
 
     def _epoch(self, epoch: int, bar: Any) -> None:
         settings = self.settings
         self.model.train()
-        for rows in epoch_batches(self.split.lengths, settings.batch_size, settings.seed, epoch):
+        batches = epoch_batches(self.split.lengths, settings.batch_size, settings.seed, epoch)
+        done = self.step - (epoch - 1) * self.steps_per_epoch
+        for rows in batches[done : done + self.total - self.step]:
             self._step(rows)
             bar.update(len(rows))
             if self.step % settings.log_steps == 0 or self.step == self.total:
                 self._log(epoch, bar)
-            if self.step == self.total:
-                break
+            self._save_if_due()
 
     def _step(self, rows: NDArray[np.int64]) -> None:
         """One optimizer step on a global batch."""
@@ -288,6 +317,111 @@ class _Loop:
                 "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
             }
         )
+
+    def _save_if_due(self, *, at_evaluation: bool = False) -> None:
+        """Write a checkpoint where one is due, at every evaluation and before stopping.
+
+        Raises:
+            StoppedError: it was asked to stop.
+        """
+        checkpoints = self.checkpoints if self.checkpoints and self.checkpoints.used else None
+        by_clock, stopping = self._agreed(checkpoints is not None and checkpoints.due_by_clock(), at_evaluation)
+        if checkpoints and (at_evaluation or stopping or by_clock or checkpoints.due_by_step(self.step)):
+            self._save(checkpoints)
+        if stopping:
+            kept = "a checkpoint holds it" if checkpoints else "without checkpoints: it starts anew"
+            raise StoppedError(f"interrupted at step {self.step} of {self.total}, {kept}. Give the same command again.")
+
+    def _agreed(self, by_clock: bool, at_evaluation: bool) -> tuple[bool, bool]:
+        """Whether any process finds a checkpoint due by its clock, and whether any was asked to stop.
+
+        Several GPUs are asked only where they wait for each other anyway, at a line of metrics or an evaluation.
+        """
+        wanted = by_clock, self.stop()
+        if self.accelerator.num_processes == 1:
+            return wanted
+        waiting = self.accelerator.device.type == "cpu" or at_evaluation or self.step % self.settings.log_steps == 0
+        if not waiting:
+            return False, False
+        flags = torch.tensor([float(flag) for flag in wanted], device=self.accelerator.device)
+        first, second = self.accelerator.reduce(flags, "sum").tolist()
+        return first > 0, second > 0
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        shares = self._shares()
+        if not self.accelerator.is_main_process:
+            return
+        best = self.best[0] if math.isfinite(self.best[0]) else None
+        state = TrainState(
+            step=self.step,
+            examples=self.examples,
+            loss_examples=self.loss_examples,
+            losses=tuple(self.losses[:1] + self.losses[1:][-1:]),
+            evaluations=tuple(self.evaluations),
+            best_epoch=self.best[1],
+            best_value=best,
+            seconds=time.perf_counter() - self.started,
+            evaluation_seconds=self.evaluation_seconds,
+            processes=self.accelerator.num_processes,
+        )
+        checkpoints.save(state, self._tensors() | shares)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """What trains, its optimizer state, the best weights so far, and what the method keeps; all on the CPU."""
+        found = {f"best/{name}": tensor for name, tensor in self.best[2].items()}
+        for name, parameter in self.attached.trainable().items():
+            found[f"parameter/{name}"] = parameter
+            found |= {f"{key}/{name}": value for key, value in self.optimizer.state[parameter].items()}
+        if self.attached.state is not None:
+            found |= {f"method/{name}": tensor for name, tensor in self.attached.state().items()}
+        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
+
+    def _shares(self) -> dict[str, torch.Tensor]:
+        """What each process has of its own, in order of rank: random states, the sum of losses since the last line."""
+        random = torch.get_rng_state()
+        if self.accelerator.device.type == "cuda":
+            random = torch.cat([random, torch.cuda.get_rng_state(self.accelerator.device)])
+        device = self.accelerator.device
+        found = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}
+        return {f"share/{name}": gather_rows(self.accelerator, tensor).cpu() for name, tensor in found.items()}
+
+    def _resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one."""
+        found = self.checkpoints.latest() if self.checkpoints is not None else None
+        if found is None or self.checkpoints is None:
+            return
+        state, tensors = found
+        self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
+        self.losses, self.evaluations = list(state.losses), list(state.evaluations)
+        self.evaluation_seconds = state.evaluation_seconds
+        self.started, self.logged = time.perf_counter() - state.seconds, time.perf_counter()
+        self._load(tensors)
+        value = -math.inf if state.best_value is None else state.best_value
+        self.best = (value, state.best_epoch, below("best/", tensors))
+        LOGGER.info("resumed from the checkpoint at step %d of %d", self.step, self.total)
+
+    def _load(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.attached.trainable().items():
+                parameter.copy_(tensors[f"parameter/{name}"])
+                state = {key: tensors[f"{key}/{name}"] for key in ADAM_STATE if f"{key}/{name}" in tensors}
+                device = parameter.device
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(device) for key, value in state.items()
+                }
+        if self.attached.load_state is not None:
+            self.attached.load_state(below("method/", tensors))
+        self.schedule.last_epoch = self.step
+        for group, base, factor in zip(
+            self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.step)
+        rank, cpu = self.accelerator.process_index, len(torch.get_rng_state())
+        self.loss_sum = tensors["share/loss_sum"][rank].to(self.accelerator.device)
+        random = tensors["share/random"][rank]
+        torch.set_rng_state(random[:cpu])
+        if len(random) > cpu:
+            torch.cuda.set_rng_state(random[cpu:], self.accelerator.device)
 
     def _restore_best(self) -> None:
         parameters = self.attached.trainable()

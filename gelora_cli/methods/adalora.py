@@ -11,7 +11,7 @@ from peft.tuners.adalora import AdaLoraModel, RankAllocator, SVDLinear
 from torch import nn
 
 from gelora_cli.artifacts import GeloraError, RankPlan
-from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences
+from gelora_cli.methods.base import Attached, AttachRequest, below, count_problems, refuse_differences
 from gelora_cli.methods.lora import ADAPTER, layers_of, save_peft, wrap
 
 
@@ -53,6 +53,8 @@ def attach_adalora(request: AttachRequest) -> Attached:
         after_step=tuner.update_and_allocate,
         moving_ranks=lambda: effective_ranks(model),
         settled=lambda: tuner.rankallocator.settled,
+        state=tuner.rankallocator.state,
+        load_state=tuner.rankallocator.load_state,
     )
 
 
@@ -68,6 +70,7 @@ class BudgetAllocator(RankAllocator):
         super().__init__(model, config, ADAPTER)
         self.init_bgt, self.target_bgt = plan.trained_params, plan.adapter_params
         self.allocations, self.settled = 0, False
+        self.device = next(model.parameters()).device
 
     def mask_to_budget(self, model: nn.Module, budget: int) -> dict[str, list[bool]]:
         """Zero the singular values beyond the most important triplets that fit `budget` parameters.
@@ -91,6 +94,23 @@ class BudgetAllocator(RankAllocator):
                 values[name].masked_fill_(~part[:, None], 0.0)
         self.allocations, self.settled = self.allocations + 1, budget == self.target_bgt
         return {name: part.tolist() for name, part in parts.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The smoothed importances, the triplets kept, and how far allocation has come."""
+        averages = {"sensitivity": self.exp_avg_ipt, "uncertainty": self.exp_avg_unc}
+        found = {f"{kind}/{name}": tensor for kind, values in averages.items() for name, tensor in values.items()}
+        pattern = self.peft_config.rank_pattern or {}
+        found |= {f"kept/{name}": torch.tensor(kept) for name, kept in pattern.items()}
+        return found | {"allocations": torch.tensor([self.allocations, int(self.settled)])}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        device = self.device
+        self.exp_avg_ipt = {name: tensor.to(device) for name, tensor in below("sensitivity/", state).items()}
+        self.exp_avg_unc = {name: tensor.to(device) for name, tensor in below("uncertainty/", state).items()}
+        self.ipt = {name: torch.zeros_like(tensor) for name, tensor in self.exp_avg_ipt.items()}
+        self.peft_config.rank_pattern = {name: kept.tolist() for name, kept in below("kept/", state).items()} or None
+        self.allocations, self.settled = int(state["allocations"][0]), bool(state["allocations"][1])
 
     def _scores(self, name: str) -> torch.Tensor:
         """Importance of a module's triplets, (r,): the value's own, and the means over its row and its column."""

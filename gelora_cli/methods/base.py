@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,7 +57,8 @@ class Attached:
     `save(directory)` writes what is needed to load the adapter again. `extra_loss()` is added to the loss of every
     step; `after_step(step)` runs after every optimizer step, counted from 1, while gradients are there. A method whose
     ranks move while it trains has `moving_ranks()`: every module's rank as it is now and the parameters that those
-    cost. Its weights may be selected only once `settled()`: from then on they keep within the budget.
+    cost. Its weights may be selected only once `settled()`: from then on they keep within the budget. `state()` is what
+    a checkpoint needs of the method beside parameters and optimizer, and `load_state` takes it back.
     """
 
     model: nn.Module
@@ -67,6 +68,8 @@ class Attached:
     after_step: Callable[[int], None] | None = None
     moving_ranks: Callable[[], tuple[dict[str, int], int]] | None = None
     settled: Callable[[], bool] = lambda: True
+    state: Callable[[], dict[str, torch.Tensor]] | None = None
+    load_state: Callable[[dict[str, torch.Tensor]], None] | None = None
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name to parameter, of what trains."""
@@ -82,6 +85,11 @@ class Attached:
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Name to parameter, of what trains."""
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def base_name(name: str) -> str:

@@ -90,7 +90,13 @@ class _Gates:
             after_step=self.after_step,
             moving_ranks=self.ranks,
             settled=lambda: bool(self.open),
+            state=lambda: self.open,
+            load_state=self.load_state,
         )
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back which gates may be open."""
+        self.open = {name: mask.to(self.layers[name].gate.device) for name, mask in state.items()}
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

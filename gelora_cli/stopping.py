@@ -1,0 +1,63 @@
+"""Signals that ask a run to stop: training ends after its step with a checkpoint, anything else at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from gelora_cli.artifacts import StoppedError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class StopRequest:
+    """Whether a signal has asked to stop; while `deferred`, it is for the work to look."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.is_deferred = False
+
+    @contextlib.contextmanager
+    def deferred(self, value: bool = True) -> Iterator[None]:
+        """Let the work end by itself when it next looks, or (`False`) within that be interrupted at once again.
+
+        Raises:
+            StoppedError: it was asked to stop before an inner part that is not deferred.
+        """
+        before, self.is_deferred = self.is_deferred, value
+        try:
+            if self.requested and not value:
+                raise StoppedError("interrupted; give the same command again to go on")
+            yield
+        finally:
+            self.is_deferred = before
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """The first signal asks; a second one leaves at once, and what was running is seen as interrupted."""
+        if self.requested:
+            os._exit(StoppedError.exit_code)
+        self.requested = True
+        name = signal.Signals(number).name
+        if not self.is_deferred:
+            raise StoppedError(f"interrupted by {name}; give the same command again to go on")
+        print(f"gelora: {name}: stopping after this step; again to leave at once", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[StopRequest]:
+    """Handle the signals by a new request while the work goes on; outside the main thread nothing is handled."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop.handle) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
