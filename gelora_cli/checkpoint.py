@@ -1,7 +1,8 @@
 """Checkpoints of a training: what trains and where it stands, in safetensors and JSON, whole or not at all.
 
-A checkpoint is a directory `checkpoints/step-N` with `state.safetensors` and `state.json`, which names the sha256 of
-the tensors. It is written under another name and renamed when it is whole; the one before goes after that.
+A checkpoint is a directory `checkpoints/step-N-E`, after N steps and E evaluations, with `state.safetensors` and
+`state.json`, which names the sha256 of the tensors. It is written under another name and renamed when it is whole; the
+one before goes after that.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         root = self.directory / CHECKPOINTS
-        target, temporary = self._path(state.step), root / f".writing-{os.getpid()}"
+        target, temporary = self._path(state), root / f".writing-{os.getpid()}"
+        if target.exists():  # of the same moment: its directory is never replaced, so that one is always whole
+            return
         with writing(target):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -97,7 +100,6 @@ class Checkpoints:
                 tensors_sha256=file_sha256(temporary / TENSORS),
             )
             write_atomic(temporary / TrainState.FILE, to_json(whole))
-            shutil.rmtree(target, ignore_errors=True)
             temporary.replace(target)
             _flush(root)
         for other in saved_checkpoints(self.directory):
@@ -110,10 +112,10 @@ class Checkpoints:
         from safetensors.torch import load_file
 
         state = whole_checkpoint(self.directory)
-        return None if state is None else (state, load_file(self._path(state.step) / TENSORS))
+        return None if state is None else (state, load_file(self._path(state) / TENSORS))
 
-    def _path(self, step: int) -> Path:
-        return self.directory / CHECKPOINTS / f"step-{step:08d}"
+    def _path(self, state: TrainState) -> Path:
+        return self.directory / CHECKPOINTS / f"step-{state.step:08d}-{len(state.evaluations):04d}"
 
 
 def whole_checkpoint(directory: Path) -> TrainState | None:

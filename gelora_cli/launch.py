@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gelora_cli.artifacts import GeloraError, RunError, StoppedError
@@ -48,11 +48,37 @@ def run_workers(arguments: list[str], processes: int) -> None:
         raise StoppedError(f"interrupted by {error.sigval.name}; give the same command again to go on") from None
 
 
+def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """A worker process's work: its error goes to the process that started it, which shows the one true cause.
+
+    What a user can mend, a stop, and the loss of a peer need no traceback here; anything else has one.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    from gelora_cli.runtime import die_with_parent
+
+    die_with_parent()
+    handler = get_error_handler()
+    handler.initialize()
+    try:
+        main(arguments)
+    except Exception as error:
+        handler.record_exception(error)
+        expected = isinstance(error, GeloraError) or _lost_peer(str(error))
+        if not expected:
+            raise
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _lost_peer(message: str) -> bool:
+    return any(sign in message.lower() for sign in LOST_PEER)
+
+
 def true_cause(failures: Mapping[int, Any]) -> GeloraError:
     """The error of the worker that failed first by itself, not of one that only lost its peer."""
     ordered = sorted(failures.items(), key=lambda item: item[1].timestamp)
     messages = [(rank, _message(failure)) for rank, failure in ordered]
-    own = [item for item in messages if not any(sign in item[1].lower() for sign in LOST_PEER)]
+    own = [item for item in messages if not _lost_peer(item[1])]
     rank, message = (own or messages)[0]
     for kind in (StoppedError, RunError, GeloraError):
         if message.startswith(f"{kind.__name__}: "):

@@ -46,7 +46,7 @@ from gelora_cli.config import (
 )
 from gelora_cli.data.sources import Split, task_split
 from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches
-from gelora_cli.launch import inside_workers, run_workers
+from gelora_cli.launch import inside_workers, run_workers, worker
 from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
 from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
@@ -278,9 +278,6 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Entry of a worker process: `COMMAND DIRECTORY [TARGET PROCESSES]`, with the configuration frozen there."""
-    from gelora_cli.runtime import die_with_parent
-
-    die_with_parent()
     command, directory = arguments[0], Path(arguments[1])
     config = read_config(directory / rundir.CONFIG)
     if command == "evaluate":
@@ -847,6 +844,4 @@ def _check_model(directory: Path, manifest: RunManifest, resolved: ResolvedModel
 
 
 if __name__ == "__main__":
-    from torch.distributed.elastic.multiprocessing.errors import record as record_errors
-
-    record_errors(main)(sys.argv[1:])
+    worker(main, sys.argv[1:])

@@ -151,8 +151,9 @@ def _quiet_libraries() -> None:
 
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-    for name in ("httpx", "httpx2", "filelock", "huggingface_hub", "torch.distributed"):
+    for name in ("httpx", "httpx2", "filelock", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # why a worker ended is said by us
 
 
 def progress(total: int, unit: str, label: str, *, shown: bool) -> tqdm[Any]:

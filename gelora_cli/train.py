@@ -418,7 +418,7 @@ class _Loop:
             group["lr"] = base * factor(self.step)
         rank, cpu = self.accelerator.process_index, len(torch.get_rng_state())
         self.loss_sum = tensors["share/loss_sum"][rank].to(self.accelerator.device)
-        random = tensors["share/random"][rank]
+        random = tensors["share/random"][rank].clone()  # a view has its storage's beginning read
         torch.set_rng_state(random[:cpu])
         if len(random) > cpu:
             torch.cuda.set_rng_state(random[cpu:], self.accelerator.device)
