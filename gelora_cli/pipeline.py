@@ -53,6 +53,7 @@ from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
 from gelora_cli.report.card import model_card
 from gelora_cli.report.plots import plot_profile, plot_ranks
 from gelora_cli.runtime import LOGGER, setup_logging
+from gelora_cli.states import StateStore
 from gelora_cli.stopping import StopRequest, listening
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     rundir.create(directory)
     if prepared.config.force:
         (directory / IdProfile.FILE).unlink(missing_ok=True)
-    if not (directory / IdProfile.FILE).exists():
+    if not _whole_profile(directory / IdProfile.FILE):
         write_config(prepared.config, directory / rundir.CONFIG)
         processes = prepared.config.launch.processes
         _work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
@@ -261,9 +262,10 @@ def _work_run(directory: Path, prepared: Prepared, stop: StopRequest) -> None:
 
 def work_profile(directory: Path, prepared: Prepared) -> None:
     """Stage 1 alone, in every process."""
-    session = _open_session(prepared, directory / rundir.LOG)
-    _profile_for(session)
-    session.accelerator.wait_for_everyone()
+    with listening():
+        session = _open_session(prepared, directory / rundir.LOG)
+        _profile_for(session)
+        session.accelerator.wait_for_everyone()
 
 
 def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
@@ -485,23 +487,33 @@ def _profile_for(session: _Session) -> tuple[IdProfile, bool]:
     if not session.accelerator.is_main_process:
         there = broadcast_object_list([None])[0]
         if not there:
-            _measure(session)
+            _measure(session, directory)
         session.accelerator.wait_for_everyone()
         return read_artifact(IdProfile, path), bool(there)
     rundir.create(directory)
-    with rundir.waiting_lock(directory):
-        there = broadcast_object_list([path.exists()])[0]
+    with rundir.waiting_lock(directory, "the profile"):
+        there = broadcast_object_list([_whole_profile(path)])[0]
         if not there:
-            found = _measure(session)
+            found = _measure(session, directory)
             plot_profile(found, directory / "profile.png")
             rundir.write_artifact(found, directory)
+            StateStore(directory).clear()
     session.accelerator.wait_for_everyone()
     found = read_artifact(IdProfile, path)
     LOGGER.info("profile %s: %s", "reused" if there else f"measured in {found.seconds:.1f} s", path)
     return found, bool(there)
 
 
-def _measure(session: _Session) -> IdProfile:
+def _whole_profile(path: Path) -> bool:
+    """Whether there is a profile that can be read; a damaged one is named in the log, and measured again."""
+    try:
+        return path.exists() and bool(read_artifact(IdProfile, path))
+    except GeloraError as error:
+        LOGGER.warning("measured again: %s", error)
+        return False
+
+
+def _measure(session: _Session, directory: Path) -> IdProfile:
     from gelora_cli.models import block_modules
     from gelora_cli.profiling import measure
 
@@ -517,6 +529,7 @@ def _measure(session: _Session) -> IdProfile:
         batch_size=config.profile.batch_size,
         pad_token_id=session.pad_token_id,
         accelerator=session.accelerator,
+        store=StateStore(directory),
     )
     return IdProfile(
         model=config.model.name,

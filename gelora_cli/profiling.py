@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from gelora_cli.artifacts import LayerIdim, ProfileSettings
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches
 from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress
+from gelora_cli.states import StateStore
 from gelora_cli.twonn import estimate_idim
 
 if TYPE_CHECKING:
@@ -44,18 +45,20 @@ def measure(
     batch_size: int,
     pad_token_id: int,
     accelerator: Accelerator,
+    store: StateStore,
 ) -> Measurement:
     """Idim d_0 .. d_L of the pooled hidden states of `split`, in one pass of the pretrained model in float32.
 
     Equal token sequences are forwarded once. Batches of like length are dealt to the processes in turn, so that a
-    batch holds the same examples on any number of them; layers are estimated by the processes in turn, too.
+    batch holds the same examples on any number of them; layers are estimated by the processes in turn, too. Batches
+    that `store` holds are not forwarded again.
     """
     start = time.perf_counter()
     rows = split.distinct_rows()
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
-    mine = batches[accelerator.process_index :: accelerator.num_processes]
-    states = _forward(model, blocks, split, mine, settings.pooling, pad_token_id, accelerator)
-    _log_shares(accelerator, sum(map(len, mine)), len(rows))
+    mine = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
+    states = _forward(model, blocks, split, mine, settings.pooling, pad_token_id, accelerator, store)
+    _log_shares(accelerator, sum(map(len, mine.values())), len(rows))
     order = np.argsort(np.concatenate(_dealt(batches, accelerator.num_processes)), kind="stable")
     layers = _estimate(states, order, settings, accelerator)
     return Measurement(layers, len(split), len(split) - len(rows), len(rows), time.perf_counter() - start)
@@ -79,10 +82,11 @@ def _forward(
     model: PreTrainedModel,
     blocks: Sequence[nn.Module],
     split: EncodedSplit,
-    batches: Sequence[NDArray[np.int64]],
+    batches: Mapping[int, NDArray[np.int64]],
     pooling: str,
     pad_token_id: int,
     accelerator: Accelerator,
+    store: StateStore,
 ) -> list[torch.Tensor]:
     """This process's pooled states of every layer, each (n_share, D) float32 on the CPU; token states are not kept."""
     model.eval()  # type: ignore[no-untyped-call]
@@ -93,14 +97,18 @@ def _forward(
         torch.inference_mode(),
         _BlockStates(blocks) as tap,
         log_through_progress(),
-        progress(sum(map(len, batches)), "ex", "profile", shown=shown) as bar,
+        progress(sum(map(len, batches.values())), "ex", "profile", shown=shown) as bar,
     ):
-        for rows in batches:
-            batch = collate(split, rows, pad_token_id, accelerator.device)
-            tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
-            body(**batch.inputs)
-            for layer, state in enumerate(tap.take()):
-                parts[layer].append(state.cpu())
+        for number, rows in batches.items():
+            states = store.load(number)
+            if states is None:
+                batch = collate(split, rows, pad_token_id, accelerator.device)
+                tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
+                body(**batch.inputs)
+                states = [state.cpu() for state in tap.take()]
+                store.add(number, states)
+            for layer, state in enumerate(states):
+                parts[layer].append(state)
             bar.update(len(rows))
     width = model.config.hidden_size
     return [torch.cat(layer) if layer else torch.zeros(0, width) for layer in parts]

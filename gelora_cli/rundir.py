@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.artifacts import GeloraError, RunManifest, read_artifact, to_json
+
+LOGGER = logging.getLogger("gelora")
 
 CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
     "config.yaml",
@@ -156,10 +159,15 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waiting_lock(directory: Path) -> Iterator[None]:
-    """Hold a directory, waiting for whoever holds it now."""
+def waiting_lock(directory: Path, what: str) -> Iterator[None]:
+    """Hold a directory, waiting for whoever holds it now, which the log names."""
     with (directory / LOCK).open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, file.read().strip())
+            fcntl.flock(file, fcntl.LOCK_EX)
         _sign(file)
         yield
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from gelora_cli import states
 from gelora_cli.artifacts import ProfileSettings
 from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
 from gelora_cli.models import HeadSpec, LoadedModel, block_modules, load_model, load_tokenizer, resolve_model
 from gelora_cli.profiling import Measurement, measure, pool
 from gelora_cli.runtime import make_accelerator
+from gelora_cli.states import StateStore
 from gelora_cli.twonn import estimate_idim
 from tests.conftest import rows
 from tests.tiny import DECODERS, KINDS
@@ -28,7 +30,9 @@ def session(directory: Path, kind: str, texts: list[str]) -> tuple[LoadedModel, 
     return loaded, encode(split, tokenizer, 64), int(tokenizer.pad_token_id)
 
 
-def measured(loaded: LoadedModel, encoded: EncodedSplit, pad: int, batch_size: int = 16) -> Measurement:
+def measured(
+    loaded: LoadedModel, encoded: EncodedSplit, pad: int, batch_size: int = 16, place: Path = Path("/nowhere")
+) -> Measurement:
     return measure(
         loaded.model,
         block_modules(loaded.model, loaded.map),
@@ -37,6 +41,7 @@ def measured(loaded: LoadedModel, encoded: EncodedSplit, pad: int, batch_size: i
         batch_size=batch_size,
         pad_token_id=pad,
         accelerator=make_accelerator("float32"),
+        store=StateStore(place),
     )
 
 
@@ -46,13 +51,13 @@ def test_the_profile_is_that_of_the_blocks_hidden_states(tiny_models: dict[str, 
     loaded, encoded, pad = session(tiny_models[kind], kind, [*texts, texts[3]])
     found = measured(loaded, encoded, pad)
     assert (found.drawn, found.copies, found.used) == (61, 1, 60)
-    states = []
+    found_states = []
     for row in range(60):
         tokens = torch.from_numpy(encoded.sequence(row).astype(np.int64))[None]
         with torch.no_grad():
             output = loaded.model.base_model(input_ids=tokens, output_hidden_states=True)
-        states.append(torch.stack([hidden[0].mean(0) for hidden in output.hidden_states]))
-    points = torch.stack(states).numpy()  # (60, L + 1, d)
+        found_states.append(torch.stack([hidden[0].mean(0) for hidden in output.hidden_states]))
+    points = torch.stack(found_states).numpy()  # (60, L + 1, d)
     compared = points.shape[1] - (kind in DECODERS)  # the last entry comes after a decoder's final norm
     for layer in range(compared):
         assert found.layers[layer].idim == pytest.approx(estimate_idim(points[:, layer]).idim, rel=1e-4)
@@ -65,6 +70,34 @@ def test_the_size_of_batches_does_not_matter(tiny_models: dict[str, Path]) -> No
     one, other = (measured(loaded, encoded, pad, size) for size in (7, 64))
     for first, second in zip(one.layers, other.layers, strict=True):
         assert first.idim == pytest.approx(second.idim, rel=1e-5)
+
+
+def test_an_interrupted_profile_keeps_what_it_has_measured(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [row["sentence"] for row in rows("cola", 80, seed=1)]
+    loaded, encoded, pad = session(tiny_models["bert"], "bert", texts)
+    whole = measured(loaded, encoded, pad)
+    monkeypatch.setattr(states, "FLUSH_SECONDS", 0.0)
+    calls: list[None] = []
+
+    def count(*_: object) -> None:
+        calls.append(None)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    loaded.model.base_model.register_forward_pre_hook(count)
+    with pytest.raises(KeyboardInterrupt):
+        measured(loaded, encoded, pad, place=tmp_path)
+    files = sorted((tmp_path / "states").glob("*.safetensors"))
+    assert len(files) == 3
+    files[0].write_bytes(files[0].read_bytes()[:-9])  # a damaged one is measured again
+    calls[:] = [None] * 10
+    again = measured(loaded, encoded, pad, place=tmp_path)
+    assert again.layers == whole.layers
+    assert len(calls) - 10 == 5 - 2
+    StateStore(tmp_path).clear()
+    assert not (tmp_path / "states").exists()
 
 
 def test_pooling() -> None:

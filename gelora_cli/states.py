@@ -1,0 +1,78 @@
+"""Pooled hidden states on disk while a profile is measured, so that one that is interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.rundir import write_atomic
+from gelora_cli.runtime import LOGGER
+
+if TYPE_CHECKING:
+    import torch
+
+FLUSH_SECONDS = 20.0
+
+
+class StateStore:
+    """States of whole batches by their numbers, in `DIR/states/*.safetensors`; each process writes files of its own.
+
+    A batch holds the same examples on any number of processes, so what was measured by two serves one.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "states"
+        self.waiting: dict[str, torch.Tensor] = {}
+        self.flushed = time.perf_counter()
+        self.places = self._found()
+
+    def load(self, batch: int) -> list[torch.Tensor] | None:
+        """The batch's pooled states, layer 0 first, each (n, D) float32; None where it was not measured."""
+        from safetensors import safe_open
+
+        if batch not in self.places:
+            return None
+        path, layers = self.places[batch]
+        with safe_open(path, "pt") as file:
+            return [file.get_tensor(f"{batch}/{layer}") for layer in range(layers)]
+
+    def add(self, batch: int, states: list[torch.Tensor]) -> None:
+        """Keep a batch's states; they are on disk some seconds later.
+
+        Raises:
+            GeloraError: the disk is full or can't be written to.
+        """
+        self.waiting |= {f"{batch}/{layer}": state.contiguous() for layer, state in enumerate(states)}
+        if time.perf_counter() - self.flushed >= FLUSH_SECONDS:
+            self.flush(batch)
+
+    def flush(self, batch: int) -> None:
+        """Write what is waiting to a file named after this batch."""
+        from safetensors.torch import save
+
+        if self.waiting:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.directory / f"{batch:08d}-{os.getpid()}.safetensors", save(self.waiting))
+        self.waiting, self.flushed = {}, time.perf_counter()
+
+    def clear(self) -> None:
+        """Remove all files: the profile is whole."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _found(self) -> dict[int, tuple[Path, int]]:
+        """Batch -> the file that holds it and its number of layers; a damaged file is named in the log."""
+        from safetensors import SafetensorError, safe_open
+
+        places: dict[int, tuple[Path, int]] = {}
+        for path in sorted(self.directory.glob("*.safetensors")):
+            try:
+                with safe_open(path, "pt") as file:
+                    numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
+            except (OSError, SafetensorError) as error:
+                LOGGER.warning("%s is damaged, its batches are measured again: %s", path, error)
+                continue
+            places |= {number: (path, numbers.count(number)) for number in numbers}
+        return places
