@@ -18,9 +18,10 @@ SCHEMA_VERSION = 2
 
 
 class GeloraError(Exception):
-    """A failure with a message for the user: what was given, what is accepted, the fix."""
+    """A failure with a message for the user: what was given, what is accepted, the fix; and the run that it ended."""
 
     exit_code = 2
+    directory: str | None = None
 
 
 class RunError(GeloraError):

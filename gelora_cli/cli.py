@@ -6,18 +6,16 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli import __version__
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.artifacts import GeloraError, StoppedError
 
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
     from gelora_cli.data.sources import Split
-
-INTERRUPTED = 130
+    from gelora_cli.jobs import Outcome
 
 COMMANDS = {
     "run": "profile, assign ranks, fine-tune, evaluate: all stages",
@@ -68,11 +66,12 @@ def command_line(arguments: list[str]) -> int:
         return _say(error)
     except KeyboardInterrupt:
         print("gelora: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return StoppedError.exit_code
 
 
 def _say(error: GeloraError) -> int:
-    print(f"gelora: {error}", file=sys.stderr)
+    where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
+    print(f"gelora: {error}{where}", file=sys.stderr)
     return error.exit_code
 
 
@@ -82,6 +81,8 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
+    if arguments[0] == "--serve-jobs":
+        return _serve_jobs(arguments[1])
     if arguments[0] == "--version":
         print(f"gelora {__version__}")
         return 0
@@ -154,38 +155,78 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     paths = _positional(command, positional)
     name = _config_name(command)
     _check_overrides(name, overrides, flags)
-    jobs: list[_Job] = []
+    words = [command, *arguments]
+    sweep = command in ("run", "train", "profile") and bool({"-m", "--multirun"} & set(flags))
+    if sweep and not any(text.startswith("hydra/launcher=") for text in overrides):
+        return _sweep(command, name, flags, overrides, words)
+    codes: list[int] = []
 
     def job(config: Any) -> None:
-        jobs.append(_run_job(command, config, paths, [command, *arguments]))
+        codes.append(_do(command, config, paths, words).code)
 
     _hydra_main(name, flags, overrides, job)
-    if len(jobs) > 1:
-        _report_sweep(jobs)
-    return max((job.code for job in jobs), default=0)
+    return max(codes, default=0)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """How a job ended: its exit code, its run directory, and of one that failed its overrides and the message."""
+def _sweep(command: str, name: str, flags: list[str], overrides: list[str], words: list[str]) -> int:
+    """Resolve every job before the first starts; then do each in a process of its own, and end with one table.
 
-    code: int
-    directory: Path | None = None
-    overrides: str = ""
-    message: str = ""
+    Raises:
+        GeloraError: what is wrong with any of them.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from gelora_cli.config import complete, list_problems, value_problems
+    from gelora_cli.jobs import JobServer
+
+    jobs: list[tuple[str, Any]] = []
+
+    def collect(config: Any) -> None:
+        jobs.append((" ".join(HydraConfig.get().overrides.task), OmegaConf.to_object(config)))
+
+    _hydra_main(name, flags, overrides, collect)
+    problems = [f"{label}: {problem}" for label, config in jobs for problem in value_problems(config)]
+    if problems:
+        raise GeloraError(list_problems(problems))
+    outcomes: list[tuple[str, Outcome]] = []
+    with JobServer() as server:
+        for number, (label, config) in enumerate(jobs, start=1):
+            if server.stopped:
+                break
+            print(f"gelora: job {number} of {len(jobs)}: {label}", file=sys.stderr, flush=True)
+            outcomes.append((label, server.run(command, complete(config), words)))
+    return _report_sweep(outcomes, len(jobs))
 
 
-def _report_sweep(jobs: list[_Job]) -> None:
-    """The grid of what is done as one table, and the jobs that failed."""
+def _report_sweep(outcomes: list[tuple[str, Outcome]], jobs: int) -> int:
+    """The grid of what is done as one table, the jobs that failed with their directories, and the exit code."""
     from gelora_cli.report.grid import grid_table
 
-    table = grid_table([job.directory for job in jobs if job.directory is not None])
+    table = grid_table([Path(found.directory) for _, found in outcomes if found.directory and not found.code])
     print(f"\n{table}" if table else "", end="\n" if table else "", flush=True)
-    failed = [job for job in jobs if job.code]
+    failed = [(label, found) for label, found in outcomes if found.code]
     if failed:
-        print(f"gelora: {len(failed)} of {len(jobs)} jobs failed:", file=sys.stderr)
-    for job in failed:
-        print(f"  {job.overrides}: {job.message}", file=sys.stderr)
+        print(f"gelora: {len(failed)} of {jobs} jobs failed:", file=sys.stderr)
+    for label, found in failed:
+        print(f"  {label}: {found.message}" + (f" ({found.directory})" if found.directory else ""), file=sys.stderr)
+    if len(outcomes) < jobs:
+        left = jobs - len(outcomes)
+        print(f"gelora: {left} of {jobs} jobs were not started; the same command goes on", file=sys.stderr)
+        return StoppedError.exit_code
+    return max((found.code for _, found in outcomes), default=0)
+
+
+def _serve_jobs(descriptor: str) -> int:
+    """The process that a sweep forks its jobs from."""
+    from gelora_cli.config import read_config
+    from gelora_cli.jobs import serve
+
+    def do(request: dict[str, Any]) -> Outcome:
+        return _do(request["command"], read_config(Path(request["config"])), [], request["words"])
+
+    serve(int(descriptor), do)
+    return 0
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:
@@ -248,18 +289,20 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
         sys.argv = before
 
 
-def _run_job(command: str, composed: Any, paths: list[Path], words: list[str]) -> _Job:
-    """Do one job; its error is shown at once, and the other jobs of a sweep go on."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
+def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Outcome:
+    """Do what a command says; an error is one message, shown at once, and the other jobs of a sweep go on."""
+    from omegaconf import DictConfig, OmegaConf
 
-    config = OmegaConf.to_object(composed)
+    from gelora_cli.jobs import Outcome
+
+    config: Any = OmegaConf.to_object(composed) if isinstance(composed, DictConfig) else composed
     try:
-        return _Job(0, HANDLERS[command](config, paths, shlex.join(["gelora", *words])))
+        directory = HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
+        return Outcome(0, None if directory is None else str(directory))
     except GeloraError as error:
-        if composed.debug:
+        if config.debug:
             raise
-        return _Job(_say(error), None, " ".join(HydraConfig.get().overrides.task), str(error))
+        return Outcome(_say(error), error.directory, str(error))
 
 
 def _run(config: RunConfig, _: list[Path], command: str) -> Path:

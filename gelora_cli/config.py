@@ -580,7 +580,8 @@ def _with_presets(config: RunConfig) -> RunConfig:
     preset = _preset(config)
     task, method = replace(config.task, presets={}), replace(config.method, presets={})
     if preset is None:
-        return replace(config, task=task, method=method, preset_source="all training settings given")
+        source = config.preset_source or "all training settings given"
+        return replace(config, task=task, method=method, preset_source=source)
     given = {key: value for key, value in asdict(config.train).items() if value is not None}
     preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
     train = TrainConfig(**(asdict(config.train) | preset_values | given))

@@ -790,6 +790,8 @@ def _manifest(directory: Path, prepared: Prepared, fingerprints: dict[str, str],
         yield
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit | StoppedError)
+        if isinstance(error, GeloraError):
+            error.directory = str(directory)
         with suppress(GeloraError):  # a full disk refuses this too; the first error is the one to show
             _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
         raise

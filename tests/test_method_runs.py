@@ -50,12 +50,12 @@ def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
 
 def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
     bench: Bench,  # noqa: F811
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
     found = runs(bench)
     assert set(found) == set(RIVALS)
-    table = capsys.readouterr().out.rsplit("\n\n", 1)[1]
+    table = capfd.readouterr().out.rsplit("\n\n", 1)[1]
     rows = {line.split()[3]: line for line in table.splitlines()[1:]}
     for method, (directory, result, plan) in found.items():
         check_run(directory, result, plan)
@@ -67,7 +67,7 @@ def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
         assert course[-1] == found[method][1].adapter_params
         assert len(next(line["ranks"] for line in lines if "ranks" in line)) == 12
     assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
-    assert capsys.readouterr().out.count("done before") == len(RIVALS)
+    assert capfd.readouterr().out.count("done before") == len(RIVALS)
 
 
 def test_each_is_evaluated_and_predicts_from_its_directory(

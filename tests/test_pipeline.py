@@ -222,10 +222,10 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFix
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 
-def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     grid = ["-m", "task=cola", "method=gelora,lora,shuffled,random,reversed", "budget=rank:3", "seed=0,1"]
     assert bench.run(*grid) == 0
-    table = capsys.readouterr().out.rsplit("\n\n", 1)[1]
+    table = capfd.readouterr().out.rsplit("\n\n", 1)[1]
     runs = [result_of(path) for path in bench.directories()]
     assert len(runs) == 10
     plans = [read_artifact(RankPlan, path / RankPlan.FILE) for path in bench.directories()]
@@ -239,7 +239,7 @@ def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capsys: pytest.Captur
     gelora = [run.value for run in runs if run.method == "gelora"]
     assert f"{np.mean(gelora):.4f}" in table
     assert bench.run(*grid) == 0
-    assert capsys.readouterr().out.count("done before") == 10
+    assert capfd.readouterr().out.count("done before") == 10
 
 
 @pytest.mark.distributed
