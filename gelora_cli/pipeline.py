@@ -52,7 +52,7 @@ from gelora_cli.planning import EXEMPT, needs_profile, plan_method
 from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
 from gelora_cli.report.card import model_card
 from gelora_cli.report.plots import plot_profile, plot_ranks
-from gelora_cli.runtime import LOGGER, setup_logging
+from gelora_cli.runtime import LOGGER, explained_memory, setup_logging
 from gelora_cli.states import StateStore
 from gelora_cli.stopping import StopRequest, listening
 
@@ -106,6 +106,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
     config, fingerprints = prepared.config, prepared.fingerprints
     directory = _directory(prepared, fingerprints)
     if rundir.is_done(directory) and not config.force:
+        rundir.check_intact(directory)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         return Outcome(directory, result.value, already_done=True)
     profile_directory = _profile_directory(prepared, fingerprints)
@@ -121,7 +122,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
         write_config(config, directory / rundir.CONFIG)
         with _manifest(directory, prepared, fingerprints, command):
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
-            rundir.mark_done(directory)
+        rundir.mark_done(directory)
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
 
 
@@ -162,9 +163,8 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
 
 def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
-    config = replace(
-        _finished_config(directory), launch=replace(_finished_config(directory).launch, processes=processes)
-    )
+    config = _finished_config(directory)
+    config = replace(config, launch=replace(config.launch, processes=processes))
     prepared = prepare(config)
     _check_unchanged(directory, prepared)
     target = directory / f".evaluate-{os.getpid()}.json"
@@ -236,7 +236,7 @@ def _labelled_split(config: RunConfig, source: str | None, name: str) -> Split:
 
 def work_run(directory: Path, prepared: Prepared) -> None:
     """All stages of a run, in every process of it; the main one writes."""
-    with listening() as stop:
+    with listening() as stop, explained_memory():
         _work_run(directory, prepared, stop)
 
 
@@ -842,6 +842,7 @@ def _work_or_launch(arguments: list[str], processes: int, work: Callable[[], Non
 def _finished_config(directory: Path) -> RunConfig:
     if not rundir.is_done(directory):
         raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
+    rundir.check_intact(directory)
     return read_config(directory / rundir.CONFIG)
 
 

@@ -204,6 +204,25 @@ def mark_done(directory: Path) -> None:
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
 
 
+def check_intact(directory: Path) -> None:
+    """Compare a finished run's files with the sha256 that DONE names for each; card and pictures may be changed.
+
+    Raises:
+        GeloraError: one is missing, damaged or was changed.
+    """
+    for line in (directory / DONE).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        path = directory / name
+        if path.suffix in (".png", ".md"):
+            continue
+        if not path.is_file() or file_sha256(path) != digest:
+            how = "is damaged or was changed" if path.is_file() else "is missing"
+            raise GeloraError(
+                f"{path} {how} since the run ended (DONE names another sha256). Restore it, or do the run again with "
+                "force=true."
+            )
+
+
 def prefix_sha256(path: Path, size: int) -> str:
     """The sha256 of a file's first `size` bytes, in hex; of nothing where there is no file."""
     digest = hashlib.sha256()

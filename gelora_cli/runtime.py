@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.artifacts import GeloraError, RunError
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,31 @@ PACKAGES = (
     "numpy",
     "tokenizers",
 )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextlib.contextmanager
+def explained_memory() -> Iterator[None]:
+    """Turn a lack of memory into a message that says what to lower.
+
+    Raises:
+        RunError: a device or the system gave no more memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu")
+        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in signs):
+            raise
+        raise RunError(
+            f"out of memory: {first_line(error)}. Lower train.micro_batch_size (the global batch stays as it is), "
+            "train.eval_batch_size, profile.batch_size or task.max_length, and give the same command again: it goes on "
+            "from the last checkpoint, unless task.max_length has changed."
+        ) from error
 
 
 def usable_cores() -> int:

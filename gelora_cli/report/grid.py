@@ -36,7 +36,18 @@ Cell = tuple[str, str, str, str, tuple[tuple[str, str], ...], str]
 
 # what no number of a finished run depends on, or what a row of the table says anyway
 ASIDE = (
-    *("seed", "runs_dir", "force", "debug", "launch", "preset_source", "method.name", "data.glue", "data.squad"),
+    *(
+        "seed",
+        "runs_dir",
+        "force",
+        "dry_run",
+        "debug",
+        "launch",
+        "preset_source",
+        "method.name",
+        "data.glue",
+        "data.squad",
+    ),
     *("train.log_steps", "train.checkpoint"),
 )
 

@@ -1,8 +1,9 @@
-"""`gelora ls`: runs below a directory as a table; no torch."""
+"""`gelora ls`: runs below a directory as a table or as JSON; no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,27 @@ from gelora_cli.artifacts import GeloraError, RunManifest, RunResult, read_artif
 HEADER = ("status", "value", "metric", "age", "run")
 
 
+@dataclass(frozen=True)
+class Listed:
+    """One run; what it has no value for is None, and `error` says why it failed or can't be read."""
+
+    run: str
+    status: str
+    value: float | None = None
+    metric: str | None = None
+    collapsed: bool = False
+    age_seconds: int | None = None
+    error: str | None = None
+
+
+def listed_runs(directory: Path) -> list[Listed]:
+    """The runs below a directory, by name; a `running` whose process is gone is `interrupted`."""
+    return [_listed(path, directory) for path in rundir.find_runs(directory)]
+
+
 def list_runs(directory: Path) -> str:
     """A row per run: status, reported value, its metric, age, path below `directory`."""
-    rows = [_row(path, directory) for path in rundir.find_runs(directory)]
+    rows = [_row(run) for run in listed_runs(directory)]
     if not rows:
         return f"no runs in {directory}"
     return aligned(HEADER, rows)
@@ -27,22 +46,28 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _row(path: Path, directory: Path) -> tuple[str, ...]:
+def _listed(path: Path, directory: Path) -> Listed:
     name = str(path.relative_to(directory))
     try:
         status = rundir.status(path)
         manifest = read_artifact(RunManifest, path / RunManifest.FILE)
+        age = int((datetime.now(UTC) - datetime.fromisoformat(manifest.updated)).total_seconds())
         if status != "done":
-            return (status, "-", "-", _age(manifest.updated), name)
+            return Listed(name, status, age_seconds=age, error=manifest.error)
         result = read_artifact(RunResult, path / RunResult.FILE)
     except GeloraError as error:
-        return ("damaged", "-", "-", "-", f"{name}: {error}")
-    flag = " collapsed" if result.collapsed else ""
-    return (status + flag, f"{result.value:.4f}", result.reported, _age(manifest.updated), name)
+        return Listed(name, "damaged", error=str(error))
+    return Listed(name, status, result.value, result.reported, result.collapsed, age)
 
 
-def _age(text: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds())
+def _row(run: Listed) -> tuple[str, ...]:
+    value = "-" if run.value is None else f"{run.value:.4f}"
+    age = "-" if run.age_seconds is None else _age(run.age_seconds)
+    name = run.run if run.status != "damaged" else f"{run.run}: {run.error}"
+    return (run.status + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
+
+
+def _age(seconds: int) -> str:
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size} {unit}"

@@ -1,0 +1,81 @@
+"""`gelora fetch DIR`: model, tokenizer and data of a run with their revisions, as a directory for offline machines."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import ClassVar
+
+from gelora_cli.artifacts import GeloraError, to_json
+from gelora_cli.config import RunConfig
+from gelora_cli.data.sources import dataset_directory, task_split
+from gelora_cli.data.tables import folder
+from gelora_cli.models import MODEL_FILES, load_tokenizer, resolve_model
+from gelora_cli.rundir import create, file_sha256, write_atomic, writing
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """`fetched.json`: where each part came from (`owner/name@commit` of the hub), and the sha256 of every file."""
+
+    model: str
+    model_fingerprint: str
+    data: str
+    files: dict[str, str]
+    overrides: tuple[str, ...]
+
+    FILE: ClassVar[str] = "fetched.json"
+
+
+def fetch(config: RunConfig, target: Path) -> Fetched:
+    """Copy what `config`'s model and task need to `target`, read it back, and write `fetched.json`.
+
+    Raises:
+        GeloraError: the sources can't be had, what was copied is not whole, or `target` can't be written to.
+    """
+    create(target)
+    model_directory = target / "models" / config.model.name
+    model = config.model
+    resolved = resolve_model(
+        hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
+    )
+    wanted = [file for file in sorted(resolved.directory.iterdir()) if any(fnmatch(file.name, p) for p in MODEL_FILES)]
+    _copy(wanted, model_directory)
+    overrides = [f"model.path={model_directory}"]
+    data = _fetch_data(config, target, overrides)
+    copied = resolve_model(hub=None, path=str(model_directory))
+    if copied.fingerprint != resolved.fingerprint:
+        raise GeloraError(f"{model_directory} is not what {resolved.source} holds; remove it and fetch again")
+    load_tokenizer(copied)
+    paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
+    files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
+    found = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
+    write_atomic(target / Fetched.FILE, to_json(found))
+    return found
+
+
+def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
+    """Copy the task's parquet files in the hub's layout; where they came from."""
+    task = config.task
+    source = getattr(config.data, task.source, None)
+    if source is None:
+        return f"task={task.name} is generated: no data to fetch"
+    local = Path(source)
+    directory = local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
+    place = target / task.source
+    _copy(sorted((directory / folder(task)).glob("*.parquet")), place / folder(task))
+    for split in ("train", *task.eval_splits):
+        task_split(task, str(place.absolute()), split)
+    overrides.append(f"data.{task.source}={place}")
+    return source if local.is_absolute() else f"{source}@{directory.name}"
+
+
+def _copy(files: list[Path], target: Path) -> None:
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            temporary = target / f".{file.name}.tmp"
+            shutil.copyfile(file, temporary)
+            temporary.replace(target / file.name)
