@@ -255,6 +255,7 @@ class TrainResult:
     """What fine-tuning did: counts, times and the evaluation of every epoch.
 
     `effective_ranks` are the modules' ranks at the end, in the order of the plan, and `adapter_params` what they cost.
+    From `settled_epoch` on (1 where ranks don't move) they keep the budget, so that an epoch may be selected.
     """
 
     steps: int
@@ -264,6 +265,7 @@ class TrainResult:
     effective_ranks: dict[str, int]
     adapter_params: int
     selected_epoch: int
+    settled_epoch: int
     first_loss: float
     last_loss: float
     seconds: float
@@ -317,6 +319,21 @@ class RunResult:
     train_seconds: float
 
     FILE: ClassVar[str] = "result.json"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `dry_run=true` found of a run: seconds estimated from real steps and batches of one process, peak memory.
+
+    `profile` is the profile's directory where it is still to be measured, so that a grid counts it once.
+    """
+
+    train_seconds: float
+    evaluation_seconds: float
+    profile_seconds: float
+    profile: str | None
+    peak_bytes: int
+    done: bool
 
 
 @dataclass(frozen=True)

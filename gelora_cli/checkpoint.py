@@ -38,6 +38,7 @@ class TrainState:
     losses: tuple[float, ...]
     evaluations: tuple[tuple[EvalResult, ...], ...]
     best_epoch: int
+    settled_epoch: int
     best_value: float | None
     seconds: float
     evaluation_seconds: float

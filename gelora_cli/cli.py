@@ -6,11 +6,12 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli import __version__
-from gelora_cli.artifacts import GeloraError, StoppedError
+from gelora_cli.artifacts import Estimate, GeloraError, StoppedError
 
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
@@ -211,6 +212,7 @@ def _report_sweep(outcomes: list[tuple[str, Outcome]], jobs: int) -> int:
 
     table = grid_table([Path(found.directory) for _, found in outcomes if found.directory and not found.code])
     print(f"\n{table}" if table else "", end="\n" if table else "", flush=True)
+    _report_costs([Estimate(**found.cost) for _, found in outcomes if found.cost])
     failed = [(label, found) for label, found in outcomes if found.code]
     if failed:
         print(f"gelora: {len(failed)} of {jobs} jobs failed:", file=sys.stderr)
@@ -221,6 +223,19 @@ def _report_sweep(outcomes: list[tuple[str, Outcome]], jobs: int) -> int:
         print(f"gelora: {left} of {jobs} jobs were not started; the same command goes on", file=sys.stderr)
         return StoppedError.exit_code
     return max((found.code for _, found in outcomes), default=0)
+
+
+def _report_costs(costs: list[Estimate]) -> None:
+    """What a grid would cost in all; a profile that several runs share counts once."""
+    left = [cost for cost in costs if not cost.done]
+    if not costs:
+        return
+    profiles = {cost.profile: cost.profile_seconds for cost in left if cost.profile}
+    work = sum(cost.train_seconds + cost.evaluation_seconds for cost in left)
+    peak = max((cost.peak_bytes for cost in left), default=0)
+    print(f"\n{len(left)} of {len(costs)} runs to do:")
+    print(f"  {len(profiles)} profiles, about {sum(profiles.values()):.0f} s in all, and their neighbour searches")
+    print(f"  training and evaluation about {work / 60:.1f} min; {peak / 1e9:.2f} GB at the most")
 
 
 def _serve_jobs(descriptor: str) -> int:
@@ -303,27 +318,33 @@ def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Out
 
     config: Any = OmegaConf.to_object(composed) if isinstance(composed, DictConfig) else composed
     try:
-        directory = HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
-        return Outcome(0, None if directory is None else str(directory))
+        found = HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
+        if isinstance(found, Estimate):
+            return Outcome(0, cost=asdict(found))
+        return Outcome(0, None if found is None else str(found))
     except GeloraError as error:
         if config.debug:
             raise
         return Outcome(_say(error), error.directory, str(error))
 
 
-def _run(config: RunConfig, _: list[Path], command: str) -> Path:
+def _run(config: RunConfig, _: list[Path], command: str) -> Path | Estimate:
     return _report_run(config, command, measure=True)
 
 
-def _train(config: RunConfig, _: list[Path], command: str) -> Path:
+def _train(config: RunConfig, _: list[Path], command: str) -> Path | Estimate:
     return _report_run(config, command, measure=False)
 
 
-def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path:
-    from gelora_cli.pipeline import run
+def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path | Estimate:
+    from gelora_cli.pipeline import estimate, run
     from gelora_cli.runtime import setup_logging
 
     setup_logging()
+    if config.dry_run:
+        text, found = estimate(config)
+        print(text)
+        return found
     outcome = run(config, command, measure=measure)
     directory = _relative(outcome.directory)
     if outcome.already_done:
@@ -425,8 +446,6 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:
-    from dataclasses import asdict
-
     from gelora_cli.report.grid import grid_table
     from gelora_cli.report.listing import list_runs, listed_runs
     from gelora_cli.rundir import json_text
@@ -469,7 +488,7 @@ def _doctor(config: Any, _: list[Path], __: str) -> None:
         raise GeloraError(f"nothing will run before this is mended: {', '.join(broken)}")
 
 
-HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | None]] = {
+HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | Estimate | None]] = {
     "run": _run,
     "profile": _profile,
     "ranks": _ranks,

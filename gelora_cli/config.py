@@ -14,7 +14,7 @@ from typing import Any, Union, cast
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.budget import parse_budget
-from gelora_cli.planning import EXEMPT, METHODS, needs_profile
+from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, METHODS, needs_profile
 from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
 
@@ -368,6 +368,12 @@ def value_problems(config: Any) -> list[str]:
 
 def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     """Eight hex digits over exactly what can change a number of this run (design: run directories)."""
+    text = json.dumps(identity_values(config) | {"fingerprints": fingerprints}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def identity_values(config: RunConfig) -> dict[str, Any]:
+    """The settings that can change a number of this run, beside what model and data hold."""
     values, budget = asdict(config), parse_budget(config.budget)
     for key in ("runs_dir", "force", "dry_run", "debug", "launch", "preset_source", "data", "model"):
         del values[key]
@@ -376,7 +382,10 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
         del values["train"][key]
     values["ranks"].pop("path")
     values["budget"] = budget.name
-    aside = ("preset", "presets", *(("modules",) if config.method.name in EXEMPT else ()))
+    priced = config.method.name not in (*EXEMPT, *ADAPTER_ROLES) or (
+        config.method.name in ADAPTER_ROLES and budget.kind in ("rank", "auto")
+    )
+    aside = ("preset", "presets", *(() if priced else ("modules",)))
     values["method"] = {key: value for key, value in values["method"].items() if key not in aside and value is not None}
     if not needs_profile(config.method.name, budget):
         values = {key: value for key, value in values.items() if key not in ("profile", "ranks")}
@@ -385,9 +394,7 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     values["max_train_examples"] = config.data.max_train_examples
     values["dropout"] = config.model.dropout
     values["linears"] = [config.model.blocks, dict(config.model.linears)]
-    values["fingerprints"] = fingerprints
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return values
 
 
 def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
@@ -555,12 +562,14 @@ def _batch_size(config: RunConfig) -> int | None:
 def _preset(config: RunConfig) -> PresetConfig | None:
     """The preset of this method family, whole: what it leaves open is the task's own preset for `gelora`.
 
-    Of the task's and the method's presets those for this model come first; then the task's, then the method's.
+    The task's own come first; of the method's those for this model, and then those for this task.
     """
     task, method, model = config.task, config.method, config.model
     name = model.name if model.path is None else "default"
-    own = task.presets.get(method.preset, {}), method.presets.get(task.name, {}), method.presets.get("default", {})
-    found = _typed(next((place[key] for key in (name, "default") for place in own if key in place), None))
+    own, here = task.presets.get(method.preset, {}), method.presets.get(task.name, {})
+    anywhere = method.presets.get("default", {})
+    places = ((own, name), (own, "default"), (here, name), (anywhere, name), (here, "default"), (anywhere, "default"))
+    found = _typed(next((place[key] for place, key in places if key in place), None))
     shared = task.presets.get("gelora", {})
     base = _typed(shared.get(name) or shared.get("default")) or PresetConfig(0.0, "")
     if found is None:

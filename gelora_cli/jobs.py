@@ -31,11 +31,15 @@ HEAVY = ("torch", "accelerate", "datasets", "gelora_cli.pipeline", "gelora_cli.t
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its exit code, its run directory if it has one, and the message of one that failed."""
+    """How a job ended: its exit code, its run directory if it has one, and the message of one that failed.
+
+    `cost` is what `dry_run=true` found, the fields of `Estimate`.
+    """
 
     code: int
     directory: str | None = None
     message: str = ""
+    cost: dict[str, Any] | None = None
 
 
 class JobServer:

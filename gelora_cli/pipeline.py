@@ -16,11 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from gelora_cli import rundir
 from gelora_cli.artifacts import (
+    Estimate,
     EvalResult,
     GeloraError,
     IdProfile,
+    LayerIdim,
     ModelMap,
     ProfileSettings,
     RankPlan,
@@ -45,7 +49,7 @@ from gelora_cli.config import (
     write_config,
 )
 from gelora_cli.data.sources import Split, task_split
-from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches
+from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
 from gelora_cli.launch import inside_workers, run_workers, worker
 from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
     from gelora_cli.train import TrainSettings
 
 RELOAD_EXAMPLES = 64
+ESTIMATE_STEPS = 4
 PROBE_EXAMPLES = 8
 
 
@@ -124,6 +129,107 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
+
+
+def estimate(config: RunConfig) -> tuple[str, Estimate]:
+    """What a run would cost: its plan as text with parameters, memory and time from a few real steps; writes nothing.
+
+    Raises:
+        GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
+    """
+    prepared = prepare(complete(config))
+    config, fingerprints = prepared.config, prepared.fingerprints
+    directory = _directory(prepared, fingerprints)
+    session = _open_session(prepared, None)
+    profile_path = _profile_directory(prepared, fingerprints) / IdProfile.FILE
+    there = _whole_profile(profile_path)
+    measured = _profiles(config) and not there
+    saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
+    plan, train = _plan(session, saved), session.train_split()
+    lines = [f"run directory: {directory}", format_plan(plan)]
+    if measured:
+        lines.append("No profile is there yet: GeLoRA's ranks are unknown, and those shown are even ones.")
+    profile_seconds = _profile_cost(session) if measured else 0.0
+    training, evaluation = _training_cost(session, session.attach(plan, train), train)
+    peak = _peak(session)
+    done = rundir.is_done(directory)
+    found = Estimate(training, evaluation, profile_seconds, str(profile_path.parent) if measured else None, peak, done)
+    return "\n".join([*lines, _cost_text(session, found, len(train))]), found
+
+
+def _flat_profile(session: _Session) -> IdProfile:
+    """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
+    model_map = session.loaded.map
+    layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
+    settings, name = _profile_settings(session.config), session.config.model.name
+    return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
+
+
+def _profile_cost(session: _Session) -> float:
+    """Seconds of forward passes over the profile's examples, from a few of its batches; no neighbour search."""
+    import torch
+
+    from gelora_cli.data.collate import collate
+    from gelora_cli.train import padded_tokens
+
+    config = session.config
+    train = session.prepared.splits["train"]
+    rows = draw_rows(len(train), config.profile.max_examples, config.profile.seed)
+    split = _sample(session.encode(train.take(rows)), config)
+    batches = sorted_batches(split.lengths, config.profile.batch_size)
+    tried = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]
+    body = session.loaded.model.base_model
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for batch in tried:
+            body(**collate(split, batch, session.pad_token_id, session.accelerator.device).inputs)
+    return (time.perf_counter() - start) * padded_tokens(split, batches) / padded_tokens(split, tried)
+
+
+def _training_cost(session: _Session, attached: Attached, train: EncodedSplit) -> tuple[float, float]:
+    """Seconds of training and of all its evaluations, from a few steps and batches."""
+    from gelora_cli.train import padded_tokens, time_steps
+
+    settings, config = session.settings(), session.config
+    shared: dict[str, Any] = {"pad_token_id": session.pad_token_id, "accelerator": session.accelerator}
+    times = time_steps(attached, train, settings, steps=ESTIMATE_STEPS + 1, **shared)
+    timed = times[1:] or times  # the first step warms up
+    total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))
+    steps_per_epoch = -(-len(train) // settings.batch_size)
+    share = settings.total_steps(len(train)) / steps_per_epoch
+    training = share * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
+    evaluation = 0.0
+    for split in session.eval_splits():
+        batches = sorted_batches(split.lengths, config.train.eval_batch_size)
+        tried = np.concatenate(batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS])
+        start = time.perf_counter()
+        session.forward(attached.model, split.take(tried))
+        seconds = time.perf_counter() - start
+        evaluation += seconds * len(split) / len(tried) * -(-settings.total_steps(len(train)) // steps_per_epoch)
+    return training, evaluation
+
+
+def _peak(session: _Session) -> int:
+    from gelora_cli.runtime import peak_bytes
+
+    return peak_bytes(session.accelerator.device)
+
+
+def _cost_text(session: _Session, found: Estimate, examples: int) -> str:
+    config, settings = session.config, session.settings()
+    profile = f"about {found.profile_seconds:.0f} s and the neighbour search" if found.profile else "nothing to measure"
+    lines = [
+        f"profile: {profile}",
+        f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {found.train_seconds:.0f} s",
+        f"evaluation: about {found.evaluation_seconds:.0f} s in all",
+        f"memory: {found.peak_bytes / 1e9:.2f} GB at the most in these steps, by each process",
+        f"settings: {config.preset_source}",
+    ]
+    if config.launch.processes > 1:
+        lines.append(f"Seconds are those of one process; {config.launch.processes} share them.")
+    if found.done:
+        lines.append("This run is done: nothing would be done again.")
+    return "\n".join(lines)
 
 
 def _resumable(directory: Path, processes: int) -> bool:
@@ -399,7 +505,9 @@ class _Session:
             self.config.method,
             self.config.seed,
             total_steps=self.settings().total_steps(len(train)),
-            batches=lambda: EpochInputs(train, self.settings(), self.pad_token_id, self.accelerator.device),
+            batches=lambda tokens: EpochInputs(
+                train, self.settings(), self.pad_token_id, self.accelerator.device, tokens
+            ),
             once=self._once,
         )
         with self.timed("attach"):
@@ -429,10 +537,13 @@ class _Session:
 
 
 class EpochInputs:
-    """The model's inputs of the first epoch's global batches, made as they are asked for."""
+    """The model's inputs of the first epoch's global batches, or of larger ones of `tokens`, made when asked for."""
 
-    def __init__(self, split: EncodedSplit, settings: TrainSettings, pad_token_id: int, device: torch.device) -> None:
-        self.batches = epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)
+    def __init__(
+        self, split: EncodedSplit, settings: TrainSettings, pad_token_id: int, device: torch.device, tokens: int = 0
+    ) -> None:
+        examples = max(settings.batch_size, -(-tokens // int(split.lengths.mean())))
+        self.batches = epoch_batches(split.lengths, examples, settings.seed, 1)
         self.split, self.pad_token_id, self.device = split, pad_token_id, device
 
     def __len__(self) -> int:
@@ -663,7 +774,8 @@ def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> 
         again = session.scores(session.with_adapter(fresh, directory), probe)
     difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
     tolerance = 1e-4 * max(1.0, float(abs(trained).max()))
-    passed = difference <= min(tolerance, effect / 2) and effect > 0
+    empty = attached.ranks()[1] == 0  # a pruning method may have nothing left, which is then all there is to reload
+    passed = difference <= tolerance if empty else difference <= min(tolerance, effect / 2) and effect > 0
     check = ReloadCheck(len(probe), difference, tolerance, effect, passed)
     if not passed:
         reason = "the reloaded adapter gives other scores" if effect else "the adapter changes nothing"
@@ -691,7 +803,8 @@ def _result(
     from gelora_cli.train import best_epoch
 
     config, results = session.config, trained.evaluations[trained.selected_epoch - 1]
-    best, best_value = best_epoch(trained.evaluations)
+    first = trained.settled_epoch - 1
+    best, best_value = best_epoch(trained.evaluations[first:])
     selection = {
         "last": "no selection: the weights after the last step",
         "dev": f"best epoch on the evaluated split itself (epoch {trained.selected_epoch}): optimistic",
@@ -709,13 +822,13 @@ def _result(
         results=results,
         last_value=trained.evaluations[-1][0].value,
         best_value=best_value,
-        best_epoch=best,
+        best_epoch=best + first,
         ranks=plan.ranks,
         effective_ranks=trained.effective_ranks,
         adapter_params=trained.adapter_params,
         trained_params=plan.trained_params,
         head_params=plan.head_params,
-        collapsed=any(result.collapsed for result in results),
+        collapsed=any(result.collapsed for result in results) or trained.adapter_params == 0,
         reload_check=check,
         train=trained,
         profile_seconds=saved.seconds if saved else 0.0,
@@ -739,6 +852,7 @@ def _write_result(directory: Path, session: _Session, result: RunResult, plan: R
     card = model_card(
         result,
         plan,
+        peft=(directory / rundir.ADAPTER / rundir.PEFT_CONFIG).exists(),
         base=base,
         labels=labels,
         key_mapping=session.loaded.key_mapping,

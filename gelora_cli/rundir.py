@@ -32,6 +32,7 @@ CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
     "README.md",
     "DONE",
 )
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"

@@ -123,6 +123,42 @@ def fine_tune(
     return loop.run()
 
 
+def time_steps(
+    attached: Attached,
+    split: EncodedSplit,
+    settings: TrainSettings,
+    *,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    steps: int,
+) -> list[tuple[int, float]]:
+    """Padded tokens and seconds of the first optimizer steps of a training, which change what is attached."""
+    nothing: Any = lambda *_: ()  # noqa: E731 - nothing is evaluated or recorded
+    loop = _Loop(
+        attached,
+        split,
+        settings,
+        pad_token_id,
+        accelerator,
+        *(nothing, nothing, nothing),
+        checkpoints=None,
+        stop=lambda: False,
+    )
+    loop.model.train()
+    times = []
+    for rows in epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)[:steps]:
+        start = time.perf_counter()
+        loop._step(rows)
+        float(loop.loss_sum)  # waits for the device
+        times.append((padded_tokens(split, [rows]), time.perf_counter() - start))
+    return times
+
+
+def padded_tokens(split: EncodedSplit, batches: Sequence[NDArray[np.int64]]) -> int:
+    """Tokens of these batches, each row padded to the longest of its batch."""
+    return sum(int(split.lengths[rows].max()) * len(rows) for rows in batches)
+
+
 class _Loop:
     """The state of one training: what `fine_tune` was given, the optimizer, and where it stands."""
 
@@ -158,6 +194,7 @@ class _Loop:
         self.examples = 0
         self.evaluations: list[tuple[EvalResult, ...]] = []
         self.best: tuple[float, int, dict[str, torch.Tensor]] = (-math.inf, 0, {})
+        self.settled_epoch = 0
         self.loss_sum = torch.zeros((), device=accelerator.device)
         self.loss_examples = 0
         self.losses: list[float] = []
@@ -295,9 +332,12 @@ class _Loop:
         self._keep_if_best(epoch, results[0].value)
 
     def _keep_if_best(self, epoch: int, value: float) -> None:
+        settled = self.attached.settled()
+        if settled and not self.settled_epoch:
+            self.settled_epoch = epoch
         if self.settings.protocol == "last":
             self.best = (value, epoch, {})
-        elif value > self.best[0] and self.attached.settled():
+        elif value > self.best[0] and settled:
             state = {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
             self.best = (value, epoch, state)
         if self.best[1] == epoch:
@@ -359,6 +399,7 @@ class _Loop:
             losses=tuple(self.losses[:1] + self.losses[1:][-1:]),
             evaluations=tuple(self.evaluations),
             best_epoch=self.best[1],
+            settled_epoch=self.settled_epoch,
             best_value=best,
             seconds=time.perf_counter() - self.started,
             evaluation_seconds=self.evaluation_seconds,
@@ -393,7 +434,7 @@ class _Loop:
         state, tensors = found
         self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
         self.losses, self.evaluations = list(state.losses), list(state.evaluations)
-        self.evaluation_seconds = state.evaluation_seconds
+        self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch
         self.started, self.logged = time.perf_counter() - state.seconds, time.perf_counter()
         self._load(tensors)
         value = -math.inf if state.best_value is None else state.best_value
@@ -440,6 +481,7 @@ class _Loop:
             effective_ranks=ranks,
             adapter_params=adapter_params,
             selected_epoch=self.best[1],
+            settled_epoch=self.settled_epoch or epochs,
             first_loss=self.losses[0],
             last_loss=self.losses[-1],
             seconds=seconds - self.evaluation_seconds,

@@ -2,8 +2,8 @@
 
 GeLoRA's learning rates are not published, and the others' are for larger models. Every method has as many trials on a
 task as GeLoRA. Of each GLUE task's training rows some are drawn to train on and at most 1,000 others stand in for the
-dev set; the real dev set is not looked at. `task=demo` is judged on its `test` split, its reported split being
-`validation`. A trial that is done is not done again.
+dev set; the real dev set is not looked at. Of rates within 3 of 1,000 rows of the best the lowest becomes the preset.
+`task=demo` is judged on its `test` split, its reported split being `validation`. What is done is not done again.
 
     python scripts/search_presets.py --data DIR --work runs/search --table scripts/presets_minilm.csv
 """

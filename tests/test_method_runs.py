@@ -87,7 +87,7 @@ def test_each_is_evaluated_and_predicts_from_its_directory(
 
 
 def test_each_answers_questions(bench: Bench, squad_dir: Path) -> None:  # noqa: F811
-    assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, *SETTINGS)) == 0
+    assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, *SETTINGS, "precision=bf16")) == 0
     for method, (directory, result, plan) in runs(bench).items():
         check_run(directory, result, plan)
         assert result.value == result.results[0].metrics["f1"]
@@ -201,22 +201,26 @@ def test_the_ranks_command_shows_the_plan_of_any_method(
 
 
 def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
-    from gelora_cli.config import MethodConfig, PresetConfig, RunConfig, TaskConfig, complete
+    from gelora_cli.config import MethodConfig, ModelConfig, PresetConfig, RunConfig, TaskConfig, complete
 
-    def completed(presets: dict[str, Any]) -> RunConfig:
+    def completed(presets: dict[str, Any], model: str = "custom") -> RunConfig:
         task = TaskConfig(name="mine", columns=["text"], labels=["a", "b"], presets=presets)
         method = MethodConfig(
             name="bitfit",
             preset="bitfit",
             scaling=None,
             dropout=None,
-            presets={"default": {"default": PresetConfig(0.1, "ours")}, "mine": {"default": PresetConfig(0.2, "task")}},
+            presets={
+                "default": {"default": PresetConfig(0.1, "ours"), "minilm": PresetConfig(0.4, "minilm")},
+                "mine": {"default": PresetConfig(0.2, "task")},
+            },
         )
-        return complete(RunConfig(task=task, method=method))
+        return complete(RunConfig(task=task, method=method, model=ModelConfig(name=model)))
 
     gelora = {"default": PresetConfig(0.5, "gelora", epochs=7, batch_size=8)}
+    assert completed({"gelora": gelora}, "minilm").train.learning_rate == 0.4
     found = completed({"gelora": gelora})
     assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.2, 7, 8)
     assert found.preset_source == "task"
-    found = completed({"gelora": gelora, "bitfit": {"default": PresetConfig(0.3, "user", epochs=2)}})
+    found = completed({"gelora": gelora, "bitfit": {"default": PresetConfig(0.3, "user", epochs=2)}}, "minilm")
     assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.3, 2, 8)

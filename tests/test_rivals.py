@@ -91,7 +91,9 @@ def case(
         settings,
         seed,
         total_steps=STEPS,
-        batches=lambda: EpochInputs(train, SETTINGS, int(tokenizer.pad_token_id or 0), torch.device("cpu")),
+        batches=lambda tokens: EpochInputs(
+            train, SETTINGS, int(tokenizer.pad_token_id or 0), torch.device("cpu"), tokens
+        ),
     )
     return Case(loaded, request, train, inputs_of(directory, kind))
 
@@ -103,7 +105,7 @@ def tune(found: Case, attached: Attached, **changes: Any) -> list[dict[str, Any]
     fine_tune(
         attached,
         found.train,
-        replace(SETTINGS, epochs=3, learning_rate=1e-2, **changes),
+        replace(SETTINGS, **({"epochs": 3, "learning_rate": 1e-2} | changes)),
         pad_token_id=0,
         accelerator=make_accelerator("float32"),
         evaluate=lambda _: results,
@@ -294,6 +296,39 @@ def test_adalora_in_a_single_step_keeps_the_budget(bert: Path) -> None:
         assert attached.ranks()[1] <= (attached.plan.budget_params or 0)
 
 
+def test_adaloras_weights_are_selected_only_after_its_last_allocation(bert: Path) -> None:
+    """Between allocations that are some steps apart masked triplets train again: the budget holds only at the end."""
+    found = case(bert, "adalora", tinit=0.1, tfinal=0.3, delta_t=0.2)
+    attached = replace(found, request=replace(found.request, total_steps=33)).attach()
+    tuner: Any = attached.model.base_model
+    seen: list[tuple[int, bool, bool]] = []
+    after_step = attached.after_step
+    assert after_step is not None
+    bound = attached.plan.budget_params or 0
+
+    def watched(step: int) -> None:
+        after_step(step)
+        cost = next(iter(tuner.rankallocator.costs.values()))
+        values = [tensor for name, tensor in attached.model.named_parameters() if "lora_E" in name]
+        open_now = sum(int((tensor != 0).sum()) for tensor in values)
+        seen.append((step, attached.settled(), open_now * cost <= bound))
+
+    tune(found, replace(attached, after_step=watched), epochs=5, max_steps=33)
+    assert [step for step, settled, _ in seen if settled] == list(range(33 - int(0.3 * 33), 34))
+    assert all(within for _, settled, within in seen if settled)
+    assert not all(within for _, _, within in seen)
+
+
+def test_a_gateless_sora_is_reloaded_too(bert: Path, tmp_path: Path) -> None:
+    found = case(bert, "sora", threshold_total=500.0)
+    attached = found.attach()
+    tune(found, attached)
+    assert attached.ranks()[1] == 0
+    attached.save(tmp_path)
+    again = load_adapter(case(bert, "sora").loaded.model, tmp_path)
+    torch.testing.assert_close(logits(again, found.inputs), logits(attached.model, found.inputs), rtol=1e-5, atol=1e-6)
+
+
 def test_soras_gates_close_and_the_pruned_model_is_the_gated_one(bert: Path, tmp_path: Path) -> None:
     found = case(bert, "sora", threshold_total=0.4)
     attached = found.attach()
@@ -359,7 +394,7 @@ def test_eva_has_pefts_own_ranks_and_directions(bert: Path) -> None:
         eva_config=EvaConfig(rho=2.0),
     )
     model = get_peft_model(other.loaded.model, config)
-    initialize_lora_eva_weights(model, other.request.batches(), show_progress_bar=False)
+    initialize_lora_eva_weights(model, other.request.batches(0), show_progress_bar=False)
     theirs = {name: tensor for name, tensor in model.named_parameters() if "lora_A" in name}
     ours = {name: tensor for name, tensor in attached.model.named_parameters() if "lora_A" in name}
     assert {name: len(tensor) for name, tensor in ours.items()} == {
@@ -377,6 +412,17 @@ def test_eva_is_cut_at_the_parameter_budget_in_its_own_order() -> None:
     assert cut(linears, ratios, 47) == {"small": 1, "large": 2, "none": 0}
     assert cut(linears, ratios, 39) == {"small": 1, "large": 1, "none": 0}  # the next costs 16: cut, not passed over
     assert cut(linears, {"small": [0.5], "large": [0.4], "none": [0.5]}, 16) == {"small": 1, "large": 0, "none": 1}
+
+
+def test_eva_at_budgets_beyond_its_components_and_its_text(bert: Path) -> None:
+    found = case(bert, "eva")
+    full = replace(found.request.plan, budget_params=12 * 32 * 64)
+    attached = replace(found, request=replace(found.request, plan=full)).attach()
+    assert set(attached.plan.rank_pattern.values()) == {32}
+    other = case(bert, "eva")
+    short = [{name: tensor[:1, :6] for name, tensor in other.inputs.items()}]
+    with pytest.raises(GeloraError, match="32 components of a linear's inputs are asked of 6 tokens"):
+        METHODS["eva"](replace(other.request, plan=full, batches=lambda _: short))
 
 
 def test_modules_without_a_rank_are_left_out(bert: Path) -> None:
@@ -401,7 +447,7 @@ def test_once_is_asked_of_the_main_process_alone(bert: Path) -> None:
 
     first = METHODS["eva"](replace(computed.request, once=compute_once))
 
-    second = METHODS["eva"](replace(case(bert, "eva").request, once=given, batches=tuple))
+    second = METHODS["eva"](replace(case(bert, "eva").request, once=given, batches=lambda _: ()))
     pairs = zip(first.trainable().values(), second.trainable().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 

@@ -13,10 +13,11 @@ from gelora_cli.methods.adalora import attach_adalora
 from gelora_cli.methods.base import Attached, AttachRequest
 from gelora_cli.methods.bottleneck import attach_bottlenecks, rebuild_bottlenecks
 from gelora_cli.methods.eva import attach_eva
-from gelora_cli.methods.lora import PEFT_CONFIG, attach_lora, load_peft
+from gelora_cli.methods.lora import attach_lora, load_peft
 from gelora_cli.methods.saved import load_own
 from gelora_cli.methods.sora import attach_sora, rebuild_sora
 from gelora_cli.methods.subset import attach_bitfit, attach_full
+from gelora_cli.rundir import PEFT_CONFIG
 
 METHODS: dict[str, Callable[[AttachRequest], Attached]] = {
     **dict.fromkeys(("gelora", "lora", "shuffled", "random", "reversed"), attach_lora),

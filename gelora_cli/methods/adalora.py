@@ -50,12 +50,18 @@ def attach_adalora(request: AttachRequest) -> Attached:
         plan,
         save=lambda directory: save_peft(model, directory),
         extra_loss=lambda: (settings.orthogonality or 0.0) * orthogonality(tuner),
-        after_step=tuner.update_and_allocate,
+        after_step=lambda step: _after_step(tuner, step),
         moving_ranks=lambda: effective_ranks(model),
         settled=lambda: tuner.rankallocator.settled,
         state=tuner.rankallocator.state,
         load_state=tuner.rankallocator.load_state,
     )
+
+
+def _after_step(tuner: Any, step: int) -> None:
+    """PEFT's allocation; from its last one on the ranks stay, and keep the budget after every step."""
+    tuner.update_and_allocate(step)
+    tuner.rankallocator.settled = step >= tuner.rankallocator.last_step
 
 
 class BudgetAllocator(RankAllocator):
@@ -70,6 +76,7 @@ class BudgetAllocator(RankAllocator):
         super().__init__(model, config, ADAPTER)
         self.init_bgt, self.target_bgt = plan.trained_params, plan.adapter_params
         self.allocations, self.settled = 0, False
+        self.last_step = (config.total_step or 0) - config.tfinal
         self.device = next(model.parameters()).device
 
     def mask_to_budget(self, model: nn.Module, budget: int) -> dict[str, list[bool]]:
@@ -92,7 +99,7 @@ class BudgetAllocator(RankAllocator):
         with torch.no_grad():
             for name, part in parts.items():
                 values[name].masked_fill_(~part[:, None], 0.0)
-        self.allocations, self.settled = self.allocations + 1, budget == self.target_bgt
+        self.allocations += 1
         return {name: part.tolist() for name, part in parts.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -131,9 +138,9 @@ def orthogonality(tuner: AdaLoraModel) -> torch.Tensor:
 
 
 def effective_ranks(model: PeftModel) -> tuple[dict[str, int], int]:
-    """Each module's triplets whose singular value is not masked, and what they cost.
+    """Each module's triplets as last allocated, and what they cost; before the first allocation all.
 
-    Before the first allocation nothing is masked; singular values that are zero since training has not begun count.
+    Between two allocations that are some steps apart PEFT lets masked triplets train again; after the last one no more.
     """
     tuner: Any = model.base_model
     pattern = tuner.peft_config[ADAPTER].rank_pattern

@@ -36,8 +36,8 @@ class AttachRequest:
     """What a method may need to attach itself.
 
     `settings` are the method's; `seed` draws its new parameters; training takes `total_steps` optimizer steps.
-    `batches()` are the model's inputs of one epoch, as training will see them. `once(f)` is `f()`, called by the main
-    process alone and given to all of them.
+    `batches(n)` are the model's inputs of one epoch in training's batches, or larger ones of about n tokens. `once(f)`
+    is `f()`, called by the main process alone and given to all of them.
     """
 
     model: PreTrainedModel
@@ -46,7 +46,7 @@ class AttachRequest:
     settings: MethodConfig
     seed: int
     total_steps: int = 1
-    batches: Callable[[], SizedInputs] = tuple
+    batches: Callable[[int], SizedInputs] = lambda tokens: ()
     once: Callable[[Callable[[], Any]], Any] = lambda compute: compute()
 
 

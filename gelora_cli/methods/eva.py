@@ -22,6 +22,7 @@ from gelora_cli.planning import with_module_ranks
 from gelora_cli.ranks import hand_out
 
 MOST_BATCHES = 2_000
+TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle
 
 
 def attach_eva(request: AttachRequest) -> Attached:
@@ -67,12 +68,14 @@ def _explained(request: AttachRequest) -> tuple[dict[str, int], dict[str, torch.
     """Rank of every adapted linear, and its components (rank, in) on the CPU."""
     model, bound = request.model, request.plan.budget_params or 0
     linears = [linear for block in adapted_linears(request.model_map, request.plan.modules) for linear in block]
-    watched = _Watched([linear.name for linear in linears])
+    config, components = _config(request, linears)
+    batches = request.batches(TOKENS_PER_COMPONENT * components)
+    watched = _Watched([linear.name for linear in linears], components)
     with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it skips
         get_eva_state_dict(
             model,
-            request.batches(),
-            _config(request, linears),
+            batches,
+            config,
             forward_fn=watched.forward,
             prepare_model_inputs_fn=lambda inputs, _: inputs["attention_mask"].bool(),
             prepare_layer_inputs_fn=watched.tokens,
@@ -85,19 +88,25 @@ def _explained(request: AttachRequest) -> tuple[dict[str, int], dict[str, torch.
     return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
 
 
-def _config(request: AttachRequest, linears: Sequence[LinearShape]) -> LoraConfig:
-    """The total in units as even ranks over the modules; of unlike modules as many as fit at the lowest cost."""
+def _config(request: AttachRequest, linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
+    """The total in units as even ranks over the modules, and the most components that one of them is asked for.
+
+    Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.
+    """
     cheapest, count = min(linear.unit_params for linear in linears), len(linears)
     caps = tuple(linear.max_rank for linear in linears)
     even = hand_out((1,) * count, (0,) * count, caps, (cheapest,) * count, request.plan.budget_params or 0)
     pattern = {re.escape(linear.name): max(1, rank) for linear, rank in zip(linears, even, strict=True)}
-    return LoraConfig(
-        r=max(pattern.values()),
+    largest = max(pattern.values())
+    rho = min(request.settings.rho or 1.0, min(linear.in_features for linear in linears) / largest)
+    config = LoraConfig(
+        r=largest,
         target_modules=[linear.name for linear in linears],
         rank_pattern=pattern,
         init_lora_weights="eva",
-        eva_config=EvaConfig(rho=request.settings.rho or 1.0),
+        eva_config=EvaConfig(rho=max(1.0, rho)),
     )
+    return config, round(largest * max(1.0, rho))
 
 
 class _Watched:
@@ -106,8 +115,8 @@ class _Watched:
     PEFT measures modules of equal inputs (query, key, value) once; the inputs of the first batch say which those are.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], components: int) -> None:
+        self.names, self.components = names, components
         self.inputs: dict[str, torch.Tensor] = {}
         self.measured: dict[str, SVDHook] = {}
         self.called: set[str] = set()
@@ -117,8 +126,16 @@ class _Watched:
         """One batch; gives up after more batches than components should take to settle."""
         self.batches += 1
         if self.batches > MOST_BATCHES:
-            raise GeloraError(f"method=eva: components have not settled after {MOST_BATCHES} batches; take another")
+            raise GeloraError(
+                f"method=eva: {self.components} components of a linear's inputs have not settled after {MOST_BATCHES} "
+                "batches. Give a smaller budget, a smaller method.rho, or more training rows."
+            )
         self.called = set()
+        if self.batches == 1 and (tokens := int(inputs["attention_mask"].sum())) < self.components:
+            raise GeloraError(
+                f"method=eva: {self.components} components of a linear's inputs are asked of {tokens} tokens. Give a "
+                "smaller budget, a smaller method.rho, or more training rows."
+            )
         for name in self.names:
             for hook in model.get_submodule(name)._forward_hooks.values():
                 if isinstance(hook, SVDHook):

@@ -16,9 +16,9 @@ from gelora_cli.artifacts import ModelMap, RankPlan
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences
 from gelora_cli.methods.saved import staged
 from gelora_cli.ranks import rank_pattern_json
+from gelora_cli.rundir import PEFT_CONFIG, PEFT_WEIGHTS
 
 ADAPTER = "default"
-PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def attach_lora(request: AttachRequest) -> Attached:

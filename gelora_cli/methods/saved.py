@@ -53,6 +53,9 @@ def load_own(
     saved = read_artifact(SavedAdapter, directory / SavedAdapter.FILE)
     if saved.method not in rebuild:
         raise GeloraError(f"{directory}: an adapter of method {saved.method}; known: {', '.join(rebuild)}")
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind != saved.base:
+        raise GeloraError(f"{directory} holds an adapter of another model: of a {saved.base} model, this is {kind}")
     try:
         tensors = load_file(directory / WEIGHTS)
         rebuild[saved.method](model, saved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.artifacts import EvalResult, RankPlan, RunResult
-from gelora_cli.ranks import budget_line
+from gelora_cli.ranks import PLANNED, budget_line
 
 CARD = """---
 library_name: {library}
@@ -51,7 +51,6 @@ WHAT = {
     "pfeiffer": "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)",
     "full": "All weights of a fine-tuned model",
 }
-OWN_FORMAT = ("sora", "bitfit", "houlsby", "pfeiffer", "full")
 PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "adapter")')
 OWN_LINES = (
     "from pathlib import Path\n\nfrom gelora_cli.methods import load_adapter",
@@ -65,14 +64,17 @@ def model_card(
     result: RunResult,
     plan: RankPlan,
     *,
+    peft: bool,
     base: str,
     labels: int,
     key_mapping: dict[str, str] | None,
     preset: str,
     command: str,
 ) -> str:
-    """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering."""
-    peft = result.method not in OWN_FORMAT
+    """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering.
+
+    `peft`: the adapter is in PEFT's own format.
+    """
     arguments = f", num_labels={labels}" * bool(labels) + f", key_mapping={key_mapping!r}" * bool(key_mapping)
     names = list(result.results[0].metrics)
     text = CARD.format(
@@ -87,7 +89,7 @@ def model_card(
         rows="\n".join(_row(evaluated) for evaluated in result.results),
         selection=result.selection,
         chosen=CHOSEN if any("chosen_on_eval" in name for name in names) else "",
-        what=WHAT.get(result.method, LORA),
+        what=LORA if result.method in PLANNED else WHAT[result.method],
         ranks=_ranks_text(result, plan),
         adapter=result.adapter_params,
         head=plan.head_params,
@@ -130,7 +132,10 @@ def _ranks_text(result: RunResult, plan: RankPlan) -> str:
     if not plan.blocks:
         return ""
     shown = " ".join(map(str, plan.ranks))
-    lines = [f"- {'ranks' if plan.unit == 'rank' else plan.unit + 's'} planned, block 1 to {len(plan.blocks)}: {shown}"]
+    largest = " (the largest of its modules)" if any(row.module_ranks for row in plan.blocks) else ""
+    lines = [
+        f"- {'ranks' if plan.unit == 'rank' else plan.unit + 's'}{largest}, block 1 to {len(plan.blocks)}: {shown}"
+    ]
     if result.effective_ranks != plan.rank_pattern or any(row.module_ranks for row in plan.blocks):
         by_block = [" ".join(str(result.effective_ranks.get(name, 0)) for name in row.modules) for row in plan.blocks]
         lines.append(f"- in the end, by module: {', '.join(by_block)}")

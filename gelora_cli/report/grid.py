@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gelora_cli.artifacts import GeloraError, RankPlan, RunManifest, RunResult, read_artifact
-from gelora_cli.config import read_config
+from gelora_cli.config import identity_values, read_config
+from gelora_cli.planning import METHODS
+from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.report.listing import aligned
 from gelora_cli.rundir import CONFIG, find_runs, is_done
 
@@ -33,23 +35,6 @@ HEADER = (
 
 
 Cell = tuple[str, str, str, str, tuple[tuple[str, str], ...], str]
-
-# what no number of a finished run depends on, or what a row of the table says anyway
-ASIDE = (
-    *(
-        "seed",
-        "runs_dir",
-        "force",
-        "dry_run",
-        "debug",
-        "launch",
-        "preset_source",
-        "method.name",
-        "data.glue",
-        "data.squad",
-    ),
-    *("train.log_steps", "train.checkpoint"),
-)
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,16 @@ def grid_table(directories: Sequence[Path]) -> str:
     for run in finished(directories):
         cells.setdefault(run.cell, []).append(run)
     names = _merged(cells)
-    rows = [_row(name + _differing(cell, cells), cells[cell]) for cell, name in sorted(names.items())]
+    ordered = sorted(names.items(), key=lambda item: _place(item[0]))
+    rows = [_row(name + _differing(cell, cells), cells[cell]) for cell, name in ordered]
     return aligned(HEADER, rows) if rows else ""
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    """Where a row stands: by task, model, budget and protocol, exempt methods last, in the order of the methods."""
+    task, model, budget, protocol, settings, method = cell
+    order = METHODS.index(method) if method in METHODS else len(METHODS)
+    return (task, model, budget == EXEMPT_BUDGET, budget, protocol, order, settings)
 
 
 def finished(directories: Sequence[Path]) -> list[Run]:
@@ -96,16 +89,17 @@ def finished(directories: Sequence[Path]) -> list[Run]:
                 read_artifact(RunResult, path / RunResult.FILE),
                 read_artifact(RankPlan, path / RankPlan.FILE),
             )
-            found.append(Run(result, plan, manifest.peak_bytes, _settings(path)))
+            found.append(Run(result, plan, manifest.peak_bytes, _settings(path, manifest.precision)))
         except GeloraError:
             continue
     return found
 
 
-def _settings(directory: Path) -> tuple[tuple[str, str], ...]:
-    """Key and value of the frozen configuration, without what is `ASIDE`."""
-    values = flat(asdict(read_config(directory / CONFIG)))
-    return tuple(sorted((key, value) for key, value in values.items() if not key.startswith(ASIDE)))
+def _settings(directory: Path, precision: str) -> tuple[tuple[str, str], ...]:
+    """What of the frozen configuration can change a number, as key and text, without what a row says anyway."""
+    values = identity_values(replace(read_config(directory / CONFIG), precision=precision))
+    said = ("seed", "budget", "method.name")
+    return tuple(sorted((key, value) for key, value in flat(values).items() if key not in said))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -24,6 +24,7 @@ UNITS = {
     "gate": "gates at the start",
     "bottleneck": "bottleneck",
 }
+PLACES = {"houlsby": "behind attention and feed-forward", "pfeiffer": "behind feed-forward"}
 MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}
 
 
@@ -127,9 +128,9 @@ def _numbers(axis: Axes, plan: RankPlan) -> None:
 
 
 def _plan_text(plan: RankPlan) -> str:
-    modules = MODULES.get(plan.modules, plan.modules)
+    modules = PLACES.get(plan.method) or f"on {MODULES.get(plan.modules, plan.modules)}"
     used = f"{plan.adapter_params:,}" + (f" of {plan.budget_params:,}" if plan.budget_params is not None else "")
-    return f"{plan.method}, budget {plan.budget}, {used} parameters on {modules}"
+    return f"{plan.method}, budget {plan.budget}, {used} parameters {modules}"
 
 
 def _end(name: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
-from gelora_cli.config import MethodConfig, RunConfig, TrainConfig, write_config
+from gelora_cli.config import MethodConfig, ProfileConfig, RunConfig, TrainConfig, read_config, write_config
 from gelora_cli.report.grid import finished, grid_table
 from tests.report.test_plots import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)
-TRAINED = TrainResult(5, 1, 80, 100, {"query": 2}, 90, 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
+TRAINED = TrainResult(5, 1, 80, 100, {"query": 2}, 90, 1, 1, 0.7, 0.6, 4.0, 0.5, ((EVALUATED,),))
 
 
 def write_run(
@@ -93,6 +93,20 @@ def test_runs_of_other_settings_are_other_rows(tmp_path: Path) -> None:
     found = rows(grid_table([tmp_path]))
     assert sorted(found) == ["gelora (train.learning_rate=0.1)", "gelora (train.learning_rate=0.2)", "lora"]
     assert [row[1] for _, row in sorted(found.items())] == ["0.5000", "0.7000", "0.6000"]
+
+
+def test_what_can_not_change_a_number_makes_no_row_of_its_own(tmp_path: Path) -> None:
+    for seed, budget in ((0, "0.1M"), (1, "100000"), (2, "0.15M")):
+        directory = write_run(tmp_path, "full", seed, 0.5)
+        config = replace(read_config(directory / rundir.CONFIG), budget=budget, precision="auto")
+        write_config(replace(config, profile=ProfileConfig(seed=seed)), directory / rundir.CONFIG)
+    assert [line[2] for line in rows(grid_table([tmp_path])).values()] == ["0.0000"]
+
+
+def test_rows_stand_in_the_order_of_the_methods(tmp_path: Path) -> None:
+    for method in ("random", "full", "sora", "gelora", "adalora", "lora"):
+        write_run(tmp_path, method, 0, 0.5)
+    assert list(rows(grid_table([tmp_path]))) == ["gelora", "lora", "random", "adalora", "sora", "full"]
 
 
 def test_only_finished_runs_count_and_each_once(tmp_path: Path) -> None:
