@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS ?= runs
+FAULTS ?= runs/faults
 
 help:  ## Show the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(f'gelora needs Python 3.11 to 3.13, this is {sys.version.split()[0]}: make PYTHON=python3.12')"
@@ -21,7 +22,10 @@ run: $(STAMP)  ## Run the embedded default to its end: task=demo, model=minilm, 
 	$(BIN)/gelora run experiment=demo runs_dir=$(RUNS)
 
 test: $(STAMP)  ## Run the tests; those on real text need GELORA_DATA
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
+
+test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; goes on where it was; FAULTS=DIR)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --work $(FAULTS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
@@ -38,4 +42,4 @@ format: $(STAMP)  ## Format the code
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-slow lint format clean
+.PHONY: help install run test test-faults test-slow lint format clean

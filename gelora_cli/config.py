@@ -356,7 +356,7 @@ def value_problems(config: Any) -> list[str]:
     """What is wrong with the values of a composed configuration, each as one sentence with its fix."""
     problems = [_choice_problem(config, key, accepted) for key, accepted in CHOICES.items()]
     problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
-    problems += [_budget_problem(config)]
+    problems += [_budget_problem(config), *(_name_problem(config, key) for key in ("task.name", "model.name"))]
     if hasattr(config, "method"):
         problems += [_method_problem(config.method, key, owners) for key, owners in METHOD_KEYS.items()]
         problems += [_schedule_problem(config.method)]
@@ -480,6 +480,16 @@ def _budget_problem(config: Any) -> str | None:
     except GeloraError as error:
         return str(error)
     return None
+
+
+def _name_problem(config: Any, key: str) -> str | None:
+    """Names become directories: one that is no plain word could lead out of the runs directory."""
+    name = _get(config, key)
+    if not name or slug(name) == name:
+        return None
+    return (
+        f"{key}={name}: letters, digits, '.', '_' and '-' are accepted, since it names a directory; take {slug(name)}"
+    )
 
 
 def _method_problem(method: MethodConfig, key: str, owners: tuple[str, ...]) -> str | None:

@@ -146,9 +146,7 @@ def estimate(config: RunConfig) -> tuple[str, Estimate]:
     measured = _profiles(config) and not there
     saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
     plan, train = _plan(session, saved), session.train_split()
-    lines = [f"run directory: {directory}", format_plan(plan)]
-    if measured:
-        lines.append("No profile is there yet: GeLoRA's ranks are unknown, and those shown are even ones.")
+    lines = [f"run directory: {directory}", format_plan(_without_profile(plan) if measured else plan)]
     profile_seconds = _profile_cost(session) if measured else 0.0
     training, evaluation = _training_cost(session, session.attach(plan, train), train)
     peak = _peak(session)
@@ -163,6 +161,14 @@ def _flat_profile(session: _Session) -> IdProfile:
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
     settings, name = _profile_settings(session.config), session.config.model.name
     return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
+
+
+def _without_profile(plan: RankPlan) -> RankPlan:
+    """The plan as it can be shown before the profile is measured: what it costs, and even ranks instead of its own."""
+    unknown = ("idim_in", "idim_out", "growth", "lower_bound", "real_rank", "rank_low", "rank_high")
+    rows = tuple(replace(row, **dict.fromkeys(unknown)) for row in plan.blocks)  # type: ignore[arg-type]
+    note = "Ranks that follow a profile are unknown before it is measured; those shown are even ones."
+    return replace(plan, blocks=rows, auto_ranks=(), note=note)
 
 
 def _profile_cost(session: _Session) -> float:
