@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -192,7 +193,8 @@ def _sweep(command: str, name: str, flags: list[str], overrides: list[str], word
     def collect(config: Any) -> None:
         jobs.append((" ".join(HydraConfig.get().overrides.task), OmegaConf.to_object(config)))
 
-    _hydra_main(name, flags, overrides, collect)
+    with tempfile.TemporaryDirectory() as place:  # for what Hydra itself writes of a sweep
+        _hydra_main(name, flags, [*overrides, f"hydra.sweep.dir={place}"], collect)
     problems = [f"{label}: {problem}" for label, config in jobs for problem in value_problems(config)]
     if problems:
         raise GeloraError(list_problems(problems))

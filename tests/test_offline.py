@@ -1,0 +1,105 @@
+"""Doctor, fetch, dry runs and listings: what they say, and that they leave nothing where they should not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gelora_cli import doctor
+from gelora_cli.cli import command_line
+from gelora_cli.doctor import findings
+from tests.test_pipeline import Bench, bench, result_of  # noqa: F401 - a fixture
+
+
+def test_doctor_looks_at_everything_and_names_fixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.5)
+    assert command_line(["doctor", f"runs_dir={tmp_path / 'runs'}"]) == 0
+    shown = capsys.readouterr().out
+    names = ("versions", "devices", "precision", "tokenizers", "runs_dir", "hub cache", "temporary files", "hub")
+    assert all(re.search(rf"^(ok|note) +{name}: ", shown, re.MULTILINE) for name in names)
+    assert shown.count("note  ") == shown.count("fix: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_fails_where_nothing_could_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.5)
+    (tmp_path / "file").write_text("")
+    assert command_line(["doctor", f"runs_dir={tmp_path / 'file' / 'runs'}"]) == 2
+    assert "nothing will run before this is mended: runs_dir" in capsys.readouterr().err
+
+
+def test_every_finding_that_is_not_ok_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_there", lambda _: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = list(findings(tmp_path))
+    assert {finding.what for finding in found if finding.state == "note"} >= {"tokenizers", "model=minilm"}
+    assert all(finding.fix for finding in found if finding.state != "ok")
+
+
+def test_what_is_fetched_runs_without_a_network(
+    bench: Bench,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = tmp_path / "offline"
+    source = [f"model.path={bench.models['bert']}", f"data.glue={bench.data}"]
+    assert command_line(["fetch", str(target), "task=rte", *source]) == 0
+    shown = capsys.readouterr().out
+    overrides = shown.splitlines()[-1].split()[2:]
+    assert overrides[1:] == [f"model.path={target / 'models' / 'bert'}", f"data.glue={target / 'glue'}"]
+    fetched = json.loads((target / "fetched.json").read_text())
+    assert "models/bert/model.safetensors" in fetched["files"]
+    assert "glue/rte/train-00000-of-00001.parquet" in fetched["files"]
+    settings = ["train.max_steps=2", "train.learning_rate=0.01", "train.batch_size=16", "precision=float32"]
+    settings += [f"runs_dir={bench.root}"]
+    assert command_line(["run", *overrides, *settings]) == 0
+    assert bench.run("task=rte", "train.max_steps=2", "train.epochs=50", *source) == 0
+    assert len(bench.directories()) == 1  # the same model and data are the same run, wherever they lie
+
+
+def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert bench.run("task=cola", "dry_run=true") == 0
+    shown = capsys.readouterr().out
+    assert "unknown before it is measured" in shown
+    assert re.search(r"profile: about \d+ s and the neighbour search", shown)
+    assert re.search(r"training: 6 steps of 16, about \d+ s", shown)
+    assert not bench.root.exists()
+    assert bench.run("task=cola") == 0
+    before = sorted(path.stat().st_mtime_ns for path in bench.root.rglob("*"))
+    capsys.readouterr()
+    assert bench.run("task=cola", "dry_run=true") == 0
+    shown = capsys.readouterr().out
+    assert "This run is done: nothing would be done again." in shown
+    assert "profile: nothing to measure" in shown
+    assert before == sorted(path.stat().st_mtime_ns for path in bench.root.rglob("*"))
+
+
+def test_a_dry_run_of_a_grid_adds_up_and_counts_a_profile_once(
+    bench: Bench,  # noqa: F811
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("-m", "task=cola", "method=gelora,lora,sora", "budget=2500", "dry_run=true") == 0
+    shown = capfd.readouterr().out
+    assert "3 of 3 runs to do:" in shown
+    assert "  1 profiles, about" in shown
+    assert not bench.root.exists()
+    assert bench.run("-m", "task=cola", "method=gelora,sora", "budget=20", "dry_run=true") == 2
+
+
+def test_ls_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert bench.run("task=cola", "train.max_steps=2") == 0
+    assert bench.run("task=cola", "budget=100") == 2
+    capsys.readouterr()
+    assert command_line(["ls", str(bench.root), "--json"]) == 0
+    rows = {row["status"]: row for row in json.loads(capsys.readouterr().out)}
+    (done,) = [path for path in bench.directories() if (path / "DONE").exists()]
+    assert rows["done"]["value"] == result_of(done).value
+    assert rows["done"]["run"] == str(done.relative_to(bench.root))
+    assert "the smallest possible" in rows["failed"]["error"]
