@@ -1,0 +1,62 @@
+"""What a checkpoint costs: bytes and seconds of one, beside the seconds of an optimizer step, of a real run.
+
+python scripts/bench_checkpoint.py --data DIR [--method gelora] [--budget 0.15M]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from gelora_cli import checkpoint
+from gelora_cli.cli import command_line
+
+
+def main() -> None:
+    """Train for some steps with a checkpoint after each, and print medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="GLUE in the hub's layout")
+    parser.add_argument("--method", default="gelora")
+    parser.add_argument("--budget", default="0.15M")
+    parser.add_argument("--steps", type=int, default=40)
+    arguments = parser.parse_args()
+    seconds: list[float] = []
+    sizes: list[int] = []
+    save = checkpoint.Checkpoints.save
+
+    def timed(self: checkpoint.Checkpoints, state: Any, tensors: Any) -> None:
+        start = time.perf_counter()
+        save(self, state, tensors)
+        seconds.append(time.perf_counter() - start)
+        sizes.extend(path.stat().st_size for path in self.directory.rglob(checkpoint.TENSORS))
+
+    checkpoint.Checkpoints.save = timed  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as runs:
+        overrides = ["task=sst2", "model=minilm", f"data.glue={arguments.data}", f"method={arguments.method}"]
+        overrides += [
+            f"budget={arguments.budget}",
+            "data.max_train_examples=2000",
+            f"train.max_steps={arguments.steps}",
+        ]
+        overrides += ["train.log_steps=1", "train.checkpoint_steps=2", "profile.max_examples=300", f"runs_dir={runs}"]
+        assert command_line(["run", *overrides]) == 0
+        lines = [
+            json.loads(line) for path in Path(runs).rglob("metrics.jsonl") for line in path.read_text().splitlines()
+        ]
+    times = [line["seconds"] for line in lines if "loss" in line]
+    without = [
+        after - before for before, after in zip(times[:-1:2], times[1::2], strict=False)
+    ]  # no checkpoint between
+    print(
+        f"{arguments.method}: a checkpoint {statistics.median(sizes) / 1e6:.2f} MB, {1000 * statistics.median(seconds):.0f} ms "
+        f"to write; a step {1000 * statistics.median(without):.0f} ms (medians of {len(seconds)} and {len(without)})"
+    )
+
+
+if __name__ == "__main__":
+    main()
