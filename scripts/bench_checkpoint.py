@@ -43,19 +43,15 @@ def main() -> None:
             "data.max_train_examples=2000",
             f"train.max_steps={arguments.steps}",
         ]
-        overrides += ["train.log_steps=1", "train.checkpoint_steps=2", "profile.max_examples=300", f"runs_dir={runs}"]
+        overrides += ["train.log_steps=1", "train.checkpoint_steps=2", f"runs_dir={runs}"]
+        overrides += ["data.max_train_examples=2000", "profile.max_examples=300"]
         assert command_line(["run", *overrides]) == 0
-        lines = [
-            json.loads(line) for path in Path(runs).rglob("metrics.jsonl") for line in path.read_text().splitlines()
-        ]
-    times = [line["seconds"] for line in lines if "loss" in line]
-    without = [
-        after - before for before, after in zip(times[:-1:2], times[1::2], strict=False)
-    ]  # no checkpoint between
-    print(
-        f"{arguments.method}: a checkpoint {statistics.median(sizes) / 1e6:.2f} MB, {1000 * statistics.median(seconds):.0f} ms "
-        f"to write; a step {1000 * statistics.median(without):.0f} ms (medians of {len(seconds)} and {len(without)})"
-    )
+        text = "".join(path.read_text() for path in Path(runs).rglob("metrics.jsonl"))
+    times = [line["seconds"] for line in map(json.loads, text.splitlines()) if "loss" in line]
+    steps = [after - before for before, after in zip(times[::2], times[1::2], strict=False)]  # no checkpoint between
+    size, wrote, step = statistics.median(sizes) / 1e6, 1e3 * statistics.median(seconds), 1e3 * statistics.median(steps)
+    print(f"{arguments.method}: a checkpoint {size:.2f} MB, {wrote:.0f} ms to write; a step {step:.0f} ms")
+    print(f"medians of {len(seconds)} checkpoints and {len(steps)} steps")
 
 
 if __name__ == "__main__":
