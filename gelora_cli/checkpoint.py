@@ -85,15 +85,19 @@ class Checkpoints:
 
         root = self.directory / CHECKPOINTS
         target, temporary = self._path(state), root / f".writing-{os.getpid()}"
-        if target.exists():  # of the same moment: its directory is never replaced, so that one is always whole
-            return
+        if target.exists() and _is_whole(target, self.directory):
+            self.written = time.perf_counter()
+            return  # of the same moment: a whole one is never replaced, so that there is always one
+        for old in (target, *root.glob(".writing-*")):
+            shutil.rmtree(old, ignore_errors=True)
         with writing(target):
-            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / TENSORS)
             _flush(temporary / TENSORS)
             metrics = self.directory / METRICS
             size = metrics.stat().st_size if metrics.exists() else 0
+            if size:
+                _flush(metrics)
             whole = replace(
                 state,
                 metrics_bytes=size,
@@ -148,6 +152,13 @@ def checked(path: Path, run: Path) -> TrainState:
     if size < state.metrics_bytes or prefix_sha256(metrics, state.metrics_bytes) != state.metrics_sha256:
         raise GeloraError(f"{metrics} was changed or cut since it was written")
     return state
+
+
+def _is_whole(path: Path, run: Path) -> bool:
+    try:
+        return bool(checked(path, run))
+    except GeloraError:
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -363,6 +363,8 @@ def _profile(config: RunConfig, _: list[Path], __: str) -> None:
     from gelora_cli.pipeline import profile
     from gelora_cli.runtime import setup_logging
 
+    if config.dry_run:
+        raise GeloraError("dry_run=true: gelora profile has none; gelora run dry_run=true shows a profile's cost too")
     setup_logging()
     directory, found = profile(config)
     print("layer    idim   95 % interval      N/2      N/4")
@@ -468,6 +470,8 @@ def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
     from gelora_cli.fetch import Fetched, fetch
     from gelora_cli.runtime import setup_logging
 
+    if config.dry_run:
+        raise GeloraError("dry_run=true: gelora fetch has none; leave it out")
     setup_logging()
     target = paths[0].expanduser().absolute()
     found = fetch(complete(config), target)

@@ -258,6 +258,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol": ("last", "dev"),
 }
 
+NAMES = ("task.name", "task.folder", "task.source", "model.name")
+"""What becomes a part of a path."""
+
 LORA_LIKE = (*PLANNED, "eva", "adalora", "sora")
 METHOD_KEYS: dict[str, tuple[str, ...]] = {
     "scaling": LORA_LIKE,
@@ -356,7 +359,7 @@ def value_problems(config: Any) -> list[str]:
     """What is wrong with the values of a composed configuration, each as one sentence with its fix."""
     problems = [_choice_problem(config, key, accepted) for key, accepted in CHOICES.items()]
     problems += [_bound_problem(config, key, *bound) for key, bound in BOUNDS.items()]
-    problems += [_budget_problem(config), *(_name_problem(config, key) for key in ("task.name", "model.name"))]
+    problems += [_budget_problem(config), *(_name_problem(config, key) for key in NAMES)]
     if hasattr(config, "method"):
         problems += [_method_problem(config.method, key, owners) for key, owners in METHOD_KEYS.items()]
         problems += [_schedule_problem(config.method)]

@@ -65,6 +65,10 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
     local = Path(source)
     directory = local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
     place = target / task.source
+    if not (place / folder(task)).resolve().is_relative_to(target.resolve()):
+        raise GeloraError(
+            f"task.folder={task.folder}: leads out of {target}; give the name of a folder in the data set"
+        )
     _copy(sorted((directory / folder(task)).glob("*.parquet")), place / folder(task))
     for split in ("train", *task.eval_splits):
         task_split(task, str(place.absolute()), split)

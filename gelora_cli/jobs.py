@@ -6,6 +6,7 @@ it and reads two: the number of the job's process, and how it ended.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -79,6 +80,8 @@ class JobServer:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         self.pid = int(self._report()["pid"])
+        if self.stopped:  # asked before there was a process to pass it on to
+            self._send(signal.SIGTERM)
         try:
             return Outcome(**self._report())
         finally:
@@ -91,8 +94,12 @@ class JobServer:
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.stopped = True
+        self._send(number)
+
+    def _send(self, number: int) -> None:
         if self.pid:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 def serve(descriptor: int, do: Callable[[dict[str, Any]], Outcome]) -> None:

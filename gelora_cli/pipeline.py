@@ -111,9 +111,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
     config, fingerprints = prepared.config, prepared.fingerprints
     directory = _directory(prepared, fingerprints)
     if rundir.is_done(directory) and not config.force:
-        rundir.check_intact(directory)
-        result = read_artifact(RunResult, directory / RunResult.FILE)
-        return Outcome(directory, result.value, already_done=True)
+        return _done_before(directory)
     profile_directory = _profile_directory(prepared, fingerprints)
     if not measure and _profiles(config) and not (profile_directory / IdProfile.FILE).exists():
         raise GeloraError(
@@ -122,6 +120,8 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
         )
     rundir.create(directory)
     with rundir.locked(directory, "the run directory"):
+        if rundir.is_done(directory) and not config.force:  # another command has ended it since
+            return _done_before(directory)
         if config.force or not _resumable(directory, config.launch.processes):
             rundir.clear(directory)
         write_config(config, directory / rundir.CONFIG)
@@ -129,6 +129,11 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
+
+
+def _done_before(directory: Path) -> Outcome:
+    rundir.check_intact(directory)
+    return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value, already_done=True)
 
 
 def estimate(config: RunConfig) -> tuple[str, Estimate]:

@@ -197,12 +197,12 @@ def clear(directory: Path) -> None:
 
 
 def mark_done(directory: Path) -> None:
-    """Write DONE, last: the sha256 of every file of the run, as `sha256sum -c DONE` reads it; checkpoints go before."""
-    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+    """Write DONE: the sha256 of every file of the run, as `sha256sum -c DONE` reads it; then the checkpoints go."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
-    kept = [path for path in paths if path.name not in (LOG, DONE)]
+    kept = [path for path in paths if path.name not in (LOG, DONE) and CHECKPOINTS not in path.parts]
     lines = [f"{file_sha256(path)}  {path.relative_to(directory)}" for path in kept]
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
 def check_intact(directory: Path) -> None:
@@ -247,9 +247,9 @@ def is_done(directory: Path) -> bool:
 def status(directory: Path) -> str:
     """`done`, `running`, `failed` or `interrupted`; a `running` whose process is gone is interrupted."""
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    if manifest.status == "running":
+    if manifest.status == "running" or (manifest.status == "done" and not is_done(directory)):
         return "running" if is_held(directory) else "interrupted"
-    return manifest.status if manifest.status != "done" or is_done(directory) else "interrupted"
+    return manifest.status
 
 
 def find_runs(directory: Path) -> list[Path]:

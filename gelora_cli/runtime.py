@@ -60,8 +60,8 @@ def explained_memory() -> Iterator[None]:
             raise
         raise RunError(
             f"out of memory: {first_line(error)}. Lower train.micro_batch_size (the global batch stays as it is), "
-            "train.eval_batch_size, profile.batch_size or task.max_length, and give the same command again: it goes on "
-            "from the last checkpoint, unless task.max_length has changed."
+            "train.eval_batch_size, profile.batch_size or task.max_length: each makes a run of its own, since it can "
+            "change numbers. With more memory the same command goes on from the last checkpoint."
         ) from error
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from gelora_cli.artifacts import StoppedError
 
+ONE_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -20,6 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self.asked = 0.0
         self.is_deferred = False
 
     @contextlib.contextmanager
@@ -38,14 +40,21 @@ class StopRequest:
             self.is_deferred = before
 
     def handle(self, number: int, _: FrameType | None) -> None:
-        """The first signal asks; a second one leaves at once, and what was running is seen as interrupted."""
+        """The first signal asks; a later one leaves at once, and what was running is seen as interrupted.
+
+        A system that signals every process of a job reaches a worker twice, directly and through its parent: what
+        comes within `ONE_SECONDS` is one request.
+        """
+        now = time.monotonic()
         if self.requested:
-            os._exit(StoppedError.exit_code)
-        self.requested = True
+            if now - self.asked > ONE_SECONDS:
+                os._exit(StoppedError.exit_code)
+            return
+        self.requested, self.asked = True, now
         name = signal.Signals(number).name
         if not self.is_deferred:
             raise StoppedError(f"interrupted by {name}; give the same command again to go on")
-        print(f"gelora: {name}: stopping after this step; again to leave at once", file=sys.stderr, flush=True)
+        os.write(2, f"gelora: {name}: stopping after this step; again to leave at once\n".encode())
 
 
 @contextlib.contextmanager

@@ -377,7 +377,7 @@ class _Loop:
 
         Several GPUs are asked only where they wait for each other anyway, at a line of metrics or an evaluation.
         """
-        wanted = by_clock, self.stop()
+        wanted = by_clock and self.accelerator.is_main_process, self.stop()
         if self.accelerator.num_processes == 1:
             return wanted
         waiting = self.accelerator.device.type == "cpu" or at_evaluation or self.step % self.settings.log_steps == 0
@@ -389,8 +389,8 @@ class _Loop:
 
     def _save(self, checkpoints: Checkpoints) -> None:
         shares = self._shares()
-        if not self.accelerator.is_main_process:
-            return
+        if not self.accelerator.is_main_process or not torch.isfinite(shares["share/loss_sum"]).all():
+            return  # a loss that is not finite ends the run at the next line; the checkpoint before it stays
         best = self.best[0] if math.isfinite(self.best[0]) else None
         state = TrainState(
             step=self.step,
@@ -462,7 +462,7 @@ class _Loop:
         random = tensors["share/random"][rank].clone()  # a view has its storage's beginning read
         torch.set_rng_state(random[:cpu])
         if len(random) > cpu:
-            torch.cuda.set_rng_state(random[cpu:], self.accelerator.device)
+            torch.cuda.set_rng_state(random[cpu:].clone(), self.accelerator.device)
 
     def _restore_best(self) -> None:
         parameters = self.attached.trainable()

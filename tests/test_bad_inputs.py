@@ -112,6 +112,7 @@ INPUTS: dict[str, Case] = {
         run("task.name=../../elsewhere"),
         ["task.name=../../elsewhere", "names a directory"],
     ),
+    "a folder that leads elsewhere": (run("task.folder=../up"), ["task.folder=../up", "names a directory"]),
     "text beyond the positions": (
         run("task.max_length=600"),
         ["task.max_length=600", "take task.max_length=512 or less"],

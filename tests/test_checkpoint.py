@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import EvalResult, GeloraError, StoppedError, TrainResult
+from gelora_cli.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult
 from gelora_cli.checkpoint import TENSORS, Checkpoints, TrainState, checked, saved_checkpoints, whole_checkpoint
 from gelora_cli.runtime import make_accelerator
 from gelora_cli.train import fine_tune
@@ -53,7 +53,7 @@ def train(
     result = fine_tune(
         attached,
         found.train,
-        replace(SETTINGS, epochs=3, learning_rate=1e-2, log_steps=2, **changes),
+        replace(SETTINGS, **({"epochs": 3, "learning_rate": 1e-2, "log_steps": 2} | changes)),
         pad_token_id=0,
         accelerator=make_accelerator("float32"),
         evaluate=evaluate,
@@ -196,6 +196,28 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     refused("was changed or cut")
     metrics.write_text(text + '{"later": 1}\n')
     assert checked(path, tmp_path).step == 24
+
+
+def test_a_damaged_one_is_replaced_when_its_moment_comes_again(bert: Path, tmp_path: Path) -> None:
+    train(case(bert, "gelora"), tmp_path, max_steps=12)
+    (path,) = saved_checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, 1, None)
+    state, tensors = checkpoints.latest() or (None, {})
+    assert state is not None
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # of a memory map of the file
+    (path / TENSORS).write_bytes(b"")
+    (tmp_path / rundir.CHECKPOINTS / ".writing-1").mkdir()
+    checkpoints.save(state, tensors)
+    assert whole_checkpoint(tmp_path) is not None
+    assert [entry.name for entry in (tmp_path / rundir.CHECKPOINTS).iterdir()] == [path.name]
+
+
+def test_losses_that_are_not_finite_leave_the_last_good_one(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the loss is"):
+        train(case(bert, "gelora"), tmp_path, learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.5)
+    state = whole_checkpoint(tmp_path)
+    found = Checkpoints(tmp_path, 1, None).latest()
+    assert state is None or (found is not None and all(torch.isfinite(tensor).all() for tensor in found[1].values()))
 
 
 def test_a_checkpoint_half_written_leaves_the_one_before(
