@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.artifacts import EvalResult, GeloraError, ProfileSettings, from_json, read_artifact, to_json
+from gelora_cli.artifacts import (
+    SCHEMA_VERSION,
+    EvalResult,
+    GeloraError,
+    ProfileSettings,
+    from_json,
+    read_artifact,
+    to_json,
+)
 
 RESULT = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 1.5)
 
@@ -20,7 +28,7 @@ def test_round_trip() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"schema_version": 2}, "schema"),
+        ({"schema_version": SCHEMA_VERSION + 1}, "schema"),
         ({"schema": "RankPlan"}, "schema"),
         ({"examples": "10"}, "'10'"),
         ({"examples": True}, "True"),
