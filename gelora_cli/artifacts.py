@@ -288,6 +288,7 @@ class ReloadCheck:
 class RunResult:
     """The summary of a finished run, `result.json`.
 
+    `value`, `results` and `last_value` are of what the protocol reports, `best_value` of what selects.
     `adapter_params` are left at the end, `trained_params` were trained at the most; `profile_seconds` were spent on the
     profile that the run uses, `attach_seconds` on attaching the method (of EVA on its activations).
     """

@@ -34,7 +34,7 @@ class PresetConfig:
 
 @dataclass
 class TaskConfig:
-    """A task: where its rows are, what they mean and how it is judged.
+    """A task: where its rows are, what they mean and how it is judged; `split` is how `protocol=split` parts them.
 
     From `unanswerable` on the keys are those of question answering; lengths and `stride` (the context tokens that
     neighbouring windows share) are in tokens.
@@ -49,6 +49,7 @@ class TaskConfig:
     reported: str = ""
     eval_splits: list[str] = field(default_factory=lambda: ["validation"])
     test_splits: list[str] = field(default_factory=lambda: ["test"])
+    split: str = "halves"
     empty_text: str = "error"
     max_length: int = 128
     folder: str | None = None
@@ -246,6 +247,7 @@ BATCH_SIZE = 32
 CHOICES: dict[str, tuple[str, ...]] = {
     "task.kind": ("classification", "regression", "question_answering"),
     "task.empty_text": ("error", "keep"),
+    "task.split": ("halves", "held_out"),
     "task.misplaced_answers": ("error", "drop"),
     "method.name": METHODS,
     "method.modules": ("attention", "all"),
@@ -255,7 +257,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ranks.rounding": ("up", "nearest", "down"),
     "ranks.on_deficit": ("error", "shrink"),
     "precision": ("auto", "float32", "bf16"),
-    "protocol": ("last", "dev"),
+    "protocol": ("last", "dev", "split"),
 }
 
 NAMES = ("task.name", "task.folder", "task.source", "model.name")
@@ -381,6 +383,8 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     for key in ("runs_dir", "force", "dry_run", "debug", "launch", "preset_source", "data", "model"):
         del values[key]
     values["task"].pop("presets")
+    if config.protocol != "split":
+        del values["task"]["split"]
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
         del values["train"][key]
     values["ranks"].pop("path")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,6 +49,7 @@ from gelora_cli.config import (
     read_config,
     write_config,
 )
+from gelora_cli.data.parts import Parts, parts_of
 from gelora_cli.data.sources import Split, task_split
 from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
 from gelora_cli.launch import inside_workers, run_workers, worker
@@ -330,6 +332,9 @@ def prepare(config: RunConfig) -> Prepared:
         check_length(model, config.task.max_length)
     with _collected(problems):
         precision = resolve_precision(config.precision)
+    if not problems:
+        with _collected(problems):
+            parts_of(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return Prepared(config, model, splits, precision)
@@ -389,7 +394,7 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     session = _open_session(prepared, None)
     model = session.reloaded(directory)
-    results = tuple(session.judge(model, split).result for split in session.eval_splits())
+    results = tuple(session.judge(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         rundir.write_atomic(target, to_json(EvaluationReport(results)))
     session.accelerator.wait_for_everyone()
@@ -456,10 +461,20 @@ class _Session:
         """Token sequences of a split."""
         return split.encoded(self.tokenizer, self.config.task)
 
+    @cached_property
+    def parts(self) -> Parts:
+        """What the protocol trains on, selects by and reports."""
+        return parts_of(self.config.task, self.config.protocol, self.prepared.splits)
+
     def eval_splits(self) -> list[EncodedSplit]:
         """The evaluated splits, the deciding one first."""
         with self.timed("data"):
-            return [self.encode(self.prepared.splits[name]) for name in self.config.task.eval_splits]
+            return [self.encode(split) for split in self.parts.evaluated]
+
+    def reported_splits(self) -> list[EncodedSplit]:
+        """Those of them that are reported."""
+        with self.timed("data"):
+            return [self.encode(split) for split in self.parts.evaluated if split.name in self.parts.reported]
 
     def forward(self, model: nn.Module, split: EncodedSplit) -> Any:
         """What the task keeps of the model's outputs on a split, a row per sequence, on every process."""
@@ -490,7 +505,7 @@ class _Session:
     def train_split(self) -> EncodedSplit:
         """The training rows of this run."""
         with self.timed("data"):
-            train, config = self.prepared.splits["train"], self.config
+            train, config = self.parts.train, self.config
             return self.encode(train.take(draw_rows(len(train), config.data.max_train_examples, config.seed)))
 
     def settings(self) -> TrainSettings:
@@ -726,7 +741,7 @@ def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> Non
 def _train(
     session: _Session, attached: Attached, train: EncodedSplit, directory: Path, stop: StopRequest
 ) -> tuple[TrainResult, list[Judged]]:
-    """Fine-tune, and the selected epoch's predictions on each evaluated split."""
+    """Fine-tune, and the selected epoch's predictions on each reported split."""
     from gelora_cli.checkpoint import Checkpoints
     from gelora_cli.train import fine_tune
 
@@ -760,7 +775,8 @@ def _train(
             stop=lambda: stop.requested,
         )
     # The selected epoch was evaluated before the run was resumed: its weights are back, so its predictions are, too.
-    return trained, kept or [session.judge(attached.model, split) for split in splits]
+    judged = kept or [session.judge(attached.model, split) for split in splits]
+    return trained, [found for found in judged if found.result.split in session.parts.reported]
 
 
 def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> ReloadCheck:
@@ -813,13 +829,10 @@ def _result(
 ) -> RunResult:
     from gelora_cli.train import best_epoch
 
-    config, results = session.config, trained.evaluations[trained.selected_epoch - 1]
+    config, parts = session.config, session.parts
+    results = _reported(parts, trained.evaluations[trained.selected_epoch - 1])
     first = trained.settled_epoch - 1
     best, best_value = best_epoch(trained.evaluations[first:])
-    selection = {
-        "last": "no selection: the weights after the last step",
-        "dev": f"best epoch on the evaluated split itself (epoch {trained.selected_epoch}): optimistic",
-    }
     return RunResult(
         task=config.task.name,
         model=config.model.name,
@@ -827,11 +840,11 @@ def _result(
         budget=plan.budget,
         seed=config.seed,
         protocol=config.protocol,
-        selection=selection[config.protocol],
+        selection=parts.rule.format(epoch=trained.selected_epoch),
         reported=config.task.reported,
         value=results[0].value,
         results=results,
-        last_value=trained.evaluations[-1][0].value,
+        last_value=_reported(parts, trained.evaluations[-1])[0].value,
         best_value=best_value,
         best_epoch=best + first,
         ranks=plan.ranks,
@@ -847,6 +860,10 @@ def _result(
         attach_seconds=round(session.seconds["attach"], 3),
         train_seconds=trained.seconds,
     )
+
+
+def _reported(parts: Parts, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
+    return tuple(result for result in results if result.split in parts.reported)
 
 
 def _write_result(directory: Path, session: _Session, result: RunResult, plan: RankPlan, judged: list[Judged]) -> None:

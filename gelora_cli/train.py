@@ -99,7 +99,8 @@ def fine_tune(
     mean over the examples of its global batch, whatever the number of processes, of micro-batches, or of examples
     left in the last batch. `evaluate(epoch)` gives the results of all evaluated splits, the deciding one first;
     `select()` follows where they are the ones to keep so far; `record` stores a line of metrics (main process). With
-    protocol `dev` the best epoch's weights are put back; where ranks move, the best of those that keep the budget.
+    a protocol that selects, the best epoch's weights are put back; where ranks move, the best of those that keep the
+    budget.
 
     With `checkpoints` it goes on from the newest whole one and ends with the numbers of a training that never stopped:
     same weights, same lines. `stop()`, asked after each optimizer step, ends it with a last checkpoint.
@@ -212,7 +213,7 @@ class _Loop:
                 self._save_if_due(at_evaluation=True)
                 self._evaluate(epoch, bar)
                 self._save_if_due(at_evaluation=True)
-        if self.settings.protocol == "dev":
+        if self.settings.protocol != "last":
             self._restore_best()
         return self._result(epochs)
 

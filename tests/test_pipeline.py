@@ -19,6 +19,8 @@ from gelora_cli.cli import command_line
 from tests.conftest import TASKS, rows, write_split
 from tests.tiny import KINDS
 
+HALVES_OF_MNLI = ("matched", "mismatched")
+TRAIN_ROWS = 90
 FAST = ["train.epochs=1", "train.batch_size=16", "train.learning_rate=0.01", "precision=float32"]
 
 
@@ -158,6 +160,39 @@ def test_protocol_dev_keeps_the_best_epochs_predictions(bench: Bench) -> None:
     assert matthews_corrcoef(*zip(*((row["label"], row["prediction"]) for row in found), strict=True)) == pytest.approx(
         result.value
     )
+
+
+def test_protocol_split_reports_what_did_not_select(bench: Bench, tmp_path: Path) -> None:
+    assert bench.run("task=mnli", "protocol=split", "train.epochs=3") == 0
+    directory = bench.only()
+    result, found = result_of(directory), predictions(directory)
+    selecting = [evaluated[0].value for evaluated in result.train.evaluations]
+    assert result.best_value == max(selecting) == selecting[result.train.selected_epoch - 1]
+    assert [row.split for row in result.results] == [f"validation_{kind} (reported half)" for kind in HALVES_OF_MNLI]
+    assert result.value == result.train.evaluations[result.train.selected_epoch - 1][1].value
+    assert result.selection.startswith("best epoch on the other half of validation_matched")
+    mine = [row["prediction"] == row["label"] for row in found if row["split"] == result.results[0].split]
+    assert len(mine) == 19
+    assert np.mean(mine) == pytest.approx(result.value)
+    output = tmp_path / "again.json"
+    assert command_line(["evaluate", str(directory), f"output={output}"]) == 0
+    again = json.loads(output.read_text())["results"]
+    assert [row["metrics"] for row in again] == [row.metrics for row in result.results]
+    assert bench.run("task=mnli", "protocol=split", "train.epochs=3", "method=lora", "budget=rank:2", "seed=1") == 0
+    other = next(path for path in bench.directories() if path != directory)
+    assert [(row["id"], row["split"]) for row in predictions(other)] == [(row["id"], row["split"]) for row in found]
+
+
+def test_rows_held_out_for_selecting_are_not_trained_on(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=sst2", "protocol=split", "train.epochs=2") == 0
+    result = result_of(bench.only())
+    (train,) = {row[0].examples for row in result.train.evaluations}
+    assert result.train.examples == 2 * (TRAIN_ROWS - train) == 162
+    assert [row.split for row in result.results] == ["validation"]
+    assert len(predictions(bench.only())) == 37
+    capsys.readouterr()
+    assert bench.run("task=sst2", "protocol=split", "data.max_train_examples=50", "dry_run=true") == 0
+    assert "training: 4 steps of 16" in capsys.readouterr().out
 
 
 def test_evaluate_and_predict_work_from_the_directory_alone(

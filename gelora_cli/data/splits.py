@@ -43,6 +43,10 @@ class TextSplit:
         """The same rows, their labels forgotten."""
         return replace(self, labels=None)
 
+    def groups(self) -> NDArray[np.int64]:
+        """What must not be parted, (n,) numbered from 0: every row stands alone."""
+        return np.arange(len(self), dtype=np.int64)
+
     def fingerprint(self) -> str:
         """sha256 over ids, texts and labels: the same rows give the same digest, wherever they were read from."""
         return digest_of(self.ids.tolist(), *self.columns, [] if self.labels is None else self.labels.tolist())

@@ -38,13 +38,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class QuestionSplit:
-    """n questions, each about a context; `answers[i]` is empty where nothing answers, `labels` None where not known."""
+    """n questions, each about a context; `labels[i]` is empty where nothing answers, `labels` None where not known.
+
+    `titles` are those of the articles, where the data has them.
+    """
 
     name: str
     ids: Sequence[str]
     questions: Sequence[str]
     contexts: Sequence[str]
     labels: Sequence[tuple[Answer, ...]] | None
+    titles: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,11 +57,18 @@ class QuestionSplit:
         """The named rows, in that order."""
         ids, questions, contexts = ([column[row] for row in rows] for column in self._columns)
         labels = None if self.labels is None else [self.labels[row] for row in rows]
-        return QuestionSplit(self.name, ids, questions, contexts, labels)
+        titles = None if self.titles is None else [self.titles[row] for row in rows]
+        return QuestionSplit(self.name, ids, questions, contexts, labels, titles)
 
     def unlabelled(self) -> QuestionSplit:
         """The same questions, their answers forgotten."""
         return replace(self, labels=None)
+
+    def groups(self) -> NDArray[np.int64]:
+        """What must not be parted, (n,) numbered from 0: the articles, or the contexts where titles are missing."""
+        names = self.titles or self.contexts
+        number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+        return np.array([number[name] for name in names], dtype=np.int64)
 
     def fingerprint(self) -> str:
         """sha256 over ids, questions, contexts and answers."""
@@ -132,7 +143,8 @@ def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
     contexts: dict[str, str] = {}  # most contexts have several questions: one copy of each
     questions, texts = (["" if text is None else str(text) for text in table[name]] for name in task.columns)
     texts = [contexts.setdefault(text, text) for text in texts]
-    found = QuestionSplit(split, [str(value) for value in table["id"]], questions, texts, None)
+    titles = [str(title) for title in table["title"]] if "title" in table.column_names else None
+    found = QuestionSplit(split, [str(value) for value in table["id"]], questions, texts, None, titles)
     _check_rows(found, where, blank_questions=task.empty_text == "keep")
     if hidden:
         return found
