@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import string
 import uuid
-from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
-from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
-
-Array = NDArray[Any]
+from gelora_cli.scores import SCORES, Array, Score, of_all, points_at_zero, question_points
 
 CHOSEN = "chosen_on_eval"
 
@@ -61,9 +54,10 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
 
 
 class _Metric(_LocalMetric):
-    """A metric of one number per example."""
+    """A metric of one number per example: the values that `scores` names."""
 
     dtype = "int64"
+    scores: dict[str, Score]
 
     def features_of_a_row(self) -> datasets.Features:
         """One number each."""
@@ -86,23 +80,23 @@ class _Metric(_LocalMetric):
         return self.values(np.asarray(predictions), np.asarray(references))
 
     def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """The metric of two (n,) arrays, n above 0."""
-        raise NotImplementedError
+        """The metric's values of two (n,) arrays, n above 0."""
+        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.scores.items()}
 
 
 class Accuracy(_Metric):
-    """Share of equal labels."""
+    """Share of equal labels, `accuracy`: `scores.accuracy`."""
 
-    def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """`accuracy`, in 0..1."""
-        return {"accuracy": float((predictions == references).mean())}
+    scores = SCORES["accuracy"]
 
 
 class AccuracyAndF1(_Metric):
-    """Accuracy, and F1 of class 1: 2 TP / (2 TP + FP + FN), 0 where that is 0/0. Labels are 0 and 1."""
+    """`accuracy`, and `f1` of class 1: `scores.accuracy`, `scores.f1`. Labels are 0 and 1."""
+
+    scores = SCORES["accuracy_f1"]
 
     def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """`accuracy` and `f1`, in 0..1.
+        """Both, in 0..1.
 
         Raises:
             GeloraError: a label other than 0 and 1.
@@ -110,46 +104,20 @@ class AccuracyAndF1(_Metric):
         labels = np.union1d(predictions, references)
         if not set(labels.tolist()) <= {0, 1}:
             raise GeloraError(f"accuracy_f1: labels {labels.tolist()[:5]} given; 0 and 1 are accepted.")
-        true = int(((predictions == 1) & (references == 1)).sum())
-        wrong = int((predictions != references).sum())
-        f1 = 2 * true / (2 * true + wrong) if true else 0.0
-        return {"accuracy": float((predictions == references).mean()), "f1": f1}
+        return super().values(predictions, references)
 
 
 class MatthewsCorrelation(_Metric):
-    """Matthews correlation of K classes: cov(x, y) / sqrt(cov(x, x) cov(y, y)), 0 where one side has one class.
+    """Matthews correlation of K classes, `matthews_correlation`: `scores.matthews_correlation`."""
 
-    With n examples, c of them correct, p_k predicted and t_k true members of class k:
-    cov(x, y) = c n - sum p_k t_k, cov(x, x) = n^2 - sum p_k^2 (Gorodkin, Computational Biology and Chemistry 28, 2004).
-    """
-
-    def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """`matthews_correlation`, in -1..1."""
-        classes = np.union1d(predictions, references)
-        predicted, true = (
-            np.bincount(np.searchsorted(classes, side), minlength=len(classes)) for side in (predictions, references)
-        )
-        count, correct = len(predictions), int((predictions == references).sum())
-        covariance = correct * count - int(predicted @ true)
-        spread = (count**2 - int(predicted @ predicted)) * (count**2 - int(true @ true))
-        return {"matthews_correlation": covariance / math.sqrt(spread) if spread else 0.0}
+    scores = SCORES["mcc"]
 
 
 class PearsonAndSpearman(_Metric):
-    """Pearson's correlation, Spearman's (Pearson's of the mid-ranks), and their mean.
-
-    Where a side is constant or a value is not finite, no correlation is defined: 0 is given, so that a collapsed run
-    stays in a mean. (scipy gives nan.)
-    """
+    """`pearson`, `spearman`, and their mean `pearson_spearman_mean`: as `scores` has them."""
 
     dtype = "float64"
-
-    def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """`pearson`, `spearman` and `pearson_spearman_mean`, in -1..1."""
-        defined = all(np.isfinite(side).all() and np.ptp(side) > 0 for side in (predictions, references))
-        pearson = _correlation(predictions, references) if defined else 0.0
-        spearman = _correlation(_mid_ranks(predictions), _mid_ranks(references)) if defined else 0.0
-        return {"pearson": pearson, "spearman": spearman, "pearson_spearman_mean": (pearson + spearman) / 2}
+    scores = SCORES["pearson_spearman"]
 
 
 class Squad(_LocalMetric):
@@ -180,8 +148,7 @@ class Squad(_LocalMetric):
         if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
             raise GeloraError(f"squad: question {without[0]} has no gold answer; squad_v2 takes such questions.")
         texts = [given[row["id"]]["prediction_text"] for row in references]
-        exact, f1 = (np.array([_best(score, *pair) for pair in zip(texts, golds, strict=True)]) for score in (_em, _f1))
-        return {"exact_match": 100 * float(exact.mean()), "f1": 100 * float(f1.mean())}
+        return {name: 100 * float(question_points("squad", name, texts, golds).mean()) for name in SCORES["squad"]}
 
     def _by_id(self, predictions: Any, references: Any) -> dict[str, Any]:
         """Predictions by question.
@@ -219,17 +186,15 @@ class SquadV2(Squad):
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         given = self._by_id(predictions, references)
         rows = [given[row["id"]] for row in references]
-        golds = [[text for text in row["answers"]["text"] if _normalised(text)] for row in references]
-        answerable = np.array([bool(row["answers"]["text"]) for row in references])
+        texts, golds = [row["prediction_text"] for row in rows], [row["answers"]["text"] for row in references]
+        answerable = np.array([bool(gold) for gold in golds])
         no_answer = np.array([row["no_answer_score"] for row in rows])
-        empty = np.array([not row["prediction_text"] for row in rows])
+        empty = np.array([not text for text in texts])
         values: dict[str, float] = {}
         best: dict[str, float] = {}
-        for name, score in (("exact_match", _em), ("f1", _f1_or_silence)):
-            raw = np.array(
-                [_best(score, row["prediction_text"], gold or [""]) for row, gold in zip(rows, golds, strict=True)]
-            )
-            at_zero = np.where(no_answer > 0, ~answerable, raw)
+        for name in SCORES["squad_v2"]:
+            raw = question_points("squad_v2", name, texts, golds)
+            at_zero = points_at_zero(raw, answerable, no_answer)
             values |= {name: 100 * float(at_zero.mean())}
             for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
                 values |= {f"{part}_{name}": 100 * float(at_zero[chosen].mean())} if chosen.any() else {}
@@ -256,32 +221,6 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
     return float(totals[index]) / len(raw), float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
 
 
-def _best(score: Callable[[str, str], float], prediction: str, golds: Sequence[str]) -> float:
-    return max(score(prediction, gold) for gold in golds)
-
-
-def _em(prediction: str, gold: str) -> float:
-    return float(_normalised(prediction) == _normalised(gold))
-
-
-def _f1(prediction: str, gold: str) -> float:
-    """F1 of the words; 0 where they share none, so also where both sides have none, as in the script of v1.1."""
-    words, wanted = _normalised(prediction).split(), _normalised(gold).split()
-    common = sum((Counter(words) & Counter(wanted)).values())
-    return 2 * common / (len(words) + len(wanted)) if common else 0.0
-
-
-def _f1_or_silence(prediction: str, gold: str) -> float:
-    """F1 of the words; 1 where both sides have none, as in the script of v2.0."""
-    return 1.0 if not (_normalised(prediction) or _normalised(gold)) else _f1(prediction, gold)
-
-
-def _normalised(text: str) -> str:
-    """Lower case, without ASCII punctuation, articles and extra blanks."""
-    bare = "".join(character for character in text.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
-
-
 METRICS: dict[str, type[_LocalMetric]] = {
     "accuracy": Accuracy,
     "accuracy_f1": AccuracyAndF1,
@@ -301,21 +240,3 @@ def load_metric(name: str) -> _LocalMetric:
     if name not in METRICS:
         raise GeloraError(f"task.metric={name}: unknown metric; accepted: {', '.join(METRICS)}.")
     return METRICS[name]()
-
-
-def _correlation(left: Array, right: Array) -> float:
-    """Pearson's correlation of two (n,) arrays that are not constant."""
-    return float(np.clip(_unit(left) @ _unit(right), -1.0, 1.0))
-
-
-def _unit(values: Array) -> Array:
-    """Centred, of length 1; scaled in between, so that no square overflows or vanishes."""
-    centred = values - values.mean()
-    centred /= np.abs(centred).max()
-    return np.asarray(centred / np.linalg.norm(centred))
-
-
-def _mid_ranks(values: Array) -> Array:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])
