@@ -1,0 +1,119 @@
+"""The predictions of a finished run, as arrays that its task's metric can be computed of; no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gelora_cli.artifacts import GeloraError, RunResult, read_artifact
+from gelora_cli.config import TaskConfig, read_config
+from gelora_cli.rundir import CONFIG, PREDICTIONS
+from gelora_cli.scores import SCORES, Array, Score, of_all, points_at_zero, question_points
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A run on the split that decides, its examples in the order of their ids.
+
+    `labels` are the right answers as the file has them; `score(predicted, true, weights)` gives the reported value of
+    `predicted` (n,) and `true` (n,), of SQuAD points and nothing.
+    """
+
+    directory: Path
+    result: RunResult
+    metric: tuple[str, str]
+    ids: tuple[str, ...]
+    labels: tuple[Any, ...]
+    predicted: Array
+    true: Array
+
+    @property
+    def score(self) -> Score:
+        """The task's metric."""
+        return SCORES[self.metric[0]][self.metric[1]]
+
+
+def read_predictions(directory: Path) -> Predicted:
+    """The predictions of the first split in `result.json`.
+
+    Raises:
+        GeloraError: a file is missing or damaged, the reported value can't be computed of resamples, or what the
+            predictions give is not what `result.json` holds.
+    """
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    task = read_config(directory / CONFIG).task
+    if result.reported not in SCORES.get(task.metric, {}):
+        known = ", ".join(f"{metric}: {' '.join(names)}" for metric, names in SCORES.items())
+        raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
+    rows = _rows(directory / PREDICTIONS, result.results[0].split)
+    try:
+        predicted, true = _arrays(task, result.reported, rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GeloraError(f"{directory / PREDICTIONS} is damaged: {error!r}. {REDO}") from error
+    found = Predicted(
+        directory,
+        result,
+        (task.metric, result.reported),
+        tuple(str(row["id"]) for row in rows),
+        tuple(_frozen(row["label"]) for row in rows),
+        predicted,
+        true,
+    )
+    _compare(found)
+    return found
+
+
+REDO = "Restore it, or do the run again with force=true."
+
+
+def _rows(path: Path, split: str) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [row for row in json.loads(f"[{','.join(lines)}]") if row["split"] == split]
+        rows.sort(key=lambda row: str(row["id"]))
+        missing = [row["id"] for row in rows if row["label"] is None]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REDO}") from error
+    ids = {str(row["id"]) for row in rows}
+    if not rows or missing or len(ids) < len(rows):
+        what = "no rows" if not rows else f"no label of {missing[0]}" if missing else "an id twice"
+        raise GeloraError(f"{path}: {what} of the split {split}. {REDO}")
+    return rows
+
+
+def _arrays(task: TaskConfig, reported: str, rows: list[Row]) -> tuple[Array, Array]:
+    """`predicted` and `true` (n,): classes by number, scores as they are (nan for none), or a question's points."""
+    if task.kind == "question_answering":
+        return _points(task.metric, reported, rows), np.zeros(len(rows))
+    if task.kind == "regression":
+        return tuple(np.array([row[side] for row in rows], np.float64) for side in ("prediction", "label"))
+    number = {label: number for number, label in enumerate(task.labels)} if task.labels else None
+    sides = [[row[side] for row in rows] for side in ("prediction", "label")]
+    return tuple(np.array([number[value] if number else value for value in side], np.int64) for side in sides)
+
+
+def _points(metric: str, reported: str, rows: list[Row]) -> Array:
+    points = question_points(metric, reported, [row["prediction"] for row in rows], [row["label"] for row in rows])
+    if metric == "squad":
+        return points
+    no_answer = np.array([row["scores"]["null"] - row["scores"]["span"] for row in rows])
+    return points_at_zero(points, np.array([bool(row["label"]) for row in rows]), no_answer)
+
+
+def _frozen(label: Any) -> Any:
+    return tuple(label) if isinstance(label, list) else label
+
+
+def _compare(found: Predicted) -> None:
+    given, wanted = float(of_all(found.score, found.predicted, found.true)[0]), found.result.results[0].value
+    if abs(given - wanted) > 1e-6 * max(1.0, abs(wanted)):
+        raise GeloraError(
+            f"{found.directory / PREDICTIONS} gives {found.metric[1]} {given:.6f}, {RunResult.FILE} says {wanted:.6f}: "
+            f"one of them was changed. {REDO}"
+        )

@@ -1,0 +1,210 @@
+"""Is the difference real?  Every pair of methods of a group, tested over seeds and examples; no torch.
+
+How a pair is tested is in `bootstrap.py`; p-values are corrected over all pairs of a report (Holm), and that decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.report.bootstrap import LEVEL, TINY, effect_size, holm, resample, variances
+from gelora_cli.report.predictions import Predicted, read_predictions
+from gelora_cli.scores import Array
+
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A method's finished runs by seed; methods of one `group` have all but the method and the seed in common."""
+
+    name: str
+    group: str
+    runs: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`first` against `second`, over the `seeds` seeds that both have.
+
+    `difference` is the mean of first - second over these seeds (of all seeds of each, if they share none), in units of
+    `metric`; `low` and `high` bound the 95 % interval of this one difference. `p_corrected` is Holm's over all tests of
+    the report, and decides: below 0.05 a difference is shown, and then the interval leaves 0 out, too. `effect_size`
+    is Hedges' g over the seeds (None where all seeds differ by the same). Where there is no test they are None.
+    `collapsed_first` and `collapsed_second` of the runs collapsed, and are in all of this.
+    """
+
+    group: str
+    first: str
+    second: str
+    metric: str
+    difference: float
+    low: float | None
+    high: float | None
+    effect_size: float | None
+    p: float | None
+    p_corrected: float | None
+    seeds: int
+    collapsed_first: int
+    collapsed_second: int
+    verdict: str
+
+
+def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
+    """All pairs within each group, in the order of the rows, corrected over all of them.
+
+    `resamples` of the examples are drawn from `seed`, the same in every group of as many examples: no number depends on
+    the order of the rows or on other groups, but for the correction.
+
+    Raises:
+        GeloraError: a method twice in a group, runs of other data or another metric in one, or a run that can't be
+            read; all of them at once.
+    """
+    groups: dict[str, list[ComparedRow]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    _refuse([problem for group, members in groups.items() for problem in _twice(group, members)])
+    found = [pair for group, members in groups.items() for pair in _pairs(group, members, resamples, seed)]
+    tested = [index for index, pair in enumerate(found) if pair.p is not None]
+    corrected = holm(np.array([found[index].p for index in tested], np.float64))
+    for index, p in zip(tested, corrected.tolist(), strict=True):
+        found[index] = replace(found[index], p_corrected=p)
+    return [replace(pair, verdict=_verdict(pair, len(tested))) for pair in found]
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise GeloraError("\n".join(problems))
+
+
+def _twice(group: str, rows: Sequence[ComparedRow]) -> list[str]:
+    counts = Counter(row.name for row in rows)
+    return [f"{group}: {name} comes {count} times; name each row once." for name, count in counts.items() if count > 1]
+
+
+def _pairs(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> Iterator[Comparison]:
+    values = _values(group, [row for row in rows if row.runs], resamples, seed)
+    for first, second in combinations([row for row in rows if row.runs], 2):
+        yield _comparison(values[first.name], values[second.name])
+
+
+@dataclass(frozen=True)
+class _Values:
+    """A row's runs by seed: the value on the data and on the resamples (B,), and whether it collapsed."""
+
+    group: str
+    name: str
+    metric: str
+    examples: int
+    plain: dict[int, float]
+    resampled: dict[int, Array]
+    collapsed: dict[int, bool]
+
+
+def _values(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> dict[str, _Values]:
+    """By name; runs are taken in the order of names and seeds, so that sums don't depend on the order of the rows."""
+    ordered = sorted(rows, key=lambda row: row.name)
+    keys = [(row.name, number) for row in ordered for number in sorted(row.runs)]
+    paths = {(row.name, number): path for row in ordered for number, path in row.runs.items()}
+    runs = {key: read_predictions(paths[key]) for key in keys}
+    if not runs:
+        return {}
+    _refuse(_unlike(group, list(runs.values())))
+    one = runs[keys[0]]
+    together = np.stack([runs[key].predicted for key in keys])
+    plain, resampled = resample(one.score, together, one.true, resamples=resamples, seed=seed)
+    column = {key: number for number, key in enumerate(keys)}
+    return {
+        row.name: _Values(
+            group,
+            row.name,
+            one.metric[1],
+            len(one.ids),
+            {number: float(plain[column[row.name, number]]) for number in sorted(row.runs)},
+            {number: resampled[:, column[row.name, number]] for number in sorted(row.runs)},
+            {number: runs[row.name, number].result.collapsed for number in sorted(row.runs)},
+        )
+        for row in ordered
+    }
+
+
+def _unlike(group: str, runs: Sequence[Predicted]) -> list[str]:
+    """What keeps runs of a group from being compared with its first."""
+    first, problems = runs[0], []
+    for run in runs[1:]:
+        if run.metric != first.metric:
+            problems.append(f"{run.directory} reports {run.metric[1]}, {first.directory} {first.metric[1]}")
+        elif run.ids != first.ids:
+            odd = len(set(run.ids) ^ set(first.ids))
+            problems.append(f"{run.directory} and {first.directory} differ in {odd} example ids")
+        elif run.labels != first.labels:
+            odd = sum(mine != other for mine, other in zip(run.labels, first.labels, strict=True))
+            problems.append(f"{run.directory} and {first.directory} differ in the labels of {odd} examples")
+    return [f"{group}: {problem}; only runs on the same data can be compared." for problem in problems]
+
+
+def _comparison(first: _Values, second: _Values) -> Comparison:
+    shared = sorted(first.plain.keys() & second.plain.keys())
+    seeds = [shared or sorted(side.plain) for side in (first, second)]
+    means = [np.mean([side.plain[seed] for seed in mine]) for side, mine in zip((first, second), seeds, strict=True)]
+    collapsed = [sum(side.collapsed[seed] for seed in mine) for side, mine in zip((first, second), seeds, strict=True)]
+    untested = Comparison(
+        group=first.group,
+        first=first.name,
+        second=second.name,
+        metric=first.metric,
+        difference=float(means[0] - means[1]),
+        low=None,
+        high=None,
+        effect_size=None,
+        p=None,
+        p_corrected=None,
+        seeds=len(shared),
+        collapsed_first=collapsed[0],
+        collapsed_second=collapsed[1],
+        verdict="",
+    )
+    return untested if len(shared) < FEWEST_SEEDS else _tested(untested, first, second, shared)
+
+
+def _tested(pair: Comparison, first: _Values, second: _Values, seeds: Sequence[int]) -> Comparison:
+    """With interval, effect size and p, unless neither seeds nor examples change a difference."""
+    plain = np.array([first.plain[seed] - second.plain[seed] for seed in seeds])
+    resampled = np.stack([first.resampled[seed] - second.resampled[seed] for seed in seeds], axis=1)
+    parts = variances(plain, resampled, first.examples)
+    if parts.none and abs(pair.difference) > TINY:
+        return pair
+    half = parts.half_width()
+    return replace(
+        pair,
+        low=pair.difference - half,
+        high=pair.difference + half,
+        effect_size=effect_size(plain),
+        p=parts.p_value(pair.difference),
+    )
+
+
+def _verdict(pair: Comparison, tests: int) -> str:
+    """In plain words."""
+    if pair.seeds < FEWEST_SEEDS:
+        return f"no verdict: {pair.seeds} shared seeds, {FEWEST_SEEDS} are needed"
+    if pair.p is None or pair.p_corrected is None or pair.low is None or pair.high is None:
+        return "no verdict: every seed and example differs by the same, which leaves nothing to test with"
+    if pair.p_corrected < LEVEL:
+        return _above(pair, pair.low, pair.high)
+    if pair.p < LEVEL:
+        return f"no difference shown: {_above(pair, pair.low, pair.high)} alone, but not as one of {tests} tests"
+    return "no difference shown"
+
+
+def _above(pair: Comparison, low: float, high: float) -> str:
+    ends = (low, high) if pair.difference > 0 else (-high, -low)
+    names = (pair.first, pair.second) if pair.difference > 0 else (pair.second, pair.first)
+    return f"{names[0]} above {names[1]} by {abs(pair.difference):.4f} (95 % interval {ends[0]:.4f} to {ends[1]:.4f})"
