@@ -63,7 +63,7 @@ def test_artifacts_import_nothing_of_ours() -> None:
     assert not GRAPH["artifacts"]
 
 
-@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls"])
+@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls", "jacobians"])
 def test_mathematics_imports_no_configuration(module: str) -> None:
     assert GRAPH[module] <= {"artifacts", "budget", "controls", "ranks"}
 

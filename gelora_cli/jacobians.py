@@ -1,0 +1,163 @@
+"""Ranks of matrices, and the Jacobians of a transformer block at given hidden states: tensors in, tensors out.
+
+Letters: T tokens, D the width of the hidden states, u the spacing of floating-point numbers at 1 (`eps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CACHE_ARGUMENTS = ("past_key_values", "past_key_value", "use_cache")
+
+
+@dataclass(frozen=True)
+class MatrixRank:
+    """The singular values of a matrix (float64, descending) and how many of them are above `tolerance`."""
+
+    singular_values: Tensor
+    tolerance: float
+    rank: int
+
+    @property
+    def stable_rank(self) -> float:
+        """See the function of this name."""
+        return _stable_rank(self.singular_values)
+
+
+def numeric_rank(matrix: Tensor, *, computed_in: torch.dtype | None = None) -> MatrixRank:
+    """The number of singular values above `max(rows, columns) * u * (largest singular value)`.
+
+    A backward stable decomposition returns the singular values of a matrix that differs from the given one by a small
+    multiple of u times the largest of them, and the entries are rounded to u, too: a true zero comes back below this
+    tolerance (the customary one, as of numpy's `matrix_rank`). A true value below it can't be told from zero, so the
+    numeric rank is a lower bound of the rank in exact arithmetic.
+
+    u is that of the matrix's type, or of `computed_in` where its entries were computed in a coarser one: the RMS norms
+    of Llama-like decoders work in float32 whatever they are given.
+
+    Raises:
+        ValueError: no matrix of real, finite numbers.
+    """
+    values = _singular_values(matrix)
+    unit = torch.finfo(computed_in or (matrix.dtype if matrix.is_floating_point() else torch.float64)).eps
+    tolerance = max(matrix.shape, default=0) * unit * float(values.max()) if len(values) else 0.0
+    return MatrixRank(values, tolerance, int((values > tolerance).sum()))
+
+
+def stable_rank(matrix: Tensor) -> float:
+    """The sum of the squared singular values over the largest squared: `|A|_F^2 / |A|_2^2`; 0 of a zero matrix.
+
+    Between 1 and the rank, it needs no tolerance and moves little when the matrix does (Rudelson and Vershynin,
+    "Sampling from large matrices", Journal of the ACM 54, 2007).
+
+    Raises:
+        ValueError: no matrix of real, finite numbers.
+    """
+    return _stable_rank(_singular_values(matrix))
+
+
+def _singular_values(matrix: Tensor) -> Tensor:
+    if matrix.ndim != 2 or matrix.is_complex() or not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"a rank of shape {tuple(matrix.shape)}, {matrix.dtype}: a matrix of finite numbers is needed")
+    return torch.linalg.svdvals(matrix.detach().to("cpu", torch.float64))
+
+
+def _stable_rank(values: Tensor) -> float:
+    largest = float(values.max()) if len(values) else 0.0
+    return float((values / largest).square().sum()) if largest else 0.0
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """What one block was called with in a forward pass: its hidden states (B, T, D) and the other arguments."""
+
+    hidden: Tensor
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[BlockCall]:
+    """The calls of `blocks` while `body` reads `inputs`, in the order of the blocks.
+
+    They can be repeated: a decoder's cache is left out, and `body` is put in evaluation mode, as with dropout a block
+    is another function at every call.
+    """
+    calls: list[BlockCall] = []
+
+    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = {name: value for name, value in kwargs.items() if name not in CACHE_ARGUMENTS}
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        calls.append(BlockCall(hidden.detach(), tuple(args[1:]), kwargs))
+
+    body.eval()
+    with torch.no_grad(), ExitStack() as hooks:
+        for block in blocks:
+            hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        body(**inputs)
+    return calls
+
+
+def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **kwargs: Any) -> Tensor:
+    """The Jacobian (D, D) of a block's output at one token by its input at the same token, all other inputs held.
+
+    `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`, by one forward and D backward passes.
+
+    Args:
+        block: a module in evaluation mode that takes hidden states first and returns them, alone or first of a tuple.
+        hidden: (1, T, D); its type is that of the result.
+        token: which one, from 0.
+        args: the block's other arguments, as `BlockCall` has them.
+        kwargs: those by name.
+
+    Raises:
+        ValueError: a block in training mode, hidden states of another shape, or no such token.
+    """
+    _check(block, hidden)
+    if not 0 <= token < hidden.shape[1]:
+        raise ValueError(f"token {token} given; the sequence has the tokens 0 to {hidden.shape[1] - 1}")
+
+    def of_token(state: Tensor) -> Tensor:
+        before, after = hidden[:, :token], hidden[:, token + 1 :]
+        sequence = torch.cat((before.detach(), state[None, None], after.detach()), dim=1)
+        return _first(block(sequence, *args, **kwargs))[0, token]
+
+    return _jacobian(of_token, hidden[0, token])
+
+
+def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The Jacobian (T * D, T * D) of a block's whole output by its whole input, tokens major; arguments as above.
+
+    Raises:
+        ValueError: a block in training mode, or hidden states of another shape.
+    """
+    _check(block, hidden)
+    return _jacobian(lambda states: _first(block(states[None], *args, **kwargs))[0], hidden[0])
+
+
+def _check(block: nn.Module, hidden: Tensor) -> None:
+    if block.training:
+        raise ValueError(
+            "the block is in training mode, where dropout makes its Jacobian random: put it in evaluation mode"
+        )
+    if hidden.ndim != 3 or len(hidden) != 1:
+        raise ValueError(f"hidden states of shape {tuple(hidden.shape)} given; (1, T, D) is needed")
+
+
+def _first(output: Any) -> Tensor:
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found
+
+
+def _jacobian(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
+    """(outputs, inputs), both flattened: one backward pass for every output, which every kernel supports."""
+    with torch.enable_grad():
+        variable = point.detach().clone().requires_grad_(True)
+        outputs = function(variable).flatten()
+        rows = [torch.autograd.grad(output, variable, retain_graph=True)[0].flatten() for output in outputs]
+    return torch.stack(rows)
