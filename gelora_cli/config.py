@@ -161,7 +161,11 @@ class DataConfig:
 
 @dataclass
 class RunConfig:
-    """The whole configuration of a run; `preset_source` says where completed training settings come from."""
+    """The whole configuration of a run.
+
+    `init_from` is an earlier run's directory, whose adapter is merged into the base; `preset_source` says where
+    completed training settings come from.
+    """
 
     task: TaskConfig = field(default_factory=TaskConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -175,6 +179,7 @@ class RunConfig:
     seed: int = 0
     precision: str = "auto"
     protocol: str = "last"
+    init_from: str | None = None
     runs_dir: str = "runs"
     force: bool = False
     dry_run: bool = False
@@ -378,9 +383,12 @@ def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
 
 
 def identity_values(config: RunConfig) -> dict[str, Any]:
-    """The settings that can change a number of this run, beside what model and data hold."""
+    """The settings that can change a number of this run, beside what model and data hold.
+
+    What `init_from` merges into the model is in the model's fingerprint.
+    """
     values, budget = asdict(config), parse_budget(config.budget)
-    for key in ("runs_dir", "force", "dry_run", "debug", "launch", "preset_source", "data", "model"):
+    for key in ("runs_dir", "force", "dry_run", "debug", "launch", "preset_source", "data", "model", "init_from"):
         del values[key]
     values["task"].pop("presets")
     if config.protocol != "split":
@@ -630,12 +638,15 @@ def _with_paths(config: RunConfig) -> RunConfig:
     if model.path is not None:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None)
-    ranks = replace(config.ranks, path=config.ranks.path and str(Path(config.ranks.path).expanduser().absolute()))
+    ranks = replace(config.ranks, path=_absolute(config.ranks.path))
     sources = {name: local_or_hub(getattr(config.data, name)) for name in ("glue", "squad", "squad_v2")}
     data = replace(config.data, **sources)  # type: ignore[arg-type]
-    return replace(
-        config, model=model, ranks=ranks, data=data, runs_dir=str(Path(config.runs_dir).expanduser().absolute())
-    )
+    paths = {"runs_dir": _absolute(config.runs_dir) or "", "init_from": _absolute(config.init_from)}
+    return replace(config, model=model, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def local_or_hub(text: str) -> str:

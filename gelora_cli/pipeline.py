@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +53,8 @@ from gelora_cli.data.parts import Parts, parts_of
 from gelora_cli.data.sources import Split, task_split
 from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
 from gelora_cli.launch import inside_workers, run_workers, worker
-from gelora_cli.models import HeadSpec, LoadedModel, ResolvedModel, check_length, resolve_model
+from gelora_cli.lineage import Ancestor, find_lineage, load_start
+from gelora_cli.models import LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
 from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
 from gelora_cli.report.card import model_card
@@ -79,12 +80,21 @@ PROBE_EXAMPLES = 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a run depends on, found and checked before any work: files, rows and their fingerprints."""
+    """Everything a run depends on, found and checked before any work: files, rows and their fingerprints.
+
+    `model` is what the run starts from: the base model with the adapters of its `ancestors` (`init_from`) merged.
+    """
 
     config: RunConfig
     model: ResolvedModel
     splits: dict[str, Split]
     precision: str
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @property
+    def model_name(self) -> str:
+        """The model's name and the tasks that it was tuned on before, as `minilm+sst2`."""
+        return "+".join((self.config.model.name, *(ancestor.config.task.name for ancestor in self.ancestors)))
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -166,7 +176,7 @@ def _flat_profile(session: _Session) -> IdProfile:
     """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
     model_map = session.loaded.map
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
-    settings, name = _profile_settings(session.config), session.config.model.name
+    settings, name = _profile_settings(session.config), session.prepared.model_name
     return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
 
 
@@ -302,10 +312,11 @@ def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[st
 
     config = _finished_config(directory)
     split = rows(config)
-    resolved = _resolve_model(config)
+    resolved, ancestors = _resolve_model(config)
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     _check_model(directory, manifest, resolved)
-    session = _Session(Prepared(config, resolved, {}, manifest.precision), make_accelerator(manifest.precision))
+    prepared = Prepared(config, resolved, {}, manifest.precision, ancestors)
+    session = _Session(prepared, make_accelerator(manifest.precision))
     encoded = session.encode(split)
     return prediction_rows(config.task, encoded, session.forward(session.reloaded(directory), encoded))
 
@@ -328,7 +339,7 @@ def prepare(config: RunConfig) -> Prepared:
         with _collected(problems):
             splits[name] = _labelled_split(config, source, name)
     with _collected(problems):
-        model = _resolve_model(config)
+        model, ancestors = _resolve_model(config)
         check_length(model, config.task.max_length)
     with _collected(problems):
         precision = resolve_precision(config.precision)
@@ -337,7 +348,7 @@ def prepare(config: RunConfig) -> Prepared:
             parts_of(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
-    return Prepared(config, model, splits, precision)
+    return Prepared(config, model, splits, precision, ancestors)
 
 
 @contextmanager
@@ -441,19 +452,8 @@ class _Session:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
     def fresh_model(self) -> LoadedModel:
-        """The pretrained model with the task's new head, on this process's device."""
-        from gelora_cli.models import load_model
-
-        model, task = self.config.model, self.config.task
-        head = HeadSpec(cast("Any", task.kind), tuple(task.labels))
-        loaded = load_model(
-            self.prepared.model,
-            head,
-            seed=self.config.seed,
-            dropout=model.dropout,
-            blocks=model.blocks,
-            linears=model.linears or None,
-        )
+        """The pretrained model, or what `init_from` makes of it, with the task's new head, on this process's device."""
+        loaded = load_start(self.prepared.model, self.config, self.prepared.ancestors)
         loaded.model.to(self.accelerator.device)
         return loaded
 
@@ -669,7 +669,7 @@ def _measure(session: _Session, directory: Path) -> IdProfile:
         store=StateStore(directory),
     )
     return IdProfile(
-        model=config.model.name,
+        model=prepared.model_name,
         model_fingerprint=prepared.model.fingerprint,
         task=config.task.name,
         data_fingerprint=train.fingerprint(),
@@ -835,7 +835,7 @@ def _result(
     best, best_value = best_epoch(trained.evaluations[first:])
     return RunResult(
         task=config.task.name,
-        model=config.model.name,
+        model=session.prepared.model_name,
         method=config.method.name,
         budget=plan.budget,
         seed=config.seed,
@@ -886,6 +886,7 @@ def _write_result(directory: Path, session: _Session, result: RunResult, plan: R
         key_mapping=session.loaded.key_mapping,
         preset=preset,
         command=manifest.command,
+        starts_from=[str(ancestor.directory) for ancestor in session.prepared.ancestors],
     )
     rundir.write_atomic(directory / rundir.CARD, card)
 
@@ -917,11 +918,13 @@ def _profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path
     return rundir.profile_path(Path(prepared.config.runs_dir), digits)
 
 
-def _resolve_model(config: RunConfig) -> ResolvedModel:
+def _resolve_model(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
+    """The model that a run starts from, and the earlier runs that are merged into its base for it."""
     model = config.model
-    return resolve_model(
+    base = resolve_model(
         hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
     )
+    return find_lineage(base, config.init_from)
 
 
 @contextmanager

@@ -17,6 +17,10 @@ from gelora_cli.ranks import EXEMPT_BUDGET, PLANNED, hand_out, plan_ranks
 
 EXEMPT = ("bitfit", "full")
 ADAPTER_ROLES = {"houlsby": ("output", "down"), "pfeiffer": ("down",)}
+NOT_MERGEABLE = (
+    "its bottleneck adapters are not linear (an activation stands between down and up), so no weights of the base "
+    "model can hold them"
+)
 
 
 @dataclass(frozen=True)

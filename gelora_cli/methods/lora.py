@@ -76,7 +76,8 @@ def save_peft(model: PeftModel, directory: Path) -> None:
     with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary, warnings.catch_warnings():
         # AdaLoRA may leave a module no rank at all, which PEFT takes for an incomplete save.
         warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
-        model.save_pretrained(str(temporary), safe_serialization=True)
+        # No method adapts the embeddings, so PEFT need not ask where the base model lay for the size of its vocabulary.
+        model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:

@@ -41,6 +41,11 @@ class GatedLoraLinear(nn.Module):
         updated: torch.Tensor = self.base(x) + nn.functional.linear(gated, self.sora_B) * self.scaling  # (B, T, out)
         return updated
 
+    def update(self) -> torch.Tensor:
+        """What is added to the linear's weight: `scaling * B diag(g) A`, (out, in)."""
+        found: torch.Tensor = self.scaling * (self.sora_B * self.gate) @ self.sora_A
+        return found
+
 
 def attach_sora(request: AttachRequest) -> Attached:
     """Gated updates of the planned rank on every planned linear, to be sparsified while they train.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gelora_cli.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.ranks import PLANNED, budget_line
 
@@ -19,7 +21,7 @@ tags: [gelora, {method}, {task}]
 {rows}
 
 - selection: {selection}{chosen}
-{ranks}- parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; {used}
+{origin}{ranks}- parameters: adapter {adapter:,}, head {head:,}, backbone {backbone:,}; {used}
 - training settings: {preset}
 - seconds: {profile}, attaching {attach_seconds:.1f}, training {train_seconds:.1f}
 - reload check: largest difference of scores {difference:.2g} on {checked} sequences
@@ -28,13 +30,7 @@ tags: [gelora, {method}, {task}]
 
 ![ranks](ranks.png)
 
-```python
-{imports}
-from transformers import {auto_class}
-
-base = {auto_class}.from_pretrained("{base}"{arguments})
-model = {load}
-```
+{loading}
 
 Made by `{command}`
 """
@@ -51,6 +47,15 @@ WHAT = {
     "pfeiffer": "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)",
     "full": "All weights of a fine-tuned model",
 }
+LOADING = """```python
+{imports}
+from transformers import {auto_class}
+
+base = {auto_class}.from_pretrained("{base}"{arguments})
+model = {load}
+```"""
+MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it, and gives
+other outputs on {base} itself. `gelora predict` and `gelora evaluate` on this directory put them together."""
 PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "adapter")')
 OWN_LINES = (
     "from pathlib import Path\n\nfrom gelora_cli.methods import load_adapter",
@@ -70,12 +75,20 @@ def model_card(
     key_mapping: dict[str, str] | None,
     preset: str,
     command: str,
+    starts_from: Sequence[str] = (),
 ) -> str:
     """The run's README.md: scores, ranks, counts and how to load the adapter; no `labels` for question answering.
 
-    `peft`: the adapter is in PEFT's own format.
+    `peft`: the adapter is in PEFT's own format. `starts_from`: the runs whose adapters were merged into the base.
     """
     arguments = f", num_labels={labels}" * bool(labels) + f", key_mapping={key_mapping!r}" * bool(key_mapping)
+    loading = (MERGED_START if starts_from else LOADING).format(
+        base=base,
+        imports=PEFT_LINES[0] if peft else OWN_LINES[0],
+        load=PEFT_LINES[1] if peft else OWN_LINES[1],
+        auto_class="AutoModelForSequenceClassification" if labels else "AutoModelForQuestionAnswering",
+        arguments=arguments,
+    )
     names = list(result.results[0].metrics)
     text = CARD.format(
         base=base,
@@ -96,16 +109,14 @@ def model_card(
         backbone=plan.backbone_params,
         used=used_text(result, plan),
         library="peft" if peft else "gelora",
-        imports=PEFT_LINES[0] if peft else OWN_LINES[0],
-        load=PEFT_LINES[1] if peft else OWN_LINES[1],
+        loading=loading,
+        origin=f"- starts from: {base}, merged with {', then '.join(starts_from)}\n" if starts_from else "",
         preset=preset,
         profile=_profile_text(result),
         attach_seconds=result.attach_seconds,
         train_seconds=result.train_seconds,
         difference=result.reload_check.largest_difference,
         checked=result.reload_check.examples,
-        auto_class="AutoModelForSequenceClassification" if labels else "AutoModelForQuestionAnswering",
-        arguments=arguments,
         command=command,
     )
     if not plan.blocks or plan.blocks[0].idim_in is None:

@@ -1,0 +1,161 @@
+"""Runs that start from an earlier run's adapter: what is merged, taken over and told apart, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import GeloraError, IdProfile, RunManifest, read_artifact
+from gelora_cli.cli import command_line
+from gelora_cli.config import read_config
+from gelora_cli.lineage import adapter_digest, find_lineage, load_start
+from gelora_cli.methods.merging import merge_adapter
+from gelora_cli.models import ResolvedModel, in_modules, load_model, resolve_model
+from tests.test_methods import HEAD
+from tests.test_pipeline import Bench, bench, predictions, result_of  # noqa: F401 - a fixture
+from tests.test_rivals import case, logits, tune
+from tests.tiny import make_tiny
+
+MERGED = ("gelora", "adalora", "sora", "eva", "bitfit", "full")
+SHORT = ["train.max_steps=4", "budget=2500"]
+
+
+def base_of(directory: Path) -> ResolvedModel:
+    return resolve_model(hub=None, path=str(directory))
+
+
+@pytest.mark.parametrize("method", MERGED)
+def test_a_merged_model_gives_the_outputs_of_the_adapted_one(
+    tiny_models: dict[str, Path], tmp_path: Path, method: str
+) -> None:
+    found = case(tiny_models["bert"], method, modules="all" if method == "sora" else "attention")
+    attached = found.attach()
+    tune(found, attached)
+    wanted = logits(attached.model, found.inputs)
+    attached.save(tmp_path)
+    base = load_model(base_of(tiny_models["bert"]), HEAD, seed=0).model
+    plain, names = logits(base, found.inputs), [name for name, _ in base.named_parameters()]
+    merged = merge_adapter(base, tmp_path)
+    assert float((logits(merged, found.inputs) - wanted).abs().max()) < 1e-5
+    assert float((plain - wanted).abs().max()) > 1e-3
+    assert type(merged) is type(base)
+    assert [name for name, _ in merged.named_parameters()] == names
+    assert {tensor.dtype for tensor in merged.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("method", ["houlsby", "pfeiffer"])
+def test_bottlenecks_are_not_merged(tiny_models: dict[str, Path], tmp_path: Path, method: str) -> None:
+    case(tiny_models["bert"], method).attach().save(tmp_path)
+    with pytest.raises(GeloraError, match="not linear"):
+        merge_adapter(load_model(base_of(tiny_models["bert"]), HEAD, seed=0).model, tmp_path)
+
+
+def runs(bench: Bench, task: str) -> Path:  # noqa: F811
+    """The only run of a task."""
+    (directory,) = [path for path in bench.directories() if path.is_relative_to(bench.root / task)]
+    return directory
+
+
+def check_again(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The value and the predictions that come back from a directory are the run's own."""
+    capsys.readouterr()
+    assert command_line(["evaluate", str(directory)]) == 0
+    assert f"{result_of(directory).value:.4f}" in capsys.readouterr().out
+    output = tmp_path / "out.jsonl"
+    assert command_line(["predict", str(directory), "split=validation", f"output={output}"]) == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["prediction"] for row in rows] == [row["prediction"] for row in predictions(directory)]
+
+
+def test_a_chain_of_three_tasks(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert bench.run("task=mnli", "train.learning_rate=0.05", *SHORT) == 0
+    first = runs(bench, "mnli")
+    assert bench.run("task=cola", "method=sora", f"init_from={first}", *SHORT) == 0
+    second = runs(bench, "cola")
+    assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
+    third = runs(bench, "rte")
+    for directory in (second, third):
+        check_again(directory, tmp_path, capsys)
+        assert result_of(directory).reload_check.passed
+    name = bench.models["bert"].name
+    assert [result_of(path).model for path in (first, second, third)] == [name, f"{name}+mnli", f"{name}+mnli+cola"]
+    assert read_artifact(IdProfile, third / IdProfile.FILE).model == f"{name}+mnli+cola"
+    prints = {
+        read_artifact(RunManifest, path / RunManifest.FILE).fingerprints["model"] for path in (first, second, third)
+    }
+    assert len(prints) == 3
+    assert len(list((bench.root / ".profiles").iterdir())) == 2  # SoRA needs none
+    card, peft = (third / "README.md").read_text(), json.loads((third / "adapter/adapter_config.json").read_text())
+    assert f"merged with {first}, then {second}" in card
+    assert "from_pretrained" not in card
+    assert peft["base_model_name_or_path"].endswith(f"+ {first}/adapter + {second}/adapter")
+    assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
+    assert "done before" in capsys.readouterr().out
+    check_taken_over(bench.models["bert"], third)
+
+
+def check_taken_over(model: Path, directory: Path) -> None:
+    """The start is the base but for the linears that the earlier runs adapted, with the head that the seed gives."""
+    config = read_config(directory / rundir.CONFIG)
+    start, ancestors = find_lineage(base_of(model), config.init_from)
+    loaded, plain = load_start(start, config, ancestors), load_start(base_of(model), config, ())
+    linears = [linear.name for block in loaded.map.blocks for linear in loaded.map.linears(block, "attention")]
+    tensors = plain.model.state_dict()
+    for name, tensor in loaded.model.state_dict().items():
+        moved = in_modules(name, linears) and name.endswith("weight")
+        assert torch.equal(tensor, tensors[name]) is not moved, name
+
+
+def test_the_same_adapter_elsewhere_is_the_same_start(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert bench.run("task=cola", *SHORT) == 0
+    first = runs(bench, "cola")
+    copy = bench.root.parent / "copy"
+    shutil.copytree(first, copy)
+    for place in (first, copy):
+        assert bench.run("task=rte", f"init_from={place}", *SHORT, "method=lora") == 0
+    assert "done before" in capsys.readouterr().out
+    config = copy / "adapter" / "adapter_config.json"
+    digest = adapter_digest(copy / "adapter")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "elsewhere"}))
+    assert adapter_digest(copy / "adapter") == digest
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 1}))
+    assert adapter_digest(copy / "adapter") != digest
+
+
+def test_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert bench.run("task=cola", *SHORT) == 0
+    first = runs(bench, "cola")
+    assert bench.run("task=rte", f"init_from={first}", "method=lora", *SHORT) == 0
+    second = runs(bench, "rte")
+    assert bench.run("task=sst2", "method=pfeiffer", *SHORT) == 0
+
+    def refused(command: list[str], *parts: str) -> None:
+        capsys.readouterr()
+        assert command_line(command) == 2
+        message = capsys.readouterr().err
+        assert all(part in message for part in parts), message
+
+    def start(directory: Any, *overrides: str) -> list[str]:
+        return bench.arguments("task=wnli", f"init_from={directory}", *overrides, *SHORT)
+
+    refused(start(runs(bench, "sst2")), "method=pfeiffer can't be merged", "not linear")
+    refused(start(tmp_path / "nowhere"), "is not there", "a finished run directory is accepted")
+    refused(start(bench.root), "no DONE in it")
+    other = make_tiny("bert", tmp_path / "other", seed=1)
+    refused(start(first, f"model.path={other}"), "other weights than", "a run on the same base model is accepted")
+    weights = first / "adapter" / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for command in (start(first), ["evaluate", str(second)], ["predict", str(second), "split=validation"]):
+        refused(command, "is damaged or was changed")
+    weights.write_bytes(content)
+    first.rename(first.with_name("moved"))
+    refused(["evaluate", str(second)], f"init_from={first}", "is not there")
+    refused(start(second), f"init_from={first}", "is not there")
+    assert not (bench.root / "wnli").exists()
