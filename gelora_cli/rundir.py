@@ -14,6 +14,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
 LOCK = ".lock"
+LOCK_SECONDS = 0.5
 
 
 def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:
@@ -149,13 +151,12 @@ def locked(directory: Path, what: str) -> Iterator[None]:
         GeloraError: another live process holds it; the message says which.
     """
     with (directory / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _soon_taken(file):
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.") from error
+            raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
         _sign(file)
+        _remove_left_over(directory)
         yield
 
 
@@ -267,3 +268,36 @@ def _sign(file: Any) -> None:
     file.truncate()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
     file.flush()
+
+
+def _soon_taken(file: Any) -> bool:
+    """Whether the lock could be taken within `LOCK_SECONDS`: whoever lists runs has it for a moment."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOCK_SECONDS / 10)
+        else:
+            return True
+
+
+def _remove_left_over(directory: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in a directory that this one holds."""
+    for path in directory.rglob(".*.tmp"):
+        number = path.name.split(".")[-2]
+        if number.isdigit() and not _lives(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process on this machine, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

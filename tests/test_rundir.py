@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,25 @@ def test_clearing_removes_the_artifacts_of_an_earlier_try(tmp_path: Path) -> Non
     (tmp_path / "mine.txt").write_text("kept")
     rundir.clear(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_moment_of_someone_elses_lock_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / rundir.LOCK).write_text("")
+    looking = (tmp_path / rundir.LOCK).open()  # as `is_held` does
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, looking.close).start()
+    with rundir.locked(tmp_path, "it"):
+        assert rundir.is_held(tmp_path)
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_lock(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / "adapter").mkdir()
+    dead, alive = tmp_path / f"adapter/.README.md.{ended.pid}.tmp", tmp_path / f".run.json.{os.getpid()}.tmp"
+    for path in (dead, alive, tmp_path / ".mine.tmp"):
+        path.write_text("half")
+    with rundir.locked(tmp_path, "it"):
+        assert not dead.exists()
+        assert alive.exists()
+        assert (tmp_path / ".mine.tmp").exists()
