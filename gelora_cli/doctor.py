@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gelora_cli.runtime import first_line
+
 HUB_SECONDS = 3.0
+ASKED = "sentence-transformers/all-MiniLM-L6-v2"
 LEAST_FREE_BYTES = 2_000_000_000
+CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tokenizers": "tokenizers"}
 
 
@@ -26,17 +32,28 @@ class Finding:
 
 
 def findings(runs_dir: Path) -> Iterator[Finding]:
-    """Everything that is looked at, in order, each as soon as it is known."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions,
-        _devices,
-        _tokenizers,
-        _embedded_model,
-        lambda: _places(runs_dir),
-        _hub,
-    )
-    for check in checks:
-        yield from check()
+    """Everything that is looked at, in order, each as soon as it is known; a package that is missing is a finding."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "versions": _versions,
+        "tested versions": _tested_versions,
+        "devices": _devices,
+        "tokenizers": _tokenizers,
+        "model=minilm": _embedded_model,
+        "places": lambda: _places(runs_dir),
+        "hub": _hub,
+    }
+    for name, check in checks.items():
+        try:
+            yield from check()
+        except (ImportError, OSError) as error:  # OSError: a library of torch that can't be loaded
+            missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
+            text = f"can't be looked at: {first_line(error)}"
+            yield Finding(name, "problem", text, _install(missing or "--force-reinstall torch"))
+
+
+def _install(names: str) -> str:
+    """How to install packages, in the tested versions where this is a checkout."""
+    return f"pip install {f'-c {CONSTRAINTS} ' if CONSTRAINTS.exists() else ''}{names}"
 
 
 def _versions() -> Iterator[Finding]:
@@ -46,10 +63,34 @@ def _versions() -> Iterator[Finding]:
     missing = [name for name in PACKAGES if name not in found]
     text = ", ".join(f"{name} {version}" for name, version in found.items())
     if missing:
-        fix = f"pip install -c constraints.txt {' '.join(missing)}"
-        yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", fix)
+        yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", _install(" ".join(missing)))
     else:
         yield Finding("versions", "ok", text)
+
+
+def _tested_versions() -> Iterator[Finding]:
+    """What is installed, compared with the versions that the checkout was tested with; nothing in a wheel."""
+    if not CONSTRAINTS.exists():
+        return
+    lines = CONSTRAINTS.read_text(encoding="utf-8").split()
+    tested = dict(line.split("==", 1) for line in lines if "==" in line)
+    installed = {name: found for name in tested if (found := _installed(name))}
+    others = [
+        f"{name} {found} ({tested[name]})" for name, found in installed.items() if found.split("+")[0] != tested[name]
+    ]
+    if others:
+        fix = f"pip install -c {CONSTRAINTS} -e {CONSTRAINTS.parent}"
+        text = f"others are installed than tested: {', '.join(others)}"
+        yield Finding("tested versions", "note", text, fix)
+    else:
+        yield Finding("tested versions", "ok", f"what is installed is as in {CONSTRAINTS.name}")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _devices() -> Iterator[Finding]:
@@ -124,16 +165,29 @@ def _place(name: str, path: Path, fix: str) -> Finding:
 def _hub() -> Iterator[Finding]:
     from huggingface_hub import HfApi, constants
 
-    from gelora_cli.runtime import first_line
-
     fix = "give model.path=DIR and data.glue=DIR, or fetch them elsewhere: gelora fetch DIR ..."
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", "note", "HF_HUB_OFFLINE is set: only what is cached can be loaded", f"unset it, or {fix}")
         return
-    try:
-        HfApi().model_info("sentence-transformers/all-MiniLM-L6-v2", timeout=HUB_SECONDS)
-    except Exception as error:
-        text = f"{constants.ENDPOINT} can't be reached ({first_line(error)})"
-        yield Finding("hub", "note", text, fix)
+    error = _failure_within(HUB_SECONDS, lambda: HfApi().model_info(ASKED, timeout=HUB_SECONDS))
+    if error is not None:
+        yield Finding("hub", "note", f"{constants.ENDPOINT} can't be reached ({error})", fix)
     else:
         yield Finding("hub", "ok", f"{constants.ENDPOINT} answers")
+
+
+def _failure_within(seconds: float, call: Callable[[], object]) -> str | None:
+    """What is wrong with a call, which may not end: a name server that doesn't answer obeys no time limit of ours."""
+    failures = [f"no answer within {seconds:g} s"]
+
+    def work() -> None:
+        try:
+            call()
+            failures.clear()
+        except Exception as error:
+            failures[:] = [first_line(error)]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return failures[0] if failures else None
