@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from gelora_cli.artifacts import Estimate, GeloraError, StoppedError
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
     from gelora_cli.data.sources import Split
-    from gelora_cli.jobs import Outcome
+    from gelora_cli.jobs import JobServer, Outcome
 
 COMMANDS = {
     "run": "profile, assign ranks, fine-tune, evaluate: all stages",
@@ -52,6 +55,9 @@ EXAMPLES = {
     "fetch": "  gelora fetch offline task=cola model=deberta_v3_base",
     "doctor": "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs",
 }
+UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
+"""What model and data of a run don't depend on."""
+LAUNCHED = ("run", "profile", "train", "evaluate")
 POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR", "fetch": "DIR"}
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
@@ -66,7 +72,8 @@ def command_line(arguments: list[str]) -> int:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return _say(GeloraError(f"Python {sys.version.split()[0]} is not supported; take Python 3.11, 3.12 or 3.13."))
     try:
-        return _dispatch(arguments)
+        with _missing_packages_named():
+            return _dispatch(arguments)
     except GeloraError as error:
         if "debug=true" in arguments:
             raise
@@ -74,6 +81,21 @@ def command_line(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("gelora: interrupted", file=sys.stderr)
         return StoppedError.exit_code
+
+
+@contextlib.contextmanager
+def _missing_packages_named() -> Iterator[None]:
+    """Turn the lack of a package that we need into a message."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name in ("", "gelora_cli"):
+            raise
+        raise GeloraError(
+            f"the package {name} is missing: pip install {name}, or all that gelora needs: pip install gelora (in a "
+            "checkout make install)."
+        ) from error
 
 
 def _say(error: GeloraError) -> int:
@@ -89,7 +111,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(overview())
         return 0
     if arguments[0] == "--serve-jobs":
-        return _serve_jobs(arguments[1])
+        return _serve_jobs(*arguments[1:])
     if arguments[0] == "--version":
         print(f"gelora {__version__}")
         return 0
@@ -183,49 +205,101 @@ def _sweep(command: str, name: str, flags: list[str], overrides: list[str], word
     Raises:
         GeloraError: what is wrong with any of them.
     """
+    from gelora_cli.jobs import JobServer
+    from gelora_cli.launch import inside_workers
+
+    if inside_workers():
+        raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
+    jobs = _resolved_jobs(name, flags, overrides)
+    outcomes: list[Outcome] = []
+    with JobServer() as server:
+        _check_jobs(server, jobs)
+        with contextlib.suppress(StoppedError):  # a signal before a job had begun
+            for number, (label, config) in enumerate(jobs, start=1):
+                if server.stopped:
+                    break
+                print(f"gelora: job {number} of {len(jobs)}: {label}", file=sys.stderr, flush=True)
+                outcomes.append(server.run(command, config, words))
+    return _report_sweep([label for label, _ in jobs], outcomes)
+
+
+def _resolved_jobs(name: str, flags: list[str], overrides: list[str]) -> list[tuple[str, RunConfig]]:
+    """Every job's label, the overrides in which they differ, and its completed configuration.
+
+    Raises:
+        GeloraError: what is wrong with the values of any.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     from gelora_cli.config import complete, list_problems, value_problems
-    from gelora_cli.jobs import JobServer
 
-    jobs: list[tuple[str, Any]] = []
+    given: list[list[str]] = []
+    configs: list[Any] = []
 
     def collect(config: Any) -> None:
-        jobs.append((" ".join(HydraConfig.get().overrides.task), OmegaConf.to_object(config)))
+        given.append(list(HydraConfig.get().overrides.task))
+        configs.append(OmegaConf.to_object(config))
 
     with tempfile.TemporaryDirectory() as place:  # for what Hydra itself writes of a sweep
         _hydra_main(name, flags, [*overrides, f"hydra.sweep.dir={place}"], collect)
+    common = set(given[0]).intersection(*given[1:]) if len(given) > 1 else set()
+    labels = [" ".join(word for word in words if word not in common) for words in given]
+    jobs = list(zip(labels, configs, strict=True))
     problems = [f"{label}: {problem}" for label, config in jobs for problem in value_problems(config)]
     if problems:
         raise GeloraError(list_problems(problems))
-    outcomes: list[tuple[str, Outcome]] = []
-    with JobServer() as server:
-        for number, (label, config) in enumerate(jobs, start=1):
-            if server.stopped:
-                break
-            print(f"gelora: job {number} of {len(jobs)}: {label}", file=sys.stderr, flush=True)
-            outcomes.append((label, server.run(command, complete(config), words)))
-    return _report_sweep(outcomes, len(jobs))
+    return [(label, complete(config)) for label, config in jobs]
 
 
-def _report_sweep(outcomes: list[tuple[str, Outcome]], jobs: int) -> int:
-    """The grid of what is done as one table, the jobs that failed with their directories, and the exit code."""
+def _check_jobs(server: JobServer, jobs: list[tuple[str, RunConfig]]) -> None:
+    """Look for the model and read the data of every job, once for those that share them.
+
+    Raises:
+        GeloraError: what is wrong with any, under the first job that has it.
+    """
+    from gelora_cli.config import list_problems
+
+    alike: dict[str, list[tuple[str, RunConfig]]] = {}
+    for label, config in jobs:
+        parts = [getattr(config, field.name) for field in fields(config) if field.name not in UNCHECKED]
+        alike.setdefault(repr(parts), []).append((label, config))
+    found = server.check([group[0][1] for group in alike.values()])
+    problems = []
+    for group, problem in zip(alike.values(), found, strict=False):
+        others = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
+        problems += [f"{group[0][0]}{others}: {problem}"] if problem else []
+    if problems:
+        raise GeloraError(f"{list_problems(problems)}\nNo job was started.")
+
+
+def _report_sweep(labels: list[str], outcomes: list[Outcome]) -> int:
+    """The grid of what is done as one table, then a row per job with what happened to it; and the exit code."""
     from gelora_cli.report.grid import grid_table
+    from gelora_cli.report.listing import Job, list_jobs
 
-    table = grid_table([Path(found.directory) for _, found in outcomes if found.directory and not found.code])
-    print(f"\n{table}" if table else "", end="\n" if table else "", flush=True)
-    _report_costs([Estimate(**found.cost) for _, found in outcomes if found.cost])
-    failed = [(label, found) for label, found in outcomes if found.code]
-    if failed:
-        print(f"gelora: {len(failed)} of {jobs} jobs failed:", file=sys.stderr)
-    for label, found in failed:
-        print(f"  {label}: {found.message}" + (f" ({found.directory})" if found.directory else ""), file=sys.stderr)
-    if len(outcomes) < jobs:
-        left = jobs - len(outcomes)
-        print(f"gelora: {left} of {jobs} jobs were not started; the same command goes on", file=sys.stderr)
+    table = grid_table([Path(found.directory) for found in outcomes if found.directory and not found.code])
+    print(f"\n{table}" if table else "", end="\n" if table else "")
+    _report_costs([Estimate(**found.cost) for found in outcomes if found.cost])
+    rows = [
+        Job(label, found.state, found.value, found.seconds, _where(found))
+        for label, found in zip(labels, outcomes, strict=False)
+    ]
+    rows += [Job(label, "not started") for label in labels[len(outcomes) :]]
+    print(f"\n{list_jobs(rows)}", flush=True)
+    counts = Counter(row.state for row in rows if row.state in ("failed", "interrupted", "not started"))
+    if counts:
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        print(f"gelora: of {len(labels)} jobs {said}; the same command does what is left", file=sys.stderr)
+    if len(outcomes) < len(labels):
         return StoppedError.exit_code
-    return max((found.code for _, found in outcomes), default=0)
+    return max((found.code for found in outcomes), default=0)
+
+
+def _where(found: Outcome) -> str:
+    """The run directory from here, and of a job that failed its message."""
+    directory = str(_relative(Path(found.directory))) if found.directory else ""
+    return ": ".join(part for part in (directory, found.message) if part) or "-"
 
 
 def _report_costs(costs: list[Estimate]) -> None:
@@ -241,16 +315,30 @@ def _report_costs(costs: list[Estimate]) -> None:
     print(f"  training and evaluation about {work / 60:.1f} min; {peak / 1e9:.2f} GB at the most")
 
 
-def _serve_jobs(descriptor: str) -> int:
+def _serve_jobs(descriptor: str, parent: str) -> int:
     """The process that a sweep forks its jobs from."""
     from gelora_cli.config import read_config
     from gelora_cli.jobs import serve
 
-    def do(request: dict[str, Any]) -> Outcome:
-        return _do(request["command"], read_config(Path(request["config"])), [], request["words"])
+    def do(request: dict[str, Any]) -> Any:
+        if "check" in request:
+            return [_problem(read_config(io.StringIO(text))) for text in request["check"]]
+        config = read_config(io.StringIO(request["config"]))
+        return asdict(_do(request["command"], config, [], request["words"]))
 
-    serve(int(descriptor), do)
+    serve(int(descriptor), int(parent), do)
     return 0
+
+
+def _problem(config: RunConfig) -> str:
+    """What is wrong with a job's model or data; nothing of most."""
+    from gelora_cli.pipeline import prepare
+
+    try:
+        prepare(config)
+    except GeloraError as error:
+        return str(error)
+    return ""
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:
@@ -321,25 +409,38 @@ def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Out
 
     config: Any = OmegaConf.to_object(composed) if isinstance(composed, DictConfig) else composed
     try:
-        found = HANDLERS[command](config, paths, shlex.join(["gelora", *words]))
-        if isinstance(found, Estimate):
-            return Outcome(0, cost=asdict(found))
-        return Outcome(0, None if found is None else str(found))
+        with _missing_packages_named():
+            return _handled(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
     except GeloraError as error:
         if config.debug:
             raise
         return Outcome(_say(error), error.directory, str(error))
 
 
-def _run(config: RunConfig, _: list[Path], command: str) -> Path | Estimate:
+def _handled(command: str, config: Any, paths: list[Path], words: str) -> Outcome | None:
+    """Do it here, or as one of the processes that an outer launcher (torchrun) has started."""
+    from gelora_cli.launch import inside_workers, led
+
+    if command not in LAUNCHED or not inside_workers():
+        return HANDLERS[command](config, paths, words)
+    if getattr(config, "dry_run", False):
+        raise GeloraError("dry_run=true looks at one process: leave the launcher (torchrun) out")
+    from gelora_cli.pipeline import main as follow
+
+    config.launch.processes = int(os.environ["WORLD_SIZE"])
+    return led(lambda: HANDLERS[command](config, paths, words), follow)
+
+
+def _run(config: RunConfig, _: list[Path], command: str) -> Outcome:
     return _report_run(config, command, measure=True)
 
 
-def _train(config: RunConfig, _: list[Path], command: str) -> Path | Estimate:
+def _train(config: RunConfig, _: list[Path], command: str) -> Outcome:
     return _report_run(config, command, measure=False)
 
 
-def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path | Estimate:
+def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
+    from gelora_cli.jobs import Outcome
     from gelora_cli.pipeline import estimate, run
     from gelora_cli.runtime import setup_logging
 
@@ -347,7 +448,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path | Est
     if config.dry_run:
         text, found = estimate(config)
         print(text)
-        return found
+        return Outcome(0, cost=asdict(found))
     outcome = run(config, command, measure=measure)
     directory = _relative(outcome.directory)
     if outcome.already_done:
@@ -357,7 +458,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Path | Est
     for picture in ("profile.png", "ranks.png"):
         if (outcome.directory / picture).exists():
             print(f"picture:  {directory / picture}")
-    return outcome.directory
+    return Outcome(0, str(outcome.directory), value=outcome.value, already_done=outcome.already_done)
 
 
 def _profile(config: RunConfig, _: list[Path], __: str) -> None:
@@ -478,7 +579,8 @@ def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
     found = fetch(complete(config), target)
     print(f"model:  {found.model}\ndata:   {found.data}")
     print(f"{len(found.files)} files, their sha256 in {_relative(target / Fetched.FILE)}; where there is no network:")
-    print(f"  gelora run task={config.task.name} {' '.join(found.overrides)}")
+    print(f"  {shlex.join(['gelora', 'run', f'task={config.task.name}', *found.overrides])}")
+    print("The directory may be moved; paths may be relative: what counts is what the files hold.")
 
 
 def _doctor(config: Any, _: list[Path], __: str) -> None:
@@ -495,7 +597,7 @@ def _doctor(config: Any, _: list[Path], __: str) -> None:
         raise GeloraError(f"nothing will run before this is mended: {', '.join(broken)}")
 
 
-HANDLERS: dict[str, Callable[[Any, list[Path], str], Path | Estimate | None]] = {
+HANDLERS: dict[str, Callable[[Any, list[Path], str], Outcome | None]] = {
     "run": _run,
     "profile": _profile,
     "ranks": _ranks,

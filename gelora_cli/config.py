@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Union, cast
+from typing import Any, TextIO, Union, cast
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.budget import parse_budget
@@ -444,12 +444,17 @@ def profile_hash(config: RunConfig, model: str, text: str) -> str:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Freeze a completed configuration: nothing interpolated, nothing to compose again."""
+    write_atomic(path, config_text(config))
+
+
+def config_text(config: RunConfig) -> str:
+    """A configuration as `read_config` reads it."""
     from omegaconf import OmegaConf
 
-    write_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    return str(OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
-def read_config(path: Path) -> RunConfig:
+def read_config(path: Path | TextIO) -> RunConfig:
     """A frozen configuration, typed.
 
     Raises:

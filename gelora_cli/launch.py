@@ -1,17 +1,62 @@
-"""From one frozen configuration to N worker processes, and back to one true error."""
+"""From one frozen configuration to N worker processes, and back to one true error.
+
+The workers meet at a store that this process holds, as torch's own launcher does it. It is not that launcher, since a
+crash there leaves the other workers 30 seconds, whatever is set.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
+import signal
+import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from gelora_cli.artifacts import GeloraError, RunError, StoppedError
+from gelora_cli.runtime import die_with_parent, how_it_ended
+from gelora_cli.stopping import WORKER_OF, StopRequest, listening, stopped_by
 
+T = TypeVar("T")
 WORKER_MODULE = "gelora_cli.pipeline"
+REPORT_TO = "GELORA_REPORT_TO"
+STOP_SECONDS = 120.0  # for a last checkpoint, once the run is asked to stop
+CRASH_SECONDS = 10.0  # for the others, once a worker has ended badly
+POLL_SECONDS = 0.05
+MOST_CHARACTERS = 8_000  # of a worker's error: it fits a pipe that is read when the worker has ended
 LOST_PEER = ("connection closed", "connection reset", "connection refused", "broken pipe", "gloo", "nccl", "timed out")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a worker failed: when (seconds since the epoch), by which kind of error if it said so, and the message."""
+
+    rank: int
+    time: float
+    kind: str
+    message: str
+
+    @property
+    def lost_peer(self) -> bool:
+        """Whether it only noticed that another worker was gone."""
+        return _lost_peer(self.message)
+
+    def follows(self, signalled: float) -> bool:
+        """Whether it ended as it was asked to then, in seconds since the epoch."""
+        return self.time > signalled and self.kind in ("", StoppedError.__name__)
+
+    @property
+    def error(self) -> GeloraError:
+        """The same as the error that the run ends with."""
+        for kind in (StoppedError, RunError, GeloraError):
+            if self.kind == kind.__name__:
+                return kind(self.message)
+        return RunError(f"worker {self.rank} {self.message}")
 
 
 def inside_workers() -> bool:
@@ -19,33 +64,67 @@ def inside_workers() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def run_workers(arguments: list[str], processes: int) -> None:
+def led(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
+    """Where an outer launcher started several processes, the first one does `work`, alone up to what is for all.
+
+    The others `follow` with the arguments that `with_others` gives them, and end, with None, when the first one ends.
+    """
+    if os.environ["RANK"] != "0":
+        while (arguments := _told(None)) is not None:
+            follow(arguments)
+        return None
+    try:
+        found = work()
+    except GeloraError:
+        if not _Others.busy:
+            _told(None)
+        raise
+    _told(None)
+    return found
+
+
+@contextlib.contextmanager
+def with_others(arguments: list[str]) -> Iterator[None]:
+    """Have the processes that are `led` do their part of what is done here; where that fails, each ends by itself."""
+    _told(arguments)
+    _Others.busy = True
+    yield
+    _Others.busy = False
+
+
+class _Others:
+    """Whether the processes led by this one are at work, and can't be told anything."""
+
+    busy = False
+
+
+def _told(arguments: list[str] | None) -> list[str] | None:
+    """What the first process says, on every process."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    said: list[str] | None = broadcast_object_list([arguments])[0]
+    return said
+
+
+def run_workers(arguments: Sequence[str], processes: int) -> None:
     """Run `python -m gelora_cli.pipeline ARGUMENTS` in N processes that know each other, and wait for them.
+
+    A signal is passed on to all, which have `STOP_SECONDS` to end; where one fails, the others have `CRASH_SECONDS`.
 
     Raises:
         GeloraError: a worker failed; the message is that of the one that failed first by itself.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=0.1,
-    )
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2")
-    try:
-        elastic_launch(config, sys.executable)("-u", "-m", WORKER_MODULE, *arguments)
-    except ChildFailedError as error:
-        raise true_cause(error.failures) from None
-    except SignalException as error:
-        raise StoppedError(f"interrupted by {error.sigval.name}; give the same command again to go on") from None
+    with listening() as stop, stop.deferred(), _started(arguments, processes) as workers:
+        signalled = _wait(workers, stop)
+        failures = [failure for worker in workers if (failure := worker.failure())]
+    if failures:
+        cause = true_cause(failures, signalled)
+        # Asked to stop, they end one after the other, and a worker may see that another is gone already.
+        asked = stop.requested and (cause.follows(signalled) or cause.lost_peer)
+        raise _stopped(failures, stop) if asked else cause.error
 
 
 def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
@@ -53,40 +132,121 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
 
     What a user can mend, a stop, and the loss of a peer need no traceback here; anything else has one.
     """
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-    from gelora_cli.runtime import die_with_parent
-
-    die_with_parent()
-    handler = get_error_handler()
-    handler.initialize()
+    die_with_parent(int(os.environ[WORKER_OF]))
     try:
         main(arguments)
     except Exception as error:
-        handler.record_exception(error)
-        expected = isinstance(error, GeloraError) or _lost_peer(str(error))
-        if not expected:
+        _report(error)
+        if not (isinstance(error, GeloraError) or _lost_peer(str(error))):
             raise
         sys.exit(getattr(error, "exit_code", 1))
 
 
+def true_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Failure:
+    """That of the worker that failed first by itself: not one that lost its peer, or ended as it was asked to then."""
+    return min(failures, key=lambda failure: (failure.follows(signalled), failure.lost_peer, failure.time))
+
+
+class _Worker:
+    """One worker process, and the pipe by which its error comes."""
+
+    def __init__(self, arguments: Sequence[str], rank: int, processes: int, port: int) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        self.rank, self.reports = rank, os.fdopen(reading, "rb")
+        self.ended = math.inf
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", WORKER_MODULE, *arguments],
+            env=os.environ | _environment(rank, processes, port) | {REPORT_TO: str(writing)},
+            pass_fds=(writing,),
+            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
+        )
+        os.close(writing)
+
+    def runs(self) -> bool:
+        """Whether it has not ended; notes when it is first seen that it has."""
+        if self.process.poll() is None:
+            return True
+        self.ended = min(self.ended, time.time())
+        return False
+
+    def failure(self) -> Failure | None:
+        """How it failed; None of one that ended well."""
+        code = self.process.returncode
+        if not code:
+            return None
+        said = self.reports.read()
+        if said:
+            return Failure(self.rank, **json.loads(said))
+        return Failure(self.rank, self.ended, "", how_it_ended(code))
+
+    def send(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
+    """What torch and accelerate read of a worker's place among the others."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return {key: str(value) for key, value in numbers.items()} | meeting | {WORKER_OF: str(os.getpid())}
+
+
+@contextlib.contextmanager
+def _started(arguments: Sequence[str], processes: int) -> Iterator[list[_Worker]]:
+    """The workers, none of which is left afterwards."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    workers: list[_Worker] = []
+    try:
+        for rank in range(processes):
+            workers.append(_Worker(arguments, rank, processes, store.port))
+        yield workers
+    finally:
+        for started in workers:
+            started.send(signal.SIGKILL)
+            started.process.wait()
+            started.reports.close()
+
+
+def _wait(workers: Sequence[_Worker], stop: StopRequest) -> float:
+    """Wait until all have ended, as they are asked to when one fails or `stop` is requested; when they were asked."""
+    signalled = math.inf
+    while running := [started for started in workers if started.runs()]:
+        failed = min((started.ended for started in workers if started.process.returncode), default=math.inf)
+        asked = signalled if stop.requested else math.inf
+        if signalled == math.inf and (stop.requested or failed < math.inf):
+            signalled = time.time()
+            _send_all(running, signal.SIGTERM)  # SIGINT would be a traceback of a worker that still imports
+        if time.time() > min(asked + STOP_SECONDS, failed + CRASH_SECONDS):
+            _send_all(running, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+    return signalled
+
+
+def _send_all(workers: Sequence[_Worker], number: int) -> None:
+    for started in workers:
+        started.send(number)
+
+
+def _stopped(failures: Sequence[Failure], stop: StopRequest) -> StoppedError:
+    """What a worker says of the stop, such as its step; else the signal that the run was sent."""
+    said = [failure.message for failure in failures if failure.kind == StoppedError.__name__]
+    more = [message for message in said if message != str(stopped_by(signal.SIGTERM))]
+    return StoppedError(more[0]) if more else stopped_by(stop.number)
+
+
+def _report(error: Exception) -> None:
+    """Tell the process that started this one what went wrong."""
+    ours = isinstance(error, GeloraError)
+    kind = next((kind for kind in (StoppedError, RunError, GeloraError) if isinstance(error, kind)), type(error))
+    message = str(error) if ours else f"failed: {type(error).__name__}: {error}"
+    values: dict[str, Any] = {"time": time.time(), "kind": kind.__name__, "message": message[:MOST_CHARACTERS]}
+    with os.fdopen(int(os.environ[REPORT_TO]), "wb") as reports:
+        reports.write(json.dumps(values).encode())
+
+
 def _lost_peer(message: str) -> bool:
     return any(sign in message.lower() for sign in LOST_PEER)
-
-
-def true_cause(failures: Mapping[int, Any]) -> GeloraError:
-    """The error of the worker that failed first by itself, not of one that only lost its peer."""
-    ordered = sorted(failures.items(), key=lambda item: item[1].timestamp)
-    messages = [(rank, _message(failure)) for rank, failure in ordered]
-    own = [item for item in messages if not _lost_peer(item[1])]
-    rank, message = (own or messages)[0]
-    for kind in (StoppedError, RunError, GeloraError):
-        if message.startswith(f"{kind.__name__}: "):
-            return kind(message.removeprefix(f"{kind.__name__}: "))
-    return RunError(f"worker {rank} failed: {message}")
-
-
-def _message(failure: Any) -> str:
-    """What the worker's error file says, or how the process ended."""
-    message = failure.message
-    return str(message.get("message", message)) if isinstance(message, dict) else str(message)

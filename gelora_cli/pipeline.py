@@ -52,7 +52,7 @@ from gelora_cli.config import (
 from gelora_cli.data.parts import Parts, parts_of
 from gelora_cli.data.sources import Split, task_split
 from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
-from gelora_cli.launch import inside_workers, run_workers, worker
+from gelora_cli.launch import inside_workers, run_workers, with_others, worker
 from gelora_cli.lineage import Ancestor, find_lineage, load_start
 from gelora_cli.models import LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
@@ -974,10 +974,14 @@ def _end_manifest(directory: Path, status: str, error: str | None) -> None:
 
 
 def _work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
-    """Work in this process, or start N workers; where an outer launcher already did, this is one of them."""
+    """Work in this process, or start N workers; where an outer launcher already did, this one leads them."""
     from gelora_cli.runtime import offline_workers, share_of_cores
 
-    if processes == 1 or inside_workers():
+    if inside_workers():
+        with with_others(arguments):
+            work()
+        return
+    if processes == 1:
         work()
         return
     with share_of_cores(processes), offline_workers():

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("gelora")
 PR_SET_PDEATHSIG = 1
+LESS_MEMORY = (
+    "Lower train.micro_batch_size (the global batch stays as it is), train.eval_batch_size, profile.batch_size or "
+    "task.max_length: each makes a run of its own, since it can change numbers. With more memory the same command goes "
+    "on from the last checkpoint."
+)
 PACKAGES = (
     "gelora",
     "torch",
@@ -58,11 +63,17 @@ def explained_memory() -> Iterator[None]:
         signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu")
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in signs):
             raise
-        raise RunError(
-            f"out of memory: {first_line(error)}. Lower train.micro_batch_size (the global batch stays as it is), "
-            "train.eval_batch_size, profile.batch_size or task.max_length: each makes a run of its own, since it can "
-            "change numbers. With more memory the same command goes on from the last checkpoint."
-        ) from error
+        raise RunError(f"out of memory: {first_line(error)}. {LESS_MEMORY}") from error
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended that said nothing, from its exit code, which is -n after signal n."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    if -code != signal.SIGKILL:
+        return f"was ended by {name}"
+    return f"was ended by {name}, which the system sends where memory runs out. If it did: {LESS_MEMORY}"
 
 
 def usable_cores() -> int:
@@ -221,13 +232,12 @@ def seed_process(seed: int, rank: int) -> None:
     torch.manual_seed((seed * 1_000_003 + rank) % 2**63)
 
 
-def die_with_parent() -> None:
-    """Have the system end this process when the one that started it ends, however that ends; on Linux."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it ended before this took effect
-        sys.exit(1)
+def die_with_parent(parent: int) -> None:
+    """Have the system end this process when the one that started it, `parent`, ends, however that ends; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before this took effect
+        os._exit(1)
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from gelora_cli.artifacts import StoppedError
 
 ONE_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+WORKER_OF = "GELORA_WORKER_OF"  # in a worker's environment: the process that started it
 
 
 class StopRequest:
@@ -21,6 +22,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = 0
         self.asked = 0.0
         self.is_deferred = False
 
@@ -50,11 +52,17 @@ class StopRequest:
             if now - self.asked > ONE_SECONDS:
                 os._exit(StoppedError.exit_code)
             return
-        self.requested, self.asked = True, now
-        name = signal.Signals(number).name
+        self.requested, self.number, self.asked = True, number, now
         if not self.is_deferred:
-            raise StoppedError(f"interrupted by {name}; give the same command again to go on")
-        os.write(2, f"gelora: {name}: stopping after this step; again to leave at once\n".encode())
+            raise stopped_by(number)
+        if WORKER_OF not in os.environ:  # else its parent says so
+            name = signal.Signals(number).name
+            os.write(2, f"gelora: {name}: stopping after this step; again to leave at once\n".encode())
+
+
+def stopped_by(number: int) -> StoppedError:
+    """What ends the work after a signal."""
+    return StoppedError(f"interrupted by {signal.Signals(number).name}; give the same command again to go on")
 
 
 @contextlib.contextmanager

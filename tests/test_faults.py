@@ -101,13 +101,14 @@ def test_a_worker_that_dies_takes_the_others_down_and_is_named(place: Place, tmp
     command = place.command(fault, tmp_path)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while last_whole(tmp_path) == 0:
+        assert process.poll() is None
         time.sleep(0.002)
     started = time.perf_counter()
     os.kill(children(process.pid)[-1], signal.SIGKILL)
     message = process.communicate(timeout=60)[1]
-    assert time.perf_counter() - started < 30
+    assert time.perf_counter() - started < 20
     assert process.returncode == 1
-    assert "SIGKILL" in message.splitlines()[-1]
+    assert "SIGKILL, which the system sends where memory runs out" in message.splitlines()[-1]
     assert left_over(tmp_path) == 0
     assert rundir.status(only(tmp_path)) == "failed"
     other = place.command(Fault("cola", "full", 1, "training", 0), tmp_path)
@@ -121,11 +122,12 @@ def test_a_sweep_stops_at_a_signal_and_goes_on(place: Place, tmp_path: Path) -> 
     command = [*place.command(Fault("cola", "gelora", 1, "training", 0), tmp_path), "-m", "seed=0,1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while last_whole(tmp_path) == 0:
+        assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "1 of 2 jobs were not started" in message
+    assert "gelora: of 2 jobs 1 interrupted, 1 not started;" in message
     assert [rundir.status(path) for path in directories(tmp_path)] == ["interrupted"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

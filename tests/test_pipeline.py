@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -248,19 +249,36 @@ def test_a_failed_run_says_so_and_can_be_run_again(bench: Bench, capsys: pytest.
     assert bench.run(*wrong) == 1
 
 
-def test_a_sweep_goes_on_after_a_failure(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") != 0
+def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") == 2
     assert sorted(rundir.status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
-    message = capsys.readouterr().err
-    assert "2 of 4 jobs failed:" in message
-    assert all(f"budget=1 seed={seed}: budget=0.000001M gives" in message for seed in (0, 1))
+    shown = capfd.readouterr()
+    assert "gelora: of 4 jobs 2 failed;" in shown.err
+    rows = shown.out.rsplit("\n\n", 1)[1].splitlines()
+    jobs = [f"budget={budget} seed={seed}" for budget in ("auto", "1") for seed in (0, 1)]
+    assert [re.split("  +", row)[0] for row in rows] == ["job", *jobs]
+    for seed in (0, 1):
+        (failed,) = [row for row in rows if f"budget=1 seed={seed} " in row]
+        assert re.search(r"failed +- +\d+ +/.*/b0.000001M-s.*: budget=0.000001M gives", failed), failed
+        (done,) = [row for row in rows if f"budget=auto seed={seed} " in row]
+        value = next(result_of(path).value for path in bench.directories() if f"/bauto-s{seed}-" in str(path))
+        assert re.search(rf" done +{value:.4f} +\d+ +/.*/bauto-s{seed}-", done), done
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
+
+
+def test_a_sweep_looks_at_the_data_of_its_last_job_first(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("-m", "task=cola", "seed=0", f"data.glue={bench.data},/no/glue,/no/glue2") == 2
+    message = capfd.readouterr().err
+    assert "data.glue=/no/glue: no such directory" in message
+    assert "data.glue=/no/glue2: no such directory" in message
+    assert "No job was started." in message
+    assert not bench.root.exists()
 
 
 def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     grid = ["-m", "task=cola", "method=gelora,lora,shuffled,random,reversed", "budget=rank:3", "seed=0,1"]
     assert bench.run(*grid) == 0
-    table = capfd.readouterr().out.rsplit("\n\n", 1)[1]
+    table = capfd.readouterr().out.rsplit("\n\n", 2)[1]
     runs = [result_of(path) for path in bench.directories()]
     assert len(runs) == 10
     plans = [read_artifact(RankPlan, path / RankPlan.FILE) for path in bench.directories()]
@@ -274,7 +292,8 @@ def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.Capture
     gelora = [run.value for run in runs if run.method == "gelora"]
     assert f"{np.mean(gelora):.4f}" in table
     assert bench.run(*grid) == 0
-    assert capfd.readouterr().out.count("done before") == 10
+    again = capfd.readouterr().out
+    assert again.count("done before") == again.count(" already done ") == 10
 
 
 @pytest.mark.distributed

@@ -11,6 +11,7 @@ from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError, RunManifest, RunResult, read_artifact
 
 HEADER = ("status", "value", "metric", "age", "run")
+JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,27 @@ def list_runs(directory: Path) -> str:
     if not rows:
         return f"no runs in {directory}"
     return aligned(HEADER, rows)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep and what happened to it; `where` is its run directory, and its message if it failed."""
+
+    label: str
+    state: str
+    value: float | None = None
+    seconds: float | None = None
+    where: str = "-"
+
+
+def list_jobs(jobs: Sequence[Job]) -> str:
+    """A row per job of a sweep, in their order."""
+    rows = []
+    for job in jobs:
+        value = "-" if job.value is None else f"{job.value:.4f}"
+        seconds = "-" if job.seconds is None else f"{job.seconds:.0f}"
+        rows.append((job.label or "-", job.state, value, seconds, " ".join(job.where.split())))
+    return aligned(JOBS_HEADER, rows)
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
