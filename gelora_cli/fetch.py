@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -43,7 +44,7 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     )
     wanted = [file for file in sorted(resolved.directory.iterdir()) if any(fnmatch(file.name, p) for p in MODEL_FILES)]
     _copy(wanted, model_directory)
-    overrides = [f"model.path={model_directory}"]
+    overrides = [_override("model.path", model_directory)]
     data = _fetch_data(config, target, overrides)
     copied = resolve_model(hub=None, path=str(model_directory))
     if copied.fingerprint != resolved.fingerprint:
@@ -72,8 +73,16 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
     _copy(sorted((directory / folder(task)).glob("*.parquet")), place / folder(task))
     for split in ("train", *task.eval_splits):
         task_split(task, str(place.absolute()), split)
-    overrides.append(f"data.{task.source}={place}")
+    overrides.append(_override(f"data.{task.source}", place))
     return source if local.is_absolute() else f"{source}@{directory.name}"
+
+
+def _override(key: str, path: Path) -> str:
+    """As Hydra reads it, whatever characters the path holds."""
+    text = str(path)
+    if not re.fullmatch(r"[\w./@+-]+", text, re.ASCII):
+        text = "'" + text.replace("'", r"\'") + "'"
+    return f"{key}={text}"
 
 
 def _copy(files: list[Path], target: Path) -> None:

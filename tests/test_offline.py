@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
+import shlex
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +56,7 @@ def test_what_is_fetched_runs_without_a_network(
     source = [f"model.path={bench.models['bert']}", f"data.glue={bench.data}"]
     assert command_line(["fetch", str(target), "task=rte", *source]) == 0
     shown = capsys.readouterr().out
-    overrides = shown.splitlines()[-1].split()[2:]
+    overrides = shlex.split(shown.splitlines()[-2])[2:]
     assert overrides[1:] == [f"model.path={target / 'models' / 'bert'}", f"data.glue={target / 'glue'}"]
     fetched = json.loads((target / "fetched.json").read_text())
     assert "models/bert/model.safetensors" in fetched["files"]
@@ -103,3 +107,52 @@ def test_ls_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:  
     assert rows["done"]["value"] == result_of(done).value
     assert rows["done"]["run"] == str(done.relative_to(bench.root))
     assert "the smallest possible" in rows["failed"]["error"]
+
+
+def test_doctor_without_torch_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.1)
+    found = list(findings(tmp_path))
+    (missing,) = [finding for finding in found if finding.what == "devices"]
+    assert missing.state == "problem"
+    assert missing.fix.startswith("pip install ")
+    assert missing.fix.endswith(" torch")
+    assert found[-1].what == "hub"
+
+
+@pytest.mark.parametrize("package", ["hydra", "torch"])
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert command_line(["run", "task=demo", "model=minilm", f"runs_dir={tmp_path}"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"gelora: the package {package} is missing: pip install {package}, ")
+    assert "Traceback" not in message
+
+
+def test_doctor_compares_with_the_tested_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constraints = tmp_path / "constraints.txt"
+    monkeypatch.setattr(doctor, "CONSTRAINTS", constraints)
+    numpy = importlib.metadata.version("numpy")
+    assert list(doctor._tested_versions()) == []  # a wheel has none
+    constraints.write_text(f"# made\nnumpy=={numpy}\nnot-installed==1.0\n")
+    assert [finding.state for finding in doctor._tested_versions()] == ["ok"]
+    constraints.write_text("numpy==0.1\n")
+    (finding,) = doctor._tested_versions()
+    assert (finding.state, finding.text) == ("note", f"others are installed than tested: numpy {numpy} (0.1)")
+
+
+def test_doctor_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
+    started = time.perf_counter()
+    (finding,) = doctor._hub()
+    assert time.perf_counter() - started < 10
+    assert finding.state == "note"
+    assert "no answer within 0.2 s" in finding.text
