@@ -97,6 +97,7 @@ LIGHT = [
     "overrides",
     "report.listing",
     "report.plots",
+    "report.significance",
     "report.card",
     "data.demo",
 ]

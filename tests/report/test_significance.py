@@ -1,0 +1,238 @@
+"""Pairs of methods, from run directories to a verdict in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import EvalResult, GeloraError, RunResult, read_artifact
+from gelora_cli.config import RunConfig, TaskConfig, write_config
+from gelora_cli.report.predictions import read_predictions
+from gelora_cli.report.significance import ComparedRow, Comparison, compare_rows
+from tests.report.test_grid import write_run
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+TASK = TaskConfig(name="demo", labels=["no", "yes"], metric="accuracy", reported="accuracy")
+TRUE = np.arange(300) % 2
+
+
+def write_rows(
+    root: Path, method: str, seed: int, rows: Sequence[Row], value: float, *, task: TaskConfig = TASK, collapsed: bool
+) -> Path:
+    """A finished run with these predictions and this value of the task's reported metric."""
+    directory = write_run(root, method, seed, value, collapsed=collapsed)
+    write_config(RunConfig(task=task, seed=seed), directory / rundir.CONFIG)
+    evaluated = EvalResult("validation", len(rows), {task.reported: value}, task.reported, collapsed, 0.1)
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    rundir.write_artifact(replace(result, reported=task.reported, results=(evaluated,)), directory)
+    others = [dict(rows[0]) | {"split": "another"}]
+    lines = [json.dumps({"split": "validation"} | row) for row in [*rows, *others]]
+    (directory / rundir.PREDICTIONS).write_text("\n".join(lines) + "\n")
+    return directory
+
+
+def write_labels(root: Path, method: str, seed: int, right: Array, *, collapsed: bool = False) -> Path:
+    """A run that is right where `right` (n,) says so; its rows are in an order of its own."""
+    sides = [["no", "yes"][label] for label in TRUE.tolist()], right.tolist()
+    rows = [
+        {"id": number, "prediction": label if good else "yes" if label == "no" else "no", "label": label, "scores": []}
+        for number, (label, good) in enumerate(zip(*sides, strict=True))
+    ]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return write_rows(root, method, seed, [rows[i] for i in order], float(right.mean()), collapsed=collapsed)
+
+
+def row(root: Path, name: str, share: float, seeds: Sequence[int] = (0, 1, 2), *, group: str = "demo") -> ComparedRow:
+    """A method that is right on about this share of the examples."""
+    generator = np.random.default_rng(list(name.encode()))
+    runs = {seed: write_labels(root / group, name, seed, generator.random(300) < share) for seed in seeds}
+    return ComparedRow(name, group, runs)
+
+
+def test_a_difference_and_none(tmp_path: Path) -> None:
+    rows = [row(tmp_path, "good", 0.95), row(tmp_path, "bad", 0.5), row(tmp_path, "poor", 0.5)]
+    found = compare_rows(rows, resamples=500)
+    assert [(pair.first, pair.second) for pair in found] == [("good", "bad"), ("good", "poor"), ("bad", "poor")]
+    clear, none = found[0], found[2]
+    assert clear.low is not None and clear.high is not None and clear.p_corrected is not None
+    assert clear.low < clear.difference < clear.high
+    assert clear.verdict == (
+        f"good above bad by {clear.difference:.4f} (95 % interval {clear.low:.4f} to {clear.high:.4f})"
+    )
+    assert clear.p_corrected < 0.05 < (none.p_corrected or 0)
+    assert none.verdict == "no difference shown"
+    assert (clear.metric, clear.seeds, clear.collapsed_first) == ("accuracy", 3, 0)
+
+
+def test_the_better_one_is_named_first_in_words(tmp_path: Path) -> None:
+    pair = compare_rows([row(tmp_path, "bad", 0.5), row(tmp_path, "good", 0.95)], resamples=300)[0]
+    assert pair.difference < 0 and pair.low is not None and pair.high is not None
+    assert pair.verdict == (
+        f"good above bad by {-pair.difference:.4f} (95 % interval {-pair.high:.4f} to {-pair.low:.4f})"
+    )
+
+
+def test_no_number_depends_on_the_order_of_rows_or_on_other_groups(tmp_path: Path) -> None:
+    rows = [row(tmp_path, name, share) for name, share in (("a", 0.7), ("b", 0.75), ("c", 0.8))]
+    other = [row(tmp_path, name, 0.6, group="other") for name in ("a", "b")]
+    there, back = compare_rows([*rows, *other], resamples=200), compare_rows([*other, *rows[::-1]], resamples=200)
+    assert sorted(map(numbers, there)) == sorted(map(numbers, back))
+    alone = compare_rows(rows[:2], resamples=200)[0]
+    assert (alone.p, alone.low) == (there[0].p, there[0].low)
+    assert alone.p_corrected == alone.p
+    assert compare_rows(rows[:2], resamples=200, seed=1)[0].p != alone.p
+
+
+def numbers(pair: Comparison) -> tuple[Any, ...]:
+    """A pair in the order of its names."""
+    assert pair.low is not None and pair.high is not None
+    if pair.first < pair.second:
+        return (pair.group, pair.first, pair.second, pair.difference, pair.low, pair.high, pair.p, pair.p_corrected)
+    ends = (-pair.high, -pair.low)
+    return (pair.group, pair.second, pair.first, -pair.difference, *ends, pair.p, pair.p_corrected)
+
+
+def test_fewer_than_three_shared_seeds_give_no_verdict(tmp_path: Path) -> None:
+    rows = [row(tmp_path, "a", 0.9), row(tmp_path, "b", 0.5, (1, 2, 3)), row(tmp_path, "c", 0.5, (7, 8, 9))]
+    rows += [row(tmp_path, "d", 0.6, (2, 1, 0, 5))]
+    found = {(pair.first, pair.second): pair for pair in compare_rows(rows, resamples=100)}
+    two, none, three = found["a", "b"], found["a", "c"], found["a", "d"]
+    assert (two.seeds, none.seeds, three.seeds) == (2, 0, 3)
+    assert two.verdict == "no verdict: 2 shared seeds, 3 are needed"
+    assert two.low is two.high is two.p is two.p_corrected is two.effect_size is None
+    means = {r.name: {seed: read_predictions(path).result.value for seed, path in r.runs.items()} for r in rows}
+    assert two.difference == pytest.approx(np.mean([means["a"][seed] - means["b"][seed] for seed in (1, 2)]))
+    assert none.difference == pytest.approx(np.mean([*means["a"].values()]) - np.mean([*means["c"].values()]))
+    assert three.difference == pytest.approx(np.mean([means["a"][seed] - means["d"][seed] for seed in (0, 1, 2)]))
+    assert three.p_corrected == three.p  # the only test
+
+
+def test_collapsed_runs_stay_and_are_counted(tmp_path: Path) -> None:
+    one = row(tmp_path, "a", 0.9)
+    other = row(tmp_path, "b", 0.9, (0, 1))
+    fallen = write_labels(tmp_path, "b", 2, TRUE == 1, collapsed=True)
+    pair = compare_rows([one, ComparedRow("b", "demo", {**other.runs, 2: fallen})], resamples=100)[0]
+    assert (pair.collapsed_first, pair.collapsed_second, pair.seeds) == (0, 1, 3)
+    assert pair.difference > 0.1
+
+
+def test_what_is_shown_alone_is_not_shown_among_many(tmp_path: Path) -> None:
+    rows = [row(tmp_path, "a", 0.82), row(tmp_path, "b", 0.7)]
+    alone = compare_rows(rows, resamples=300)[0]
+    assert alone.verdict.startswith("a above b")
+    many = [ComparedRow(f"m{number}", "many", rows[number % 2].runs) for number in range(6)]
+    among = compare_rows([*rows, *many], resamples=300)[0]
+    assert among.p == alone.p and (among.p_corrected or 0) > 0.05
+    assert among.verdict == f"no difference shown: {alone.verdict} alone, but not as one of 16 tests"
+
+
+def test_methods_that_predict_the_same(tmp_path: Path) -> None:
+    right = np.arange(300) < 200
+    rows = [ComparedRow(m, "demo", {s: write_labels(tmp_path, m, s, right) for s in (0, 1, 2)}) for m in ("a", "b")]
+    pair = compare_rows(rows, resamples=50)[0]
+    assert (pair.difference, pair.low, pair.high, pair.p, pair.effect_size) == (0, 0, 0, 1, None)
+    assert pair.verdict == "no difference shown"
+
+
+def test_a_difference_that_nothing_changes_is_not_tested(tmp_path: Path) -> None:
+    shares = {"all": np.ones(300, bool), "none": np.zeros(300, bool)}
+    rows = [
+        ComparedRow(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
+        for name, right in shares.items()
+    ]
+    pair = compare_rows(rows, resamples=50)[0]
+    assert (pair.difference, pair.p) == (1, None)
+    assert pair.verdict.startswith("no verdict: every seed and example differs by the same")
+
+
+def test_other_data_are_refused_all_at_once(tmp_path: Path) -> None:
+    rows = [row(tmp_path, name, 0.7) for name in ("a", "b", "c")]
+    edit(rows[1].runs[0], lambda line: line | {"id": line["id"] + 1})
+    edit(rows[2].runs[1], lambda line: line | {"label": line["prediction"], "prediction": line["label"]})
+    with pytest.raises(GeloraError) as caught:
+        compare_rows(rows, resamples=10)
+    first, second = str(caught.value).splitlines()
+    assert "differ in 2 example ids; only runs on the same data can be compared" in first
+    assert str(rows[1].runs[0]) in first
+    assert "differ in the labels of" in second
+
+
+def edit(directory: Path, change: Any) -> None:
+    path = directory / rundir.PREDICTIONS
+    lines = [json.dumps(change(json.loads(line))) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_names_and_metrics_must_agree(tmp_path: Path) -> None:
+    one = row(tmp_path, "a", 0.7)
+    with pytest.raises(GeloraError, match="demo: a comes 2 times"):
+        compare_rows([one, one])
+    rows = [{"id": number, "prediction": "no", "label": "no", "scores": []} for number in range(300)]
+    task = replace(TASK, metric="mcc", reported="matthews_correlation")
+    path = write_rows(tmp_path / "other", "b", 0, rows, 0.0, task=task, collapsed=True)
+    with pytest.raises(GeloraError, match=r"reports matthews_correlation, .* accuracy"):
+        compare_rows([one, ComparedRow("b", "demo", {0: path})], resamples=10)
+
+
+def test_predictions_that_do_not_give_the_result_are_refused(tmp_path: Path) -> None:
+    path = write_labels(tmp_path, "a", 0, TRUE == 1)
+    result = read_artifact(RunResult, path / RunResult.FILE)
+    evaluated = replace(result.results[0], metrics={"accuracy": 0.75})
+    rundir.write_artifact(replace(result, results=(evaluated,)), path)
+    with pytest.raises(GeloraError, match=r"gives accuracy 0.500000, result\.json says 0.750000"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "can't be read as predictions"),
+        (lambda text: text.splitlines()[0] + "\n" + text, "an id twice"),
+        (lambda text: text.replace('"validation"', '"test"'), "no rows of the split validation"),
+        (lambda text: text.replace('"label": "no"', '"label": null'), "no label of"),
+        (lambda text: text.replace('"label": "no"', '"label": "perhaps"'), "is damaged: KeyError"),
+    ],
+)
+def test_damaged_predictions_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+    path = write_labels(tmp_path, "a", 0, TRUE == 1)
+    (path / rundir.PREDICTIONS).write_text(change((path / rundir.PREDICTIONS).read_text()))
+    with pytest.raises(GeloraError, match=message):
+        read_predictions(path)
+
+
+def test_a_value_without_a_score_is_refused(tmp_path: Path) -> None:
+    task = replace(TASK, metric="squad_v2", reported="best_f1_chosen_on_eval", kind="question_answering")
+    path = write_rows(tmp_path, "a", 0, [{"id": "q"}], 1.0, task=task, collapsed=False)
+    with pytest.raises(GeloraError, match="no test for squad_v2's best_f1_chosen_on_eval; there is one for accuracy"):
+        read_predictions(path)
+
+
+def test_scores_and_answers_are_read_as_their_metrics_have_them(tmp_path: Path) -> None:
+    task = TaskConfig(name="stsb", kind="regression", metric="pearson_spearman", reported="pearson")
+    rows = [{"id": i, "prediction": p, "label": t} for i, (p, t) in enumerate([(None, 1.0), (2.0, 2.5), (3.0, 3.0)])]
+    found = read_predictions(write_rows(tmp_path, "stsb", 0, rows, 0.0, task=task, collapsed=True))
+    assert np.isnan(found.predicted[0]) and found.true.tolist() == [1.0, 2.5, 3.0]
+
+    task = TaskConfig(name="squad_v2", kind="question_answering", metric="squad_v2", reported="f1")
+    rows = [
+        {"id": "a", "prediction": "the cat", "label": ["cat"], "scores": {"span": 2.0, "null": 1.0}},
+        {"id": "b", "prediction": "", "label": ["cat"], "scores": {"span": 2.0, "null": 3.0}},
+        {"id": "c", "prediction": "", "label": [], "scores": {"span": 2.0, "null": 3.0}},
+        {"id": "d", "prediction": "cat sat", "label": ["cat"], "scores": {"span": 3.0, "null": 3.0}},
+    ]
+    value = 100 * (1 + 0 + 1 + 2 / 3) / 4
+    found = read_predictions(write_rows(tmp_path, "squad_v2", 0, rows, value, task=task, collapsed=False))
+    assert found.predicted.tolist() == pytest.approx([1, 0, 1, 2 / 3])
+
+    task = TaskConfig(name="squad", kind="question_answering", metric="squad", reported="exact_match")
+    path = write_rows(tmp_path, "squad", 0, [rows[0], rows[3]], 50.0, task=task, collapsed=False)
+    assert read_predictions(path).predicted.tolist() == [1, 0]
