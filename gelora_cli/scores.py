@@ -115,33 +115,48 @@ def _sums(values: Array, weights: Array) -> Array:
 
 def _correlations(predicted: Array, true: Array, weights: Array, form: Callable[[Array, Array], Array]) -> Array:
     """Correlations of what `form` makes of values (n,) and weights: (1, n) or (B, n)."""
-    right = weights * _unit(true, weights, form)
-    both = [(_unit(row, weights, form) * right).sum(1) for row in predicted]
-    return np.clip(np.stack(both, axis=1), -1.0, 1.0)
+    right = _centred(true, weights, form)
+    weighted = weights * right
+    return np.stack([_correlation(_centred(row, weights, form), right, weights, weighted) for row in predicted], axis=1)
 
 
-def _unit(values: Array, weights: Array, form: Callable[[Array, Array], Array]) -> Array:
-    """The formed values, centred and of weighted length 1, (B, n); zeros where the resample is constant or not finite.
+def _correlation(left: Array, right: Array, weights: Array, weighted: Array) -> Array:
+    """Of centred values (B, n), (B,); `weighted` is weights * right."""
+    spread = _dot(left * left, weights) * _dot(right, weighted)
+    between = _dot(left, weighted)
+    return np.clip(np.divide(between, np.sqrt(spread), out=np.zeros_like(between), where=spread > 0), -1.0, 1.0)
 
-    Scaled in between, so that no square overflows or vanishes.
+
+def _centred(values: Array, weights: Array, form: Callable[[Array, Array], Array]) -> Array:
+    """The formed values less their mean, (B, n); zeros where no example is drawn or the correlation is not defined.
+
+    Scaled to a largest value of 1, so that no square overflows or vanishes.
     """
     seen, broken = weights > 0, ~np.isfinite(values)
-    formed = form(np.where(broken, 0.0, values), weights)
-    low, high = np.where(seen, formed, np.inf).min(1), np.where(seen, formed, -np.inf).max(1)
-    undefined = (low == high) | (seen & broken).any(1)
-    mean = (weights * formed).sum(1, keepdims=True) / weights.sum(1, keepdims=True)
-    centred = np.where(seen & ~undefined[:, None], formed - mean, 0.0)
-    centred /= np.where(undefined, 1.0, np.abs(centred).max(1))[:, None]
-    lengths = np.sqrt((weights * centred**2).sum(1))
-    return np.asarray(centred / np.where(undefined, 1.0, lengths)[:, None])
+    values = np.where(broken, 0.0, values)
+    first = values[seen.argmax(1)][:, None]
+    defined = (seen & (values != first)).any(1) & ~(seen & broken).any(1)
+    formed = form(values, weights)
+    means = _dot(np.broadcast_to(formed, weights.shape), weights) / weights.sum(1)
+    centred = (formed - means[:, None]) * (seen & defined[:, None])
+    largest = np.maximum(centred.max(1), -centred.min(1))
+    centred /= np.where(defined, largest, 1.0)[:, None]
+    return np.asarray(centred)
+
+
+def _dot(left: Array, right: Array) -> Array:
+    """Row by row, (B, n) and (B, n) to (B,)."""
+    return np.asarray(np.einsum("bn,bn->b", left, right))
 
 
 def _mid_ranks(values: Array, weights: Array) -> Array:
     """Ranks from 1 within each resample, (B, n); equal values share the mean of theirs."""
     distinct, which = np.unique(values, return_inverse=True)
     order = np.argsort(which, kind="stable")
-    starts = np.searchsorted(which[order], np.arange(len(distinct)))
-    counts = np.add.reduceat(weights[:, order], starts, axis=1)  # (B, distinct)
+    counts = np.take(weights, order, axis=1)
+    if len(distinct) < len(values):
+        starts = np.searchsorted(which[order], np.arange(len(distinct)))
+        counts = np.add.reduceat(counts, starts, axis=1)  # (B, distinct)
     return np.asarray((np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, which])
 
 

@@ -39,7 +39,7 @@ from scipy import optimize, stats
 from gelora_cli.scores import Array, Score, of_all
 
 LEVEL = 0.05
-CHUNK = 1 << 19
+CHUNK = 1 << 16
 TINY = 1e-12
 
 
@@ -89,7 +89,7 @@ def resample(score: Score, predicted: Array, true: Array, *, resamples: int, see
     """
     examples = len(true)
     generator = np.random.default_rng(seed)
-    step = max(1, CHUNK // examples)
+    step = max(16, CHUNK // examples)
     parts = [
         score(predicted, true, _weights(generator, min(step, resamples - start), examples))
         for start in range(0, resamples, step)
