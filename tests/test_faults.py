@@ -12,6 +12,7 @@ import pytest
 
 from gelora_cli import rundir
 from tests.faults import (
+    EVERY_STEPS,
     Fault,
     Place,
     all_faults,
@@ -62,9 +63,11 @@ def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) 
 
 
 def test_without_checkpoints_nothing_is_resumed(tmp_path: Path) -> None:
-    row = try_fault(make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training", 0))
+    row = try_fault(make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training"))
+    assert row.logged > EVERY_STEPS
     assert row.equal
     assert row.checkpoint == row.resumed == 0
+    assert not row.passed
 
 
 def wait_until_training(place: Place, fault: Fault, runs: Path) -> subprocess.Popen[bytes]:
