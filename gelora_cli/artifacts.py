@@ -6,6 +6,7 @@ This module imports nothing of ours, no torch and no numpy, so that `gelora ls` 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
@@ -28,6 +29,10 @@ class RunError(GeloraError):
     """A failure of the work itself, on input that was accepted."""
 
     exit_code = 1
+
+
+class UnusableError(GeloraError):
+    """A file that may be whole, but not for us: of another version or type, or not readable."""
 
 
 class StoppedError(GeloraError):
@@ -331,9 +336,11 @@ class Estimate:
 
     train_seconds: float
     evaluation_seconds: float
+    attach_seconds: float
     profile_seconds: float
     profile: str | None
     peak_bytes: int
+    processes: int
     done: bool
 
 
@@ -381,16 +388,20 @@ Artifact = TypeVar("Artifact")
 
 
 def to_json(artifact: Any) -> str:
-    """The artifact as indented JSON with `schema` (its type) and `schema_version` first."""
-    head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION}
-    return json.dumps(head | dataclasses.asdict(artifact), indent=2, allow_nan=False) + "\n"
+    """The artifact as indented JSON: `schema` (its type), `schema_version`, the `sha256` of its values, and these."""
+    values = json.loads(json.dumps(dataclasses.asdict(artifact), allow_nan=False))
+    head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION, "sha256": _digest(values)}
+    return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
 
 
 def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact:
     """The artifact of type `kind` written in `text`; `source` names it in errors.
 
+    A file without its `sha256`, as one written by hand, is taken as it is.
+
     Raises:
-        GeloraError: not JSON, another schema or version, a missing or unknown field, or a value of another type.
+        UnusableError: another type or schema version.
+        GeloraError: not JSON, changed since it was written, a missing or unknown field, a value of another type.
     """
     try:
         values = json.loads(text)
@@ -398,8 +409,14 @@ def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact
         raise GeloraError(f"{source} is damaged: {error}. Restore it, or run again with force=true.") from error
     given = (values.pop("schema", None), values.pop("schema_version", None)) if isinstance(values, dict) else None
     if given != (kind.__name__, SCHEMA_VERSION):
-        raise GeloraError(
+        raise UnusableError(
             f"{source}: schema {given} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
+        )
+    digest = values.pop("sha256", None)
+    if digest is not None and digest != _digest(values):
+        raise GeloraError(
+            f"{source} is damaged or was edited: its values have another sha256 than it says. Restore it, or run again "
+            'with force=true; of a change that you want, take the line "sha256" out.'
         )
     try:
         return typing.cast(Artifact, _decode(kind, values))
@@ -407,10 +424,17 @@ def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact
         raise GeloraError(f"{source} is not a whole {kind.__name__}: {error}. Run again with force=true.") from error
 
 
+def _digest(values: dict[str, Any]) -> str:
+    """The sha256 of values as JSON gives them, in hex; layout and the order of keys don't matter."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def read_artifact(kind: type[Artifact], path: Path) -> Artifact:
     """The artifact in the file `path`."""
     try:
         return from_json(kind, path.read_text(encoding="utf-8"), str(path))
+    except PermissionError as error:
+        raise UnusableError(f"{path} can't be read: {error.strerror}. Make it readable.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise GeloraError(f"{path} can't be read as {kind.__name__}: {error}.") from error
 

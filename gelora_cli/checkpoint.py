@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from gelora_cli.artifacts import EvalResult, GeloraError, read_artifact, to_json
+from gelora_cli.artifacts import EvalResult, GeloraError, UnusableError, read_artifact, to_json
 from gelora_cli.rundir import CHECKPOINTS, METRICS, file_sha256, prefix_sha256, write_atomic, writing
 from gelora_cli.runtime import LOGGER
 
@@ -29,7 +29,8 @@ class TrainState:
     """Where a training stands after `step` optimizer steps, beside its tensors.
 
     `examples` were trained on, `loss_examples` of them since the last line of metrics, and `losses` are the first and
-    the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all tries so far.
+    the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all tries so far; `machine`
+    is where it was written (`runtime.train_machine`).
     """
 
     step: int
@@ -43,6 +44,7 @@ class TrainState:
     seconds: float
     evaluation_seconds: float
     processes: int
+    machine: str
     metrics_bytes: int = 0
     metrics_sha256: str = ""
     tensors_sha256: str = ""
@@ -84,7 +86,7 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         root = self.directory / CHECKPOINTS
-        target, temporary = self._path(state), root / f".writing-{os.getpid()}"
+        target, temporary = step_path(self.directory, state), root / f".writing-{os.getpid()}"
         if target.exists() and _is_whole(target, self.directory):
             self.written = time.perf_counter()
             return  # of the same moment: a whole one is never replaced, so that there is always one
@@ -117,17 +119,25 @@ class Checkpoints:
         from safetensors.torch import load_file
 
         state = whole_checkpoint(self.directory)
-        return None if state is None else (state, load_file(self._path(state) / TENSORS))
+        return None if state is None else (state, load_file(step_path(self.directory, state) / TENSORS))
 
-    def _path(self, state: TrainState) -> Path:
-        return self.directory / CHECKPOINTS / f"step-{state.step:08d}-{len(state.evaluations):04d}"
+
+def step_path(directory: Path, state: TrainState) -> Path:
+    """The place of a checkpoint in a run directory."""
+    return directory / CHECKPOINTS / f"step-{state.step:08d}-{len(state.evaluations):04d}"
 
 
 def whole_checkpoint(directory: Path) -> TrainState | None:
-    """The state of a run directory's newest whole checkpoint; damaged ones are named in the log."""
+    """The state of a run directory's newest whole checkpoint; damaged ones are named in the log.
+
+    Raises:
+        GeloraError: one can't be read, or was written by another version: it is for the user to let it go.
+    """
     for path in reversed(saved_checkpoints(directory)):
         try:
             return checked(path, directory)
+        except UnusableError as error:
+            raise UnusableError(f"{error} To start anew, delete the checkpoint {path}.") from error
         except GeloraError as error:
             LOGGER.warning("checkpoint %s is not used: %s", path, error)
     return None
@@ -145,6 +155,8 @@ def checked(path: Path, run: Path) -> TrainState:
         GeloraError: what of it is missing, damaged or another's.
     """
     state = read_artifact(TrainState, path / TrainState.FILE)
+    if step_path(run, state) != path:
+        raise GeloraError(f"{path / TrainState.FILE} is that of step {state.step}")
     if not (path / TENSORS).exists() or file_sha256(path / TENSORS) != state.tensors_sha256:
         raise GeloraError(f"{path / TENSORS} is missing or damaged (another sha256 than {TrainState.FILE} says)")
     metrics = run / METRICS

@@ -308,11 +308,14 @@ def _report_costs(costs: list[Estimate]) -> None:
     if not costs:
         return
     profiles = {cost.profile: cost.profile_seconds for cost in left if cost.profile}
-    work = sum(cost.train_seconds + cost.evaluation_seconds for cost in left)
+    work = sum(cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds for cost in left)
+    most = max((cost.processes for cost in left), default=1)
     peak = max((cost.peak_bytes for cost in left), default=0)
     print(f"\n{len(left)} of {len(costs)} runs to do:")
     print(f"  {len(profiles)} profiles, about {sum(profiles.values()):.0f} s in all, and their neighbour searches")
     print(f"  training and evaluation about {work / 60:.1f} min; {peak / 1e9:.2f} GB at the most")
+    if most > 1:
+        print(f"  minutes are those of one process; up to {most} share them")
 
 
 def _serve_jobs(descriptor: str, parent: str) -> int:
@@ -446,7 +449,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
 
     setup_logging()
     if config.dry_run:
-        text, found = estimate(config)
+        text, found = estimate(config, measure=measure)
         print(text)
         return Outcome(0, cost=asdict(found))
     outcome = run(config, command, measure=measure)

@@ -125,16 +125,13 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
     if rundir.is_done(directory) and not config.force:
         return _done_before(directory)
     profile_directory = _profile_directory(prepared, fingerprints)
-    if not measure and _profiles(config) and not (profile_directory / IdProfile.FILE).exists():
-        raise GeloraError(
-            f"no saved profile in {profile_directory}: gelora train measures none. Run `gelora profile` with the same "
-            "task, model and profile settings first, or give ranks.path=RUN, or use gelora run."
-        )
+    if not measure:
+        _check_profile(config, profile_directory)
     rundir.create(directory)
     with rundir.locked(directory, "the run directory"):
         if rundir.is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
-        if config.force or not _resumable(directory, config.launch.processes):
+        if _starts_anew(directory, config.force, command) or not _resumable(directory, config.launch.processes):
             rundir.clear(directory)
         write_config(config, directory / rundir.CONFIG)
         with _manifest(directory, prepared, fingerprints, command):
@@ -143,13 +140,24 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
 
 
+def _check_profile(config: RunConfig, directory: Path) -> None:
+    """Refuse to go on without a profile that is needed and not there."""
+    if _profiles(config) and not (directory / IdProfile.FILE).exists():
+        raise GeloraError(
+            f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
+            "model and profile settings first, or give ranks.path=RUN, or use gelora run."
+        )
+
+
 def _done_before(directory: Path) -> Outcome:
     rundir.check_intact(directory)
     return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value, already_done=True)
 
 
-def estimate(config: RunConfig) -> tuple[str, Estimate]:
+def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:
     """What a run would cost: its plan as text with parameters, memory and time from a few real steps; writes nothing.
+
+    With `measure` false (`gelora train`) the profile must be there.
 
     Raises:
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
@@ -157,19 +165,29 @@ def estimate(config: RunConfig) -> tuple[str, Estimate]:
     prepared = prepare(complete(config))
     config, fingerprints = prepared.config, prepared.fingerprints
     directory = _directory(prepared, fingerprints)
-    session = _open_session(prepared, None)
+    rundir.check_free(directory)
     profile_path = _profile_directory(prepared, fingerprints) / IdProfile.FILE
     there = _whole_profile(profile_path)
+    if not measure:
+        _check_profile(config, profile_path.parent)
+    session = _open_session(prepared, None)
     measured = _profiles(config) and not there
     saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
     plan, train = _plan(session, saved), session.train_split()
-    lines = [f"run directory: {directory}", format_plan(_without_profile(plan) if measured else plan)]
+    shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
     profile_seconds = _profile_cost(session) if measured else 0.0
     training, evaluation = _training_cost(session, session.attach(plan, train), train)
-    peak = _peak(session)
-    done = rundir.is_done(directory)
-    found = Estimate(training, evaluation, profile_seconds, str(profile_path.parent) if measured else None, peak, done)
-    return "\n".join([*lines, _cost_text(session, found, len(train))]), found
+    found = Estimate(
+        train_seconds=training,
+        evaluation_seconds=evaluation,
+        attach_seconds=session.seconds["attach"],
+        profile_seconds=profile_seconds,
+        profile=str(profile_path.parent) if measured else None,
+        peak_bytes=_peak(session),
+        processes=config.launch.processes,
+        done=rundir.is_done(directory),
+    )
+    return "\n".join([f"run directory: {directory}", shown, _cost_text(session, found, len(train))]), found
 
 
 def _flat_profile(session: _Session) -> IdProfile:
@@ -180,12 +198,17 @@ def _flat_profile(session: _Session) -> IdProfile:
     return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
 
 
-def _without_profile(plan: RankPlan) -> RankPlan:
-    """The plan as it can be shown before the profile is measured: what it costs, and even ranks instead of its own."""
-    unknown = ("idim_in", "idim_out", "growth", "lower_bound", "real_rank", "rank_low", "rank_high")
-    rows = tuple(replace(row, **dict.fromkeys(unknown)) for row in plan.blocks)  # type: ignore[arg-type]
-    note = "Ranks that follow a profile are unknown before it is measured; those shown are even ones."
-    return replace(plan, blocks=rows, auto_ranks=(), note=note)
+def _unmeasured_plan(plan: RankPlan, config: RunConfig) -> str:
+    """What can be said of a plan before its profile is measured; `plan` is one of a flat profile."""
+    budget = f"at the most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
+    uniform = config.method.name == "lora" and plan.budget_params
+    ranks = " ".join(map(str, plan.ranks)) if uniform else "unknown before the profile is measured"
+    unit = sum(row.params // row.rank for row in plan.blocks if row.rank)
+    return (
+        f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
+        f"adapter: {budget} parameters; one rank more in every block costs {unit:,} (method.modules="
+        f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
+    )
 
 
 def _profile_cost(session: _Session) -> float:
@@ -244,7 +267,7 @@ def _cost_text(session: _Session, found: Estimate, examples: int) -> str:
     lines = [
         f"profile: {profile}",
         f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {found.train_seconds:.0f} s",
-        f"evaluation: about {found.evaluation_seconds:.0f} s in all",
+        f"evaluation: about {found.evaluation_seconds:.0f} s in all; attaching: {found.attach_seconds:.1f} s",
         f"memory: {found.peak_bytes / 1e9:.2f} GB at the most in these steps, by each process",
         f"settings: {config.preset_source}",
     ]
@@ -255,6 +278,16 @@ def _cost_text(session: _Session, found: Estimate, examples: int) -> str:
     return "\n".join(lines)
 
 
+def _starts_anew(directory: Path, force: bool, command: str) -> bool:
+    """Whether `force=true` drops what is there: not what the very same command has left when it was interrupted."""
+    if not force:
+        return False
+    with suppress(GeloraError):
+        manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        return rundir.is_done(directory) or manifest.command != command
+    return True
+
+
 def _resumable(directory: Path, processes: int) -> bool:
     """Whether a training that did not end has left a whole checkpoint there; of what is lost after it, the lines go.
 
@@ -262,6 +295,7 @@ def _resumable(directory: Path, processes: int) -> bool:
         GeloraError: it was written by another number of processes, whose random states it holds.
     """
     from gelora_cli.checkpoint import whole_checkpoint
+    from gelora_cli.runtime import train_machine
 
     state = whole_checkpoint(directory)
     if state is None:
@@ -272,6 +306,15 @@ def _resumable(directory: Path, processes: int) -> bool:
             f"holds the random states of those, and launch.processes={processes} would end with other numbers. Give "
             f"launch.processes={state.processes}, or force=true to start anew."
         )
+    here = train_machine()
+    if state.machine.split(",")[0] != here.split(",")[0]:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step} on another kind of device ({state.machine}): its "
+            f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Go on "
+            "there, or give force=true to start anew."
+        )
+    if state.machine != here:
+        LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
     rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
     return True
 
@@ -281,9 +324,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     prepared = prepare(complete(config))
     directory = _profile_directory(prepared, prepared.fingerprints)
     rundir.create(directory)
-    if prepared.config.force:
-        (directory / IdProfile.FILE).unlink(missing_ok=True)
-    if not _whole_profile(directory / IdProfile.FILE):
+    if prepared.config.force or not _whole_profile(directory / IdProfile.FILE):
         write_config(prepared.config, directory / rundir.CONFIG)
         processes = prepared.config.launch.processes
         _work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
@@ -316,9 +357,10 @@ def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[st
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     _check_model(directory, manifest, resolved)
     prepared = Prepared(config, resolved, {}, manifest.precision, ancestors)
-    session = _Session(prepared, make_accelerator(manifest.precision))
-    encoded = session.encode(split)
-    return prediction_rows(config.task, encoded, session.forward(session.reloaded(directory), encoded))
+    with explained_memory():
+        session = _Session(prepared, make_accelerator(manifest.precision))
+        encoded = session.encode(split)
+        return prediction_rows(config.task, encoded, session.forward(session.reloaded(directory), encoded))
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -395,17 +437,18 @@ def _work_run(directory: Path, prepared: Prepared, stop: StopRequest) -> None:
 
 def work_profile(directory: Path, prepared: Prepared) -> None:
     """Stage 1 alone, in every process."""
-    with listening():
+    with listening(), explained_memory():
         session = _open_session(prepared, directory / rundir.LOG)
-        _profile_for(session)
+        _profile_for(session, anew=prepared.config.force)
         session.accelerator.wait_for_everyone()
 
 
 def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
-    session = _open_session(prepared, None)
-    model = session.reloaded(directory)
-    results = tuple(session.judge(model, split).result for split in session.reported_splits())
+    with explained_memory():
+        session = _open_session(prepared, None)
+        model = session.reloaded(directory)
+        results = tuple(session.judge(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         rundir.write_atomic(target, to_json(EvaluationReport(results)))
     session.accelerator.wait_for_everyone()
@@ -614,22 +657,21 @@ def _close_session(session: _Session, directory: Path) -> None:
         rundir.write_artifact(replace(manifest, seconds=seconds, peak_bytes=int(peaks.max())), directory)
 
 
-def _profile_for(session: _Session) -> tuple[IdProfile, bool]:
+def _profile_for(session: _Session, *, anew: bool = False) -> tuple[IdProfile, bool]:
     """The shared profile and whether it was there before; one process decides, all measure, the main one writes."""
-    from accelerate.utils import broadcast_object_list
-
     prepared = session.prepared
     directory = _profile_directory(prepared, prepared.fingerprints)
     path = directory / IdProfile.FILE
     if not session.accelerator.is_main_process:
-        there = broadcast_object_list([None])[0]
+        there = _heard()
         if not there:
             _measure(session, directory)
         session.accelerator.wait_for_everyone()
-        return read_artifact(IdProfile, path), bool(there)
+        return read_artifact(IdProfile, path), there
     rundir.create(directory)
-    with rundir.waiting_lock(directory, "the profile"):
-        there = broadcast_object_list([_whole_profile(path)])[0]
+    with rundir.waiting_lock(directory, "the profile", lambda: _tell(None)):
+        there = not anew and _whole_profile(path)
+        _tell(there)
         if not there:
             found = _measure(session, directory)
             plot_profile(found, directory / "profile.png")
@@ -638,7 +680,26 @@ def _profile_for(session: _Session) -> tuple[IdProfile, bool]:
     session.accelerator.wait_for_everyone()
     found = read_artifact(IdProfile, path)
     LOGGER.info("profile %s: %s", "reused" if there else f"measured in {found.seconds:.1f} s", path)
-    return found, bool(there)
+    return found, there
+
+
+def _tell(there: bool | None) -> None:
+    """Tell the other processes whether the profile is there; None while another run measures it.
+
+    They hear of it every second, so that a long wait is no silence that ends a process group by its timeout.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    broadcast_object_list([there])
+
+
+def _heard() -> bool:
+    """What the main process tells in the end."""
+    from accelerate.utils import broadcast_object_list
+
+    while (there := broadcast_object_list([None])[0]) is None:
+        pass
+    return bool(there)
 
 
 def _whole_profile(path: Path) -> bool:
@@ -930,7 +991,10 @@ def _resolve_model(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ..
 @contextmanager
 def _manifest(directory: Path, prepared: Prepared, fingerprints: dict[str, str], command: str) -> Iterator[None]:
     """Keep run.json true: `running` until the work ends, then `done`, `failed` or `interrupted` with the error."""
-    rundir.write_artifact(_new_manifest(prepared, fingerprints, command), directory)
+    manifest = _new_manifest(prepared, fingerprints, command)
+    with suppress(GeloraError):  # of a run that goes on; a new one has none
+        manifest = replace(manifest, created=read_artifact(RunManifest, directory / RunManifest.FILE).created)
+    rundir.write_artifact(manifest, directory)
     try:
         yield
     except BaseException as error:

@@ -15,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,15 @@ CONFIG, LOG, METRICS, PREDICTIONS, ADAPTER, CARD, DONE = (
     "README.md",
     "DONE",
 )
+REQUIRED = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "result.json")
+"""What every finished run has, beside its adapter."""
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
 LOCK = ".lock"
 LOCK_SECONDS = 0.5
+WAIT_SECONDS = 1.0
 
 
 def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:
@@ -66,6 +69,19 @@ def create(directory: Path) -> None:
         raise GeloraError(
             f"{directory} can't be written to: {error.strerror}. Choose another with runs_dir=DIR."
         ) from error
+
+
+def check_free(directory: Path) -> None:
+    """Refuse a directory that could not be made or written to, or that a live process holds; nothing is made.
+
+    Raises:
+        GeloraError: with the reason.
+    """
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise GeloraError(f"{directory} can't be written to: {nearest} is not ours. Choose another with runs_dir=DIR.")
+    if is_held(directory):
+        raise GeloraError(f"the run directory {directory} is in use by another process. Wait for it, or stop it first.")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -161,17 +177,27 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waiting_lock(directory: Path, what: str) -> Iterator[None]:
-    """Hold a directory, waiting for whoever holds it now, which the log names."""
+def waiting_lock(directory: Path, what: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a directory, waiting for whoever holds it now, which the log names; `waiting()` is called meanwhile."""
     with (directory / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, file.read().strip())
-            fcntl.flock(file, fcntl.LOCK_EX)
+        told = False
+        while not _taken(file):
+            if not told:
+                file.seek(0)
+                LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, file.read().strip())
+            told = True
+            waiting()
+            time.sleep(WAIT_SECONDS)
         _sign(file)
         yield
+
+
+def _taken(file: Any) -> bool:
+    """Whether the lock could be taken."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def is_held(directory: Path) -> bool:
@@ -210,19 +236,34 @@ def check_intact(directory: Path) -> None:
     """Compare a finished run's files with the sha256 that DONE names for each; card and pictures may be changed.
 
     Raises:
-        GeloraError: one is missing, damaged or was changed.
+        GeloraError: one is missing, damaged or was changed, or DONE itself was.
     """
-    for line in (directory / DONE).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
+    digests = _digests(directory)
+    for name in (*REQUIRED, *digests):
         path = directory / name
-        if path.suffix in (".png", ".md"):
+        if path.suffix in (".png", ".md") or (path.is_file() and digests.get(name) == file_sha256(path)):
             continue
-        if not path.is_file() or file_sha256(path) != digest:
-            how = "is damaged or was changed" if path.is_file() else "is missing"
-            raise GeloraError(
-                f"{path} {how} since the run ended (DONE names another sha256). Restore it, or do the run again with "
-                "force=true."
-            )
+        how = "is damaged or was changed" if path.is_file() else "is missing"
+        raise GeloraError(
+            f"{path} {how} since the run ended (DONE names another sha256). Restore it, or do the run again with "
+            "force=true."
+        )
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Name -> sha256 of every file that DONE names.
+
+    Raises:
+        GeloraError: DONE is not a whole list of a run's files.
+    """
+    lines = (directory / DONE).read_text(encoding="utf-8", errors="replace").splitlines()
+    found = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    whole = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values())
+    if not whole or not {*REQUIRED} <= {*found} or not any(name.startswith(f"{ADAPTER}/") for name in found):
+        raise GeloraError(
+            f"{directory / DONE} is damaged: it names not every file of the run. Do the run again with force=true."
+        )
+    return found
 
 
 def prefix_sha256(path: Path, size: int) -> str:

@@ -275,6 +275,14 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()}, {usable_cores()} cores)"
 
 
+def train_machine() -> str:
+    """What bitwise equal numbers need beside the configuration: kind of device first, then its name and torch."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return f"{device.type}, {device_name(device)}, torch {torch.__version__}"
+
+
 def peak_bytes(device: torch.device) -> int:
     """Most memory held so far: on the GPU what torch allocated, on the CPU the process's resident set."""
     import torch

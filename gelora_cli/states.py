@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.rundir import write_atomic
+from gelora_cli.rundir import file_sha256, write_atomic
 from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ FLUSH_SECONDS = 20.0
 
 
 class StateStore:
-    """States of whole batches by their numbers, in `DIR/states/*.safetensors`; each process writes files of its own.
+    """States of whole batches by their numbers, in `DIR/states/BATCH-SHA256.safetensors`, each file written once.
 
     A batch holds the same examples on any number of processes, so what was measured by two serves one.
     """
@@ -55,7 +55,9 @@ class StateStore:
 
         if self.waiting:
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.directory / f"{batch:08d}-{os.getpid()}.safetensors", save(self.waiting))
+            content = save(self.waiting)
+            digest = hashlib.sha256(content).hexdigest()
+            write_atomic(self.directory / f"{batch:08d}-{digest}.safetensors", content)
         self.waiting, self.flushed = {}, time.perf_counter()
 
     def clear(self) -> None:
@@ -64,15 +66,14 @@ class StateStore:
 
     def _found(self) -> dict[int, tuple[Path, int]]:
         """Batch -> the file that holds it and its number of layers; a damaged file is named in the log."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         places: dict[int, tuple[Path, int]] = {}
         for path in sorted(self.directory.glob("*.safetensors")):
-            try:
-                with safe_open(path, "pt") as file:
-                    numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
-            except (OSError, SafetensorError) as error:
-                LOGGER.warning("%s is damaged, its batches are measured again: %s", path, error)
+            if file_sha256(path) != path.stem.partition("-")[2]:
+                LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
+            with safe_open(path, "pt") as file:
+                numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
             places |= {number: (path, numbers.count(number)) for number in numbers}
         return places

@@ -19,7 +19,7 @@ from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
 from gelora_cli.methods.base import Attached, below
-from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress, seed_process
+from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress, seed_process, train_machine
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -405,6 +405,7 @@ class _Loop:
             seconds=time.perf_counter() - self.started,
             evaluation_seconds=self.evaluation_seconds,
             processes=self.accelerator.num_processes,
+            machine=train_machine(),
         )
         checkpoints.save(state, self._tensors() | shares)
 

@@ -160,7 +160,8 @@ def kill_in_phase(fault: Fault, command: list[str], runs: Path, reference: Path,
     moment = random.Random(f"{fault.name}-{attempt}")
     process = start(command)
     wait_for_moment(fault, runs, process, moment, reference, share=0.8**attempt)
-    return kill(process, fault, moment)
+    victim = kill(process, fault, moment)
+    return MISSED if any((path / "DONE").exists() for path in directories(runs)) else victim
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:
@@ -296,12 +297,12 @@ def metric_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def untimed(path: Path) -> Any:
-    """A JSON file without seconds and whether the profile was there before."""
+    """A JSON file without seconds, whether the profile was there before, and the sha256 over these."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
             kept = {key: strip(item) for key, item in value.items() if "seconds" not in key}
-            return {key: item for key, item in kept.items() if key != "profile_reused"}
+            return {key: item for key, item in kept.items() if key not in ("profile_reused", "sha256")}
         return [strip(item) for item in value] if isinstance(value, list) else value
 
     return strip(json.loads(path.read_text()))

@@ -37,14 +37,24 @@ def test_round_trip() -> None:
     ],
 )
 def test_another_content_is_refused(change: dict[str, object], named: str) -> None:
-    text = json.dumps(json.loads(to_json(RESULT)) | change)
+    values = json.loads(to_json(RESULT)) | change
+    del values["sha256"]
     with pytest.raises(GeloraError, match=named):
-        from_json(EvalResult, text)
+        from_json(EvalResult, json.dumps(values))
+
+
+def test_an_edited_value_is_noticed_by_its_checksum() -> None:
+    values = json.loads(to_json(RESULT)) | {"examples": 11}
+    with pytest.raises(GeloraError, match=r"is damaged or was edited.*another sha256"):
+        from_json(EvalResult, json.dumps(values))
+    del values["sha256"]
+    assert from_json(EvalResult, json.dumps(values)).examples == 11
+    assert from_json(EvalResult, json.dumps(json.loads(to_json(RESULT)), sort_keys=True)) == RESULT
 
 
 def test_a_missing_field_and_a_cut_file_are_refused(tmp_path: Path) -> None:
     values = json.loads(to_json(RESULT))
-    del values["split"]
+    del values["split"], values["sha256"]
     with pytest.raises(GeloraError, match="split"):
         from_json(EvalResult, json.dumps(values))
     path = tmp_path / "result.json"

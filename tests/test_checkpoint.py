@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult
+from gelora_cli.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult, UnusableError
 from gelora_cli.checkpoint import TENSORS, Checkpoints, TrainState, checked, saved_checkpoints, whole_checkpoint
 from gelora_cli.runtime import make_accelerator
 from gelora_cli.train import fine_tune
@@ -184,10 +184,20 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     refused("is damaged")
     (path / TrainState.FILE).unlink()
     refused("can't be read")
-    (path / TrainState.FILE).write_text(
-        (spare / TrainState.FILE).read_text().replace('"schema_version": 2', '"schema_version": 1')
-    )
-    refused("is what this version reads")
+    text = (spare / TrainState.FILE).read_text()
+    (path / TrainState.FILE).write_text(text.replace('"step": 24', '"step": 23'))
+    refused("was edited")
+    path.rename(path.with_name("step-00000025-0003"))
+    path = path.with_name("step-00000025-0003")
+    refused("is that of step 24")
+    shutil.rmtree(path)
+    path = path.with_name("step-00000024-0003")
+    shutil.copytree(spare, path)
+    (path / TrainState.FILE).write_text(text.replace('"schema_version": ', '"schema_version": 1'))
+    with pytest.raises(UnusableError, match=r"is what this version reads.*delete the checkpoint"):
+        whole_checkpoint(tmp_path)
+    shutil.rmtree(path)
+    shutil.copytree(spare, path)
     metrics = tmp_path / rundir.METRICS
     text = metrics.read_text()
     metrics.write_text(text.replace("0", "1", 1))

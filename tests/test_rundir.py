@@ -100,6 +100,24 @@ def test_done_lists_the_sha256_of_every_file(tmp_path: Path) -> None:
     assert (tmp_path / "DONE").read_text() == f"{hashlib.sha256(b'abc').hexdigest()}  adapter/weights\n"
 
 
+def test_a_cut_or_edited_done_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    for name in (*rundir.REQUIRED, "adapter/weights"):
+        (tmp_path / name).write_text(name)
+    rundir.mark_done(tmp_path)
+    rundir.check_intact(tmp_path)
+    done = (tmp_path / "DONE").read_text()
+    lines = done.splitlines(keepends=True)
+    for text in ("", done[:-9], *("".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)))):
+        (tmp_path / "DONE").write_text(text)
+        with pytest.raises(GeloraError, match=r"DONE is damaged|is missing"):
+            rundir.check_intact(tmp_path)
+    (tmp_path / "DONE").write_text(done)
+    (tmp_path / "ranks.json").write_text("edited")
+    with pytest.raises(GeloraError, match=r"ranks\.json is damaged or was changed"):
+        rundir.check_intact(tmp_path)
+
+
 def test_clearing_removes_the_artifacts_of_an_earlier_try(tmp_path: Path) -> None:
     names: tuple[Any, ...] = (rundir.DONE, "result.json", rundir.METRICS, "profile.png")
     for name in names:

@@ -13,7 +13,7 @@ from gelora_cli.config import identity_values, read_config
 from gelora_cli.planning import METHODS
 from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.report.listing import aligned
-from gelora_cli.rundir import CONFIG, find_runs, is_done
+from gelora_cli.rundir import CONFIG, check_intact, find_runs, is_done
 
 HEADER = (
     "task",
@@ -84,6 +84,7 @@ def finished(directories: Sequence[Path]) -> list[Run]:
     found = []
     for path in paths:
         try:
+            check_intact(path)
             manifest = read_artifact(RunManifest, path / RunManifest.FILE)
             result, plan = (
                 read_artifact(RunResult, path / RunResult.FILE),

@@ -76,6 +76,7 @@ def _listed(path: Path, directory: Path) -> Listed:
         age = int((datetime.now(UTC) - datetime.fromisoformat(manifest.updated)).total_seconds())
         if status != "done":
             return Listed(name, status, age_seconds=age, error=manifest.error)
+        rundir.check_intact(path)
         result = read_artifact(RunResult, path / RunResult.FILE)
     except GeloraError as error:
         return Listed(name, "damaged", error=str(error))

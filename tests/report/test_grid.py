@@ -58,6 +58,9 @@ def write_run(
     )
     for artifact in (plan, result, manifest):
         rundir.write_artifact(artifact, directory)
+    (directory / rundir.ADAPTER).mkdir()
+    for name in (rundir.METRICS, rundir.PREDICTIONS, f"{rundir.ADAPTER}/{rundir.PEFT_WEIGHTS}"):
+        (directory / name).write_text("")
     rundir.mark_done(directory)
     return directory
 
@@ -100,6 +103,7 @@ def test_what_can_not_change_a_number_makes_no_row_of_its_own(tmp_path: Path) ->
         directory = write_run(tmp_path, "full", seed, 0.5)
         config = replace(read_config(directory / rundir.CONFIG), budget=budget, precision="auto")
         write_config(replace(config, profile=ProfileConfig(seed=seed)), directory / rundir.CONFIG)
+        rundir.mark_done(directory)
     assert [line[2] for line in rows(grid_table([tmp_path])).values()] == ["0.0000"]
 
 
