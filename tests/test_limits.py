@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,11 @@ def test_a_model_that_vanishes_leaves_the_checkpoint_and_the_run_goes_on(
     moved = tmp_path / "mine"
     shutil.copytree(bench.models["bert"], moved)
     mine = Bench(bench.root, bench.data, {"bert": moved})
-    at_second_evaluation(lambda: os.rename(moved, tmp_path / "elsewhere")  # noqa: PTH104 - gives None)
+
+    def vanish() -> None:
+        moved.rename(tmp_path / "elsewhere")
+
+    at_second_evaluation(vanish)
     assert mine.run(*RUN) in (1, 2)
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("gelora: ")
