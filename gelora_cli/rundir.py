@@ -314,15 +314,11 @@ def _sign(file: Any) -> None:
 def _soon_taken(file: Any) -> bool:
     """Whether the lock could be taken within `LOCK_SECONDS`: whoever lists runs has it for a moment."""
     deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOCK_SECONDS / 10)
-        else:
-            return True
+    while not _taken(file):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOCK_SECONDS / 10)
+    return True
 
 
 def _remove_left_over(directory: Path) -> None:
