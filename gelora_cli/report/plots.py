@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.artifacts import IdProfile, RankPlan
-from gelora_cli.rundir import write_atomic
+from gelora_cli.report.drawing import (
+    DARK,
+    INK,
+    LIGHT,
+    MIDDLE,
+    MOST_NUMBERS,
+    end_of,
+    head,
+    new_figure,
+    number_ticks,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
-WIDTH_INCHES, DPI = 8.0, 150
-MOST_NUMBERS, MOST_CHARACTERS = 24, 40
 UNITS = {
     "rank": "rank",
     "triplet": "triplets at the start",
@@ -30,17 +37,17 @@ MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}
 
 def plot_profile(profile: IdProfile, path: Path) -> None:
     """Write the idim profile as a PNG, 1200 pixels wide, whole or not at all; equal profiles give equal bytes."""
-    _write(profile_figure(profile), path)
+    write_figure(profile_figure(profile), path)
 
 
 def plot_ranks(plan: RankPlan, path: Path) -> None:
     """Write the plan as a PNG, 1200 pixels wide, whole or not at all; equal plans give equal bytes."""
-    _write(ranks_figure(plan), path)
+    write_figure(ranks_figure(plan), path)
 
 
 def profile_figure(profile: IdProfile) -> Figure:
     """Idim per layer with its 95 % interval, and the means over the disjoint parts at N/2 and N/4 where there are."""
-    figure, (axis,) = _figure(height_inches=4.6, panels=(1,))
+    figure, (axis,) = new_figure(height_inches=4.6, panels=(1,))
     layers, idims = [row.layer for row in profile.layers], [row.idim for row in profile.layers]
     low, high = [row.low for row in profile.layers], [row.high for row in profile.layers]
     axis.plot(layers, idims, color=DARK, marker="o", markersize=5, label="idim at N", clip_on=False)
@@ -56,9 +63,9 @@ def profile_figure(profile: IdProfile) -> Figure:
     axis.set_ylabel("intrinsic dimension")
     parts = [value for row in profile.layers for value in (row.half, row.quarter) if value is not None]
     axis.set_ylim(0, 1.08 * max([*high, *idims, *parts, 1.0]))
-    _number_ticks(axis, layers)
-    origin = f"{profile.task}, {_end(profile.model)}, N = {profile.examples_used:,} examples"
-    _head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
+    number_ticks(axis, layers)
+    origin = f"{profile.task}, {end_of(profile.model)}, N = {profile.examples_used:,} examples"
+    head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
     return figure
 
 
@@ -69,7 +76,7 @@ def ranks_figure(plan: RankPlan) -> Figure:
     does not look at the profile has bars alone; where the modules of a block differ, a dot each.
     """
     growths = [row.growth for row in plan.blocks if row.growth is not None]
-    figure, axes = _figure(height_inches=5.6 if growths else 4.6, panels=(5, 2) if growths else (1,))
+    figure, axes = new_figure(height_inches=5.6 if growths else 4.6, panels=(5, 2) if growths else (1,))
     top, blocks = axes[0], [row.block for row in plan.blocks]
     edges = [blocks[0] - 0.5, *(block + 0.5 for block in blocks)]
     unit = UNITS[plan.unit]
@@ -90,9 +97,9 @@ def ranks_figure(plan: RankPlan) -> Figure:
         axes[1].set(ylabel="growth of idim", ylim=(0, 1.12 * max([*growths, 1.0])))
     axes[-1].set_xlabel("block")
     for axis in axes:
-        _number_ticks(axis, blocks)
+        number_ticks(axis, blocks)
         axis.set_xlim(edges[0], edges[-1])
-    _head(top, f"LoRA {unit} of each block" if unit == "rank" else f"Each block's {unit}", _plan_text(plan))
+    head(top, f"LoRA {unit} of each block" if unit == "rank" else f"Each block's {unit}", _plan_text(plan))
     return figure
 
 
@@ -133,48 +140,8 @@ def _plan_text(plan: RankPlan) -> str:
     return f"{plan.method}, budget {plan.budget}, {used} parameters {modules}"
 
 
-def _end(name: str) -> str:
-    """A long path's end, which tells more than its start."""
-    return name if len(name) <= MOST_CHARACTERS else f"...{name[-MOST_CHARACTERS:]}"
-
-
 def _part_means(axis: Axes, layers: Sequence[int], means: Sequence[float | None], marker: str, label: str) -> None:
     kept = [(layer, mean) for layer, mean in zip(layers, means, strict=True) if mean is not None]
     if kept:
         (line,) = axis.plot(*zip(*kept, strict=True), linestyle="none", marker=marker, markersize=5, label=label)
         line.set(markerfacecolor="white", markeredgecolor=MIDDLE)
-
-
-def _figure(height_inches: float, panels: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel above the other, of these relative heights."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
-    axes = list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color=GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
-    return figure, axes
-
-
-def _number_ticks(axis: Axes, numbers: Sequence[int]) -> None:
-    """Every number while they fit, then every second, fifth or tenth."""
-    step = next(step for step in (1, 2, 5, 10, len(numbers)) if len(numbers) <= MOST_NUMBERS * step)
-    axis.set_xticks([number for number in numbers if number % step == 0])
-
-
-def _head(axis: Axes, title: str, subtitle: str) -> None:
-    """Title, subtitle and legend above the panel, clear of the data."""
-    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
-    place = axis.annotate(subtitle, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points", color=INK)
-    place.set_parse_math(False)
-    axis.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, columnspacing=1.5
-    ).set_in_layout(False)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_atomic(path, buffer.getvalue())

@@ -193,7 +193,7 @@ def test_importing_is_cheap_and_drawing_leaves_pyplot_alone() -> None:
     code = (
         "import sys, gelora_cli.report.plots as plots\n"
         "print({'torch', 'matplotlib', 'numpy'} & set(sys.modules))\n"
-        "plots._figure(3.0, (1,))[0].savefig('/dev/null', format='png')\n"
+        "plots.new_figure(3.0, (1,))[0].savefig('/dev/null', format='png')\n"
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,60 @@
+"""What our pictures have in common: colours that are told apart in grey, axes, title and legend, the file; no torch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.rundir import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
+WIDTH_INCHES, DPI = 8.0, 150
+MOST_NUMBERS, MOST_CHARACTERS = 24, 40
+
+
+def end_of(name: str) -> str:
+    """A long path's end, which tells more than its start."""
+    return name if len(name) <= MOST_CHARACTERS else f"...{name[-MOST_CHARACTERS:]}"
+
+
+def new_figure(height_inches: float, panels: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel above the other, of these relative heights."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
+    axes = list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color=GRID, linewidth=0.8)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def number_ticks(axis: Axes, numbers: Sequence[int]) -> None:
+    """Every number while they fit, then every second, fifth or tenth."""
+    step = next(step for step in (1, 2, 5, 10, len(numbers)) if len(numbers) <= MOST_NUMBERS * step)
+    axis.set_xticks([number for number in numbers if number % step == 0])
+
+
+def head(axis: Axes, title: str, subtitle: str) -> None:
+    """Title, subtitle and legend above the panel, clear of the data."""
+    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
+    place = axis.annotate(subtitle, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points", color=INK)
+    place.set_parse_math(False)
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, columnspacing=1.5
+    ).set_in_layout(False)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_atomic(path, buffer.getvalue())
