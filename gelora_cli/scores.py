@@ -75,6 +75,7 @@ def mean_points(predicted: Array, true: Array, weights: Array) -> Array:
     return 100 * _sums(predicted, weights) / weights.sum(1, keepdims=True)
 
 
+# Task metric to its values by name, `task.metric` and `task.reported`: those that have a score.
 SCORES: dict[str, dict[str, Score]] = {
     "accuracy": {"accuracy": accuracy},
     "accuracy_f1": {"accuracy": accuracy, "f1": f1},
@@ -87,7 +88,6 @@ SCORES: dict[str, dict[str, Score]] = {
     "squad": {"exact_match": mean_points, "f1": mean_points},
     "squad_v2": {"exact_match": mean_points, "f1": mean_points},
 }
-"""Of a metric the values that a score gives, by the names that `task.metric` and `task.reported` have for them."""
 
 
 def question_points(metric: str, reported: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:

@@ -15,6 +15,7 @@ from gelora_cli.rundir import CONFIG, PREDICTIONS
 from gelora_cli.scores import SCORES, Array, Score, of_all, points_at_zero, question_points
 
 Row = dict[str, Any]
+REDO = "Restore it, or do the run again with force=true."
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,6 @@ def read_predictions(directory: Path) -> Predicted:
     return found
 
 
-REDO = "Restore it, or do the run again with force=true."
-
-
 def _rows(path: Path, split: str) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -91,19 +89,21 @@ def _arrays(task: TaskConfig, reported: str, rows: list[Row]) -> tuple[Array, Ar
     """`predicted` and `true` (n,): classes by number, scores as they are (nan for none), or a question's points."""
     if task.kind == "question_answering":
         return _points(task.metric, reported, rows), np.zeros(len(rows))
+    predicted, true = [row["prediction"] for row in rows], [row["label"] for row in rows]
     if task.kind == "regression":
-        return tuple(np.array([row[side] for row in rows], np.float64) for side in ("prediction", "label"))
-    number = {label: number for number, label in enumerate(task.labels)} if task.labels else None
-    sides = [[row[side] for row in rows] for side in ("prediction", "label")]
-    return tuple(np.array([number[value] if number else value for value in side], np.int64) for side in sides)
+        return np.array(predicted, np.float64), np.array(true, np.float64)
+    if not task.labels:
+        return np.array(predicted, np.int64), np.array(true, np.int64)
+    number = {label: number for number, label in enumerate(task.labels)}
+    return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
 
 
 def _points(metric: str, reported: str, rows: list[Row]) -> Array:
     points = question_points(metric, reported, [row["prediction"] for row in rows], [row["label"] for row in rows])
     if metric == "squad":
         return points
-    no_answer = np.array([row["scores"]["null"] - row["scores"]["span"] for row in rows])
-    return points_at_zero(points, np.array([bool(row["label"]) for row in rows]), no_answer)
+    null, span = (np.array([row["scores"][name] for row in rows], np.float64) for name in ("null", "span"))
+    return points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
 
 
 def _frozen(label: Any) -> Any:

@@ -58,7 +58,7 @@ class Comparison:
 
 
 def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
-    """All pairs within each group, in the order of the rows, corrected over all of them.
+    """All pairs within each group, in the order of the rows, corrected over all of them; rows without runs have none.
 
     `resamples` of the examples are drawn from `seed`, the same in every group of as many examples: no number depends on
     the order of the rows or on other groups, but for the correction.
@@ -90,8 +90,9 @@ def _twice(group: str, rows: Sequence[ComparedRow]) -> list[str]:
 
 
 def _pairs(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> Iterator[Comparison]:
-    values = _values(group, [row for row in rows if row.runs], resamples, seed)
-    for first, second in combinations([row for row in rows if row.runs], 2):
+    present = [row for row in rows if row.runs]
+    values = _values(group, present, resamples, seed) if present else {}
+    for first, second in combinations(present, 2):
         yield _comparison(values[first.name], values[second.name])
 
 
@@ -114,8 +115,6 @@ def _values(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) 
     keys = [(row.name, number) for row in ordered for number in sorted(row.runs)]
     paths = {(row.name, number): path for row in ordered for number, path in row.runs.items()}
     runs = {key: read_predictions(paths[key]) for key in keys}
-    if not runs:
-        return {}
     _refuse(_unlike(group, list(runs.values())))
     one = runs[keys[0]]
     together = np.stack([runs[key].predicted for key in keys])

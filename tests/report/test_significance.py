@@ -228,10 +228,11 @@ def test_scores_and_answers_are_read_as_their_metrics_have_them(tmp_path: Path) 
         {"id": "b", "prediction": "", "label": ["cat"], "scores": {"span": 2.0, "null": 3.0}},
         {"id": "c", "prediction": "", "label": [], "scores": {"span": 2.0, "null": 3.0}},
         {"id": "d", "prediction": "cat sat", "label": ["cat"], "scores": {"span": 3.0, "null": 3.0}},
+        {"id": "e", "prediction": "cat", "label": [], "scores": {"span": None, "null": None}},
     ]
-    value = 100 * (1 + 0 + 1 + 2 / 3) / 4
+    value = 100 * (1 + 0 + 1 + 2 / 3 + 0) / 5
     found = read_predictions(write_rows(tmp_path, "squad_v2", 0, rows, value, task=task, collapsed=False))
-    assert found.predicted.tolist() == pytest.approx([1, 0, 1, 2 / 3])
+    assert found.predicted.tolist() == pytest.approx([1, 0, 1, 2 / 3, 0])
 
     task = TaskConfig(name="squad", kind="question_answering", metric="squad", reported="exact_match")
     path = write_rows(tmp_path, "squad", 0, [rows[0], rows[3]], 50.0, task=task, collapsed=False)
