@@ -57,7 +57,7 @@ def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> 
 
 @pytest.mark.distributed
 def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) -> None:
-    row = try_fault(place, Fault("cola", "gelora", 2, "evaluation", 0))
+    row = try_fault(place, Fault("cola", "sora", 2, "evaluation", 0))
     assert row.passed, row
     assert row.resumed >= row.checkpoint > 0
 
@@ -79,11 +79,13 @@ def wait_until_training(place: Place, fault: Fault, runs: Path) -> subprocess.Po
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGUSR1), (2, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("method", "processes", "number"), [("adalora", 1, signal.SIGUSR1), ("sora", 2, signal.SIGTERM)]
+)
 def test_a_signal_ends_a_run_with_a_checkpoint(
-    place: Place, tmp_path: Path, processes: int, number: signal.Signals
+    place: Place, tmp_path: Path, method: str, processes: int, number: signal.Signals
 ) -> None:
-    fault = Fault("cola", "sora", processes, "training", 0)
+    fault = Fault("cola", method, processes, "training", 0)
     reference = reference_run(place, fault)
     process = wait_until_training(place, fault, tmp_path)
     process.send_signal(number)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from gelora_cli.artifacts import RankPlan, RunResult, read_artifact
 from gelora_cli.cli import command_line
 from gelora_cli.planning import EXEMPT, METHODS
 from gelora_cli.ranks import PLANNED
+from tests.many import on_two_processes
 from tests.test_pipeline import Bench, bench, predictions, result_of, without_times  # noqa: F401 - a fixture
 from tests.test_squad_pipeline import arguments as squad_arguments
 
@@ -100,8 +99,7 @@ def test_two_processes_give_the_numbers_of_one(bench: Bench, tmp_path: Path) -> 
     settings = [text for text in settings if text != "train.log_steps=3"]
     one, two = (Bench(tmp_path / name, bench.data, bench.models) for name in ("one", "two"))
     assert one.run("-m", SWEEP, *settings) == 0
-    command = [sys.executable, "-m", "gelora_cli", *two.arguments("-m", SWEEP, *settings, "launch.processes=2")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    done = on_two_processes([two.arguments(f"method={method}", *settings) for method in RIVALS])
     assert done.returncode == 0, done.stderr
     first, second = runs(one), runs(two)
     assert set(first) == set(second) == set(RIVALS)
