@@ -71,7 +71,7 @@ def pearson_spearman_mean(predicted: Array, true: Array, weights: Array) -> Arra
 
 
 def mean_points(predicted: Array, true: Array, weights: Array) -> Array:
-    """100 times the mean of points that questions were given, `exact_points` or `f1_points`; `true` is not needed."""
+    """100 times the mean of the questions' points, `question_points` or `points_at_zero`; `true` is not looked at."""
     return 100 * _sums(predicted, weights) / weights.sum(1, keepdims=True)
 
 

@@ -60,8 +60,8 @@ class Variances:
         return self.seeds + self.examples < TINY**2
 
     def p_value(self, difference: float) -> float:
-        """The two-sided p of a difference of 0; 1 where the difference is 0."""
-        if difference == 0:
+        """The two-sided p of a difference; 1 where it is 0, but for rounding."""
+        if abs(difference) < TINY:
             return 1.0
         chances, variances = self._mixture()
         return float(2 * chances @ stats.norm.sf(abs(difference) / np.sqrt(variances)))

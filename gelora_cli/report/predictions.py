@@ -22,8 +22,8 @@ REDO = "Restore it, or do the run again with force=true."
 class Predicted:
     """A run on the split that decides, its examples in the order of their ids.
 
-    `labels` are the right answers as the file has them; `score(predicted, true, weights)` gives the reported value of
-    `predicted` (n,) and `true` (n,), of SQuAD points and nothing.
+    `labels` are the right answers as the file has them. `predicted` and `true` (n,) are what `score`, the task's
+    reported metric, takes: classes by number, scores, or of SQuAD the questions' points and zeros.
     """
 
     directory: Path
@@ -36,7 +36,7 @@ class Predicted:
 
     @property
     def score(self) -> Score:
-        """The task's metric."""
+        """The reported metric."""
         return SCORES[self.metric[0]][self.metric[1]]
 
 

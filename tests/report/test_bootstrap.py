@@ -95,7 +95,7 @@ def test_without_variance_from_seeds_it_is_the_normal_test() -> None:
 def test_no_difference_anywhere() -> None:
     found = differences(np.ones((6, 5), int), np.array([1, 1, 0, 1, 0]), resamples=50)
     assert found.none
-    assert (found.p_value(0.0), found.half_width()) == (1.0, 0.0)
+    assert (found.p_value(0.0), found.p_value(1e-17), found.half_width()) == (1.0, 1.0, 0.0)
 
 
 def test_errors_that_both_methods_make_narrow_the_interval() -> None:
