@@ -52,7 +52,7 @@ def read_predictions(directory: Path) -> Predicted:
     if result.reported not in SCORES.get(task.metric, {}):
         known = ", ".join(f"{metric}: {' '.join(names)}" for metric, names in SCORES.items())
         raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
-    rows = _rows(directory / PREDICTIONS, result.results[0].split)
+    ids, rows = _rows(directory / PREDICTIONS, result.results[0].split)
     try:
         predicted, true = _arrays(task, result.reported, rows)
     except (KeyError, TypeError, ValueError) as error:
@@ -61,7 +61,7 @@ def read_predictions(directory: Path) -> Predicted:
         directory,
         result,
         (task.metric, result.reported),
-        tuple(str(row["id"]) for row in rows),
+        ids,
         tuple(_frozen(row["label"]) for row in rows),
         predicted,
         true,
@@ -70,19 +70,20 @@ def read_predictions(directory: Path) -> Predicted:
     return found
 
 
-def _rows(path: Path, split: str) -> list[Row]:
+def _rows(path: Path, split: str) -> tuple[tuple[str, ...], list[Row]]:
+    """The split's ids, sorted, and its rows in their order."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [row for row in json.loads(f"[{','.join(lines)}]") if row["split"] == split]
-        rows.sort(key=lambda row: str(row["id"]))
-        missing = [row["id"] for row in rows if row["label"] is None]
+        text = path.read_text(encoding="utf-8").strip("\n").replace("\n", ",")  # within a row it is written as \\n
+        rows = [row for row in json.loads(f"[{text}]") if row["split"] == split]
+        found = {str(row["id"]): row for row in rows}
+        unlabelled = [row["id"] for row in rows if row["label"] is None]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REDO}") from error
-    ids = {str(row["id"]) for row in rows}
-    if not rows or missing or len(ids) < len(rows):
-        what = "no rows" if not rows else f"no label of {missing[0]}" if missing else "an id twice"
+    if not rows or unlabelled or len(found) < len(rows):
+        what = "no rows" if not rows else f"no label of {unlabelled[0]}" if unlabelled else "an id twice"
         raise GeloraError(f"{path}: {what} of the split {split}. {REDO}")
-    return rows
+    ids = tuple(sorted(found))
+    return ids, [found[number] for number in ids]
 
 
 def _arrays(task: TaskConfig, reported: str, rows: list[Row]) -> tuple[Array, Array]:

@@ -209,6 +209,16 @@ def test_damaged_predictions_are_refused(tmp_path: Path, change: Any, message: s
         read_predictions(path)
 
 
+def test_answers_with_line_separators_are_one_row(tmp_path: Path) -> None:
+    task = TaskConfig(name="squad", kind="question_answering", metric="squad", reported="f1")
+    rows = [
+        {"id": name, "prediction": text, "label": [text]} for name, text in (("a", "cat\u2028sat"), ("b", "x\ny\x85"))
+    ]
+    path = write_rows(tmp_path, "squad", 0, rows, 100.0, task=task, collapsed=False)
+    (path / rundir.PREDICTIONS).write_text("".join(rundir.json_text({"split": "validation"} | r) + "\n" for r in rows))
+    assert read_predictions(path).ids == ("a", "b")
+
+
 def test_a_value_without_a_score_is_refused(tmp_path: Path) -> None:
     task = replace(TASK, metric="squad_v2", reported="best_f1_chosen_on_eval", kind="question_answering")
     path = write_rows(tmp_path, "a", 0, [{"id": "q"}], 1.0, task=task, collapsed=False)
