@@ -26,13 +26,13 @@ def of_all(score: Score, predicted: Array, true: Array) -> Array:
 
 def accuracy(predicted: Array, true: Array, weights: Array) -> Array:
     """Share of equal labels, 0 to 1."""
-    return _sums(predicted == true, weights) / weights.sum(1, keepdims=True)
+    return np.asarray(_sums(predicted == true, weights) / weights.sum(1, keepdims=True))
 
 
 def f1(predicted: Array, true: Array, weights: Array) -> Array:
     """F1 of class 1: 2 TP / (2 TP + FP + FN), 0 where that is 0/0. Labels are 0 and 1."""
     hits = 2 * _sums((predicted == 1) & (true == 1), weights)
-    return np.divide(hits, hits + _sums(predicted != true, weights), out=np.zeros_like(hits), where=hits > 0)
+    return _ratio(hits, hits + _sums(predicted != true, weights))
 
 
 def matthews_correlation(predicted: Array, true: Array, weights: Array) -> Array:
@@ -47,8 +47,7 @@ def matthews_correlation(predicted: Array, true: Array, weights: Array) -> Array
     for label in np.union1d(predicted, true):
         p, t = _sums(predicted == label, weights), _sums((true == label)[None], weights)
         between, spread_predicted, spread_true = between - p * t, spread_predicted - p * p, spread_true - t * t
-    spread = spread_predicted * spread_true
-    return np.divide(between, np.sqrt(spread), out=np.zeros_like(between), where=spread > 0)
+    return _ratio(between, np.sqrt(spread_predicted * spread_true))
 
 
 def pearson(predicted: Array, true: Array, weights: Array) -> Array:
@@ -72,7 +71,7 @@ def pearson_spearman_mean(predicted: Array, true: Array, weights: Array) -> Arra
 
 def mean_points(predicted: Array, true: Array, weights: Array) -> Array:
     """100 times the mean of the questions' points, `question_points` or `points_at_zero`; `true` is not looked at."""
-    return 100 * _sums(predicted, weights) / weights.sum(1, keepdims=True)
+    return np.asarray(100 * _sums(predicted, weights) / weights.sum(1, keepdims=True))
 
 
 # Task metric to its values by name, `task.metric` and `task.reported`: those that have a score.
@@ -113,6 +112,11 @@ def _sums(values: Array, weights: Array) -> Array:
     return np.asarray(weights @ values.T.astype(np.float64))
 
 
+def _ratio(above: Array, below: Array) -> Array:
+    """0 where `below` is."""
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
+
+
 def _correlations(predicted: Array, true: Array, weights: Array, form: Callable[[Array, Array], Array]) -> Array:
     """Correlations of what `form` makes of values (n,) and weights: (1, n) or (B, n)."""
     right = _centred(true, weights, form)
@@ -123,8 +127,7 @@ def _correlations(predicted: Array, true: Array, weights: Array, form: Callable[
 def _correlation(left: Array, right: Array, weights: Array, weighted: Array) -> Array:
     """Of centred values (B, n), (B,); `weighted` is weights * right."""
     spread = _dot(left * left, weights) * _dot(right, weighted)
-    between = _dot(left, weighted)
-    return np.clip(np.divide(between, np.sqrt(spread), out=np.zeros_like(between), where=spread > 0), -1.0, 1.0)
+    return np.clip(_ratio(_dot(left, weighted), np.sqrt(spread)), -1.0, 1.0)
 
 
 def _centred(values: Array, weights: Array, form: Callable[[Array, Array], Array]) -> Array:

@@ -59,22 +59,24 @@ def calibrate(
         generator = np.random.default_rng([number, setting.seeds])
         predicted, true = draw(generator, setting, given.examples)
         plain, resampled = resample(score, predicted, true, resamples=given.resamples, seed=number)
-        found.append(p_values(generator, *(np.split(values, 2, axis=-1) for values in (plain, resampled)), given))
+        differences, many = (
+            values[..., : setting.seeds] - values[..., setting.seeds :] for values in (plain, resampled)
+        )
+        found.append(p_values(generator, differences, many, given.examples))
     p = np.array(found)  # (simulations, tests)
     return [(float((column < 0.05).mean()), float((column < 0.005).mean())) for column in p.T]
 
 
 def p_values(
-    generator: np.random.Generator, plain: list[Array], resampled: list[Array], given: argparse.Namespace
+    generator: np.random.Generator, differences: Array, many: Array, examples: int
 ) -> tuple[float, float, float]:
-    """By the percentiles of the hierarchical bootstrap, by a paired t-test over seeds, and ours."""
-    differences, many = plain[0] - plain[1], resampled[0] - resampled[1]  # (S,), (B, S)
+    """By the percentiles of the hierarchical bootstrap, by a paired t-test over seeds, and ours; (S,) and (B, S)."""
     seeds = generator.integers(len(differences), size=many.shape)
     drawn = np.take_along_axis(many, seeds, axis=1).mean(axis=1)
     below, above = (drawn <= 0).sum() + 1, (drawn >= 0).sum() + 1
     percentiles = min(1.0, 2 * min(below, above) / (len(drawn) + 1))
     over_seeds = stats.ttest_1samp(differences, 0).pvalue if np.ptp(differences) else 1.0
-    ours = variances(differences, many, given.examples).p_value(float(differences.mean()))
+    ours = variances(differences, many, examples).p_value(float(differences.mean()))
     return percentiles, float(over_seeds), ours
 
 

@@ -22,6 +22,7 @@ def counts(generator: np.random.Generator, resamples: int, examples: int) -> Arr
 
 def runs(metric: str, generator: np.random.Generator, examples: int) -> tuple[Array, Array]:
     """Five runs, (5, n), the last of them collapsed, and the true values (n,), with many ties among the scores."""
+    true: Array
     if metric.startswith("squad"):
         return generator.random((5, examples)), np.zeros(examples)
     if metric == "pearson_spearman":

@@ -228,7 +228,9 @@ def test_a_value_without_a_score_is_refused(tmp_path: Path) -> None:
 
 def test_scores_and_answers_are_read_as_their_metrics_have_them(tmp_path: Path) -> None:
     task = TaskConfig(name="stsb", kind="regression", metric="pearson_spearman", reported="pearson")
-    rows = [{"id": i, "prediction": p, "label": t} for i, (p, t) in enumerate([(None, 1.0), (2.0, 2.5), (3.0, 3.0)])]
+    rows: list[Row] = [
+        {"id": i, "prediction": p, "label": t} for i, (p, t) in enumerate([(None, 1.0), (2.0, 2.5), (3.0, 3.0)])
+    ]
     found = read_predictions(write_rows(tmp_path, "stsb", 0, rows, 0.0, task=task, collapsed=True))
     assert np.isnan(found.predicted[0]) and found.true.tolist() == [1.0, 2.5, 3.0]
 
