@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "stages 2 and 3 from a saved profile or plan",
     "evaluate": "score a finished run's adapter again",
     "predict": "label or answer a split, a file or standard input with a finished run",
+    "submit": "a submission to the GLUE benchmark from finished runs",
     "ls": "list runs, their status and value",
     "fetch": "copy model, tokenizer and data with their revisions to a directory for offline machines",
     "doctor": "look at versions, devices, tokenizers, places and the hub; each finding with its fix",
@@ -51,6 +52,8 @@ EXAMPLES = {
   echo 'The cats sleeps.' | gelora predict RUN
   gelora predict RUN file=questions.json                # SQuAD's format
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'""",
+    "submit": """  gelora submit runs output=submission
+  gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR""",
     "ls": "  gelora ls\n  gelora ls runs/cola --json",
     "fetch": "  gelora fetch offline task=cola model=deberta_v3_base",
     "doctor": "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs",
@@ -58,7 +61,7 @@ EXAMPLES = {
 UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
 """What model and data of a run don't depend on."""
 LAUNCHED = ("run", "profile", "train", "evaluate")
-POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "ls": "DIR", "fetch": "DIR"}
+POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "submit": "DIR...", "ls": "DIR", "fetch": "DIR"}
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
 
@@ -346,9 +349,9 @@ def _problem(config: RunConfig) -> str:
 
 def _positional(command: str, given: list[str]) -> list[Path]:
     wanted = POSITIONAL.get(command)
-    optional = command == "ls"
-    if len(given) > (wanted is not None) or (wanted and not optional and not given):
-        what = f"one {wanted}" if wanted else "only key=value overrides"
+    optional, many = command == "ls", (wanted or "").endswith("...")
+    if (len(given) > (wanted is not None) and not many) or (wanted and not optional and not given):
+        what = wanted if many else f"one {wanted}" if wanted else "only key=value overrides"
         shown = " ".join(given) or "nothing"
         raise GeloraError(f"gelora {command} takes {what}, {shown} given.\n{EXAMPLES[command]}")
     return [Path(text).expanduser() for text in given]
@@ -554,6 +557,33 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
     return read_rows(run.task, config.file or "-")
 
 
+def _submit(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.config import list_problems, local_or_hub, value_problems
+    from gelora_cli.runtime import setup_logging
+    from gelora_cli.submission import submit, summary
+
+    if problems := value_problems(config):
+        raise GeloraError(list_problems(problems))
+    target = _output(config.output)
+    setup_logging()
+    written = submit(
+        paths,
+        target,
+        glue=config.data.glue and local_or_hub(config.data.glue),
+        choose=config.choose,
+        check_rows=config.check_rows,
+        fill_missing=config.fill_missing,
+    )
+    print(summary(written, _relative(target)))
+
+
+def _output(given: str | None) -> Path:
+    """The directory that a command is to write."""
+    if given is None:
+        raise GeloraError("output=DIR is needed: the directory to write, empty or not there yet")
+    return Path(given).expanduser().resolve()
+
+
 def _ls(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.report.grid import grid_table
     from gelora_cli.report.listing import list_runs, listed_runs
@@ -607,6 +637,7 @@ HANDLERS: dict[str, Callable[[Any, list[Path], str], Outcome | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "submit": _submit,
     "ls": _ls,
     "fetch": _fetch,
     "doctor": _doctor,

@@ -221,6 +221,25 @@ class PredictCommandConfig:
 
 
 @dataclass
+class SubmitDataConfig:
+    """Where a submission's test rows are; None: where each run's data was."""
+
+    glue: str | None = None
+
+
+@dataclass
+class SubmitCommandConfig:
+    """`gelora submit DIR...`: a submission to the GLUE benchmark from finished runs."""
+
+    output: str | None = None
+    choose: str | None = None
+    check_rows: bool = True
+    fill_missing: bool = False
+    data: SubmitDataConfig = field(default_factory=SubmitDataConfig)
+    debug: bool = False
+
+
+@dataclass
 class LsCommandConfig:
     """`gelora ls DIR`: the runs below a directory, as a table or as JSON."""
 
@@ -242,6 +261,7 @@ SCHEMAS: dict[str, type] = {
     "ranks": RanksCommandConfig,
     "evaluate": EvaluateCommandConfig,
     "predict": PredictCommandConfig,
+    "submit": SubmitCommandConfig,
     "ls": LsCommandConfig,
     "doctor": DoctorCommandConfig,
 }
@@ -261,6 +281,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ranks.rule": ("growth+1", "growth"),
     "ranks.rounding": ("up", "nearest", "down"),
     "ranks.on_deficit": ("error", "shrink"),
+    "choose": ("best",),
     "precision": ("auto", "float32", "bf16"),
     "protocol": ("last", "dev", "split"),
 }

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from gelora_cli.artifacts import GeloraError, to_json
 from gelora_cli.config import RunConfig
-from gelora_cli.data.sources import dataset_directory, task_split
+from gelora_cli.data.sources import source_directory, task_split
 from gelora_cli.data.tables import folder
 from gelora_cli.models import MODEL_FILES, load_tokenizer, resolve_model
 from gelora_cli.rundir import create, file_sha256, write_atomic, writing
@@ -63,8 +63,7 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
     source = getattr(config.data, task.source, None)
     if source is None:
         return f"task={task.name} is generated: no data to fetch"
-    local = Path(source)
-    directory = local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
+    directory = source_directory(task, source)
     place = target / task.source
     if not (place / folder(task)).resolve().is_relative_to(target.resolve()):
         raise GeloraError(
@@ -74,7 +73,7 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
     for split in ("train", *task.eval_splits):
         task_split(task, str(place.absolute()), split)
     overrides.append(_override(f"data.{task.source}", place))
-    return source if local.is_absolute() else f"{source}@{directory.name}"
+    return source if Path(source).is_absolute() else f"{source}@{directory.name}"
 
 
 def _override(key: str, path: Path) -> str:

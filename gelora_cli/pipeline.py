@@ -348,19 +348,33 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
 
 def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[str, Any]]:
     """Label rows with a finished run's adapter; `rows` gives them once the task is known."""
+    return predict_splits(directory, [rows(_finished_config(directory))])[0]
+
+
+def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[str, Any]]]:
+    """Label the rows of each split with a finished run's adapter, loaded once."""
     from gelora_cli.evaluation import prediction_rows
     from gelora_cli.runtime import make_accelerator
 
+    prepared = reopened(directory)
+    with explained_memory():
+        session = _Session(prepared, make_accelerator(prepared.precision))
+        model = session.with_adapter(session.loaded, directory)
+        task, encoded = prepared.config.task, (session.encode(split) for split in splits)
+        return [prediction_rows(task, split, session.forward(model, split)) for split in encoded]
+
+
+def reopened(directory: Path) -> Prepared:
+    """A finished run with its model, in its precision, without rows.
+
+    Raises:
+        GeloraError: it is unfinished or damaged, or its model is not there or is another one.
+    """
     config = _finished_config(directory)
-    split = rows(config)
     resolved, ancestors = _resolve_model(config)
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     _check_model(directory, manifest, resolved)
-    prepared = Prepared(config, resolved, {}, manifest.precision, ancestors)
-    with explained_memory():
-        session = _Session(prepared, make_accelerator(manifest.precision))
-        encoded = session.encode(split)
-        return prediction_rows(config.task, encoded, session.forward(session.reloaded(directory), encoded))
+    return Prepared(config, resolved, {}, manifest.precision, ancestors)
 
 
 def prepare(config: RunConfig) -> Prepared:

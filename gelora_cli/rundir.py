@@ -84,6 +84,39 @@ def check_free(directory: Path) -> None:
         raise GeloraError(f"the run directory {directory} is in use by another process. Wait for it, or stop it first.")
 
 
+def check_vacant(directory: Path) -> None:
+    """Refuse a place that something is in already.
+
+    Raises:
+        GeloraError: a file, or a directory that is not empty.
+    """
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    if directory.exists():
+        what = "is not empty" if directory.is_dir() else "is a file"
+        raise GeloraError(f"output={directory} {what}; name a directory that is empty or not there yet")
+
+
+@contextlib.contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """A temporary directory beside `directory`, an absolute path, that takes its place at the end: whole or not at all.
+
+    Raises:
+        GeloraError: `directory` is there and not empty, or can't be written.
+    """
+    check_vacant(directory)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    fix = "check the directory above it, or take another output=DIR"
+    with writing(directory, fix):
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        with writing(directory, fix):
+            temporary.replace(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all: to a temporary name beside it, flushed to disk, then renamed.
 

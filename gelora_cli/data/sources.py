@@ -26,10 +26,14 @@ def task_split(task: Any, source: str | None, split: str) -> Split:
         return _demo_split(split)
     if source is None:
         raise GeloraError(f"task={task.name} needs data: give data.{task.source}=DIR")
-    local = Path(source)
-    directory = local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
     load = load_questions if task.kind == "question_answering" else load_split
-    return load(directory, task, split)
+    return load(source_directory(task, source), task, split)
+
+
+def source_directory(task: Any, source: str) -> Path:
+    """Where a task's files lie: the local directory that `source` names by an absolute path, or the hub's snapshot."""
+    local = Path(source)
+    return local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
 
 
 def dataset_directory(repository: str, config: str, key: str) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,32 @@ def read_table(directory: Path, task: Any, split: str) -> Dataset:
     import pyarrow.parquet
     from datasets import Dataset
 
+    with _parquet(directory, task, split) as files:
+        return Dataset(pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in files]))
+
+
+def row_count(directory: Path, task: Any, split: str) -> int:
+    """How many rows `<directory>/<folder>/<split>-*.parquet` have, without reading them.
+
+    Raises:
+        GeloraError: as `read_table`.
+    """
+    import pyarrow.parquet
+
+    with _parquet(directory, task, split) as files:
+        return sum(pyarrow.parquet.read_metadata(path).num_rows for path in files)
+
+
+@contextmanager
+def _parquet(directory: Path, task: Any, split: str) -> Iterator[list[Path]]:
+    """The files of a split, and a message for what can't be read of them."""
+    import pyarrow
+
     files = sorted((directory / folder(task)).glob(f"{split}-*.parquet"))
     if not files:
         raise GeloraError(_missing(directory, task, split))
     try:
-        return Dataset(pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in files]))
+        yield files
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise GeloraError(f"{files[0]} can't be read as parquet: {error}. Fetch the data again.") from error
 
