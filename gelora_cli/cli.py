@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "stages 2 and 3 from a saved profile or plan",
     "evaluate": "score a finished run's adapter again",
     "predict": "label or answer a split, a file or standard input with a finished run",
+    "export": "a finished run as a model that transformers loads by itself, or its adapter alone",
     "submit": "a submission to the GLUE benchmark from finished runs",
     "ls": "list runs, their status and value",
     "fetch": "copy model, tokenizer and data with their revisions to a directory for offline machines",
@@ -52,6 +53,7 @@ EXAMPLES = {
   echo 'The cats sleeps.' | gelora predict RUN
   gelora predict RUN file=questions.json                # SQuAD's format
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'""",
+    "export": "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter",
     "submit": """  gelora submit runs output=submission
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR""",
     "ls": "  gelora ls\n  gelora ls runs/cola --json",
@@ -61,7 +63,15 @@ EXAMPLES = {
 UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
 """What model and data of a run don't depend on."""
 LAUNCHED = ("run", "profile", "train", "evaluate")
-POSITIONAL = {"ranks": "PATH", "evaluate": "RUN", "predict": "RUN", "submit": "DIR...", "ls": "DIR", "fetch": "DIR"}
+POSITIONAL = {
+    "ranks": "PATH",
+    "evaluate": "RUN",
+    "predict": "RUN",
+    "export": "RUN",
+    "submit": "DIR...",
+    "ls": "DIR",
+    "fetch": "DIR",
+}
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
 
@@ -557,6 +567,24 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
     return read_rows(run.task, config.file or "-")
 
 
+def _export(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.config import list_problems, value_problems
+    from gelora_cli.export import export
+    from gelora_cli.runtime import setup_logging
+
+    if problems := value_problems(config):
+        raise GeloraError(list_problems(problems))
+    target = _output(config.output)
+    setup_logging()
+    found = export(paths[0].absolute(), target, config.form)
+    if found.form == "merged":
+        print(
+            f"merged in float32: largest difference of scores from the adapter's {found.difference:.2g} on "
+            f"{found.examples} examples, at most {found.tolerance:.2g} is accepted"
+        )
+    print(f"{found.form}: {_relative(target)}")
+
+
 def _submit(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.config import list_problems, local_or_hub, value_problems
     from gelora_cli.runtime import setup_logging
@@ -637,6 +665,7 @@ HANDLERS: dict[str, Callable[[Any, list[Path], str], Outcome | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "export": _export,
     "submit": _submit,
     "ls": _ls,
     "fetch": _fetch,

@@ -240,6 +240,15 @@ class SubmitCommandConfig:
 
 
 @dataclass
+class ExportCommandConfig:
+    """`gelora export RUN`: a finished run as a whole model, or its adapter alone."""
+
+    output: str | None = None
+    form: str = "merged"
+    debug: bool = False
+
+
+@dataclass
 class LsCommandConfig:
     """`gelora ls DIR`: the runs below a directory, as a table or as JSON."""
 
@@ -262,6 +271,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateCommandConfig,
     "predict": PredictCommandConfig,
     "submit": SubmitCommandConfig,
+    "export": ExportCommandConfig,
     "ls": LsCommandConfig,
     "doctor": DoctorCommandConfig,
 }
@@ -282,6 +292,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ranks.rounding": ("up", "nearest", "down"),
     "ranks.on_deficit": ("error", "shrink"),
     "choose": ("best",),
+    "form": ("merged", "adapter"),
     "precision": ("auto", "float32", "bf16"),
     "protocol": ("last", "dev", "split"),
 }

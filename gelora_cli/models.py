@@ -469,6 +469,21 @@ def _factory(head: HeadSpec) -> Any:
     return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
 
 
+def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
+    from transformers import AutoTokenizer
+
+    with _quiet():
+        model = _factory(head).from_pretrained(directory, use_safetensors=True, local_files_only=True)
+        return model.eval(), AutoTokenizer.from_pretrained(directory, local_files_only=True)
+
+
+def renamed_weights(resolved: ResolvedModel, head: HeadSpec) -> dict[str, str] | None:
+    """The `key_mapping` that `from_pretrained` needs for a task model of these weights, None for most."""
+    with _quiet():
+        return _renamed_base(_factory(head), _read_config(resolved))
+
+
 def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:
     """The renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
 

@@ -57,7 +57,7 @@ from gelora_cli.lineage import Ancestor, find_lineage, load_start
 from gelora_cli.models import LoadedModel, ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
 from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
-from gelora_cli.report.card import model_card
+from gelora_cli.report.card import CardFacts, model_card
 from gelora_cli.report.plots import plot_profile, plot_ranks
 from gelora_cli.runtime import LOGGER, explained_memory, setup_logging
 from gelora_cli.states import StateStore
@@ -354,11 +354,10 @@ def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[st
 def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[str, Any]]]:
     """Label the rows of each split with a finished run's adapter, loaded once."""
     from gelora_cli.evaluation import prediction_rows
-    from gelora_cli.runtime import make_accelerator
 
     prepared = reopened(directory)
     with explained_memory():
-        session = _Session(prepared, make_accelerator(prepared.precision))
+        session = only_model(prepared)
         model = session.with_adapter(session.loaded, directory)
         task, encoded = prepared.config.task, (session.encode(split) for split in splits)
         return [prediction_rows(task, split, session.forward(model, split)) for split in encoded]
@@ -377,6 +376,13 @@ def reopened(directory: Path) -> Prepared:
     return Prepared(config, resolved, {}, manifest.precision, ancestors)
 
 
+def only_model(prepared: Prepared) -> _Session:
+    """Model, tokenizer and accelerator in this process, without a log."""
+    from gelora_cli.runtime import make_accelerator
+
+    return _Session(prepared, make_accelerator(prepared.precision))
+
+
 def prepare(config: RunConfig) -> Prepared:
     """Find and check everything before work begins.
 
@@ -387,20 +393,20 @@ def prepare(config: RunConfig) -> Prepared:
 
     source = getattr(config.data, config.task.source, None)
     problems: list[str] = []
-    with _collected(problems):
+    with collected(problems):
         if not inside_workers():
             check_processes(config.launch.processes)
     splits = {}
     for name in ("train", *config.task.eval_splits):
-        with _collected(problems):
+        with collected(problems):
             splits[name] = _labelled_split(config, source, name)
-    with _collected(problems):
+    with collected(problems):
         model, ancestors = _resolve_model(config)
         check_length(model, config.task.max_length)
-    with _collected(problems):
+    with collected(problems):
         precision = resolve_precision(config.precision)
     if not problems:
-        with _collected(problems):
+        with collected(problems):
             parts_of(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
@@ -408,7 +414,7 @@ def prepare(config: RunConfig) -> Prepared:
 
 
 @contextmanager
-def _collected(problems: list[str]) -> Iterator[None]:
+def collected(problems: list[str]) -> Iterator[None]:
     """Keep a refusal's message, so that all of them are shown together."""
     try:
         yield
@@ -948,22 +954,21 @@ def _write_result(directory: Path, session: _Session, result: RunResult, plan: R
         content = {key: value for found in judged for key, value in found.files[name].items()}
         rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
     rundir.write_artifact(result, directory)
-    config, manifest = session.config, read_artifact(RunManifest, directory / RunManifest.FILE)
-    base = config.model.path or config.model.hub or session.prepared.model.source
-    answering = config.task.kind == "question_answering"
-    labels, preset = 0 if answering else len(config.task.labels) or 1, config.preset_source
-    card = model_card(
-        result,
-        plan,
+    facts = card_facts(directory, session.prepared, session.loaded.key_mapping)
+    rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
+
+
+def card_facts(directory: Path, prepared: Prepared, key_mapping: dict[str, str] | None) -> CardFacts:
+    """What the card of a run says of its surroundings."""
+    model = prepared.config.model
+    return CardFacts(
+        config=prepared.config,
+        command=read_artifact(RunManifest, directory / RunManifest.FILE).command,
+        base=model.path or model.hub or prepared.model.source,
         peft=(directory / rundir.ADAPTER / rundir.PEFT_CONFIG).exists(),
-        base=base,
-        labels=labels,
-        key_mapping=session.loaded.key_mapping,
-        preset=preset,
-        command=manifest.command,
-        starts_from=[str(ancestor.directory) for ancestor in session.prepared.ancestors],
+        key_mapping=key_mapping,
+        starts_from=tuple(str(ancestor.directory) for ancestor in prepared.ancestors),
     )
-    rundir.write_atomic(directory / rundir.CARD, card)
 
 
 def _directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:

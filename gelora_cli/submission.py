@@ -21,7 +21,7 @@ from gelora_cli.artifacts import GeloraError, RunError, RunResult, read_artifact
 from gelora_cli.config import RunConfig, TaskConfig, list_problems, read_config
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count
-from gelora_cli.pipeline import predict_splits, reopened
+from gelora_cli.pipeline import collected, predict_splits, reopened
 from gelora_cli.report.listing import aligned
 from gelora_cli.runtime import LOGGER
 
@@ -80,8 +80,13 @@ class Candidate:
     metric: str
     value: float
 
+    @property
+    def scale(self) -> str:
+        """What its value is of; those of another metric or protocol can't be compared with it."""
+        return f"{self.metric}, protocol={self.config.protocol}"
+
     def __str__(self) -> str:
-        return f"{self.directory} ({self.metric} {self.value:.4f})"
+        return f"{self.directory} ({self.scale}: {self.value:.4f})"
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,6 @@ def submit(
         found, left_out = find_candidates(directories)
         chosen = choose_runs(found, choose)
         counts = _counts(chosen, glue, check_rows, fill_missing)
-        for run in chosen.values():
-            reopened(run.directory)
         answers = {part.file: Answers([part.constant] * counts[part.file]) for part in PARTS if part.file in counts}
         for task, run in chosen.items():
             LOGGER.info("%s: %s", task, run)
@@ -165,14 +168,19 @@ def submit(
         files = tuple(
             _write(place, part, answers[part.file], chosen.get(part.task), many[part.task])
             for part in PARTS
-            if part.file in counts
+            if part.file in answers
         )
-        missing = tuple(part.file for part in PARTS if part.file not in counts)
-        written = Submission(rundir.now(), choose, files, missing, tuple(left_out))
-        rundir.write_artifact(written, place)
-        if not missing:
-            rundir.write_atomic(place / ZIP, _zipped([place / part.file for part in PARTS]))
-    return written
+        return _finished(place, files, choose, left_out)
+
+
+def _finished(place: Path, files: tuple[SubmittedFile, ...], choose: str | None, left_out: list[str]) -> Submission:
+    """Write `submission.json`, and the zip if it is whole."""
+    missing = tuple(part.file for part in PARTS if part.file not in {file.file for file in files})
+    submission = Submission(rundir.now(), choose, files, missing, tuple(left_out))
+    rundir.write_artifact(submission, place)
+    if not missing:
+        rundir.write_atomic(place / ZIP, _zipped([place / part.file for part in PARTS]))
+    return submission
 
 
 def find_candidates(directories: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
@@ -219,37 +227,49 @@ def choose_runs(found: Sequence[Candidate], choose: str | None) -> dict[str, Can
     Of equal ones the first in the order of their paths is taken.
 
     Raises:
-        GeloraError: several runs for a task, and no rule that decides.
+        GeloraError: several runs for a task, and no rule that decides: none is given, or their values are those of
+            different metrics or protocols.
     """
     by_task = {task: [run for run in found if run.config.task.name == task] for task in TASKS}
     several = {task: runs for task, runs in by_task.items() if len(runs) > 1}
-    if several and choose is None:
-        lists = [f"task={task}:" + "".join(f"\n    {run}" for run in runs) for task, runs in several.items()]
+    if choose is None and several:
         raise GeloraError(
             "several runs for one task, and a submission takes one: give that one alone, or choose=best for the "
-            "largest value on the dev set\n  " + "\n  ".join(lists)
+            f"largest value on the dev set{_listed(several)}"
+        )
+    if mixed := {task: runs for task, runs in several.items() if len({run.scale for run in runs}) > 1}:
+        raise GeloraError(
+            "choose=best compares values of one metric under one protocol; give runs of one, or a single run"
+            f"{_listed(mixed)}"
         )
     ordered = {task: sorted(runs, key=lambda run: (-run.value, run.directory)) for task, runs in by_task.items()}
     return {task: runs[0] for task, runs in ordered.items() if runs}
+
+
+def _listed(by_task: Mapping[str, Sequence[Candidate]]) -> str:
+    return "".join(f"\n  task={task}:" + "".join(f"\n    {run}" for run in runs) for task, runs in by_task.items())
 
 
 def _counts(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool, fill: bool) -> dict[str, int]:
     """File to its number of rows, of the files that will be written.
 
     Raises:
-        GeloraError: every label set, missing split and number of rows that is not the benchmark's.
+        GeloraError: all at once: runs that are damaged or whose model is gone, and labels, splits and numbers of rows
+            that are not the benchmark's.
     """
-    counts, problems = {}, []
+    counts: dict[str, int] = {}
+    problems: list[str] = []
+    for run in chosen.values():
+        with collected(problems):
+            reopened(run.directory)
     for part in PARTS:
-        run = chosen.get(part.task)
-        source = glue or (run or next(iter(chosen.values()))).config.data.glue
-        try:
-            if run:
-                counts[part.file] = _checked_rows(part, run, source, check_rows)
+        answering = chosen.get(part.task)
+        source = glue or (answering or next(iter(chosen.values()))).config.data.glue
+        with collected(problems):
+            if answering:
+                counts[part.file] = _checked_rows(part, answering, source, check_rows)
             elif fill:
                 counts[part.file] = part.rows if check_rows else _rows_to_fill(part, source)
-        except GeloraError as error:
-            problems.append(str(error))
     if problems:
         raise GeloraError(list_problems(problems))
     return counts

@@ -157,15 +157,17 @@ def test_lines_follow_ids_and_scores_stay_in_their_range() -> None:
         lines(BY_FILE["STS-B.tsv"], [{"id": 0, "prediction": float("nan")}])
 
 
-def candidate(name: str, value: float, task: str = "cola") -> Candidate:
-    return Candidate(Path(name), RunConfig(task=TaskConfig(name=task)), "accuracy", value)
+def candidate(name: str, value: float, task: str = "cola", protocol: str = "last") -> Candidate:
+    return Candidate(Path(name), RunConfig(task=TaskConfig(name=task), protocol=protocol), "accuracy", value)
 
 
 def test_the_best_is_the_largest_value_and_the_first_name_of_equals() -> None:
     found = [candidate("b", 0.5), candidate("a", 0.5), candidate("c", 0.4), candidate("d", 0.1, "rte")]
     assert {task: str(run.directory) for task, run in choose_runs(found, "best").items()} == {"cola": "a", "rte": "d"}
-    with pytest.raises(GeloraError, match=r"task=cola:\n    b \(accuracy 0.5000\)\n    a "):
+    with pytest.raises(GeloraError, match=r"task=cola:\n    b \(accuracy, protocol=last: 0.5000\)\n    a "):
         choose_runs(found, None)
+    with pytest.raises(GeloraError, match="under one protocol"):
+        choose_runs([*found, candidate("e", 0.9, protocol="dev")], "best")
 
 
 def test_the_table_is_the_benchmarks() -> None:

@@ -1,0 +1,107 @@
+"""`gelora export`: a finished run as a whole Hugging Face model with the adapter merged, or its adapter alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import GeloraError, RankPlan, RunError, RunResult, read_artifact
+from gelora_cli.data.sources import unlabelled_split
+from gelora_cli.data.splits import draw_rows
+from gelora_cli.lineage import head_of
+from gelora_cli.models import load_exported, renamed_weights
+from gelora_cli.pipeline import Prepared, card_facts, only_model, reopened
+from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
+from gelora_cli.report.card import Export, hub_id, model_card
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EXAMPLES = 256
+TOLERANCE = 1e-4
+
+
+def export(directory: Path, target: Path, form: str = "merged") -> Export:
+    """Write a finished run to `target`, whole or not at all, with a model card.
+
+    `merged`: the model in float32 with the adapter in its weights and the head, and the tokenizer, as transformers
+    alone loads them. They are read back, and their scores (logits; of question answering those of the best spans) on
+    256 rows of the first evaluated split compared with the unmerged adapter's, in float32: the largest difference must
+    be within 1e-4 of the largest score, or of 1 where that is less. `adapter`: what PEFT, or
+    `gelora_cli.methods.load_adapter`, puts on the base model.
+
+    Raises:
+        GeloraError: an unfinished or damaged run, a method that can't be merged, or a target that is not empty.
+        RunError: the merged model gives other scores.
+    """
+    prepared = reopened(directory)
+    _check_form(prepared, form)
+    with rundir.new_directory(target) as place:
+        found, renamed = (_merged if form == "merged" else _adapter)(directory, prepared, place)
+        facts = card_facts(directory, prepared, renamed)
+        result = read_artifact(RunResult, directory / RunResult.FILE)
+        plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+        rundir.write_atomic(place / rundir.CARD, model_card(result, plan, facts, found))
+    return found
+
+
+def _check_form(prepared: Prepared, form: str) -> None:
+    method = prepared.config.method.name
+    if form == "merged" and method in ADAPTER_ROLES:
+        raise GeloraError(f"form=merged: method={method} can't be merged: {NOT_MERGEABLE}. Take form=adapter.")
+    if form == "adapter" and prepared.ancestors:
+        raise GeloraError(
+            "form=adapter: this adapter belongs on a model into which those of earlier runs are merged (init_from), "
+            "and on no other. Take form=merged."
+        )
+
+
+def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, None]:
+    """Merge, write, read back, compare."""
+    from gelora_cli.methods.merging import merge_adapter
+
+    session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
+    source = getattr(prepared.config.data, task.source, None)
+    rows = unlabelled_split(task, source, task.eval_splits[0])
+    rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
+    encoded = session.encode(rows)
+    wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
+    _save(merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER), session.tokenizer, place)
+    model, tokenizer = load_exported(place, head_of(prepared.config))
+    again = rows.encoded(tokenizer, task)
+    if not np.array_equal(again.tokens, encoded.tokens):
+        raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
+    found = session.scores(model.to(session.accelerator.device), again)
+    difference, tolerance = float(abs(found - wanted).max()), TOLERANCE * max(1.0, float(abs(wanted).max()))
+    if not difference <= tolerance:
+        raise RunError(
+            f"the merged model's scores differ from the adapter's by {difference:.3g} on {len(rows)} rows, "
+            f"{tolerance:.3g} is accepted; nothing was exported. Take form=adapter."
+        )
+    return Export("merged", directory.name, len(rows), difference, tolerance), None
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path) -> None:
+    with rundir.writing(place, "free space there, or take another output=DIR"):
+        # Names as the task's own class has them, whatever those of the pretrained file were.
+        model.save_pretrained(place, save_original_format=False)
+        tokenizer.save_pretrained(place)
+
+
+def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, dict[str, str] | None]:
+    """Copy the adapter's files; PEFT's names the base model by its hub id rather than by a place on this machine."""
+    with rundir.writing(place, "free space there, or take another output=DIR"):
+        for path in sorted((directory / rundir.ADAPTER).iterdir()):
+            shutil.copyfile(path, place / path.name)
+    renamed = renamed_weights(prepared.model, head_of(prepared.config))
+    base, config = hub_id(card_facts(directory, prepared, renamed).base), place / rundir.PEFT_CONFIG
+    if base and config.exists():
+        values = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+        rundir.write_atomic(config, json.dumps(values, indent=2, sort_keys=True) + "\n")
+    return Export("adapter", directory.name), renamed
