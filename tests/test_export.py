@@ -125,7 +125,7 @@ def test_refusals_write_nothing(made: dict[str, Path], tmp_path: Path, capsys: p
     full.mkdir()
     (full / "mine").write_text("mine")
     file.write_text("mine")
-    wrong = [
+    wrong: list[tuple[list[Path | str], str, str]] = [
         ([made["houlsby"], f"output={tmp_path / 'out'}"], "method=houlsby can't be merged", "Take form=adapter"),
         ([made["sora"]], "output=DIR is needed", "empty"),
         ([made["sora"], f"output={full}"], "full is not empty", "name a directory"),
@@ -133,10 +133,11 @@ def test_refusals_write_nothing(made: dict[str, Path], tmp_path: Path, capsys: p
         ([made["sora"], f"output={tmp_path / 'out'}", "form=merge"], "form=merge", "did you mean merged?"),
         ([tmp_path, f"output={tmp_path / 'out'}"], "is not a finished run", "gelora ls"),
     ]
-    for words, *parts in wrong:
+    for words, reason, fix in wrong:
         assert command_line(["export", *map(str, words)]) == 2
         message = capsys.readouterr().err
-        assert all(part in message for part in parts), message
+        assert reason in message
+        assert fix in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
 
 
@@ -146,7 +147,7 @@ def test_a_merged_model_that_differs_is_refused(
     from gelora_cli.methods import merging
 
     def spoilt(model: Any, directory: Path) -> Any:
-        merged = whole(model, directory)
+        merged: Any = whole(model, directory)
         with torch.no_grad():
             merged.classifier.bias += 0.01
         return merged
@@ -161,10 +162,9 @@ def test_a_merged_model_that_differs_is_refused(
 def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made: dict[str, Path]) -> None:
     for name, directory in made.items():
         text, result = (directory / rundir.CARD).read_text(), result_of(directory)
-        (found, *_) = ModelCard(text).data.eval_results or []
-        known = {entry.metric_name: entry.metric_value for entry in ModelCard(text).data.eval_results or []}
-        assert known[result.reported] == result.value
-        assert (found.dataset_split, found.verified) == ("validation", None)
+        data: Any = ModelCard(text).data
+        assert {entry.dataset_split for entry in data.eval_results} == {"validation"}
+        assert {entry.metric_name: entry.metric_value for entry in data.eval_results}[result.reported] == result.value
         assert "base_model" not in yaml.safe_load(text.split("---")[1])  # a directory of this machine
         for line in text.split("```\n")[-2].splitlines():
             command, *words = shlex.split(line)[1:]

@@ -182,4 +182,5 @@ def labels_of(part: Part) -> list[str]:
 
     from gelora_cli.config import config_dir
 
-    return list(OmegaConf.load(config_dir() / "task" / f"{part.task}.yaml").get("labels") or [])
+    values: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "task" / f"{part.task}.yaml"))
+    return list(values.get("labels", []))

@@ -41,7 +41,7 @@ def row_count(directory: Path, task: Any, split: str) -> int:
     import pyarrow.parquet
 
     with _parquet(directory, task, split) as files:
-        return sum(pyarrow.parquet.read_metadata(path).num_rows for path in files)
+        return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in files)
 
 
 @contextmanager
