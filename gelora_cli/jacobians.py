@@ -44,10 +44,14 @@ def numeric_rank(matrix: Tensor, *, computed_in: torch.dtype | None = None) -> M
     Raises:
         ValueError: no matrix of real, finite numbers.
     """
-    values = _singular_values(matrix)
     unit = torch.finfo(computed_in or (matrix.dtype if matrix.is_floating_point() else torch.float64)).eps
-    tolerance = max(matrix.shape, default=0) * unit * float(values.max()) if len(values) else 0.0
-    return MatrixRank(values, tolerance, int((values > tolerance).sum()))
+    return rank_of(_singular_values(matrix), max(matrix.shape, default=0) * unit)
+
+
+def rank_of(singular_values: Tensor, tolerance: float) -> MatrixRank:
+    """The rank by singular values (descending) that are known to `tolerance` times the largest."""
+    absolute = tolerance * float(singular_values[0]) if len(singular_values) else 0.0
+    return MatrixRank(singular_values, absolute, int((singular_values > absolute).sum()))
 
 
 def stable_rank(matrix: Tensor) -> float:
@@ -69,7 +73,7 @@ def _singular_values(matrix: Tensor) -> Tensor:
 
 
 def _stable_rank(values: Tensor) -> float:
-    largest = float(values.max()) if len(values) else 0.0
+    largest = float(values[0]) if len(values) else 0.0
     return float((values / largest).square().sum()) if largest else 0.0
 
 

@@ -63,9 +63,9 @@ def test_artifacts_import_nothing_of_ours() -> None:
     assert not GRAPH["artifacts"]
 
 
-@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls", "jacobians"])
+@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls", "jacobians", "theory"])
 def test_mathematics_imports_no_configuration(module: str) -> None:
-    assert GRAPH[module] <= {"artifacts", "budget", "controls", "ranks"}
+    assert GRAPH[module] <= {"artifacts", "budget", "controls", "jacobians", "ranks"}
 
 
 def test_methods_know_no_stage_and_the_loop_knows_no_method() -> None:
