@@ -107,6 +107,11 @@ def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[st
     return calls
 
 
+def output_of(block: nn.Module, call: BlockCall) -> Tensor:
+    """The hidden states (B, T, D) that the block returns, called again."""
+    return _first(block(call.hidden, *call.args, **call.kwargs))
+
+
 def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **kwargs: Any) -> Tensor:
     """The Jacobian (D, D) of a block's output at one token by its input at the same token, all other inputs held.
 

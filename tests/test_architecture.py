@@ -97,6 +97,7 @@ LIGHT = [
     "overrides",
     "report.listing",
     "report.plots",
+    "report.theory_plots",
     "report.significance",
     "report.card",
     "data.demo",

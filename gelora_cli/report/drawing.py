@@ -54,7 +54,11 @@ def head(axis: Axes, title: str, subtitle: str) -> None:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all; equal figures give equal bytes."""
+    """Write a PNG or, by the path's ending, an SVG, whole or not at all; equal figures give equal bytes."""
+    import matplotlib as mpl
+
+    kind = path.suffix.removeprefix(".")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with mpl.rc_context({"svg.hashsalt": "gelora"}):
+        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     write_atomic(path, buffer.getvalue())

@@ -72,8 +72,9 @@ def profile_figure(profile: IdProfile) -> Figure:
 def ranks_figure(plan: RankPlan) -> Figure:
     """Rank per block as bars, whiskers from `rank_low` to `rank_high`, the uniform plan dashed; growth of idim below.
 
-    An end of the interval that can't be planned under the budget has no whisker, and a triangle instead. A plan that
-    does not look at the profile has bars alone; where the modules of a block differ, a dot each.
+    Diamonds are the rule's ranks before rounding and budget. An end of the interval that can't be planned under the
+    budget has no whisker, and a triangle instead. A plan that does not look at the profile has bars alone; where the
+    modules of a block differ, a dot each.
     """
     growths = [row.growth for row in plan.blocks if row.growth is not None]
     figure, axes = new_figure(height_inches=5.6 if growths else 4.6, panels=(5, 2) if growths else (1,))
@@ -86,6 +87,7 @@ def ranks_figure(plan: RankPlan) -> Figure:
         style: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1.4, "label": "uniform rank"}
         top.stairs(plan.uniform_ranks, edges, baseline=None, **style)
     _whiskers(top, plan)
+    _real_ranks(top, plan)
     _module_dots(top, plan)
     _numbers(top, plan)
     highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks), 1])
@@ -107,6 +109,13 @@ def _module_dots(axis: Axes, plan: RankPlan) -> None:
     dots = [(row.block, rank) for row in plan.blocks for rank in row.module_ranks or ()]
     if dots:
         axis.plot(*zip(*dots, strict=True), "o", color=INK, markersize=4, linestyle="none", label="its modules")
+
+
+def _real_ranks(axis: Axes, plan: RankPlan) -> None:
+    reals = [(row.block, row.real_rank) for row in plan.blocks if row.real_rank is not None]
+    if reals:
+        style: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "none"}
+        axis.plot(*zip(*reals, strict=True), "D", markersize=5, label="the rule's real-valued rank", **style)
 
 
 def _whiskers(axis: Axes, plan: RankPlan) -> None:

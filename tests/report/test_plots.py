@@ -47,6 +47,7 @@ def layer(i: int, d: float) -> LayerIdim:
 
 
 PROFILE = make_profile()
+REAL = "the rule's real-valued rank"
 PLAN = plan_ranks(PROFILE, parse_budget("rank:5"))
 
 
@@ -114,7 +115,8 @@ def test_the_ranks_figure_shows_the_plan() -> None:
     (uniform,) = [patch for patch in top.patches if type(patch).__name__ == "StepPatch"]
     assert list(uniform.get_data().values) == list(PLAN.uniform_ranks)  # type: ignore[attr-defined]
     assert segments(top) == {row.block: (row.rank_low, row.rank_high) for row in PLAN.blocks}
-    assert labels(top) == {"gelora rank", "uniform rank", "at the ends of the 95 % interval"}
+    assert labels(top) == {"gelora rank", "uniform rank", "at the ends of the 95 % interval", REAL}
+    assert points(top, REAL) == [(row.block, row.real_rank) for row in PLAN.blocks]
     for part in ("LoRA rank", "budget rank5", f"{PLAN.adapter_params:,} of {PLAN.budget_params:,}", "q, k, v, o"):
         assert part in texts(top)
     assert [part for part in texts(top).split(" | ") if part.isdigit()] == [str(rank) for rank in PLAN.ranks]
@@ -134,7 +136,7 @@ def test_an_end_that_can_not_be_planned_is_marked() -> None:
 def test_a_plan_without_intervals_has_no_whiskers() -> None:
     blocks = tuple(replace(row, idim_in=None, idim_out=None, rank_low=None, rank_high=None) for row in PLAN.blocks)
     top, _ = ranks_figure(replace(PLAN, method="lora", blocks=blocks)).axes
-    assert labels(top) == {"lora rank", "uniform rank"}
+    assert labels(top) == {"lora rank", "uniform rank", REAL}
 
 
 def test_many_blocks_get_fewer_ticks_and_no_numbers() -> None:
