@@ -68,13 +68,13 @@ def loss_figure(ticks: Array, losses: Array, fisher: Array, rank: int) -> Figure
     style: dict[str, Any] = {"rstride": 4, "cstride": 4, "color": "white", "edgecolor": DARK, "linewidth": 0.5}
     surface.plot_surface(x, y, losses, **style)  # type: ignore[attr-defined]
     surface.set(xlabel="theta_1", ylabel="theta_2", zlabel="loss")
-    lines = contours.contour(x, y, losses, levels=6, colors=MIDDLE, linewidths=1)
-    contours.clabel(lines, fontsize=8, colors=INK)
+    filled = contours.contourf(x, y, losses, levels=8, cmap="Greys", vmax=2 * losses.max())
+    figure.colorbar(filled, ax=contours, label="loss", shrink=0.85)
     contours.set(xlabel="theta_1", ylabel="theta_2", aspect="equal")
     values, vectors = np.linalg.eigh(fisher)
     for value, vector in zip(values[::-1], vectors.T[::-1], strict=True):
         _direction(contours, value, np.abs(vector), flat=value <= values[-1] * 1e-12)
-    contours.legend(loc="lower left", fontsize=8, framealpha=0.9)
+    contours.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), fontsize=9, frameon=False)
     return figure
 
 
@@ -86,10 +86,10 @@ def _direction(axis: Axes, value: float, vector: Array, *, flat: bool) -> None:
 
 
 def helix_figure(points: Array, estimate: IdimEstimate) -> Figure:
-    """Points (n, 3) in space, and seen from above, with their idim and its interval as title."""
+    """Points (n, 3) in space, and seen from the side, with their idim and its interval as title."""
     interval = f"95 % interval {estimate.low:.2f} to {estimate.high:.2f}"
     title = f"A helix in 3-D: idim {estimate.idim:.2f} ({interval}) by TwoNN, N = {estimate.used:,}"
-    figure, (space, above) = _side_by_side(title)
+    figure, (space, side) = _side_by_side(title)
     style: dict[str, Any] = {
         "c": points[:, 2],
         "cmap": "Greys",
@@ -97,18 +97,21 @@ def helix_figure(points: Array, estimate: IdimEstimate) -> Figure:
     }
     space.scatter(*points.T, s=4, **style)  # type: ignore[misc]
     space.set(xlabel="x", ylabel="y", zlabel="z")
-    above.scatter(points[:, 0], points[:, 2], s=4, **style)
-    above.set(xlabel="x", ylabel="z")
+    side.scatter(points[:, 0], points[:, 2], s=4, **style)
+    side.set(xlabel="x", ylabel="z")
     return figure
 
 
 def _side_by_side(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
     """A panel in space and a flat one."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(WIDTH_INCHES, 4.2), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 4.2), dpi=DPI, layout=ConstrainedLayoutEngine(wspace=0.12))
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
     space, flat = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
+    space.set_box_aspect(None, zoom=0.88)  # type: ignore[arg-type, call-arg]
+    space.locator_params(nbins=5)
     flat.spines[["top", "right"]].set_visible(False)
     return figure, (space, flat)
 

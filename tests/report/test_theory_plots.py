@@ -29,21 +29,22 @@ def test_growth_is_never_negative() -> None:
 
 def test_the_loss_figure_shows_both_directions_of_fisher() -> None:
     figure = loss_figure(TICKS, 0.5 * np.tile(TICKS**2, (9, 1)), np.diag([1.0, 0.0]), 1)
-    _, contours = figure.axes
+    surface, contours, scale = figure.axes
     lines = {line.get_label(): np.asarray(line.get_xydata())[1].tolist() for line in contours.get_lines()}
     assert lines == {
         "eigenvalue 1: the model changes": [1.4, 0.0],
         "eigenvalue 0: flat, the model stays the same": [0.0, 1.4],
     }
-    assert "local dimensionality 1 of 2" in str(figure.get_suptitle())
-    assert [axis.get_xlabel() for axis in figure.axes] == ["theta_1", "theta_1"]
+    assert "local dimensionality 1 of 2" in figure.get_suptitle()
+    assert [axis.get_xlabel() for axis in (surface, contours)] == ["theta_1", "theta_1"]
+    assert scale.get_ylabel() == "loss"
 
 
 def test_the_helix_figure_has_estimate_and_interval_in_its_title() -> None:
     points = np.random.default_rng(0).standard_normal((50, 3))
     estimate = IdimEstimate(1.024, 0.961, 1.09, None, None, 50, 0, 50, constant=False)
     figure = helix_figure(points, estimate)
-    assert "idim 1.02 (95 % interval 0.96 to 1.09) by TwoNN, N = 50" in str(figure.get_suptitle())
+    assert "idim 1.02 (95 % interval 0.96 to 1.09) by TwoNN, N = 50" in figure.get_suptitle()
     assert figure.axes[1].get_ylabel() == "z"
 
 
