@@ -127,7 +127,7 @@ def dimensions_figure(models: Sequence[ModelDimensions]) -> Figure:
     axis.errorbar(places + 0.2, [m.idim for m in models], yerr=errors, label="idim of models around, 95 %", **style)
     axis.set_xticks(places, [m.name for m in models], fontsize=8)
     axis.set_ylabel("dimensions")
-    head(axis, "Intrinsic dimension beside local dimensionality", "idim <= d(phi), except at a singular point")
+    head(axis, "Intrinsic dimension beside local dimensionality", "TwoNN of models drawn around phi; Fisher at phi")
     return figure
 
 
