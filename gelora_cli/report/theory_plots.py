@@ -121,7 +121,9 @@ def dimensions_figure(models: Sequence[ModelDimensions]) -> Figure:
     figure, (axis,) = new_figure(height_inches=4.8, panels=(1,))
     places = np.arange(len(models))
     axis.bar(places - 0.2, [m.parameters for m in models], 0.36, color="white", edgecolor=DARK, label="parameters")
-    axis.bar(places + 0.2, [m.rank for m in models], 0.36, color=LIGHT, edgecolor=DARK, label="rank of Fisher, d(phi)")
+    ranks = [m.rank for m in models]
+    bars = axis.bar(places + 0.2, ranks, 0.36, color=LIGHT, edgecolor=DARK, label="rank of Fisher, d(phi)")
+    axis.bar_label(bars, ["d = 0" if rank == 0 else "" for rank in ranks], padding=18, fontsize=9)
     errors = [[m.idim - m.low for m in models], [m.high - m.idim for m in models]]
     style: dict[str, Any] = {"fmt": "o", "color": INK, "capsize": 3, "markersize": 5}
     axis.errorbar(places + 0.2, [m.idim for m in models], yerr=errors, label="idim of models around, 95 %", **style)
