@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for ending in ("png", "svg"):
                 write_figure(figure, options.output / f"{name}.{ending}")
             print(f"written: {options.output / name}.png, .svg\n")
-    except (GeloraError, OSError) as error:
+    except (GeloraError, OSError, UnicodeDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
