@@ -5,9 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS ?= runs
 FAULTS ?= runs/faults
+SCALE ?= smoke
+GLUE ?=
+SQUAD ?=
+OVERRIDES ?=
+REPRODUCE := $(addprefix reproduce-,glue squad figures cost ablations controls)
 
 help:  ## Show the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(f'gelora needs Python 3.11 to 3.13, this is {sys.version.split()[0]}: make PYTHON=python3.12')"
@@ -30,6 +35,17 @@ test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; goes
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+$(REPRODUCE): reproduce-%: $(STAMP)
+	$(BIN)/python -m scripts.reproduce $* --scale $(SCALE) --runs $(RUNS)/reproduce \
+		$(if $(GLUE),--glue "$(GLUE)") $(if $(SQUAD),--squad "$(SQUAD)") $(OVERRIDES)
+
+reproduce-glue:  ## GLUE, every method under one budget (all of these: SCALE=smoke|cpu|paper GLUE=DIR SQUAD=DIR OVERRIDES=...)
+reproduce-squad:  ## SQuAD v1.1 and v2.0
+reproduce-figures:  ## Figures 1, 3, 4 and 5, and theorem 3.2's quantity
+reproduce-cost:  ## Seconds of profile and training beside LoRA, AdaLoRA and SoRA
+reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, the +1, rounding, scaling
+reproduce-controls:  ## The same total of ranks on other blocks
+
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +58,4 @@ format: $(STAMP)  ## Format the code
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-faults test-slow lint format clean
+.PHONY: help install run test test-faults test-slow lint format clean $(REPRODUCE)

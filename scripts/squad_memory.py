@@ -2,7 +2,7 @@
 
 Anonymous memory is what the process itself holds; tokens, types and characters lie in memory-mapped temporary files.
 
-    python scripts/squad_memory.py --data DIR --questions 88000
+    python -m scripts.squad_memory --data DIR --questions 88000
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from squad_baselines import composed  # beside this script
 
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.models import load_tokenizer, resolve_model
+from scripts.squad_baselines import composed
 
 
 def main() -> None:

@@ -1,0 +1,123 @@
+"""The paper's tables and figures, as sweeps of `gelora` and a report beside the published figures.
+
+`plan.yaml` says what each target runs at each scale. First it is said what that will cost; then every command is shown
+as anyone can give it, and run. What is done is not done again, so the same line goes on where it was.
+
+    python -m scripts.reproduce glue --scale smoke [--runs DIR] [--glue DIR] [--squad DIR] [--dry] [OVERRIDE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gelora_cli.artifacts import GeloraError, StoppedError
+from gelora_cli.config import list_problems
+from gelora_cli.overrides import override_problems
+from scripts.reproduce.costs import cost_text
+from scripts.reproduce.made_questions import write_questions
+from scripts.reproduce.sweeps import SCALES, Request, Values, load_plan, override, target_sweeps
+from scripts.reproduce.tables import ablation_table, cost_table, means_table
+from scripts.reproduce.work import Work
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+PUBLISHED = SCRIPTS / "published.csv"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a target; 0 where every job and the report ended well."""
+    plan = load_plan()
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", choices=plan["targets"])
+    parser.add_argument("--scale", choices=SCALES, default="smoke")
+    parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--glue", type=Path, help="GLUE in the hub's layout")
+    parser.add_argument("--squad", type=Path, help="SQuAD v1.1, likewise; v2.0 in it, or beside it as squad_v2")
+    parser.add_argument("--dry", action="store_true", help="say what it costs and show the commands, run nothing")
+    parser.add_argument("overrides", nargs="*", help="such as protocol=split, for every command")
+    given = parser.parse_intermixed_args(arguments)
+    request = Request(given.target, given.scale, given.runs, given.glue, given.squad, tuple(given.overrides))
+    try:
+        return reproduce(plan, request, dry=given.dry)
+    except GeloraError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        return 2
+
+
+def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
+    """Say what the target costs, run its sweeps, and end in a report; a sweep that fails does not stop the others."""
+    problems, _ = override_problems("run", list(request.extra), None)
+    if problems:
+        raise GeloraError(list_problems(problems))
+    sweeps = target_sweeps(plan, request)
+    if any(sweep.values.get("data.squad") == str(request.made_squad) for sweep in sweeps):
+        write_questions(request.made_squad)
+    print(cost_text(plan, request, sweeps), flush=True)
+    if dry:
+        print("\n".join(f"  gelora {shlex.join(sweep.words({}))}" for sweep in sweeps))
+        return 0
+    work = Work()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, work.stop)
+    for sweep in sweeps:
+        if not work.stopped:
+            work.do(sweep)
+    if work.stopped:
+        print("reproduce: stopped; the same command goes on", file=sys.stderr)
+        return StoppedError.exit_code
+    finish(request, work)
+    failed = "some jobs failed, see above; " if work.code else ""
+    print(f"\nreproduce-{request.target}: {failed}report in {request.output}")
+    return work.code
+
+
+def finish(request: Request, work: Work) -> None:
+    """The target's own tables and pictures, and the report."""
+    if work.found and request.target in FINISH:
+        FINISH[request.target](request, work)
+    report(request, work)
+
+
+def report(request: Request, work: Work) -> None:
+    """The runs beside the published figures."""
+    if not work.runs:
+        print("reproduce: no run ended well, so there is no report", file=sys.stderr)
+        return
+    title = f"reproduce-{request.target}, SCALE={request.scale}"
+    words = [*map(str, work.runs), *map(override, ("output", "published", "title"), (request.output, PUBLISHED, title))]
+    work.call("gelora", ("-m", "gelora_cli"), ["report", *words])
+
+
+def figures(request: Request, work: Work) -> None:
+    """Figure 3 of the runs before and after intermediate-task tuning, 5 of a run's ranks; 1, 4 and the theorems."""
+    compared = [str(path) for sweep, paths in work.found if sweep.name is None for path in paths]
+    small = ["--texts", "200", "--probes", "1"] if request.scale == "smoke" else []
+    pattern = work.named.get("@pattern")
+    draw(work, "figure3.py", [*compared, "--output", str(request.output / "figure3.png")] if compared else None)
+    for number, more in {"1": [], "4": [], "theorem": small, "5": ["--run", pattern] if pattern else None}.items():
+        words = None if more is None else ["--figure", number, "--output", str(request.output), *more]
+        draw(work, "figures.py", words)
+
+
+def draw(work: Work, script: str, words: Sequence[str] | None) -> None:
+    """One of the scripts beside this one; nothing where the run that it needs failed."""
+    if words is not None:
+        work.call(f"python scripts/{script}", [str(SCRIPTS / script)], words)
+
+
+FINISH: dict[str, Callable[[Request, Work], None]] = {
+    "glue": means_table,
+    "figures": figures,
+    "cost": cost_table,
+    "ablations": ablation_table,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What sweeps will cost, from rows, epochs and the throughput that `plan.yaml` states for the scale; nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import parquet
+
+from gelora_cli.budget import parse_budget
+from gelora_cli.config import RunConfig, complete, profile_hash
+from gelora_cli.planning import needs_profile
+from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing
+
+FORWARD = 3.0  # a forward pass is about so many times as fast as a step of training
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and optimizer steps of a run without its profile; the profile that it shares, and the seconds of that."""
+
+    seconds: float
+    steps: int
+    profile: str | None
+    profile_seconds: float
+
+
+def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
+    """What the sweeps cost in all, one after the other; what is done already is not deducted."""
+    scale = plan["scales"][request.scale]
+    costs = list(job_costs(plan, scale, sweeps))
+    runs = sum(len(sweep.jobs()) for sweep in sweeps if sweep.command == "run")
+    profiles = {cost.profile: cost.profile_seconds for cost in costs if cost.profile}
+    minutes = (sum(cost.seconds for cost in costs) + sum(profiles.values())) / 60
+    shown = f"{max(minutes, 1):.0f} min" if minutes < 120 else f"{minutes / 60:,.0f} h"
+    rates, plural = scale["examples_per_second"], "s" * (len(profiles) != 1)
+    return (
+        f"reproduce-{request.target}, SCALE={request.scale}: {plan['targets'][request.target]['says']}\n"
+        f"({scale['says']})\n"
+        f"{runs:,} runs, {sum(cost.steps for cost in costs):,} optimizer steps, {len(profiles)} profile{plural}: about "
+        f"{shown},\n"
+        f"training {rates['text']} examples a second (of SQuAD {rates['question_answering']}), {scale['source']}\n"
+        "what is done is not done again"
+    )
+
+
+def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost]:
+    """The cost of every job; jobs that differ by the seed alone are composed once."""
+    known: dict[str, Cost] = {}
+    with composing():
+        for sweep in sweeps:
+            for job in sweep.jobs():
+                values = {key: value for key, value in job.items() if key not in ("seed", "init_from")}
+                key = repr((sweep.command, values))
+                if key not in known:
+                    config = complete(composed(values, sweep.extra))
+                    known[key] = _job_cost(plan, scale, config, trains=sweep.command == "run")
+                yield known[key]
+
+
+def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -> Cost:
+    """Of one completed configuration: training, an evaluation after each epoch, and a fixed part."""
+    rows, judged = counts(plan, config)
+    text = config.task.kind != "question_answering"
+    rate = float(scale["examples_per_second"]["text" if text else "question_answering"])
+    examples, epochs = min(rows, config.data.max_train_examples or rows), config.train.epochs or 1
+    trained = examples * epochs * plan["relative_seconds"].get(config.method.name, 1.0)
+    seconds = scale["seconds_per_run"] + (trained + judged * epochs / FORWARD) / rate
+    steps = -(-examples // (config.train.batch_size or 1)) * epochs
+    profiled = not trains or needs_profile(config.method.name, parse_budget(config.budget))
+    profile = profile_hash(config, config.model.name, config.task.name) if profiled else None
+    measured = min(rows, config.profile.max_examples) / (FORWARD * rate)
+    return Cost(seconds, steps, profile, measured) if trains else Cost(0.0, 0, profile, measured)
+
+
+def counts(plan: Values, config: RunConfig) -> tuple[int, int]:
+    """Rows to train on and to evaluate: of a local directory its own, else those of the published data."""
+    task, source = config.task, getattr(config.data, config.task.source, None)
+    place = Path(source or "") / (task.folder or task.name)
+    files = [sorted(place.glob(f"{split}-*.parquet")) for split in ("train", *task.eval_splits)]
+    if not source or not all(files):
+        train, judged = plan["rows"][task.name]
+        return int(train), int(judged)
+    sizes = [sum(parquet.read_metadata(file).num_rows for file in found) for found in files]
+    return sizes[0], sum(sizes[1:])

@@ -1,0 +1,159 @@
+"""From `plan.yaml` to sweeps of `gelora`: settings of the scale, data that is there, overrides that win."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.cli import register_schemas
+from gelora_cli.config import RunConfig, config_dir
+
+PLAN = Path(__file__).resolve().parent / "plan.yaml"
+SCALES = ("smoke", "cpu", "paper")
+SQUAD_FOLDERS = {"squad": "plain_text", "squad_v2": "squad_v2"}
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: target, scale, places, and overrides that win over the plan's."""
+
+    target: str
+    scale: str
+    runs: Path
+    glue: Path | None = None
+    squad: Path | None = None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Path:
+        """Where this scale's runs and reports go."""
+        return self.runs / self.scale
+
+    @property
+    def output(self) -> Path:
+        """The target's report."""
+        return self.place / f"report-{self.target}"
+
+    @property
+    def made_squad(self) -> Path:
+        """Where the questions go that stand in for SQuAD."""
+        return (self.place / "made").absolute()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One `gelora COMMAND -m`: keys to values, lists are swept; later sweeps know its first run as `@name`."""
+
+    values: Values
+    extra: tuple[str, ...] = ()
+    name: str | None = None
+    command: str = "run"
+
+    def words(self, known: Mapping[str, str]) -> list[str]:
+        """The command behind `gelora`; `known` are the run directories of named sweeps."""
+        values = self.values | {
+            key: known.get(value, value) for key, value in self.values.items() if key == "init_from"
+        }
+        return [self.command, "-m", *map(override, values, values.values()), *self.extra]
+
+    def jobs(self) -> list[Values]:
+        """Every combination, the last list fastest."""
+        lists = [value if isinstance(value, list) else [value] for value in self.values.values()]
+        return [dict(zip(self.values, chosen, strict=True)) for chosen in itertools.product(*lists)]
+
+
+def load_plan() -> Values:
+    """The targets, scales and counts of `plan.yaml`."""
+    return cast(Values, yaml.safe_load(PLAN.read_text(encoding="utf-8")))
+
+
+def target_sweeps(plan: Values, request: Request) -> list[Sweep]:
+    """The target's sweeps at this scale, whole.
+
+    Raises:
+        GeloraError: the directory that was given holds none of a sweep's tasks.
+    """
+    target, scale = plan["targets"][request.target], plan["scales"][request.scale]
+    own: list[Values] = target["sweeps"][request.scale]
+    first = {"command": "profile", "task": own[0]["task"][:1]}
+    profiles = [first | change for change in target.get("profiles", ())]
+    runs = request.place / (f"runs-{request.target}" if target.get("apart") else "runs")
+    return [_sweep(values, scale, request, runs) for values in [*profiles, *own]]
+
+
+def _sweep(own: Values, scale: Values, request: Request, runs: Path) -> Sweep:
+    values = {key: value for key, value in own.items() if key not in ("name", "command", "task")}
+    answering = own["task"][0] in SQUAD_FOLDERS
+    tasks, places = (_questions if answering else _texts)(own["task"], scale, request)
+    shared = scale["shared"] | (scale["question_answering"] if answering else {})
+    below = {key: value for key, value in shared.items() if key not in values}
+    whole = {"task": tasks, **below, **places, "runs_dir": str(runs), **values}
+    return Sweep(whole, request.extra, own.get("name"), own.get("command", "run"))
+
+
+def _texts(tasks: list[str], scale: Values, request: Request) -> tuple[list[str], Values]:
+    """The tasks that there is data for, and where: the directory given, the generated task, or the hub."""
+    if request.glue is None:
+        return (["demo"], {}) if scale.get("stand_in") else (tasks, {})
+    there = [task for task in tasks if list((request.glue / task).glob("train-*.parquet"))]
+    return _some(tasks, there, request.glue), {"data.glue": str(request.glue.absolute())}
+
+
+def _questions(tasks: list[str], scale: Values, request: Request) -> tuple[list[str], Values]:
+    if request.squad is None:
+        return (["squad"], {"data.squad": str(request.made_squad)}) if scale.get("stand_in") else (tasks, {})
+    found = {task: _squad_directory(request.squad, task) for task in tasks}
+    there = [task for task in tasks if found[task] is not None]
+    return _some(tasks, there, request.squad), {f"data.{task}": str(found[task]) for task in there}
+
+
+def _squad_directory(given: Path, task: str) -> Path | None:
+    """Where a SQuAD version lies: in the directory given, or in the one beside it that has the task's name."""
+    places = (given.absolute(), given.absolute().parent / task)
+    return next((place for place in places if list((place / SQUAD_FOLDERS[task]).glob("train-*.parquet"))), None)
+
+
+def _some(wanted: list[str], there: list[str], place: Path) -> list[str]:
+    missing = [task for task in wanted if task not in there]
+    if not there:
+        raise GeloraError(f"{place} holds none of {', '.join(wanted)}; give the hub's layout, DIR/TASK/train-*.parquet")
+    if missing:
+        print(f"reproduce: {place} has no {', '.join(missing)}: left out", file=sys.stderr)
+    return there
+
+
+def override(key: str, value: Any) -> str:
+    """One Hydra override; a list is a sweep."""
+    return f"{key}={','.join(map(_quoted, value if isinstance(value, list) else [value]))}"
+
+
+def _quoted(value: Any) -> str:
+    """A value as Hydra reads it back: what it would read otherwise is quoted."""
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z0-9_./:%+@-]+", text) else '"' + text.replace('"', '\\"') + '"'
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Within it `composed` works: Hydra with the product's groups."""
+    register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield
+
+
+def composed(values: Values, extra: Sequence[str] = ()) -> RunConfig:
+    """One job's configuration, as `gelora run` composes it."""
+    return cast(RunConfig, OmegaConf.to_object(compose("run", [*map(override, values, values.values()), *extra])))

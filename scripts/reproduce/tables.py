@@ -1,0 +1,181 @@
+"""What a report does not show: the methods' seconds beside GeLoRA's, and what a setting makes of profile and ranks."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, median
+
+from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunResult, read_artifact
+from gelora_cli.budget import parse_budget
+from gelora_cli.config import plan_settings
+from gelora_cli.planning import ADAPTER_ROLES, plan_method
+from gelora_cli.rundir import write_atomic
+from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan
+from scripts.reproduce.work import Work
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "published.csv"
+ADAPTIVE = ("adalora", "sora")
+MEANS = {
+    "glue6": ("cola", "sst2", "qnli", "rte", "mrpc", "stsb"),
+    "glue8": ("mnli", "sst2", "cola", "qqp", "qnli", "rte", "mrpc", "stsb"),
+}
+
+Runs = dict[int, RunResult]  # seed to run
+Setting = tuple[str, str, str]  # method, budget, modules
+
+
+def cost_table(request: Request, work: Work) -> None:
+    """Write `cost.md`: median seconds of each method's parts, and how much less GeLoRA takes, seed by seed."""
+    groups: dict[tuple[str, str], Runs] = defaultdict(dict)
+    for path in work.runs:
+        run = read_artifact(RunResult, path / RunResult.FILE)
+        groups[run.task, run.method][run.seed] = run
+    lines = [
+        "| task | method | seeds | profile s | attach s | training s | all s | GeLoRA less by | without its profile |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [cost_row(task, method, runs, groups[task, "gelora"]) for (task, method), runs in sorted(groups.items())]
+    _write(request, "cost.md", [*lines, "", *cost_notes()])
+
+
+def cost_row(task: str, method: str, runs: Runs, gelora: Runs) -> str:
+    """A method's medians over its seeds; the comparisons are medians over the seeds that both have."""
+    both = [(gelora[seed], run) for seed, run in runs.items() if seed in gelora and method != "gelora"]
+    parts = [
+        median(profile_seconds(run) for run in runs.values()),
+        median(run.attach_seconds for run in runs.values()),
+        median(run.train_seconds for run in runs.values()),
+        median(all_seconds(run) for run in runs.values()),
+    ]
+    shown = " | ".join(f"{value:.1f}" for value in parts)
+    less = [less_percent(pairs) for pairs in ([(all_seconds(a), all_seconds(b)) for a, b in both], trained(both))]
+    name = f"{method} (adaptive)" if method in ADAPTIVE else method
+    return f"| {task} | {name} | {len(runs)} | {shown} | {' | '.join(less)} |"
+
+
+def profile_seconds(run: RunResult) -> float:
+    """Seconds of the profile where the method's ranks follow it; uniform ranks need none, though one is shown."""
+    return 0.0 if run.method == "lora" else run.profile_seconds
+
+
+def all_seconds(run: RunResult) -> float:
+    """Profile, attaching and training; evaluations are left out."""
+    return profile_seconds(run) + run.attach_seconds + run.train_seconds
+
+
+def trained(both: list[tuple[RunResult, RunResult]]) -> list[tuple[float, float]]:
+    """Attaching and training of GeLoRA and of the rival."""
+    return [(a.attach_seconds + a.train_seconds, b.attach_seconds + b.train_seconds) for a, b in both]
+
+
+def less_percent(pairs: list[tuple[float, float]]) -> str:
+    """The median of `100 * (1 - mine / other)`, `-` without pairs."""
+    return f"{median(100 * (1 - mine / other) for mine, other in pairs):+.1f} %" if pairs else "-"
+
+
+def cost_notes() -> list[str]:
+    """What the table's numbers are, and the published ones."""
+    rows = published("time")
+    lowest, highest = (row["value"] for row in rows)
+    return [
+        "Medians over seeds; the methods took turns, seed by seed, on one machine. Negative: GeLoRA takes longer. A "
+        "profile is measured once for all seeds, and here counted whole for each.",
+        f"Published: {lowest} to {highest} % less ({rows[0]['source']}).",
+    ]
+
+
+def means_table(request: Request, work: Work) -> None:
+    """Write `means.md`: each method's mean over the tasks of GeLoRA's and of AdaLoRA's tables, beside the published."""
+    scores: dict[Setting, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for path in work.runs:
+        run = read_artifact(RunResult, path / RunResult.FILE)
+        modules = read_artifact(RankPlan, path / RankPlan.FILE).modules
+        scores[run.method, run.budget, modules][run.task].append(task_score(run))
+    lines = ["| mean of | method | budget | modules | seeds | ours | published | gap | source |", "|---" * 9 + "|"]
+    for name, tasks in MEANS.items():
+        for setting, found in sorted(scores.items()):
+            if set(tasks) <= set(found):
+                lines += mean_rows(name, setting, [found[task] for task in tasks], published(name))
+    missing = [f"{name}: needs {', '.join(tasks)} of one method" for name, tasks in MEANS.items()]
+    _write(request, "means.md", lines if len(lines) > 2 else ["No mean can be made.", *missing])
+
+
+def task_score(run: RunResult) -> float:
+    """A task's value in a published mean: of MNLI both splits averaged, of QQP accuracy and F1."""
+    if run.task == "mnli":
+        return fmean(result.value for result in run.results)
+    return fmean((run.value, run.results[0].metrics["f1"])) if run.task == "qqp" else run.value
+
+
+def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[dict[str, str]]) -> list[str]:
+    """One method's mean of its tasks' means over the seeds, beside each published figure of that method."""
+    method, budget, modules = setting
+    mean, seeds = fmean(map(fmean, values)), min(map(len, values))
+    start = f"| {name} | {method} | {budget} | {modules} | {seeds} | {mean:.4f} |"
+    fits = [
+        row
+        for row in known
+        if row["method"] == method
+        and row["modules"] in ("", modules)
+        and (not row["budget"] or method in ADAPTER_ROLES or parse_budget(row["budget"]).name == budget)
+    ]
+    ends = [f" {row['value']} | {mean - float(row['value']):+.4f} | {row['source']} |" for row in fits]
+    return [start + end for end in ends] or [f"{start} - | - | - |"]
+
+
+def published(task: str) -> list[dict[str, str]]:
+    """The published figures of a task or a mean."""
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["task"] == task]
+
+
+def ablation_table(request: Request, work: Work) -> None:
+    """Write `ablations.md`: for each value of each setting the idims and the ranks that follow, all else as it is."""
+    target = load_plan()["targets"]["ablations"]
+    lines = ["| setting | idim of layers 0 to L | ranks of the blocks | adapter |", "|---|---|---|---|"]
+    profiles = [(sweep, paths) for sweep, paths in work.found if sweep.command == "profile"]
+    with composing():
+        for sweep, paths in profiles:
+            lines += profile_rows(sweep, paths)
+        if profiles and profiles[0][1]:
+            lines += replanned(target["plans"], *profiles[0])
+    _write(request, "ablations.md", lines)
+
+
+def profile_rows(sweep: Sweep, paths: list[Path]) -> list[str]:
+    """A row for each profile of a sweep, planned for the budget."""
+    changed = [key for key, value in sweep.values.items() if isinstance(value, list) and key != "task"]
+    if len(paths) != len(sweep.jobs()):
+        return [f"| {', '.join(changed)} | a profile failed, so it is not known which these are | | |"]
+    return [ablation_row(job, changed, path, sweep.extra) for job, path in zip(sweep.jobs(), paths, strict=True)]
+
+
+def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[str]:
+    """The first profile, whose settings are the defaults, planned again under other rules."""
+    jobs = [job for change in changes for job in Sweep(sweep.jobs()[0] | change).jobs()]
+    keys = [
+        [key for key in change if isinstance(change[key], list)] for change in changes for _ in Sweep(change).jobs()
+    ]
+    return [ablation_row(job, changed, paths[0], sweep.extra) for job, changed in zip(jobs, keys, strict=True)]
+
+
+def ablation_row(job: Values, changed: list[str], profile: Path, extra: tuple[str, ...]) -> str:
+    """One setting's idims and ranks under the job's budget."""
+    found = read_artifact(IdProfile, profile / IdProfile.FILE)
+    config = composed(job, extra)
+    name = ", ".join(f"{key}={job[key]}" for key in changed) + (" (budget=auto)" if config.budget == "auto" else "")
+    idims = " ".join(f"{layer.idim:.2f}" for layer in found.layers)
+    try:
+        plan: RankPlan = plan_method(found.model_map, found, parse_budget(config.budget), **plan_settings(config))
+    except GeloraError as error:
+        return f"| {name} | {idims} | {str(error).splitlines()[0]} | |"
+    return f"| {name} | {idims} | {' '.join(map(str, plan.ranks))} | {plan.adapter_params:,} |"
+
+
+def _write(request: Request, name: str, lines: list[str]) -> None:
+    text = "\n".join(lines) + "\n"
+    request.output.mkdir(parents=True, exist_ok=True)
+    write_atomic(request.output / name, text)
+    print(f"\n{text}table: {request.output / name}")

@@ -1,0 +1,208 @@
+"""The reproduction targets: every job composes, costs are told, tables hold what runs hold; and published figures."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from gelora_cli.artifacts import EvalResult, GeloraError, ReloadCheck, RunResult, TrainResult
+from gelora_cli.budget import parse_budget
+from gelora_cli.cli import command_line
+from gelora_cli.config import complete, value_problems
+from gelora_cli.data.squad import load_questions
+from gelora_cli.planning import METHODS
+from scripts.reproduce.__main__ import main
+from scripts.reproduce.costs import cost_text
+from scripts.reproduce.made_questions import made_rows, write_questions
+from scripts.reproduce.sweeps import SCALES, Request, Sweep, composed, composing, load_plan, override, target_sweeps
+from scripts.reproduce.tables import all_seconds, cost_notes, cost_row, mean_rows, published, task_score
+from scripts.reproduce.work import Work
+
+PLAN = load_plan()
+PUBLISHED = Path(__file__).resolve().parent.parent / "scripts" / "published.csv"
+
+
+def representatives(sweep: Sweep) -> list[dict[str, Any]]:
+    """Jobs in which every value of every list stands once."""
+    length = max(len(value) for value in sweep.values.values() if isinstance(value, list))
+    return [
+        {
+            key: value[min(i, len(value) - 1)] if isinstance(value, list) else value
+            for key, value in sweep.values.items()
+        }
+        for i in range(length)
+    ]
+
+
+def test_every_job_of_every_target_is_a_whole_configuration() -> None:
+    seen: set[tuple[str, str, str]] = set()
+    with composing():
+        for target in PLAN["targets"]:
+            for scale in SCALES:
+                for sweep in target_sweeps(PLAN, Request(target, scale, Path("runs"))):
+                    for job in representatives(sweep):
+                        aside = ("seed", "runs_dir")
+                        new = {(job["model"], key, str(value)) for key, value in job.items() if key not in aside} - seen
+                        if not new:
+                            continue  # nothing in it that another job on this model did not have
+                        seen |= new
+                        config = composed(job)
+                        assert not value_problems(config), job
+                        assert complete(config).train.epochs
+    assert len(seen) > 80, len(seen)
+
+
+@pytest.mark.parametrize("target", PLAN["targets"])
+def test_paper_jobs_beside_adaloras_table_adapt_all_six_matrices(target: str) -> None:
+    for sweep in target_sweeps(PLAN, Request(target, "paper", Path("runs"))):
+        if target in ("glue", "squad") and "adalora" in sweep.values["method"]:
+            assert sweep.values["method.modules"] == "all"
+        if target not in ("figures", "ablations"):
+            assert sweep.values["seed"] == [0, 1, 2, 3, 4]
+
+
+def test_a_sweep_is_a_command_that_anyone_can_give(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = Sweep({"task": ["cola", "rte"], "seed": [0, 1], "data.glue": "/a b/c=d"}, ("protocol=dev",))
+    assert sweep.words({}) == ["run", "-m", "task=cola,rte", "seed=0,1", 'data.glue="/a b/c=d"', "protocol=dev"]
+    assert [job["seed"] for job in sweep.jobs()] == [0, 1, 0, 1]
+    (cost,) = target_sweeps(PLAN, Request("cost", "smoke", Path("runs")))
+    methods = [job["method"] for job in cost.jobs()]
+    assert methods == ["gelora", "lora", "adalora", "sora"] * 3, "the methods take turns"
+    later = Sweep({"task": ["rte"], "init_from": "@first"})
+    assert "init_from=/runs/x" in later.words({"@first": "/runs/x"})
+    assert command_line([*sweep.words({}), "train.nonsense=1"]) == 2
+    assert "train.nonsense=1: unknown key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["growth+1", "rank:2", "0.08%", "/a b", 'quote"d', "a,b", "x=y", 3e-4, 32])
+def test_an_override_is_read_back_as_it_was(value: Any) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    assert str(OverridesParser.create().parse_override(override("key", value)).value()) == str(value)
+
+
+def test_data_that_is_given_is_used_and_what_it_lacks_is_named(
+    glue_dir: Path, squad_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cola").symlink_to(glue_dir / "cola")
+    request = Request("glue", "smoke", tmp_path / "runs", glue=tmp_path)
+    (sweep,) = target_sweeps(PLAN, request)
+    assert sweep.values["task"] == ["cola"]
+    assert sweep.values["data.glue"] == str(tmp_path)
+    assert "has no rte: left out" in capsys.readouterr().err
+    with pytest.raises(GeloraError, match="holds none of cola, rte"):
+        target_sweeps(PLAN, replace(request, glue=tmp_path / "cola"))
+    sweeps = target_sweeps(PLAN, Request("squad", "cpu", tmp_path, squad=squad_dir))
+    assert sweeps[0].values["data.squad_v2"] == sweeps[0].values["data.squad"] == str(squad_dir)
+    assert "data.squad" not in target_sweeps(PLAN, Request("squad", "paper", tmp_path))[0].values
+
+
+def test_the_cost_counts_rows_steps_and_shared_profiles(glue_dir: Path) -> None:
+    request = Request("controls", "smoke", Path("runs"), glue=glue_dir, extra=("train.epochs=3", "train.batch_size=30"))
+    text = cost_text(PLAN, request, target_sweeps(PLAN, request))
+    assert "10 runs, 90 optimizer steps, 1 profile: about 2 min" in text
+    assert "measured with minilm" in text
+
+
+def run_of(method: str, seed: int, profile: float, train: float) -> RunResult:
+    trained = TrainResult(1, 1, 1, 1, {}, 1, 1, 1, 0.0, 0.0, train, 0.0, ())
+    check = ReloadCheck(1, 0.0, 1.0, 1.0, True)
+    head = ("cola", "minilm", method, "rank2", seed, "last", "", "accuracy", 0.5)
+    return RunResult(*head, (), 0.5, 0.5, 1, (), {}, 1, 1, 1, False, check, trained, profile, False, 0.5, train)
+
+
+def test_the_cost_table_compares_seed_by_seed() -> None:
+    gelora = {seed: run_of("gelora", seed, 10.0, 89.5 + seed) for seed in (0, 1, 2)}
+    sora = {seed: run_of("sora", seed, 0.0, 199.5) for seed in (0, 1)}
+    assert [all_seconds(run) for run in gelora.values()] == [100.0, 101.0, 102.0]
+    assert all_seconds(run_of("lora", 0, 10.0, 89.5)) == 90.0, "uniform ranks need no profile"
+    row = [cell.strip() for cell in cost_row("cola", "sora", sora, gelora).split("|")]
+    assert row[1:] == ["cola", "sora (adaptive)", "2", "0.0", "0.5", "199.5", "200.0", "+49.8 %", "+54.8 %", ""]
+    assert cost_row("cola", "gelora", gelora, gelora).endswith("| - | - |")
+    assert "13.5 to 64.2 % less" in cost_notes()[-1]
+
+
+def test_means_stand_beside_the_published_ones() -> None:
+    values = [[0.9, 0.7], [0.8], [0.8], [0.8], [0.8], [0.8]]
+    (row,) = mean_rows("glue6", ("gelora", "auto", "attention"), values, published("glue6"))
+    assert row.startswith("| glue6 | gelora | auto | attention | 1 | 0.8000 | 0.8792 | -0.0792 | Ed-dib")
+    (row,) = mean_rows("glue8", ("adalora", "rank8", "all"), values, published("glue8"))
+    assert "| 0.8000 | 0.8931 | -0.0931 |" in row
+    (row,) = mean_rows("glue8", ("adalora", "rank8", "attention"), values, published("glue8"))
+    assert row.endswith("| - | - | - |"), "AdaLoRA's rows are of all six matrices"
+    two = EvalResult("validation", 9, {"accuracy": 0.9, "f1": 0.7}, "accuracy", False, 1.0)
+    qqp = replace(run_of("lora", 0, 0.0, 1.0), task="qqp", value=0.9, results=(two,))
+    assert task_score(qqp) == pytest.approx(0.8)
+    assert task_score(replace(qqp, task="mnli", results=(two, replace(two, metrics={"accuracy": 0.6})))) == 0.75
+
+
+def test_a_run_that_is_missing_is_named_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    work = Work()
+    work.do(Sweep({"task": ["rte"], "init_from": "@intermediate"}))
+    assert work.code == 1
+    assert "@intermediate left no run to start from" in capsys.readouterr().err
+    work.found.append((Sweep({}, name="intermediate"), [Path("/runs/a"), Path("/runs/b")]))
+    assert work.named == {"@intermediate": "/runs/a"}
+
+
+def test_made_questions_are_squad_without_a_fault(tmp_path: Path) -> None:
+    write_questions(tmp_path)
+    with composing():
+        task = composed({"task": "squad"}).task
+    splits = [load_questions(tmp_path, task, split) for split in ("train", "validation")]
+    assert [len(split) for split in splits] == [240, 60]
+    assert not set(splits[0].titles or ()) & set(splits[1].titles or ())
+    assert list(made_rows("train", 2)) == list(made_rows("train", 2))
+
+
+def every_published() -> list[dict[str, str]]:
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_published_figures_have_a_source_and_a_place() -> None:
+    rows = every_published()
+    columns = "task,model,method,modules,budget,params,metric,value,seeds,protocol,source"
+    assert all(",".join(row) == columns and row["method"] in METHODS for row in rows)
+    keys = [tuple(row[key] for key in ("task", "model", "method", "modules", "budget", "metric")) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert all(re.search(r"arXiv \d{4}\.\d{5}", row["source"]) for row in rows)
+    assert {row["modules"] for row in rows if "AdaLoRA" in row["source"] and "lora" in row["method"]} == {"all"}
+    for row in rows:
+        if row["budget"]:
+            parse_budget(row["budget"])
+        high = 100 if row["task"] in ("squad", "squad_v2", "time") else 1
+        assert 0.13 * high < float(row["value"]) < high
+
+
+def test_published_means_are_those_of_their_rows() -> None:
+    """Every value is as printed: their mean, with both figures of MNLI and of QQP averaged, is the printed mean."""
+    rows = [row for row in every_published() if row["seeds"] == "5" and row["protocol"] == "dev"]
+    for mean in (row for row in rows if row["task"] == "glue8"):
+        mine = [row for row in rows if (row["method"], row["params"]) == (mean["method"], mean["params"])]
+        tasks = {row["task"] for row in mine} - {"glue8"}
+        values = [fmean(float(row["value"]) for row in mine if row["task"] == task) for task in tasks]
+        assert len(values) == 8
+        assert fmean(values) == pytest.approx(float(mean["value"]), abs=2e-4), mean["method"]
+
+
+def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["cost", "--scale", "smoke", "--runs", str(tmp_path), "--dry"]
+    assert main([*start, "protocol=split"]) == 0
+    shown = capsys.readouterr().out
+    assert "12 runs, 384 optimizer steps, 1 profile: about" in shown
+    assert "gelora run -m task=demo model=minilm budget=0.05M" in shown
+    assert "method=gelora,lora,adalora,sora protocol=split" in shown
+    assert main([*start, "protocl=split", "seed=-1"]) == 2
+    assert "did you mean protocol?" in capsys.readouterr().err
+    assert main([*start, "train.epochs=0"]) == 2
+    assert "train.epochs=0: accepted is a number at least 1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
