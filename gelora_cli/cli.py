@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "a finished run as a model that transformers loads by itself, or its adapter alone",
     "submit": "a submission to the GLUE benchmark from finished runs",
     "ls": "list runs, their status and value",
+    "report": "runs as one page, tables, tests of their differences and pictures (no torch)",
     "fetch": "copy model, tokenizer and data with their revisions to a directory for offline machines",
     "doctor": "look at versions, devices, tokenizers, places and the hub; each finding with its fix",
 }
@@ -57,6 +58,9 @@ EXAMPLES = {
     "submit": """  gelora submit runs output=submission
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR""",
     "ls": "  gelora ls\n  gelora ls runs/cola --json",
+    "report": """  gelora report runs
+  gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
+  gelora report runs mix_protocols=true published=published.csv""",
     "fetch": "  gelora fetch offline task=cola model=deberta_v3_base",
     "doctor": "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs",
 }
@@ -70,6 +74,7 @@ POSITIONAL = {
     "export": "RUN",
     "submit": "DIR...",
     "ls": "DIR",
+    "report": "DIR...",
     "fetch": "DIR",
 }
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
@@ -628,6 +633,24 @@ def _ls(config: Any, paths: list[Path], _: str) -> None:
         print(f"\n{table}")
 
 
+def _report(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.report.build import write_report
+
+    found = write_report(
+        paths,
+        Path(config.output).expanduser(),
+        title=config.title,
+        mix_protocols=config.mix_protocols,
+        published=Path(config.published).expanduser() if config.published else None,
+        figures=config.figures,
+    )
+    for line in found.summary:
+        print(f"- {line}")
+    for run in found.unused:
+        print(f"not used: {run.status} {run.directory}" + (f": {run.reason}" if run.reason else ""), file=sys.stderr)
+    print(f"report:  {_relative(found.page)} ({found.files} files beside each other)")
+
+
 def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
     from gelora_cli.config import complete
     from gelora_cli.fetch import Fetched, fetch
@@ -668,6 +691,7 @@ HANDLERS: dict[str, Callable[[Any, list[Path], str], Outcome | None]] = {
     "export": _export,
     "submit": _submit,
     "ls": _ls,
+    "report": _report,
     "fetch": _fetch,
     "doctor": _doctor,
 }

@@ -258,6 +258,18 @@ class LsCommandConfig:
 
 
 @dataclass
+class ReportCommandConfig:
+    """`gelora report DIR...`: runs as one page, tables and pictures."""
+
+    output: str = "report"
+    title: str = "Which rank where"
+    mix_protocols: bool = False
+    published: str | None = None
+    figures: bool = True
+    debug: bool = False
+
+
+@dataclass
 class DoctorCommandConfig:
     """`gelora doctor`: what this machine has and lacks."""
 
@@ -273,6 +285,7 @@ SCHEMAS: dict[str, type] = {
     "submit": SubmitCommandConfig,
     "export": ExportCommandConfig,
     "ls": LsCommandConfig,
+    "report": ReportCommandConfig,
     "doctor": DoctorCommandConfig,
 }
 

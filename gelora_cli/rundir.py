@@ -55,8 +55,8 @@ def profile_path(runs_dir: Path, digits: str) -> Path:
     return runs_dir / PROFILES / digits
 
 
-def create(directory: Path) -> None:
-    """Make a directory and those above it.
+def create(directory: Path, setting: str = "runs_dir") -> None:
+    """Make a directory and those above it; `setting` is the key that names another.
 
     Raises:
         GeloraError: it can't be made or written to.
@@ -67,7 +67,7 @@ def create(directory: Path) -> None:
             pass
     except OSError as error:
         raise GeloraError(
-            f"{directory} can't be written to: {error.strerror}. Choose another with runs_dir=DIR."
+            f"{directory} can't be written to: {error.strerror}. Choose another with {setting}=DIR."
         ) from error
 
 

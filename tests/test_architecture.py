@@ -91,6 +91,7 @@ LIGHT = [
     "cli",
     "ranks",
     "planning",
+    "report.build",
     "report.grid",
     "rundir",
     "config",

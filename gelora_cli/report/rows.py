@@ -1,0 +1,207 @@
+"""Runs as rows: a method over its seeds, with what it reached and what it cost; no torch."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gelora_cli.planning import METHODS
+from gelora_cli.ranks import EXEMPT_BUDGET
+from gelora_cli.report.runs import Cell, Run, Settings, Unused
+
+
+@dataclass(frozen=True)
+class Row:
+    """The finished runs of one cell; `name` is its method's, with what sets it apart from other rows of the method.
+
+    `unfinished` counts runs that belong here and give no number, by status. Parameters and memory are the most of all
+    seeds, seconds and examples per second their means.
+    """
+
+    cell: Cell
+    name: str
+    runs: tuple[Run, ...]
+    unfinished: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.cell[0]
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.cell[1]
+
+    @property
+    def budget(self) -> str:
+        """The budget's canonical text; `exempt` of a method that has none."""
+        return self.cell[2]
+
+    @property
+    def protocol(self) -> str:
+        """How the epoch is selected."""
+        return self.cell[3]
+
+    @property
+    def method(self) -> str:
+        """The method's own name, without settings."""
+        return self.cell[5]
+
+    @property
+    def exempt(self) -> bool:
+        """Whether the method has no budget."""
+        return self.budget == EXEMPT_BUDGET
+
+    @property
+    def metric(self) -> str:
+        """The metric that the task reports."""
+        return self.runs[0].result.reported
+
+    @property
+    def digits(self) -> int:
+        """Digits behind the point: SQuAD's metrics are percentages."""
+        return 2 if self.runs[0].config.task.kind == "question_answering" else 4
+
+    @property
+    def values(self) -> list[float]:
+        """The reported value of each seed; collapsed ones are in it."""
+        return [run.result.value for run in self.runs]
+
+    @property
+    def mean(self) -> float:
+        """Over all seeds."""
+        return statistics.mean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Of a sample (n - 1); None for one seed."""
+        return statistics.stdev(self.values) if len(self.runs) > 1 else None
+
+    @property
+    def collapsed(self) -> int:
+        """How many seeds collapsed."""
+        return sum(run.result.collapsed for run in self.runs)
+
+    @property
+    def mean_without_collapsed(self) -> float | None:
+        """The mean of the other seeds, where some collapsed and some did not."""
+        others = [run.result.value for run in self.runs if not run.result.collapsed]
+        return statistics.mean(others) if others and self.collapsed else None
+
+    @property
+    def adapter_params(self) -> int:
+        """Left at the end."""
+        return max(run.result.adapter_params for run in self.runs)
+
+    @property
+    def trained_params(self) -> int:
+        """Trained at the most."""
+        return max(run.result.trained_params for run in self.runs)
+
+    @property
+    def head_params(self) -> int:
+        """Of the head, which no budget counts."""
+        return max(run.result.head_params for run in self.runs)
+
+    @property
+    def budget_params(self) -> int | None:
+        """The bound in parameters; None of `auto` and exempt methods."""
+        return self.runs[0].plan.budget_params
+
+    @property
+    def share(self) -> float | None:
+        """Of the budget, in percent."""
+        return 100 * self.adapter_params / self.budget_params if self.budget_params else None
+
+    @property
+    def profile_seconds(self) -> float:
+        """Before the first step: the profile, measured once for all runs that share it, and attaching."""
+        return statistics.mean(run.result.profile_seconds + run.result.attach_seconds for run in self.runs)
+
+    @property
+    def train_seconds(self) -> float:
+        """Of training."""
+        return statistics.mean(run.result.train_seconds for run in self.runs)
+
+    @property
+    def peak_megabytes(self) -> float | None:
+        """The most memory of any of its processes."""
+        peaks = [run.manifest.peak_bytes for run in self.runs if run.manifest.peak_bytes]
+        return max(peaks) / 1e6 if peaks else None
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Training examples, over the seconds of training."""
+        trained = [run.result.train for run in self.runs if run.result.train.seconds > 0]
+        return statistics.mean(train.examples / train.seconds for train in trained) if trained else None
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """Every reported metric's values; those of a second split have its name behind, `accuracy_mismatched`."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            for number, evaluated in enumerate(run.result.results):
+                end = "_" + evaluated.split.removeprefix("validation_").replace(" ", "_") if number else ""
+                for name, value in evaluated.metrics.items():
+                    found.setdefault(name + end, []).append(value)
+        return found
+
+    @property
+    def notes(self) -> str:
+        """What a reader must know of this row's numbers."""
+        parts = ["one seed"] if len(self.runs) == 1 else []
+        parts += [f"{self.collapsed} collapsed"] if self.collapsed else []
+        parts += [f"{count} {status}" for status, count in sorted(self.unfinished.items())]
+        return ", ".join(parts)
+
+
+def rows_of(runs: Iterable[Run], unused: Iterable[Unused] = ()) -> list[Row]:
+    """A row per task, model, budget, protocol, settings and method, in the order of tasks, models and methods.
+
+    A control whose plan is GeLoRA's for every seed has no row of its own: GeLoRA's is named after both. Where rows of a
+    method differ in a setting, such as the learning rate, their names say it.
+    """
+    cells: dict[Cell, list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, []).append(run)
+    unfinished = Counter((run.cell, run.status) for run in unused)
+    found = []
+    for cell, name in sorted(_merged(cells).items(), key=lambda item: _place(item[0])):
+        members = tuple(sorted(cells[cell], key=lambda run: run.result.seed))
+        counts = {status: count for (other, status), count in unfinished.items() if other == cell}
+        found.append(Row(cell, name + _differing(cell, cells), members, counts))
+    return found
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    """Where a row stands: by task, model, budget and protocol, exempt methods last, in the order of the methods."""
+    task, model, budget, protocol, settings, method = cell
+    order = METHODS.index(method) if method in METHODS else len(METHODS)
+    return (task, model, budget == EXEMPT_BUDGET, budget, protocol, order, settings)
+
+
+def _merged(cells: Mapping[Cell, Sequence[Run]]) -> dict[Cell, str]:
+    """The cells that get a row, and the name of its method."""
+    names = {cell: cell[-1] for cell in cells}
+    for cell, runs in sorted(cells.items()):
+        twin: Cell = (*cell[:-1], "gelora")
+        if cell != twin and twin in cells and all(run.plan.ranks == run.plan.gelora_ranks for run in runs):
+            names[twin] += f" = {names.pop(cell)}"
+    return names
+
+
+def _differing(cell: Cell, cells: Iterable[Cell]) -> str:
+    """The settings in which the rows of one method differ, as this row has them."""
+    others = [other[4] for other in cells if (*other[:4], other[5]) == (*cell[:4], cell[5])]
+    return differing(cell[4], others)
+
+
+def differing(mine: Settings, others: Iterable[Settings]) -> str:
+    """` (key=value, ...)`, of the settings that are not the same in all others; nothing where all are."""
+    others, settings = [dict(other) for other in others], dict(mine)
+    keys = [key for key in settings if any(other.get(key) != settings[key] for other in others)]
+    return f" ({', '.join(f'{key}={settings[key]}' for key in keys)})" if keys else ""

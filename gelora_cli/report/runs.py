@@ -1,0 +1,165 @@
+"""Run directories as reports read them: what is finished and whole, and what is not; no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.budget import parse_budget
+from gelora_cli.config import RunConfig, identity_values, read_config
+from gelora_cli.planning import EXEMPT
+from gelora_cli.ranks import EXEMPT_BUDGET
+
+Settings = tuple[tuple[str, str], ...]
+Cell = tuple[str, str, str, str, Settings, str]
+"""Task, model, budget, protocol, settings and method: what the runs of a row have in common."""
+
+SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; `settings` are those beside its seed and method."""
+
+    directory: Path
+    config: RunConfig
+    manifest: RunManifest
+    result: RunResult
+    plan: RankPlan
+    settings: Settings
+
+    @property
+    def cell(self) -> Cell:
+        """What the runs of a row have in common."""
+        result = self.result
+        return (result.task, result.model, result.budget, result.protocol, self.settings, result.method)
+
+    def profile(self) -> IdProfile | None:
+        """The profile beside it, of a method that looks at one."""
+        path = self.directory / IdProfile.FILE
+        return read_artifact(IdProfile, path) if path.exists() else None
+
+    def metric_lines(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        path = self.directory / rundir.METRICS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A run that gives no number: `running`, `failed`, `interrupted`, `damaged` or a `copy`, and why.
+
+    `cell` is the row that it would belong to, where its configuration says so.
+    """
+
+    directory: Path
+    status: str
+    reason: str
+    cell: Cell | None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The runs at or below some directories: those to report, and those that give no number."""
+
+    runs: tuple[Run, ...]
+    unused: tuple[Unused, ...]
+
+
+def collect(directories: Sequence[Path]) -> Collected:
+    """Every run at or below these directories, each once; a finished one is compared with DONE before it is read.
+
+    Of two runs of equal settings and seed the first counts, and the other is a `copy`.
+    """
+    runs: dict[tuple[Cell, int], Run] = {}
+    unused = []
+    for path in _paths(directories):
+        try:
+            status = rundir.status(path)
+            if status == "done":
+                rundir.check_intact(path)
+                run = read_run(path)
+                first = runs.setdefault((run.cell, run.result.seed), run)
+                if first is not run:
+                    reason = f"equal settings and seed as {first.directory}, which counts"
+                    unused.append(Unused(path, "copy", reason, run.cell))
+            else:
+                error = read_artifact(RunManifest, path / RunManifest.FILE).error
+                unused.append(Unused(path, status, error or "", _asked_cell(path)))
+        except (GeloraError, OSError, ValueError) as error:
+            unused.append(Unused(path, "damaged", str(error), _asked_cell(path)))
+    return Collected(tuple(runs.values()), tuple(unused))
+
+
+def finished(directories: Sequence[Path]) -> list[Run]:
+    """The finished runs at or below these directories; what can't be read is left to `gelora ls` to name."""
+    found = []
+    for path in filter(rundir.is_done, _paths(directories)):
+        try:
+            rundir.check_intact(path)
+            found.append(read_run(path))
+        except GeloraError:
+            continue
+    return found
+
+
+def read_run(directory: Path) -> Run:
+    """A finished run from its directory.
+
+    Raises:
+        GeloraError: one of its files is missing or damaged, or of another schema version.
+    """
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    result, plan = (
+        read_artifact(RunResult, directory / RunResult.FILE),
+        read_artifact(RankPlan, directory / RankPlan.FILE),
+    )
+    config = read_config(directory / rundir.CONFIG)
+    return Run(directory, config, manifest, result, plan, _settings(config, manifest))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested mappings as `a.b.c` to text."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
+    return found
+
+
+def _paths(directories: Sequence[Path]) -> list[Path]:
+    found = (path for directory in directories for path in rundir.find_runs(directory))
+    return list({path.resolve(): path for path in found}.values())
+
+
+def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
+    """What can change a number, as key and text, without what a row says anyway; data by eight digits of its print.
+
+    What the model started from is named without seed and hash, so that a chain of runs over seeds is one row.
+    """
+    values = flat(identity_values(replace(config, precision=manifest.precision)))
+    values |= {f"data.{name}": digest[:8] for name, digest in manifest.fingerprints.items() if name != "model"}
+    if config.init_from:
+        values["init_from"] = SEED_AND_HASH.sub("", "/".join(Path(config.init_from).parts[-4:]))
+    elif "model" in manifest.fingerprints:
+        values["weights"] = manifest.fingerprints["model"][:8]
+    said = ("seed", "budget", "method.name", "protocol")
+    return tuple(sorted((key, value) for key, value in values.items() if key not in said))
+
+
+def _asked_cell(directory: Path) -> Cell | None:
+    """The row that an unfinished run is of; None where its configuration or manifest can't be read."""
+    try:
+        config = read_config(directory / rundir.CONFIG)
+        settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
+        method = config.method.name
+        budget = EXEMPT_BUDGET if method in EXEMPT else parse_budget(config.budget).name
+    except GeloraError:
+        return None
+    return (config.task.name, config.model.name, budget, config.protocol, settings, method)

@@ -1,0 +1,325 @@
+"""`gelora report`: the same numbers everywhere, nothing from elsewhere, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gelora_cli import cli, rundir
+from gelora_cli.artifacts import EvalResult, GeloraError, RunManifest, RunResult, read_artifact
+from gelora_cli.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, write_config
+from gelora_cli.report import figures
+from gelora_cli.report.build import write_report
+from gelora_cli.report.published import FIELDS
+from tests.report.test_grid import write_run
+from tests.report.test_plots import PROFILE
+
+SPLITS = ("validation_matched", "validation_mismatched")
+TASK = TaskConfig(name="mnli", labels=["no", "yes"], metric="accuracy", reported="accuracy", eval_splits=list(SPLITS))
+EXAMPLES = 40
+
+
+def write_whole(
+    root: Path,
+    method: str,
+    seed: int,
+    right: int,
+    *,
+    protocol: str = "last",
+    collapsed: bool = False,
+    task: str = "mnli",
+) -> Path:
+    """A finished run with predictions, `right` of 40 on the first split and one fewer on the second, and metrics."""
+    directory = write_run(root, method, seed, right / EXAMPLES, collapsed=collapsed)
+    task_config, given = replace(TASK, name=task), {"seed": seed, "protocol": protocol, "budget": "rank:5"}
+    config = RunConfig(task=task_config, model=ModelConfig(name="minilm"), method=MethodConfig(name=method), **given)
+    write_config(config, directory / rundir.CONFIG)
+    results = tuple(
+        EvalResult(split, EXAMPLES, {"accuracy": (right - fewer) / EXAMPLES}, "accuracy", collapsed, 0.1)
+        for fewer, split in enumerate(SPLITS)
+    )
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    rundir.write_artifact(replace(result, task=task, results=results, protocol=protocol), directory)
+    rundir.write_artifact(PROFILE, directory)
+    _write_lines(directory / rundir.PREDICTIONS, _predictions(right, seed))
+    _write_lines(directory / rundir.METRICS, _metrics(right, method))
+    rundir.mark_done(directory)
+    return directory
+
+
+def _predictions(right: int, seed: int) -> list[dict[str, Any]]:
+    places = np.random.default_rng(seed).permutation(EXAMPLES)
+    return [
+        {
+            "split": split,
+            "id": int(i),
+            "prediction": "yes" if rank < right - fewer else "no",
+            "label": "yes",
+            "scores": [],
+        }
+        for fewer, split in enumerate(SPLITS)
+        for rank, i in enumerate(places)
+    ]
+
+
+def _metrics(right: int, method: str) -> list[dict[str, Any]]:
+    ranks = {"ranks": [2] * 6, "adapter_params": 100} if method in ("adalora", "sora") else {}
+    losses = [{"step": step, "epoch": 1, "loss": 1 / step, **ranks} for step in (5, 10)]
+    return [*losses, {"step": 10, "epoch": 1, "split": SPLITS[0], "accuracy": right / EXAMPLES}]
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def unfinish(directory: Path, status: str, error: str | None) -> None:
+    (directory / rundir.DONE).unlink()
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    rundir.write_artifact(replace(manifest, status=status, error=error), directory)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two methods of three seeds, one of which collapsed; one of one seed; a failed and a damaged one beside."""
+    root = tmp_path / "runs"
+    for seed, right in enumerate((30, 32, 31)):
+        write_whole(root, "gelora", seed, right)
+        write_whole(root, "lora", seed, 5 if seed == 0 else right - 1, collapsed=seed == 0)
+    write_whole(root, "adalora", 0, 33)
+    unfinish(write_whole(root, "adalora", 1, 33), "failed", "the loss is <not> finite & so on")
+    (write_whole(root, "lora", 7, 40) / rundir.PREDICTIONS).write_text("{}\n")
+    return root
+
+
+class Page(HTMLParser):
+    """The tables of a page and everything that it could load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: set[str] = set()
+        self.text: list[str] = []
+        self.rows: list[list[str]] = []
+        self.cell: list[str] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.loads += [
+            value or "" for name, value in attrs if name in ("src", "srcset", "data", "poster", "xlink:href")
+        ]
+        self.loads += [value or "" for name, value in attrs if name == "href" and tag != "a"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell is not None:
+            self.rows[-1].append("".join(self.cell))
+            self.cell = None
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def read(output: Path) -> tuple[Page, list[dict[str, str]], str, str]:
+    page = Page((output / "report.html").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader(io.StringIO((output / "table.csv").read_text(encoding="utf-8"))))
+    return page, rows, *((output / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
+
+
+def test_four_formats_hold_the_same_numbers(runs: Path, tmp_path: Path) -> None:
+    write_report([runs], tmp_path / "out", figures=False)
+    page, rows, markdown, latex = read(tmp_path / "out")
+    assert [row["method"] for row in rows] == ["gelora", "lora", "adalora"]
+    lora = rows[1]
+    mean, sd = f"{np.mean([5, 31, 30]) / 40:.4f}", f"{np.std([5, 31, 30], ddof=1) / 40:.4f}"
+    assert (lora["mean"], lora["sd"], lora["mean without collapsed"]) == (mean, sd, f"{61 / 80:.4f}")
+    assert (lora["seeds"], lora["collapsed"], lora["notes"]) == ("3", "1", "1 collapsed, 1 damaged")
+    assert rows[2]["notes"] == "one seed, 1 failed"
+    assert lora["accuracy_mismatched mean"] == f"{np.mean([4, 30, 29]) / 40:.4f}"
+    for row in rows:
+        wanted = [value or "-" for key, value in list(row.items())[1:20]]
+        assert wanted in [_plain(line.strip("| \n").split(" | ")) for line in markdown.splitlines()]
+        assert wanted in [_plain(re.sub(r"\\([_%])", r"\1", line)[:-3].split(" & ")) for line in latex.splitlines()]
+        assert [wanted[2], wanted[3], *wanted[5:]] in [_plain(cells) for cells in page.rows]
+
+
+def _plain(cells: list[str]) -> list[str]:
+    return [cell.replace(",", "") if re.fullmatch(r"[\d,]+", cell) else cell for cell in cells]
+
+
+def test_the_page_needs_nothing_from_elsewhere(runs: Path, tmp_path: Path) -> None:
+    write_report([runs], tmp_path / "out", title="<b>& _mine_")
+    page, _, markdown, _ = read(tmp_path / "out")
+    kinds = ("value", "idim", "ranks", "curves", "course")
+    wanted = {f"{kind}-1.{end}" for kind in kinds for end in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} > wanted
+    assert page.loads and all(text.startswith("data:image/svg+xml;base64,") for text in page.loads)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed", "b"}
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in text and "url(" not in text and "@media print" in text
+    assert "<b>& _mine_" in "".join(page.text)
+    assert "the loss is <not> finite & so on" in "".join(page.text) and "the loss is <not> finite" in markdown
+
+
+def test_damaged_and_unfinished_runs_are_named_and_give_no_number(runs: Path, tmp_path: Path) -> None:
+    found = write_report([runs], tmp_path / "out", figures=False)
+    assert found.runs == 7
+    assert sorted((run.status, run.directory.name) for run in found.unused) == [
+        ("damaged", "s7-0.1"),
+        ("failed", "s1-0.1"),
+    ]
+    assert "predictions.jsonl is damaged or was changed" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
+    lines = write_report([runs], tmp_path / "out", figures=False).summary
+    assert lines[0].startswith("7 finished runs: 3 methods (gelora, lora, adalora), 1 task (mnli), 3 seeds (0, 1, 2)")
+    assert lines[1] == "2 runs beside them gave no number; they are listed at the end."
+    assert lines[2].startswith("1 run collapsed")
+    assert "of 3 rows the highest mean accuracy has adalora, 0.8250 (1 seed)." in lines[3]
+    assert "Uniform LoRA has 0.5500: no verdict" in lines[3]
+
+
+def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
+    for protocol in ("last", "dev"):
+        write_whole(tmp_path / protocol, "gelora", 0, 30, protocol=protocol)
+    both = [tmp_path / "last", tmp_path / "dev"]
+    with pytest.raises(GeloraError, match=r"(?s)2 protocols.*dev: 1 runs.*last: 1 runs.*mix_protocols=true"):
+        write_report(both, tmp_path / "out", figures=False)
+    assert not (tmp_path / "out").exists()
+    write_report(both, tmp_path / "out", mix_protocols=True, figures=False)
+    page, rows, markdown, latex = read(tmp_path / "out")
+    assert [row["protocol"] for row in rows] == ["dev", "last"]
+    assert "Protocol dev: best epoch on the reported split itself" in "".join(page.text)
+    assert markdown.count("\nProtocol ") == 2 and latex.count("\\caption{Protocol") == 2
+
+
+def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
+    from gelora_cli.report.compared import row_groups
+    from gelora_cli.report.rows import rows_of
+    from gelora_cli.report.runs import collect
+
+    write_whole(tmp_path, "gelora", 0, 30)
+    full = write_whole(tmp_path, "full", 0, 30)
+    result = read_artifact(RunResult, full / RunResult.FILE)
+    rundir.write_artifact(replace(result, budget="exempt"), full)
+    rundir.mark_done(full)
+    (group,) = row_groups(rows_of(collect([tmp_path]).runs))
+    assert [row.name for row in group.rows] == ["gelora", "full"]
+    assert "budget" in group.name
+
+
+def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None:
+    from gelora_cli.report.runs import collect
+
+    first = write_whole(tmp_path / "a", "gelora", 0, 30)
+    copy = write_whole(tmp_path / "b", "gelora", 0, 30)
+    found = collect([tmp_path / "a", first, tmp_path / "b"])
+    assert [run.directory for run in found.runs] == [first]
+    assert [(run.status, run.directory) for run in found.unused] == [("copy", copy)]
+
+
+def test_a_second_report_leaves_no_picture_of_the_first(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PLOTS", (figures.idim_pictures,))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.png").write_bytes(b"")
+    write_report([runs], out)
+    names = {path.name for path in out.iterdir()}
+    wanted = {"idim-1.png", "idim-1.svg"}
+    assert wanted < names
+    before = {name: (out / name).read_bytes() for name in names}
+    write_report([runs], out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    write_report([runs], out, figures=False)
+    assert {path.name for path in out.iterdir()} == {"mine.png", *(names - wanted - {"mine.png"})}
+
+
+def published(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join([",".join(FIELDS), *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_published_figures_stand_apart_with_the_gap(runs: Path, tmp_path: Path) -> None:
+    lines = (
+        "mnli,,gelora,,,,accuracy,0.9000,5,dev,A paper",
+        "mnli,minilm,lora,attention,9.9M,,accuracy_mismatched,0.5000,5,dev,A paper",
+        "mnli,minilm,lora,all,,,accuracy,0.9500,5,dev,Other modules",
+        "cola,,lora,,,,matthews_correlation,0.7,,dev,Another task",
+    )
+    write_report([runs], tmp_path / "out", figures=False, published=published(tmp_path / "p.csv", *lines))
+    page, rows, _, _ = read(tmp_path / "out")
+    found = [cells for cells in page.rows if cells[-1] in ("A paper", "Other modules", "Another task")]
+    assert [(cells[7], cells[10], cells[12]) for cells in found] == [
+        ("0.9000", "0.7750", "-0.1250"),
+        ("0.5000", "0.5250", "+0.0250"),
+        ("0.9500", "-", "-"),
+    ]
+    assert not [row for row in rows if "paper" in str(row)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mnli,,lora,,,,accuracy,high,5,dev,x", "line 2: value high is no number"),
+        ("mnli,,lora,,,,accuracy,0.5,5,dev,", "line 2: source is empty"),
+        ("mnli,,lora,,,,accuracy,0.5,5,dev,a, b", "line 2: 11 fields are needed"),
+        ("mnli,,lora", "line 2: 11 fields are needed"),
+    ],
+)
+def test_wrong_published_figures(line: str, message: str, runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(GeloraError, match=message):
+        write_report([runs], tmp_path / "out", published=published(tmp_path / "p.csv", line))
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_places_are_named_together(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GeloraError, match=r"(?s)nowhere: no such directory.*output=.*file is a file"):
+        write_report([tmp_path / "nowhere"], tmp_path / "file")
+    with pytest.raises(GeloraError, match="no finished run at or below"):
+        write_report([tmp_path], tmp_path / "out")
+    unfinish(write_whole(tmp_path / "runs", "gelora", 0, 30), "failed", "disk full")
+    with pytest.raises(GeloraError, match=r"(?s)no finished run.*failed .*s0-0.1: disk full"):
+        write_report([tmp_path], tmp_path / "out")
+
+
+def test_a_metric_without_a_test_is_said_and_the_rest_goes_on(runs: Path, tmp_path: Path) -> None:
+    odd = write_whole(tmp_path / "odd", "gelora", 0, 30, task="mine")
+    config = RunConfig(task=replace(TASK, name="mine", metric="own"), method=MethodConfig(name="gelora"))
+    write_config(config, odd / rundir.CONFIG)
+    rundir.mark_done(odd)
+    write_report([runs, tmp_path / "odd"], tmp_path / "out", figures=False)
+    text = "".join(read(tmp_path / "out")[0].text)
+    assert "no test for own's accuracy" in text and "no difference shown" in text
+
+
+def test_the_command(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.command_line(["report", "runs/gelora", "runs/lora", "figures=false", "title='Mine, and yours'"]) == 0
+    shown = capsys.readouterr()
+    assert "report/report.html" in shown.out and "6 finished runs" in shown.out
+    assert "not used: damaged" in shown.err
+    assert "Mine, and yours" in (tmp_path / "report" / "report.html").read_text()
+    assert cli.command_line(["report"]) == 2
+    assert "gelora report takes DIR..." in capsys.readouterr().err
+    assert cli.command_line(["report", "runs", "outptu=x"]) == 2
+    assert "did you mean output" in capsys.readouterr().err
