@@ -34,7 +34,7 @@ LOST_PEER = ("connection closed", "connection reset", "connection refused", "bro
 
 @dataclass(frozen=True)
 class Failure:
-    """How a worker failed: when (seconds since the epoch), by which kind of error if it said so, and the message."""
+    """How a worker failed: when (by the system's monotonic clock), by what kind of error if it said so, its message."""
 
     rank: int
     time: float
@@ -47,7 +47,7 @@ class Failure:
         return _lost_peer(self.message)
 
     def follows(self, signalled: float) -> bool:
-        """Whether it ended as it was asked to then, in seconds since the epoch."""
+        """Whether it ended as it was asked to then."""
         return self.time > signalled and self.kind in ("", StoppedError.__name__)
 
     @property
@@ -167,7 +167,7 @@ class _Worker:
         """Whether it has not ended; notes when it is first seen that it has."""
         if self.process.poll() is None:
             return True
-        self.ended = min(self.ended, time.time())
+        self.ended = min(self.ended, time.monotonic())
         return False
 
     def failure(self) -> Failure | None:
@@ -218,9 +218,9 @@ def _wait(workers: Sequence[_Worker], stop: StopRequest) -> float:
         failed = min((started.ended for started in workers if started.process.returncode), default=math.inf)
         asked = signalled if stop.requested else math.inf
         if signalled == math.inf and (stop.requested or failed < math.inf):
-            signalled = time.time()
+            signalled = time.monotonic()
             _send_all(running, signal.SIGTERM)  # SIGINT would be a traceback of a worker that still imports
-        if time.time() > min(asked + STOP_SECONDS, failed + CRASH_SECONDS):
+        if time.monotonic() > min(asked + STOP_SECONDS, failed + CRASH_SECONDS):
             _send_all(running, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
     return signalled
@@ -243,7 +243,7 @@ def _report(error: Exception) -> None:
     ours = isinstance(error, GeloraError)
     kind = next((kind for kind in (StoppedError, RunError, GeloraError) if isinstance(error, kind)), type(error))
     message = str(error) if ours else f"failed: {type(error).__name__}: {error}"
-    values: dict[str, Any] = {"time": time.time(), "kind": kind.__name__, "message": message[:MOST_CHARACTERS]}
+    values: dict[str, Any] = {"time": time.monotonic(), "kind": kind.__name__, "message": message[:MOST_CHARACTERS]}
     with os.fdopen(int(os.environ[REPORT_TO]), "wb") as reports:
         reports.write(json.dumps(values).encode())
 

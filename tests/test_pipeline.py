@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from gelora_cli import rundir
+from gelora_cli import cli, jobs, rundir
 from gelora_cli.artifacts import IdProfile, RankPlan, RunManifest, RunResult, read_artifact
 from gelora_cli.cli import command_line
+from gelora_cli.config import RunConfig
 from tests.conftest import TASKS, rows, write_split
 from tests.tiny import KINDS
 
@@ -266,12 +268,29 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixt
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 
-def test_a_sweep_looks_at_the_data_of_its_last_job_first(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    assert bench.run("-m", "task=cola", "seed=0", f"data.glue={bench.data},/no/glue,/no/glue2") == 2
+def test_a_sweep_looks_at_the_data_of_its_last_job_first(
+    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HereServer(jobs.JobServer):
+        """Looks at models and data in this process, and does no job."""
+
+        def _start(self) -> None: ...
+
+        def _end(self) -> None: ...
+
+        def check(self, configs: Sequence[RunConfig]) -> list[str]:
+            checked.extend(configs)
+            return [cli._problem(config) for config in configs]
+
+    checked: list[RunConfig] = []
+    monkeypatch.setattr(jobs, "JobServer", HereServer)
+    sources = f"data.glue={bench.data},/no/glue,/no/glue2"
+    assert bench.run("-m", "task=cola", "seed=0,1", "method=gelora,lora", sources) == 2
     message = capfd.readouterr().err
-    assert "data.glue=/no/glue: no such directory" in message
-    assert "data.glue=/no/glue2: no such directory" in message
+    for source in ("/no/glue", "/no/glue2"):
+        assert f"(and 3 more): data.glue={source}: no such directory" in message
     assert "No job was started." in message
+    assert len(checked) == 3
     assert not bench.root.exists()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import RunManifest, read_artifact
+from gelora_cli import launch, rundir
+from gelora_cli.artifacts import GeloraError, RunManifest, read_artifact
 from gelora_cli.cli import command_line
 from gelora_cli.config import read_config
 from tests.test_pipeline import Bench, bench  # noqa: F401 - a fixture
@@ -28,11 +28,49 @@ def test_the_first_of_them_leads_a_run(bench: Bench) -> None:  # noqa: F811
     assert read_config(directory / rundir.CONFIG).launch.processes == 2
     assert read_artifact(RunManifest, directory / RunManifest.FILE).processes == 2
     assert "processes 2" in (directory / "log.txt").read_text()
-    with rundir.locked(directory, "the run directory"):
-        refused = [*TORCHRUN, *arguments, "force=true"]
-        done = subprocess.run(refused, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode != 0
-    assert done.stderr.count("gelora: the run directory") == 1
+
+
+def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) -> list[list[str] | None]:
+    """This process as one of two; what it tells the other, which tells it `answers`."""
+    told: list[list[str] | None] = []
+    coming = iter(answers)
+
+    def tell(arguments: list[str] | None) -> list[str] | None:
+        told.append(arguments)
+        return next(coming) if rank else arguments
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr(launch, "_told", tell)
+    monkeypatch.setattr(launch._Others, "busy", False)
+    return told
+
+
+def test_the_others_follow_until_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, 1, ["run", "somewhere"], ["evaluate", "there"], None)
+    followed: list[list[str]] = []
+    assert launch.led(lambda: pytest.fail("only the first one does this"), followed.append) is None
+    assert followed == [["run", "somewhere"], ["evaluate", "there"]]
+
+
+@pytest.mark.parametrize("fails", ["never", "before", "within"])
+def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    told = say(monkeypatch, 0)
+
+    def work() -> str:
+        if fails == "before":  # as where the directory is in use
+            raise GeloraError("in use")
+        with launch.with_others(["run", "here"]):
+            if fails == "within":  # they are at work: whatever it told them would be taken for a part of that
+                raise GeloraError("stopped")
+        return "found"
+
+    if fails == "never":
+        assert launch.led(work, lambda _: None) == "found"
+        assert told == [["run", "here"], None]
+    else:
+        with pytest.raises(GeloraError):
+            launch.led(work, lambda _: None)
+        assert told == ([None] if fails == "before" else [["run", "here"]])
 
 
 @pytest.mark.parametrize("asked", ["dry_run=true", "-m"])
