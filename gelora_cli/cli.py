@@ -199,7 +199,7 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     flags, overrides = split_arguments(arguments)
     if command == "ls" and "--json" in flags:
         flags, overrides = [flag for flag in flags if flag != "--json"], [*overrides, "json=true"]
-    positional = [text for text in overrides if "=" not in text and not text.startswith("~")]
+    positional = [text for text in overrides if _is_positional(text)]
     overrides = [text for text in overrides if text not in positional]
     paths = _positional(command, positional)
     name = _config_name(command)
@@ -360,6 +360,11 @@ def _problem(config: RunConfig) -> str:
     except GeloraError as error:
         return str(error)
     return ""
+
+
+def _is_positional(text: str) -> bool:
+    """Whether an argument is no override (`key=value`, `~key`) but a path, which may hold an equals sign."""
+    return text.startswith(("/", "./", "../", "~/")) or ("=" not in text and not text.startswith("~"))
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:

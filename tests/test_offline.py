@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -156,3 +159,52 @@ def test_doctor_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> Non
     assert time.perf_counter() - started < 10
     assert finding.state == "note"
     assert "no answer within 0.2 s" in finding.text
+
+
+def hub_cache(root: Path, bench: Bench) -> tuple[str, str]:  # noqa: F811
+    """A model and a data set as the hub's cache holds them: snapshots of links to blobs, and a branch."""
+    commits = []
+    sources = {"models--made--tiny": bench.models["bert"], "datasets--made--glue": bench.data}
+    for number, (name, source) in enumerate(sources.items(), start=1):
+        commit = f"{number}" * 40
+        folder = root / name
+        for path in (path for path in sorted(source.rglob("*")) if path.is_file()):
+            blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
+            link = folder / "snapshots" / commit / path.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            blob.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, blob)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(commit)
+        commits.append(commit)
+    return commits[0], commits[1]
+
+
+def test_fetching_from_a_hub_cache_pins_what_it_holds(
+    bench: Bench,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from huggingface_hub import constants
+
+    model, data = hub_cache(tmp_path / "cache", bench)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "off line, it's=1"
+    sources = ["task=rte", "model=bert_base", "data.glue=made/glue", "model.hub=made/tiny"]
+    assert command_line(["fetch", str(target), *sources]) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert f"model:  made/tiny@{model}\ndata:   made/glue@{data}\n" in shown
+    fetched = json.loads((target / "fetched.json").read_text())
+    assert (fetched["model"], fetched["data"]) == (f"made/tiny@{model}", f"made/glue@{data}")
+    assert not [path for path in target.rglob("*") if path.is_symlink()]
+    assert "glue/rte/validation-00000-of-00001.parquet" in fetched["files"]
+    shutil.rmtree(tmp_path / "cache")
+    words = shlex.split(shown.splitlines()[-2])[1:]
+    settings = ["dry_run=true", "precision=float32", "train.learning_rate=0.01", f"runs_dir={bench.root}"]
+    assert command_line([*words, *settings]) == 0
+    assert command_line(["fetch", str(target), *sources]) == 2
+    assert "made/tiny can't be fetched" in capsys.readouterr().err
