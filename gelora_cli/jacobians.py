@@ -69,7 +69,8 @@ def stable_rank(matrix: Tensor) -> float:
 def _singular_values(matrix: Tensor) -> Tensor:
     if matrix.ndim != 2 or matrix.is_complex() or not bool(torch.isfinite(matrix).all()):
         raise ValueError(f"a rank of shape {tuple(matrix.shape)}, {matrix.dtype}: a matrix of finite numbers is needed")
-    return torch.linalg.svdvals(matrix.detach().to("cpu", torch.float64))
+    values: Tensor = torch.linalg.svdvals(matrix.detach().to("cpu", torch.float64))
+    return values
 
 
 def _stable_rank(values: Tensor) -> float:

@@ -56,7 +56,7 @@ def flat_model(module: nn.Module) -> tuple[Outputs, Tensor]:
     sizes, shapes = [tensor.numel() for tensor in tensors], [tensor.shape for tensor in tensors]
 
     def outputs(params: Tensor, example: Tensor) -> Tensor:
-        parts = [part.view(shape) for part, shape in zip(params.split(sizes), shapes, strict=True)]
+        parts = [part.view(shape) for part, shape in zip(torch.split(params, sizes), shapes, strict=True)]
         found: Tensor = functional_call(held, dict(zip(names, parts, strict=True)), (example[None],))
         return found[0]
 
@@ -121,7 +121,7 @@ def fisher_rows(
     `sqrt(p_y / n) grad log p_y = sqrt(p_y / n) (J_y - sum_z p_z J_z)`; of a Gaussian the rows are `J / sqrt(n)`.
     """
     jacobian = vmap(jacrev(outputs), in_dims=(None, 0))
-    for examples in inputs.split(chunk):
+    for examples in torch.split(inputs, chunk):
         rows = jacobian(params, examples)
         if family == "categorical":
             chances = vmap(outputs, in_dims=(None, 0))(params, examples).softmax(-1)[:, :, None]

@@ -199,8 +199,8 @@ def subjects(options: argparse.Namespace) -> Iterator[Subject]:
         resolved = resolve_model(hub=None, path=path, package=MINILM_PACKAGE)
         tokenizer = load_tokenizer(resolved)
         if number == 0:
-            tiny = tiny_model(len(tokenizer), options.seed)
-            yield Subject("random weights, width 32", tiny, list(tiny.base_model.encoder.layer), tokenizer)
+            tiny: Any = tiny_model(len(tokenizer), options.seed)
+            yield Subject("random weights, width 32", tiny, list(tiny.bert.encoder.layer), tokenizer)
         loaded = load_model(resolved, head, seed=options.seed)
         yield Subject(path or "minilm", loaded.model, block_modules(loaded.model, loaded.map), tokenizer)
 
@@ -210,7 +210,12 @@ def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return BertForSequenceClassification(BertConfig(vocab_size=vocabulary, initializer_range=0.1, **sizes))

@@ -88,11 +88,11 @@ def test_a_two_layer_linear_network_loses_its_symmetries(inner: int, outer: int,
     """`y = B A x`: B G and G^-1 A are one model for all invertible G, so k (out + in - k) directions are left; with
     inputs of rank r only r of the columns of A are seen.
     """
-    network = nn.Sequential(nn.Linear(6, inner, bias=False), nn.Linear(inner, outer, bias=False))
+    first, second = nn.Linear(6, inner, bias=False), nn.Linear(inner, outer, bias=False)
     with torch.no_grad():
-        network[0].weight.copy_(draw(inner, 6, seed=5))
-        network[1].weight.copy_(draw(outer, inner, seed=6))
-    outputs, params = flat_model(network)
+        first.weight.copy_(draw(inner, 6, seed=5))
+        second.weight.copy_(draw(outer, inner, seed=6))
+    outputs, params = flat_model(nn.Sequential(first, second))
     seen = min(inner, outer, rank)
     expected = seen * (outer + rank - seen)
     found = local_dimensionality(outputs, params, of_rank(rank), family="gaussian")
@@ -133,7 +133,6 @@ def test_the_order_of_the_examples_does_not_count_and_their_number_does() -> Non
 
 def test_a_flat_model_computes_what_its_module_does() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
-    module.append(module[2].__class__(2, 2))
     outputs, params = flat_model(module)
     x = draw(5, 3)
     expected = module.double().eval()(x)

@@ -110,7 +110,7 @@ def _side_by_side(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
     figure = Figure(figsize=(WIDTH_INCHES, 4.2), dpi=DPI, layout=ConstrainedLayoutEngine(wspace=0.12))
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold", color=INK)
     space, flat = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
-    space.set_box_aspect(None, zoom=0.88)  # type: ignore[arg-type, call-arg]
+    space.set_box_aspect(None, zoom=0.88)
     space.locator_params(nbins=5)
     flat.spines[["top", "right"]].set_visible(False)
     return figure, (space, flat)
@@ -123,7 +123,7 @@ def dimensions_figure(models: Sequence[ModelDimensions]) -> Figure:
     axis.bar(places - 0.2, [m.parameters for m in models], 0.36, color="white", edgecolor=DARK, label="parameters")
     ranks = [m.rank for m in models]
     bars = axis.bar(places + 0.2, ranks, 0.36, color=LIGHT, edgecolor=DARK, label="rank of Fisher, d(phi)")
-    axis.bar_label(bars, ["d = 0" if rank == 0 else "" for rank in ranks], padding=18, fontsize=9)
+    axis.bar_label(bars, ["d = 0" if rank == 0 else "" for rank in ranks], padding=3, fontsize=9)
     errors = [[m.idim - m.low for m in models], [m.high - m.idim for m in models]]
     style: dict[str, Any] = {"fmt": "o", "color": INK, "capsize": 3, "markersize": 5}
     axis.errorbar(places + 0.2, [m.idim for m in models], yerr=errors, label="idim of models around, 95 %", **style)
