@@ -192,6 +192,14 @@ def test_published_means_are_those_of_their_rows() -> None:
         assert fmean(values) == pytest.approx(float(mean["value"]), abs=2e-4), mean["method"]
 
 
+def test_make_has_and_shows_every_target() -> None:
+    makefile = (PUBLISHED.parent.parent / "Makefile").read_text(encoding="utf-8")
+    listed = re.search(r"^REPRODUCE := \$\(addprefix reproduce-,(.*)\)$", makefile, re.MULTILINE)
+    assert listed
+    assert listed[1].split() == list(PLAN["targets"])
+    assert all(re.search(rf"^reproduce-{target}:  ## \S", makefile, re.MULTILINE) for target in PLAN["targets"])
+
+
 def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,3 +214,22 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     assert main([*start, "train.epochs=0"]) == 2
     assert "train.epochs=0: accepted is a number at least 1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_target_ends_in_a_report_and_does_nothing_twice(
+    glue_dir: Path, tiny_models: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["cost", "--runs", str(tmp_path), "--glue", str(glue_dir), f"model.path={tiny_models['bert']}"]
+    words += ["seed=0,1", "method=gelora,sora", "budget=rank:3", "train.epochs=1", "precision=float32"]
+    assert main(words) == 0
+    output = tmp_path / "smoke" / "report-cost"
+    assert {"cost.md", "report.html", "table.md"} <= {path.name for path in output.iterdir()}
+    table = (output / "cost.md").read_text(encoding="utf-8")
+    assert "| cola | gelora | 2 |" in table
+    assert "| cola | sora (adaptive) | 2 |" in table
+    capfd.readouterr()
+    assert main(words) == 0
+    assert capfd.readouterr().out.count("done before") == 4
+    assert main([*words, "train.learning_rate=1e30", "train.max_grad_norm=1e30", "train.log_steps=1"]) == 1
+    assert "no run ended well" in capfd.readouterr().err

@@ -21,11 +21,10 @@ from gelora_cli.overrides import override_problems
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
 from scripts.reproduce.sweeps import SCALES, Request, Values, load_plan, override, target_sweeps
-from scripts.reproduce.tables import ablation_table, cost_table, means_table
+from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, means_table
 from scripts.reproduce.work import Work
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-PUBLISHED = SCRIPTS / "published.csv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, median
@@ -11,6 +10,7 @@ from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunResult, re
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import plan_settings
 from gelora_cli.planning import ADAPTER_ROLES, plan_method
+from gelora_cli.report.published import Published, read_published
 from gelora_cli.rundir import write_atomic
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan
 from scripts.reproduce.work import Work
@@ -77,12 +77,11 @@ def less_percent(pairs: list[tuple[float, float]]) -> str:
 
 def cost_notes() -> list[str]:
     """What the table's numbers are, and the published ones."""
-    rows = published("time")
-    lowest, highest = (row["value"] for row in rows)
+    lowest, highest = published("time")
     return [
         "Medians over seeds; the methods took turns, seed by seed, on one machine. Negative: GeLoRA takes longer. A "
         "profile is measured once for all seeds, and here counted whole for each.",
-        f"Published: {lowest} to {highest} % less ({rows[0]['source']}).",
+        f"Published: {lowest.value} to {highest.value} % less ({lowest.source}).",
     ]
 
 
@@ -109,26 +108,25 @@ def task_score(run: RunResult) -> float:
     return fmean((run.value, run.results[0].metrics["f1"])) if run.task == "qqp" else run.value
 
 
-def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[dict[str, str]]) -> list[str]:
+def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[Published]) -> list[str]:
     """One method's mean of its tasks' means over the seeds, beside each published figure of that method."""
     method, budget, modules = setting
     mean, seeds = fmean(map(fmean, values)), min(map(len, values))
     start = f"| {name} | {method} | {budget} | {modules} | {seeds} | {mean:.4f} |"
     fits = [
-        row
-        for row in known
-        if row["method"] == method
-        and row["modules"] in ("", modules)
-        and (not row["budget"] or method in ADAPTER_ROLES or parse_budget(row["budget"]).name == budget)
+        figure
+        for figure in known
+        if figure.method == method
+        and figure.modules in ("", modules)
+        and (not figure.budget or method in ADAPTER_ROLES or parse_budget(figure.budget).name == budget)
     ]
-    ends = [f" {row['value']} | {mean - float(row['value']):+.4f} | {row['source']} |" for row in fits]
+    ends = [f" {figure.value:.4f} | {mean - figure.value:+.4f} | {figure.source} |" for figure in fits]
     return [start + end for end in ends] or [f"{start} - | - | - |"]
 
 
-def published(task: str) -> list[dict[str, str]]:
+def published(task: str) -> list[Published]:
     """The published figures of a task or a mean."""
-    with PUBLISHED.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["task"] == task]
+    return [figure for figure in read_published(PUBLISHED) if figure.task == task]
 
 
 def ablation_table(request: Request, work: Work) -> None:
