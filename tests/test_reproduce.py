@@ -20,11 +20,22 @@ from gelora_cli.planning import METHODS
 from scripts.reproduce.__main__ import main
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import made_rows, write_questions
-from scripts.reproduce.sweeps import SCALES, Request, Sweep, composed, composing, load_plan, override, target_sweeps
+from scripts.reproduce.sweeps import (
+    SCALES,
+    Request,
+    Sweep,
+    composed,
+    composing,
+    given_values,
+    load_plan,
+    override,
+    target_sweeps,
+)
 from scripts.reproduce.tables import all_seconds, cost_notes, cost_row, mean_rows, published, task_score
 from scripts.reproduce.work import Work
 
 PLAN = load_plan()
+WRITTEN = ["protocol=dev", "train.epochs=1,2", "task.eval_splits=[test]"]
 PUBLISHED = Path(__file__).resolve().parent.parent / "scripts" / "published.csv"
 
 
@@ -68,9 +79,10 @@ def test_paper_jobs_beside_adaloras_table_adapt_all_six_matrices(target: str) ->
 
 
 def test_a_sweep_is_a_command_that_anyone_can_give(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = Sweep({"task": ["cola", "rte"], "seed": [0, 1], "data.glue": "/a b/c=d"}, ("protocol=dev",))
-    assert sweep.words({}) == ["run", "-m", "task=cola,rte", "seed=0,1", 'data.glue="/a b/c=d"', "protocol=dev"]
-    assert [job["seed"] for job in sweep.jobs()] == [0, 1, 0, 1]
+    given = given_values(WRITTEN)
+    sweep = Sweep({"task": ["cola", "rte"], "seed": [0, 1], "data.glue": "/a b/c=d"} | given)
+    assert sweep.words({}) == ["run", "-m", "task=cola,rte", "seed=0,1", 'data.glue="/a b/c=d"', *WRITTEN]
+    assert [job["seed"] for job in sweep.jobs()] == [0, 0, 1, 1, 0, 0, 1, 1]
     (cost,) = target_sweeps(PLAN, Request("cost", "smoke", Path("runs")))
     methods = [job["method"] for job in cost.jobs()]
     assert methods == ["gelora", "lora", "adalora", "sora"] * 3, "the methods take turns"
@@ -104,7 +116,9 @@ def test_data_that_is_given_is_used_and_what_it_lacks_is_named(
 
 
 def test_the_cost_counts_rows_steps_and_shared_profiles(glue_dir: Path) -> None:
-    request = Request("controls", "smoke", Path("runs"), glue=glue_dir, extra=("train.epochs=3", "train.batch_size=30"))
+    request = Request(
+        "controls", "smoke", Path("runs"), glue=glue_dir, given={"train.epochs": 3, "train.batch_size": 30}
+    )
     text = cost_text(PLAN, request, target_sweeps(PLAN, request))
     assert "10 runs, 90 optimizer steps, 1 profile: about 2 min" in text
     assert "measured with minilm" in text

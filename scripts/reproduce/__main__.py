@@ -16,11 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gelora_cli.artifacts import GeloraError, StoppedError
-from gelora_cli.config import list_problems
-from gelora_cli.overrides import override_problems
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
-from scripts.reproduce.sweeps import SCALES, Request, Values, load_plan, override, target_sweeps
+from scripts.reproduce.sweeps import SCALES, Request, Values, given_values, load_plan, override, target_sweeps
 from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, means_table
 from scripts.reproduce.work import Work
 
@@ -41,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="say what it costs and show the commands, run nothing")
     parser.add_argument("overrides", nargs="*", help="such as protocol=split, for every command")
     given = parser.parse_intermixed_args(arguments)
-    request = Request(given.target, given.scale, given.runs, given.glue, given.squad, tuple(given.overrides))
     try:
+        values = given_values(given.overrides)
+        request = Request(given.target, given.scale, given.runs, given.glue, given.squad, values)
         return reproduce(plan, request, dry=given.dry)
     except GeloraError as error:
         print(f"reproduce: {error}", file=sys.stderr)
@@ -51,9 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
     """Say what the target costs, run its sweeps, and end in a report; a sweep that fails does not stop the others."""
-    problems, _ = override_problems("run", list(request.extra), None)
-    if problems:
-        raise GeloraError(list_problems(problems))
     sweeps = target_sweeps(plan, request)
     if any(sweep.values.get("data.squad") == str(request.made_squad) for sweep in sweeps):
         write_questions(request.made_squad)

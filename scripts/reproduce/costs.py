@@ -54,7 +54,7 @@ def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost
                 values = {key: value for key, value in job.items() if key not in ("seed", "init_from")}
                 key = repr((sweep.command, values))
                 if key not in known:
-                    config = complete(composed(values, sweep.extra))
+                    config = complete(composed(values))
                     known[key] = _job_cost(plan, scale, config, trains=sweep.command == "run")
                 yield known[key]
 

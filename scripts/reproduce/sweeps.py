@@ -7,17 +7,20 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Transformer
 from omegaconf import OmegaConf
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.cli import register_schemas
-from gelora_cli.config import RunConfig, config_dir
+from gelora_cli.config import RunConfig, config_dir, list_problems
+from gelora_cli.overrides import override_problems
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")
@@ -26,16 +29,20 @@ SQUAD_FOLDERS = {"squad": "plain_text", "squad_v2": "squad_v2"}
 Values = dict[str, Any]
 
 
+class Given(str):
+    """The value of an override as it was written, which needs no quotes."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: target, scale, places, and overrides that win over the plan's."""
+    """What was asked for: target, scale, places, and settings that win over the plan's."""
 
     target: str
     scale: str
     runs: Path
     glue: Path | None = None
     squad: Path | None = None
-    extra: tuple[str, ...] = ()
+    given: Values = field(default_factory=dict)
 
     @property
     def place(self) -> Path:
@@ -58,7 +65,6 @@ class Sweep:
     """One `gelora COMMAND -m`: keys to values, lists are swept; later sweeps know its first run as `@name`."""
 
     values: Values
-    extra: tuple[str, ...] = ()
     name: str | None = None
     command: str = "run"
 
@@ -67,7 +73,7 @@ class Sweep:
         values = self.values | {
             key: known.get(value, value) for key, value in self.values.items() if key == "init_from"
         }
-        return [self.command, "-m", *map(override, values, values.values()), *self.extra]
+        return [self.command, "-m", *map(override, values, values.values())]
 
     def jobs(self) -> list[Values]:
         """Every combination, the last list fastest."""
@@ -100,8 +106,8 @@ def _sweep(own: Values, scale: Values, request: Request, runs: Path) -> Sweep:
     tasks, places = (_questions if answering else _texts)(own["task"], scale, request)
     shared = scale["shared"] | (scale["question_answering"] if answering else {})
     below = {key: value for key, value in shared.items() if key not in values}
-    whole = {"task": tasks, **below, **places, "runs_dir": str(runs), **values}
-    return Sweep(whole, request.extra, own.get("name"), own.get("command", "run"))
+    whole = {"task": tasks, **below, **places, "runs_dir": str(runs), **values, **request.given}
+    return Sweep(whole, own.get("name"), own.get("command", "run"))
 
 
 def _texts(tasks: list[str], scale: Values, request: Request) -> tuple[list[str], Values]:
@@ -135,6 +141,25 @@ def _some(wanted: list[str], there: list[str], place: Path) -> list[str]:
     return there
 
 
+def given_values(words: Sequence[str]) -> Values:
+    """Overrides as keys and values; a sweep is a list.
+
+    Raises:
+        GeloraError: every word that is no override of `gelora run`, or one that adds or removes a key.
+    """
+    problems, _ = override_problems("run", list(words), None)
+    problems += [f"{word}: only key=value is accepted here" for word in words if word[0] in "+~"]
+    if problems:
+        raise GeloraError(list_problems(problems))
+    return dict(map(_given, OverridesParser.create().parse_overrides(list(words))))
+
+
+def _given(found: Override) -> tuple[str, Any]:
+    if found.is_sweep_override():
+        return found.key_or_group, [Given(text) for text in found.sweep_iterator(transformer=Transformer.encode)]
+    return found.key_or_group, Given(str(found.input_line).partition("=")[2])
+
+
 def override(key: str, value: Any) -> str:
     """One Hydra override; a list is a sweep."""
     return f"{key}={','.join(map(_quoted, value if isinstance(value, list) else [value]))}"
@@ -143,7 +168,11 @@ def override(key: str, value: Any) -> str:
 def _quoted(value: Any) -> str:
     """A value as Hydra reads it back: what it would read otherwise is quoted."""
     text = str(value)
-    return text if re.fullmatch(r"[A-Za-z0-9_./:%+@-]+", text) else '"' + text.replace('"', '\\"') + '"'
+    return (
+        text
+        if isinstance(value, Given) or re.fullmatch(r"[A-Za-z0-9_./:%+@-]+", text)
+        else '"' + text.replace('"', '\\"') + '"'
+    )
 
 
 @contextmanager
@@ -154,6 +183,6 @@ def composing() -> Iterator[None]:
         yield
 
 
-def composed(values: Values, extra: Sequence[str] = ()) -> RunConfig:
+def composed(values: Values) -> RunConfig:
     """One job's configuration, as `gelora run` composes it."""
-    return cast(RunConfig, OmegaConf.to_object(compose("run", [*map(override, values, values.values()), *extra])))
+    return cast(RunConfig, OmegaConf.to_object(compose("run", [*map(override, values, values.values())])))

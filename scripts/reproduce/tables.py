@@ -147,7 +147,7 @@ def profile_rows(sweep: Sweep, paths: list[Path]) -> list[str]:
     changed = [key for key, value in sweep.values.items() if isinstance(value, list) and key != "task"]
     if len(paths) != len(sweep.jobs()):
         return [f"| {', '.join(changed)} | a profile failed, so it is not known which these are | | |"]
-    return [ablation_row(job, changed, path, sweep.extra) for job, path in zip(sweep.jobs(), paths, strict=True)]
+    return [ablation_row(job, changed, path) for job, path in zip(sweep.jobs(), paths, strict=True)]
 
 
 def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[str]:
@@ -156,13 +156,13 @@ def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[st
     keys = [
         [key for key in change if isinstance(change[key], list)] for change in changes for _ in Sweep(change).jobs()
     ]
-    return [ablation_row(job, changed, paths[0], sweep.extra) for job, changed in zip(jobs, keys, strict=True)]
+    return [ablation_row(job, changed, paths[0]) for job, changed in zip(jobs, keys, strict=True)]
 
 
-def ablation_row(job: Values, changed: list[str], profile: Path, extra: tuple[str, ...]) -> str:
+def ablation_row(job: Values, changed: list[str], profile: Path) -> str:
     """One setting's idims and ranks under the job's budget."""
     found = read_artifact(IdProfile, profile / IdProfile.FILE)
-    config = composed(job, extra)
+    config = composed(job)
     name = ", ".join(f"{key}={job[key]}" for key in changed) + (" (budget=auto)" if config.budget == "auto" else "")
     idims = " ".join(f"{layer.idim:.2f}" for layer in found.layers)
     try:
