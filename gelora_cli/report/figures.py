@@ -103,9 +103,8 @@ def value_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
         beside = _set_apart(members)
         for (name, style), same in _by_name(members).items():
             _value_line(axis, name, dict(style), same, beside)
-        axis.set_xscale("log")
-        axis.margins(x=0.08)
-        _axes(axis, "parameters of the adapter (log)", _metric_name(members[0]))
+        _parameter_axis(axis, [row.adapter_params for row in members])
+        _axes(axis, "parameters of the adapter, log scale", _metric_name(members[0]))
         title = f"{key[0]}, {key[1]}, protocol {key[2]}"
         _titled(
             figure, "Value against parameters", f"{title}; bars: one sd to each side; like costs are set apart sideways"
@@ -279,6 +278,17 @@ def _set_apart(rows: Sequence[Row]) -> dict[int, float]:
     return places
 
 
+def _parameter_axis(axis: Axes, params: Sequence[int]) -> None:
+    """A log axis around these, with ticks written as budgets are: 0.3M."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_xscale("log")
+    axis.set_xlim(max(min(params), 1) / 3, 3 * max(*params, 1))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M")
+    axis.xaxis.set_minor_formatter("")
+
+
 def _value_line(axis: Axes, name: str, look: dict[str, Any], rows: Sequence[Row], places: dict[int, float]) -> None:
     ordered = sorted(rows, key=lambda row: row.adapter_params)
     bars = [row.sd or 0.0 for row in ordered]
@@ -299,10 +309,15 @@ Points = list[tuple[int, float]]
 
 
 def _losses(row: Row) -> Points:
+    return _thinned(
+        _mean_points([[(line["step"], line["loss"]) for line in lines if "loss" in line] for lines in _lines(row)])
+    )
+
+
+def _thinned(points: Points) -> Points:
     """At most `MOST_POINTS`: each the mean over neighbouring steps, at the last of them."""
-    points = _mean_points([[(line["step"], line["loss"]) for line in lines if "loss" in line] for lines in _lines(row)])
     width = -(-len(points) // MOST_POINTS) or 1
-    return [(part[-1][0], mean(loss for _, loss in part)) for part in _chunks(points, width)]
+    return [(part[-1][0], mean(value for _, value in part)) for part in _chunks(points, width)]
 
 
 def _evaluations(row: Row) -> Points:

@@ -133,7 +133,7 @@ def _task_tables(rows: Sequence[Row]) -> Iterator[Table]:
         yield replace(table, caption=f"{task}, {model}: {metric}")
 
 
-TITLES = ("first", "second", "difference", "95 % interval", "effect size", "p", "p, corrected", "seeds", "collapsed")
+TITLES = ("first", "second", "in words", "difference", "95 % interval", "effect size", "p", "p, corrected", "seeds")
 
 
 def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Iterator[Table]:
@@ -144,7 +144,7 @@ def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparis
         pairs.sort(key=lambda pair: not references & {pair.first, pair.second})
         if pairs:
             lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in pairs)
-            yield Table(f"{group.name}: {pairs[0].metric}", (*TITLES, "in words"), lines)
+            yield Table(f"{group.name}: {pairs[0].metric}", (*TITLES, "collapsed"), lines)
 
 
 def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
@@ -152,6 +152,7 @@ def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
     return (
         pair.first,
         pair.second,
+        pair.verdict,
         f"{pair.difference:+.{digits}f}",
         interval,
         number(pair.effect_size, 2) or NONE,
@@ -159,7 +160,6 @@ def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
         number(pair.p_corrected, 3) or NONE,
         str(pair.seeds),
         f"{pair.collapsed_first}, {pair.collapsed_second}" if pair.collapsed_first + pair.collapsed_second else NONE,
-        pair.verdict,
     )
 
 

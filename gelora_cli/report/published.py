@@ -52,7 +52,10 @@ def read_published(path: Path) -> list[Published]:
     problems = [f"line {place}: {problem}" for place, line in enumerate(lines, 2) if (problem := _problem(line))]
     if problems:
         raise GeloraError(f"published={path}: " + "; ".join(problems))
-    return [Published(**{**line, "value": float(line["value"])}) for line in lines]
+    return [
+        Published(**{name: line[name] for name in FIELDS if name != "value"}, value=float(line["value"]))
+        for line in lines
+    ]
 
 
 def _problem(line: dict[str, str | None]) -> str | None:
@@ -76,7 +79,7 @@ def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table 
     """
     tasks = {row.task for row in rows}
     kept = [figure for figure in figures if figure.task in tasks]
-    lines = [_line(figure, row) for figure in kept for row in (_matching(figure, rows) or [None])]
+    lines = [line for figure in kept for line in _lines(figure, _matching(figure, rows))]
     titles = ("task", "model", "method", "modules", "budget", "parameters", "metric", "published", "seeds", "protocol")
     caption = (
         "Published figures: not ours, and under other protocols. Ours is the row of the same task, method and metric "
@@ -107,6 +110,10 @@ def _budget_name(text: str) -> str:
         return parse_budget(text).name
     except GeloraError:
         return text
+
+
+def _lines(figure: Published, rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    return [_line(figure, row) for row in rows] or [_line(figure, None)]
 
 
 def _line(figure: Published, row: Row | None) -> tuple[str, ...]:

@@ -202,6 +202,6 @@ def _differing(cell: Cell, cells: Iterable[Cell]) -> str:
 
 def differing(mine: Settings, others: Iterable[Settings]) -> str:
     """` (key=value, ...)`, of the settings that are not the same in all others; nothing where all are."""
-    others, settings = [dict(other) for other in others], dict(mine)
-    keys = [key for key in settings if any(other.get(key) != settings[key] for other in others)]
+    every, settings = [dict(other) for other in others], dict(mine)
+    keys = [key for key in settings if any(other.get(key) != settings[key] for other in every)]
     return f" ({', '.join(f'{key}={settings[key]}' for key in keys)})" if keys else ""

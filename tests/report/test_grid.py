@@ -8,7 +8,8 @@ from pathlib import Path
 from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
 from gelora_cli.config import MethodConfig, ProfileConfig, RunConfig, TrainConfig, read_config, write_config
-from gelora_cli.report.grid import finished, grid_table
+from gelora_cli.report.grid import grid_table
+from gelora_cli.report.runs import finished
 from tests.report.test_plots import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)

@@ -40,8 +40,14 @@ def write_whole(
 ) -> Path:
     """A finished run with predictions, `right` of 40 on the first split and one fewer on the second, and metrics."""
     directory = write_run(root, method, seed, right / EXAMPLES, collapsed=collapsed)
-    task_config, given = replace(TASK, name=task), {"seed": seed, "protocol": protocol, "budget": "rank:5"}
-    config = RunConfig(task=task_config, model=ModelConfig(name="minilm"), method=MethodConfig(name=method), **given)
+    config = RunConfig(
+        task=replace(TASK, name=task),
+        model=ModelConfig(name="minilm"),
+        method=MethodConfig(name=method),
+        seed=seed,
+        protocol=protocol,
+        budget="rank:5",
+    )
     write_config(config, directory / rundir.CONFIG)
     results = tuple(
         EvalResult(split, EXAMPLES, {"accuracy": (right - fewer) / EXAMPLES}, "accuracy", collapsed, 0.1)
@@ -137,7 +143,8 @@ class Page(HTMLParser):
 def read(output: Path) -> tuple[Page, list[dict[str, str]], str, str]:
     page = Page((output / "report.html").read_text(encoding="utf-8"))
     rows = list(csv.DictReader(io.StringIO((output / "table.csv").read_text(encoding="utf-8"))))
-    return page, rows, *((output / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
+    markdown, latex = ((output / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex"))
+    return page, rows, markdown, latex
 
 
 def test_four_formats_hold_the_same_numbers(runs: Path, tmp_path: Path) -> None:
