@@ -50,10 +50,10 @@ def write_report(
             a file or can't be written to, or `published` can't be read.
     """
     _check_places(directories, output)
-    figures_elsewhere = read_published(published) if published else []
+    their_figures = read_published(published) if published else []
     found = collect(directories)
     _check_runs(found, directories, mix_protocols)
-    shown = _shown(found, title, figures_elsewhere, figures)
+    shown = _shown(found, title, their_figures, figures)
     files = _files(shown)
     _write(output, files)
     return Written(output / PAGE, len(files), len(found.runs), found.unused, tuple(summary(shown)))
@@ -94,7 +94,7 @@ def _line(run: Unused) -> str:
     return f"{run.status} {run.directory}" + (f": {run.reason}" if run.reason else "")
 
 
-def _shown(found: Collected, title: str, figures_elsewhere: Sequence[Published], figures: bool) -> Shown:
+def _shown(found: Collected, title: str, their_figures: Sequence[Published], figures: bool) -> Shown:
     rows = rows_of(found.runs, found.unused)
     groups = row_groups(rows)
     compared, problems = comparisons(groups)
@@ -106,7 +106,7 @@ def _shown(found: Collected, title: str, figures_elsewhere: Sequence[Published],
         comparisons=tuple(compared),
         problems=tuple(problems),
         pictures=tuple(pictures(rows)) if figures else (),
-        published=published_table(figures_elsewhere, rows),
+        published=published_table(their_figures, rows),
     )
 
 

@@ -84,9 +84,9 @@ def _best_line(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
     best = max(rows, key=lambda row: row.mean)
     seeds = _many(len(best.runs), "seed")
     spread = seeds if best.sd is None else f"sd {number(best.sd, best.digits)}, {seeds}"
-    start = "the only row is" if len(rows) == 1 else f"of {len(rows)} rows the highest mean {best.metric} has"
+    lead = f"{best.name} is the only row" if len(rows) == 1 else f"of {len(rows)} rows {best.name} has the highest mean"
     optimistic = " (optimistic)" if best.protocol == "dev" else ""
-    head = f"{group.name}{optimistic}: {start} {best.name}, {number(best.mean, best.digits)} ({spread})."
+    head = f"{group.name}{optimistic}: {lead}, {best.metric} {number(best.mean, best.digits)} ({spread})."
     return f"{head} {_against_reference(best, group, comparisons)}".rstrip()
 
 

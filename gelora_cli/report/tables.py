@@ -7,17 +7,17 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, stdev
 
 from gelora_cli.report.rows import Row
 
 NONE = "-"
-NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?( ± [\d.]+)?|-")
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-")
 
 PROTOCOLS = {
     "last": "no selection: the weights after the last step",
     "dev": "best epoch on the reported split itself, as published tables have it: optimistic",
-    "split": "best epoch on rows that are not reported",
 }
 
 
@@ -74,7 +74,7 @@ class Table:
 def result_tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[Table]:
     """A table per protocol; a column in which no row of it has a value is left out."""
     found = []
-    for protocol in sorted({row.protocol for row in rows}, key=list(PROTOCOLS).index):
+    for protocol in sorted({row.protocol for row in rows}):
         members = [row for row in rows if row.protocol == protocol]
         kept = [column for column in columns if any(column.text(row) is not None for row in members)]
         lines = tuple(tuple(column.text(row) or NONE for column in kept) for row in members)
@@ -86,7 +86,7 @@ def caption(rows: Sequence[Row]) -> str:
     """What the rows of one protocol are, how the epoch was selected, and what the numbers are of."""
     protocol = rows[0].protocol
     rules = sorted({re.sub(r" \(epoch \d+\)", "", run.result.selection) for row in rows for run in row.runs})
-    rule = PROTOCOLS[protocol] if protocol != "split" else "; ".join(rules)
+    rule = PROTOCOLS.get(protocol) or "; ".join(rules)
     splits = sorted({run.result.results[0].split for row in rows for run in row.runs})
     return (
         f"Protocol {protocol}: {rule}. Value on {' or '.join(splits)}; mean and standard deviation (n - 1) over seeds, "
@@ -121,8 +121,6 @@ def _plain(column: Column, row: Row) -> str:
 
 def metric_texts(row: Row, name: str) -> tuple[str, str]:
     """Mean and sd of one metric; empty where there is none."""
-    from statistics import stdev
-
     values = row.metrics.get(name, [])
     shown = number(mean(values), row.digits) if values else None
     return shown or "", (number(stdev(values), row.digits) or "") if len(values) > 1 else ""
@@ -140,7 +138,7 @@ def metric_tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 def _mean_and_sd(row: Row, name: str) -> str:
     shown, spread = metric_texts(row, name)
-    return f"{shown} ± {spread}" if spread else shown or NONE
+    return f"{shown} {PLUS_MINUS} {spread}" if spread else shown or NONE
 
 
 TEX_HEAD = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
@@ -163,7 +161,7 @@ TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "±": r"$\pm$",
+    PLUS_MINUS: r"$\pm$",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 

@@ -197,7 +197,7 @@ def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
     assert lines[0].startswith("7 finished runs: 3 methods (gelora, lora, adalora), 1 task (mnli), 3 seeds (0, 1, 2)")
     assert lines[1] == "2 runs beside them gave no number; they are listed at the end."
     assert lines[2].startswith("1 run collapsed")
-    assert "of 3 rows the highest mean accuracy has adalora, 0.8250 (1 seed)." in lines[3]
+    assert "of 3 rows adalora has the highest mean, accuracy 0.8250 (1 seed)." in lines[3]
     assert "Uniform LoRA has 0.5500: no verdict" in lines[3]
 
 
