@@ -6,25 +6,26 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError, RankPlan, RunError, RunResult, read_artifact
 from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.lineage import head_of
-from gelora_cli.models import load_exported, renamed_weights
+from gelora_cli.models import load_exported, renamed_weights, save_exported
 from gelora_cli.pipeline import Prepared, card_facts, only_model, reopened
 from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.report.card import Export, hub_id, model_card
+from gelora_cli.runtime import explained_memory
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+Floats = NDArray[np.float32]
 
 EXAMPLES = 256
 TOLERANCE = 1e-4
+FIX = "free space there, or take another output=DIR"
 
 
 def export(directory: Path, target: Path, form: str = "merged") -> Export:
@@ -42,7 +43,7 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     """
     prepared = reopened(directory)
     _check_form(prepared, form)
-    with rundir.new_directory(target) as place:
+    with explained_memory(), rundir.new_directory(target) as place:
         found, renamed = (_merged if form == "merged" else _adapter)(directory, prepared, place)
         facts = card_facts(directory, prepared, renamed)
         result = read_artifact(RunResult, directory / RunResult.FILE)
@@ -67,36 +68,39 @@ def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, N
     from gelora_cli.methods.merging import merge_adapter
 
     session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
-    source = getattr(prepared.config.data, task.source, None)
-    rows = unlabelled_split(task, source, task.eval_splits[0])
+    rows = unlabelled_split(task, getattr(prepared.config.data, task.source, None), task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
-    _save(merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER), session.tokenizer, place)
+    merged = merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER)
+    with rundir.writing(place, FIX):
+        save_exported(merged, session.tokenizer, place)
     model, tokenizer = load_exported(place, head_of(prepared.config))
     again = rows.encoded(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
     found = session.scores(model.to(session.accelerator.device), again)
+    return Export("merged", directory.name, len(rows), *_difference(found, wanted)), None
+
+
+def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
+    """The largest difference of two models' scores, and what is accepted.
+
+    Raises:
+        RunError: it is larger than that, or not a number.
+    """
     difference, tolerance = float(abs(found - wanted).max()), TOLERANCE * max(1.0, float(abs(wanted).max()))
     if not difference <= tolerance:
         raise RunError(
-            f"the merged model's scores differ from the adapter's by {difference:.3g} on {len(rows)} rows, "
-            f"{tolerance:.3g} is accepted; nothing was exported. Take form=adapter."
+            f"the merged model's scores differ from the adapter's by {difference:.3g}, {tolerance:.3g} is accepted; "
+            "nothing was exported. Take form=adapter."
         )
-    return Export("merged", directory.name, len(rows), difference, tolerance), None
-
-
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path) -> None:
-    with rundir.writing(place, "free space there, or take another output=DIR"):
-        # Names as the task's own class has them, whatever those of the pretrained file were.
-        model.save_pretrained(place, save_original_format=False)
-        tokenizer.save_pretrained(place)
+    return difference, tolerance
 
 
 def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, dict[str, str] | None]:
     """Copy the adapter's files; PEFT's names the base model by its hub id rather than by a place on this machine."""
-    with rundir.writing(place, "free space there, or take another output=DIR"):
+    with rundir.writing(place, FIX):
         for path in sorted((directory / rundir.ADAPTER).iterdir()):
             shutil.copyfile(path, place / path.name)
     renamed = renamed_weights(prepared.model, head_of(prepared.config))

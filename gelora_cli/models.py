@@ -469,6 +469,13 @@ def _factory(head: HeadSpec) -> Any:
     return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
 
 
+def save_exported(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write a task model and its tokenizer for `load_exported`, weights under the names of the task's own class."""
+    with _quiet():
+        model.save_pretrained(directory, save_original_format=False)  # no `key_mapping` is needed to read them
+        tokenizer.save_pretrained(directory)
+
+
 def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
     from transformers import AutoTokenizer

@@ -214,7 +214,7 @@ def _sorted_out(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
             left_out.append(f"{path}: not finished")
             continue
         config, result = read_config(path / rundir.CONFIG), read_artifact(RunResult, path / RunResult.FILE)
-        if config.task.name in TASKS:
+        if config.task.name in TASKS and config.task.source == "glue":
             found.append(Candidate(path, config, result.reported, result.value))
         else:
             left_out.append(f"{path}: task={config.task.name} is not one of GLUE's")

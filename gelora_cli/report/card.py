@@ -36,7 +36,7 @@ model = {load}
 LOADING_MERGED = """With transformers alone, in this directory:
 
 ```python
-from transformers import AutoTokenizer, {auto_class}
+from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto_class}.from_pretrained(".")
@@ -127,7 +127,7 @@ def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) ->
     values |= {"language": "en"} if data or config.task.source == "demo" else {}
     values |= {"datasets": [data]} if data else {}
     values |= {"metrics": [METRIC_TYPES.get(name, name) for name in known]}
-    values |= {"tags": ["gelora", result.method, result.task]}
+    values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task)))}
     name = f"{result.model}-{result.task}-{result.method}"
     indexed = [_indexed(found, result, config) for found in result.results]
     values |= {"model-index": [{"name": name, "results": indexed}]}
