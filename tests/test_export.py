@@ -27,10 +27,10 @@ SHORT = ["budget=2500", "train.max_steps=3", "data.max_train_examples=40"]
 def made(
     tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, squad_dir: Path, tiny_models: dict[str, Path]
 ) -> dict[str, Path]:
-    """Name to a finished run: a PEFT adapter of each kind of task, SoRA, and bottlenecks."""
+    """Name to a finished run: PEFT's adapters and ours, of each kind of task, on several kinds of models."""
     root = tmp_path_factory.mktemp("exported")
     asked: dict[str, tuple[str, list[str]]] = {
-        "regression": ("deberta-v2", ["task=stsb", "method=lora"]),
+        "regression": ("deberta-v2", ["task=stsb", "method=bitfit"]),
         "adalora": ("bert", ["task=cola", "method=adalora"]),
         "sora": ("roberta", ["task=cola", "method=sora"]),
         "answers": ("llama", squad_arguments(squad_dir, "method=lora")),

@@ -28,7 +28,7 @@ TURNED = "task.labels=[neutral,contradiction,entailment]"
 def made(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Bench:
     """Runs on CoLA (two seeds), STS-B and MNLI (labels in another order), and MNLI's diagnostic rows."""
     root = tmp_path_factory.mktemp("submission")
-    for task in ("cola", "stsb", "mnli", "qnli"):
+    for task in ("cola", "stsb", "mnli", "qqp"):
         write_task(root / "glue", task)
     write_split(root / "diagnostic", "mnli", "test", [row | {"label": -1} for row in rows("mnli", 7, seed=5)])
     shutil.move(root / "diagnostic" / "mnli", root / "glue" / "ax")
@@ -99,8 +99,8 @@ def test_all_eleven_files_in_a_zip_with_constants_where_there_is_no_run(
         assert file.sha256 == hashlib.sha256((target / file.file).read_bytes()).hexdigest()
         assert (file.run is None) is (file.file != "CoLA.tsv") is (file.constant is not None)
         assert file.run or {word for _, word in body} == {file.constant}
-    assert len(table(target / "QNLI.tsv")) == 1 + 11  # the data has it
-    assert len(table(target / "QQP.tsv")) == 1 + 390_965
+    assert len(table(target / "QQP.tsv")) == 1 + 11  # the data has it
+    assert len(table(target / "RTE.tsv")) == 1 + 3_000
     assert {word for _, word in table(target / "CoLA.tsv")[1:]} <= {"0", "1"}
     os.utime(target / "AX.tsv", (0, 0))
     assert _zipped([target / name for name in BY_FILE]) == (target / "submission.zip").read_bytes()
