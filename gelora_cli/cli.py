@@ -552,7 +552,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
         from gelora_cli.data.sources import unlabelled_split
 
         if config.split:
-            return unlabelled_split(run.task, getattr(run.data, run.task.source, None), config.split)
+            return unlabelled_split(run.task, run.data, config.split)
         return _given_rows(run, config)
 
     found = predict(paths[0].absolute(), rows)

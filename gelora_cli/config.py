@@ -36,6 +36,8 @@ class PresetConfig:
 class TaskConfig:
     """A task: where its rows are, what they mean and how it is judged; `split` is how `protocol=split` parts them.
 
+    `label` is the column with labels or scores of `source=text`. Where `name`, `metric` and `reported` are empty they
+    follow from the file, the kind and the metric; where `labels` are, `source=text` takes those of the training rows.
     From `unanswerable` on the keys are those of question answering; lengths and `stride` (the context tokens that
     neighbouring windows share) are in tokens.
     """
@@ -44,6 +46,7 @@ class TaskConfig:
     kind: str = "classification"
     source: str = "glue"
     columns: list[str] = field(default_factory=list)
+    label: str | None = "label"
     labels: list[str] = field(default_factory=list)
     metric: str = ""
     reported: str = ""
@@ -151,11 +154,13 @@ class LaunchConfig:
 
 @dataclass
 class DataConfig:
-    """Where the data is: a hub id, or a local directory with the same layout."""
+    """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file."""
 
     glue: str = "nyu-mll/glue"
     squad: str = "rajpurkar/squad"
     squad_v2: str = "rajpurkar/squad_v2"
+    text: str | None = None
+    text_validation: str | None = None
     max_train_examples: int | None = None
 
 
@@ -292,8 +297,26 @@ SCHEMAS: dict[str, type] = {
 BATCH_SIZE = 32
 """Of a preset that names none."""
 
+REPORTED: dict[str, tuple[str, ...]] = {
+    "accuracy": ("accuracy",),
+    "accuracy_f1": ("f1", "accuracy"),
+    "mcc": ("matthews_correlation",),
+    "pearson_spearman": ("pearson_spearman_mean", "pearson", "spearman"),
+    "squad": ("f1", "exact_match"),
+    "squad_v2": ("f1", "exact_match"),
+}
+"""Metric -> its values that a task may report, the usual one first."""
+
+KIND_METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "accuracy_f1", "mcc"),
+    "regression": ("pearson_spearman",),
+    "question_answering": ("squad", "squad_v2"),
+}
+"""Kind of task -> the metrics that judge it, the usual one first."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
-    "task.kind": ("classification", "regression", "question_answering"),
+    "task.kind": tuple(KIND_METRICS),
+    "task.source": ("glue", "squad", "squad_v2", "text", "demo"),
     "task.empty_text": ("error", "keep"),
     "task.split": ("halves", "held_out"),
     "task.misplaced_answers": ("error", "drop"),
@@ -397,7 +420,7 @@ def complete(config: RunConfig) -> RunConfig:
     problems = value_problems(config)
     if problems:
         raise GeloraError(list_problems(problems))
-    return _with_presets(_with_paths(config))
+    return _with_presets(_with_task(_with_paths(config)))
 
 
 def list_problems(problems: list[str]) -> str:
@@ -418,6 +441,7 @@ def value_problems(config: Any) -> list[str]:
     if isinstance(config, RunConfig):
         problems += [_batch_problem(config), _preset_problem(config), _saved_plan_problem(config)]
         problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
+        problems += [_metric_problem(config.task), _column_problem(config.task)]
     return [problem for problem in problems if problem]
 
 
@@ -438,6 +462,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     values["task"].pop("presets")
     if config.protocol != "split":
         del values["task"]["split"]
+    values["task"].pop("label")  # which column holds them says nothing of what they are
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
         del values["train"][key]
     values["ranks"].pop("path")
@@ -629,6 +654,33 @@ def _unanswerable_problem(task: TaskConfig) -> str | None:
     return f"task.unanswerable={str(task.unanswerable).lower()} does not go with task.metric={task.metric}; take {fix}"
 
 
+def _metric_problem(task: TaskConfig) -> str | None:
+    metrics = KIND_METRICS.get(task.kind)
+    if metrics is None:
+        return None
+    metric = task.metric or metrics[0]
+    if metric not in metrics:
+        return f"task.metric={metric} does not judge task.kind={task.kind}; {nearest(metric, metrics)}"
+    if not task.reported or task.reported in REPORTED[metric]:
+        return None
+    return (
+        f"task.reported={task.reported} is no value of task.metric={metric}; {nearest(task.reported, REPORTED[metric])}"
+    )
+
+
+def _column_problem(task: TaskConfig) -> str | None:
+    if task.source != "text":
+        return None
+    if task.kind == "question_answering":
+        return f"task.kind={task.kind} needs task.source=squad; task.source=text takes classification or regression"
+    if len(task.columns) not in (1, 2) or len({*task.columns, task.label}) <= len(task.columns):
+        return (
+            f"task.columns=[{','.join(task.columns)}] task.label={task.label}: one or two columns of text and another "
+            "one for the label are accepted"
+        )
+    return None
+
+
 def _batch_size(config: RunConfig) -> int | None:
     preset = _preset(config)
     return config.train.batch_size or (preset.batch_size if preset else None)
@@ -683,13 +735,22 @@ def _with_presets(config: RunConfig) -> RunConfig:
     return replace(config, task=task, method=method, train=train, preset_source=preset.source)
 
 
+def _with_task(config: RunConfig) -> RunConfig:
+    """Name, metric and reported value, where the task leaves them open."""
+    task, source = config.task, Path(config.data.text or "text")
+    metric = task.metric or KIND_METRICS[task.kind][0]
+    named = {"name": task.name or slug(source.stem), "metric": metric, "reported": task.reported or REPORTED[metric][0]}
+    return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
+
+
 def _with_paths(config: RunConfig) -> RunConfig:
     model = config.model
     if model.path is not None:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None)
     ranks = replace(config.ranks, path=_absolute(config.ranks.path))
-    sources = {name: local_or_hub(getattr(config.data, name)) for name in ("glue", "squad", "squad_v2")}
+    places = ("glue", "squad", "squad_v2", "text", "text_validation")
+    sources = {key: local_or_hub(place) for key in places if (place := getattr(config.data, key)) is not None}
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": _absolute(config.runs_dir) or "", "init_from": _absolute(config.init_from)}
     return replace(config, model=model, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]
@@ -702,7 +763,7 @@ def _absolute(path: str | None) -> str | None:
 def local_or_hub(text: str) -> str:
     """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
     path = Path(text).expanduser()
-    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
+    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
     return str(path.absolute()) if looks_local or path.exists() else text
 
 

@@ -68,7 +68,7 @@ def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, N
     from gelora_cli.methods.merging import merge_adapter
 
     session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
-    rows = unlabelled_split(task, getattr(prepared.config.data, task.source, None), task.eval_splits[0])
+    rows = unlabelled_split(task, prepared.config.data, task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)

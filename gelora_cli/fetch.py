@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import ClassVar
 
 from gelora_cli.artifacts import GeloraError, to_json
 from gelora_cli.config import RunConfig
-from gelora_cli.data.sources import source_directory, task_split
-from gelora_cli.data.tables import folder
+from gelora_cli.data.sources import SOURCES, completed_task, task_split
 from gelora_cli.models import MODEL_FILES, load_tokenizer, resolve_model
 from gelora_cli.rundir import create, file_sha256, write_atomic, writing
 
@@ -43,7 +42,8 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
         hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
     )
     wanted = [file for file in sorted(resolved.directory.iterdir()) if any(fnmatch(file.name, p) for p in MODEL_FILES)]
-    _copy(wanted, model_directory)
+    for file in wanted:
+        _copy(file, model_directory / file.name)
     overrides = [_override("model.path", model_directory)]
     data = _fetch_data(config, target, overrides)
     copied = resolve_model(hub=None, path=str(model_directory))
@@ -58,22 +58,20 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
 
 
 def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
-    """Copy the task's parquet files in the hub's layout; where they came from."""
-    task = config.task
-    source = getattr(config.data, task.source, None)
-    if source is None:
-        return f"task={task.name} is generated: no data to fetch"
-    directory = source_directory(task, source)
-    place = target / task.source
-    if not (place / folder(task)).resolve().is_relative_to(target.resolve()):
-        raise GeloraError(
-            f"task.folder={task.folder}: leads out of {target}; give the name of a folder in the data set"
-        )
-    _copy(sorted((directory / folder(task)).glob("*.parquet")), place / folder(task))
+    """Copy the task's files as they lie in its directory or directories; where they came from."""
+    task, data = config.task, config.data
+    sources = []
+    for key, (place, files) in SOURCES[task.source].files(task, data).items():
+        source, copy = getattr(data, key), target / key / ("" if place.is_dir() else place.name)
+        for file in files:
+            _copy(file, _inside(target, copy / file.relative_to(place), task.folder))
+        sources.append(source if Path(source).is_absolute() else f"{source}@{place.name}")
+        overrides.append(_override(f"data.{key}", copy))
+        data = replace(data, **{key: str(copy.absolute())})
+    task = completed_task(task, data)
     for split in ("train", *task.eval_splits):
-        task_split(task, str(place.absolute()), split)
-    overrides.append(_override(f"data.{task.source}", place))
-    return source if Path(source).is_absolute() else f"{source}@{directory.name}"
+        task_split(task, data, split)
+    return ", ".join(sources) or f"task={task.name} is generated: no data to fetch"
 
 
 def _override(key: str, path: Path) -> str:
@@ -84,10 +82,15 @@ def _override(key: str, path: Path) -> str:
     return f"{key}={text}"
 
 
-def _copy(files: list[Path], target: Path) -> None:
-    with writing(target):
-        target.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            temporary = target / f".{file.name}.tmp"
-            shutil.copyfile(file, temporary)
-            temporary.replace(target / file.name)
+def _inside(target: Path, path: Path, folder: str | None) -> Path:
+    if not path.resolve().is_relative_to(target.resolve()):
+        raise GeloraError(f"task.folder={folder}: leads out of {target}; give the name of a folder in the data set")
+    return path
+
+
+def _copy(file: Path, copy: Path) -> None:
+    with writing(copy.parent):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        temporary = copy.parent / f".{copy.name}.tmp"
+        shutil.copyfile(file, temporary)
+        temporary.replace(copy)

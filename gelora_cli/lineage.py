@@ -96,8 +96,10 @@ def adapter_digest(directory: Path) -> str:
 
 
 def head_of(config: RunConfig) -> HeadSpec:
-    """The head of a run's task."""
-    return HeadSpec(cast("Any", config.task.kind), tuple(config.task.labels))
+    """The head of a run's task; one output where no labels are known, since a profile is all that is wanted."""
+    task = config.task
+    kind = "regression" if task.kind == "classification" and not task.labels else task.kind
+    return HeadSpec(cast("Any", kind), tuple(task.labels))
 
 
 def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[Ancestor]) -> LoadedModel:

@@ -41,6 +41,7 @@ from gelora_cli.artifacts import (
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import (
     RunConfig,
+    TaskConfig,
     complete,
     identity_hash,
     list_problems,
@@ -50,8 +51,8 @@ from gelora_cli.config import (
     write_config,
 )
 from gelora_cli.data.parts import Parts, parts_of
-from gelora_cli.data.sources import Split, task_split
-from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
+from gelora_cli.data.sources import Split, completed_task, task_split, text_only
+from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches, sorted_batches
 from gelora_cli.launch import inside_workers, run_workers, with_others, worker
 from gelora_cli.lineage import Ancestor, find_lineage, load_start
 from gelora_cli.models import LoadedModel, ResolvedModel, check_length, resolve_model
@@ -320,8 +321,11 @@ def _resumable(directory: Path, processes: int) -> bool:
 
 
 def profile(config: RunConfig) -> tuple[Path, IdProfile]:
-    """Stage 1 alone: the shared profile of this model and task, measured unless it is there already."""
-    prepared = prepare(complete(config))
+    """Stage 1 alone: the shared profile of this model and task, measured unless it is there already.
+
+    Nothing but the text of training is looked at; of `task=text` it may lack labels.
+    """
+    prepared = prepare(complete(config), judged=False)
     directory = _profile_directory(prepared, prepared.fingerprints)
     rundir.create(directory)
     if prepared.config.force or not _whole_profile(directory / IdProfile.FILE):
@@ -383,29 +387,30 @@ def only_model(prepared: Prepared) -> _Session:
     return _Session(prepared, make_accelerator(prepared.precision))
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Find and check everything before work begins.
+def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
+    """Find and check everything before work begins; with `judged` false only what a profile needs.
 
     Raises:
         GeloraError: too many processes, no such model or data, or rows that don't fit the task.
     """
     from gelora_cli.runtime import check_processes, resolve_precision
 
-    source = getattr(config.data, config.task.source, None)
     problems: list[str] = []
     with collected(problems):
         if not inside_workers():
             check_processes(config.launch.processes)
-    splits = {}
-    for name in ("train", *config.task.eval_splits):
-        with collected(problems):
-            splits[name] = _labelled_split(config, source, name)
+    splits: dict[str, Split] = {}
+    with collected(problems):
+        config = replace(config, task=_completed(config, judged))
+        for name in ("train", *(config.task.eval_splits if judged else ())):
+            with collected(problems):
+                splits[name] = _labelled_split(config, name) if judged else _text_split(config, name)
     with collected(problems):
         model, ancestors = _resolve_model(config)
         check_length(model, config.task.max_length)
     with collected(problems):
         precision = resolve_precision(config.precision)
-    if not problems:
+    if judged and not problems:
         with collected(problems):
             parts_of(config.task, config.protocol, splits)
     if problems:
@@ -422,8 +427,17 @@ def collected(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _labelled_split(config: RunConfig, source: str | None, name: str) -> Split:
-    split = task_split(config.task, source, name)
+def _completed(config: RunConfig, judged: bool) -> TaskConfig:
+    found = completed_task(config.task if judged else text_only(config.task), config.data)
+    return replace(config.task, labels=found.labels)
+
+
+def _text_split(config: RunConfig, name: str) -> Split:
+    return task_split(text_only(config.task), config.data, name)
+
+
+def _labelled_split(config: RunConfig, name: str) -> Split:
+    split = task_split(config.task, config.data, name)
     if split.labels is None:
         raise GeloraError(f"task={config.task.name}: split {name} has no labels")
     return split
@@ -482,7 +496,7 @@ def main(arguments: Sequence[str]) -> None:
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), prepare(config))
     else:
-        prepared = prepare(config)
+        prepared = prepare(config, judged=command == "run")
         (work_run if command == "run" else work_profile)(directory, prepared)
 
 
@@ -660,6 +674,9 @@ def _open_session(prepared: Prepared, log: Path | None) -> _Session:
     shown = (config.task.name, config.method.name, _budget_name(config) or EXEMPT_BUDGET, config.seed)
     LOGGER.info("task %s, method %s, budget %s, seed %d", *shown)
     LOGGER.info("precision %s, processes %d", prepared.precision, accelerator.num_processes)
+    for split in prepared.splits.values():
+        if isinstance(split, TextSplit) and split.note:
+            LOGGER.info("%s: %s", split.name, split.note)
     return _Session(prepared, accelerator)
 
 
@@ -760,7 +777,7 @@ def _measure(session: _Session, directory: Path) -> IdProfile:
         examples_copies=measured.copies,
         examples_used=measured.used,
         layers=measured.layers,
-        model_map=loaded.map,
+        model_map=loaded.map if train.labels is not None else replace(loaded.map, head_modules=(), head_params=0),
         seconds=round(time.perf_counter() - start, 3),
     )
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError, RunError, RunResult, read_artifact
-from gelora_cli.config import RunConfig, TaskConfig, list_problems, read_config
+from gelora_cli.config import DataConfig, RunConfig, TaskConfig, list_problems, read_config
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count
 from gelora_cli.pipeline import collected, predict_splits, reopened
@@ -303,7 +303,7 @@ def _rows_to_fill(part: Part, source: str) -> int:
 
 def _rows_there(part: Part, task: TaskConfig, source: str) -> int:
     placed = _placed(part, task)
-    return row_count(source_directory(placed, source), placed, part.split)
+    return row_count(source_directory(placed, DataConfig(glue=source)), placed, part.split)
 
 
 def _placed(part: Part, task: TaskConfig) -> TaskConfig:
@@ -315,7 +315,7 @@ def _answers(run: Candidate, glue: str | None) -> dict[str, Answers]:
     """What a run says in each of its files; its model is loaded once."""
     task, source = run.config.task, glue or run.config.data.glue
     parts = [part for part in PARTS if part.task == task.name]
-    splits = [unlabelled_split(_placed(part, task), source, part.split) for part in parts]
+    splits = [unlabelled_split(_placed(part, task), DataConfig(glue=source), part.split) for part in parts]
     answered = predict_splits(run.directory, splits)
     return {part.file: lines(part, rows) for part, rows in zip(parts, answered, strict=True)}
 

@@ -1,4 +1,4 @@
-"""Texts of the user's own for `gelora predict`: a file or standard input."""
+"""Files of the user's own as columns: CSV, TSV, JSON lines, parquet, or text with a line an example."""
 
 from __future__ import annotations
 
@@ -6,36 +6,125 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gelora_cli.artifacts import GeloraError
+from gelora_cli.config import nearest
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, read_squad_json
 
 
+@dataclass(frozen=True)
+class Table:
+    """Columns of n values each, as they were read; `numbers` are the lines or rows of `name` that they come from."""
+
+    name: str
+    columns: dict[str, list[Any]]
+    numbers: Sequence[int]
+    unit: str = "line"
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def where(self, row: int) -> str:
+        """Where a row stands, for messages."""
+        return f"{self.name}, {self.unit} {self.numbers[row]}"
+
+    def texts(self, column: str) -> list[str]:
+        """A column of texts; what is missing is the empty text.
+
+        Raises:
+            GeloraError: a value that is no text.
+        """
+        texts = ["" if value is None else value for value in self.columns[column]]
+        for row, text in enumerate(texts):
+            if not isinstance(text, str) or _is_broken(text):
+                raise GeloraError(f"{self.where(row)}: no text in {column}, but {text!r}; give strings of UTF-8")
+        return texts
+
+    def refuse_empty(self, columns: Iterable[Sequence[str]], fix: str) -> None:
+        """Refuse texts without anything but blanks.
+
+        Raises:
+            GeloraError: where the first of them is.
+        """
+        empty = sorted({row for column in columns for row, text in enumerate(column) if not text.strip()})
+        if empty:
+            raise GeloraError(f"{self.where(empty[0])}: an empty text, one of {len(empty)}; {fix}")
+
+
+def _is_broken(text: str) -> bool:
+    """Whether it holds half of a surrogate pair, which JSON can write and no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def read_table(
+    path: Path, texts: Sequence[str], label: str | None = None, *, key: str, unlabelled: bool = False
+) -> Table:
+    """Columns of a file, by its suffix (`READERS`): the named texts, and the label, which `unlabelled` files may lack.
+
+    A text file has the columns of `texts` alone, with a tab between them. `key` is what the user named the file by.
+
+    Raises:
+        GeloraError: no such file, an unknown suffix, not UTF-8, a damaged line, no rows, or a column that is missing.
+    """
+    if not path.is_file():
+        raise GeloraError(f"{key}={path}: no such file; accepted: {', '.join(READERS)}")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {', '.join(READERS)}")
+    columns, numbers, unit = reader(path, texts)
+    if not numbers:
+        raise GeloraError(f"{key}={path}: no rows; give a file with at least one")
+    wanted = [*texts, *([label] if label and not (unlabelled and label not in columns) else [])]
+    for name in wanted:
+        if name not in columns:
+            fix = "task.columns=[...]" if name in texts else "task.label=..."
+            raise GeloraError(f"{key}={path}: no column {name}; {nearest(name, columns)}. Name it by {fix}")
+    return Table(str(path), {name: columns[name] for name in wanted}, numbers, unit)
+
+
+def joined(tables: Sequence[Table], name: str) -> Table:
+    """The rows of several files of one data set, counted through.
+
+    Raises:
+        GeloraError: files with other columns.
+    """
+    columns = list(tables[0].columns)
+    for table in tables:
+        if list(table.columns) != columns:
+            raise GeloraError(f"{table.name} has other columns than {tables[0].name}: {', '.join(table.columns)}")
+    rows = sum(map(len, tables))
+    values = {column: [value for table in tables for value in table.columns[column]] for column in columns}
+    return Table(name, values, range(1, rows + 1), "row")
+
+
 def read_rows(task: Any, name: str) -> TextSplit:
-    """Rows of `.jsonl`, `.csv` or `.tsv` (columns by the task's names) or lines of text (`-`: standard input).
+    """Texts for `gelora predict`: a file (columns by the task's names), or lines of standard input (`-`).
 
     A line of a pair task holds its two texts with a tab between them.
 
     Raises:
-        GeloraError: no such file, a missing column, a line without text.
+        GeloraError: what `read_table` refuses, or a row without text.
     """
-    path = Path(name).expanduser()
     if name == "-":
-        rows = _lines(sys.stdin, task.columns, "standard input")
-    elif not path.is_file():
-        raise GeloraError(f"file={name}: no such file; accepted: .jsonl, .csv, .tsv, .txt, or - for standard input")
+        table = Table("standard input", *_lines(sys.stdin, task.columns, "standard input"))
     else:
-        rows = _read(io.StringIO(_text(path, name), newline=""), path.suffix, task.columns, name)
-    if not rows:
-        raise GeloraError(f"{name}: no rows; give at least one line")
-    columns = tuple([row[index] for row in rows] for index in range(len(task.columns)))
-    return TextSplit("input", np.arange(len(rows), dtype=np.int64), columns, None)
+        table = read_table(Path(name).expanduser(), task.columns, key="file")
+    if not len(table):
+        raise GeloraError(f"{table.name}: no rows; give at least one line")
+    columns = tuple(table.texts(column) for column in task.columns)
+    table.refuse_empty(columns, "remove those rows")
+    return TextSplit("input", np.arange(len(table), dtype=np.int64), columns, None)
 
 
 def read_questions(name: str) -> QuestionSplit:
@@ -51,44 +140,112 @@ def read_questions(name: str) -> QuestionSplit:
         raise GeloraError(
             f"file={name}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
-    return read_squad_json(_text(path, name), name)
+    return read_squad_json(_text(path), name)
 
 
-def _text(path: Path, name: str) -> str:
+Read = tuple[dict[str, list[Any]], Sequence[int], str]
+
+
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise GeloraError(f"{name} is not UTF-8 text: {error}; save it as UTF-8") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise GeloraError(f"{path}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise GeloraError(f"{path} can't be read: {error}") from error
 
 
-def _read(file: Iterable[str], suffix: str, columns: list[str], name: str) -> list[list[str]]:
-    if suffix == ".jsonl":
-        return [_named(_parse(line, number, name), columns, number, name) for number, line in enumerate(file, 1)]
-    if suffix in (".csv", ".tsv"):
-        reader = csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
-        return [_named(row, columns, number, name) for number, row in enumerate(reader, 2)]
-    return _lines(file, columns, name)
-
-
-def _parse(line: str, number: int, name: str) -> Any:
+def _read_csv(path: Path, _: Sequence[str]) -> Read:
+    """Rows behind a line with the columns' names; every value is a string, whatever it looks like."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise GeloraError(f"{name}, line {number}: not JSON ({error}); one object a line is accepted") from error
+        header = next(reader, [])
+        while True:
+            number = reader.line_num + 1
+            row = next(reader, None)
+            if row is None:
+                break
+            if row:
+                _check_width(row, header, f"{path}, line {number}")
+                rows.append(row)
+                numbers.append(number)
+    except csv.Error as error:
+        raise GeloraError(f"{path}, line {reader.line_num}: {error}; quote texts as CSV does") from error
+    if len(set(header)) < len(header):
+        raise GeloraError(f"{path}: two columns of one name among {', '.join(header)}; rename one")
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}, numbers, "line"
 
 
-def _named(row: Any, columns: list[str], number: int, name: str) -> list[str]:
-    missing = [column for column in columns if not isinstance(row, dict) or not isinstance(row.get(column), str)]
-    if missing:
-        given = ", ".join(map(str, row)) if isinstance(row, dict) else repr(row)
-        raise GeloraError(f"{name}, line {number}: no text in {', '.join(missing)}; the row has {given}")
-    return [row[column] for column in columns]
+def _check_width(row: Sequence[str], header: Sequence[str], where: str) -> None:
+    if len(row) != len(header):
+        raise GeloraError(
+            f"{where}: {len(row)} fields where the first line names {len(header)} ({', '.join(header)}); "
+            'put texts that hold the separator in "quotes"'
+        )
 
 
-def _lines(file: Iterable[str], columns: list[str], name: str) -> list[list[str]]:
-    rows = [line.rstrip("\r\n").split("\t") if len(columns) > 1 else [line.rstrip("\r\n")] for line in file]
+def _read_jsonl(path: Path, _: Sequence[str]) -> Read:
+    """An object a line; blank lines are passed over, and what an object lacks is None."""
+    numbered = [(n, line) for n, line in enumerate(io.StringIO(_text(path), newline=""), 1) if line.strip()]
+    rows = [_parse(line, f"{path}, line {number}") for number, line in numbered]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}, [number for number, _ in numbered], "line"
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise GeloraError(f"{where}: not JSON ({error}); one object a line is accepted") from error
+    if not isinstance(row, dict):
+        raise GeloraError(f"{where}: {line.strip()[:40]} is no object; one object a line is accepted")
+    return row
+
+
+def _read_parquet(path: Path, _: Sequence[str]) -> Read:
+    """All columns; class labels that the file has names for are given by name, and -1 is none."""
+    import pyarrow
+    import pyarrow.parquet
+    from datasets import Features
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        described = b"huggingface" in (table.schema.metadata or {})
+        features = Features.from_arrow_schema(table.schema) if described else {}
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise GeloraError(f"{path} can't be read as parquet: {error}. Write the file again.") from error
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    for name, feature in features.items():
+        if labels := getattr(feature, "names", None):
+            known = dict(enumerate(labels))
+            columns[name] = [known.get(code) for code in columns[name]]
+    return columns, range(1, table.num_rows + 1), "row"
+
+
+def _read_lines(path: Path, texts: Sequence[str]) -> Read:
+    return _lines(io.StringIO(_text(path), newline=""), texts, str(path))
+
+
+def _lines(file: Iterable[str], texts: Sequence[str], name: str) -> Read:
+    """A text a line; of pairs two, with a tab between them."""
+    lines = [line.rstrip("\r\n") for line in file]
+    rows = [line.split("\t") if len(texts) > 1 else [line] for line in lines]
     for number, row in enumerate(rows, 1):
-        if len(row) != len(columns) or not any(text.strip() for text in row):
-            wanted = " TAB ".join(columns)
-            raise GeloraError(f"{name}, line {number}: {row!r} is not {wanted}")
-    return rows
+        if len(row) != len(texts):
+            raise GeloraError(f"{name}, line {number}: {lines[number - 1]!r} is not {' TAB '.join(texts)}")
+    columns = {text: [row[index] for row in rows] for index, text in enumerate(texts)}
+    return columns, range(1, len(rows) + 1), "line"
+
+
+READERS: dict[str, Callable[[Path, Sequence[str]], Read]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+    ".txt": _read_lines,
+}

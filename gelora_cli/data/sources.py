@@ -1,8 +1,9 @@
-"""Where a task's rows come from: generated, a local directory, or the hub; one function for every task."""
+"""Where a task's rows come from: generated, the user's own files, a local directory, or the hub; one dictionary."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +12,51 @@ import numpy as np
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
+from gelora_cli.data.hub import dataset_directory
+from gelora_cli.data.own import own_files, own_split, own_task
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.data.tables import folder
 
 Split = TextSplit | QuestionSplit
 
-HUB_SECONDS = 5.0
 
+@dataclass(frozen=True)
+class Source:
+    """How a source gives rows; `data` is the configuration of that name.
 
-def task_split(task: Any, source: str | None, split: str) -> Split:
-    """One split of a task; `source` is a hub id or a local directory, not used by `task=demo`."""
-    if task.source == "demo":
-        return _demo_split(split)
-    if source is None:
-        raise GeloraError(f"task={task.name} needs data: give data.{task.source}=DIR")
-    load = load_questions if task.kind == "question_answering" else load_split
-    return load(source_directory(task, source), task, split)
-
-
-def source_directory(task: Any, source: str) -> Path:
-    """Where a task's files lie: the local directory that `source` names by an absolute path, or the hub's snapshot."""
-    local = Path(source)
-    return local if local.is_absolute() else dataset_directory(source, folder(task), f"data.{task.source}")
-
-
-def dataset_directory(repository: str, config: str, key: str) -> Path:
-    """The hub's snapshot of one configuration of a data set, in its own layout; the cached one where offline.
-
-    Raises:
-        GeloraError: the hub can't be reached and nothing is cached, or it has no such data set.
+    `split(task, data, name)` reads one split. `complete(task, data)` fills in what the rows say of the task.
+    `files(task, data)` are the keys of `data` with the directory or file that each stands for, and the files that are
+    needed of it. `unlabelled` says whether training rows may lack labels where only their text is looked at.
     """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
-    wanted = [f"{config}/*.parquet"]
-    try:
-        revision = HfApi().dataset_info(repository, timeout=HUB_SECONDS).sha
-        return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))
-    except (HFValidationError, RepositoryNotFoundError) as error:
-        raise GeloraError(f"{key}={repository}: the hub has no such data set; give another id or {key}=DIR.") from error
-    except (HTTPError, OSError) as error:
-        try:
-            return Path(
-                snapshot_download(repository, repo_type="dataset", local_files_only=True, allow_patterns=wanted)
-            )
-        except OSError:
-            raise GeloraError(
-                f"{key}={repository}: the hub is not reachable ({type(error).__name__}) and no copy is cached. Give a "
-                f"local directory in the hub's layout, {key}=DIR with {config}/train-*.parquet, or take task=demo."
-            ) from error
+    split: Callable[[Any, Any, str], Split]
+    complete: Callable[[Any, Any], Any] = lambda task, data: task
+    files: Callable[[Any, Any], dict[str, tuple[Path, list[Path]]]] = lambda task, data: {}
+    unlabelled: bool = False
 
 
-def _demo_split(split: str) -> TextSplit:
+def task_split(task: Any, data: Any, split: str) -> Split:
+    """One split of a task."""
+    return SOURCES[task.source].split(task, data, split)
+
+
+def unlabelled_split(task: Any, data: Any, split: str) -> Split:
+    """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
+    return task_split(replace(task, test_splits=[split]), data, split).unlabelled()
+
+
+def completed_task(task: Any, data: Any) -> Any:
+    """The task with what only its rows can say: label names that were not given."""
+    return SOURCES[task.source].complete(task, data)
+
+
+def text_only(task: Any) -> Any:
+    """The task as it is read where nothing but the text of training is looked at."""
+    return replace(task, test_splits=[*task.test_splits, "train"]) if SOURCES[task.source].unlabelled else task
+
+
+def _demo_split(_: Any, __: Any, split: str) -> TextSplit:
     splits = demo_splits()
     if split not in splits:
         raise GeloraError(f"task=demo has no split {split}; accepted: {', '.join(splits)}")
@@ -73,6 +66,27 @@ def _demo_split(split: str) -> TextSplit:
     return TextSplit(split, ids, ([row.sentence for row in rows],), labels)
 
 
-def unlabelled_split(task: Any, source: str | None, split: str) -> Split:
-    """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
-    return task_split(replace(task, test_splits=[split]), source, split).unlabelled()
+def _layout_split(task: Any, data: Any, split: str) -> Split:
+    load = load_questions if task.kind == "question_answering" else load_split
+    return load(source_directory(task, data), task, split)
+
+
+def _layout_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
+    directory = source_directory(task, data)
+    return {task.source: (directory, sorted((directory / folder(task)).glob("*.parquet")))}
+
+
+def source_directory(task: Any, data: Any) -> Path:
+    """Where the files of a task in the hub's layout lie: a local directory, or of a hub id its snapshot."""
+    given, patterns = getattr(data, task.source), [f"{folder(task)}/*.parquet"]
+    return Path(given) if Path(given).is_absolute() else dataset_directory(given, patterns, f"data.{task.source}")
+
+
+_LAYOUT = Source(_layout_split, files=_layout_files)
+SOURCES: dict[str, Source] = {
+    "demo": Source(_demo_split),
+    "text": Source(own_split, own_task, own_files, unlabelled=True),
+    "glue": _LAYOUT,
+    "squad": _LAYOUT,
+    "squad_v2": _LAYOUT,
+}

@@ -24,12 +24,16 @@ ENCODE_ROWS = 10_000
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Rows of a split: `columns` holds one or two lists of n texts, `labels` is (n,) int64 or float32, or None."""
+    """Rows of a split: `columns` holds one or two lists of n texts, `labels` is (n,) int64 or float32, or None.
+
+    `note` says what a user should know of how the rows were chosen.
+    """
 
     name: str
     ids: NDArray[np.int64]
     columns: tuple[Sequence[str], ...]
     labels: NDArray[np.int64] | NDArray[np.float32] | None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,0 +1,225 @@
+"""A task on data of the user's own (`task=text`): a table, a text file, or a data set in the hub's layout.
+
+Labels are matched by name, whatever their type. Where no validation rows are given, every tenth training row is held
+out: rows are shuffled with a fixed seed and sorted by label (or score), so that each label is held out in its share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.data.files import READERS, Table, joined, read_table
+from gelora_cli.data.hub import dataset_directory
+from gelora_cli.data.splits import TextSplit
+
+HELD_OUT_EVERY = 10
+HELD_OUT_SEED = 0
+LARGEST_SCORE = float(np.finfo(np.float32).max)
+
+
+def own_task(task: Any, data: Any) -> Any:
+    """The task with its label names: those given, else those of the training rows, numbers by value, others by name.
+
+    Raises:
+        GeloraError: what `own_split` refuses, fewer than two labels, or about as many as rows.
+    """
+    if task.kind == "regression":
+        return task
+    table = _read(task, data, "train")
+    if task.label not in table.columns:
+        return task
+    names = task.labels or _label_names(table, task.label)
+    wanted = 2 if task.metric == "accuracy_f1" else None
+    if len(set(names)) < 2 or len(set(names)) < len(names) or (wanted or len(names)) != len(names):
+        raise GeloraError(
+            f"task.metric={task.metric} needs {'two' if wanted else 'two or more'} different labels, {table.name} has "
+            f"{', '.join(names)}; accepted is a column task.label of them, or task.kind=regression for scores"
+        )
+    return replace(task, labels=names)
+
+
+def own_split(task: Any, data: Any, split: str) -> TextSplit:
+    """One split: `train` and `validation` of a file, any split of a directory or hub data set. Ids are row numbers.
+
+    Raises:
+        GeloraError: no such file or split, a missing column, an empty text, a missing or unknown label, a score that
+            is no finite number, or rows that are all of one label.
+    """
+    held = split in ("train", "validation") and _holds_out(task, data)
+    found = _split(task, _read(task, data, "train" if held else split), "train" if held else split)
+    if not held or (found.labels is None and split == "train"):
+        return found
+    train, validation = _hold_out(found, task)
+    return train if split == "train" else validation
+
+
+def own_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
+    """The key of each source given, with its file or directory and the files that are needed of it."""
+    splits = {"text": ("train", *task.eval_splits, *task.test_splits), "text_validation": ("validation",)}
+    found = {}
+    for key in (key for key in splits if getattr(data, key) is not None):
+        place = _place(task, key, getattr(data, key))
+        files = [file for split in splits[key] for file in _files(place, task.folder, split)]
+        found[key] = (place, [place] if place.is_file() else files)
+    return found
+
+
+def _read(task: Any, data: Any, split: str) -> Table:
+    """The rows of a split as they are in its files."""
+    key = _key(data, split)
+    place = _place(task, key, getattr(data, key))
+    files = _files(place, task.folder, split)
+    if place.is_file() and split == ("validation" if key == "text_validation" else "train"):
+        files = [place]
+    if not files:
+        raise GeloraError(
+            f"data.{key}={place} has no split {split}: a file has train and validation, a directory what lies there "
+            f"as {split}-*.parquet or {split}.csv ({', '.join(READERS)}), in data/, or in task.folder=NAME"
+        )
+    tables = [
+        read_table(file, task.columns, task.label, key=f"data.{key}", unlabelled=split in task.test_splits)
+        for file in files
+    ]
+    return tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
+
+
+def _key(data: Any, split: str) -> str:
+    return "text_validation" if split == "validation" and data.text_validation is not None else "text"
+
+
+def _place(task: Any, key: str, given: str | None) -> Path:
+    """The file or directory that a key names; of a hub id its snapshot."""
+    if given is None:
+        raise GeloraError(
+            f"task={task.name} needs data: give data.{key}=FILE ({', '.join(READERS)}), a directory in the hub's "
+            "layout or a hub id, and task.columns=[...] task.label=... for its columns"
+        )
+    path = Path(given)
+    if path.is_absolute():
+        if not path.exists():
+            raise GeloraError(f"data.{key}={given}: no such file or directory; accepted: {', '.join(READERS)}")
+        return path
+    names = [f"{split}{rest}" for split in ("train", *task.eval_splits, *task.test_splits) for rest in ("-*", ".*")]
+    folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
+    return dataset_directory(given, [folder + name for folder in folders for name in names], f"data.{key}")
+
+
+def _files(place: Path, folder: str | None, split: str) -> list[Path]:
+    """The files of a split in a directory: at its top or in `data`, or in the named folder."""
+    for directory in [place / folder] if folder else [place, place / "data"]:
+        found = [file for pattern in (f"{split}.*", f"{split}-*.*") for file in sorted(directory.glob(pattern))]
+        if found := [file for file in found if file.suffix.lower() in READERS]:
+            return found
+    return []
+
+
+def _holds_out(task: Any, data: Any) -> bool:
+    """Whether validation rows must come from the training ones."""
+    if data.text is None or data.text_validation is not None or "validation" not in task.eval_splits:
+        return False
+    return not _files(_place(task, "text", data.text), task.folder, "validation")
+
+
+def _split(task: Any, table: Table, split: str) -> TextSplit:
+    columns = tuple(table.texts(name) for name in task.columns)
+    if task.empty_text == "error":
+        table.refuse_empty(columns, "remove those rows, or accept them with task.empty_text=keep")
+    labels = None
+    if task.label in table.columns:
+        labels = _scores(table, task.label) if task.kind == "regression" else _classes(table, task)
+        if split == "train" and len(np.unique(labels)) < 2:
+            shown = table.columns[task.label][0]
+            raise GeloraError(f"{table.name}: every row has {task.label} {shown}; two or more are needed to learn from")
+    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels)
+
+
+def _names(table: Table, column: str) -> list[str]:
+    """Labels by name: strings without blanks around them, other values as they are written.
+
+    Raises:
+        GeloraError: where a label is missing.
+    """
+    names = ["" if _is_missing(value) else str(value).strip() for value in table.columns[column]]
+    if "" in names:
+        where, count = table.where(names.index("")), names.count("")
+        raise GeloraError(f"{where}: no label in {column}, one of {count} such rows; give one, or remove the row")
+    return names
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _label_names(table: Table, column: str) -> list[str]:
+    counts = Counter(_names(table, column))
+    if len(counts) > max(2, len(table) // 2):
+        raise GeloraError(
+            f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels; "
+            "if they are scores give task.kind=regression, if another column holds the labels task.label=..."
+        )
+    numbers = all(name.lstrip("-").isdecimal() for name in counts)
+    return sorted(counts, key=lambda name: (int(name) if numbers else 0, name))
+
+
+def _classes(table: Table, task: Any) -> NDArray[np.int64]:
+    """Labels as positions in `task.labels`."""
+    index = {name: position for position, name in enumerate(task.labels)}
+    names = _names(table, task.label)
+    for row, name in enumerate(names):
+        if name not in index:
+            raise GeloraError(
+                f"{table.where(row)}: label {name} is not among those of the training rows or of task.labels: "
+                f"{', '.join(task.labels)}; correct it, or name all of them: task.labels=[...]"
+            )
+    return np.array([index[name] for name in names], dtype=np.int64)
+
+
+def _scores(table: Table, column: str) -> NDArray[np.float32]:
+    numbers = [_number(value) for value in table.columns[column]]
+    for row, number in enumerate(numbers):
+        if not abs(number) <= LARGEST_SCORE:
+            shown = f"{column} is {table.columns[column][row]!r}, no finite number"
+            raise GeloraError(f"{table.where(row)}: {shown}; give one, or remove the row")
+    return np.array(numbers, dtype=np.float32)
+
+
+def _number(value: Any) -> float:
+    """A number, also one written as text; NaN for anything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
+    """Training and validation rows, in their order; a row of every label stays in training.
+
+    Raises:
+        GeloraError: no labels, or too few rows.
+    """
+    if whole.labels is None:
+        raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
+    held = np.zeros(len(whole), dtype=bool)
+    held[_held_rows(whole.labels)] = True
+    if not held.any():
+        raise GeloraError(f"{len(whole)} rows are too few to hold out a tenth; give data.text_validation=FILE")
+    train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
+    note = f"{len(validation)} of {len(whole)} rows held out, seed {HELD_OUT_SEED}, each {task.label} in its share; "
+    return train, replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
+
+
+def _held_rows(labels: NDArray[Any]) -> Sequence[int] | NDArray[np.int64]:
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    if labels.dtype.kind == "i":
+        order = np.delete(order, np.unique(labels[order], return_index=True)[1])
+    return order[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
