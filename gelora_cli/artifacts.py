@@ -137,6 +137,8 @@ class ProfileSettings:
 class IdProfile:
     """The measured idim profile d_0 .. d_L of a pretrained model on a task's training text.
 
+    `model_fingerprint` is empty where the model was handed over in memory.
+
     `examples_seen` is the size of the split, `examples_drawn` of them were drawn, of which `examples_copies` had a
     token sequence met before; `examples_used` were forwarded. Of question answering the split's size counts
     questions, the other three windows.

@@ -41,9 +41,11 @@ EXAMPLES = {
     "run": """  gelora run experiment=demo
   gelora run task=cola budget=0.3M
   gelora run task=cola model=minilm data.glue=DIR budget=0.05M launch.processes=2
+  gelora run task=text data.text=reviews.csv task.columns=[review] task.label=sentiment model=minilm budget=0.05M
   gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2
   gelora run task=rte init_from=RUN                     # start from RUN's adapter, merged into the base""",
-    "profile": "  gelora profile task=sst2 model=minilm data.glue=DIR",
+    "profile": """  gelora profile task=sst2 model=minilm data.glue=DIR
+  gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels""",
     "ranks": """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json""",
     "train": """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
@@ -656,7 +658,7 @@ def _report(config: Any, paths: list[Path], _: str) -> None:
     print(f"report:  {_relative(found.page)} ({found.files} files beside each other)")
 
 
-def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
+def _fetch(config: RunConfig, paths: list[Path], command: str) -> None:
     from gelora_cli.config import complete
     from gelora_cli.fetch import Fetched, fetch
     from gelora_cli.runtime import setup_logging
@@ -668,7 +670,8 @@ def _fetch(config: RunConfig, paths: list[Path], _: str) -> None:
     found = fetch(complete(config), target)
     print(f"model:  {found.model}\ndata:   {found.data}")
     print(f"{len(found.files)} files, their sha256 in {_relative(target / Fetched.FILE)}; where there is no network:")
-    print(f"  {shlex.join(['gelora', 'run', f'task={config.task.name}', *found.overrides])}")
+    given = [word for word in shlex.split(command) if word.startswith("task")] or [f"task={config.task.name}"]
+    print(f"  {shlex.join(['gelora', 'run', *given, *found.overrides])}")
     print("The directory may be moved; paths may be relative: what counts is what the files hold.")
 
 

@@ -324,13 +324,18 @@ def check_length(resolved: ResolvedModel, max_length: int) -> None:
         config = json.loads((resolved.directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GeloraError(f"config.json of {resolved.source} can't be read: {error}. Fetch the model again.") from error
+    check_positions(config, resolved.source, max_length)
+
+
+def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
+    """The same of a configuration at hand."""
     rows, kind = config.get("max_position_embeddings"), config.get("model_type")
     if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
         return
     longest = rows - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
     if max_length > longest:
         raise GeloraError(
-            f"task.max_length={max_length}: {resolved.source} has positions for 1 to {longest} tokens; "
+            f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
             f"take task.max_length={longest} or less."
         )
 
@@ -523,6 +528,13 @@ def _head_modules(model: PreTrainedModel, missing: set[str], mismatched: set[str
             "of one model are accepted; write both again with save_pretrained."
         )
     return tuple(_topmost(model, head))
+
+
+def own_head(model: PreTrainedModel) -> tuple[str, ...]:
+    """The topmost modules beside the backbone of a model as it is; none of a bare backbone."""
+    prefix = f"{model.base_model_prefix}."
+    names = {name for name, _ in model.named_parameters()} if model.base_model is not model else set()
+    return tuple(_topmost(model, {name for name in names if not name.startswith(prefix)}))
 
 
 def _topmost(module: nn.Module, names: set[str], prefix: str = "") -> Iterator[str]:

@@ -766,17 +766,13 @@ def _measure(session: _Session, directory: Path) -> IdProfile:
         accelerator=session.accelerator,
         store=StateStore(directory),
     )
-    return IdProfile(
+    return measured.profile(
         model=prepared.model_name,
         model_fingerprint=prepared.model.fingerprint,
         task=config.task.name,
         data_fingerprint=train.fingerprint(),
         settings=_profile_settings(config),
         examples_seen=len(train),
-        examples_drawn=measured.drawn,
-        examples_copies=measured.copies,
-        examples_used=measured.used,
-        layers=measured.layers,
         model_map=loaded.map if train.labels is not None else replace(loaded.map, head_modules=(), head_params=0),
         seconds=round(time.perf_counter() - start, 3),
     )

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.artifacts import LayerIdim, ProfileSettings
+from gelora_cli.artifacts import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches
-from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress
+from gelora_cli.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
 from gelora_cli.states import StateStore
 from gelora_cli.twonn import estimate_idim
 
@@ -35,6 +35,11 @@ class Measurement:
     used: int
     seconds: float
 
+    def profile(self, **about: Any) -> IdProfile:
+        """The measurement as an artifact; `about` are the profile's other fields."""
+        counts = {"examples_drawn": self.drawn, "examples_copies": self.copies, "examples_used": self.used}
+        return IdProfile(layers=self.layers, **counts, **about)
+
 
 def measure(
     model: PreTrainedModel,
@@ -44,14 +49,14 @@ def measure(
     *,
     batch_size: int,
     pad_token_id: int,
-    accelerator: Accelerator,
-    store: StateStore,
+    accelerator: Accelerator | Device,
+    store: StateStore | None = None,
 ) -> Measurement:
     """Idim d_0 .. d_L of the pooled hidden states of `split`, in one pass of the pretrained model in float32.
 
     Equal token sequences are forwarded once. Batches of like length are dealt to the processes in turn, so that a
     batch holds the same examples on any number of them; layers are estimated by the processes in turn, too. Batches
-    that `store` holds are not forwarded again.
+    that `store` holds are not forwarded again. The model is left in evaluation mode.
     """
     start = time.perf_counter()
     rows = split.distinct_rows()
@@ -85,8 +90,8 @@ def _forward(
     batches: Mapping[int, NDArray[np.int64]],
     pooling: str,
     pad_token_id: int,
-    accelerator: Accelerator,
-    store: StateStore,
+    accelerator: Accelerator | Device,
+    store: StateStore | None,
 ) -> list[torch.Tensor]:
     """This process's pooled states of every layer, each (n_share, D) float32 on the CPU; token states are not kept."""
     model.eval()  # type: ignore[no-untyped-call]
@@ -94,19 +99,20 @@ def _forward(
     parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
     shown = accelerator.is_main_process
     with (
-        torch.inference_mode(),
+        torch.no_grad(),  # in inference mode what a model caches could not be used by its training
         _BlockStates(blocks) as tap,
         log_through_progress(),
         progress(sum(map(len, batches.values())), "ex", "profile", shown=shown) as bar,
     ):
         for number, rows in batches.items():
-            states = store.load(number)
+            states = store.load(number) if store else None
             if states is None:
                 batch = collate(split, rows, pad_token_id, accelerator.device)
                 tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
                 body(**batch.inputs)
                 states = [state.cpu() for state in tap.take()]
-                store.add(number, states)
+                if store:
+                    store.add(number, states)
             for layer, state in enumerate(states):
                 parts[layer].append(state)
             bar.update(len(rows))
@@ -152,7 +158,7 @@ def _dealt(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray
     return [rows for rank in range(processes) for rows in batches[rank::processes]]
 
 
-def _log_shares(accelerator: Accelerator, forwarded: int, total: int) -> None:
+def _log_shares(accelerator: Accelerator | Device, forwarded: int, total: int) -> None:
     """Log which process forwarded how many examples, as the processes themselves counted."""
     mine = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
     for rank, pid, count in gather_rows(accelerator, mine).tolist():
@@ -160,7 +166,7 @@ def _log_shares(accelerator: Accelerator, forwarded: int, total: int) -> None:
 
 
 def _estimate(
-    states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator
+    states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator | Device
 ) -> tuple[LayerIdim, ...]:
     """Gather each layer's states in the order of their rows and estimate, layer by layer in turn over the processes."""
     rank, processes = accelerator.process_index, accelerator.num_processes
@@ -170,13 +176,11 @@ def _estimate(
         states[layer] = torch.zeros(0)
         if layer % processes == rank:
             mine[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
-    from accelerate.utils import gather_object
-
-    found = {layer: row for share in gather_object([mine]) for layer, row in share.items()}
+    found = {layer: row for share in gather_objects(accelerator, mine) for layer, row in share.items()}
     return tuple(found[layer] for layer in range(len(states)))
 
 
-def _device(accelerator: Accelerator) -> str:
+def _device(accelerator: Accelerator | Device) -> str:
     """Where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
     return "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,14 +210,31 @@ def log_through_progress() -> Iterator[None]:
         yield
 
 
-def gather_rows(accelerator: Accelerator, tensor: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Device:
+    """What stands for an accelerator where one process works alone: a device, without any state of accelerate's."""
+
+    device: torch.device
+    process_index: int = 0
+    num_processes: int = 1
+    is_main_process: bool = True
+
+
+def gather_objects(accelerator: Accelerator | Device, item: Any) -> list[Any]:
+    """Every process's item, in order of rank, on every process."""
+    from accelerate.utils import gather_object
+
+    return list(gather_object([item])) if accelerator.num_processes > 1 else [item]
+
+
+def gather_rows(accelerator: Accelerator | Device, tensor: torch.Tensor) -> torch.Tensor:
     """Every process's rows, end to end in order of rank, on every process: (n_0 + n_1 + ..., ...).
 
     Processes may hold different numbers of rows; the shapes beyond the first are equal.
     """
     import torch
 
-    if accelerator.num_processes == 1:
+    if isinstance(accelerator, Device) or accelerator.num_processes == 1:
         return tensor
     counts = accelerator.gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
     padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))

@@ -38,11 +38,11 @@ def own_task(task: Any, data: Any) -> Any:
     if task.label not in table.columns:
         return task
     names = task.labels or _label_names(table, task.label)
-    wanted = 2 if task.metric == "accuracy_f1" else None
-    if len(set(names)) < 2 or len(set(names)) < len(names) or (wanted or len(names)) != len(names):
+    most = 2 if task.metric == "accuracy_f1" else len(names)
+    if not 2 <= len(set(names)) == len(names) <= most:
         raise GeloraError(
-            f"task.metric={task.metric} needs {'two' if wanted else 'two or more'} different labels, {table.name} has "
-            f"{', '.join(names)}; accepted is a column task.label of them, or task.kind=regression for scores"
+            f"task.metric={task.metric} needs two {'' if most == 2 else 'or more '}different labels, here are "
+            f"{', '.join(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
         )
     return replace(task, labels=names)
 
@@ -82,14 +82,15 @@ def _read(task: Any, data: Any, split: str) -> Table:
         files = [place]
     if not files:
         raise GeloraError(
-            f"data.{key}={place} has no split {split}: a file has train and validation, a directory what lies there "
-            f"as {split}-*.parquet or {split}.csv ({', '.join(READERS)}), in data/, or in task.folder=NAME"
+            f"data.{key}={place} has no split {split}: a file has train and validation, a directory what lies in it, "
+            f"in data/ or in task.folder=NAME as {split}-*.parquet or {split}.csv ({', '.join(READERS)})"
         )
-    tables = [
-        read_table(file, task.columns, task.label, key=f"data.{key}", unlabelled=split in task.test_splits)
-        for file in files
-    ]
-    return tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
+    hidden = split in task.test_splits
+    tables = [read_table(file, task.columns, task.label, key=f"data.{key}", unlabelled=hidden) for file in files]
+    table = tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
+    if hidden and all(map(_is_missing, table.columns.get(task.label, ()))):
+        table.columns.pop(task.label, None)
+    return table
 
 
 def _key(data: Any, split: str) -> str:
@@ -116,9 +117,12 @@ def _place(task: Any, key: str, given: str | None) -> Path:
 def _files(place: Path, folder: str | None, split: str) -> list[Path]:
     """The files of a split in a directory: at its top or in `data`, or in the named folder."""
     for directory in [place / folder] if folder else [place, place / "data"]:
-        found = [file for pattern in (f"{split}.*", f"{split}-*.*") for file in sorted(directory.glob(pattern))]
-        if found := [file for file in found if file.suffix.lower() in READERS]:
-            return found
+        names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+        found = [name for name in names if name.startswith((f"{split}.", f"{split}-")) and Path(name).suffix in READERS]
+        if len(found) > 1 and any(name.startswith(f"{split}.") for name in found):
+            raise GeloraError(f"{directory} has {', '.join(found)}: which is split {split}? Leave one, or name a file.")
+        if found:
+            return [directory / name for name in found]
     return []
 
 
@@ -156,7 +160,7 @@ def _names(table: Table, column: str) -> list[str]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _label_names(table: Table, column: str) -> list[str]:

@@ -1,0 +1,203 @@
+"""gelora from Python: profile a loaded model on texts, plan ranks for a budget, and hand them to any trainer.
+
+    profile = profile_texts(model, tokenizer, texts)
+    plan = plan_ranks(profile, "0.3M")
+    model = get_peft_model(model, lora_config(plan, task_type="SEQ_CLS"))
+
+The numbers are those of `gelora profile` and `gelora ranks` on the same model, texts and settings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gelora_cli.artifacts import GeloraError, IdProfile, ProfileSettings, RankPlan
+from gelora_cli.budget import parse_budget
+from gelora_cli.config import ProfileConfig, TaskConfig, list_problems, value_problems
+from gelora_cli.data.splits import TextSplit, draw_rows, encode
+from gelora_cli.ranks import PLANNED, rank_pattern_json
+from gelora_cli.ranks import plan_ranks as plan_for_budget
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Texts = Sequence[str] | Sequence[tuple[str, str]]
+
+
+def profile_texts(  # noqa: PLR0913 - all but three have defaults
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Texts,
+    *,
+    max_length: int = 128,
+    pooling: str = "mean",
+    estimator: str = "fit",
+    discard: float = 0.1,
+    max_examples: int = 10_000,
+    seed: int = 0,
+    batch_size: int = 64,
+    blocks: str | None = None,
+    linears: Mapping[str, str] | None = None,
+) -> IdProfile:
+    """The intrinsic dimensions d_0 .. d_L (TwoNN) of a model's hidden states on texts, in one pass without gradients.
+
+    d_0 is measured at the input of block 1, d_i at the output of block i, on one pooled vector per text. It runs where
+    the model is and in the precision that it has (load it in float32: TwoNN needs the digits), in this process alone.
+    The model is left as it was: training mode, gradients, hooks and configuration.
+
+    Args:
+        model: a transformers model with any head or none, encoder or decoder, before any adapter.
+        tokenizer: its tokenizer.
+        texts: one string each, or pairs of strings; at least 20 different ones.
+        max_length: tokens per text, the rest is cut.
+        pooling: `mean` over the tokens of a text, `cls` the first, `last` the last.
+        estimator: `fit` or `mle`.
+        discard: share of the largest distance ratios left out.
+        max_examples: at the most so many texts are drawn, by `seed`.
+        seed: of that draw, and of the disjoint parts for the estimates at N/2 and N/4.
+        batch_size: texts per forward pass.
+        blocks: the list of blocks, of a kind of model that gelora does not know, such as `transformer.layer`.
+        linears: role (`query`, `key`, `value`, `output`, `up`, `gate`, `down`) to the linear's name in a block.
+
+    Raises:
+        GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
+    """
+    from gelora_cli.models import block_modules, check_positions, check_vocabulary, map_model, own_head
+    from gelora_cli.profiling import measure
+    from gelora_cli.runtime import Device
+
+    _check_model(model)
+    _check_settings(ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), max_length)
+    check_vocabulary(tokenizer, model)
+    check_positions(model.config.to_dict(), type(model).__name__, max_length)
+    split, start = _split(texts), time.perf_counter()
+    model_map = map_model(model, blocks=blocks, linears=linears, head_modules=own_head(model))
+    settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
+    drawn = split.take(draw_rows(len(split), max_examples, seed))
+    with _left_as_it_was(model):
+        measured = measure(
+            model,
+            block_modules(model, model_map),
+            encode(drawn, tokenizer, max_length),
+            settings,
+            batch_size=batch_size,
+            pad_token_id=int(tokenizer.pad_token_id or 0),
+            accelerator=Device(model.device),
+        )
+    return measured.profile(
+        model=str(model.config.name_or_path or type(model).__name__),
+        model_fingerprint="",
+        task=split.name,
+        data_fingerprint=split.fingerprint(),
+        settings=settings,
+        examples_seen=len(split),
+        model_map=model_map,
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def plan_ranks(
+    profile: IdProfile,
+    budget: str | float,
+    *,
+    method: str = "gelora",
+    modules: str = "attention",
+    scaling: float = 32.0,
+    **rules: Any,
+) -> RankPlan:
+    """The LoRA rank of every block under a budget (see `gelora_cli.ranks.plan_ranks` for the rule).
+
+    Args:
+        profile: from `profile_texts`, or `read_artifact(IdProfile, path)` of a saved one.
+        budget: `0.3M`, `300000`, `0.16%` (of the backbone), `rank:4` (what uniform rank 4 costs) or `auto`.
+        method: `gelora`, or a control: `lora` (uniform), `shuffled`, `random`, `reversed`.
+        modules: `attention` (query, key, value, output) or `all` linears of a block.
+        scaling: `alpha / r`, the same for every module.
+        rules: `rule`, `rounding`, `on_deficit`, and `seed` of the controls.
+
+    Raises:
+        GeloraError: a budget that can't be met, with the smallest that can, or an unknown option.
+    """
+    if method not in PLANNED:
+        raise GeloraError(f"method={method}: its ranks are known only once it has run; accepted: {', '.join(PLANNED)}")
+    return plan_for_budget(profile, parse_budget(budget), method=method, modules=modules, scaling=scaling, **rules)
+
+
+def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) -> LoraConfig:
+    """PEFT's configuration with the planned rank and scaling of every module, by its full name.
+
+    Module names are those of the profiled model: a plan from a bare backbone also fits that backbone under a head.
+
+    Args:
+        plan: from `plan_ranks`, or `read_artifact(RankPlan, path)` of a run's `ranks.json`.
+        task_type: PEFT's, such as `SEQ_CLS` or `CAUSAL_LM`; it decides which head is trained and saved.
+        more: other settings of `peft.LoraConfig`, such as `lora_dropout`.
+
+    Raises:
+        GeloraError: a plan of something other than LoRA ranks, or a setting that would overrule it.
+    """
+    from peft import LoraConfig
+
+    if plan.unit != "rank":
+        raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {', '.join(PLANNED)}")
+    planned = rank_pattern_json(plan)
+    overruling = sorted({*planned, "use_rslora"} & more.keys())
+    if overruling:
+        raise GeloraError(f"{', '.join(overruling)}: set by the plan; give plan_ranks another budget or scaling")
+    return LoraConfig(**planned, task_type=task_type, **more)
+
+
+def _check_model(model: Any) -> None:
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise GeloraError(
+            f"a {type(model).__name__} was given; a transformers model is accepted, before PEFT or another wrapper is "
+            "put around it"
+        )
+    if any("lora_" in name for name, _ in model.named_parameters()):
+        raise GeloraError("the model holds a LoRA adapter; profile it before one is added")
+
+
+def _check_settings(profile: ProfileConfig, max_length: int) -> None:
+    problems = value_problems(SimpleNamespace(profile=profile, task=TaskConfig(max_length=max_length)))
+    if problems:
+        raise GeloraError(list_problems(problems))
+
+
+def _split(texts: Texts) -> TextSplit:
+    """Texts or pairs as a split."""
+    rows = [tuple(text) if isinstance(text, tuple | list) else (text,) for text in texts]
+    if isinstance(texts, str) or not rows:
+        raise GeloraError("texts: a list of strings, or of pairs of strings, is accepted; 20 different ones or more")
+    for number, row in enumerate(rows):
+        if len(row) not in (1, 2) or len(row) != len(rows[0]) or not all(isinstance(text, str) for text in row):
+            raise GeloraError(f"texts[{number}] is {texts[number]!r}: all strings, or all pairs of them, are accepted")
+        if not all(text.strip() for text in row):
+            raise GeloraError(f"texts[{number}] is empty; leave it out")
+    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    return TextSplit("texts", np.arange(len(rows), dtype=np.int64), columns, None)
+
+
+@contextmanager
+def _left_as_it_was(model: PreTrainedModel) -> Iterator[None]:
+    """Without a decoder's cache meanwhile; afterwards every module in its own mode again."""
+    training = {module: module.training for module in model.modules()}
+    config = model.config
+    cache = getattr(config, "use_cache", None)
+    if cache:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        if cache:
+            config.use_cache = cache

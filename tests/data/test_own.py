@@ -1,0 +1,249 @@
+"""Data of the user's own: every format gives the same rows, a fixed tenth is held out, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gelora_cli.artifacts import GeloraError
+from gelora_cli.config import DataConfig, TaskConfig
+from gelora_cli.data.files import read_rows
+from gelora_cli.data.own import own_files
+from gelora_cli.data.sources import completed_task, task_split, text_only, unlabelled_split
+from gelora_cli.data.splits import TextSplit
+
+TASK = TaskConfig(name="reviews", source="text", columns=["review"], label="mood", metric="accuracy")
+MOODS = ("sad", "glad", "so so")
+ROWS = [{"id": str(i), "review": f'"Well", number {i},\nor\tso', "mood": MOODS[i % 7 % 3]} for i in range(100)]
+LINES = [f"line {i}" for i in range(50)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        from datasets import Dataset
+
+        Dataset.from_list(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(task: TaskConfig, data: DataConfig, split: str = "train") -> TextSplit:
+    found = task_split(completed_task(task, data), data, split)
+    assert isinstance(found, TextSplit)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "ndjson", "parquet", "CSV"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
+    plain = DataConfig(text=str(write(tmp_path / "plain.csv", ROWS)))
+    data = DataConfig(text=str(write(tmp_path / f"rows.{suffix}".lower(), ROWS).rename(tmp_path / f"rows.{suffix}")))
+    for split in ("train", "validation"):
+        assert read(TASK, data, split).fingerprint() == read(TASK, plain, split).fingerprint()
+    whole = {int(n): text for part in ("train", "validation") for n, text in rows_of(read(TASK, data, part))}
+    assert [whole[i] for i in range(100)] == [row["review"] for row in ROWS]
+    assert completed_task(TASK, data).labels == sorted(MOODS)
+
+
+def rows_of(split: TextSplit) -> list[tuple[int, str]]:
+    return list(zip(split.ids.tolist(), split.columns[0], strict=True))
+
+
+def test_a_tenth_is_held_out_by_label_and_always_the_same(tmp_path: Path) -> None:
+    rows = [{"review": f"text {i}", "mood": "rare" if i % 97 == 3 else MOODS[i % 2]} for i in range(1000)]
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+    train, validation = (read(TASK, data, split) for split in ("train", "validation"))
+    assert sorted([*train.ids, *validation.ids]) == list(range(1000))
+    assert not set(train.ids) & set(validation.ids)
+    assert train.labels is not None and validation.labels is not None
+    kept, held = Counter(train.labels.tolist()), Counter(validation.labels.tolist())
+    for label in range(3):
+        assert abs(held[label] - (kept[label] + held[label]) / 10) <= 1.5
+    assert "100 of 1000 rows held out, seed 0" in validation.note
+    assert validation.fingerprint() == read(TASK, data, "validation").fingerprint()
+    assert unlabelled_split(completed_task(TASK, data), data, "validation").ids.tolist() == validation.ids.tolist()
+
+
+def test_the_only_row_of_a_label_stays_in_training(tmp_path: Path) -> None:
+    for count in (12, 25, 60):
+        rows = [{"review": f"text {i}", "mood": "ab"[i % 2] if i > 3 else f"only {i}"} for i in range(count)]
+        data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+        labels = read(TASK, data).labels
+        assert labels is not None
+        assert set(labels.tolist()) == set(range(6))
+
+
+def test_scores_are_held_out_over_their_range(tmp_path: Path) -> None:
+    rows = [{"review": f"text {i}", "mood": i / 7} for i in range(300)]
+    task = replace(TASK, kind="regression", metric="pearson_spearman")
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+    train, validation = (read(task, data, split) for split in ("train", "validation"))
+    assert train.labels is not None and validation.labels is not None
+    assert train.labels.dtype == np.float32
+    assert len(validation) == 30
+    assert np.mean(validation.labels) == pytest.approx(np.mean(train.labels), rel=0.05)
+    assert dict(zip(train.ids.tolist(), train.labels.tolist(), strict=True))[70] == pytest.approx(10)
+
+
+def test_validation_rows_of_the_users_own(tmp_path: Path) -> None:
+    data = DataConfig(
+        text=str(write(tmp_path / "a.csv", ROWS)), text_validation=str(write(tmp_path / "b.csv", ROWS[:7]))
+    )
+    assert (len(read(TASK, data)), len(read(TASK, data, "validation"))) == (100, 7)
+    assert read(TASK, data, "validation").note == ""
+    write(tmp_path / "b.csv", [ROWS[0] | {"mood": "new"}])
+    with pytest.raises(GeloraError, match=r"b\.csv, line 2: label new is not among .*: glad, sad, so so"):
+        read(TASK, data, "validation")
+    named = replace(TASK, labels=["new", *MOODS])
+    labels = read(named, data, "validation").labels
+    assert labels is not None
+    assert labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("folder", [None, "data", "mine"])
+def test_a_directory_in_the_hubs_layout(tmp_path: Path, folder: str | None) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"review": Value("string"), "mood": ClassLabel(names=["sad", "glad"])})
+    parts = {"train-00000-of-00002": [1, 1], "train-00001-of-00002": [0], "test-00000-of-00001": [-1]}
+    place = tmp_path / (folder or "")
+    for name, labels in parts.items():
+        rows = {"review": [f"{name} {i}" for i in range(len(labels))], "mood": labels}
+        place.mkdir(exist_ok=True)
+        Dataset.from_dict(rows, features=features).to_parquet(place / f"{name}.parquet")
+    write(place / "validation.jsonl", [{"review": "so", "mood": "glad"}])
+    task, data = replace(TASK, folder="mine" if folder == "mine" else None), DataConfig(text=str(tmp_path))
+    train, validation = read(task, data), read(task, data, "validation")
+    assert [text.split()[0] for text in train.columns[0]] == ["train-00000-of-00002"] * 2 + ["train-00001-of-00002"]
+    assert train.labels is not None and validation.labels is not None
+    assert (train.labels.tolist(), validation.labels.tolist()) == ([0, 0, 1], [0])  # glad, sad: by name
+    assert len(unlabelled_split(completed_task(task, data), data, "test")) == 1
+    assert len(own_files(task, data)["text"][1]) == 4
+
+
+def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
+    rows = [{"review": f"text {i}", "mood": (10, 9, -1)[i % 3]} for i in range(30)]
+    for name in ("rows.csv", "rows.jsonl", "rows.parquet"):
+        assert completed_task(TASK, DataConfig(text=str(write(tmp_path / name, rows)))).labels == ["-1", "9", "10"]
+
+
+def test_text_without_labels_can_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes("\ufeff".encode() + "\r\n".join(LINES).encode())
+    task, data = replace(TASK, columns=["text"]), DataConfig(text=str(tmp_path / "lines.txt"))
+    found = task_split(text_only(task), data, "train")
+    assert isinstance(found, TextSplit)
+    assert (found.columns, found.labels) == ((LINES,), None)
+    with pytest.raises(GeloraError, match="no column mood; accepted: text"):
+        read(task, data)
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("one\tother\nthis\tthat\n")
+    two = task_split(text_only(replace(task, columns=["a", "b"])), DataConfig(text=str(pairs)), "train")
+    assert isinstance(two, TextSplit)
+    assert two.columns == (["one", "this"], ["other", "that"])
+
+
+GOOD = "review,mood\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(30))
+Change = Callable[[Path], object]
+WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
+    "no file": ("rows.csv", "", {"text": "/no/rows.csv"}, "data.text=/no/rows.csv: no such file"),
+    "no data": ("rows.csv", "", {"text": None}, "task=reviews needs data: give data.text=FILE"),
+    "no validation file": (
+        "rows.csv",
+        GOOD,
+        {"text_validation": "/no/v.csv"},
+        "validation=/no/v.csv: no such",
+    ),
+    "unknown suffix": ("rows.xlsx", GOOD, {}, r"unknown kind of file; accepted by suffix: \.csv, \.tsv"),
+    "empty": ("rows.csv", "", {}, r"rows\.csv: no rows"),
+    "a header alone": ("rows.csv", "review,mood\n", {}, "no rows"),
+    "empty jsonl": ("rows.jsonl", "\n\n", {}, "no rows"),
+    "text column": ("rows.csv", GOOD.replace("review", "reviews"), {}, "no column review; did you mean reviews"),
+    "label column": ("rows.csv", GOOD.replace("mood", "moods"), {}, "no column mood; did you mean moods.*task.label"),
+    "not UTF-8": ("rows.csv", GOOD.encode() + b"caf\xe9,a\n", {}, "line 32: not UTF-8 text"),
+    "a field too many": (
+        "rows.csv",
+        GOOD + "one, two,a\n",
+        {},
+        'line 32: 3 fields where the first line names 2.*"quotes"',
+    ),
+    "an open quote": ("rows.csv", GOOD + '"one,a\n', {}, "line 32: unexpected end of data"),
+    "a column twice": ("rows.csv", "review,mood,mood\nx,a,b\n", {}, "two columns of one name"),
+    "an empty text": ("rows.csv", GOOD + " ,a\n", {}, "line 32: an empty text, one of 1; .*task.empty_text=keep"),
+    "no label": ("rows.csv", GOOD + "text,\n", {}, "line 32: no label in mood, one of 1"),
+    "one label": ("rows.csv", GOOD.replace(",b", ",a"), {}, "two or more different labels, here are a;"),
+    "one label of two": ("rows.csv", GOOD.replace(",b", ",a"), {"labels": ["a", "b"]}, "every row has mood a"),
+    "scores as labels": (
+        "rows.csv",
+        "review,mood\n" + "".join(f"text {i},{i / 7}\n" for i in range(30)),
+        {},
+        "30 different values in 30 rows.*task.kind=regression",
+    ),
+    "F1 of three": ("rows.csv", GOOD + "x,c\n" * 9, {"metric": "accuracy_f1"}, "needs two different labels.*a, b, c"),
+    "a label twice": ("rows.csv", GOOD, {"labels": ["a", "b", "a"]}, "different labels"),
+    "other labels": ("rows.csv", GOOD, {"labels": ["a", "c"]}, "line 3: label b is not among"),
+    "no number": ("rows.csv", GOOD, {"kind": "regression"}, "line 2: mood is 'a', no finite number"),
+    "NaN": ("rows.csv", "review,mood\nx,1\ny,nan\n", {"kind": "regression"}, "line 3: mood is 'nan', no finite number"),
+    "infinite": ("rows.jsonl", '{"review": "x", "mood": 1e300}\n', {"kind": "regression"}, "no finite number"),
+    "one score": ("rows.csv", "review,mood\nx,1\ny,1\n", {"kind": "regression"}, "every row has mood 1"),
+    "too few": ("rows.csv", "review,mood\nx,a\ny,b\nz,a\nq,b\n", {}, "4 rows are too few to hold out a tenth"),
+    "not JSON": ("rows.jsonl", '{"review": "x", "mood": 1}\n\n{"review": \n', {}, "line 3: not JSON"),
+    "no object": ("rows.jsonl", "[1, 2]\n", {}, r"line 1: \[1, 2\] is no object"),
+    "no string": (
+        "rows.jsonl",
+        '{"review": 5, "mood": 1}\n{"review": "x", "mood": 2}\n',
+        {},
+        "line 1: no text in review, but 5",
+    ),
+    "half a character": (
+        "rows.jsonl",
+        '{"review": "\\ud800", "mood": 1}\n{"review": "x", "mood": 2}\n',
+        {},
+        "line 1: no text in review",
+    ),
+    "a null label": ("rows.jsonl", '{"review": "x", "mood": null}\n', {}, "line 1: no label in mood"),
+    "no parquet": ("rows.parquet", GOOD, {}, "can't be read as parquet"),
+    "two files": ("train.csv", GOOD, {"text": ".."}, r"has train\.csv, train\.jsonl: which is split train"),
+    "no such split": ("rows.csv", GOOD, {"split": "test"}, "has no split test"),
+    "a directory of others": ("x/rows.csv", GOOD, {"text": "../x"}, "has no split train"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str) -> None:
+    file, content, changes, message = WRONG[name]
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "train.jsonl").touch()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    split, places = changes.get("split", "train"), {"text": str(path)}
+    places |= {key: changes[key] for key in ("text", "text_validation") if key in changes}
+    if str(places["text"]).startswith(".."):
+        places["text"] = str(tmp_path) + places["text"][2:]
+    data = DataConfig(**places)
+    task = replace(TASK, **{key: changes[key] for key in ("labels", "kind", "metric") if key in changes})
+    with pytest.raises(GeloraError, match=f"(?s){message}"):
+        for wanted in (split, "validation"):
+            read(task, data, wanted)
+
+
+def test_predict_reads_the_same_files_without_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.parquet", [{"review": "one"}, {"review": "two"}])
+    found = read_rows(TASK, str(path))
+    assert (found.columns, found.labels, found.ids.tolist()) == ((["one", "two"],), None, [0, 1])
+    (tmp_path / "lines.txt").write_text("one\n\nthree\n")
+    with pytest.raises(GeloraError, match="line 2: an empty text"):
+        read_rows(TASK, str(tmp_path / "lines.txt"))

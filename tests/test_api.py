@@ -1,0 +1,171 @@
+"""The three functions for other programs: the command's numbers, a model left alone, ranks that any trainer takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from gelora_cli import lora_config, plan_ranks, profile_texts
+from gelora_cli.artifacts import GeloraError, IdProfile, read_artifact
+from gelora_cli.cli import command_line
+from tests.conftest import rows
+from tests.tiny import make_tiny
+
+TEXTS = [row["sentence"] for row in rows("cola", 60, seed=1)]
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def loaded(directory: Path, factory: Any = AutoModelForSequenceClassification) -> tuple[Any, Any]:
+    return factory.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_the_numbers_are_those_of_the_commands(
+    tiny_models: dict[str, Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
+    given = [f"model.path={tiny_models[kind]}", f"runs_dir={tmp_path}", f"data.text={tmp_path / 'lines.txt'}"]
+    more = ["profile.max_examples=50", "profile.pooling=last", "task.max_length=12"]
+    assert command_line(["profile", "task=text", *given, *more]) == 0
+    (directory,) = (tmp_path / ".profiles").iterdir()
+    command = ["ranks", str(directory), "budget=rank:3", f"output={tmp_path / 'pattern.json'}"]
+    assert command_line(command) == 0
+    saved = read_artifact(IdProfile, directory / IdProfile.FILE)
+    assert (saved.task, saved.examples_seen, saved.model_map.head_modules) == ("lines", 60, ())
+    model, tokenizer = loaded(tiny_models[kind], AutoModelForCausalLM if kind == "llama" else AutoModel)
+    mine = profile_texts(model, tokenizer, TEXTS, max_examples=50, pooling="last", max_length=12)
+    assert mine.layers == saved.layers
+    assert mine.settings == saved.settings
+    assert mine.data_fingerprint == saved.data_fingerprint
+    assert mine.model_map.backbone_params == saved.model_map.backbone_params
+    plan = plan_ranks(mine, "rank:3")
+    pattern = json.loads((tmp_path / "pattern.json").read_text())
+    assert list(plan.rank_pattern.values()) == list(pattern["rank_pattern"].values())
+
+
+def test_the_model_is_left_as_it_was(tiny_models: dict[str, Path]) -> None:
+    model, tokenizer = loaded(tiny_models["llama"], AutoModelForCausalLM)
+    model.train()
+    model.model.layers[1].eval()
+    model.model.layers[0].requires_grad_(False)
+    model.lm_head.weight.grad = torch.ones_like(model.lm_head.weight)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    random_state = torch.get_rng_state()
+    profile_texts(model, tokenizer, TEXTS)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
+    assert not [name for name, p in model.named_parameters() if p.requires_grad is ("layers.0." in name)]
+    assert bool((model.lm_head.weight.grad == 1).all())
+    assert model.config.use_cache
+    assert torch.equal(torch.get_rng_state(), random_state)
+    ids = torch.tensor([tokenizer(TEXTS[0])["input_ids"]])
+    model(input_ids=ids, labels=ids).loss.backward()  # nothing of the pass without gradients is in the way
+    assert model.model.layers[1].self_attn.q_proj.weight.grad is not None
+
+
+def test_a_plain_loop_learns_with_exactly_the_planned_ranks(tiny_models: dict[str, Path]) -> None:
+    model, tokenizer = loaded(tiny_models["bert"])
+    plan = plan_ranks(profile_texts(model, tokenizer, TEXTS), 2_500, scaling=2.0, modules="all")
+    assert plan.adapter_params <= 2_500
+    assert len(set(plan.ranks)) > 1
+    adapted: Any = get_peft_model(model, lora_config(plan, task_type="SEQ_CLS", lora_dropout=0.0))
+    layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    assert {name: layer.lora_A["default"].out_features for name, layer in layers.items()} == plan.rank_pattern
+    assert {layer.scaling["default"] for layer in layers.values()} == {2.0}
+    counted = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
+    assert counted == plan.adapter_params
+    batch = tokenizer(TEXTS[:32], padding=True, return_tensors="pt")
+    labels = torch.tensor([text.count("e") % 2 for text in TEXTS[:32]])
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=5e-3)
+    losses = []
+    for _ in range(30):
+        loss = adapted(**batch, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_pairs_and_a_model_of_another_kind(tmp_path: Path) -> None:
+    model, tokenizer = loaded(make_tiny("distilbert", tmp_path), AutoModel)
+    pairs = list(zip(TEXTS, reversed(TEXTS), strict=True))
+    with pytest.raises(GeloraError, match=r"'distilbert' is not known; .*model.blocks"):
+        profile_texts(model, tokenizer, pairs)
+    roles = {"query": "attention.q_lin", "value": "attention.v_lin"}
+    found = profile_texts(model, tokenizer, pairs, blocks="transformer.layer", linears=roles)
+    assert len(found.layers) == 4
+    assert lora_config(plan_ranks(found, "auto", method="lora")).target_modules == set(
+        plan_ranks(found, "auto").rank_pattern
+    )
+
+
+def test_wrong_input_is_named(tiny_models: dict[str, Path]) -> None:
+    model, tokenizer = loaded(tiny_models["bert"])
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        ("a text", {}, "a list of strings"),
+        ([], {}, "20 different ones"),
+        (["one", ("two", "three")], {}, r"texts\[1\] is \('two', 'three'\)"),
+        (["one", 5], {}, r"texts\[1\] is 5"),
+        (["one", " "], {}, r"texts\[1\] is empty"),
+        (["same"] * 60, {}, "needs at least"),
+        (TEXTS, {"pooling": "max"}, "profile.pooling=max"),
+        (TEXTS, {"max_length": 1000}, "positions for 1 to 512"),
+    ]
+    for texts, settings, message in wrong:
+        with pytest.raises(GeloraError, match=message):
+            profile_texts(model, tokenizer, texts, **settings)
+    assert not [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
+    with pytest.raises(GeloraError, match="a Linear was given"):
+        profile_texts(torch.nn.Linear(2, 2), tokenizer, TEXTS)  # type: ignore[arg-type]
+    profile = profile_texts(model, tokenizer, TEXTS)
+    with pytest.raises(GeloraError, match="the smallest possible is budget="):
+        plan_ranks(profile, 10)
+    with pytest.raises(GeloraError, match="method=adalora"):
+        plan_ranks(profile, "auto", method="adalora")
+    with pytest.raises(GeloraError, match="r, use_rslora: set by the plan"):
+        lora_config(plan_ranks(profile, "auto"), r=8, use_rslora=True)
+    adapted = get_peft_model(model, lora_config(plan_ranks(profile, "auto")))
+    for held in (adapted, adapted.get_base_model()):
+        with pytest.raises(GeloraError, match=r"before PEFT|holds a LoRA adapter"):
+            profile_texts(held, tokenizer, TEXTS)  # type: ignore[arg-type]
+
+
+def test_the_readmes_example_runs_as_it_stands(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    (block,) = [
+        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "profile_texts" in code
+    ]
+    (tmp_path / "model").symlink_to(tiny_models["bert"])
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
+    (tmp_path / "example.py").write_text(block + "\nmodel.save_pretrained('adapter')\nprint(plan.rank_pattern)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    shown = {name.replace("\\", ""): rank for name, rank in config["rank_pattern"].items()}
+    assert len(shown) == 12
+    assert done.stdout.splitlines()[-1] == str(shown)
+
+
+def test_the_package_stays_light() -> None:
+    code = "import sys, gelora_cli; gelora_cli.plan_ranks; sys.exit('torch' in sys.modules or 'peft' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        import gelora_cli
+
+        gelora_cli.nothing  # noqa: B018

@@ -1,0 +1,137 @@
+"""task=text through the commands: a run on a file of one's own, judged again and used, and a folder of YAML."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import IdProfile, RunManifest, read_artifact
+from gelora_cli.cli import command_line
+from gelora_cli.config import KIND_METRICS, REPORTED, read_config
+from gelora_cli.metrics import METRICS
+from tests.conftest import rows
+from tests.test_pipeline import FAST, predictions, result_of
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A CSV of 120 reviews with a mood each."""
+    path = tmp_path / "My reviews.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["mood", "review"])
+        for row in rows("cola", 120, seed=1):
+            writer.writerow(["glad" if row["label"] else "sad", row["sentence"]])
+    return path
+
+
+def given(place: Path, model: Path, *more: str) -> list[str]:
+    fixed = [
+        "task=text",
+        "task.columns=[review]",
+        "task.label=mood",
+        f"model.path={model}",
+        f"runs_dir={place / 'runs'}",
+    ]
+    return [*fixed, *FAST, *more]
+
+
+def only(place: Path) -> Path:
+    (directory,) = rundir.find_runs(place / "runs")
+    return directory
+
+
+def test_a_run_on_a_file_of_ones_own(
+    reviews: Path,
+    tmp_path: Path,
+    tiny_models: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = given(tmp_path, tiny_models["bert"], f"data.text='{reviews.name}'")
+    assert command_line(["profile", *words]) == 0
+    assert command_line(["train", *words]) == 0  # the profile is that of the rows that the run trains on
+    directory = only(tmp_path)
+    assert directory.relative_to(tmp_path).parts[1] == "My-reviews"
+    config = read_config(directory / rundir.CONFIG)
+    assert (config.task.labels, config.task.metric, config.task.reported) == (["glad", "sad"], "accuracy", "accuracy")
+    assert "validation: 12 of 120 rows held out, seed 0, each mood in its share" in (directory / "log.txt").read_text()
+    assert read_artifact(IdProfile, directory / IdProfile.FILE).examples_seen == 108
+    assert result_of(directory).results[0].examples == 12
+    held = predictions(directory)
+    lines = list(csv.DictReader(reviews.open(encoding="utf-8")))
+    assert [lines[row["id"]]["mood"] for row in held] == [row["label"] for row in held]
+    capsys.readouterr()
+    assert command_line(["evaluate", str(directory)]) == 0
+    assert f"accuracy {result_of(directory).value:.4f}" in capsys.readouterr().out
+    assert command_line(["predict", str(directory), "split=validation"]) == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["prediction"] for row in again] == [row["prediction"] for row in held]
+    assert command_line(["predict", str(directory), f"file='{reviews}'"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 120
+    assert command_line(["fetch", "offline", *words]) == 0
+    overrides = capsys.readouterr().out.splitlines()[-1].split()[2:]
+    assert (
+        command_line(["train", *given(tmp_path, tiny_models["bert"], f"data.text='{overrides[-1][10:]} reviews.csv'")])
+        == 0
+    )
+    assert "done before" in capsys.readouterr().out
+
+
+def test_scores_and_what_is_wrong_before_any_work(
+    reviews: Path, tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = tmp_path / "scored.jsonl"
+    values = [{"review": row["sentence"], "mood": row["sentence"].count("e") / 3} for row in rows("cola", 60, seed=1)]
+    scored.write_text("".join(json.dumps(value) + "\n" for value in values))
+    words = given(tmp_path, tiny_models["bert"], f"data.text={scored}", "task.kind=regression", "train.max_steps=2")
+    wrong = [
+        (["task.metric=mcc"], "task.metric=mcc does not judge task.kind=regression; accepted: pearson_spearman"),
+        (["task.reported=accuracy"], "task.reported=accuracy is no value of task.metric=pearson_spearman"),
+        (["task.columns=[]"], "one or two columns of text"),
+        (["task.columns=[mood]"], "another one for the label"),
+        (["task.columns=[review,mode]"], "no column mode; did you mean mood?"),
+        (["task.source=texts"], "task.source=texts: not known; did you mean text?"),
+        (["task.kind=question_answering"], "task.kind=question_answering needs task.source=squad"),
+        (["task.name=../up"], "task.name=../up: letters"),
+        ([f"data.text={tmp_path}/scord.jsonl"], "scord.jsonl: no such file"),
+    ]
+    for overrides, message in wrong:
+        keys = {text.split("=")[0] for text in overrides}
+        assert command_line(["run", *[w for w in words if w.split("=")[0] not in keys], *overrides]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert command_line(["run", *words]) == 0
+    assert result_of(only(tmp_path)).reported == "pearson_spearman_mean"
+    assert read_artifact(RunManifest, only(tmp_path) / RunManifest.FILE).status == "done"
+
+
+def test_the_readmes_yaml_is_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", README.read_text(), re.S) if "reviews" in text]
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    (tmp_path / "mine" / "task" / "reviews.yaml").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    assert command_line(["run", "--cfg", "job", "--config-dir", "mine", "task=reviews", "task.metric=mcc"]) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        line in shown for line in ("name: reviews", "source: text", "metric: mcc", "text: reviews.csv", "source: mine")
+    )
+    assert command_line(["run", "--config-dir", "mine", "task=reviews"]) == 2
+    assert f"data.text={tmp_path}/reviews.csv: no such file" in capsys.readouterr().err
+
+
+def test_every_metric_gives_what_may_be_reported() -> None:
+    assert REPORTED.keys() == METRICS.keys() == {name for names in KIND_METRICS.values() for name in names}
+    for name in ("accuracy", "accuracy_f1", "mcc", "pearson_spearman"):
+        values = METRICS[name]().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])
+        assert set(REPORTED[name]) == set(values)
