@@ -36,10 +36,10 @@ def test_the_numbers_are_those_of_the_commands(
 ) -> None:
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
     given = [f"model.path={tiny_models[kind]}", f"runs_dir={tmp_path}", f"data.text={tmp_path / 'lines.txt'}"]
-    more = ["profile.max_examples=50", "profile.pooling=last", "task.max_length=12"]
+    more = ["precision=float32", "profile.max_examples=50", "profile.pooling=last", "task.max_length=12"]
     assert command_line(["profile", "task=text", *given, *more]) == 0
     (directory,) = (tmp_path / ".profiles").iterdir()
-    command = ["ranks", str(directory), "budget=rank:3", f"output={tmp_path / 'pattern.json'}"]
+    command = ["ranks", str(directory), "budget=auto", f"output={tmp_path / 'pattern.json'}"]
     assert command_line(command) == 0
     saved = read_artifact(IdProfile, directory / IdProfile.FILE)
     assert (saved.task, saved.examples_seen, saved.model_map.head_modules) == ("lines", 60, ())
@@ -49,7 +49,7 @@ def test_the_numbers_are_those_of_the_commands(
     assert mine.settings == saved.settings
     assert mine.data_fingerprint == saved.data_fingerprint
     assert mine.model_map.backbone_params == saved.model_map.backbone_params
-    plan = plan_ranks(mine, "rank:3")
+    plan = plan_ranks(mine, "auto")
     pattern = json.loads((tmp_path / "pattern.json").read_text())
     assert list(plan.rank_pattern.values()) == list(pattern["rank_pattern"].values())
 
@@ -78,8 +78,8 @@ def test_the_model_is_left_as_it_was(tiny_models: dict[str, Path]) -> None:
 
 def test_a_plain_loop_learns_with_exactly_the_planned_ranks(tiny_models: dict[str, Path]) -> None:
     model, tokenizer = loaded(tiny_models["bert"])
-    plan = plan_ranks(profile_texts(model, tokenizer, TEXTS), 2_500, scaling=2.0, modules="all")
-    assert plan.adapter_params <= 2_500
+    plan = plan_ranks(profile_texts(model, tokenizer, TEXTS), 6_000, scaling=2.0, modules="all")
+    assert plan.adapter_params <= 6_000
     assert len(set(plan.ranks)) > 1
     adapted: Any = get_peft_model(model, lora_config(plan, task_type="SEQ_CLS", lora_dropout=0.0))
     layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
@@ -89,9 +89,9 @@ def test_a_plain_loop_learns_with_exactly_the_planned_ranks(tiny_models: dict[st
     assert counted == plan.adapter_params
     batch = tokenizer(TEXTS[:32], padding=True, return_tensors="pt")
     labels = torch.tensor([text.count("e") % 2 for text in TEXTS[:32]])
-    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=5e-3)
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         loss = adapted(**batch, labels=labels).loss
         loss.backward()
         optimizer.step()
@@ -150,7 +150,9 @@ def test_the_readmes_example_runs_as_it_stands(tiny_models: dict[str, Path], tmp
     ]
     (tmp_path / "model").symlink_to(tiny_models["bert"])
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
-    (tmp_path / "example.py").write_text(block + "\nmodel.save_pretrained('adapter')\nprint(plan.rank_pattern)\n")
+    (tmp_path / "example.py").write_text(
+        block + "\nmodel.save_pretrained('adapter')\nprint(__import__('json').dumps(plan.rank_pattern))\n"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
@@ -159,7 +161,7 @@ def test_the_readmes_example_runs_as_it_stands(tiny_models: dict[str, Path], tmp
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     shown = {name.replace("\\", ""): rank for name, rank in config["rank_pattern"].items()}
     assert len(shown) == 12
-    assert done.stdout.splitlines()[-1] == str(shown)
+    assert json.loads(done.stdout.splitlines()[-1]) == shown
 
 
 def test_the_package_stays_light() -> None:
