@@ -124,7 +124,8 @@ def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) ->
     values: dict[str, Any] = {"library_name": "transformers" if merged else "peft" if facts.peft else "gelora"}
     values |= {"base_model": base, "base_model_relation": "finetune" if merged else "adapter"} if base else {}
     values |= {"pipeline_tag": _hub_task(config)}
-    values |= {"language": "en"} if data or config.task.source == "demo" else {}
+    english = config.task.source == "demo" or (data and config.task.source in TERMS)
+    values |= {"language": "en"} if english else {}
     values |= {"datasets": [data]} if data else {}
     values |= {"metrics": [METRIC_TYPES.get(name, name) for name in known]}
     values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task)))}
