@@ -328,7 +328,7 @@ def check_length(resolved: ResolvedModel, max_length: int) -> None:
 
 
 def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
-    """The same of a configuration at hand."""
+    """The same of a configuration as config.json holds it; `source` names it."""
     rows, kind = config.get("max_position_embeddings"), config.get("model_type")
     if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
         return
@@ -516,10 +516,9 @@ def _head_modules(model: PreTrainedModel, missing: set[str], mismatched: set[str
         raise GeloraError(
             f"{type(model).__name__} of {source} doesn't set its head apart from a backbone; take another."
         )
-    prefix = f"{model.base_model_prefix}."
     names = {name for name, _ in model.named_parameters()}
-    pooler = {name for name in names if name.startswith(f"{prefix}pooler.")}
-    head = {name for name in names if not name.startswith(prefix)} | (pooler if pooler <= missing else set())
+    pooler = {name for name in names if name.startswith(f"{model.base_model_prefix}.pooler.")}
+    head = _beside_backbone(model) | (pooler if pooler <= missing else set())
     if misfits := sorted((missing | mismatched) - head):
         shown = ", ".join(name + (" (another shape)" if name in mismatched else "") for name in misfits[:3])
         raise GeloraError(
@@ -532,9 +531,13 @@ def _head_modules(model: PreTrainedModel, missing: set[str], mismatched: set[str
 
 def own_head(model: PreTrainedModel) -> tuple[str, ...]:
     """The topmost modules beside the backbone of a model as it is; none of a bare backbone."""
+    return tuple(_topmost(model, set() if model.base_model is model else _beside_backbone(model)))
+
+
+def _beside_backbone(model: PreTrainedModel) -> set[str]:
+    """The parameters outside the backbone of a model that sets it apart."""
     prefix = f"{model.base_model_prefix}."
-    names = {name for name, _ in model.named_parameters()} if model.base_model is not model else set()
-    return tuple(_topmost(model, {name for name in names if not name.startswith(prefix)}))
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
 
 
 def _topmost(module: nn.Module, names: set[str], prefix: str = "") -> Iterator[str]:
