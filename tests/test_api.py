@@ -36,7 +36,7 @@ def test_the_numbers_are_those_of_the_commands(
 ) -> None:
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
     given = [f"model.path={tiny_models[kind]}", f"runs_dir={tmp_path}", f"data.text={tmp_path / 'lines.txt'}"]
-    more = ["precision=float32", "profile.max_examples=50", "profile.pooling=last", "task.max_length=12"]
+    more = ["precision=float32", "profile.max_examples=50", "profile.estimator=mle", "task.max_length=12"]
     assert command_line(["profile", "task=text", *given, *more]) == 0
     (directory,) = (tmp_path / ".profiles").iterdir()
     command = ["ranks", str(directory), "budget=auto", f"output={tmp_path / 'pattern.json'}"]
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_the_commands(
     saved = read_artifact(IdProfile, directory / IdProfile.FILE)
     assert (saved.task, saved.examples_seen, saved.model_map.head_modules) == ("lines", 60, ())
     model, tokenizer = loaded(tiny_models[kind], AutoModelForCausalLM if kind == "llama" else AutoModel)
-    mine = profile_texts(model, tokenizer, TEXTS, max_examples=50, pooling="last", max_length=12)
+    mine = profile_texts(model, tokenizer, TEXTS, max_examples=50, estimator="mle", max_length=12)
     assert mine.layers == saved.layers
     assert mine.settings == saved.settings
     assert mine.data_fingerprint == saved.data_fingerprint
