@@ -34,8 +34,8 @@ class Work:
 
     @property
     def runs(self) -> list[Path]:
-        """The run directories."""
-        return [path for sweep, paths in self.found if sweep.command == "run" for path in paths]
+        """The run directories, each once."""
+        return list(dict.fromkeys(path for sweep, paths in self.found if sweep.command == "run" for path in paths))
 
     def do(self, sweep: Sweep) -> None:
         """Run a sweep and keep the directories that it names; one that fails is told by the exit code."""
