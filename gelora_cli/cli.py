@@ -470,6 +470,7 @@ def _train(config: RunConfig, _: list[Path], command: str) -> Outcome:
 def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
     from gelora_cli.jobs import Outcome
     from gelora_cli.pipeline import estimate, run
+    from gelora_cli.rundir import TRACK
     from gelora_cli.runtime import setup_logging
 
     setup_logging()
@@ -483,7 +484,9 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
         print(f"done before, nothing to do (force=true does it again): {directory}")
     print(f"{config.task.reported}: {outcome.value:.4f}")
     print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
-    for picture in ("profile.png", "ranks.png"):
+    if outcome.already_done and config.profile.track and not (outcome.directory / TRACK).exists():
+        print("it was not tracked: profile.track=true with force=true does it again, with the same numbers")
+    for picture in ("profile.png", "ranks.png", TRACK):
         if (outcome.directory / picture).exists():
             print(f"picture:  {directory / picture}")
     return Outcome(0, str(outcome.directory), value=outcome.value, already_done=outcome.already_done)

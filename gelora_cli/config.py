@@ -107,7 +107,11 @@ class MethodConfig:
 
 @dataclass
 class ProfileConfig:
-    """How the idim profile is measured."""
+    """How the idim profile is measured.
+
+    `track` measures it again while a model is fine-tuned, on `track_examples` (None: all), with stable ranks of the
+    blocks' Jacobians at `track_tokens` tokens; it changes no number.
+    """
 
     pooling: str = "mean"
     estimator: str = "fit"
@@ -115,6 +119,9 @@ class ProfileConfig:
     max_examples: int = 10_000
     seed: int = 0
     batch_size: int = 64
+    track: bool = False
+    track_examples: int | None = 500
+    track_tokens: int = 4
 
 
 @dataclass
@@ -379,6 +386,8 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
     "profile.max_examples": (20, True, math.inf),
     "profile.seed": (0, True, 2**31 - 1),
     "profile.batch_size": (1, True, math.inf),
+    "profile.track_examples": (20, True, math.inf),
+    "profile.track_tokens": (1, True, math.inf),
     "train.epochs": (1, True, math.inf),
     "train.max_steps": (1, True, math.inf),
     "train.batch_size": (1, True, math.inf),
@@ -463,6 +472,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     if config.protocol != "split":
         del values["task"]["split"]
     values["task"].pop("label")  # which column holds them says nothing of what they are
+    values["profile"] = profile_values(config.profile)
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
         del values["train"][key]
     values["ranks"].pop("path")
@@ -498,9 +508,14 @@ def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
     }
 
 
+def profile_values(profile: ProfileConfig) -> dict[str, Any]:
+    """The settings of a profile that can change a number of it; tracking only observes."""
+    return {key: value for key, value in asdict(profile).items() if not key.startswith("track")}
+
+
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
     """Sixteen hex digits over what a profile depends on: model, text, lengths (and windows) and profile settings."""
-    values = asdict(config.profile) | {
+    values = profile_values(config.profile) | {
         "measurement": MEASUREMENT,
         "max_length": config.task.max_length,
         "model": model,

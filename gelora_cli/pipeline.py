@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ from gelora_cli.models import LoadedModel, ResolvedModel, check_length, resolve_
 from gelora_cli.planning import EXEMPT, needs_profile, plan_method
 from gelora_cli.ranks import EXEMPT_BUDGET, format_plan
 from gelora_cli.report.card import CardFacts, model_card
+from gelora_cli.report.courses import plot_track, read_track
 from gelora_cli.report.plots import plot_profile, plot_ranks
 from gelora_cli.runtime import LOGGER, explained_memory, setup_logging
 from gelora_cli.states import StateStore
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
     from gelora_cli.evaluation import Judged
     from gelora_cli.methods.base import Attached
+    from gelora_cli.tracking import Tracker
     from gelora_cli.train import TrainSettings
 
 RELOAD_EXAMPLES = 64
@@ -274,6 +276,8 @@ def _cost_text(session: _Session, found: Estimate, examples: int) -> str:
     ]
     if config.launch.processes > 1:
         lines.append(f"Seconds are those of one process; {config.launch.processes} share them.")
+    if config.profile.track:
+        lines.append("What profile.track=true measures is not counted.")
     if found.done:
         lines.append("This run is done: nothing would be done again.")
     return "\n".join(lines)
@@ -608,6 +612,7 @@ class _Session:
             self.config.method,
             self.config.seed,
             total_steps=self.settings().total_steps(len(train)),
+            keep_start=self.config.profile.track,
             batches=lambda tokens: EpochInputs(
                 train, self.settings(), self.pad_token_id, self.accelerator.device, tokens
             ),
@@ -857,7 +862,7 @@ def _train(
     LOGGER.info("training: %s; %d steps of %d, %s", *shown)
     with stop.deferred():
         trained = fine_tune(
-            attached,
+            replace(attached, observe=_observer(session, attached, stop, record)),
             train,
             settings,
             pad_token_id=session.pad_token_id,
@@ -871,6 +876,55 @@ def _train(
     # The selected epoch was evaluated before the run was resumed: its weights are back, so its predictions are, too.
     judged = kept or [session.judge(attached.model, split) for split in splits]
     return trained, [found for found in judged if found.result.split in session.parts.reported]
+
+
+def _observer(
+    session: _Session, attached: Attached, stop: StopRequest, record: Callable[[dict[str, Any]], None]
+) -> Callable[[int, int], None]:
+    """What looks at the model before the first step and after every evaluation: the main process, if asked to."""
+    if not session.config.profile.track:
+        return lambda step, epoch: None
+    accelerator = session.accelerator
+    tracker = _tracker(session, attached)
+
+    def observe(step: int, epoch: int) -> None:
+        if accelerator.is_main_process:
+            start = time.perf_counter()
+            with stop.deferred(False):
+                found = tracker.measure()
+            record({"step": step, "epoch": epoch, "track": found, "seconds": round(time.perf_counter() - start, 3)})
+        accelerator.wait_for_everyone()
+
+    return observe
+
+
+def _tracker(session: _Session, attached: Attached) -> Tracker:
+    """The tracker on the probe: rows of the train split drawn with the profile's seed, whatever part trains."""
+    from gelora_cli.data.collate import collate
+    from gelora_cli.methods.base import plain_model
+    from gelora_cli.models import block_modules
+    from gelora_cli.profiling import pooled_states
+    from gelora_cli.tracking import Tracker, probe_places
+    from gelora_cli.twonn import estimate_idim
+
+    given, rows, pad = session.config.profile, session.prepared.splits["train"], session.pad_token_id
+    device, model_map = session.accelerator.device, session.loaded.map
+    drawn = session.encode(rows.take(draw_rows(len(rows), given.track_examples, given.seed)))
+    split = drawn.take(drawn.distinct_rows()[: given.track_examples])
+    model = plain_model(attached.model)
+    blocks = block_modules(model, model_map)
+    shared: dict[str, Any] = {"batch_size": given.batch_size, "pad_token_id": pad, "accelerator": session.accelerator}
+    places = probe_places(split.lengths, given.track_tokens)
+    return Tracker(
+        model=attached.model,
+        body=model.base_model,
+        blocks=blocks,
+        states=lambda: pooled_states(model, blocks, split, given.pooling, **shared),
+        estimate=partial(estimate_idim, estimator=given.estimator, discard=given.discard, seed=given.seed),
+        probes=[(collate(split, np.array([row]), pad, device).inputs, token) for row, token in places],
+        updates=attached.updates,
+        linears=[[linear.name for linear in block.linears] for block in model_map.blocks],
+    )
 
 
 def _save_and_reload(session: _Session, attached: Attached, directory: Path) -> ReloadCheck:
@@ -967,6 +1021,8 @@ def _write_result(directory: Path, session: _Session, result: RunResult, plan: R
         content = {key: value for found in judged for key, value in found.files[name].items()}
         rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
     rundir.write_artifact(result, directory)
+    if moments := read_track(directory / rundir.METRICS):
+        plot_track(moments, result, directory / rundir.TRACK)
     facts = card_facts(directory, session.prepared, session.loaded.key_mapping)
     rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
 

@@ -69,6 +69,23 @@ def measure(
     return Measurement(layers, len(split), len(split) - len(rows), len(rows), time.perf_counter() - start)
 
 
+def pooled_states(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    pooling: str,
+    *,
+    batch_size: int,
+    pad_token_id: int,
+    accelerator: Accelerator | Device,
+) -> list[NDArray[np.float32]]:
+    """The pooled states of every layer 0 .. L, (n, D) each, a row per sequence of `split`, by this process alone."""
+    batches = sorted_batches(split.lengths, batch_size)
+    states = _forward(model, blocks, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
+    order = np.argsort(np.concatenate(batches), kind="stable")
+    return [layer.numpy()[order] for layer in states]
+
+
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
     """One vector per example: hidden (B, T, D) and mask (B, T) to (B, D) float32.
 

@@ -37,6 +37,7 @@ REQUIRED = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "resul
 """What every finished run has, beside its adapter."""
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
+TRACK = "track.png"
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
 LOCK = ".lock"
@@ -249,7 +250,7 @@ def is_held(directory: Path) -> bool:
 def clear(directory: Path) -> None:
     """Remove what an earlier try left in a run directory, DONE first, so that no mixture is ever read as whole."""
     names = (DONE, "result.json", RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "profile.json", LOG, CARD)
-    for name in (*names, *ANSWERS, "profile.png", "ranks.png", CONFIG):
+    for name in (*names, *ANSWERS, "profile.png", "ranks.png", TRACK, CONFIG):
         (directory / name).unlink(missing_ok=True)
     for path in sorted((directory / ADAPTER).glob("*")):
         path.unlink()

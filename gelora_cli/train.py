@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -208,10 +208,13 @@ class _Loop:
         self._resume()
         epochs = math.ceil(self.total / self.steps_per_epoch)
         with log_through_progress(), self._bar() as bar:
+            if self.step == 0:
+                self._observe(0)
             for epoch in range(len(self.evaluations) + 1, epochs + 1):
                 self._epoch(epoch, bar)
                 self._save_if_due(at_evaluation=True)
                 self._evaluate(epoch, bar)
+                self._observe(epoch)
                 self._save_if_due(at_evaluation=True)
         if self.settings.protocol != "last":
             self._restore_best()
@@ -322,15 +325,25 @@ class _Loop:
     def _evaluate(self, epoch: int, bar: Any) -> None:
         if self.loss_examples:
             self._log(epoch, bar)
-        start = time.perf_counter()
-        results = self.evaluate(epoch)
-        elapsed = time.perf_counter() - start
-        self.evaluation_seconds += elapsed
-        self.logged += elapsed
+        with self._beside_training():
+            results = self.evaluate(epoch)
         self.evaluations.append(results)
         for result in results:
             self._record_evaluation(epoch, result)
         self._keep_if_best(epoch, results[0].value)
+
+    def _observe(self, epoch: int) -> None:
+        with self._beside_training():
+            self.attached.observe(self.step, epoch)
+
+    @contextlib.contextmanager
+    def _beside_training(self) -> Iterator[None]:
+        """Count the seconds of evaluating and observing apart from those of training."""
+        start = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - start
+        self.evaluation_seconds += elapsed
+        self.logged += elapsed
 
     def _keep_if_best(self, epoch: int, value: float) -> None:
         settled = self.attached.settled()

@@ -99,6 +99,8 @@ LIGHT = [
     "report.listing",
     "report.plots",
     "report.theory_plots",
+    "report.courses",
+    "report.profiles",
     "report.significance",
     "report.card",
     "data.demo",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from gelora_cli.lineage import adapter_digest, find_lineage, load_start
 from gelora_cli.methods.merging import merge_adapter
 from gelora_cli.models import ResolvedModel, in_modules, load_model, resolve_model
 from tests.test_methods import HEAD
-from tests.test_pipeline import Bench, bench, predictions, result_of  # noqa: F401 - a fixture
+from tests.test_pipeline import Bench, predictions, result_of
 from tests.test_rivals import case, logits, tune
 from tests.tiny import make_tiny
 
@@ -56,40 +57,52 @@ def test_bottlenecks_are_not_merged(tiny_models: dict[str, Path], tmp_path: Path
         merge_adapter(load_model(base_of(tiny_models["bert"]), HEAD, seed=0).model, tmp_path)
 
 
-def runs(bench: Bench, task: str) -> Path:  # noqa: F811
+@dataclass(frozen=True)
+class Chain:
+    """Three runs, each from the one before."""
+
+    bench: Bench
+    first: Path
+    second: Path
+    third: Path
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Chain:
+    bench = Bench(tmp_path_factory.mktemp("chain") / "runs", glue_dir, tiny_models)
+    assert bench.run("task=mnli", "train.learning_rate=0.05", *SHORT) == 0
+    first = run_of(bench, "mnli")
+    assert bench.run("task=cola", "method=sora", f"init_from={first}", *SHORT) == 0
+    second = run_of(bench, "cola")
+    assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
+    return Chain(bench, first, second, run_of(bench, "rte"))
+
+
+def run_of(bench: Bench, task: str) -> Path:
     """The only run of a task."""
     (directory,) = [path for path in bench.directories() if path.is_relative_to(bench.root / task)]
     return directory
 
 
-def check_again(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The value and the predictions that come back from a directory are the run's own."""
-    capsys.readouterr()
-    assert command_line(["evaluate", str(directory)]) == 0
-    assert f"{result_of(directory).value:.4f}" in capsys.readouterr().out
-    output = tmp_path / "out.jsonl"
-    assert command_line(["predict", str(directory), "split=validation", f"output={output}"]) == 0
-    rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [row["prediction"] for row in rows] == [row["prediction"] for row in predictions(directory)]
-
-
-def test_a_chain_of_three_tasks(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    assert bench.run("task=mnli", "train.learning_rate=0.05", *SHORT) == 0
-    first = runs(bench, "mnli")
-    assert bench.run("task=cola", "method=sora", f"init_from={first}", *SHORT) == 0
-    second = runs(bench, "cola")
-    assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
-    third = runs(bench, "rte")
-    for directory in (second, third):
-        check_again(directory, tmp_path, capsys)
+def test_value_and_predictions_come_back(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for directory in (chain.second, chain.third):
         assert result_of(directory).reload_check.passed
+        capsys.readouterr()
+        assert command_line(["evaluate", str(directory)]) == 0
+        assert f"{result_of(directory).value:.4f}" in capsys.readouterr().out
+        output = tmp_path / "out.jsonl"
+        assert command_line(["predict", str(directory), "split=validation", f"output={output}"]) == 0
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert [row["prediction"] for row in rows] == [row["prediction"] for row in predictions(directory)]
+
+
+def test_a_run_says_what_it_starts_from(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    bench, first, second, third = chain.bench, chain.first, chain.second, chain.third
     name = bench.models["bert"].name
     assert [result_of(path).model for path in (first, second, third)] == [name, f"{name}+mnli", f"{name}+mnli+cola"]
     assert read_artifact(IdProfile, third / IdProfile.FILE).model == f"{name}+mnli+cola"
-    prints = {
-        read_artifact(RunManifest, path / RunManifest.FILE).fingerprints["model"] for path in (first, second, third)
-    }
-    assert len(prints) == 3
+    manifests = [read_artifact(RunManifest, path / RunManifest.FILE) for path in (first, second, third)]
+    assert len({manifest.fingerprints["model"] for manifest in manifests}) == 3
     assert len(list((bench.root / ".profiles").iterdir())) == 2  # SoRA needs none
     card, peft = (third / "README.md").read_text(), json.loads((third / "adapter/adapter_config.json").read_text())
     assert f"merged with {first}, then {second}" in card
@@ -97,14 +110,13 @@ def test_a_chain_of_three_tasks(bench: Bench, tmp_path: Path, capsys: pytest.Cap
     assert peft["base_model_name_or_path"].endswith(f"+ {first}/adapter + {second}/adapter")
     assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
     assert "done before" in capsys.readouterr().out
-    check_taken_over(bench.models["bert"], third)
 
 
-def check_taken_over(model: Path, directory: Path) -> None:
-    """The start is the base but for the linears that the earlier runs adapted, with the head that the seed gives."""
-    config = read_config(directory / rundir.CONFIG)
-    start, ancestors = find_lineage(base_of(model), config.init_from)
-    loaded, plain = load_start(start, config, ancestors), load_start(base_of(model), config, ())
+def test_the_backbone_is_taken_over_and_the_head_is_new(chain: Chain) -> None:
+    config, base = read_config(chain.third / rundir.CONFIG), base_of(chain.bench.models["bert"])
+    start, ancestors = find_lineage(base, config.init_from)
+    assert [ancestor.directory for ancestor in ancestors] == [chain.first, chain.second]
+    loaded, plain = load_start(start, config, ancestors), load_start(base, config, ())
     linears = [linear.name for block in loaded.map.blocks for linear in loaded.map.linears(block, "attention")]
     tensors = plain.model.state_dict()
     for name, tensor in loaded.model.state_dict().items():
@@ -112,14 +124,11 @@ def check_taken_over(model: Path, directory: Path) -> None:
         assert torch.equal(tensor, tensors[name]) is not moved, name
 
 
-def test_the_same_adapter_elsewhere_is_the_same_start(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    assert bench.run("task=cola", *SHORT) == 0
-    first = runs(bench, "cola")
-    copy = bench.root.parent / "copy"
-    shutil.copytree(first, copy)
-    for place in (first, copy):
-        assert bench.run("task=rte", f"init_from={place}", *SHORT, "method=lora") == 0
-    assert "done before" in capsys.readouterr().out
+def test_the_same_adapter_elsewhere_is_the_same_start(chain: Chain, tmp_path: Path) -> None:
+    base, copy = base_of(chain.bench.models["bert"]), tmp_path / "copy"
+    shutil.copytree(chain.first, copy)
+    starts = [find_lineage(base, str(place))[0] for place in (chain.first, copy)]
+    assert starts[0].fingerprint == starts[1].fingerprint != base.fingerprint
     config = copy / "adapter" / "adapter_config.json"
     digest = adapter_digest(copy / "adapter")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "elsewhere"}))
@@ -128,11 +137,8 @@ def test_the_same_adapter_elsewhere_is_the_same_start(bench: Bench, capsys: pyte
     assert adapter_digest(copy / "adapter") != digest
 
 
-def test_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    assert bench.run("task=cola", *SHORT) == 0
-    first = runs(bench, "cola")
-    assert bench.run("task=rte", f"init_from={first}", "method=lora", *SHORT) == 0
-    second = runs(bench, "rte")
+def test_what_is_refused(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench, first, second = chain.bench, chain.first, chain.second
     assert bench.run("task=sst2", "method=pfeiffer", *SHORT) == 0
 
     def refused(command: list[str], *parts: str) -> None:
@@ -144,7 +150,7 @@ def test_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFix
     def start(directory: Any, *overrides: str) -> list[str]:
         return bench.arguments("task=wnli", f"init_from={directory}", *overrides, *SHORT)
 
-    refused(start(runs(bench, "sst2")), "method=pfeiffer can't be merged", "not linear")
+    refused(start(run_of(bench, "sst2")), "method=pfeiffer can't be merged", "not linear")
     refused(start(tmp_path / "nowhere"), "is not there", "a finished run directory is accepted")
     refused(start(bench.root), "no DONE in it")
     other = make_tiny("bert", tmp_path / "other", seed=1)
@@ -158,4 +164,5 @@ def test_what_is_refused(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFix
     first.rename(first.with_name("moved"))
     refused(["evaluate", str(second)], f"init_from={first}", "is not there")
     refused(start(second), f"init_from={first}", "is not there")
+    first.with_name("moved").rename(first)
     assert not (bench.root / "wnli").exists()

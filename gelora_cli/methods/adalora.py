@@ -12,7 +12,7 @@ from torch import nn
 
 from gelora_cli.artifacts import GeloraError, RankPlan
 from gelora_cli.methods.base import Attached, AttachRequest, below, count_problems, refuse_differences
-from gelora_cli.methods.lora import ADAPTER, layers_of, save_peft, wrap
+from gelora_cli.methods.lora import ADAPTER, layers_of, save_peft, updates_of, wrap
 
 
 def attach_adalora(request: AttachRequest) -> Attached:
@@ -55,6 +55,7 @@ def attach_adalora(request: AttachRequest) -> Attached:
         settled=lambda: tuner.rankallocator.settled,
         state=tuner.rankallocator.state,
         load_state=tuner.rankallocator.load_state,
+        updates=lambda: updates_of(model, SVDLinear),
     )
 
 

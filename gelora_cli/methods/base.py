@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -36,6 +37,7 @@ class AttachRequest:
     """What a method may need to attach itself.
 
     `settings` are the method's; `seed` draws its new parameters; training takes `total_steps` optimizer steps.
+    With `keep_start` a method that moves the model's own weights keeps a copy of them, so that it can say how far.
     `batches(n)` are the model's inputs of one epoch in training's batches, or larger ones of about n tokens. `once(f)`
     is `f()`, called by the main process alone and given to all of them.
     """
@@ -46,6 +48,7 @@ class AttachRequest:
     settings: MethodConfig
     seed: int
     total_steps: int = 1
+    keep_start: bool = False
     batches: Callable[[int], SizedInputs] = lambda tokens: ()
     once: Callable[[Callable[[], Any]], Any] = lambda compute: compute()
 
@@ -58,7 +61,9 @@ class Attached:
     step; `after_step(step)` runs after every optimizer step, counted from 1, while gradients are there. A method whose
     ranks move while it trains has `moving_ranks()`: every module's rank as it is now and the parameters that those
     cost. Its weights may be selected only once `settled()`: from then on they keep within the budget. `state()` is what
-    a checkpoint needs of the method beside parameters and optimizer, and `load_state` takes it back.
+    a checkpoint needs of the method beside parameters and optimizer, and `load_state` takes it back. `updates()` is how
+    far every adapted linear's weight has moved, (out, in) by name, of a method that moves any. `observe(step, epoch)`
+    may look at the model before the first step and after every evaluation; it changes nothing.
     """
 
     model: nn.Module
@@ -70,6 +75,8 @@ class Attached:
     settled: Callable[[], bool] = lambda: True
     state: Callable[[], dict[str, torch.Tensor]] | None = None
     load_state: Callable[[dict[str, torch.Tensor]], None] | None = None
+    updates: Callable[[], dict[str, torch.Tensor]] | None = None
+    observe: Callable[[int, int], None] = lambda step, epoch: None
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name to parameter, of what trains."""
@@ -90,6 +97,13 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors whose names begin so, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def plain_model(model: nn.Module) -> PreTrainedModel:
+    """The task model without PEFT around it, a method's modules still in it."""
+    found: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(found, PreTrainedModel)
+    return found
 
 
 def base_name(name: str) -> str:

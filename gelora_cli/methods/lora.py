@@ -38,7 +38,9 @@ def attach_lora(request: AttachRequest) -> Attached:
     )
     model = wrap(request, config)
     check_lora(model, request.plan, request.model_map)
-    return Attached(model, request.plan, save=lambda directory: save_peft(model, directory))
+    return Attached(
+        model, request.plan, save=lambda directory: save_peft(model, directory), updates=lambda: updates_of(model)
+    )
 
 
 def wrap(request: AttachRequest, config: Any) -> PeftModel:
@@ -87,6 +89,12 @@ def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
             # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds later by itself.
             warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
         return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+
+
+@torch.no_grad()
+def updates_of(model: PeftModel, kind: type = LoraLayer) -> dict[str, torch.Tensor]:
+    """What PEFT's layers of this kind add to the weights of their linears, (out, in)."""
+    return {name: layer.get_delta_weight(ADAPTER) for name, layer in layers_of(model, kind).items()}
 
 
 def layers_of(model: PeftModel, kind: type) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class _Gates:
             settled=lambda: bool(self.open),
             state=lambda: self.open,
             load_state=self.load_state,
+            updates=self.updates,
         )
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
@@ -133,6 +134,11 @@ class _Gates:
         """Open gates of each module, and what they cost."""
         found = {name: int((layer.gate != 0).sum()) for name, layer in self.layers.items()}
         return found, self.norm_params + sum(rank * self._cost(self.layers[name]) for name, rank in found.items())
+
+    @torch.no_grad()
+    def updates(self) -> dict[str, torch.Tensor]:
+        """What every layer adds to its linear's weight."""
+        return {name: layer.update() for name, layer in self.layers.items()}
 
     def save(self, directory: Path) -> None:
         """Write the open gates with their rows and columns; a linear without open gates is left out."""

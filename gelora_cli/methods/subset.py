@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import torch
 
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
 from gelora_cli.methods.saved import save_own
@@ -16,7 +19,16 @@ def attach_bitfit(request: AttachRequest) -> Attached:
 
 def attach_full(request: AttachRequest) -> Attached:
     """Every parameter trains."""
-    return attach_subset(request, [name for name, _ in request.model.named_parameters()])
+    attached = attach_subset(request, [name for name, _ in request.model.named_parameters()])
+    return replace(attached, updates=_moved(request)) if request.keep_start else attached
+
+
+def _moved(request: AttachRequest) -> Callable[[], dict[str, torch.Tensor]]:
+    """How far the weights of the blocks' linears are from where they are now; the copy is on the CPU."""
+    names = [linear.name for block in request.model_map.blocks for linear in block.linears]
+    weights = {name: request.model.get_submodule(name).weight for name in names}
+    start = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+    return lambda: {name: weight.detach().cpu() - start[name] for name, weight in weights.items()}
 
 
 def attach_subset(request: AttachRequest, names: Iterable[str]) -> Attached:

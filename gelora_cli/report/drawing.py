@@ -24,12 +24,12 @@ def end_of(name: str) -> str:
     return name if len(name) <= MOST_CHARACTERS else f"...{name[-MOST_CHARACTERS:]}"
 
 
-def new_figure(height_inches: float, panels: tuple[int, ...]) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel above the other, of these relative heights."""
+def new_figure(height_inches: float, panels: tuple[int, ...], columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with rows of panels of these relative heights; the panels row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
-    axes = list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
+    axes = list(figure.subplots(len(panels), columns, squeeze=False, height_ratios=panels).flat)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color=GRID, linewidth=0.8)

@@ -1,0 +1,41 @@
+"""Idim profiles of runs or of profiles in one picture, a panel per task: figure 3 of GeLoRA (arXiv 2412.09250) in form.
+
+    gelora run task=sst2 model=minilm data.glue=DIR                        # RUN
+    gelora profile task=rte model=minilm data.glue=DIR                     # BEFORE
+    gelora profile task=rte model=minilm data.glue=DIR init_from=RUN       # AFTER
+    python scripts/figure3.py BEFORE AFTER --output figure3.png
+
+Each argument is a directory with `profile.json` in it, or such a file; each line is named after its model, which says
+what it was tuned on before.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gelora_cli.artifacts import IdProfile, read_artifact
+from gelora_cli.report.profiles import plot_profiles
+
+
+def labelled(paths: list[Path]) -> dict[str, IdProfile]:
+    """Profiles by model and task, so that one that several runs share is drawn once."""
+    found = [read_artifact(IdProfile, path / IdProfile.FILE if path.is_dir() else path) for path in paths]
+    return {f"{profile.model} on {profile.task}": profile for profile in found}
+
+
+def main() -> None:
+    """Draw what the command line names, and print the numbers that are drawn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profiles", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("figure3.png"))
+    arguments = parser.parse_args()
+    profiles = labelled(arguments.profiles)
+    plot_profiles(profiles, arguments.output)
+    for label, profile in profiles.items():
+        print(f"{label}: " + "  ".join(f"{row.idim:.2f} ({row.low:.2f}-{row.high:.2f})" for row in profile.layers))
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
