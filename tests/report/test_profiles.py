@@ -1,0 +1,48 @@
+"""Profiles before and after in one picture: what is drawn where, and the script that draws it from directories."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gelora_cli.report.profiles import SPREAD, profiles_figure
+from gelora_cli.rundir import write_artifact
+from tests.report.test_plots import PROFILE
+
+ROOT = Path(__file__).resolve().parents[2]
+AFTER = replace(
+    PROFILE,
+    model=f"{PROFILE.model}+mrpc",
+    layers=tuple(replace(row, idim=0.8 * row.idim, low=0.7 * row.low) for row in PROFILE.layers),
+)
+
+
+def test_a_panel_per_task_and_a_line_per_profile() -> None:
+    other = replace(PROFILE, task="stsb")
+    figure = profiles_figure({"base": PROFILE, "tuned": AFTER, "base, stsb": other})
+    first, second = figure.axes
+    assert [line.get_label() for line in first.lines] == ["base", "tuned"]
+    assert [line.get_label() for line in second.lines] == ["base, stsb"]
+    layers = np.arange(len(PROFILE.layers))
+    for line, profile, side in zip(first.lines, (PROFILE, AFTER), (-1, 1), strict=True):
+        assert np.allclose(line.get_xdata(), layers + side * SPREAD / 2)
+        assert np.allclose(line.get_ydata(), [row.idim for row in profile.layers])
+    bars = [np.array(segment)[:, 1] for segment in first.collections[1].get_segments()]
+    assert np.allclose(bars, [(row.low, row.high) for row in AFTER.layers])
+    assert first.lines[0].get_linestyle() != first.lines[1].get_linestyle()
+    assert (first.get_ylabel(), second.get_xlabel()[:5]) == ("intrinsic dimension", "layer")
+
+
+def test_the_script_draws_directories_and_prints_the_numbers(tmp_path: Path) -> None:
+    for name, profile in (("before", PROFILE), ("after", AFTER)):
+        (tmp_path / name).mkdir()
+        write_artifact(profile, tmp_path / name)
+    command = [sys.executable, "scripts/figure3.py", *(str(tmp_path / name) for name in ("before", "after"))]
+    command += ["--output", str(tmp_path / "figure.png")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert f"{AFTER.model} on {AFTER.task}: {AFTER.layers[0].idim:.2f}" in shown
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
