@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+COPIES = 64
 CACHE_ARGUMENTS = ("past_key_values", "past_key_value", "use_cache")
 
 
@@ -116,13 +117,14 @@ def output_of(block: nn.Module, call: BlockCall) -> Tensor:
 def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **kwargs: Any) -> Tensor:
     """The Jacobian (D, D) of a block's output at one token by its input at the same token, all other inputs held.
 
-    `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`, by one forward and D backward passes.
+    `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`, by one forward pass of `COPIES` equal sequences, and a
+    backward pass for every so many outputs, each of which goes through a sequence of its own.
 
     Args:
         block: a module in evaluation mode that takes hidden states first and returns them, alone or first of a tuple.
         hidden: (1, T, D); its type is that of the result.
         token: which one, from 0.
-        args: the block's other arguments, as `BlockCall` has them.
+        args: the block's other arguments, as `BlockCall` has them, whatever the number of sequences.
         kwargs: those by name.
 
     Raises:
@@ -131,13 +133,15 @@ def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **k
     _check(block, hidden)
     if not 0 <= token < hidden.shape[1]:
         raise ValueError(f"token {token} given; the sequence has the tokens 0 to {hidden.shape[1] - 1}")
-
-    def of_token(state: Tensor) -> Tensor:
-        before, after = hidden[:, :token], hidden[:, token + 1 :]
-        sequence = torch.cat((before.detach(), state[None, None], after.detach()), dim=1)
-        return _first(block(sequence, *args, **kwargs))[0, token]
-
-    return _jacobian(of_token, hidden[0, token])
+    with torch.enable_grad():
+        sequences = hidden.detach().repeat(COPIES, 1, 1).requires_grad_(True)  # (COPIES, T, D)
+        outputs = _first(block(sequences, *args, **kwargs))[:, token]  # (COPIES, D)
+        rows = []
+        for chosen in torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).split(COPIES):
+            mine = outputs[: len(chosen)]
+            (slopes,) = torch.autograd.grad(mine, sequences, chosen, retain_graph=True)  # (COPIES, T, D)
+            rows.append(slopes[: len(chosen), token])
+    return torch.cat(rows)
 
 
 def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
