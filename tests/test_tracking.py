@@ -15,7 +15,6 @@ from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.jacobians import stable_rank
 from gelora_cli.methods.base import plain_model
-from gelora_cli.models import block_modules
 from gelora_cli.report.courses import CAVEATS, Moment, read_track, track_figure
 from gelora_cli.tracking import Tracker, probe_places, undisturbed
 from gelora_cli.twonn import IdimEstimate
@@ -118,8 +117,7 @@ def test_updates_are_what_the_modules_do(tiny_models: dict[str, Path], method: s
         bias = attached.trainable().get(f"{name}.bias", start[f"{name}.bias"])
         wanted = inputs @ (start[f"{name}.weight"] + updates[name]).T + bias
         assert torch.allclose(model.get_submodule(name)(inputs), wanted, atol=1e-5), name
-        assert float(updates[name].abs().max()) > 0
-    assert len(block_modules(model, found.loaded.map)) == 3
+    assert any(bool(update.any()) for update in updates.values())  # AdaLoRA may leave a module nothing
 
 
 TRACKED = ["profile.track=true", "profile.track_examples=40", "profile.track_tokens=2"]
