@@ -41,7 +41,7 @@ EXAMPLES = {
     "run": """  gelora run experiment=demo
   gelora run task=cola budget=0.3M
   gelora run task=cola model=minilm data.glue=DIR budget=0.05M launch.processes=2
-  gelora run task=text data.text=reviews.csv task.columns=[review] task.label=sentiment model=minilm budget=0.05M
+  gelora run task=text data.text=reviews.csv task.columns=[review] task.label=sentiment model=minilm budget=0.1M
   gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2
   gelora run task=rte init_from=RUN                     # start from RUN's adapter, merged into the base""",
     "profile": """  gelora profile task=sst2 model=minilm data.glue=DIR

@@ -67,7 +67,7 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
             _copy(file, _inside(target, copy / file.relative_to(place), task.folder))
         sources.append(source if Path(source).is_absolute() else f"{source}@{place.name}")
         overrides.append(_override(f"data.{key}", copy))
-        data = replace(data, **{key: str(copy.absolute())})
+        data = replace(data, **{key: str(copy.absolute())})  # type: ignore[arg-type]
     task = completed_task(task, data)
     for split in ("train", *task.eval_splits):
         task_split(task, data, split)

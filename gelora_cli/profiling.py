@@ -37,7 +37,11 @@ class Measurement:
 
     def profile(self, **about: Any) -> IdProfile:
         """The measurement as an artifact; `about` are the profile's other fields."""
-        counts = {"examples_drawn": self.drawn, "examples_copies": self.copies, "examples_used": self.used}
+        counts: dict[str, Any] = {
+            "examples_drawn": self.drawn,
+            "examples_copies": self.copies,
+            "examples_used": self.used,
+        }
         return IdProfile(layers=self.layers, **counts, **about)
 
 

@@ -88,9 +88,14 @@ def read_table(
     wanted = [*texts, *([label] if label and not (unlabelled and label not in columns) else [])]
     for name in wanted:
         if name not in columns:
-            fix = "task.columns=[...]" if name in texts else "task.label=..."
-            raise GeloraError(f"{key}={path}: no column {name}; {nearest(name, columns)}. Name it by {fix}")
+            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, columns, name in texts, path)}")
     return Table(str(path), {name: columns[name] for name in wanted}, numbers, unit)
+
+
+def _missing(name: str, columns: Iterable[str], is_text: bool, path: Path) -> str:
+    if path.suffix.lower() == ".txt":
+        return "a text file has no labels: it can be profiled; to learn from give a table with a column of them"
+    return f"{nearest(name, columns)}. Name it by {'task.columns=[...]' if is_text else 'task.label=...'}"
 
 
 def joined(tables: Sequence[Table], name: str) -> Table:
