@@ -482,7 +482,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
     directory = _relative(outcome.directory)
     if outcome.already_done:
         print(f"done before, nothing to do (force=true does it again): {directory}")
-    print(f"{config.task.reported}: {outcome.value:.4f}")
+    print(f"{outcome.reported}: {outcome.value:.4f}")
     print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
     if outcome.already_done and config.profile.track and not (outcome.directory / TRACK).exists():
         print("it was not tracked: profile.track=true with force=true does it again, with the same numbers")

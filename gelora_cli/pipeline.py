@@ -107,10 +107,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did with a run: its directory, its reported value, and whether it was done before."""
+    """What a command did with a run: its directory, its reported metric and value, and whether it was done before."""
 
     directory: Path
-    value: float | None
+    reported: str
+    value: float
     already_done: bool = False
 
 
@@ -140,7 +141,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
         with _manifest(directory, prepared, fingerprints, command):
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
-    return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value)
+    return _outcome(directory)
 
 
 def _check_profile(config: RunConfig, directory: Path) -> None:
@@ -154,7 +155,12 @@ def _check_profile(config: RunConfig, directory: Path) -> None:
 
 def _done_before(directory: Path) -> Outcome:
     rundir.check_intact(directory)
-    return Outcome(directory, read_artifact(RunResult, directory / RunResult.FILE).value, already_done=True)
+    return _outcome(directory, already_done=True)
+
+
+def _outcome(directory: Path, *, already_done: bool = False) -> Outcome:
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    return Outcome(directory, result.reported, result.value, already_done)
 
 
 def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:

@@ -70,7 +70,7 @@ def test_a_run_on_a_file_of_ones_own(
     held = predictions(directory)
     lines = list(csv.DictReader(reviews.open(encoding="utf-8")))
     assert [lines[row["id"]]["mood"] for row in held] == [row["label"] for row in held]
-    capsys.readouterr()
+    assert f"\naccuracy: {result_of(directory).value:.4f}\n" in capsys.readouterr().out
     assert command_line(["evaluate", str(directory)]) == 0
     assert f"accuracy {result_of(directory).value:.4f}" in capsys.readouterr().out
     assert command_line(["predict", str(directory), "split=validation"]) == 0
