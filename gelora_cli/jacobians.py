@@ -137,7 +137,8 @@ def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **k
         sequences = hidden.detach().repeat(COPIES, 1, 1).requires_grad_(True)  # (COPIES, T, D)
         outputs = _first(block(sequences, *args, **kwargs))[:, token]  # (COPIES, D)
         rows = []
-        for chosen in torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device).split(COPIES):
+        unit = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        for chosen in torch.split(unit, COPIES):
             mine = outputs[: len(chosen)]
             (slopes,) = torch.autograd.grad(mine, sequences, chosen, retain_graph=True)  # (COPIES, T, D)
             rows.append(slopes[: len(chosen), token])

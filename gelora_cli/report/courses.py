@@ -120,13 +120,17 @@ def _by_place(axis: Axes, moments: Sequence[Moment], measure: Measure) -> None:
 
 def _line(axis: Axes, values: dict[str, Values], measure: Measure, offset: float, style: dict[str, Any]) -> list[float]:
     """One moment's line with its bars; what is drawn, so that the axis can hold it."""
-    mean, nothing = values[measure.key], (None,) * len(values[measure.key])
-    rows = zip(mean, values.get(measure.low, nothing), values.get(measure.high, nothing), strict=True)
-    kept = [(place + offset, *row) for place, row in enumerate(rows, start=measure.first) if row[0] is not None]
-    axis.plot([row[0] for row in kept], [row[1] for row in kept], markersize=4, **style)
-    bars = [row for row in kept if row[2] is not None and row[3] is not None]
-    axis.vlines([row[0] for row in bars], [row[2] for row in bars], [row[3] for row in bars], color=style["color"])
-    return [value for row in kept for value in row[1:] if value is not None]
+    first = measure.first + offset
+    line, low, high = (_placed(values.get(key, ()), first) for key in (measure.key, measure.low, measure.high))
+    axis.plot(list(line), list(line.values()), markersize=4, **style)
+    bars = [place for place in line if place in low and place in high]
+    axis.vlines(bars, [low[place] for place in bars], [high[place] for place in bars], color=style["color"])
+    return [*line.values(), *high.values()]
+
+
+def _placed(values: Values, first: float) -> dict[float, float]:
+    """Where on the axis each value stands that is there."""
+    return {first + place: value for place, value in enumerate(values) if value is not None}
 
 
 def _there(values: Values) -> list[float]:

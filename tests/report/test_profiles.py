@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ def test_a_panel_per_task_and_a_line_per_profile() -> None:
     for line, profile, side in zip(first.lines, (PROFILE, AFTER), (-1, 1), strict=True):
         assert np.allclose(line.get_xdata(), layers + side * SPREAD / 2)
         assert np.allclose(line.get_ydata(), [row.idim for row in profile.layers])
-    bars = [np.array(segment)[:, 1] for segment in first.collections[1].get_segments()]
+    drawn: Any = first.collections[1]
+    bars = [np.array(segment)[:, 1] for segment in drawn.get_segments()]
     assert np.allclose(bars, [(row.low, row.high) for row in AFTER.layers])
     assert first.lines[0].get_linestyle() != first.lines[1].get_linestyle()
     assert (first.get_ylabel(), second.get_xlabel()[:5]) == ("intrinsic dimension", "layer")
