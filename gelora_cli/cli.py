@@ -355,7 +355,7 @@ def _serve_jobs(descriptor: str, parent: str) -> int:
 
 def _problem(config: RunConfig) -> str:
     """What is wrong with a job's model or data; nothing of most."""
-    from gelora_cli.pipeline import prepare
+    from gelora_cli.preparing import prepare
 
     try:
         prepare(config)
@@ -468,8 +468,9 @@ def _train(config: RunConfig, _: list[Path], command: str) -> Outcome:
 
 
 def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
+    from gelora_cli.dry_run import estimate
     from gelora_cli.jobs import Outcome
-    from gelora_cli.pipeline import estimate, run
+    from gelora_cli.pipeline import run
     from gelora_cli.rundir import TRACK
     from gelora_cli.runtime import setup_logging
 

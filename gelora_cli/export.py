@@ -16,10 +16,12 @@ from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.lineage import head_of
 from gelora_cli.models import load_exported, renamed_weights, save_exported
-from gelora_cli.pipeline import Prepared, card_facts, only_model, reopened
+from gelora_cli.pipeline import card_facts, reopened
 from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
+from gelora_cli.preparing import Prepared
 from gelora_cli.report.card import Export, hub_id, model_card
 from gelora_cli.runtime import explained_memory
+from gelora_cli.session import only_model
 
 Floats = NDArray[np.float32]
 

@@ -21,7 +21,8 @@ from gelora_cli.artifacts import GeloraError, RunError, RunResult, read_artifact
 from gelora_cli.config import DataConfig, RunConfig, TaskConfig, list_problems, read_config
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count
-from gelora_cli.pipeline import collected, predict_splits, reopened
+from gelora_cli.pipeline import predict_splits, reopened
+from gelora_cli.preparing import collected
 from gelora_cli.report.listing import aligned
 from gelora_cli.runtime import LOGGER
 

@@ -84,7 +84,7 @@ def test_stages_do_not_import_each_other() -> None:
 
 def test_only_the_corridor_and_the_functions_for_others_import_stages() -> None:
     importers = {name for name, found in GRAPH.items() if found & {"profiling", "train", "evaluation"}}
-    assert importers == {"pipeline", "api"}
+    assert importers == {"pipeline", "session", "dry_run", "api"}
 
 
 LIGHT = [

@@ -26,10 +26,10 @@ from gelora_cli.methods.adalora import BudgetAllocator
 from gelora_cli.methods.base import head_state
 from gelora_cli.methods.eva import cut
 from gelora_cli.models import LoadedModel, bias_names, load_tokenizer, resolve_model
-from gelora_cli.pipeline import EpochInputs
 from gelora_cli.planning import METHODS as PLANNED_METHODS
 from gelora_cli.planning import plan_method
 from gelora_cli.runtime import make_accelerator
+from gelora_cli.session import EpochInputs
 from gelora_cli.train import fine_tune
 from tests.conftest import rows
 from tests.test_methods import HEAD, inputs_of, plain, profile_of
