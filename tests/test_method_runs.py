@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.test_squad_pipeline import arguments as squad_arguments
 
 RIVALS = tuple(method for method in METHODS if method not in PLANNED)
 SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
+GRID = ["task=cola", "model.dropout=0", "train.micro_batch_size=4", "train.log_steps=1", *SETTINGS[:2]]
 SWEEP = f"method={','.join(RIVALS)}"
 
 
@@ -47,15 +50,24 @@ def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
     assert ("PeftModel" in card) is (directory / "adapter" / "adapter_config.json").exists()
 
 
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> tuple[Bench, str]:
+    """One sweep over the rivals, without dropout, and what it printed."""
+    found = Bench(tmp_path_factory.mktemp("grid") / "runs", glue_dir, tiny_models)
+    command = [sys.executable, "-m", "gelora_cli", *found.arguments("-m", SWEEP, *GRID)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return found, done.stdout
+
+
 def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
-    bench: Bench,  # noqa: F811
-    capfd: pytest.CaptureFixture[str],
+    grid: tuple[Bench, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
+    bench, printed = grid  # noqa: F811
     found = runs(bench)
     assert set(found) == set(RIVALS)
-    table = capfd.readouterr().out.rsplit("\n\n", 1)[1]
-    rows = {line.split()[3]: line for line in table.splitlines()[1:]}
+    table = next(part for part in printed.split("\n\n") if part.strip().startswith("task "))
+    rows = {line.split()[3]: line for line in table.strip().splitlines()[1:]}
     for method, (directory, result, plan) in found.items():
         check_run(directory, result, plan)
         assert f"{result.trained_params:,}" in rows[method]
@@ -65,17 +77,14 @@ def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
         course = [line["adapter_params"] for line in lines if "ranks" in line]
         assert course[-1] == found[method][1].adapter_params
         assert len(next(line["ranks"] for line in lines if "ranks" in line)) == 12
-    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
+    assert bench.run("-m", SWEEP, *GRID) == 0
     assert capfd.readouterr().out.count("done before") == len(RIVALS)
 
 
 def test_each_is_evaluated_and_predicts_from_its_directory(
-    bench: Bench,  # noqa: F811
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    grid: tuple[Bench, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert bench.run("-m", "task=cola", SWEEP, *SETTINGS) == 0
-    for directory, result, _ in runs(bench).values():
+    for directory, result, _ in runs(grid[0]).values():
         capsys.readouterr()
         assert command_line(["evaluate", str(directory)]) == 0
         assert f"matthews_correlation {result.value:.4f}" in capsys.readouterr().out
@@ -94,12 +103,10 @@ def test_each_answers_questions(bench: Bench, squad_dir: Path) -> None:  # noqa:
 
 
 @pytest.mark.distributed
-def test_two_processes_give_the_numbers_of_one(bench: Bench, tmp_path: Path) -> None:  # noqa: F811
-    settings = ["task=cola", "model.dropout=0", "train.log_steps=1", "train.micro_batch_size=4", *SETTINGS]
-    settings = [text for text in settings if text != "train.log_steps=3"]
-    one, two = (Bench(tmp_path / name, bench.data, bench.models) for name in ("one", "two"))
-    assert one.run("-m", SWEEP, *settings) == 0
-    done = on_two_processes([two.arguments(f"method={method}", *settings) for method in RIVALS])
+def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], tmp_path: Path) -> None:
+    one = grid[0]
+    two = Bench(tmp_path / "two", one.data, one.models)
+    done = on_two_processes([two.arguments(f"method={method}", *GRID) for method in RIVALS])
     assert done.returncode == 0, done.stderr
     first, second = runs(one), runs(two)
     assert set(first) == set(second) == set(RIVALS)
