@@ -29,9 +29,10 @@ class LinearBlocks(nn.Module):
 
     def __init__(self, matrices: list[torch.Tensor]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Linear(*matrix.shape, bias=False) for matrix in matrices)
-        for block, matrix in zip(self.blocks, matrices, strict=True):
-            block.weight.data.copy_(matrix)
+        linears = [nn.Linear(matrix.shape[1], matrix.shape[0], bias=False) for matrix in matrices]
+        for linear, matrix in zip(linears, matrices, strict=True):
+            linear.weight.data.copy_(matrix)
+        self.blocks = nn.ModuleList(linears)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -86,7 +87,7 @@ def test_probe_tokens_stand_in_the_middle_of_short_sequences() -> None:
 
 def test_modes_and_random_states_are_as_before(tiny_models: dict[str, Path]) -> None:
     model = case(tiny_models["bert"], "gelora").attach().model.train()
-    plain_model(model).base_model.embeddings.eval()
+    plain_model(model).get_submodule("bert.embeddings").eval()
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
     with undisturbed(model):
@@ -109,7 +110,8 @@ def test_updates_are_what_the_modules_do(tiny_models: dict[str, Path], method: s
         return
     assert all(stable_rank(update) == 0 for update in attached.updates().values())
     tune(found, attached)
-    model = plain_model(attached.model).eval()
+    model: Any = plain_model(attached.model)
+    model.eval()
     updates = attached.updates()
     assert set(updates) >= set(found.request.plan.rank_pattern)
     inputs = torch.randn(3, 32)

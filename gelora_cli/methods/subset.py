@@ -26,7 +26,7 @@ def attach_full(request: AttachRequest) -> Attached:
 def _moved(request: AttachRequest) -> Callable[[], dict[str, torch.Tensor]]:
     """How far the weights of the blocks' linears are from where they are now; the copy is on the CPU."""
     names = [linear.name for block in request.model_map.blocks for linear in block.linears]
-    weights = {name: request.model.get_submodule(name).weight for name in names}
+    weights = {name: request.model.get_parameter(f"{name}.weight") for name in names}
     start = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
     return lambda: {name: weight.detach().cpu() - start[name] for name, weight in weights.items()}
 
