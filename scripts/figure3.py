@@ -12,10 +12,13 @@ what it was tuned on before.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from gelora_cli.artifacts import IdProfile, read_artifact
+from gelora_cli.artifacts import GeloraError, IdProfile, read_artifact
 from gelora_cli.report.profiles import plot_profiles
+from gelora_cli.rundir import create
 
 
 def labelled(paths: list[Path]) -> dict[str, IdProfile]:
@@ -24,18 +27,26 @@ def labelled(paths: list[Path]) -> dict[str, IdProfile]:
     return {f"{profile.model} on {profile.task}": profile for profile in found}
 
 
-def main() -> None:
-    """Draw what the command line names, and print the numbers that are drawn."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw what the command line names, and print the numbers that are drawn; 2 with a message where that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profiles", nargs="+", type=Path)
-    parser.add_argument("--output", type=Path, default=Path("figure3.png"))
-    arguments = parser.parse_args()
-    profiles = labelled(arguments.profiles)
-    plot_profiles(profiles, arguments.output)
+    parser.add_argument("--output", type=Path, default=Path("figure3.png"), help="a .png or .svg (%(default)s)")
+    given = parser.parse_args(arguments)
+    if given.output.suffix not in (".png", ".svg") or given.output.is_dir():
+        parser.error(f"--output {given.output} given; a file that ends in .png or .svg is needed")
+    try:
+        profiles = labelled(given.profiles)
+        create(given.output.parent, "--output")
+        plot_profiles(profiles, given.output)
+    except (GeloraError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for label, profile in profiles.items():
         print(f"{label}: " + "  ".join(f"{row.idim:.2f} ({row.low:.2f}-{row.high:.2f})" for row in profile.layers))
-    print(arguments.output)
+    print(given.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

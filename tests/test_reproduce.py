@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -17,9 +18,12 @@ from gelora_cli.cli import command_line
 from gelora_cli.config import complete, value_problems
 from gelora_cli.data.squad import load_questions
 from gelora_cli.planning import METHODS
-from scripts.reproduce.__main__ import main
+from gelora_cli.rundir import write_artifact
+from scripts import figure3
+from scripts import figures as theory
+from scripts.reproduce.__main__ import figures, main
 from scripts.reproduce.costs import cost_text
-from scripts.reproduce.made_questions import made_rows, write_questions
+from scripts.reproduce.made_questions import made_counts, made_rows, write_questions
 from scripts.reproduce.sweeps import (
     SCALES,
     Request,
@@ -33,6 +37,8 @@ from scripts.reproduce.sweeps import (
 )
 from scripts.reproduce.tables import all_seconds, cost_notes, cost_row, mean_rows, published, task_score
 from scripts.reproduce.work import Work
+from tests.report.test_plots import PLAN as RANKS
+from tests.report.test_plots import PROFILE
 
 PLAN = load_plan()
 WRITTEN = ["protocol=dev", "train.epochs=1,2", "task.eval_splits=[test]"]
@@ -165,12 +171,35 @@ def test_a_run_that_is_missing_is_named_and_the_others_go_on(capsys: pytest.Capt
     assert work.named == {"@intermediate": "/runs/a"}
 
 
+def test_figures_are_drawn_into_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write_artifact(PROFILE, run)
+    write_artifact(RANKS, run)
+    request = Request("figures", "smoke", tmp_path / "runs")
+    assert not request.output.exists()
+    work = InProcess([(Sweep({}), [run]), (Sweep({}, name="pattern"), [run])])
+    figures(request, work)
+    assert work.code == 0
+    assert {"figure3.png", "figure-5.svg", "figure-4.png"} <= {path.name for path in request.output.iterdir()}
+
+
+class InProcess(Work):
+    """Runs the scripts here, but for figures 1 and theorem, which take long."""
+
+    def call(self, shown: str, start: Sequence[str], words: Sequence[str]) -> list[str]:
+        script = {"figure3.py": figure3, "figures.py": theory}[Path(start[0]).name]
+        if not {"1", "theorem"} & set(words):
+            self.code = max(self.code, script.main(words))
+        return []
+
+
 def test_made_questions_are_squad_without_a_fault(tmp_path: Path) -> None:
     write_questions(tmp_path)
     with composing():
         task = composed({"task": "squad"}).task
     splits = [load_questions(tmp_path, task, split) for split in ("train", "validation")]
-    assert [len(split) for split in splits] == [240, 60]
+    assert [len(split) for split in splits] == made_counts() == [240, 60]
     assert not set(splits[0].titles or ()) & set(splits[1].titles or ())
     assert list(made_rows("train", 2)) == list(made_rows("train", 2))
 
@@ -227,7 +256,11 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     assert "did you mean protocol?" in capsys.readouterr().err
     assert main([*start, "train.epochs=0"]) == 2
     assert "train.epochs=0: accepted is a number at least 1" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert main(["squad", *start[1:]]) == 0
+    shown = capsys.readouterr().out
+    assert f"data.squad={tmp_path}" in shown
+    assert "about 2 min" in shown, "of the few questions that it makes"
+    assert not list(tmp_path.iterdir()), "a dry call writes nothing"
 
 
 @pytest.mark.slow

@@ -18,7 +18,16 @@ from pathlib import Path
 from gelora_cli.artifacts import GeloraError, StoppedError
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
-from scripts.reproduce.sweeps import SCALES, Request, Values, given_values, load_plan, override, target_sweeps
+from scripts.reproduce.sweeps import (
+    SCALES,
+    Request,
+    Values,
+    given_values,
+    load_plan,
+    made_stand_in,
+    override,
+    target_sweeps,
+)
 from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, means_table
 from scripts.reproduce.work import Work
 
@@ -51,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
     """Say what the target costs, run its sweeps, and end in a report; a sweep that fails does not stop the others."""
     sweeps = target_sweeps(plan, request)
-    if any(sweep.values.get("data.squad") == str(request.made_squad) for sweep in sweeps):
-        write_questions(request.made_squad)
     print(cost_text(plan, request, sweeps), flush=True)
     if dry:
         print("\n".join(f"  gelora {shlex.join(sweep.words({}))}" for sweep in sweeps))
         return 0
+    if made_stand_in(request, sweeps):
+        write_questions(request.made_squad)
     work = Work()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, work.stop)
@@ -91,6 +100,7 @@ def report(request: Request, work: Work) -> None:
 
 def figures(request: Request, work: Work) -> None:
     """Figure 3 of the runs before and after intermediate-task tuning, 5 of a run's ranks; 1, 4 and the theorems."""
+    request.output.mkdir(parents=True, exist_ok=True)
     compared = [str(path) for sweep, paths in work.found if sweep.name is None for path in paths]
     small = ["--texts", "200", "--probes", "1"] if request.scale == "smoke" else []
     pattern = work.named.get("@pattern")

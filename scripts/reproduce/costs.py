@@ -11,7 +11,8 @@ from pyarrow import parquet
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, complete, profile_hash
 from gelora_cli.planning import needs_profile
-from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing
+from scripts.reproduce.made_questions import made_counts
+from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 
 FORWARD = 3.0  # a forward pass is about so many times as fast as a step of training
 
@@ -29,6 +30,8 @@ class Cost:
 def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
     """What the sweeps cost in all, one after the other; what is done already is not deducted."""
     scale = plan["scales"][request.scale]
+    if made_stand_in(request, sweeps):
+        plan = plan | {"rows": plan["rows"] | {"squad": made_counts()}}
     costs = list(job_costs(plan, scale, sweeps))
     runs = sum(len(sweep.jobs()) for sweep in sweeps if sweep.command == "run")
     profiles = {cost.profile: cost.profile_seconds for cost in costs if cost.profile}

@@ -50,6 +50,11 @@ def write_questions(directory: Path) -> Path:
     return directory
 
 
+def made_counts() -> list[int]:
+    """Questions of `train` and of `validation`."""
+    return [articles * PARAGRAPHS * QUESTIONS for articles in ARTICLES.values()]
+
+
 def made_rows(split: str, articles: int) -> Iterator[dict[str, Any]]:
     """Paragraphs of facts about people, and questions after the trade or the place of some of them."""
     generator = random.Random(split)

@@ -126,6 +126,11 @@ def _questions(tasks: list[str], scale: Values, request: Request) -> tuple[list[
     return _some(tasks, there, request.squad), {f"data.{task}": str(found[task]) for task in there}
 
 
+def made_stand_in(request: Request, sweeps: Sequence[Sweep]) -> bool:
+    """Whether a sweep runs on the questions that the script makes."""
+    return any(sweep.values.get("data.squad") == str(request.made_squad) for sweep in sweeps)
+
+
 def _squad_directory(given: Path, task: str) -> Path | None:
     """Where a SQuAD version lies: in the directory given, or in the one beside it that has the task's name."""
     places = (given.absolute(), given.absolute().parent / task)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gelora_cli.report.profiles import SPREAD, profiles_figure
 from gelora_cli.rundir import write_artifact
+from scripts.figure3 import main as draw
 from tests.report.test_plots import PROFILE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,25 @@ def test_the_script_draws_directories_and_prints_the_numbers(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         write_artifact(profile, tmp_path / name)
     command = [sys.executable, "scripts/figure3.py", *(str(tmp_path / name) for name in ("before", "after"))]
-    command += ["--output", str(tmp_path / "figure.png")]
+    command += ["--output", str(tmp_path / "new/figure.png")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert f"{AFTER.model} on {AFTER.task}: {AFTER.layers[0].idim:.2f}" in shown
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "new/figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_scripts_faults_are_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ["--output", str(tmp_path / "figure.png")]
+    assert draw([str(tmp_path / "nothing"), *output]) == 2
+    assert "error: " in (shown := capsys.readouterr().err)
+    assert "nothing can't be read as IdProfile" in shown
+    (tmp_path / "file").touch()
+    write_artifact(PROFILE, tmp_path)
+    assert draw([str(tmp_path), "--output", str(tmp_path / "file/figure.png")]) == 2
+    shown = capsys.readouterr().err
+    assert "file" in shown
+    assert "--output" in shown
+    assert "runs_dir" not in shown
+    for wrong in (tmp_path, tmp_path / "figure.jpg"):
+        with pytest.raises(SystemExit):
+            draw([str(tmp_path), "--output", str(wrong)])
+        assert "ends in .png or .svg" in capsys.readouterr().err
