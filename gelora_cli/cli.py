@@ -233,7 +233,7 @@ def _sweep(command: str, name: str, flags: list[str], overrides: list[str], word
     jobs = _resolved_jobs(name, flags, overrides)
     outcomes: list[Outcome] = []
     with JobServer() as server:
-        _check_jobs(server, jobs)
+        _check_jobs(server, command, jobs)
         with contextlib.suppress(StoppedError):  # a signal before a job had begun
             for number, (label, config) in enumerate(jobs, start=1):
                 if server.stopped:
@@ -272,7 +272,7 @@ def _resolved_jobs(name: str, flags: list[str], overrides: list[str]) -> list[tu
     return [(label, complete(config)) for label, config in jobs]
 
 
-def _check_jobs(server: JobServer, jobs: list[tuple[str, RunConfig]]) -> None:
+def _check_jobs(server: JobServer, command: str, jobs: list[tuple[str, RunConfig]]) -> None:
     """Look for the model and read the data of every job, once for those that share them.
 
     Raises:
@@ -284,7 +284,7 @@ def _check_jobs(server: JobServer, jobs: list[tuple[str, RunConfig]]) -> None:
     for label, config in jobs:
         parts = [getattr(config, field.name) for field in fields(config) if field.name not in UNCHECKED]
         alike.setdefault(repr(parts), []).append((label, config))
-    found = server.check([group[0][1] for group in alike.values()])
+    found = server.check(command, [group[0][1] for group in alike.values()])
     problems = []
     for group, problem in zip(alike.values(), found, strict=False):
         others = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
@@ -340,25 +340,28 @@ def _report_costs(costs: list[Estimate]) -> None:
 
 def _serve_jobs(descriptor: str, parent: str) -> int:
     """The process that a sweep forks its jobs from."""
-    from gelora_cli.config import read_config
     from gelora_cli.jobs import serve
 
-    def do(request: dict[str, Any]) -> Any:
-        if "check" in request:
-            return [_problem(read_config(io.StringIO(text))) for text in request["check"]]
-        config = read_config(io.StringIO(request["config"]))
-        return asdict(_do(request["command"], config, [], request["words"]))
-
-    serve(int(descriptor), int(parent), do)
+    serve(int(descriptor), int(parent), _answer)
     return 0
 
 
-def _problem(config: RunConfig) -> str:
+def _answer(request: dict[str, Any]) -> Any:
+    """What a sweep asks for: the problems of all its jobs, or the outcome of one."""
+    from gelora_cli.config import read_config
+
+    command = request["command"]
+    if "check" in request:
+        return [_problem(command, read_config(io.StringIO(text))) for text in request["check"]]
+    return asdict(_do(command, read_config(io.StringIO(request["config"])), [], request["words"]))
+
+
+def _problem(command: str, config: RunConfig) -> str:
     """What is wrong with a job's model or data; nothing of most."""
     from gelora_cli.preparing import prepare
 
     try:
-        prepare(config)
+        prepare(config, judged=command != "profile")
     except GeloraError as error:
         return str(error)
     return ""

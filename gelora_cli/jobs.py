@@ -90,18 +90,20 @@ class JobServer:
             found = replace(found, directory=_directory_of(answer["pid"], begun, Path(config.runs_dir)))
         return replace(found, seconds=time.monotonic() - started)
 
-    def check(self, configs: Sequence[RunConfig]) -> list[str]:
-        """For each configuration what is wrong with its model and data; nothing ("") of most.
+    def check(self, command: str, configs: Sequence[RunConfig]) -> list[str]:
+        """For each configuration what of its model and data `command` would refuse; nothing ("") of most.
 
         Raises:
             StoppedError: a signal came before all were looked at.
         """
-        answer = self._ask({"check": [config_text(config) for config in configs]})
-        if "outcome" in answer:
-            return list(answer["outcome"])
+        answer = self._ask({"command": command, "check": [config_text(config) for config in configs]})
+        outcome = answer.get("outcome")
+        if isinstance(outcome, list):
+            return outcome
         if self.stopped:
             raise StoppedError("interrupted before any job was started")
-        return [f"can't be checked: {_without_word(answer['status']).message}"]
+        failed = Outcome(**outcome) if outcome else _without_word(answer["status"])
+        return [f"can't be checked: {failed.message}"]
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Have it done by a process of its own: what that said, and the exit `status` of it or of a lost server."""

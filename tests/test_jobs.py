@@ -29,6 +29,8 @@ from tests.test_rundir import manifest
 
 def do(request):
     if "check" in request:
+        if request["command"] == "raise":
+            raise ValueError("not ours")
         return ["" for _ in request["check"]]
     work = request["words"][0]
     if work == "server":
@@ -105,7 +107,8 @@ def test_a_server_that_dies_takes_its_job_and_the_next_has_a_new_one(sweep: Swee
         assert server.process.pid != first
         server.process.kill()
         server.process.wait()
-        assert server.check([RunConfig()] * 3) == [""] * 3
+        assert server.check("run", [RunConfig()] * 3) == [""] * 3
+        assert server.check("raise", [RunConfig()] * 3) == ["can't be checked: ValueError: not ours"]
     assert (lost.code, done.state) == (1, "done")
     assert "SIGKILL" in lost.message
 

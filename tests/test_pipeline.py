@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from sklearn.metrics import matthews_corrcoef
 from gelora_cli import cli, jobs, rundir
 from gelora_cli.artifacts import IdProfile, RankPlan, RunManifest, RunResult, read_artifact
 from gelora_cli.cli import command_line
-from gelora_cli.config import RunConfig
 from tests.conftest import TASKS, rows, write_split
 from tests.tiny import KINDS
 
@@ -268,30 +266,45 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixt
     assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
 
 
-def test_a_sweep_looks_at_the_data_of_its_last_job_first(
-    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class HereServer(jobs.JobServer):
-        """Looks at models and data in this process, and does no job."""
+def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Let this process do what a sweep asks its server for; the requests as they come."""
 
+    class HereServer(jobs.JobServer):
         def _start(self) -> None: ...
 
         def _end(self) -> None: ...
 
-        def check(self, configs: Sequence[RunConfig]) -> list[str]:
-            checked.extend(configs)
-            return [cli._problem(config) for config in configs]
+        def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+            asked.append(request)
+            return {"outcome": cli._answer(request), "status": 0}
 
-    checked: list[RunConfig] = []
+    asked: list[dict[str, Any]] = []
     monkeypatch.setattr(jobs, "JobServer", HereServer)
+    return asked
+
+
+def test_a_sweep_looks_at_the_data_of_its_last_job_first(
+    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answer_here(monkeypatch)
     sources = f"data.glue={bench.data},/no/glue,/no/glue2"
     assert bench.run("-m", "task=cola", "seed=0,1", "method=gelora,lora", sources) == 2
     message = capfd.readouterr().err
     for source in ("/no/glue", "/no/glue2"):
         assert f"(and 3 more): data.glue={source}: no such directory" in message
     assert "No job was started." in message
-    assert len(checked) == 3
+    assert [len(request["check"]) for request in asked] == [3]
     assert not bench.root.exists()
+
+
+def test_a_sweep_of_profiles_takes_text_without_labels(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_here(monkeypatch)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(row["sentence"] for row in rows("cola", 60, seed=1)))
+    assert bench.run("-m", "task=text", f"data.text={lines}", "profile.pooling=mean,cls", command="profile") == 0
+    assert len(list((bench.root / ".profiles").glob("*/profile.json"))) == 2
 
 
 def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
