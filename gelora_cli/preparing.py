@@ -6,22 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, read_artifact
 from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, TaskConfig, identity_hash, list_problems, profile_hash
+from gelora_cli.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
 from gelora_cli.data.parts import parts_of
-from gelora_cli.data.sources import Split, completed_task, task_split, text_only
+from gelora_cli.data.sources import Split, completed_task, task_split, training_text
 from gelora_cli.launch import inside_workers
 from gelora_cli.lineage import Ancestor, find_lineage
 from gelora_cli.models import ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile
 from gelora_cli.runtime import LOGGER
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,14 @@ def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
     with collected(problems):
-        config = replace(config, task=_completed(config, judged))
-        for name in ("train", *(config.task.eval_splits if judged else ())):
+        if judged:
+            config = replace(config, task=completed_task(config.task, config.data))
+        else:
+            task, splits["train"] = training_text(config.task, config.data)
+            config = replace(config, task=task)
+        for name in ("train", *config.task.eval_splits) if judged else ():
             with collected(problems):
-                splits[name] = _labelled_split(config, name) if judged else _text_split(config, name)
+                splits[name] = _labelled_split(config, name)
     with collected(problems):
         model, ancestors = resolve_start(config)
         check_length(model, config.task.max_length)
@@ -88,15 +88,6 @@ def collected(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _completed(config: RunConfig, judged: bool) -> TaskConfig:
-    found = completed_task(config.task if judged else text_only(config.task), config.data)
-    return replace(config.task, labels=found.labels)
-
-
-def _text_split(config: RunConfig, name: str) -> Split:
-    return task_split(text_only(config.task), config.data, name)
-
-
 def _labelled_split(config: RunConfig, name: str) -> Split:
     split = task_split(config.task, config.data, name)
     if split.labels is None:
@@ -106,11 +97,14 @@ def _labelled_split(config: RunConfig, name: str) -> Split:
 
 def resolve_start(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
     """The model that a run starts from, and the earlier runs that are merged into its base for it."""
-    model = config.model
-    base = resolve_model(
+    return find_lineage(resolve_base(config.model), config.init_from)
+
+
+def resolve_base(model: ModelConfig) -> ResolvedModel:
+    """The base model that a configuration names (see `resolve_model`)."""
+    return resolve_model(
         hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
     )
-    return find_lineage(base, config.init_from)
 
 
 def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from gelora_cli.data.squad import QuestionSplit, read_squad_json
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of n values each, as they were read; `numbers` are the lines or rows of `name` that they come from."""
+    """Columns of n values each, as they were read; `numbers` are the lines or rows of `name` that they come from.
+
+    `classes` are the labels of a column in the order in which the file itself names them.
+    """
 
     name: str
     columns: dict[str, list[Any]]
     numbers: Sequence[int]
     unit: str = "line"
+    classes: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -82,14 +87,14 @@ def read_table(
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {', '.join(READERS)}")
-    columns, numbers, unit = reader(path, texts)
-    if not numbers:
+    table = reader(path, texts)
+    if not len(table):
         raise GeloraError(f"{key}={path}: no rows; give a file with at least one")
-    wanted = [*texts, *([label] if label and not (unlabelled and label not in columns) else [])]
+    wanted = [*texts, *([label] if label and not (unlabelled and label not in table.columns) else [])]
     for name in wanted:
-        if name not in columns:
-            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, columns, name in texts, path)}")
-    return Table(str(path), {name: columns[name] for name in wanted}, numbers, unit)
+        if name not in table.columns:
+            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, table.columns, name in texts, path)}")
+    return replace(table, columns={name: table.columns[name] for name in wanted})
 
 
 def _missing(name: str, columns: Iterable[str], is_text: bool, path: Path) -> str:
@@ -110,7 +115,8 @@ def joined(tables: Sequence[Table], name: str) -> Table:
             raise GeloraError(f"{table.name} has other columns than {tables[0].name}: {', '.join(table.columns)}")
     rows = sum(map(len, tables))
     values = {column: [value for table in tables for value in table.columns[column]] for column in columns}
-    return Table(name, values, range(1, rows + 1), "row")
+    classes = tables[0].classes if all(table.classes == tables[0].classes for table in tables) else {}
+    return Table(name, values, range(1, rows + 1), "row", classes)
 
 
 def read_rows(task: Any, name: str) -> TextSplit:
@@ -122,7 +128,7 @@ def read_rows(task: Any, name: str) -> TextSplit:
         GeloraError: what `read_table` refuses, or a row without text.
     """
     if name == "-":
-        table = Table("standard input", *_lines(sys.stdin, task.columns, "standard input"))
+        table = _lines(_standard_input(), task.columns, STANDARD_INPUT)
     else:
         table = read_table(Path(name).expanduser(), task.columns, key="file")
     if not len(table):
@@ -139,7 +145,7 @@ def read_questions(name: str) -> QuestionSplit:
         GeloraError: no such file, or not in that format.
     """
     if name == "-":
-        return read_squad_json(sys.stdin.read(), "standard input")
+        return read_squad_json(_standard_input(), STANDARD_INPUT)
     path = Path(name).expanduser()
     if not path.is_file():
         raise GeloraError(
@@ -148,23 +154,48 @@ def read_questions(name: str) -> QuestionSplit:
     return read_squad_json(_text(path), name)
 
 
-Read = tuple[dict[str, list[Any]], Sequence[int], str]
+STANDARD_INPUT = "standard input"
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise GeloraError(f"{path}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        return _decoded(path.read_bytes(), str(path))
     except OSError as error:
         raise GeloraError(f"{path} can't be read: {error}") from error
 
 
-def _read_csv(path: Path, _: Sequence[str]) -> Read:
+def _standard_input() -> str:
+    return _decoded(sys.stdin.buffer.read(), STANDARD_INPUT)
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise GeloraError(f"{name}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+@contextmanager
+def _fields_up_to(characters: int) -> Iterator[None]:
+    """Let the csv module, which refuses fields of more than 131,072 characters, take these."""
+    before = csv.field_size_limit(characters)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_csv(path: Path, _: Sequence[str]) -> Table:
     """Rows behind a line with the columns' names; every value is a string, whatever it looks like."""
+    text = _text(path)
+    with _fields_up_to(len(text)):
+        return _parse_csv(text, path)
+
+
+def _parse_csv(text: str, path: Path) -> Table:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     numbers: list[int] = []
     try:
@@ -182,7 +213,7 @@ def _read_csv(path: Path, _: Sequence[str]) -> Read:
         raise GeloraError(f"{path}, line {reader.line_num}: {error}; quote texts as CSV does") from error
     if len(set(header)) < len(header):
         raise GeloraError(f"{path}: two columns of one name among {', '.join(header)}; rename one")
-    return {name: [row[index] for row in rows] for index, name in enumerate(header)}, numbers, "line"
+    return Table(str(path), {name: [row[index] for row in rows] for index, name in enumerate(header)}, numbers)
 
 
 def _check_width(row: Sequence[str], header: Sequence[str], where: str) -> None:
@@ -193,12 +224,13 @@ def _check_width(row: Sequence[str], header: Sequence[str], where: str) -> None:
         )
 
 
-def _read_jsonl(path: Path, _: Sequence[str]) -> Read:
+def _read_jsonl(path: Path, _: Sequence[str]) -> Table:
     """An object a line; blank lines are passed over, and what an object lacks is None."""
     numbered = [(n, line) for n, line in enumerate(io.StringIO(_text(path), newline=""), 1) if line.strip()]
     rows = [_parse(line, f"{path}, line {number}") for number, line in numbered]
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}, [number for number, _ in numbered], "line"
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return Table(str(path), columns, [number for number, _ in numbered])
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:
@@ -211,7 +243,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _read_parquet(path: Path, _: Sequence[str]) -> Read:
+def _read_parquet(path: Path, _: Sequence[str]) -> Table:
     """All columns; class labels that the file has names for are given by name, and -1 is none."""
     import pyarrow
     import pyarrow.parquet
@@ -224,29 +256,29 @@ def _read_parquet(path: Path, _: Sequence[str]) -> Read:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise GeloraError(f"{path} can't be read as parquet: {error}. Write the file again.") from error
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    for name, feature in features.items():
-        if labels := getattr(feature, "names", None):
-            known = dict(enumerate(labels))
-            columns[name] = [known.get(code) for code in columns[name]]
-    return columns, range(1, table.num_rows + 1), "row"
+    classes = {name: list(feature.names) for name, feature in features.items() if getattr(feature, "names", None)}
+    for name, labels in classes.items():
+        known = dict(enumerate(labels))
+        columns[name] = [known.get(code) for code in columns[name]]
+    return Table(str(path), columns, range(1, table.num_rows + 1), "row", classes)
 
 
-def _read_lines(path: Path, texts: Sequence[str]) -> Read:
-    return _lines(io.StringIO(_text(path), newline=""), texts, str(path))
+def _read_lines(path: Path, texts: Sequence[str]) -> Table:
+    return _lines(_text(path), texts, str(path))
 
 
-def _lines(file: Iterable[str], texts: Sequence[str], name: str) -> Read:
+def _lines(text: str, texts: Sequence[str], name: str) -> Table:
     """A text a line; of pairs two, with a tab between them."""
-    lines = [line.rstrip("\r\n") for line in file]
+    lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
     rows = [line.split("\t") if len(texts) > 1 else [line] for line in lines]
     for number, row in enumerate(rows, 1):
         if len(row) != len(texts):
             raise GeloraError(f"{name}, line {number}: {lines[number - 1]!r} is not {' TAB '.join(texts)}")
-    columns = {text: [row[index] for row in rows] for index, text in enumerate(texts)}
-    return columns, range(1, len(rows) + 1), "line"
+    columns = {column: [row[index] for row in rows] for index, column in enumerate(texts)}
+    return Table(name, columns, range(1, len(rows) + 1))
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Read]] = {
+READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

@@ -2,11 +2,13 @@
 
 Labels are matched by name, whatever their type. Where no validation rows are given, every tenth training row is held
 out: rows are shuffled with a fixed seed and sorted by label (or score), so that each label is held out in its share.
+Rows of equal texts count as one and stay on one side.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +29,9 @@ LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 def own_task(task: Any, data: Any) -> Any:
-    """The task with its label names: those given, else those of the training rows, numbers by value, others by name.
+    """The task with its label names: those given, else those of the training rows.
+
+    They come in the order in which the file names them (parquet's class labels), else numbers by value, others by name.
 
     Raises:
         GeloraError: what `own_split` refuses, fewer than two labels, or about as many as rows.
@@ -60,6 +64,22 @@ def own_split(task: Any, data: Any, split: str) -> TextSplit:
         return found
     train, validation = _hold_out(found, task)
     return train if split == "train" else validation
+
+
+def own_text(task: Any, data: Any) -> tuple[Any, TextSplit]:
+    """The task with its label names, and the text of the rows that a run would train on; of all rows, without labels,
+    where it would refuse these.
+
+    Raises:
+        GeloraError: what `own_split` refuses, labels aside.
+    """
+    unjudged = replace(task, test_splits=[*task.test_splits, "train"])
+    try:
+        known = own_task(unjudged, data)
+        return replace(task, labels=known.labels), own_split(known, data, "train")
+    except GeloraError as error:
+        split = own_split(replace(unjudged, label=None), data, "train")
+        return task, replace(split, note=f"all rows, their labels left out: {error}")
 
 
 def own_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
@@ -170,7 +190,9 @@ def _label_names(table: Table, column: str) -> list[str]:
             f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels; "
             "if they are scores give task.kind=regression, if another column holds the labels task.label=..."
         )
-    numbers = all(name.lstrip("-").isdecimal() for name in counts)
+    if named := [name.strip() for name in table.classes.get(column, ())]:
+        return [name for name in named if name in counts]
+    numbers = all(re.fullmatch(r"-?\d+", name) for name in counts)
     return sorted(counts, key=lambda name: (int(name) if numbers else 0, name))
 
 
@@ -205,25 +227,36 @@ def _number(value: Any) -> float:
 
 
 def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
-    """Training and validation rows, in their order; a row of every label stays in training.
+    """Training and validation rows, in their order; equal texts on one side, a row of every label in training.
 
     Raises:
         GeloraError: no labels, or too few rows.
     """
     if whole.labels is None:
         raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
-    held = np.zeros(len(whole), dtype=bool)
-    held[_held_rows(whole.labels)] = True
+    first = _first_equals(whole.columns)
+    held, copies = _held_rows(whole.labels, first), int((first != np.arange(len(whole))).sum())
     if not held.any():
-        raise GeloraError(f"{len(whole)} rows are too few to hold out a tenth; give data.text_validation=FILE")
+        shown = f"{len(whole)} rows" + (f", {copies} of them copies of others," if copies else "")
+        raise GeloraError(f"{shown} are too few to hold out a tenth; give data.text_validation=FILE")
     train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
     note = f"{len(validation)} of {len(whole)} rows held out, seed {HELD_OUT_SEED}, each {task.label} in its share; "
+    note += f"{copies} copies of others, equal texts on one side; " if copies else ""
     return train, replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
 
 
-def _held_rows(labels: NDArray[Any]) -> Sequence[int] | NDArray[np.int64]:
+def _first_equals(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """For each row the first one of the same texts, (n,)."""
+    seen: dict[tuple[str, ...], int] = {}
+    return np.array([seen.setdefault(texts, row) for row, texts in enumerate(zip(*columns, strict=True))])
+
+
+def _held_rows(labels: NDArray[Any], first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are held out, (n,): every tenth distinct text, with its copies."""
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     if labels.dtype.kind == "i":
-        order = np.delete(order, np.unique(labels[order], return_index=True)[1])
-    return order[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
+        kept = order[np.unique(labels[order], return_index=True)[1]]
+        order = order[~np.isin(first[order], first[kept])]
+    distinct = order[first[order] == order]
+    return np.isin(first, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])

@@ -13,7 +13,7 @@ from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import dataset_directory
-from gelora_cli.data.own import own_files, own_split, own_task
+from gelora_cli.data.own import own_files, own_split, own_task, own_text
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.data.tables import folder
@@ -27,13 +27,14 @@ class Source:
 
     `split(task, data, name)` reads one split. `complete(task, data)` fills in what the rows say of the task.
     `files(task, data)` are the keys of `data` with the directory or file that each stands for, and the files that are
-    needed of it. `unlabelled` says whether training rows may lack labels where only their text is looked at.
+    needed of it. `text(task, data)` gives the completed task and the training rows where only their text is looked at,
+    of a source whose rows may lack labels then.
     """
 
     split: Callable[[Any, Any, str], Split]
     complete: Callable[[Any, Any], Any] = lambda task, data: task
     files: Callable[[Any, Any], dict[str, tuple[Path, list[Path]]]] = lambda task, data: {}
-    unlabelled: bool = False
+    text: Callable[[Any, Any], tuple[Any, Split]] | None = None
 
 
 def task_split(task: Any, data: Any, split: str) -> Split:
@@ -51,9 +52,10 @@ def completed_task(task: Any, data: Any) -> Any:
     return SOURCES[task.source].complete(task, data)
 
 
-def text_only(task: Any) -> Any:
-    """The task as it is read where nothing but the text of training is looked at."""
-    return replace(task, test_splits=[*task.test_splits, "train"]) if SOURCES[task.source].unlabelled else task
+def training_text(task: Any, data: Any) -> tuple[Any, Split]:
+    """The completed task and its training rows, where nothing but their text is looked at."""
+    read = SOURCES[task.source].text
+    return read(task, data) if read else (completed_task(task, data), task_split(task, data, "train"))
 
 
 def _demo_split(_: Any, __: Any, split: str) -> TextSplit:
@@ -85,7 +87,7 @@ def source_directory(task: Any, data: Any) -> Path:
 _LAYOUT = Source(_layout_split, files=_layout_files)
 SOURCES: dict[str, Source] = {
     "demo": Source(_demo_split),
-    "text": Source(own_split, own_task, own_files, unlabelled=True),
+    "text": Source(own_split, own_task, own_files, own_text),
     "glue": _LAYOUT,
     "squad": _LAYOUT,
     "squad_v2": _LAYOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import pytest
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.config import DataConfig, TaskConfig
-from gelora_cli.data.files import read_rows
-from gelora_cli.data.own import own_files
-from gelora_cli.data.sources import completed_task, task_split, text_only, unlabelled_split
+from gelora_cli.data.files import read_questions, read_rows
+from gelora_cli.data.own import own_files, own_text
+from gelora_cli.data.sources import completed_task, task_split, unlabelled_split
 from gelora_cli.data.splits import TextSplit
 
 TASK = TaskConfig(name="reviews", source="text", columns=["review"], label="mood", metric="accuracy")
@@ -130,7 +131,7 @@ def test_a_directory_in_the_hubs_layout(tmp_path: Path, folder: str | None) -> N
     train, validation = read(task, data), read(task, data, "validation")
     assert [text.split()[0] for text in train.columns[0]] == ["train-00000-of-00002"] * 2 + ["train-00001-of-00002"]
     assert train.labels is not None and validation.labels is not None
-    assert (train.labels.tolist(), validation.labels.tolist()) == ([0, 0, 1], [0])  # glad, sad: by name
+    assert (train.labels.tolist(), validation.labels.tolist()) == ([1, 1, 0], [1])  # in the file's order, by name
     assert len(unlabelled_split(completed_task(task, data), data, "test")) == 1
     assert len(own_files(task, data)["text"][1]) == 4
 
@@ -144,16 +145,77 @@ def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
 def test_text_without_labels_can_be_looked_at(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_bytes("\ufeff".encode() + "\r\n".join(LINES).encode())
     task, data = replace(TASK, columns=["text"]), DataConfig(text=str(tmp_path / "lines.txt"))
-    found = task_split(text_only(task), data, "train")
-    assert isinstance(found, TextSplit)
+    _, found = own_text(task, data)
     assert (found.columns, found.labels) == ((LINES,), None)
     with pytest.raises(GeloraError, match="no column mood; a text file has no labels"):
         read(task, data)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("one\tother\nthis\tthat\n")
-    two = task_split(text_only(replace(task, columns=["a", "b"])), DataConfig(text=str(pairs)), "train")
-    assert isinstance(two, TextSplit)
+    _, two = own_text(replace(task, columns=["a", "b"]), DataConfig(text=str(pairs)))
     assert two.columns == (["one", "this"], ["other", "that"])
+
+
+@pytest.mark.parametrize("wrong", ["one label", "no label", "no number", "too few", None])
+def test_labels_that_a_run_would_refuse_are_left_out_of_a_profile(tmp_path: Path, wrong: str | None) -> None:
+    content, changes = WRONG[wrong][1:3] if wrong else (GOOD, {})
+    assert isinstance(content, str)
+    (tmp_path / "rows.csv").write_text(content)
+    task, data = replace(TASK, **changes), DataConfig(text=str(tmp_path / "rows.csv"))
+    completed, found = own_text(task, data)
+    if wrong:
+        assert (len(found), found.labels, completed) == (content.count("\n") - 1, None, task)
+        assert found.note.startswith("all rows, their labels left out: ")
+        assert len(found.note) > 60
+    else:
+        assert found.fingerprint() == read(TASK, data).fingerprint()
+        assert (len(found), completed.labels) == (27, ["a", "b"])
+    with pytest.raises(GeloraError, match="no column revew"):
+        own_text(replace(task, columns=["revew"]), data)
+
+
+def test_copies_stay_on_one_side(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(200)] + [f"text {i}" for i in range(0, 200, 3)] * 3
+    rows = [{"review": text, "mood": MOODS[i % 2] if i < 590 else f"rare {i}"} for i, text in enumerate(texts)]
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows[:401])))
+    train, validation = (read(TASK, data, split) for split in ("train", "validation"))
+    held = set(validation.columns[0])
+    assert not held & set(train.columns[0])
+    assert len(held) == 20
+    assert len(train) + len(validation) == 401
+    assert len(validation) > 20
+    assert "201 copies of others, equal texts on one side" in validation.note
+    rows = [{"review": "same" if i else "other", "mood": MOODS[i % 2]} for i in range(30)]
+    data = DataConfig(text=str(write(tmp_path / "same.csv", rows)))
+    with pytest.raises(GeloraError, match="30 rows, 28 of them copies of others, are too few"):
+        read(TASK, data)
+
+
+def test_a_label_that_only_copies_have_stays_in_training(tmp_path: Path) -> None:
+    rows = [{"review": f"text {i % 50}", "mood": "ab"[i % 2] if i < 50 else f"only {i}"} for i in range(60)]
+    found = read(TASK, DataConfig(text=str(write(tmp_path / "rows.csv", rows)))).labels
+    assert found is not None
+    assert len(set(found.tolist())) == 12
+
+
+def test_labels_of_digits_and_dashes_and_long_fields(tmp_path: Path) -> None:
+    rows = [{"review": f"text {i} " + "x" * 200_000, "mood": ("--1", "2")[i % 2]} for i in range(30)]
+    before = csv.field_size_limit()
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+    assert completed_task(TASK, data).labels == ["--1", "2"]
+    assert len(read(TASK, data).columns[0][0]) > 200_000
+    assert csv.field_size_limit() == before
+
+
+def test_standard_input_is_read_as_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+    given(b"one\r\ntw\xc3\xb6\n")
+    assert read_rows(TASK, "-").columns == (["one", "tw\u00f6"],)
+    for read_input in (lambda: read_rows(TASK, "-"), lambda: read_questions("-")):
+        given(b"one\ntw\xf6\n")
+        with pytest.raises(GeloraError, match="standard input, line 2: not UTF-8 text"):
+            read_input()
 
 
 GOOD = "review,mood\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(30))
