@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
+RULES = ("rule", "rounding", "on_deficit", "seed")
 
 
 def profile_texts(  # noqa: PLR0913 - all but three have defaults
@@ -127,6 +128,8 @@ def plan_ranks(
     """
     if method not in PLANNED:
         raise GeloraError(f"method={method}: its ranks are known only once it has run; accepted: {', '.join(PLANNED)}")
+    if unknown := sorted(rules.keys() - set(RULES)):
+        raise GeloraError(f"{', '.join(unknown)}: no such option; accepted besides those named: {', '.join(RULES)}")
     return plan_for_budget(profile, parse_budget(budget), method=method, modules=modules, scaling=scaling, **rules)
 
 

@@ -133,6 +133,8 @@ def test_wrong_input_is_named(tiny_models: dict[str, Path]) -> None:
     profile = profile_texts(model, tokenizer, TEXTS)
     with pytest.raises(GeloraError, match="the smallest possible is budget="):
         plan_ranks(profile, 10)
+    with pytest.raises(GeloraError, match=r"bogus: no such option.*on_deficit"):
+        plan_ranks(profile, "auto", bogus=1)
     with pytest.raises(GeloraError, match="method=adalora"):
         plan_ranks(profile, "auto", method="adalora")
     with pytest.raises(GeloraError, match="r, use_rslora: set by the plan"):
