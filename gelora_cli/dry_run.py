@@ -10,10 +10,10 @@ import numpy as np
 from gelora_cli import rundir
 from gelora_cli.artifacts import Estimate, IdProfile, LayerIdim, RankPlan, read_artifact
 from gelora_cli.config import RunConfig, complete
-from gelora_cli.data.splits import EncodedSplit, draw_rows, epoch_batches, sorted_batches
+from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
 from gelora_cli.preparing import check_profile, is_profiled, prepare, profile_directory, run_directory, whole_profile
 from gelora_cli.ranks import format_plan
-from gelora_cli.session import Session, open_session, plan_for, profile_sample, profile_settings
+from gelora_cli.session import Session, open_session, plan_for, profile_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import Attached
@@ -85,11 +85,8 @@ def _profile_cost(session: Session) -> float:
     from gelora_cli.data.collate import collate
     from gelora_cli.train import padded_tokens
 
-    config = session.config
-    train = session.prepared.splits["train"]
-    rows = draw_rows(len(train), config.profile.max_examples, config.profile.seed)
-    split = profile_sample(session.encode(train.take(rows)), config)
-    batches = sorted_batches(split.lengths, config.profile.batch_size)
+    split = session.profile_split()
+    batches = sorted_batches(split.lengths, session.config.profile.batch_size)
     tried = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]
     body = session.loaded.model.base_model
     start = time.perf_counter()

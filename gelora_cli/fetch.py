@@ -13,6 +13,7 @@ from gelora_cli.artifacts import GeloraError, to_json
 from gelora_cli.config import RunConfig
 from gelora_cli.data.sources import SOURCES, completed_task, task_split
 from gelora_cli.models import MODEL_FILES, load_tokenizer, resolve_model
+from gelora_cli.preparing import resolve_base
 from gelora_cli.rundir import create, file_sha256, write_atomic, writing
 
 
@@ -37,10 +38,7 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     """
     create(target)
     model_directory = target / "models" / config.model.name
-    model = config.model
-    resolved = resolve_model(
-        hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
-    )
+    resolved = resolve_base(config.model)
     wanted = [file for file in sorted(resolved.directory.iterdir()) if any(fnmatch(file.name, p) for p in MODEL_FILES)]
     for file in wanted:
         _copy(file, model_directory / file.name)

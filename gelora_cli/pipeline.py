@@ -61,7 +61,6 @@ from gelora_cli.session import (
     only_model,
     open_session,
     plan_for,
-    profile_sample,
     profile_settings,
 )
 from gelora_cli.states import StateStore
@@ -78,8 +77,8 @@ RELOAD_EXAMPLES = 64
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a command did with a run: its directory, its reported metric and value, and whether it was done before."""
+class Finished:
+    """A run that is done: its directory, its reported metric and value, and whether it was done before."""
 
     directory: Path
     reported: str
@@ -87,7 +86,7 @@ class Outcome:
     already_done: bool = False
 
 
-def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
+def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     """All stages of one run, or nothing where it is done already.
 
     With `measure` false (`gelora train`) the profile must be there, or a plan given by `ranks.path`.
@@ -112,17 +111,17 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Outcome:
         with _manifest(directory, prepared, fingerprints, command):
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
-    return _outcome(directory)
+    return _finished(directory)
 
 
-def _done_before(directory: Path) -> Outcome:
+def _done_before(directory: Path) -> Finished:
     rundir.check_intact(directory)
-    return _outcome(directory, already_done=True)
+    return _finished(directory, already_done=True)
 
 
-def _outcome(directory: Path, *, already_done: bool = False) -> Outcome:
+def _finished(directory: Path, *, already_done: bool = False) -> Finished:
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    return Outcome(directory, result.reported, result.value, already_done)
+    return Finished(directory, result.reported, result.value, already_done)
 
 
 def _starts_anew(directory: Path, force: bool, command: str) -> bool:
@@ -169,7 +168,7 @@ def _resumable(directory: Path, processes: int) -> bool:
 def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     """Stage 1 alone: the shared profile of this model and task, measured unless it is there already.
 
-    Nothing but the text of training is looked at; of `task=text` it may lack labels.
+    Nothing but the text of training is looked at: of `task=text` labels that are missing or wrong are left out.
     """
     prepared = prepare(complete(config), judged=False)
     directory = profile_directory(prepared, prepared.fingerprints)
@@ -341,12 +340,11 @@ def _measure(session: Session, directory: Path) -> IdProfile:
 
     config, prepared, loaded = session.config, session.prepared, session.loaded
     train = prepared.splits["train"]
-    rows = draw_rows(len(train), config.profile.max_examples, config.profile.seed)
     start = time.perf_counter()
     measured = measure(
         loaded.model,
         block_modules(loaded.model, loaded.map),
-        profile_sample(session.encode(train.take(rows)), config),
+        session.profile_split(),
         profile_settings(config),
         batch_size=config.profile.batch_size,
         pad_token_id=session.pad_token_id,

@@ -141,6 +141,12 @@ class Session:
             train, config = self.parts.train, self.config
             return self.encode(train.take(draw_rows(len(train), config.data.max_train_examples, config.seed)))
 
+    def profile_split(self) -> EncodedSplit:
+        """What the profile measures: `profile.max_examples` drawn rows, of questions as many of their windows."""
+        train, given = self.prepared.splits["train"], self.config.profile
+        split = self.encode(train.take(draw_rows(len(train), given.max_examples, given.seed)))
+        return split.take(draw_rows(len(split), given.max_examples, given.seed))
+
     def settings(self) -> TrainSettings:
         """What fine-tuning depends on, of the configuration."""
         from gelora_cli.train import TrainSettings
@@ -274,8 +280,3 @@ def profile_settings(config: RunConfig) -> ProfileSettings:
         stride=config.task.stride if windows else None,
         max_question_length=config.task.max_question_length if windows else None,
     )
-
-
-def profile_sample(split: EncodedSplit, config: RunConfig) -> EncodedSplit:
-    """At most `profile.max_examples` sequences: of question answering one for each of the drawn windows."""
-    return split.take(draw_rows(len(split), config.profile.max_examples, config.profile.seed))
