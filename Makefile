@@ -39,7 +39,7 @@ $(REPRODUCE): reproduce-%: $(STAMP)
 	$(BIN)/python -m scripts.reproduce $* --scale $(SCALE) --runs $(RUNS)/reproduce \
 		$(if $(GLUE),--glue "$(GLUE)") $(if $(SQUAD),--squad "$(SQUAD)") $(OVERRIDES)
 
-reproduce-glue:  ## GLUE, every method under one budget (all of these: SCALE=smoke|cpu|paper GLUE=DIR SQUAD=DIR OVERRIDES=...)
+reproduce-glue:  ## GLUE, GeLoRA and its rivals under one budget (all of these: SCALE=smoke|cpu|paper GLUE=DIR SQUAD=DIR OVERRIDES=...)
 reproduce-squad:  ## SQuAD v1.1 and v2.0
 reproduce-figures:  ## Figures 1, 3, 4 and 5, and theorem 3.2's quantity
 reproduce-cost:  ## Seconds of profile and training beside LoRA, AdaLoRA and SoRA

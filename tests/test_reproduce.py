@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from gelora_cli.planning import METHODS
 from gelora_cli.rundir import write_artifact
 from scripts import figure3
 from scripts import figures as theory
-from scripts.reproduce.__main__ import figures, main
+from scripts.reproduce.__main__ import figures, main, report
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import made_counts, made_rows, write_questions
 from scripts.reproduce.sweeps import (
@@ -35,7 +36,16 @@ from scripts.reproduce.sweeps import (
     override,
     target_sweeps,
 )
-from scripts.reproduce.tables import all_seconds, cost_notes, cost_row, mean_rows, published, task_score
+from scripts.reproduce.tables import (
+    all_seconds,
+    beside_published,
+    cost_notes,
+    cost_row,
+    mean_rows,
+    published,
+    published_notes,
+    task_score,
+)
 from scripts.reproduce.work import Work
 from tests.report.test_plots import PLAN as RANKS
 from tests.report.test_plots import PROFILE
@@ -127,7 +137,8 @@ def test_the_cost_counts_rows_steps_and_shared_profiles(glue_dir: Path) -> None:
     )
     text = cost_text(PLAN, request, target_sweeps(PLAN, request))
     assert "10 runs, 90 optimizer steps, 1 profile: about 2 min" in text
-    assert "measured with minilm" in text
+    assert "seen with minilm" in text
+    assert "\nbudget=0.05M: gelora, lora, shuffled, random, reversed\n" in text
 
 
 def run_of(method: str, seed: int, profile: float, train: float) -> RunResult:
@@ -137,25 +148,63 @@ def run_of(method: str, seed: int, profile: float, train: float) -> RunResult:
     return RunResult(*head, (), 0.5, 0.5, 1, (), {}, 1, 1, 1, False, check, trained, profile, False, 0.5, train)
 
 
+WITHIN = "within 13.5 to 64.2 %"
+
+
 def test_the_cost_table_compares_seed_by_seed() -> None:
     gelora = {seed: run_of("gelora", seed, 10.0, 89.5 + seed) for seed in (0, 1, 2)}
     sora = {seed: run_of("sora", seed, 0.0, 199.5) for seed in (0, 1)}
     assert [all_seconds(run) for run in gelora.values()] == [100.0, 101.0, 102.0]
     assert all_seconds(run_of("lora", 0, 10.0, 89.5)) == 90.0, "uniform ranks need no profile"
     row = [cell.strip() for cell in cost_row("cola", "sora", sora, gelora).split("|")]
-    assert row[1:] == ["cola", "sora (adaptive)", "2", "0.0", "0.5", "199.5", "200.0", "+49.8 %", "+54.8 %", ""]
-    assert cost_row("cola", "gelora", gelora, gelora).endswith("| - | - |")
-    assert "13.5 to 64.2 % less" in cost_notes()[-1]
+    assert row[1:] == ["cola", "sora (adaptive)", "2", "0.0", "0.5", "199.5", "200.0", "+49.8 %", "+54.8 %", WITHIN, ""]
+    assert cost_row("cola", "gelora", gelora, gelora).endswith("| - | - | - |")
+    assert cost_row("cola", "lora", {0: run_of("lora", 0, 0.0, 199.5)}, gelora).endswith("| +50.0 % | +55.0 % | - |")
+    assert (beside_published(5.0), beside_published(70.0)) == (
+        "8.5 below 13.5 to 64.2 %",
+        "5.8 above 13.5 to 64.2 %",
+    )
+    note = cost_notes({"minilm"})[-1]
+    assert "of deberta_v3_base: 13.5 to 64.2 % less" in note
+    assert note.endswith("ours is of minilm.")
+
+
+def test_the_script_says_of_what_nothing_is_published() -> None:
+    runs = [replace(run_of("lora", 0, 0.0, 1.0), task=task) for task in ("demo", "cola", "cola")]
+    assert published_notes(runs) == [
+        "published figures for cola are of deberta_v3_base: no gap to minilm is told",
+        "no published figure for demo",
+    ]
+    assert not published_notes([replace(runs[1], model="deberta_v3_base")])
+
+
+@pytest.mark.parametrize("target", ["cost", "glue"])
+def test_sweeps_that_a_table_would_mix_are_refused(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["budget=0.1M,0.2M", "train.learning_rate=0.001,0.002"]
+    assert main([target, "--runs", str(tmp_path), *given]) == 2
+    shown = capsys.readouterr().err
+    assert all(f"{one}: the table of reproduce-{target} takes one value" in shown for one in given)
+    values = given_values(["seed=0,1", "method=gelora,lora", "budget=0.1M"])
+    assert target_sweeps(PLAN, Request(target, "smoke", tmp_path, given=values))
+    assert target_sweeps(PLAN, Request("controls", "smoke", tmp_path, given=given_values(given)))
 
 
 def test_means_stand_beside_the_published_ones() -> None:
     values = [[0.9, 0.7], [0.8], [0.8], [0.8], [0.8], [0.8]]
-    (row,) = mean_rows("glue6", ("gelora", "auto", "attention"), values, published("glue6"))
-    assert row.startswith("| glue6 | gelora | auto | attention | 1 | 0.8000 | 0.8792 | -0.0792 | Ed-dib")
-    (row,) = mean_rows("glue8", ("adalora", "rank8", "all"), values, published("glue8"))
+    here = "deberta_v3_base"
+    (row,) = mean_rows("glue6", (here, "gelora", "auto", "attention"), values, published("glue6"))
+    assert row.startswith(f"| glue6 | {here} | gelora | auto | attention | 1 | 0.8000 | 0.8792 | -0.0792 | Ed-dib")
+    (row,) = mean_rows("glue6", (here, "lora", "auto", "attention"), values, published("glue6"))
+    assert "| 0.8000 | 0.8695 | - | Ed-dib" in row, "under which budget is not said, so there is no gap"
+    (row,) = mean_rows("glue8", (here, "adalora", "rank8", "all"), values, published("glue8"))
     assert "| 0.8000 | 0.8931 | -0.0931 |" in row
-    (row,) = mean_rows("glue8", ("adalora", "rank8", "attention"), values, published("glue8"))
-    assert row.endswith("| - | - | - |"), "AdaLoRA's rows are of all six matrices"
+    (row,) = mean_rows("glue8", (here, "full", "exempt", ""), values, published("glue8"))
+    assert "| 0.8000 | 0.8809 | -0.0809 |" in row
+    for other in ((here, "adalora", "rank8", "attention"), ("minilm", "adalora", "rank8", "all")):
+        (row,) = mean_rows("glue8", other, values, published("glue8"))
+        assert row.endswith("| - | - | - |"), "AdaLoRA's rows are of all six matrices of one model"
     two = EvalResult("validation", 9, {"accuracy": 0.9, "f1": 0.7}, "accuracy", False, 1.0)
     qqp = replace(run_of("lora", 0, 0.0, 1.0), task="qqp", value=0.9, results=(two,))
     assert task_score(qqp) == pytest.approx(0.8)
@@ -216,6 +265,11 @@ def test_published_figures_have_a_source_and_a_place() -> None:
     keys = [tuple(row[key] for key in ("task", "model", "method", "modules", "budget", "metric")) for row in rows]
     assert len(set(keys)) == len(keys)
     assert all(re.search(r"arXiv \d{4}\.\d{5}", row["source"]) for row in rows)
+    readings = [row for row in rows if row["task"].startswith("squad") and row["budget"].startswith("rank")]
+    assert len(readings) == 32
+    for row in readings:
+        share = 100 * int(row["budget"].removeprefix("rank:")) * 12 * 18 * 768 / 184e6
+        assert f"is our reading of it, here {share:.2f} % of 184M" in row["source"]
     assert {row["modules"] for row in rows if "AdaLoRA" in row["source"] and "lora" in row["method"]} == {"all"}
     for row in rows:
         if row["budget"]:
@@ -259,8 +313,56 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     assert main(["squad", *start[1:]]) == 0
     shown = capsys.readouterr().out
     assert f"data.squad={tmp_path}" in shown
-    assert "about 2 min" in shown, "of the few questions that it makes"
+    assert "about 3 min" in shown, "of the few questions that it makes"
     assert not list(tmp_path.iterdir()), "a dry call writes nothing"
+
+
+README = (PUBLISHED.parent.parent / "README.md").read_text(encoding="utf-8")
+LIGHT = [("cpu", "figures"), ("cpu", "squad"), ("paper", "figures")]
+
+
+@pytest.mark.parametrize(
+    ("scale", "target"),
+    [
+        pytest.param(*pair, marks=[] if pair in LIGHT else pytest.mark.slow)
+        for pair in itertools.product(("cpu", "paper"), PLAN["targets"])
+    ],
+)
+def test_the_readme_tells_the_cost_that_the_target_tells(scale: str, target: str) -> None:
+    (row,) = re.findall(rf"^\| `{scale}` \| .*", README, re.MULTILINE)
+    told = re.findall(rf"`{target}` ([\d,]+ (?:min|h))", row)
+    request = Request(target, scale, Path("runs"))
+    assert told == re.findall(r"about ([\d,]+ (?:min|h)),", cost_text(PLAN, request, target_sweeps(PLAN, request)))
+
+
+def test_the_readme_names_the_methods_of_each_scale() -> None:
+    (row,) = re.findall(r"^\| `reproduce-glue` \| .*", README, re.MULTILINE)
+    for scale in SCALES:
+        for sweep in target_sweeps(PLAN, Request("glue", scale, Path("runs"))):
+            assert " ".join(f"`{method}`" for method in sweep.values["method"]) in row, (scale, sweep)
+
+
+def test_a_report_names_what_stands_beside_it(tmp_path: Path) -> None:
+    work = Shown([(Sweep({}), [tmp_path])])
+    report(Request("cost", "smoke", tmp_path), work)
+    report(Request("squad", "smoke", tmp_path), work)
+    shown = [word for words in work.words for word in words if word.startswith("title=")]
+    assert shown == [
+        'title="reproduce-cost, SCALE=smoke; beside this page: cost.md"',
+        'title="reproduce-squad, SCALE=smoke"',
+    ]
+
+
+class Shown(Work):
+    """Keeps what would be called."""
+
+    def __init__(self, found: list[tuple[Sweep, list[Path]]]) -> None:
+        super().__init__(found)
+        self.words: list[Sequence[str]] = []
+
+    def call(self, shown: str, start: Sequence[str], words: Sequence[str]) -> list[str]:
+        self.words.append(words)
+        return []
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """The paper's tables and figures, as sweeps of `gelora` and a report beside the published figures.
 
-`plan.yaml` says what each target runs at each scale. First it is said what that will cost; then every command is shown
-as anyone can give it, and run. What is done is not done again, so the same line goes on where it was.
+`plan.yaml` says what each target runs at each scale. First it is said what that will cost and which methods run under
+which budget; then every command is shown as anyone can give it, and run. What is done is not done again, so the same
+line goes on where it was.
 
     python -m scripts.reproduce glue --scale smoke [--runs DIR] [--glue DIR] [--squad DIR] [--dry] [OVERRIDE ...]
 """
@@ -28,7 +29,7 @@ from scripts.reproduce.sweeps import (
     override,
     target_sweeps,
 )
-from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, means_table
+from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, finished, means_table, published_notes
 from scripts.reproduce.work import Work
 
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -76,16 +77,23 @@ def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
         print("reproduce: stopped; the same command goes on", file=sys.stderr)
         return StoppedError.exit_code
     finish(request, work)
-    failed = "some jobs failed, see above; " if work.code else ""
-    print(f"\nreproduce-{request.target}: {failed}report in {request.output}")
+    failed, more = "some jobs failed, see above; " if work.code else "", beside(request, "; beside it: ")
+    print(f"\nreproduce-{request.target}: {failed}report in {request.output}/report.html{more}")
     return work.code
 
 
 def finish(request: Request, work: Work) -> None:
     """The target's own tables and pictures, and the report."""
     if work.found and request.target in FINISH:
-        FINISH[request.target](request, work)
+        FINISH[request.target][0](request, work)
+    for note in published_notes(finished(work)):
+        print(f"reproduce: {note}")
     report(request, work)
+
+
+def beside(request: Request, start: str) -> str:
+    """The target's own tables and pictures by name after `start`; empty where it has none."""
+    return start + FINISH[request.target][1] if request.target in FINISH else ""
 
 
 def report(request: Request, work: Work) -> None:
@@ -93,7 +101,7 @@ def report(request: Request, work: Work) -> None:
     if not work.runs:
         print("reproduce: no run ended well, so there is no report", file=sys.stderr)
         return
-    title = f"reproduce-{request.target}, SCALE={request.scale}"
+    title = f"reproduce-{request.target}, SCALE={request.scale}{beside(request, '; beside this page: ')}"
     words = [*map(str, work.runs), *map(override, ("output", "published", "title"), (request.output, PUBLISHED, title))]
     work.call("gelora", ("-m", "gelora_cli"), ["report", *words])
 
@@ -116,12 +124,13 @@ def draw(work: Work, script: str, words: Sequence[str] | None) -> None:
         work.call(f"python scripts/{script}", [str(SCRIPTS / script)], words)
 
 
-FINISH: dict[str, Callable[[Request, Work], None]] = {
-    "glue": means_table,
-    "figures": figures,
-    "cost": cost_table,
-    "ablations": ablation_table,
+FINISH: dict[str, tuple[Callable[[Request, Work], None], str]] = {
+    "glue": (means_table, "means.md"),
+    "figures": (figures, "figure3.png, figure-1, -4, -5 and theorem-3.1, -3.2 (png, svg)"),
+    "cost": (cost_table, "cost.md"),
+    "ablations": (ablation_table, "ablations.md"),
 }
+"""What a target does at its end, and what that leaves beside the report."""
 
 
 if __name__ == "__main__":

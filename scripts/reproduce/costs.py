@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyarrow import parquet
 
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, complete, profile_hash
-from gelora_cli.planning import needs_profile
+from gelora_cli.planning import EXEMPT, needs_profile
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 
@@ -41,11 +42,28 @@ def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
     return (
         f"reproduce-{request.target}, SCALE={request.scale}: {plan['targets'][request.target]['says']}\n"
         f"({scale['says']})\n"
+        f"{methods_text(sweeps)}\n"
         f"{runs:,} runs, {sum(cost.steps for cost in costs):,} optimizer steps, {len(profiles)} profile{plural}: about "
         f"{shown},\n"
         f"training {rates['text']} examples a second (of SQuAD {rates['question_answering']}), {scale['source']}\n"
         "what is done is not done again"
     )
+
+
+def methods_text(sweeps: list[Sweep]) -> str:
+    """The methods that run under each budget, and those that have none."""
+    groups: dict[str, list[str]] = {}
+    for sweep in sweeps:
+        for method in listed(sweep.values.get("method", "gelora")) if sweep.command == "run" else ():
+            priced = method not in EXEMPT
+            budget = f"budget={', '.join(listed(sweep.values.get('budget', 'auto')))}" if priced else "no budget"
+            groups.setdefault(budget, []).append(method)
+    return "\n".join(f"{budget}: {', '.join(dict.fromkeys(methods))}" for budget, methods in groups.items())
+
+
+def listed(value: Any) -> list[str]:
+    """The values of a sweep, or the one value, as text."""
+    return list(map(str, value)) if isinstance(value, list) else [str(value)]
 
 
 def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost]:

@@ -24,6 +24,9 @@ from gelora_cli.overrides import override_problems
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")
+ONE_VALUE = ("glue", "cost")
+"""Targets whose own table takes one value of every key but `SWEPT`."""
+SWEPT = ("task", "method", "seed")
 SQUAD_FOLDERS = {"squad": "plain_text", "squad_v2": "squad_v2"}
 
 Values = dict[str, Any]
@@ -90,14 +93,27 @@ def target_sweeps(plan: Values, request: Request) -> list[Sweep]:
     """The target's sweeps at this scale, whole.
 
     Raises:
-        GeloraError: the directory that was given holds none of a sweep's tasks.
+        GeloraError: the directory that was given holds none of a sweep's tasks, or an override sweeps what the target's
+            table would mix.
     """
+    _check_swept(request)
     target, scale = plan["targets"][request.target], plan["scales"][request.scale]
     own: list[Values] = target["sweeps"][request.scale]
     first = {"command": "profile", "task": own[0]["task"][:1]}
     profiles = [first | change for change in target.get("profiles", ())]
     runs = request.place / (f"runs-{request.target}" if target.get("apart") else "runs")
     return [_sweep(values, scale, request, runs) for values in [*profiles, *own]]
+
+
+def _check_swept(request: Request) -> None:
+    mixed = [
+        f"{override(key, value)}: the table of reproduce-{request.target} takes one value of it; give the command once "
+        "for each, with a directory of its own (RUNS=DIR, --runs DIR)"
+        for key, value in request.given.items()
+        if request.target in ONE_VALUE and isinstance(value, list) and key not in SWEPT
+    ]
+    if mixed:
+        raise GeloraError(list_problems(mixed))
 
 
 def _sweep(own: Values, scale: Values, request: Request, runs: Path) -> Sweep:
