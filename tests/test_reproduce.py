@@ -22,7 +22,7 @@ from gelora_cli.planning import METHODS
 from gelora_cli.rundir import write_artifact
 from scripts import figure3
 from scripts import figures as theory
-from scripts.reproduce.__main__ import figures, main, report
+from scripts.reproduce.__main__ import figures, finish, main
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import made_counts, made_rows, write_questions
 from scripts.reproduce.sweeps import (
@@ -342,12 +342,20 @@ def test_the_readme_names_the_methods_of_each_scale() -> None:
             assert " ".join(f"`{method}`" for method in sweep.values["method"]) in row, (scale, sweep)
 
 
-def test_a_report_names_what_stands_beside_it(tmp_path: Path) -> None:
-    work = Shown([(Sweep({}), [tmp_path])])
-    report(Request("cost", "smoke", tmp_path), work)
-    report(Request("squad", "smoke", tmp_path), work)
-    shown = [word for words in work.words for word in words if word.startswith("title=")]
-    assert shown == [
+def test_a_target_ends_in_its_table_a_report_that_names_it_and_what_is_not_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [tmp_path / method for method in ("gelora", "sora")]
+    for place, seconds in zip(runs, (89.5, 199.5), strict=True):
+        place.mkdir()
+        write_artifact(replace(run_of(place.name, 0, 0.0, seconds), task="demo"), place)
+    work, request = Shown([(Sweep({}), runs)]), Request("cost", "smoke", tmp_path)
+    finish(request, work)
+    table = (request.output / "cost.md").read_text(encoding="utf-8")
+    assert f"| demo | sora (adaptive) | 1 | 0.0 | 0.5 | 199.5 | 200.0 | +55.0 % | +55.0 % | {WITHIN} |" in table
+    assert "reproduce: no published figure for demo" in capsys.readouterr().out
+    finish(replace(request, target="squad"), work)
+    assert [word for words in work.words for word in words if word.startswith("title=")] == [
         'title="reproduce-cost, SCALE=smoke; beside this page: cost.md"',
         'title="reproduce-squad, SCALE=smoke"',
     ]
