@@ -24,6 +24,7 @@ from gelora_cli.report import theory_plots
 from gelora_cli.report.drawing import write_figure
 from gelora_cli.report.plots import ranks_figure
 from gelora_cli.report.theory_plots import BlockRanks, ModelDimensions
+from gelora_cli.rundir import create
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         for name, figure in draw[options.figure](options):
-            options.output.mkdir(parents=True, exist_ok=True)
+            create(options.output, "--output")
             for ending in ("png", "svg"):
                 write_figure(figure, options.output / f"{name}.{ending}")
             print(f"written: {options.output / name}.png, .svg\n")

@@ -79,3 +79,6 @@ def test_wrong_input_is_named(figures: ModuleType, tmp_path: Path, capsys: pytes
     assert figures.main(["--figure", "5", "--run", missing, "--output", str(tmp_path)]) == 2
     assert figures.main(["--figure", "theorem", "--model", missing, "--output", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("nowhere") >= 2
+    (tmp_path / "file").touch()
+    assert figures.main(["--figure", "4", "--output", str(tmp_path / "file")]) == 2
+    assert "file can't be written to: File exists. Choose another with --output=DIR" in capsys.readouterr().err
