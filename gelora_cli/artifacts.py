@@ -35,6 +35,10 @@ class UnusableError(GeloraError):
     """A file that may be whole, but not for us: of another version or type, or not readable."""
 
 
+class OtherVersionError(UnusableError):
+    """An artifact of another schema version: whole, but not for this version of ours."""
+
+
 class StoppedError(GeloraError):
     """The work was asked to stop, by a signal, and kept what it had."""
 
@@ -402,7 +406,8 @@ def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact
     A file without its `sha256`, as one written by hand, is taken as it is.
 
     Raises:
-        UnusableError: another type or schema version.
+        OtherVersionError: another schema version.
+        UnusableError: another type.
         GeloraError: not JSON, changed since it was written, a missing or unknown field, a value of another type.
     """
     try:
@@ -411,7 +416,8 @@ def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact
         raise GeloraError(f"{source} is damaged: {error}. Restore it, or run again with force=true.") from error
     given = (values.pop("schema", None), values.pop("schema_version", None)) if isinstance(values, dict) else None
     if given != (kind.__name__, SCHEMA_VERSION):
-        raise UnusableError(
+        older = given is not None and given[0] == kind.__name__ and given[1] is not None
+        raise (OtherVersionError if older else UnusableError)(
             f"{source}: schema {given} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
         )
     digest = values.pop("sha256", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gelora_cli.report.listing import aligned
 from gelora_cli.report.rows import Row, rows_of
-from gelora_cli.report.runs import finished
+from gelora_cli.report.runs import collect
 
 HEADER = (
     "task",
@@ -21,7 +21,7 @@ HEADER = (
     "adapter",
     "of budget",
     "peak trained",
-    "profile s",
+    "before the first step s",
     "train s",
     "peak MB",
     "collapsed",
@@ -32,10 +32,10 @@ def grid_table(directories: Sequence[Path]) -> str:
     """A line per row of the finished runs there (`rows_of`).
 
     The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. `adapter`
-    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `profile s` is
-    what passes before the first step: the profile, measured once for all runs that share it, and attaching.
+    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `before
+    the first step` are the profile, measured once for all runs that share it (0 for `lora`), and attaching.
     """
-    rows = [_cells(row) for row in rows_of(finished(directories))]
+    rows = [_cells(row) for row in rows_of(collect(directories).runs)]
     return aligned(HEADER, rows) if rows else ""
 
 
@@ -52,7 +52,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.adapter_params:,}",
         "-" if row.share is None else f"{row.share:.1f} %",
         f"{row.trained_params:,}",
-        f"{row.profile_seconds:.1f}",
+        f"{row.start_seconds:.1f}",
         f"{row.train_seconds:.1f}",
         "-" if row.peak_megabytes is None else f"{row.peak_megabytes:.0f}",
         str(row.collapsed),

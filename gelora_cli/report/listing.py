@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, RunManifest, RunResult, read_artifact
+from gelora_cli.artifacts import GeloraError, OtherVersionError, RunManifest, RunResult, read_artifact
 
 HEADER = ("status", "value", "metric", "age", "run")
+DAMAGED, OTHER_VERSION = "damaged", "of another version"
 JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message")
 
 
@@ -25,6 +26,11 @@ class Listed:
     collapsed: bool = False
     age_seconds: int | None = None
     error: str | None = None
+
+
+def unreadable(error: Exception) -> str:
+    """The status of a run that can't be read for this reason."""
+    return OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
 
 
 def listed_runs(directory: Path) -> list[Listed]:
@@ -79,14 +85,14 @@ def _listed(path: Path, directory: Path) -> Listed:
         rundir.check_intact(path)
         result = read_artifact(RunResult, path / RunResult.FILE)
     except GeloraError as error:
-        return Listed(name, "damaged", error=str(error))
+        return Listed(name, unreadable(error), error=str(error))
     return Listed(name, status, result.value, result.reported, result.collapsed, age)
 
 
 def _row(run: Listed) -> tuple[str, ...]:
     value = "-" if run.value is None else f"{run.value:.4f}"
     age = "-" if run.age_seconds is None else _age(run.age_seconds)
-    name = run.run if run.status != "damaged" else f"{run.run}: {run.error}"
+    name = f"{run.run}: {run.error}" if run.status in (DAMAGED, OTHER_VERSION) else run.run
     return (run.status + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
 
 

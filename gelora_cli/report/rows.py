@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gelora_cli.artifacts import RunResult
 from gelora_cli.planning import METHODS
 from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
@@ -17,14 +19,21 @@ from gelora_cli.report.runs import Cell, Run, Settings, Unused
 class Row:
     """The finished runs of one cell; `name` is its method's, with what sets it apart from other rows of the method.
 
-    `unfinished` counts runs that belong here and give no number, by status. Parameters and memory are the most of all
-    seeds, seconds and examples per second their means.
+    `merged` are runs of controls with GeLoRA's plan, whose numbers are not used again. `unfinished` counts runs that
+    belong here and give no number, by status. Parameters and memory are the most of all seeds, seconds and examples per
+    second their means.
     """
 
     cell: Cell
     name: str
     runs: tuple[Run, ...]
     unfinished: Mapping[str, int] = field(default_factory=dict)
+    merged: tuple[Run, ...] = ()
+
+    @property
+    def every_run(self) -> tuple[Run, ...]:
+        """Its runs, and those of the controls that are merged into it."""
+        return (*self.runs, *self.merged)
 
     @property
     def task(self) -> str:
@@ -118,9 +127,9 @@ class Row:
         return 100 * self.adapter_params / self.budget_params if self.budget_params else None
 
     @property
-    def profile_seconds(self) -> float:
+    def start_seconds(self) -> float:
         """Before the first step: the profile, measured once for all runs that share it, and attaching."""
-        return statistics.mean(run.result.profile_seconds + run.result.attach_seconds for run in self.runs)
+        return statistics.mean(profile_seconds(run.result) + run.result.attach_seconds for run in self.runs)
 
     @property
     def train_seconds(self) -> float:
@@ -145,7 +154,8 @@ class Row:
         found: dict[str, list[float]] = {}
         for run in self.runs:
             for number, evaluated in enumerate(run.result.results):
-                end = "_" + evaluated.split.removeprefix("validation_").replace(" ", "_") if number else ""
+                split = re.sub(r" \(.*\)$", "", evaluated.split).removeprefix("validation_")
+                end = f"_{split}" if number else ""
                 for name, value in evaluated.metrics.items():
                     found.setdefault(name + end, []).append(value)
         return found
@@ -155,26 +165,44 @@ class Row:
         """What a reader must know of this row's numbers."""
         parts = ["one seed"] if len(self.runs) == 1 else []
         parts += [f"{self.collapsed} collapsed"] if self.collapsed else []
-        parts += [f"{count} {status}" for status, count in sorted(self.unfinished.items())]
+        parts += [_counted(count, status) for status, count in sorted(self.unfinished.items())]
         return ", ".join(parts)
+
+
+def _counted(count: int, status: str) -> str:
+    if status == "copy":
+        return "1 copy left out" if count == 1 else f"{count} copies left out"
+    return f"{count} {status}"
+
+
+def profile_seconds(result: RunResult) -> float:
+    """Seconds of the profile where the method's ranks follow it; uniform ranks need none, though one is shown."""
+    return 0.0 if result.method == "lora" else result.profile_seconds
 
 
 def rows_of(runs: Iterable[Run], unused: Iterable[Unused] = ()) -> list[Row]:
     """A row per task, model, budget, protocol, settings and method, in the order of tasks, models and methods.
 
-    A control whose plan is GeLoRA's for every seed has no row of its own: GeLoRA's is named after both. Where rows of a
-    method differ in a setting, such as the learning rate, their names say it.
+    A control whose plan is GeLoRA's for every seed, and whose seeds GeLoRA has, too, has no row of its own: GeLoRA's is
+    named after both. Where rows of a method differ in a setting, such as the learning rate, their names say it.
     """
     cells: dict[Cell, list[Run]] = {}
     for run in runs:
         cells.setdefault(run.cell, []).append(run)
     unfinished = Counter((run.cell, run.status) for run in unused)
     found = []
-    for cell, name in sorted(_merged(cells).items(), key=lambda item: _place(item[0])):
-        members = tuple(sorted(cells[cell], key=lambda run: run.result.seed))
-        counts = {status: count for (other, status), count in unfinished.items() if other == cell}
-        found.append(Row(cell, name + _differing(cell, cells), members, counts))
+    for cell, twins in sorted(_merged(cells).items(), key=lambda item: _place(item[0])):
+        name = " = ".join(twin[-1] for twin in (cell, *twins)) + _differing(cell, cells)
+        counts: Counter[str] = Counter()
+        for (other, status), count in unfinished.items():
+            counts[status] += count if other in (cell, *twins) else 0
+        merged = tuple(run for twin in twins for run in _by_seed(cells[twin]))
+        found.append(Row(cell, name, _by_seed(cells[cell]), +counts, merged))
     return found
+
+
+def _by_seed(runs: Iterable[Run]) -> tuple[Run, ...]:
+    return tuple(sorted(runs, key=lambda run: run.result.seed))
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
@@ -184,14 +212,21 @@ def _place(cell: Cell) -> tuple[Any, ...]:
     return (task, model, budget == EXEMPT_BUDGET, budget, protocol, order, settings)
 
 
-def _merged(cells: Mapping[Cell, Sequence[Run]]) -> dict[Cell, str]:
-    """The cells that get a row, and the name of its method."""
-    names = {cell: cell[-1] for cell in cells}
+def _merged(cells: Mapping[Cell, Sequence[Run]]) -> dict[Cell, list[Cell]]:
+    """The cells that get a row, and those of the controls that are in it."""
+    found: dict[Cell, list[Cell]] = {cell: [] for cell in cells}
     for cell, runs in sorted(cells.items()):
         twin: Cell = (*cell[:-1], "gelora")
-        if cell != twin and twin in cells and all(run.plan.ranks == run.plan.gelora_ranks for run in runs):
-            names[twin] += f" = {names.pop(cell)}"
-    return names
+        if cell != twin and twin in cells and _is_copy(runs, cells[twin]):
+            del found[cell]
+            found[twin].append(cell)
+    return found
+
+
+def _is_copy(control: Sequence[Run], gelora: Sequence[Run]) -> bool:
+    """Whether a control has GeLoRA's plan, and no seed that GeLoRA has not."""
+    seeds = {run.result.seed for run in gelora}
+    return all(run.plan.ranks == run.plan.gelora_ranks and run.result.seed in seeds for run in control)
 
 
 def _differing(cell: Cell, cells: Iterable[Cell]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, identity_values, read_config
 from gelora_cli.planning import EXEMPT
 from gelora_cli.ranks import EXEMPT_BUDGET
+from gelora_cli.report.listing import unreadable
 
 Settings = tuple[tuple[str, str], ...]
 Cell = tuple[str, str, str, str, Settings, str]
@@ -40,6 +43,11 @@ class Run:
         result = self.result
         return (result.task, result.model, result.budget, result.protocol, self.settings, result.method)
 
+    @property
+    def start(self) -> str:
+        """The fingerprint of the weights that it starts from, adapters of `init_from` merged."""
+        return self.manifest.fingerprints.get("model", "")
+
     def profile(self) -> IdProfile | None:
         """The profile beside it, of a method that looks at one."""
         path = self.directory / IdProfile.FILE
@@ -54,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Unused:
-    """A run that gives no number: `running`, `failed`, `interrupted`, `damaged` or a `copy`, and why.
+    """A run that gives no number: `running`, `failed`, `interrupted`, `damaged`, of another version, a `copy`; and why.
 
     `cell` is the row that it would belong to, where its configuration says so.
     """
@@ -76,9 +84,9 @@ class Collected:
 def collect(directories: Sequence[Path]) -> Collected:
     """Every run at or below these directories, each once; a finished one is compared with DONE before it is read.
 
-    Of two runs of equal settings and seed the first counts, and the other is a `copy`.
+    Of two runs of equal settings, seed and start the first counts, and the other is a `copy`.
     """
-    runs: dict[tuple[Cell, int], Run] = {}
+    runs: dict[tuple[Cell, int, str], Run] = {}
     unused = []
     for path in _paths(directories):
         try:
@@ -86,7 +94,7 @@ def collect(directories: Sequence[Path]) -> Collected:
             if status == "done":
                 rundir.check_intact(path)
                 run = read_run(path)
-                first = runs.setdefault((run.cell, run.result.seed), run)
+                first = runs.setdefault((run.cell, run.result.seed, run.start), run)
                 if first is not run:
                     reason = f"equal settings and seed as {first.directory}, which counts"
                     unused.append(Unused(path, "copy", reason, run.cell))
@@ -94,20 +102,20 @@ def collect(directories: Sequence[Path]) -> Collected:
                 error = read_artifact(RunManifest, path / RunManifest.FILE).error
                 unused.append(Unused(path, status, error or "", _asked_cell(path)))
         except (GeloraError, OSError, ValueError) as error:
-            unused.append(Unused(path, "damaged", str(error), _asked_cell(path)))
-    return Collected(tuple(runs.values()), tuple(unused))
+            unused.append(Unused(path, unreadable(error), str(error), _asked_cell(path)))
+    return Collected(tuple(_told_apart(runs.values())), tuple(unused))
 
 
-def finished(directories: Sequence[Path]) -> list[Run]:
-    """The finished runs at or below these directories; what can't be read is left to `gelora ls` to name."""
-    found = []
-    for path in filter(rundir.is_done, _paths(directories)):
-        try:
-            rundir.check_intact(path)
-            found.append(read_run(path))
-        except GeloraError:
-            continue
-    return found
+def _told_apart(runs: Iterable[Run]) -> list[Run]:
+    """Runs of a row that has a seed twice, from starts that differ in their seed, get their start as a setting."""
+    found = list(runs)
+    counts = Counter((run.cell, run.result.seed) for run in found)
+    twice = {cell for (cell, _), count in counts.items() if count > 1}
+    return [replace(run, settings=_with_start(run)) if run.cell in twice else run for run in found]
+
+
+def _with_start(run: Run) -> Settings:
+    return tuple(sorted({**dict(run.settings), "weights": run.start[:8]}.items()))
 
 
 def read_run(directory: Path) -> Run:
@@ -122,7 +130,7 @@ def read_run(directory: Path) -> Run:
         read_artifact(RankPlan, directory / RankPlan.FILE),
     )
     config = read_config(directory / rundir.CONFIG)
-    return Run(directory, config, manifest, result, plan, _settings(config, manifest))
+    return Run(directory, config, manifest, result, plan, _settings(directory, config, manifest))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -138,28 +146,57 @@ def _paths(directories: Sequence[Path]) -> list[Path]:
     return list({path.resolve(): path for path in found}.values())
 
 
-def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
+def _settings(directory: Path, config: RunConfig, manifest: RunManifest) -> Settings:
     """What can change a number, as key and text, without what a row says anyway; data by eight digits of its print.
 
-    What the model started from is named without seed and hash, so that a chain of runs over seeds is one row.
+    What the model started from counts by its own settings without the seed, so that a chain of runs over seeds is one
+    row; where it can't be read any more, by its hash.
     """
     values = flat(identity_values(replace(config, precision=manifest.precision)))
     values |= {f"data.{name}": digest[:8] for name, digest in manifest.fingerprints.items() if name != "model"}
     if config.init_from:
-        values["init_from"] = SEED_AND_HASH.sub("", "/".join(Path(config.init_from).parts[-4:]))
+        values |= _start_settings(Path(config.init_from))
     elif "model" in manifest.fingerprints:
         values["weights"] = manifest.fingerprints["model"][:8]
+    if config.ranks.path is not None:
+        values["ranks.plan"] = _plan_print(directory)
     said = ("seed", "budget", "method.name", "protocol")
     return tuple(sorted((key, value) for key, value in values.items() if key not in said))
+
+
+def _start_settings(start: Path) -> dict[str, str]:
+    name = "/".join(start.parts[-4:])
+    try:
+        config = read_config(start / rundir.CONFIG)
+        found = dict(_settings(start, config, read_artifact(RunManifest, start / RunManifest.FILE)))
+    except GeloraError:
+        return {"init_from": name}
+    found["protocol"] = config.protocol
+    return {"init_from": SEED_AND_HASH.sub("", name), **{f"init_from.{key}": value for key, value in found.items()}}
+
+
+def _plan_print(directory: Path) -> str:
+    """Eight digits of the ranks of a run with a saved plan."""
+    ranks = read_artifact(RankPlan, directory / RankPlan.FILE).rank_pattern
+    return hashlib.sha256(repr(ranks).encode()).hexdigest()[:8]
+
+
+def _model_name(config: RunConfig) -> str:
+    """The model and the tasks that it was tuned on before, as results name it: `minilm+sst2`."""
+    if config.init_from is None:
+        return config.model.name
+    earlier = read_config(Path(config.init_from) / rundir.CONFIG)
+    return f"{_model_name(earlier)}+{earlier.task.name}"
 
 
 def _asked_cell(directory: Path) -> Cell | None:
     """The row that an unfinished run is of; None where its configuration or manifest can't be read."""
     try:
         config = read_config(directory / rundir.CONFIG)
-        settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
+        settings = _settings(directory, config, read_artifact(RunManifest, directory / RunManifest.FILE))
+        model = _model_name(config)
         method = config.method.name
         budget = EXEMPT_BUDGET if method in EXEMPT else parse_budget(config.budget).name
     except GeloraError:
         return None
-    return (config.task.name, config.model.name, budget, config.protocol, settings, method)
+    return (config.task.name, model, budget, config.protocol, settings, method)

@@ -50,7 +50,7 @@ COLUMNS = (
     Column("head parameters", lambda row: f"{row.head_params:,}"),
     Column("of budget, %", lambda row: number(row.share, 1)),
     Column("trained at most, parameters", lambda row: f"{row.trained_params:,}"),
-    Column("profile, s", lambda row: number(row.profile_seconds, 1)),
+    Column("before the first step, s", lambda row: number(row.start_seconds, 1)),
     Column("training, s", lambda row: number(row.train_seconds, 1)),
     Column("peak memory, MB", lambda row: number(row.peak_megabytes, 0)),
     Column("examples/s", lambda row: number(row.examples_per_second, 1)),

@@ -12,6 +12,7 @@ from gelora_cli.budget import parse_budget
 from gelora_cli.config import plan_settings
 from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, plan_method
 from gelora_cli.report.published import Published, read_published
+from gelora_cli.report.rows import profile_seconds
 from gelora_cli.rundir import write_atomic
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan
 from scripts.reproduce.work import Work
@@ -76,11 +77,6 @@ def cost_row(task: str, method: str, runs: Runs, gelora: Runs) -> str:
     adaptive = method in ADAPTIVE
     beside = "-" if bare is None or not adaptive else beside_published(bare)
     return f"| {task} | {method}{' (adaptive)' * adaptive} | {len(runs)} | {' | '.join(cells)} | {beside} |"
-
-
-def profile_seconds(run: RunResult) -> float:
-    """Seconds of the profile where the method's ranks follow it; uniform ranks need none, though one is shown."""
-    return 0.0 if run.method == "lora" else run.profile_seconds
 
 
 def all_seconds(run: RunResult) -> float:

@@ -9,7 +9,8 @@ from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
 from gelora_cli.config import MethodConfig, ProfileConfig, RunConfig, TrainConfig, read_config, write_config
 from gelora_cli.report.grid import grid_table
-from gelora_cli.report.runs import finished
+from gelora_cli.report.rows import rows_of
+from gelora_cli.report.runs import Unused, collect
 from tests.report.test_plots import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)
@@ -80,7 +81,7 @@ def test_a_row_is_a_method_over_its_seeds(tmp_path: Path) -> None:
     share = f"{100 * PLAN.adapter_params / (PLAN.budget_params or 1):.1f} %"
     cost, peak = f"{PLAN.adapter_params:,}", f"{PLAN.adapter_params + 7:,}"
     assert found["gelora"] == ["accuracy", "0.7000", "0.2000", "3", cost, share, peak, "2.5", "5.0", "5", "1"]
-    assert found["lora"] == ["accuracy", "0.6000", "-", "1", cost, share, peak, "2.5", "4.0", "5", "0"]
+    assert found["lora"] == ["accuracy", "0.6000", "-", "1", cost, share, peak, "0.5", "4.0", "5", "0"]
 
 
 def test_plans_that_coincide_are_one_row(tmp_path: Path) -> None:
@@ -88,6 +89,22 @@ def test_plans_that_coincide_are_one_row(tmp_path: Path) -> None:
         for seed in (0, 1):
             write_run(tmp_path, method, seed, 0.5, same=method == "lora" or seed == 0)
     assert sorted(rows(grid_table([tmp_path]))) == ["gelora = lora", "random"]
+    write_run(tmp_path, "lora", 2, 0.9, same=True)
+    found = rows(grid_table([tmp_path]))
+    assert sorted(found) == ["gelora", "lora", "random"], "a seed that GeLoRA lacks is not lost"
+    assert found["lora"][3] == "3"
+
+
+def test_merged_runs_are_kept_and_their_unfinished_counted(tmp_path: Path) -> None:
+    for method in ("gelora", "lora"):
+        write_run(tmp_path, method, 0, 0.5, same=True)
+    collected = collect([tmp_path])
+    cells = {run.result.method: run.cell for run in collected.runs}
+    unused = [Unused(tmp_path, "failed", "", cell) for cell in cells.values()]
+    (row,) = rows_of(collected.runs, [*unused, Unused(tmp_path, "copy", "", cells["lora"])])
+    assert [run.result.method for run in row.runs] == ["gelora"]
+    assert [run.result.method for run in row.every_run] == ["gelora", "lora"]
+    assert row.notes == "one seed, 1 copy left out, 2 failed"
 
 
 def test_runs_of_other_settings_are_other_rows(tmp_path: Path) -> None:
@@ -118,6 +135,6 @@ def test_only_finished_runs_count_and_each_once(tmp_path: Path) -> None:
     done = write_run(tmp_path, "gelora", 0, 0.5)
     unfinished = write_run(tmp_path, "gelora", 1, 0.9)
     (unfinished / rundir.DONE).unlink()
-    assert len(finished([tmp_path, done])) == 1
+    assert [run.directory for run in collect([tmp_path, done]).runs] == [done]
     (done / "result.json").write_text("{")
     assert grid_table([tmp_path]) == ""
