@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from gelora_cli.rundir import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
 WIDTH_INCHES, DPI = 8.0, 150
@@ -37,6 +38,12 @@ def new_figure(height_inches: float, panels: tuple[int, ...], columns: int = 1) 
     return figure, axes
 
 
+def as_written(texts: Iterable[Text]) -> None:
+    """Show a name as it is, `$` and all, and not as a formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
 def number_ticks(axis: Axes, numbers: Sequence[int]) -> None:
     """Every number while they fit, then every second, fifth or tenth."""
     step = next(step for step in (1, 2, 5, 10, len(numbers)) if len(numbers) <= MOST_NUMBERS * step)
@@ -48,9 +55,11 @@ def head(axis: Axes, title: str, subtitle: str) -> None:
     axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
     place = axis.annotate(subtitle, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points", color=INK)
     place.set_parse_math(False)
-    axis.legend(
+    legend = axis.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, columnspacing=1.5
-    ).set_in_layout(False)
+    )
+    legend.set_in_layout(False)
+    as_written(legend.get_texts())
 
 
 def write_figure(figure: Figure, path: Path) -> None:

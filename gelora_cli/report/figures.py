@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gelora_cli.artifacts import IdProfile
 from gelora_cli.planning import METHODS
-from gelora_cli.report.drawing import DARK, DPI, INK, LIGHT, new_figure, number_ticks
+from gelora_cli.report.drawing import DARK, DPI, INK, LIGHT, as_written, new_figure, number_ticks
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import Run
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES, MOST_PANELS, MOST_NUMBERS, MOST_POINTS = 6, 12, 16, 60
-APART_DECADES = 0.045
 COLOURS = ("#1f3a5f", "#c1440e", "#2e7d5b", "#8a6d00", "#7b3f91", "#0f7c9c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h")
 LINES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
@@ -95,20 +94,25 @@ def rank_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
 
 
 def value_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
-    """The reported value against the adapter's parameters on a log axis, mean with sd, budgets of a method joined."""
-    keys = dict.fromkeys((row.task, row.model, row.protocol) for row in rows)
+    """The reported value against the adapter's parameters on a log axis, budgets of a method joined.
+
+    Beside it, where no row hides another of like cost: each row in a place of its own, mean with sd.
+    """
+    keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in rows)
     for number, key in enumerate(keys, start=1):
-        members = [row for row in rows if (row.task, row.model, row.protocol) == key]
-        figure, (axis,) = new_figure(height_inches=4.8, panels=(1,))
-        beside = _set_apart(members)
+        members = [row for row in rows if (row.task, row.model, row.protocol, row.metric) == key]
+        figure, (left, right) = new_figure(height_inches=4.8, panels=(1,), columns=2)
+        right.sharey(left)
+        slots = {id(row): slot for slot, row in enumerate(sorted(members, key=_cost), start=1)}
         for (name, style), same in _by_name(members).items():
-            _value_line(axis, name, dict(style), same, beside)
-        _parameter_axis(axis, [row.adapter_params for row in members])
-        _axes(axis, "parameters of the adapter, log scale", _metric_name(members[0]))
+            _value_line(left, name, dict(style), same)
+            _value_bars(right, name, dict(style), same, slots)
+        _parameter_axis(left, [_cost(row) for row in members])
+        _axes(left, "parameters of the adapter, log scale", _metric_name(members[0]), legend=False)
+        _axes(right, "rows in the order of their parameters", "")
+        right.tick_params(bottom=False, labelbottom=False, labelleft=False)
         title = f"{key[0]}, {key[1]}, protocol {key[2]}"
-        _titled(
-            figure, "Value against parameters", f"{title}; bars: one sd to each side; like costs are set apart sideways"
-        )
+        _titled(figure, "Value against parameters", f"{title}; means; bars at the right: one sd to each side")
         yield Picture(f"value-{number}", f"Value and cost: {title}", f"{_metric_name(members[0])} of each row.", figure)
 
 
@@ -116,12 +120,12 @@ def curve_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
     """Training loss, and the reported metric at each evaluation, as means over seeds; uniform LoRA in each picture."""
     for number, (title, members) in enumerate(_groups(rows), start=1):
         reference = [row for row in members if row.method == "lora"][:1]
-        others = [row for row in members if row not in reference]
+        others, looks = [row for row in members if row not in reference], _looks(members)
         for part, chunk in enumerate(_chunks(others, MOST_LINES - len(reference)) or [[]]):
             figure, (top, bottom) = new_figure(height_inches=6.4, panels=(1, 1))
             for row in [*reference, *chunk]:
-                _curve(top, row, _losses(row), every=0.12)
-                _curve(bottom, row, _evaluations(row), every=1)
+                _curve(top, row, looks[id(row)], _losses(row), every=0.12)
+                _curve(bottom, row, looks[id(row)], _evaluations(row), every=1)
             _axes(top, "", "training loss", legend=True)
             _axes(bottom, "optimizer step", _metric_name(members[0]), legend=False)
             _titled(figure, "Training", f"{title}; means over seeds")
@@ -136,12 +140,14 @@ def course_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
     for number, (title, members) in enumerate(_groups(moving), start=1):
         panels = (2, *(2 for _ in members))
         figure, axes = new_figure(height_inches=1.2 + 1.9 * len(panels), panels=panels)
+        looks, last = _looks(members), max(_course(row.runs[0])[-1][0] for row in members)
         for row in members:
-            _curve(axes[0], row, _adapter_params(row), every=0.12)
+            _curve(axes[0], row, looks[id(row)], _adapter_params(row), every=0.12)
         if members[0].budget_params:
             axes[0].axhline(members[0].budget_params, color=INK, linewidth=1, linestyle=(0, (1, 1)), label="budget")
         _axes(axes[0], "", "adapter parameters")
-        axes[0].set(ylim=(0, None), xlim=(0, _course(members[0].runs[0])[-1][0]))
+        axes[0].margins(y=0.1)
+        axes[0].set(ylim=(0, None), xlim=(-0.02 * last, 1.02 * last))
         axes[0].yaxis.set_major_formatter("{x:,.0f}")
         for axis, row in zip(axes[1:], members, strict=True):
             _heat(figure, axis, row)
@@ -202,12 +208,13 @@ def _idim_line(axis: Axes, profile: IdProfile, label: str, place: int, shift: fl
 
 
 def _groups(rows: Any) -> list[tuple[str, list[Row]]]:
-    """Rows of equal task, model, budget and protocol, under a title in words."""
-    found: dict[str, list[Row]] = {}
+    """Rows of equal task, model, budget, protocol and metric, under a title in words."""
+    found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         budget = "exempt from budgets" if row.exempt else f"budget {row.budget}"
-        found.setdefault(f"{row.task}, {row.model}, {budget}, protocol {row.protocol}", []).append(row)
-    return list(found.items())
+        title = f"{row.task}, {row.model}, {budget}, protocol {row.protocol}"
+        found.setdefault((title, row.metric), []).append(row)
+    return [(title, members) for (title, _), members in found.items()]
 
 
 def _has_ranks(row: Row) -> bool:
@@ -240,7 +247,7 @@ def _rank_panel(axis: Axes, row: Row, highest: int) -> None:
             axis.annotate(text, (block - 0.3, 0), (0, 3), textcoords="offset points", fontsize=8, ha="left")
     axis.set_ylim(0, 1.12 * highest)
     axis.set_ylabel("rank")
-    axis.set_title(row.name, loc="left", fontsize=9, color=INK, pad=3)
+    _name_panel(axis, row)
     axis.tick_params(labelbottom=False)
     axis.locator_params(axis="y", nbins=3, integer=True)
     number_ticks(axis, blocks)
@@ -260,22 +267,27 @@ def _by_name(rows: Sequence[Row]) -> dict[tuple[str, tuple[tuple[str, Any], ...]
     return styled
 
 
+def _looks(rows: Sequence[Row]) -> dict[int, dict[str, Any]]:
+    """The look of each row (by `id`), of which a method may have several."""
+    seen: dict[str, int] = defaultdict(int)
+    looks = {}
+    for row in rows:
+        looks[id(row)] = _look(row.method, seen[row.method])
+        seen[row.method] += 1
+    return looks
+
+
 def _look(method: str, again: int = 0) -> dict[str, Any]:
-    """Colour, marker and line of a method, the same in every picture; another fill where it comes again."""
+    """Colour, marker and line of a method, the same in every picture; another fill and line where it comes again."""
     place = METHODS.index(method) if method in METHODS else len(METHODS)
     fill = FILLS[again % len(FILLS)]
-    look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[(place + place // 6) % len(LINES)]}
+    look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[(place + place // 6 + again) % len(LINES)]}
     return {**look, "marker": MARKERS[place % len(MARKERS)], "fillstyle": fill}
 
 
-def _set_apart(rows: Sequence[Row]) -> dict[int, float]:
-    """Where each row (by `id`) is drawn: its parameters, or beside them where rows within a twentieth are many."""
-    places: dict[int, float] = {}
-    for row in sorted(rows, key=lambda row: row.adapter_params):
-        like = [other for other in rows if abs(other.adapter_params / row.adapter_params - 1) < 0.05]
-        shift = (like.index(row) - (len(like) - 1) / 2) * APART_DECADES
-        places[id(row)] = row.adapter_params * 10**shift
-    return places
+def _cost(row: Row) -> int:
+    """The adapter's parameters, as a log axis takes them."""
+    return max(row.adapter_params, 1)
 
 
 def _parameter_axis(axis: Axes, params: Sequence[int]) -> None:
@@ -283,25 +295,30 @@ def _parameter_axis(axis: Axes, params: Sequence[int]) -> None:
     from matplotlib.ticker import LogLocator
 
     axis.set_xscale("log")
-    axis.set_xlim(max(min(params), 1) / 3, 3 * max(*params, 1))
+    axis.set_xlim(min(params) / 1.6, 1.6 * max(params))
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M")
     axis.xaxis.set_minor_formatter("")
 
 
-def _value_line(axis: Axes, name: str, look: dict[str, Any], rows: Sequence[Row], places: dict[int, float]) -> None:
-    ordered = sorted(rows, key=lambda row: row.adapter_params)
-    bars = [row.sd or 0.0 for row in ordered]
-    single = " (one seed)" if all(len(row.runs) == 1 for row in ordered) else ""
+def _value_line(axis: Axes, name: str, look: dict[str, Any], rows: Sequence[Row]) -> None:
+    ordered = sorted(rows, key=_cost)
+    costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
+    axis.plot(costs, means, label=name, markersize=7, linewidth=1.2, **look)
+
+
+def _value_bars(axis: Axes, name: str, look: dict[str, Any], rows: Sequence[Row], slots: dict[int, int]) -> None:
+    """Mean and sd of each row, at its slot by `id`."""
+    bars = [row.sd or 0.0 for row in rows]
+    single = " (one seed)" if all(len(row.runs) == 1 for row in rows) else ""
     axis.errorbar(
-        [places[id(row)] for row in ordered],
-        [row.mean for row in ordered],
+        [slots[id(row)] for row in rows],
+        [row.mean for row in rows],
         yerr=bars if any(bars) else None,
         label=name + single,
         markersize=7,
         capsize=3,
-        linewidth=1.2,
-        **look,
+        **{**look, "linestyle": "none"},
     )
 
 
@@ -329,7 +346,7 @@ def _evaluations(row: Row) -> Points:
 
 
 def _adapter_params(row: Row) -> Points:
-    """Over the steps; those of the start are trained at the most."""
+    """Over the steps, from what is trained at the start."""
     return _mean_points([[(step, params) for step, params, _ in _course(run)] for run in row.runs])
 
 
@@ -346,22 +363,23 @@ def _mean_points(courses: Sequence[Points]) -> Points:
     return sorted((step, mean(values)) for step, values in by_step.items() if len(values) == len(courses))
 
 
-def _curve(axis: Axes, row: Row, points: Points, every: float) -> None:
+def _curve(axis: Axes, row: Row, look: dict[str, Any], points: Points, every: float) -> None:
     """A line with markers at every so many points, or at that share of the line."""
     if points:
-        look = _look(row.method)
         axis.plot(*zip(*points, strict=True), label=row.name, markevery=every, markersize=5, linewidth=1.3, **look)
 
 
 def _course(run: Run) -> list[tuple[int, int, list[int]]]:
-    """Step, adapter parameters and the modules' ranks, where a run logged them."""
+    """Step, adapter parameters and the modules' ranks, at the start and where a run logged them, if it did."""
     if run.result.method not in ("adalora", "sora"):
         return []
-    return [(line["step"], line["adapter_params"], line["ranks"]) for line in run.metric_lines() if "ranks" in line]
+    lines = [line for line in run.metric_lines() if "ranks" in line]
+    start = [(0, run.result.trained_params, [block.rank for block in run.plan.blocks for _ in block.modules])]
+    return [*start, *((line["step"], line["adapter_params"], line["ranks"]) for line in lines)] if lines else []
 
 
 def _heat(figure: Figure, axis: Axes, row: Row) -> None:
-    """Steps to the right, blocks upwards, the mean rank of a block's modules as shade."""
+    """Steps to the right, blocks upwards, the mean rank of a block's modules as shade, each around its step."""
     course, blocks = _course(row.runs[0]), row.runs[0].plan.blocks
     starts = [0]
     for block in blocks:
@@ -369,14 +387,19 @@ def _heat(figure: Figure, axis: Axes, row: Row) -> None:
     shades = [
         [mean(ranks[low:high]) if high > low else 0.0 for _, _, ranks in course] for low, high in pairwise(starts)
     ]
-    edges = [0, *(step for step, _, _ in course)]
+    steps = [step for step, _, _ in course]
+    edges = [steps[0], *((one + next_one) / 2 for one, next_one in pairwise(steps)), steps[-1]]
     rows = [number + 0.5 for number in range(len(blocks) + 1)]
     mesh = axis.pcolormesh(edges, rows, shades, cmap="Blues", vmin=0, rasterized=True)
     figure.colorbar(mesh, ax=axis, label="mean rank", pad=0.01)
     axis.grid(visible=False)
     axis.set_ylabel("block")
-    axis.set_title(row.name, loc="left", fontsize=9, color=INK, pad=3)
+    _name_panel(axis, row)
     axis.locator_params(axis="y", nbins=6, integer=True)
+
+
+def _name_panel(axis: Axes, row: Row) -> None:
+    as_written([axis.set_title(row.name, loc="left", fontsize=9, color=INK, pad=3)])
 
 
 def _metric_name(row: Row) -> str:
@@ -390,7 +413,7 @@ def _axes(axis: Axes, x: str, y: str, *, legend: bool = True) -> None:
     axis.set_ylabel(y)
     if legend:
         box: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-        axis.legend(frameon=False, fontsize=9, handlelength=3.2, **box)
+        as_written(axis.legend(frameon=False, fontsize=9, handlelength=3.2, **box).get_texts())
 
 
 def _titled(figure: Figure, title: str, subtitle: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -10,8 +13,9 @@ from matplotlib.patches import Rectangle
 
 from gelora_cli.planning import METHODS
 from gelora_cli.report import figures
+from gelora_cli.report.page import _task_tables
 from gelora_cli.report.rows import Row, rows_of
-from gelora_cli.report.runs import collect
+from gelora_cli.report.runs import Run, collect
 from tests.report.test_plots import IDIMS, PLAN
 from tests.report.test_report import write_whole
 
@@ -48,12 +52,38 @@ def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
 
 def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
     (picture,) = figures.value_pictures(rows)
-    (axis,) = picture.figure.axes
-    places = [line(axis, name) for name in ("gelora", "lora", "sora")]
-    assert [value for ((_, value),) in places] == pytest.approx([30.5 / 40] * 3)
-    xs = [x for ((x, _),) in places]
-    assert xs == sorted(set(xs)) and xs[1] == pytest.approx(PLAN.adapter_params)
-    assert axis.get_xscale() == "log" and "accuracy" in axis.get_ylabel()
+    left, right = picture.figure.axes
+    for name in ("gelora", "lora", "sora"):
+        assert line(left, name) == [(PLAN.adapter_params, pytest.approx(30.5 / 40))]
+    assert [line(right, name)[0][0] for name in ("gelora", "lora", "sora")] == [1, 2, 3]
+    (bar,) = [bar for bar in right.containers if isinstance(bar, ErrorbarContainer) and bar.get_label() == "lora"]
+    low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 1]
+    assert high - low == pytest.approx(2 * np.std([30, 31], ddof=1) / 40)
+    assert left.get_xscale() == "log" and "accuracy" in left.get_ylabel()
+
+
+def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
+    none = replace(rows[0], runs=tuple(_with(run, adapter_params=0) for run in rows[0].runs))
+    (picture,) = figures.value_pictures([none, *rows[1:]])
+    assert line(picture.figure.axes[0], "gelora")[0][0] == 1
+    assert picture.png()
+
+
+def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
+    other = replace(rows[1], runs=tuple(_with(run, reported="f1") for run in rows[1].runs))
+    found = list(figures.value_pictures([rows[0], other]))
+    assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
+    assert [labels(picture.figure.axes[1]) for picture in found] == [["gelora"], ["lora"]]
+    assert [len(members) for _, members in figures._groups([rows[0], other])] == [1, 1]
+    tables = list(_task_tables([rows[0], other]))
+    assert [(table.caption, len(table.lines)) for table in tables] == [
+        ("mnli, minilm: accuracy", 1),
+        ("mnli, minilm: f1", 1),
+    ]
+
+
+def _with(run: Run, **changes: Any) -> Run:
+    return replace(run, result=replace(run.result, **changes))
 
 
 def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
@@ -81,17 +111,32 @@ def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
 
 def test_the_course_of_the_ranks(rows: list[Row]) -> None:
     (picture,) = figures.course_pictures(rows)
-    assert line(picture.figure.axes[0], "sora") == [(5, 100), (10, 100)]
+    top = picture.figure.axes[0]
+    start = PLAN.trained_params + 7
+    assert line(top, "sora") == [(0, start), (5, 100), (10, 100)]
+    assert top.get_ylim()[1] > 1.02 * start and top.get_xlim()[0] < 0 and top.get_xlim()[1] > 10
     (mesh,) = picture.figure.axes[1].collections
     shades = np.asarray(mesh.get_array())
-    assert shades.shape == (6, 2) and (shades == 2).all()
+    assert shades.shape == (6, 3) and (shades[:, 1:] == 2).all()
+    assert shades[:, 0].tolist() == list(PLAN.ranks)
 
 
 def test_methods_are_told_apart_without_colour() -> None:
     looks = [figures._look(method) for method in METHODS]
     assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == len(METHODS)
-    again = {figures._look("lora", number)["fillstyle"] for number in range(4)}
-    assert len(again) == 4
+    again = [figures._look("lora", number) for number in range(6)]
+    assert len({(look["fillstyle"], str(look["linestyle"])) for look in again}) == 6
+
+
+def test_rows_of_one_method_are_told_apart_in_curves(rows: list[Row]) -> None:
+    pair = [replace(rows[0], name=f"gelora (${rate}$)") for rate in (1, 2)]
+    (picture,) = figures.curve_pictures(pair)
+    top = picture.figure.axes[0]
+    lines = [drawn for drawn in top.get_lines() if str(drawn.get_label()).startswith("gelora")]
+    assert len({(drawn.get_linestyle(), drawn.get_fillstyle()) for drawn in lines}) == 2
+    legend = top.get_legend()
+    assert legend is not None
+    assert not any(text.get_parse_math() for text in legend.get_texts()), "a dollar is a dollar"
 
 
 def test_long_trainings_are_thinned() -> None:
