@@ -650,6 +650,8 @@ def _ls(config: Any, paths: list[Path], _: str) -> None:
 def _report(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.report.build import write_report
 
+    if not config.output:
+        raise GeloraError("output= is empty: a directory is accepted, made where there is none; output=. is this one")
     found = write_report(
         paths,
         Path(config.output).expanduser(),

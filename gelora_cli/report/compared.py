@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gelora_cli.artifacts import GeloraError
-from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.report.rows import Row, differing
 from gelora_cli.report.runs import Settings
 
@@ -17,7 +16,26 @@ if TYPE_CHECKING:
 OF_A_METHOD = ("method.", "profile.", "ranks.", "train.learning_rate")
 """Settings that methods may differ in and still be compared: their own, and the learning rate that suits them."""
 
-Group = tuple[str, str, str, str, Settings]
+
+class Group(NamedTuple):
+    """What rows that are compared have in common; `params` is the bound, under `auto` what GeLoRA's own ranks cost.
+
+    `modules` is empty for a method whose budget no choice of modules changes: adapters under a bound in parameters, and
+    exempt ones, which have no `params` either.
+    """
+
+    task: str
+    model: str
+    protocol: str
+    settings: Settings
+    budget: str
+    params: int
+    modules: str
+
+    def takes(self, guest: Group) -> bool:
+        """Whether rows of `guest` are compared with these, too: what they have no say in may differ."""
+        bound = not guest.params or (self.budget, self.params) == (guest.budget, guest.params)
+        return self[:4] == guest[:4] and bound and guest.modules in ("", self.modules)
 
 
 @dataclass(frozen=True)
@@ -29,11 +47,11 @@ class RowGroup:
 
 
 def row_groups(rows: Sequence[Row]) -> list[RowGroup]:
-    """The rows by equal task, model, budget, protocol, data and training settings."""
+    """The rows by equal task, model, budget in parameters, adapted modules, protocol, data and training settings."""
     groups: dict[Group, list[Row]] = {}
     for row in rows:
         groups.setdefault(_group(row), []).append(row)
-    return [RowGroup(_name(group, groups), tuple(members)) for group, members in _with_exempt(groups).items()]
+    return [RowGroup(_name(group, groups), tuple(members)) for group, members in _with_guests(groups).items()]
 
 
 def comparisons(groups: Sequence[RowGroup]) -> tuple[list[Comparison], list[str]]:
@@ -73,24 +91,32 @@ def shown_name(row: Row) -> str:
 
 
 def _group(row: Row) -> Group:
+    settings = dict(row.cell[4])
     shared = tuple((key, value) for key, value in row.cell[4] if not key.startswith(OF_A_METHOD))
-    return (row.task, row.model, row.budget, row.protocol, shared)
+    plan, modules = row.runs[0].plan, settings.get("method.modules", "")
+    params = 0 if row.exempt else plan.budget_params or plan.auto_params
+    return Group(row.task, row.model, row.protocol, shared, row.budget, params, modules)
 
 
-def _with_exempt(groups: dict[Group, list[Row]]) -> dict[Group, list[Row]]:
-    """Exempt rows at the end of every group that differs from theirs in the budget alone."""
-    found = {group: list(members) for group, members in groups.items() if group[2] != EXEMPT_BUDGET}
-    for group, members in groups.items():
-        if group[2] == EXEMPT_BUDGET:
-            hosts = [other for other in found if (*other[:2], *other[3:]) == (*group[:2], *group[3:])]
-            for host in hosts:
-                found[host] += members
-            if not hosts:
-                found[group] = list(members)
+def _with_guests(groups: dict[Group, list[Row]]) -> dict[Group, list[Row]]:
+    """Rows that modules, or any budget, have no say in stand at the end of every group that takes them."""
+    found: dict[Group, list[Row]] = {}
+    for group in sorted(groups, key=lambda group: (not group.modules, not group.params)):
+        hosts = [host for host in found if host.takes(group)]
+        for host in hosts:
+            found[host] += groups[group]
+        if not hosts:
+            found[group] = list(groups[group])
     return found
 
 
-def _name(group: Group, groups: dict[Group, list[Row]]) -> str:
-    task, model, budget, protocol, settings = group
-    apart = differing(settings, (other[4] for other in groups if other[:4] == group[:4]))
-    return f"{task}, {model}, budget {budget}, protocol {protocol}{apart}"
+def _name(group: Group, groups: Iterable[Group]) -> str:
+    like = [_said(other) for other in groups if other[:3] == group[:3] and other.budget == group.budget]
+    apart = differing(_said(group), like)
+    return f"{group.task}, {group.model}, budget {group.budget}, protocol {group.protocol}{apart}"
+
+
+def _said(group: Group) -> Settings:
+    """The settings, and modules and bound where the method has them, as keys and texts."""
+    more = {"modules": group.modules, "parameters": f"{group.params:,}" if group.params else ""}
+    return (*group.settings, *((key, text) for key, text in more.items() if text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,20 +53,23 @@ def page(shown: Shown, drawn: Mapping[str, bytes]) -> str:
         pictures=[(picture, _data_uri(drawn[picture.name])) for picture in shown.pictures],
         published=shown.published,
         unused=shown.unused,
-        runs=[run for row in shown.rows for run in row.runs],
+        runs=[run for row in shown.rows for run in row.every_run],
     )
 
 
 def summary(shown: Shown) -> Iterator[str]:
     """What was compared, and of each group the best row and whether it is shown to differ from uniform LoRA."""
-    runs = [run for row in shown.rows for run in row.runs]
+    runs = [run for row in shown.rows for run in row.every_run]
+    merged = sum(len(row.merged) for row in shown.rows)
     seeds = sorted({run.result.seed for run in runs})
-    methods = list(dict.fromkeys(row.method for row in shown.rows))
+    methods = list(dict.fromkeys(run.result.method for run in runs))
     tasks = list(dict.fromkeys(row.task for row in shown.rows))
     yield (
         f"{_many(len(runs), 'finished run')}: {_many(len(methods), 'method')} ({', '.join(methods)}), "
         f"{_many(len(tasks), 'task')} ({', '.join(tasks)}), {_many(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
     )
+    if merged:
+        yield f"{_many(merged, 'run')} of controls with GeLoRA's plan and seeds: named in its row, not used twice."
     if shown.unused:
         yield f"{_many(len(shown.unused), 'run')} beside them gave no number; they are listed at the end."
     if collapsed := sum(row.collapsed for row in shown.rows):
@@ -79,29 +83,40 @@ def _many(count: int, what: str) -> str:
 
 
 def _best_line(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
-    """The best mean under the budget, and what is known of its difference to uniform LoRA."""
+    """The best mean under the budget, of every row that has it, and what is known of its difference to uniform LoRA."""
     rows = [row for row in group.rows if not row.exempt] or list(group.rows)
-    best = max(rows, key=lambda row: row.mean)
-    seeds = _many(len(best.runs), "seed")
-    spread = seeds if best.sd is None else f"sd {number(best.sd, best.digits)}, {seeds}"
-    lead = f"{best.name} is the only row" if len(rows) == 1 else f"of {len(rows)} rows {best.name} has the highest mean"
-    optimistic = " (optimistic)" if best.protocol == "dev" else ""
-    head = f"{group.name}{optimistic}: {lead}, {best.metric} {number(best.mean, best.digits)} ({spread})."
+    highest = max(row.mean for row in rows)
+    best = [row for row in rows if math.isclose(row.mean, highest, rel_tol=1e-12)]
+    names, most = " and ".join(row.name for row in best), max(len(row.runs) for row in rows)
+    have = "has" if len(best) == 1 else "have"
+    lead = f"{names} is the only row" if len(rows) == 1 else f"of {len(rows)} rows {names} {have} the highest mean"
+    optimistic = " (optimistic)" if best[0].protocol == "dev" else ""
+    spreads = "; ".join(_spread(row, most) for row in best)
+    head = f"{group.name}{optimistic}: {lead}, {best[0].metric} {number(highest, best[0].digits)} ({spreads})."
     return f"{head} {_against_reference(best, group, comparisons)}".rstrip()
 
 
-def _against_reference(best: Row, group: RowGroup, comparisons: Sequence[Comparison]) -> str:
+def _spread(row: Row, most: int) -> str:
+    """Its sd and seeds, and how many other rows have where they have more."""
+    count = len(row.runs)
+    seeds = _many(count, "seed") + (f", others up to {most}" if count < most else "")
+    return seeds if row.sd is None else f"sd {number(row.sd, row.digits)}, {seeds}"
+
+
+def _against_reference(best: Sequence[Row], group: RowGroup, comparisons: Sequence[Comparison]) -> str:
     reference = max((row for row in group.rows if is_reference(row)), key=lambda row: row.mean, default=None)
-    if best.exempt:
+    if best[0].exempt:
         return ""
     if reference is None:
         return "There is no uniform LoRA to compare it with."
-    if reference is best:
-        return "That is uniform LoRA."
-    names = {shown_name(best), shown_name(reference)}
-    pairs = [pair for pair in comparisons if pair.group == group.name and {pair.first, pair.second} == names]
-    verdict = pairs[0].verdict if pairs else "not compared"
-    return f"Uniform LoRA has {number(reference.mean, reference.digits)}: {verdict}."
+    if reference in best:
+        return "That is uniform LoRA." if len(best) == 1 else "Uniform LoRA is one of them."
+    verdicts = []
+    for row in best:
+        names = {shown_name(row), shown_name(reference)}
+        pairs = [pair for pair in comparisons if pair.group == group.name and {pair.first, pair.second} == names]
+        verdicts.append(pairs[0].verdict if pairs else "not compared")
+    return f"Uniform LoRA has {number(reference.mean, reference.digits)}: {'; '.join(dict.fromkeys(verdicts))}."
 
 
 def is_reference(row: Row) -> bool:
@@ -128,7 +143,7 @@ def _task_tables(rows: Sequence[Row]) -> Iterator[Table]:
     """Without the columns that the heading says."""
     columns = [column for column in COLUMNS if column.title not in HEADING_COLUMNS]
     for task, model, metric in dict.fromkeys((row.task, row.model, row.metric) for row in rows):
-        members = [row for row in rows if (row.task, row.model) == (task, model)]
+        members = [row for row in rows if (row.task, row.model, row.metric) == (task, model, metric)]
         (table,) = result_tables(members, columns)
         yield replace(table, caption=f"{task}, {model}: {metric}")
 

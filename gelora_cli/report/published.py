@@ -10,6 +10,7 @@ from statistics import mean
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.budget import parse_budget
+from gelora_cli.planning import ADAPTER_ROLES
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import NONE, Table
 
@@ -46,7 +47,11 @@ def read_published(path: Path) -> list[Published]:
             reader = csv.DictReader(file)
             lines, columns = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise GeloraError(f"published={path} can't be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise GeloraError(
+            f"published={path} can't be read: {reason}; accepted: a CSV in UTF-8 with the columns {', '.join(FIELDS)}. "
+            "Give one that is there, or leave published= out."
+        ) from error
     if set(columns) != set(FIELDS):
         raise GeloraError(f"published={path}: columns {', '.join(columns)} given, accepted: {', '.join(FIELDS)}")
     problems = [f"line {place}: {problem}" for place, line in enumerate(lines, 2) if (problem := _problem(line))]
@@ -74,8 +79,8 @@ def _problem(line: dict[str, str | None]) -> str | None:
 def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table | None:
     """The figures on tasks that we have rows of, each with our matching rows and the gap, ours minus theirs.
 
-    A row matches in task, method and metric, and in model and modules where the figure names them; of several the one
-    of the same budget, if there is one.
+    A row matches in task, method and metric, and in model, modules and budget where the figure names them; bottleneck
+    adapters, whose published sizes are no budget of ours, in any budget where there is none of the same.
     """
     tasks = {row.task for row in rows}
     kept = [figure for figure in figures if figure.task in tasks]
@@ -83,7 +88,8 @@ def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table 
     titles = ("task", "model", "method", "modules", "budget", "parameters", "metric", "published", "seeds", "protocol")
     caption = (
         "Published figures: not ours, and under other protocols. Ours is the row of the same task, method and metric "
-        "(and model and modules, where the source names them); the gap is ours minus the published value."
+        "(and model, modules and budget, where the source names them; adapters stand beside any budget if need be); "
+        "the gap is ours minus the published value."
     )
     ends = ("ours", "our row", "gap", "source")
     return Table(caption, (*titles, *ends), tuple(lines)) if kept else None
@@ -91,8 +97,8 @@ def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table 
 
 def _matching(figure: Published, rows: Sequence[Row]) -> list[Row]:
     found = [row for row in rows if _matches(figure, row)]
-    same = [row for row in found if figure.budget and row.budget == _budget_name(figure.budget)]
-    return same or found
+    same = [row for row in found if row.budget == _budget_name(figure.budget)]
+    return same or ([] if figure.budget and figure.method not in ADAPTER_ROLES else found)
 
 
 def _matches(figure: Published, row: Row) -> bool:

@@ -193,7 +193,8 @@ def _tested(pair: Comparison, first: _Values, second: _Values, seeds: Sequence[i
 def _verdict(pair: Comparison, tests: int) -> str:
     """In plain words."""
     if pair.seeds < FEWEST_SEEDS:
-        return f"no verdict: {pair.seeds} shared seeds, {FEWEST_SEEDS} are needed"
+        seeds = "1 shared seed" if pair.seeds == 1 else f"{pair.seeds} shared seeds"
+        return f"no verdict: {seeds}, {FEWEST_SEEDS} are needed"
     if pair.p is None or pair.p_corrected is None or pair.low is None or pair.high is None:
         return "no verdict: every seed and example differs by the same, which leaves nothing to test with"
     if pair.p_corrected < LEVEL:

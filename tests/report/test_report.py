@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 
 from gelora_cli import cli, rundir
-from gelora_cli.artifacts import EvalResult, GeloraError, RunManifest, RunResult, read_artifact
-from gelora_cli.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, write_config
+from gelora_cli.artifacts import EvalResult, GeloraError, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, read_config, write_config
 from gelora_cli.report import figures
 from gelora_cli.report.build import write_report
+from gelora_cli.report.compared import row_groups
 from gelora_cli.report.published import FIELDS
+from gelora_cli.report.rows import rows_of
+from gelora_cli.report.runs import collect
 from tests.report.test_grid import write_run
 from tests.report.test_plots import PROFILE
 
@@ -197,8 +200,70 @@ def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
     assert lines[0].startswith("7 finished runs: 3 methods (gelora, lora, adalora), 1 task (mnli), 3 seeds (0, 1, 2)")
     assert lines[1] == "2 runs beside them gave no number; they are listed at the end."
     assert lines[2].startswith("1 run collapsed")
-    assert "of 3 rows adalora has the highest mean, accuracy 0.8250 (1 seed)." in lines[3]
-    assert "Uniform LoRA has 0.5500: no verdict" in lines[3]
+    assert "of 3 rows adalora has the highest mean, accuracy 0.8250 (1 seed, others up to 3)." in lines[3]
+    assert "Uniform LoRA has 0.5500: no verdict: 1 shared seed, 3 are needed" in lines[3]
+
+
+def test_rows_that_are_equal_at_the_top_are_all_named(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for method, right in (("gelora", 30 + seed), ("random", 31 - seed), ("lora", 20)):
+            write_whole(tmp_path, method, seed, right)
+    (line,) = write_report([tmp_path], tmp_path / "out", figures=False).summary[1:]
+    assert "of 3 rows gelora and random have the highest mean, accuracy 0.7625 (sd 0.0177, 2 seeds; sd" in line
+    assert line.endswith("Uniform LoRA has 0.5000: no verdict: 2 shared seeds, 3 are needed.")
+
+
+def test_controls_that_are_merged_are_counted_and_listed(tmp_path: Path) -> None:
+    for method in ("gelora", "lora"):
+        directory = write_whole(tmp_path, method, 0, 30)
+        plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+        rundir.write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
+        rundir.mark_done(directory)
+    lines = write_report([tmp_path], tmp_path / "out", figures=False).summary
+    assert lines[0].startswith("2 finished runs: 2 methods (gelora, lora)")
+    assert lines[1].startswith("1 run of controls with GeLoRA's plan")
+    assert str(tmp_path / "lora" / "s0-0.1") in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
+    """Not a rank on other modules, nor auto where GeLoRA's own ranks cost more; exempt rows stand with each."""
+    for method, modules, auto, budget in (
+        ("gelora", "attention", None, "rank:5"),
+        ("lora", "attention", None, "rank:5"),
+        ("random", "all", None, "rank:5"),
+        ("shuffled", "attention", 900, "auto"),
+        ("reversed", "attention", 901, "auto"),
+        ("adalora", "attention", 901, "auto"),
+        ("houlsby", None, None, "rank:5"),
+        ("full", None, None, "exempt"),
+    ):
+        change_budget(write_whole(tmp_path, method, 0, 30), modules, auto, budget)
+    groups = row_groups(rows_of(collect([tmp_path]).runs))
+    assert [[row.name for row in group.rows] for group in groups] == [
+        ["shuffled", "full"],
+        ["reversed", "adalora", "full"],
+        ["gelora", "lora", "houlsby", "full"],
+        ["random", "houlsby", "full"],
+    ]
+    assert len({group.name for group in groups}) == 4
+    assert "parameters=901" in groups[1].name and "modules=attention" in groups[2].name
+
+
+def change_budget(directory: Path, modules: str | None, auto: int | None, budget: str) -> None:
+    """`auto` is what auto costs: a rival's bound, and not that of those that follow the profile."""
+    config = read_config(directory / rundir.CONFIG)
+    if modules:
+        config = replace(config, method=replace(config.method, modules=modules))
+    elif budget != "exempt":
+        config = replace(config, budget="40000", method=replace(config.method, modules="all"))
+    write_config(config, directory / rundir.CONFIG)
+    plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+    if auto:
+        bound = auto if config.method.name == "adalora" else None
+        plan = replace(plan, budget_params=bound, auto_params=0 if bound else auto)
+    rundir.write_artifact(plan, directory)
+    rundir.write_artifact(replace(read_artifact(RunResult, directory / RunResult.FILE), budget=budget), directory)
+    rundir.mark_done(directory)
 
 
 def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
@@ -216,10 +281,6 @@ def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
 
 
 def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
-    from gelora_cli.report.compared import row_groups
-    from gelora_cli.report.rows import rows_of
-    from gelora_cli.report.runs import collect
-
     write_whole(tmp_path, "gelora", 0, 30)
     full = write_whole(tmp_path, "full", 0, 30)
     result = read_artifact(RunResult, full / RunResult.FILE)
@@ -231,13 +292,31 @@ def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None:
-    from gelora_cli.report.runs import collect
-
     first = write_whole(tmp_path / "a", "gelora", 0, 30)
     copy = write_whole(tmp_path / "b", "gelora", 0, 30)
     found = collect([tmp_path / "a", first, tmp_path / "b"])
     assert [run.directory for run in found.runs] == [first]
     assert [(run.status, run.directory) for run in found.unused] == [("copy", copy)]
+    assert rows_of(found.runs, found.unused)[0].notes == "one seed, 1 copy left out"
+    assert rows_of(found.runs, found.unused * 2)[0].notes == "one seed, 2 copies left out"
+
+
+def test_the_second_half_of_a_split_is_named_after_the_split(tmp_path: Path) -> None:
+    (run,) = collect([write_whole(tmp_path, "gelora", 0, 30)]).runs
+    halves = tuple(replace(part, split=f"{part.split} (reported half)") for part in run.result.results)
+    (row,) = rows_of([replace(run, result=replace(run.result, results=halves))])
+    assert list(row.metrics) == ["accuracy", "accuracy_mismatched"]
+
+
+def test_uniform_lora_is_not_charged_with_a_profile(runs: Path, tmp_path: Path) -> None:
+    write_report([runs], tmp_path / "out", figures=False)
+    page, rows, markdown, latex = read(tmp_path / "out")
+    assert {row["method"]: row["before the first step, s"] for row in rows} == {
+        "gelora": "2.5",
+        "lora": "0.5",
+        "adalora": "2.5",
+    }
+    assert all("before the first step, s" in text for text in (markdown, latex, "".join(page.text)))
 
 
 def test_a_second_report_leaves_no_picture_of_the_first(
@@ -266,16 +345,19 @@ def published(path: Path, *lines: str) -> Path:
 def test_published_figures_stand_apart_with_the_gap(runs: Path, tmp_path: Path) -> None:
     lines = (
         "mnli,,gelora,,,,accuracy,0.9000,5,dev,A paper",
-        "mnli,minilm,lora,attention,9.9M,,accuracy_mismatched,0.5000,5,dev,A paper",
+        "mnli,minilm,lora,attention,rank:5,,accuracy_mismatched,0.5000,5,dev,A paper",
+        "mnli,minilm,lora,attention,9.9M,,accuracy,0.5000,5,dev,Another budget",
         "mnli,minilm,lora,all,,,accuracy,0.9500,5,dev,Other modules",
         "cola,,lora,,,,matthews_correlation,0.7,,dev,Another task",
     )
     write_report([runs], tmp_path / "out", figures=False, published=published(tmp_path / "p.csv", *lines))
     page, rows, _, _ = read(tmp_path / "out")
-    found = [cells for cells in page.rows if cells[-1] in ("A paper", "Other modules", "Another task")]
+    others = ("Another budget", "Other modules", "Another task")
+    found = [cells for cells in page.rows if cells[-1] in ("A paper", *others)]
     assert [(cells[7], cells[10], cells[12]) for cells in found] == [
         ("0.9000", "0.7750", "-0.1250"),
         ("0.5000", "0.5250", "+0.0250"),
+        ("0.5000", "-", "-"),
         ("0.9500", "-", "-"),
     ]
     assert not [row for row in rows if "paper" in str(row)]
@@ -294,6 +376,11 @@ def test_wrong_published_figures(line: str, message: str, runs: Path, tmp_path: 
     with pytest.raises(GeloraError, match=message):
         write_report([runs], tmp_path / "out", published=published(tmp_path / "p.csv", line))
     assert not (tmp_path / "out").exists()
+
+
+def test_published_figures_that_are_not_there(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(GeloraError, match=r"nowhere.csv can't be read: No such file.*; accepted: a CSV .*task,.*leave"):
+        write_report([runs], tmp_path / "out", published=tmp_path / "nowhere.csv")
 
 
 def test_wrong_places_are_named_together(tmp_path: Path) -> None:
@@ -330,3 +417,5 @@ def test_the_command(
     assert "gelora report takes DIR..." in capsys.readouterr().err
     assert cli.command_line(["report", "runs", "outptu=x"]) == 2
     assert "did you mean output" in capsys.readouterr().err
+    assert cli.command_line(["report", "runs", "output="]) == 2
+    assert "output= is empty" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
