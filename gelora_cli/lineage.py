@@ -59,7 +59,7 @@ def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedMo
                 f"weights than {start.source}; a run on the same base model is accepted. Take its model, "
                 "or another run."
             )
-        text = f"{start.fingerprint} {adapter_digest(ancestor.adapter)}"
+        text = f"{start.fingerprint} {adapter_digest(ancestor.directory)}"
         digest = hashlib.sha256(text.encode()).hexdigest()
         start = replace(start, source=f"{start.source} + {ancestor.adapter}", fingerprint=digest)
     return start, ancestors
@@ -84,9 +84,13 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
 
 
 def adapter_digest(directory: Path) -> str:
-    """The sha256 over an adapter's files; where its base model lay, which PEFT notes, is left out."""
+    """The sha256 over the files of a run's adapter that its DONE names; where its base model lay is left out.
+
+    PEFT notes that. What somebody puts beside the adapter later is no part of it.
+    """
     digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
+    names = sorted(name for name in rundir.named_digests(directory) if name.startswith(f"{rundir.ADAPTER}/"))
+    for path in (directory / name for name in names):
         content = rundir.file_sha256(path)
         if path.name == rundir.PEFT_CONFIG:
             values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}

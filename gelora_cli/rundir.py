@@ -38,6 +38,8 @@ REQUIRED = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "resul
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 TRACK = "track.png"
+STAGING = ".adapter-"
+"""How the directories begin in which an adapter is written before its files take their places."""
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
 LOCK = ".lock"
@@ -259,9 +261,10 @@ def clear(directory: Path) -> None:
 
 def mark_done(directory: Path) -> None:
     """Write DONE: the sha256 of every file of the run, as `sha256sum -c DONE` reads it; then the checkpoints go."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
-    kept = [path for path in paths if path.name not in (LOG, DONE) and CHECKPOINTS not in path.parts]
-    lines = [f"{file_sha256(path)}  {path.relative_to(directory)}" for path in kept]
+    names = sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    kept = [name for name in shown if name.name not in (LOG, DONE) and CHECKPOINTS not in name.parts]
+    lines = [f"{file_sha256(directory / name)}  {name}" for name in kept]
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
@@ -272,7 +275,7 @@ def check_intact(directory: Path) -> None:
     Raises:
         GeloraError: one is missing, damaged or was changed, or DONE itself was.
     """
-    digests = _digests(directory)
+    digests = named_digests(directory)
     for name in (*REQUIRED, *digests):
         path = directory / name
         if path.suffix in (".png", ".md") or (path.is_file() and digests.get(name) == file_sha256(path)):
@@ -284,7 +287,7 @@ def check_intact(directory: Path) -> None:
         )
 
 
-def _digests(directory: Path) -> dict[str, str]:
+def named_digests(directory: Path) -> dict[str, str]:
     """Name -> sha256 of every file that DONE names.
 
     Raises:
@@ -357,10 +360,18 @@ def _soon_taken(file: Any) -> bool:
 
 def _remove_left_over(directory: Path) -> None:
     """Remove what processes that were killed while they wrote have left in a directory that this one holds."""
-    for path in directory.rglob(".*.tmp"):
+    for path in [*directory.rglob(".*.tmp"), *directory.glob(f"{STAGING}*")]:
         number = path.name.split(".")[-2]
-        if number.isdigit() and not _lives(int(number)):
-            path.unlink(missing_ok=True)
+        if path.name.startswith(STAGING) or (number.isdigit() and not _lives(int(number))):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lives(pid: int) -> bool:

@@ -130,11 +130,13 @@ def test_the_same_adapter_elsewhere_is_the_same_start(chain: Chain, tmp_path: Pa
     starts = [find_lineage(base, str(place))[0] for place in (chain.first, copy)]
     assert starts[0].fingerprint == starts[1].fingerprint != base.fingerprint
     config = copy / "adapter" / "adapter_config.json"
-    digest = adapter_digest(copy / "adapter")
+    digest = adapter_digest(copy)
+    (copy / "adapter" / "notes.txt").write_text("put there by somebody")
+    assert adapter_digest(copy) == digest
     config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "elsewhere"}))
-    assert adapter_digest(copy / "adapter") == digest
+    assert adapter_digest(copy) == digest
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 1}))
-    assert adapter_digest(copy / "adapter") != digest
+    assert adapter_digest(copy) != digest
 
 
 def test_what_is_refused(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,6 +96,8 @@ def test_done_lists_the_sha256_of_every_file(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "weights").write_bytes(b"abc")
     (tmp_path / "log.txt").write_text("grows on")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "weights").write_bytes(b"abc")
     rundir.mark_done(tmp_path)
     assert (tmp_path / "DONE").read_text() == f"{hashlib.sha256(b'abc').hexdigest()}  adapter/weights\n"
 
@@ -143,7 +145,11 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_lock(tmp_path: Pat
     dead, alive = tmp_path / f"adapter/.README.md.{ended.pid}.tmp", tmp_path / f".run.json.{os.getpid()}.tmp"
     for path in (dead, alive, tmp_path / ".mine.tmp"):
         path.write_text("half")
+    exported, staged = tmp_path / f".exported.{ended.pid}.tmp", tmp_path / f"{rundir.STAGING}x1y2"
+    for place in (exported, staged):
+        place.mkdir()
+        (place / "weights").write_text("half")
     with rundir.locked(tmp_path, "it"):
-        assert not dead.exists()
+        assert not (dead.exists() or exported.exists() or staged.exists())
         assert alive.exists()
         assert (tmp_path / ".mine.tmp").exists()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gelora_cli.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
+from gelora_cli.rundir import STAGING
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -19,7 +20,7 @@ WEIGHTS = "adapter_model.safetensors"
 def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     """A temporary directory whose files of these names are moved to `directory` at the end, whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".adapter-") as temporary:
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING) as temporary:
         yield Path(temporary)
         for name in names:
             (Path(temporary) / name).replace(directory / name)
