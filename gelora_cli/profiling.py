@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,6 @@ class Measurement:
     drawn: int
     copies: int
     used: int
-    seconds: float
 
     def profile(self, **about: Any) -> IdProfile:
         """The measurement as an artifact; `about` are the profile's other fields."""
@@ -62,7 +60,6 @@ def measure(
     batch holds the same examples on any number of them; layers are estimated by the processes in turn, too. Batches
     that `store` holds are not forwarded again. The model is left in evaluation mode.
     """
-    start = time.perf_counter()
     rows = split.distinct_rows()
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
     mine = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
@@ -70,7 +67,7 @@ def measure(
     _log_shares(accelerator, sum(map(len, mine.values())), len(rows))
     order = np.argsort(np.concatenate(_dealt(batches, accelerator.num_processes)), kind="stable")
     layers = _estimate(states, order, settings, accelerator)
-    return Measurement(layers, len(split), len(split) - len(rows), len(rows), time.perf_counter() - start)
+    return Measurement(layers, len(split), len(split) - len(rows), len(rows))
 
 
 def pooled_states(

@@ -15,19 +15,26 @@ if TYPE_CHECKING:
     import torch
 
 FLUSH_SECONDS = 20.0
+SECONDS = "seconds"
 
 
 class StateStore:
     """States of whole batches by their numbers, in `DIR/states/BATCH-SHA256.safetensors`, each file written once.
 
-    A batch holds the same examples on any number of processes, so what was measured by two serves one.
+    A batch holds the same examples on any number of processes, so what was measured by two serves one. Each file says
+    how many seconds had been spent when it was written.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / "states"
         self.waiting: dict[str, torch.Tensor] = {}
-        self.flushed = time.perf_counter()
-        self.places = self._found()
+        self.started = self.flushed = time.perf_counter()
+        self.places, self.before = self._found()
+
+    @property
+    def seconds(self) -> float:
+        """Those since this store was made, and those of the earlier tries whose states it found."""
+        return self.before + time.perf_counter() - self.started
 
     def load(self, batch: int) -> list[torch.Tensor] | None:
         """The batch's pooled states, layer 0 first, each (n, D) float32; None where it was not measured."""
@@ -55,7 +62,7 @@ class StateStore:
 
         if self.waiting:
             self.directory.mkdir(parents=True, exist_ok=True)
-            content = save(self.waiting)
+            content = save(self.waiting, {SECONDS: repr(self.seconds)})
             digest = hashlib.sha256(content).hexdigest()
             write_atomic(self.directory / f"{batch:08d}-{digest}.safetensors", content)
         self.waiting, self.flushed = {}, time.perf_counter()
@@ -64,16 +71,18 @@ class StateStore:
         """Remove all files: the profile is whole."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _found(self) -> dict[int, tuple[Path, int]]:
-        """Batch -> the file that holds it and its number of layers; a damaged file is named in the log."""
+    def _found(self) -> tuple[dict[int, tuple[Path, int]], float]:
+        """Batch -> the file that holds it and its number of layers, and the seconds; the log names a damaged file."""
         from safetensors import safe_open
 
         places: dict[int, tuple[Path, int]] = {}
+        seconds = 0.0
         for path in sorted(self.directory.glob("*.safetensors")):
             if file_sha256(path) != path.stem.partition("-")[2]:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
             with safe_open(path, "pt") as file:
                 numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
+                seconds = max(seconds, float((file.metadata() or {}).get(SECONDS, 0.0)))
             places |= {number: (path, numbers.count(number)) for number in numbers}
-        return places
+        return places, seconds

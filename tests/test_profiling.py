@@ -100,6 +100,20 @@ def test_an_interrupted_profile_keeps_what_it_has_measured(
     assert not (tmp_path / "states").exists()
 
 
+def test_a_profile_counts_the_seconds_of_its_earlier_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(states.time, "perf_counter", lambda: clock[0])
+    for started, spent in ((100.0, 30.0), (1_000.0, 25.0)):
+        clock[0] = started
+        store = StateStore(tmp_path)
+        clock[0] += spent
+        store.add(int(started), [torch.zeros(2, 3)])
+    clock[0] = 5_000.0
+    again = StateStore(tmp_path)
+    clock[0] += 5.0
+    assert again.seconds == 30.0 + 25.0 + 5.0
+
+
 def test_pooling() -> None:
     hidden = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
