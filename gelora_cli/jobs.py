@@ -229,6 +229,6 @@ def _directory_of(pid: int, begun: str, runs_dir: Path) -> str | None:
     for path in find_runs(runs_dir):
         with contextlib.suppress(GeloraError):
             manifest = read_artifact(RunManifest, path / RunManifest.FILE)
-            if (manifest.pid, manifest.host) == (pid, socket.gethostname()) and manifest.created >= begun:
+            if (manifest.pid, manifest.host) == (pid, socket.gethostname()) and manifest.updated >= begun:
                 return str(path)
     return None

@@ -38,7 +38,8 @@ def do(request):
         time.sleep(60)
     directory = Path(request["words"][1])
     directory.mkdir(parents=True, exist_ok=True)
-    rundir.write_artifact(replace(manifest("running"), pid=os.getpid(), host=jobs.socket.gethostname()), directory)
+    resumed = replace(manifest("running"), created="2020-01-01T00:00:00+00:00", pid=os.getpid())
+    rundir.write_artifact(replace(resumed, host=jobs.socket.gethostname()), directory)
     if work == "raise":
         raise ValueError("not ours")
     if work.isdigit():
