@@ -450,7 +450,7 @@ def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Out
 
 def _handled(command: str, config: Any, paths: list[Path], words: str) -> Outcome | None:
     """Do it here, or as one of the processes that an outer launcher (torchrun) has started."""
-    from gelora_cli.launch import inside_workers, led
+    from gelora_cli.launch import inside_workers, lead_or_follow
 
     if command not in LAUNCHED or not inside_workers():
         return HANDLERS[command](config, paths, words)
@@ -459,7 +459,7 @@ def _handled(command: str, config: Any, paths: list[Path], words: str) -> Outcom
     from gelora_cli.pipeline import main as follow
 
     config.launch.processes = int(os.environ["WORLD_SIZE"])
-    return led(lambda: HANDLERS[command](config, paths, words), follow)
+    return lead_or_follow(lambda: HANDLERS[command](config, paths, words), follow)
 
 
 def _run(config: RunConfig, _: list[Path], command: str) -> Outcome:

@@ -475,16 +475,19 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     values["profile"] = profile_values(config.profile)
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
         del values["train"][key]
-    values["ranks"].pop("path")
     values["budget"] = budget.name
     priced = config.method.name not in (*EXEMPT, *ADAPTER_ROLES) or (
         config.method.name in ADAPTER_ROLES and budget.kind in ("rank", "auto")
     )
-    aside = ("preset", "presets", *(() if priced else ("modules",)))
+    taken = ("scaling", "modules") if config.ranks.path is not None else () if priced else ("modules",)
+    aside = ("preset", "presets", *taken)
     values["method"] = {key: value for key, value in values["method"].items() if key not in aside and value is not None}
-    if not needs_profile(config.method.name, budget):
-        values = {key: value for key, value in values.items() if key not in ("profile", "ranks")}
-    if config.method.name in EXEMPT:
+    planned = config.ranks.path is not None  # ranks, scaling and modules are the saved plan's
+    if planned or not needs_profile(config.method.name, budget):
+        del values["profile"], values["ranks"]
+    else:
+        del values["ranks"]["path"]
+    if planned or config.method.name in EXEMPT:
         del values["budget"]
     values["max_train_examples"] = config.data.max_train_examples
     values["dropout"] = config.model.dropout

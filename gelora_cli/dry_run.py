@@ -11,7 +11,15 @@ from gelora_cli import rundir
 from gelora_cli.artifacts import Estimate, IdProfile, LayerIdim, RankPlan, read_artifact
 from gelora_cli.config import RunConfig, complete
 from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
-from gelora_cli.preparing import check_profile, is_profiled, prepare, profile_directory, run_directory, whole_profile
+from gelora_cli.preparing import (
+    check_profile,
+    is_profiled,
+    prepare,
+    profile_directory,
+    run_directory,
+    run_fingerprints,
+    whole_profile,
+)
 from gelora_cli.ranks import format_plan
 from gelora_cli.session import Session, open_session, plan_for, profile_settings
 
@@ -30,7 +38,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
     """
     prepared = prepare(complete(config))
-    config, fingerprints = prepared.config, prepared.fingerprints
+    config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
     rundir.check_free(directory)
     profile_path = profile_directory(prepared, fingerprints) / IdProfile.FILE
@@ -52,7 +60,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         profile=str(profile_path.parent) if measured else None,
         peak_bytes=_peak(session),
         processes=config.launch.processes,
-        done=rundir.is_done(directory),
+        done=rundir.is_done(directory) and not config.force,
     )
     return "\n".join([f"run directory: {directory}", shown, _cost_text(session, found, len(train))]), found
 

@@ -64,41 +64,41 @@ def inside_workers() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def led(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
+def lead_or_follow(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
     """Where an outer launcher started several processes, the first one does `work`, alone up to what is for all.
 
     The others `follow` with the arguments that `with_others` gives them, and end, with None, when the first one ends.
     """
     if os.environ["RANK"] != "0":
-        while (arguments := _told(None)) is not None:
+        while (arguments := _broadcast(None)) is not None:
             follow(arguments)
         return None
     try:
         found = work()
     except GeloraError:
-        if not _Others.busy:
-            _told(None)
+        if not _Followers.at_work:
+            _broadcast(None)
         raise
-    _told(None)
+    _broadcast(None)
     return found
 
 
 @contextlib.contextmanager
 def with_others(arguments: list[str]) -> Iterator[None]:
-    """Have the processes that are `led` do their part of what is done here; where that fails, each ends by itself."""
-    _told(arguments)
-    _Others.busy = True
+    """Have the processes that follow do their part of what is done here; where that fails, each ends by itself."""
+    _broadcast(arguments)
+    _Followers.at_work = True
     yield
-    _Others.busy = False
+    _Followers.at_work = False
 
 
-class _Others:
-    """Whether the processes led by this one are at work, and can't be told anything."""
+class _Followers:
+    """Whether the processes that follow this one are at work, and can't be told anything."""
 
-    busy = False
+    at_work = False
 
 
-def _told(arguments: list[str] | None) -> list[str] | None:
+def _broadcast(arguments: list[str] | None) -> list[str] | None:
     """What the first process says, on every process."""
     import torch
     from accelerate import PartialState
@@ -170,6 +170,11 @@ class _Worker:
         self.ended = min(self.ended, time.monotonic())
         return False
 
+    def failed(self, stop: StopRequest) -> bool:
+        """Whether it has ended badly: not well, nor as it was asked to."""
+        code = self.process.returncode
+        return bool(code) and not (stop.requested and code == StoppedError.exit_code)
+
     def failure(self) -> Failure | None:
         """How it failed; None of one that ended well."""
         code = self.process.returncode
@@ -215,7 +220,7 @@ def _wait(workers: Sequence[_Worker], stop: StopRequest) -> float:
     """Wait until all have ended, as they are asked to when one fails or `stop` is requested; when they were asked."""
     signalled = math.inf
     while running := [started for started in workers if started.runs()]:
-        failed = min((started.ended for started in workers if started.process.returncode), default=math.inf)
+        failed = min((started.ended for started in workers if started.failed(stop)), default=math.inf)
         asked = signalled if stop.requested else math.inf
         if signalled == math.inf and (stop.requested or failed < math.inf):
             signalled = time.monotonic()

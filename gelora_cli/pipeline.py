@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,7 @@ from gelora_cli.preparing import (
     profile_directory,
     resolve_start,
     run_directory,
+    run_fingerprints,
     whole_profile,
 )
 from gelora_cli.ranks import format_plan
@@ -95,7 +97,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
         GeloraError: anything a user can mend; the run's status then says `failed`.
     """
     prepared = prepare(complete(config))
-    config, fingerprints = prepared.config, prepared.fingerprints
+    config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
     if rundir.is_done(directory) and not config.force:
         return _done_before(directory)
@@ -105,9 +107,9 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     with rundir.locked(directory, "the run directory"):
         if rundir.is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
-        if _starts_anew(directory, config.force, command) or not _resumable(directory, config.launch.processes):
+        if _starts_anew(directory, config.force, command) or not _resumable(directory, config):
             rundir.clear(directory)
-        write_config(config, directory / rundir.CONFIG)
+        write_config(replace(config, precision=prepared.precision), directory / rundir.CONFIG)
         with _manifest(directory, prepared, fingerprints, command):
             _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
@@ -134,7 +136,7 @@ def _starts_anew(directory: Path, force: bool, command: str) -> bool:
     return True
 
 
-def _resumable(directory: Path, processes: int) -> bool:
+def _resumable(directory: Path, config: RunConfig) -> bool:
     """Whether a training that did not end has left a whole checkpoint there; of what is lost after it, the lines go.
 
     Raises:
@@ -146,23 +148,33 @@ def _resumable(directory: Path, processes: int) -> bool:
     state = whole_checkpoint(directory)
     if state is None:
         return False
+    processes, anew = config.launch.processes, f"delete {directory / rundir.CHECKPOINTS} to start anew."
     if state.processes != processes:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
             f"holds the random states of those, and launch.processes={processes} would end with other numbers. Give "
-            f"launch.processes={state.processes}, or force=true to start anew."
+            f"launch.processes={state.processes}, or {anew}"
         )
     here = train_machine()
     if state.machine.split(",")[0] != here.split(",")[0]:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} on another kind of device ({state.machine}): its "
             f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Go on "
-            "there, or give force=true to start anew."
+            f"there, or {anew}"
         )
     if state.machine != here:
         LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
+    _compare_tracking(directory, config)
     rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
     return True
+
+
+def _compare_tracking(directory: Path, config: RunConfig) -> None:
+    """Warn where `profile.track` is another than in the try before: the course will lack moments."""
+    with suppress(GeloraError):  # one that can't be read is written anew
+        before, now = read_config(directory / rundir.CONFIG).profile.track, config.profile.track
+        if before != now:
+            LOGGER.warning("begun with profile.track=%s, goes on with %s: the tracked course has gaps", before, now)
 
 
 def profile(config: RunConfig) -> tuple[Path, IdProfile]:
@@ -186,13 +198,11 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     config = replace(config, launch=replace(config.launch, processes=processes))
     prepared = prepare(config)
     _check_unchanged(directory, prepared)
-    target = directory / f".evaluate-{os.getpid()}.json"
-    try:
+    with tempfile.TemporaryDirectory(prefix="gelora-") as place:  # nothing is written to the run
+        target = Path(place) / "results.json"
         arguments = ["evaluate", str(directory), str(target), str(processes)]
         _work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, prepared))
         return read_artifact(EvaluationReport, target).results
-    finally:
-        target.unlink(missing_ok=True)
 
 
 def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> list[dict[str, Any]]:
@@ -273,12 +283,12 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Entry of a worker process: `COMMAND DIRECTORY [TARGET PROCESSES]`, with the configuration frozen there."""
     command, directory = arguments[0], Path(arguments[1])
-    config = read_config(directory / rundir.CONFIG)
     if command == "evaluate":
+        config = _own_config(directory)
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), prepare(config))
     else:
-        prepared = prepare(config, judged=command == "run")
+        prepared = prepare(read_config(directory / rundir.CONFIG), judged=command == "run")
         (work_run if command == "run" else work_profile)(directory, prepared)
 
 
@@ -295,15 +305,15 @@ def _profile_for(session: Session, *, anew: bool = False) -> tuple[IdProfile, bo
     directory = profile_directory(prepared, prepared.fingerprints)
     path = directory / IdProfile.FILE
     if not session.accelerator.is_main_process:
-        there = _heard()
+        there = _await_announcement()
         if not there:
             _measure(session, directory)
         session.accelerator.wait_for_everyone()
         return read_artifact(IdProfile, path), there
     rundir.create(directory)
-    with rundir.waiting_lock(directory, "the profile", lambda: _tell(None)):
+    with rundir.waiting_lock(directory, "the profile", lambda: _announce(None)):
         there = not anew and whole_profile(path)
-        _tell(there)
+        _announce(there)
         if not there:
             found = _measure(session, directory)
             plot_profile(found, directory / "profile.png")
@@ -315,7 +325,7 @@ def _profile_for(session: Session, *, anew: bool = False) -> tuple[IdProfile, bo
     return found, there
 
 
-def _tell(there: bool | None) -> None:
+def _announce(there: bool | None) -> None:
     """Tell the other processes whether the profile is there; None while another run measures it.
 
     They hear of it every second, so that a long wait is no silence that ends a process group by its timeout.
@@ -325,7 +335,7 @@ def _tell(there: bool | None) -> None:
     broadcast_object_list([there])
 
 
-def _heard() -> bool:
+def _await_announcement() -> bool:
     """What the main process tells in the end."""
     from accelerate.utils import broadcast_object_list
 
@@ -340,7 +350,7 @@ def _measure(session: Session, directory: Path) -> IdProfile:
 
     config, prepared, loaded = session.config, session.prepared, session.loaded
     train = prepared.splits["train"]
-    start = time.perf_counter()
+    store = StateStore(directory)
     measured = measure(
         loaded.model,
         block_modules(loaded.model, loaded.map),
@@ -349,7 +359,7 @@ def _measure(session: Session, directory: Path) -> IdProfile:
         batch_size=config.profile.batch_size,
         pad_token_id=session.pad_token_id,
         accelerator=session.accelerator,
-        store=StateStore(directory),
+        store=store,
     )
     return measured.profile(
         model=prepared.model_name,
@@ -359,7 +369,7 @@ def _measure(session: Session, directory: Path) -> IdProfile:
         settings=profile_settings(config),
         examples_seen=len(train),
         model_map=loaded.map if train.labels is not None else replace(loaded.map, head_modules=(), head_params=0),
-        seconds=round(time.perf_counter() - start, 3),
+        seconds=round(store.seconds, 3),
     )
 
 
@@ -482,7 +492,8 @@ def _save_and_reload(session: Session, attached: Attached, directory: Path) -> R
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
         trained = session.scores(attached.model, probe)
         fresh = session.fresh_model()
-        base = session.scores(_with_head(fresh, attached), probe)
+        with session.accelerator.autocast():  # as the others are scored, so that rounding is no effect
+            base = session.scores(_with_head(fresh, attached), probe)
         again = session.scores(session.with_adapter(fresh, directory), probe)
     difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
     tolerance = 1e-4 * max(1.0, float(abs(trained).max()))
@@ -645,7 +656,13 @@ def _finished_config(directory: Path) -> RunConfig:
     if not rundir.is_done(directory):
         raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
     rundir.check_intact(directory)
-    return read_config(directory / rundir.CONFIG)
+    return _own_config(directory)
+
+
+def _own_config(directory: Path) -> RunConfig:
+    """A run's frozen configuration, in the precision that the run had."""
+    precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
+    return replace(read_config(directory / rundir.CONFIG), precision=precision)
 
 
 def _check_unchanged(directory: Path, prepared: Prepared) -> None:

@@ -13,6 +13,7 @@ from gelora_cli.budget import parse_budget
 from gelora_cli.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
 from gelora_cli.data.parts import parts_of
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text
+from gelora_cli.data.splits import digest_of
 from gelora_cli.launch import inside_workers
 from gelora_cli.lineage import Ancestor, find_lineage
 from gelora_cli.models import ResolvedModel, check_length, resolve_model
@@ -40,8 +41,11 @@ class Prepared:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Content hashes of the model and of every split."""
-        return {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
+        """Content hashes of the model and of every split; of its articles too where the protocol parts it by them."""
+        found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
+        if self.config.protocol == "split" and self.config.task.kind == "question_answering":
+            found |= {f"{name} (articles)": digest_of(split.groups().tolist()) for name, split in self.splits.items()}
+        return found
 
 
 def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
@@ -107,19 +111,29 @@ def resolve_base(model: ModelConfig) -> ResolvedModel:
     )
 
 
+def run_fingerprints(prepared: Prepared) -> dict[str, str]:
+    """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it."""
+    if prepared.config.ranks.path is None:
+        return prepared.fingerprints
+    plan = read_plan(prepared.config.ranks.path)
+    return prepared.fingerprints | {"plan": digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])}
+
+
+def read_plan(path: str) -> RankPlan:
+    """The plan in a `ranks.json` or a run directory."""
+    place = Path(path)
+    return read_artifact(RankPlan, place / RankPlan.FILE if place.is_dir() else place)
+
+
 def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
-    """Where a run is kept; of one with a saved plan (`ranks.path`) the plan is part of its identity."""
+    """Where a run is kept, named by its budget, or by that of its saved plan."""
     config = prepared.config
-    if config.ranks.path is not None:
-        path = Path(config.ranks.path)
-        plan = read_artifact(RankPlan, path / RankPlan.FILE if path.is_dir() else path)
-        fingerprints = fingerprints | {"plan": repr(plan.rank_pattern)}
     return rundir.run_path(
         Path(config.runs_dir),
         task=config.task.name,
         model=config.model.name,
         method=config.method.name,
-        budget=budget_name(config),
+        budget=budget_name(config) if config.ranks.path is None else read_plan(config.ranks.path).budget,
         seed=config.seed,
         digits=identity_hash(replace(config, precision=prepared.precision), fingerprints),
     )
@@ -152,7 +166,7 @@ def whole_profile(path: Path) -> bool:
 
 def check_profile(config: RunConfig, directory: Path) -> None:
     """Refuse to go on without a profile that is needed and not there."""
-    if is_profiled(config) and not (directory / IdProfile.FILE).exists():
+    if is_profiled(config) and not whole_profile(directory / IdProfile.FILE):
         raise GeloraError(
             f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
             "model and profile settings first, or give ranks.path=RUN, or use gelora run."

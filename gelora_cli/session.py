@@ -29,7 +29,7 @@ from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_bat
 from gelora_cli.lineage import load_start
 from gelora_cli.models import LoadedModel
 from gelora_cli.planning import plan_method
-from gelora_cli.preparing import Prepared, budget_name
+from gelora_cli.preparing import Prepared, budget_name, read_plan
 from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.runtime import LOGGER, setup_logging
 
@@ -247,19 +247,19 @@ def plan_for(session: Session, saved: IdProfile | None) -> RankPlan:
     """The method's plan, from the profile where it needs one; or a saved plan once it is seen to fit this model."""
     config, model_map = session.config, session.loaded.map
     if config.ranks.path is not None:
-        return saved_plan(Path(config.ranks.path), model_map)
+        return saved_plan(config.ranks.path, model_map)
     # The profile is that of the model at hand, but it may have been measured under another task's head.
     own = saved and replace(saved, model_map=model_map)
     return plan_method(model_map, own, parse_budget(config.budget), **plan_settings(config))
 
 
-def saved_plan(path: Path, model_map: ModelMap) -> RankPlan:
+def saved_plan(path: str, model_map: ModelMap) -> RankPlan:
     """The plan in a `ranks.json` or a run directory, checked against the model's modules.
 
     Raises:
         GeloraError: no such plan, or one for another model.
     """
-    plan = read_artifact(RankPlan, path / RankPlan.FILE if path.is_dir() else path)
+    plan = read_plan(path)
     known = {linear.name for block in model_map.blocks for linear in block.linears}
     unknown = sorted(set(plan.rank_pattern) - known)
     if unknown:

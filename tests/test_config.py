@@ -146,6 +146,22 @@ def test_what_can_change_a_number_is_in_the_identity(change: dict[str, Any]) -> 
     assert identity_hash(changed(**change), FINGERPRINTS) != identity_hash(changed(), FINGERPRINTS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"budget": "0.1M"},
+        {"method": {"scaling": 1.0}},
+        {"method": {"modules": "all"}},
+        {"profile": {"pooling": "cls"}},
+        {"ranks": {"path": "/other", "rule": "growth"}},
+    ],
+    ids=str,
+)
+def test_what_a_saved_plan_holds_is_not_the_commands(change: dict[str, Any]) -> None:
+    hashes = [identity_hash(changed(**{"ranks": {"path": "/plan"}} | more), FINGERPRINTS) for more in ({}, change)]
+    assert hashes[0] == hashes[1]
+
+
 def test_three_spellings_of_a_budget_are_one_run() -> None:
     hashes = {identity_hash(changed(budget=budget), FINGERPRINTS) for budget in ("0.3M", 300_000, 3e5, "300000")}
     assert len(hashes) == 1

@@ -56,7 +56,7 @@ def test_a_process_ends_where_its_parent_is_another(lives: bool) -> None:
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
-from gelora_cli.artifacts import RunError
+from gelora_cli.artifacts import RunError, StoppedError
 from gelora_cli.launch import worker
 from gelora_cli.stopping import listening
 
@@ -133,6 +133,14 @@ def test_a_signal_reaches_all_workers(
         workers(ENDS + "\n        if rank == '0': raise RuntimeError('Connection closed by peer')")
     assert none_is_left(tmp_path)
     assert capfd.readouterr().err.count("stopping after this step") == 1
+
+
+def test_one_that_ends_as_asked_leaves_the_others_their_time(workers: Callable[[str], None], tmp_path: Path) -> None:
+    later(tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    saves = "if rank == '0': time.sleep(1.5); (place / 'saved').touch()"  # longer than CRASH_SECONDS here
+    with pytest.raises(StoppedError, match="interrupted at step 3"):
+        workers(ENDS + f"\n        {saves}\n        raise StoppedError('interrupted at step 3')")
+    assert (tmp_path / "saved").exists()
 
 
 def test_a_run_that_ends_in_spite_of_a_signal_is_done(workers: Callable[[str], None], tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "This run is done: nothing would be done again." in shown
     assert "profile: nothing to measure" in shown
+    assert bench.run("task=cola", "dry_run=true", "force=true") == 0
+    assert "nothing would be done again" not in capsys.readouterr().out
     assert before == sorted(path.stat().st_mtime_ns for path in bench.root.rglob("*"))
 
 

@@ -7,17 +7,23 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 from sklearn.metrics import matthews_corrcoef
 
-from gelora_cli import cli, jobs, rundir
-from gelora_cli.artifacts import IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli import cli, jobs, pipeline, rundir, runtime
+from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.cli import command_line
+from gelora_cli.config import RunConfig, write_config
+from gelora_cli.runtime import train_machine
 from tests.conftest import TASKS, rows, write_split
+from tests.test_rundir import manifest
 from tests.tiny import KINDS
 
 HALVES_OF_MNLI = ("matched", "mismatched")
@@ -145,6 +151,7 @@ def test_train_needs_a_profile_or_a_plan(bench: Bench, capsys: pytest.CaptureFix
     directory = bench.only()
     assert bench.run("task=sst2", f"ranks.path={directory}", "seed=1", command="train") == 0
     other = next(path for path in bench.directories() if path != directory)
+    assert other.name.startswith("brank2-s1-")
     assert result_of(other).ranks == result_of(directory).ranks
     wrong = bench.run("task=sst2", f"ranks.path={directory}", command="train", model="llama")
     assert wrong == 2
@@ -199,13 +206,20 @@ def test_rows_held_out_for_selecting_are_not_trained_on(bench: Bench, capsys: py
 def test_evaluate_and_predict_work_from_the_directory_alone(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.run("task=rte") == 0
+    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: False)
+    assert bench.run("task=rte", "precision=auto") == 0
     directory = bench.only()
     moved = shutil.move(directory, tmp_path / "my run")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: True)  # another machine
+    written = Path(moved).stat().st_mtime_ns
+    capsys.readouterr()
     assert command_line(["evaluate", "my run", "output=again.json"]) == 0
+    assert Path(moved).stat().st_mtime_ns == written
     value = result_of(Path(moved)).value
-    assert f"accuracy {value:.4f}" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "precision float32" in shown.err
+    assert f"accuracy {value:.4f}" in shown.out
     assert json.loads((tmp_path / "again.json").read_text())["results"][0]["metrics"]["accuracy"] == value
     assert command_line(["predict", "my run", "split=validation", "output=out.jsonl"]) == 0
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -218,6 +232,57 @@ def test_evaluate_and_predict_work_from_the_directory_alone(
     lines = capsys.readouterr().out.splitlines()
     assert {json.loads(line)["prediction"] for line in lines} <= {"entailment", "not_entailment"}
     assert len(lines) == 2
+
+
+def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(RunConfig(precision="auto"), tmp_path / rundir.CONFIG)
+    rundir.write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
+    seen: list[RunConfig] = []
+    monkeypatch.setattr(pipeline, "prepare", seen.append)
+    monkeypatch.setattr(pipeline, "work_evaluate", lambda *_: None)
+    pipeline.main(["evaluate", str(tmp_path), "results.json", "2"])
+    assert [(config.precision, config.launch.processes) for config in seen] == [("bf16", 2)]
+
+
+def test_rounding_is_no_effect_of_an_adapter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process has one precision otherwise
+    still = ["precision=bf16", "train.learning_rate=1e-12", "train.max_steps=1", "method=lora", "budget=rank:1"]
+    assert bench.run("task=cola", *still) == 1
+    assert "reload check: the adapter changes nothing" in capsys.readouterr().err
+
+
+def interrupted(directory: Path, **changes: Any) -> RunConfig:
+    """A run directory with a whole checkpoint, and the configuration of the one who goes on."""
+    config = RunConfig()
+    write_config(config, directory / rundir.CONFIG)
+    state = TrainState(4, 64, 0, (), (), 0, 0, None, 1.0, 0.0, 1, train_machine())
+    Checkpoints(directory, 4, None).save(replace(state, **changes), {})
+    return config
+
+
+def test_how_to_start_anew_is_true_with_force_too(tmp_path: Path) -> None:
+    for changes in ({"processes": 2}, {"machine": "abacus, wood"}):
+        place = tmp_path / next(iter(changes))
+        place.mkdir()
+        config = interrupted(place, **changes)
+        with pytest.raises(GeloraError, match=f"delete {place / rundir.CHECKPOINTS} to start anew"):
+            pipeline._resumable(place, config)
+        shutil.rmtree(place / rundir.CHECKPOINTS)
+        assert not pipeline._resumable(place, config)
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_a_run_that_goes_on_with_another_tracking_warns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, track: bool
+) -> None:
+    config = interrupted(tmp_path)
+    said: list[str] = []
+    monkeypatch.setattr(pipeline.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    assert pipeline._resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
+    wanted = ["begun with profile.track=False, goes on with True: the tracked course has gaps"]
+    assert said == (wanted if track else [])
 
 
 def test_another_model_or_other_data_is_noticed(

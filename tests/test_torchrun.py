@@ -40,15 +40,15 @@ def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) 
         return next(coming) if rank else arguments
 
     monkeypatch.setenv("RANK", str(rank))
-    monkeypatch.setattr(launch, "_told", tell)
-    monkeypatch.setattr(launch._Others, "busy", False)
+    monkeypatch.setattr(launch, "_broadcast", tell)
+    monkeypatch.setattr(launch._Followers, "at_work", False)
     return told
 
 
 def test_the_others_follow_until_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, 1, ["run", "somewhere"], ["evaluate", "there"], None)
     followed: list[list[str]] = []
-    assert launch.led(lambda: pytest.fail("only the first one does this"), followed.append) is None
+    assert launch.lead_or_follow(lambda: pytest.fail("only the first one does this"), followed.append) is None
     assert followed == [["run", "somewhere"], ["evaluate", "there"]]
 
 
@@ -65,11 +65,11 @@ def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pyt
         return "found"
 
     if fails == "never":
-        assert launch.led(work, lambda _: None) == "found"
+        assert launch.lead_or_follow(work, lambda _: None) == "found"
         assert told == [["run", "here"], None]
     else:
         with pytest.raises(GeloraError):
-            launch.led(work, lambda _: None)
+            launch.lead_or_follow(work, lambda _: None)
         assert told == ([None] if fails == "before" else [["run", "here"]])
 
 
