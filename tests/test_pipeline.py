@@ -279,7 +279,7 @@ def test_a_run_that_goes_on_with_another_tracking_warns(
 ) -> None:
     config = interrupted(tmp_path)
     said: list[str] = []
-    monkeypatch.setattr(pipeline.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
     assert pipeline._resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
     wanted = ["begun with profile.track=False, goes on with True: the tracked course has gaps"]
     assert said == (wanted if track else [])

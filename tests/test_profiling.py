@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_an_interrupted_profile_keeps_what_it_has_measured(
 
 def test_a_profile_counts_the_seconds_of_its_earlier_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(states.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     for started, spent in ((100.0, 30.0), (1_000.0, 25.0)):
         clock[0] = started
         store = StateStore(tmp_path)
