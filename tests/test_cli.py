@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -20,9 +21,12 @@ def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench
     return Bench(tmp_path / "runs", glue_dir, tiny_models)
 
 
-def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gelora_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
+    """A place with one finished run, which stays as it is."""
+    found = Bench(tmp_path_factory.mktemp("done") / "runs", glue_dir, tiny_models)
+    assert found.run("task=cola") == 0
+    return found
 
 
 def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,46 +115,48 @@ def test_a_path_with_special_characters_can_be_given(bench: Bench, tmp_path: Pat
     assert bench.run("task=cola", f"data.glue='{place}'", "train.max_steps=2", "train.warmup_ratio=0") == 0
 
 
-def test_a_directory_in_use_and_one_that_cannot_be_written(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_in_use_and_one_that_cannot_be_written(
+    done: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from gelora_cli import rundir
 
-    assert bench.run("task=cola") == 0
-    with rundir.locked(bench.only(), "the run directory"):
-        assert bench.run("task=cola", "force=true") == 2
+    with rundir.locked(done.only(), "the run directory"):
+        assert done.run("task=cola", "force=true") == 2
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
-    assert (bench.only() / "DONE").exists()
-    blocked = bench.root / "file"
+    assert (done.only() / "DONE").exists()
+    blocked = tmp_path / "file"
     blocked.write_text("")
-    assert bench.run("task=cola", f"runs_dir={blocked}") == 2
+    assert done.run("task=cola", f"runs_dir={blocked}") == 2
     assert "can't be written to" in capsys.readouterr().err
 
 
 def test_ranks_replans_from_a_run_and_ls_lists_it(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    done: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.run("task=cola") == 0
     monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    assert command_line(["ranks", str(bench.only()), "budget=rank:3", "method.modules=all"]) == 0
+    assert command_line(["ranks", str(done.only()), "budget=rank:3", "method.modules=all"]) == 0
     shown = capsys.readouterr().out
     assert "budget rank3" in shown
     assert (tmp_path / "rank_pattern-brank3.json").exists()
-    assert command_line(["ranks", str(bench.only()), "budget=1"]) == 2
+    assert command_line(["ranks", str(done.only()), "budget=1"]) == 2
     assert "the smallest possible is" in capsys.readouterr().err
-    assert command_line(["ls", str(bench.root)]) == 0
+    assert command_line(["ls", str(done.root)]) == 0
     assert "done" in capsys.readouterr().out
 
 
-def test_light_commands_load_no_torch(bench: Bench) -> None:
-    assert bench.run("task=cola") == 0
+def test_light_commands_load_no_torch(done: Bench, tmp_path: Path) -> None:
+    output = f"output={tmp_path / 'pattern.json'}"
+    commands = (["--help"], ["run", "--help"], ["ls", str(done.root)], ["ranks", str(done.only()), output])
     code = (
-        "import sys; from gelora_cli.cli import command_line; code = command_line(sys.argv[1:]); "
-        "sys.exit(code or sum(name in sys.modules for name in ('torch', 'transformers')))"
+        "import json, sys; from gelora_cli.cli import command_line\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    assert command_line(words) == 0, words\n"
+        "    assert not {'torch', 'transformers'} & sys.modules.keys(), words\n"
     )
-    output = f"output={bench.root / 'pattern.json'}"
-    for words in (["--help"], ["run", "--help"], ["ls", str(bench.root)], ["ranks", str(bench.only()), output]):
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    ended = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -163,18 +169,32 @@ def test_light_commands_load_no_torch(bench: Bench) -> None:
         ("gelora ls runs", {"runs_dir="}),
     ],
 )
-def test_completion(line: str, expected: set[str]) -> None:
-    done = shell("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
-    assert expected <= set(done.stdout.split()), done.stderr
+def test_completion(
+    line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert command_line(["-sc", "query=bash"]) == 0
+    shown = set(capfd.readouterr().out.split())
+    assert expected <= shown
     if line.endswith("pr"):
-        assert set(done.stdout.split()) == expected
+        assert shown == expected
 
 
 def test_the_hub_that_cannot_be_reached_is_named_with_a_way_on(tmp_path: Path) -> None:
-    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
-    done = shell("run", "task=demo", "model=bert_base", f"runs_dir={tmp_path}", **environment)
-    assert done.returncode == 2
-    assert "model=minilm" in done.stderr
-    done = shell("run", "task=cola", "model=minilm", f"runs_dir={tmp_path}", **environment)
-    assert done.returncode == 2
-    assert "data.glue=DIR" in done.stderr
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    commands = [
+        ["run", "task=demo", "model=bert_base", f"runs_dir={tmp_path}"],
+        ["run", "task=cola", "model=minilm", f"runs_dir={tmp_path}"],
+    ]
+    code = (
+        "import json, sys; from gelora_cli.cli import command_line\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    print(f'<{command_line(words)}>', file=sys.stderr)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, env=environment, check=True
+    )
+    model, data, _ = ended.stderr.split("<2>")
+    assert "model=minilm" in model
+    assert "data.glue=DIR" in data

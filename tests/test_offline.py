@@ -18,7 +18,7 @@ import pytest
 from gelora_cli import doctor
 from gelora_cli.cli import command_line
 from gelora_cli.doctor import findings
-from tests.test_pipeline import Bench, bench, result_of  # noqa: F401 - a fixture
+from tests.test_pipeline import Bench, answer_here, bench, result_of  # noqa: F401 - a fixture
 
 
 def test_doctor_looks_at_everything_and_names_fixes(
@@ -93,7 +93,9 @@ def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[st
 def test_a_dry_run_of_a_grid_adds_up_and_counts_a_profile_once(
     bench: Bench,  # noqa: F811
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    answer_here(monkeypatch)
     assert bench.run("-m", "task=cola", "method=gelora,lora,sora", "budget=2500", "dry_run=true") == 0
     shown = capfd.readouterr().out
     assert "3 of 3 runs to do:" in shown
