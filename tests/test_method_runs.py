@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import RankPlan, RunResult, read_artifact
+from gelora_cli.artifacts import RankPlan, RunManifest, RunResult, read_artifact
 from gelora_cli.cli import command_line
+from gelora_cli.config import read_config
 from gelora_cli.planning import EXEMPT, METHODS
 from gelora_cli.ranks import PLANNED
 from tests.many import on_two_processes
-from tests.test_pipeline import Bench, bench, predictions, result_of, without_times  # noqa: F401 - a fixture
+from tests.test_pipeline import Bench, answer_here, bench, predictions, result_of, without_times  # noqa: F401 - a fixture
 from tests.test_squad_pipeline import arguments as squad_arguments
+from tests.test_squad_pipeline import content
 
 RIVALS = tuple(method for method in METHODS if method not in PLANNED)
 SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
 GRID = ["task=cola", "model.dropout=0", "train.micro_batch_size=4", "train.log_steps=1", *SETTINGS[:2]]
+QUESTIONS = ["model.dropout=0", "train.epochs=2", "budget=rank:2"]
 SWEEP = f"method={','.join(RIVALS)}"
 
 
@@ -61,7 +65,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: 
 
 
 def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
-    grid: tuple[Bench, str], capfd: pytest.CaptureFixture[str]
+    grid: tuple[Bench, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench, printed = grid  # noqa: F811
     found = runs(bench)
@@ -77,6 +81,7 @@ def test_a_grid_of_rivals_runs_without_a_profile_and_ends_in_one_table(
         course = [line["adapter_params"] for line in lines if "ranks" in line]
         assert course[-1] == found[method][1].adapter_params
         assert len(next(line["ranks"] for line in lines if "ranks" in line)) == 12
+    answer_here(monkeypatch)
     assert bench.run("-m", SWEEP, *GRID) == 0
     assert capfd.readouterr().out.count("done before") == len(RIVALS)
 
@@ -95,19 +100,57 @@ def test_each_is_evaluated_and_predicts_from_its_directory(
 
 
 def test_each_answers_questions(bench: Bench, squad_dir: Path) -> None:  # noqa: F811
-    assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, *SETTINGS, "precision=bf16")) == 0
+    assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, "budget=2500", "precision=bf16")) == 0
     for method, (directory, result, plan) in runs(bench).items():
         check_run(directory, result, plan)
         assert result.value == result.results[0].metrics["f1"]
         assert (directory / "predictions.json").exists(), method
 
 
-@pytest.mark.distributed
-def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], tmp_path: Path) -> None:
-    one = grid[0]
-    two = Bench(tmp_path / "two", one.data, one.models)
-    done = on_two_processes([two.arguments(f"method={method}", *GRID) for method in RIVALS])
+@dataclass(frozen=True)
+class Pair:
+    """What two processes of an outer launcher (torchrun) did in one group: the rivals' runs, one of questions."""
+
+    rivals: Bench
+    questions: Bench
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, squad_dir: Path, tiny_models: dict[str, Path]
+) -> Pair:
+    root = tmp_path_factory.mktemp("pair")
+    rivals, questions = (Bench(root / name, glue_dir, tiny_models) for name in ("rivals", "questions"))
+    commands = [rivals.arguments(f"method={method}", *GRID) for method in RIVALS]
+    done = on_two_processes([*commands, questions.arguments(*squad_arguments(squad_dir, *QUESTIONS))])
     assert done.returncode == 0, done.stderr
+    return Pair(rivals, questions, done.stdout)
+
+
+@pytest.mark.distributed
+def test_the_first_of_the_processes_leads_each_run(pair: Pair) -> None:
+    directories = [*pair.rivals.directories(), *pair.questions.directories()]
+    assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 1
+    for directory in directories:
+        assert rundir.status(directory) == "done"
+        assert read_config(directory / rundir.CONFIG).launch.processes == 2
+        assert read_artifact(RunManifest, directory / RunManifest.FILE).processes == 2
+        assert "processes 2" in (directory / "log.txt").read_text()
+
+
+@pytest.mark.distributed
+def test_two_processes_give_the_answers_of_one(pair: Pair, bench: Bench, squad_dir: Path) -> None:  # noqa: F811
+    assert bench.run(*squad_arguments(squad_dir, *QUESTIONS)) == 0
+    first, second = bench.only(), pair.questions.only()
+    assert content(first, "predictions.json") == content(second, "predictions.json")
+    assert result_of(first).ranks == result_of(second).ranks
+    assert result_of(second).value == pytest.approx(result_of(first).value)
+
+
+@pytest.mark.distributed
+def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], pair: Pair) -> None:
+    one, two = grid[0], pair.rivals
     first, second = runs(one), runs(two)
     assert set(first) == set(second) == set(RIVALS)
     for method in RIVALS:
@@ -120,11 +163,19 @@ def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], tmp_path
         check_run(*second[method])
 
 
-def test_auto_measures_a_profile_for_any_method(bench: Bench) -> None:  # noqa: F811
-    assert bench.run("-m", "task=cola", "method=gelora,houlsby,full", "budget=auto", "train.max_steps=2") == 0
-    found = runs(bench)
-    auto = found["gelora"][2].adapter_params
-    assert found["houlsby"][2].budget_params == auto >= found["houlsby"][2].adapter_params
+@pytest.fixture(scope="module")
+def auto(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
+    """A profiled method, a rival and one that is exempt, with budget=auto."""
+    found = Bench(tmp_path_factory.mktemp("auto") / "runs", glue_dir, tiny_models)
+    for method in ("gelora", "houlsby", "full"):
+        assert found.run("task=cola", f"method={method}", "budget=auto", "train.max_steps=2") == 0
+    return found
+
+
+def test_auto_measures_a_profile_for_any_method(auto: Bench) -> None:
+    found = runs(auto)
+    cost = found["gelora"][2].adapter_params
+    assert found["houlsby"][2].budget_params == cost >= found["houlsby"][2].adapter_params
     assert (found["houlsby"][0] / "profile.json").exists()
     assert not (found["full"][0] / "profile.json").exists()
 
@@ -190,16 +241,13 @@ def test_a_budget_that_a_method_can_not_meet(
 
 
 def test_the_ranks_command_shows_the_plan_of_any_method(
-    bench: Bench,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    auto: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.run("task=cola", "train.max_steps=2") == 0
+    profiled = runs(auto)["gelora"][0]
     monkeypatch.chdir(tmp_path)
     for method in METHODS:
         capsys.readouterr()
-        assert command_line(["ranks", str(bench.only()), "budget=2500", f"method={method}"]) == 0
+        assert command_line(["ranks", str(profiled), "budget=2500", f"method={method}"]) == 0
         shown = capsys.readouterr().out
         assert ("has no rank_pattern" in shown) is (method not in PLANNED)
         assert ("exempt from the budget" in shown) is (method in EXEMPT)

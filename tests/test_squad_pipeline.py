@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +115,3 @@ def test_wrong_input_is_one_message_and_leaves_nothing(
     assert bench.run(*arguments(squad_dir, "task.max_length=600")) == 2
     assert "task.max_length=600" in capsys.readouterr().err
     assert not bench.directories()
-
-
-@pytest.mark.distributed
-def test_two_processes_give_the_answers_of_one(bench: Bench, squad_dir: Path, tmp_path: Path) -> None:  # noqa: F811
-    settings = arguments(squad_dir, "model.dropout=0", "train.epochs=2", "budget=rank:2")
-    one, two = (Bench(tmp_path / name, bench.data, bench.models) for name in ("one", "two"))
-    assert one.run(*settings) == 0
-    command = [sys.executable, "-m", "gelora_cli", *two.arguments(*settings, "launch.processes=2")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr
-    first, second = one.only(), two.only()
-    assert content(first, "predictions.json") == content(second, "predictions.json")
-    assert result_of(first).ranks == result_of(second).ranks
-    assert result_of(second).value == pytest.approx(result_of(first).value)
