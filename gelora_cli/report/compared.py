@@ -51,7 +51,8 @@ def row_groups(rows: Sequence[Row]) -> list[RowGroup]:
     groups: dict[Group, list[Row]] = {}
     for row in rows:
         groups.setdefault(_group(row), []).append(row)
-    return [RowGroup(_name(group, groups), tuple(members)) for group, members in _with_guests(groups).items()]
+    found = _with_guests(groups)
+    return [RowGroup(_name(group, found), tuple(members)) for group, members in found.items()]
 
 
 def comparisons(groups: Sequence[RowGroup]) -> tuple[list[Comparison], list[str]]:

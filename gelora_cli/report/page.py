@@ -87,13 +87,17 @@ def _best_line(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
     rows = [row for row in group.rows if not row.exempt] or list(group.rows)
     highest = max(row.mean for row in rows)
     best = [row for row in rows if math.isclose(row.mean, highest, rel_tol=1e-12)]
-    names, most = " and ".join(row.name for row in best), max(len(row.runs) for row in rows)
+    names, most = _listed([row.name for row in best]), max(len(row.runs) for row in rows)
     have = "has" if len(best) == 1 else "have"
     lead = f"{names} is the only row" if len(rows) == 1 else f"of {len(rows)} rows {names} {have} the highest mean"
     optimistic = " (optimistic)" if best[0].protocol == "dev" else ""
-    spreads = "; ".join(_spread(row, most) for row in best)
+    spreads = "; ".join(dict.fromkeys(_spread(row, most) for row in best))
     head = f"{group.name}{optimistic}: {lead}, {best[0].metric} {number(highest, best[0].digits)} ({spreads})."
     return f"{head} {_against_reference(best, group, comparisons)}".rstrip()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _spread(row: Row, most: int) -> str:

@@ -54,7 +54,7 @@ def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
     (picture,) = figures.value_pictures(rows)
     left, right = picture.figure.axes
     for name in ("gelora", "lora", "sora"):
-        assert line(left, name) == [(PLAN.adapter_params, pytest.approx(30.5 / 40))]
+        assert line(left, name)[0] == pytest.approx((PLAN.adapter_params, 30.5 / 40))
     assert [line(right, name)[0][0] for name in ("gelora", "lora", "sora")] == [1, 2, 3]
     (bar,) = [bar for bar in right.containers if isinstance(bar, ErrorbarContainer) and bar.get_label() == "lora"]
     low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 1]

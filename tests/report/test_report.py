@@ -209,7 +209,7 @@ def test_rows_that_are_equal_at_the_top_are_all_named(tmp_path: Path) -> None:
         for method, right in (("gelora", 30 + seed), ("random", 31 - seed), ("lora", 20)):
             write_whole(tmp_path, method, seed, right)
     (line,) = write_report([tmp_path], tmp_path / "out", figures=False).summary[1:]
-    assert "of 3 rows gelora and random have the highest mean, accuracy 0.7625 (sd 0.0177, 2 seeds; sd" in line
+    assert "of 3 rows gelora and random have the highest mean, accuracy 0.7625 (sd 0.0177, 2 seeds)" in line
     assert line.endswith("Uniform LoRA has 0.5000: no verdict: 2 shared seeds, 3 are needed.")
 
 
@@ -286,9 +286,11 @@ def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
     result = read_artifact(RunResult, full / RunResult.FILE)
     rundir.write_artifact(replace(result, budget="exempt"), full)
     rundir.mark_done(full)
+    budget = read_artifact(RankPlan, full / RankPlan.FILE).budget
+    change_budget(write_whole(tmp_path, "houlsby", 0, 30), None, None, budget)
     (group,) = row_groups(rows_of(collect([tmp_path]).runs))
-    assert [row.name for row in group.rows] == ["gelora", "full"]
-    assert "budget" in group.name
+    assert [row.name for row in group.rows] == ["gelora", "houlsby", "full"]
+    assert "budget" in group.name and "modules" not in group.name
 
 
 def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None:
