@@ -372,8 +372,11 @@ def test_a_sweep_of_profiles_takes_text_without_labels(
     assert len(list((bench.root / ".profiles").glob("*/profile.json"))) == 2
 
 
-def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_grid_of_methods_ends_in_one_table(
+    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     grid = ["-m", "task=cola", "method=gelora,lora,shuffled,random,reversed", "budget=rank:3", "seed=0,1"]
+    grid += ["train.max_steps=2"]
     assert bench.run(*grid) == 0
     table = capfd.readouterr().out.rsplit("\n\n", 2)[1]
     runs = [result_of(path) for path in bench.directories()]
@@ -388,6 +391,7 @@ def test_a_grid_of_methods_ends_in_one_table(bench: Bench, capfd: pytest.Capture
         assert method in table
     gelora = [run.value for run in runs if run.method == "gelora"]
     assert f"{np.mean(gelora):.4f}" in table
+    answer_here(monkeypatch)
     assert bench.run(*grid) == 0
     again = capfd.readouterr().out
     assert again.count("done before") == again.count(" already done ") == 10
