@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli import rundir
+from gelora_cli.cli import command_line
 from tests.faults import (
     EVERY_STEPS,
     Fault,
@@ -35,6 +36,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return make_place(tmp_path_factory.mktemp("faults"), checkpoints=True)
 
 
+def whole_run(place: Place, fault: Fault) -> Path:
+    """The reference run, which this process leads: a process less than the long test starts."""
+    runs = place.work / "whole" / fault.run
+    assert command_line(arguments(place, fault, runs)) == 0
+    return reference_run(place, fault)
+
+
+def arguments(place: Place, fault: Fault, runs: Path) -> list[str]:
+    """The command's words behind `python -m gelora_cli`."""
+    return place.command(fault, runs)[3:]
+
+
 def test_the_faults_of_the_long_test() -> None:
     faults = list(all_faults())
     assert len(faults) == len(set(faults)) >= 40
@@ -50,6 +63,7 @@ def test_the_faults_of_the_long_test() -> None:
     "fault", [Fault("cola", "adalora", 1, "training", 0), Fault("squad_v2", "sora", 1, "checkpoint", 0)]
 )
 def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> None:
+    whole_run(place, fault)
     row = try_fault(place, fault)
     assert row.passed, row
     assert row.resumed >= row.checkpoint > 0
@@ -57,13 +71,17 @@ def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> 
 
 @pytest.mark.distributed
 def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) -> None:
-    row = try_fault(place, Fault("cola", "sora", 2, "evaluation", 0))
+    fault = Fault("cola", "sora", 2, "evaluation", 0)
+    whole_run(place, fault)
+    row = try_fault(place, fault)
     assert row.passed, row
     assert row.resumed >= row.checkpoint > 0
 
 
 def test_without_checkpoints_nothing_is_resumed(tmp_path: Path) -> None:
-    row = try_fault(make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training"))
+    place, fault = make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training")
+    whole_run(place, fault)
+    row = try_fault(place, fault)
     assert row.logged > EVERY_STEPS
     assert row.equal
     assert row.checkpoint == row.resumed == 0
@@ -86,7 +104,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint(
     place: Place, tmp_path: Path, method: str, processes: int, number: signal.Signals
 ) -> None:
     fault = Fault("cola", method, processes, "training", 0)
-    reference = reference_run(place, fault)
+    reference = whole_run(place, fault)
     process = wait_until_training(place, fault, tmp_path)
     process.send_signal(number)
     assert process.wait(timeout=60) == 130
@@ -94,14 +112,15 @@ def test_a_signal_ends_a_run_with_a_checkpoint(
     assert rundir.status(only(tmp_path)) == "interrupted"
     step = last_whole(tmp_path)
     assert step > 0
-    done = subprocess.run(place.command(fault, tmp_path), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert command_line(arguments(place, fault, tmp_path)) == 0
     assert f"resumed from the checkpoint at step {step} " in text_of(tmp_path, "log.txt")
     assert what_differs(reference, only(tmp_path)) == ""
 
 
 @pytest.mark.distributed
-def test_a_worker_that_dies_takes_the_others_down_and_is_named(place: Place, tmp_path: Path) -> None:
+def test_a_worker_that_dies_takes_the_others_down_and_is_named(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fault = Fault("cola", "full", 2, "training", 0)
     command = place.command(fault, tmp_path)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -116,10 +135,9 @@ def test_a_worker_that_dies_takes_the_others_down_and_is_named(place: Place, tmp
     assert "SIGKILL, which the system sends where memory runs out" in message.splitlines()[-1]
     assert left_over(tmp_path) == 0
     assert rundir.status(only(tmp_path)) == "failed"
-    other = place.command(Fault("cola", "full", 1, "training", 0), tmp_path)
-    done = subprocess.run(other, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Give launch.processes=2, or force=true" in done.stderr
+    capsys.readouterr()
+    assert command_line(arguments(place, Fault("cola", "full", 1, "training", 0), tmp_path)) == 2
+    assert f"Give launch.processes=2, or delete {only(tmp_path) / 'checkpoints'} to start" in capsys.readouterr().err
     assert len(directories(tmp_path)) == 1
 
 
