@@ -94,7 +94,8 @@ def shown_name(row: Row) -> str:
 def _group(row: Row) -> Group:
     settings = dict(row.cell[4])
     shared = tuple((key, value) for key, value in row.cell[4] if not key.startswith(OF_A_METHOD))
-    plan, modules = row.runs[0].plan, settings.get("method.modules", "")
+    plan = row.runs[0].plan
+    modules = plan.modules if "ranks.plan" in settings else settings.get("method.modules", "")
     params = 0 if row.exempt else plan.budget_params or plan.auto_params
     return Group(row.task, row.model, row.protocol, shared, row.budget, params, modules)
 

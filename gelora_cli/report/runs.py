@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -130,7 +129,7 @@ def read_run(directory: Path) -> Run:
         read_artifact(RankPlan, directory / RankPlan.FILE),
     )
     config = read_config(directory / rundir.CONFIG)
-    return Run(directory, config, manifest, result, plan, _settings(directory, config, manifest))
+    return Run(directory, config, manifest, result, plan, _settings(config, manifest))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -146,20 +145,21 @@ def _paths(directories: Sequence[Path]) -> list[Path]:
     return list({path.resolve(): path for path in found}.values())
 
 
-def _settings(directory: Path, config: RunConfig, manifest: RunManifest) -> Settings:
+def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
     """What can change a number, as key and text, without what a row says anyway; data by eight digits of its print.
 
     What the model started from counts by its own settings without the seed, so that a chain of runs over seeds is one
     row; where it can't be read any more, by its hash.
     """
     values = flat(identity_values(replace(config, precision=manifest.precision)))
-    values |= {f"data.{name}": digest[:8] for name, digest in manifest.fingerprints.items() if name != "model"}
+    prints = {name: digest[:8] for name, digest in manifest.fingerprints.items()}
+    values |= {f"data.{name}": digest for name, digest in prints.items() if name not in ("model", "plan")}
     if config.init_from:
         values |= _start_settings(Path(config.init_from))
-    elif "model" in manifest.fingerprints:
-        values["weights"] = manifest.fingerprints["model"][:8]
-    if config.ranks.path is not None:
-        values["ranks.plan"] = _plan_print(directory)
+    elif "model" in prints:
+        values["weights"] = prints["model"]
+    if "plan" in prints:
+        values["ranks.plan"] = prints["plan"]
     said = ("seed", "budget", "method.name", "protocol")
     return tuple(sorted((key, value) for key, value in values.items() if key not in said))
 
@@ -168,17 +168,11 @@ def _start_settings(start: Path) -> dict[str, str]:
     name = "/".join(start.parts[-4:])
     try:
         config = read_config(start / rundir.CONFIG)
-        found = dict(_settings(start, config, read_artifact(RunManifest, start / RunManifest.FILE)))
+        found = dict(_settings(config, read_artifact(RunManifest, start / RunManifest.FILE)))
     except GeloraError:
         return {"init_from": name}
     found["protocol"] = config.protocol
     return {"init_from": SEED_AND_HASH.sub("", name), **{f"init_from.{key}": value for key, value in found.items()}}
-
-
-def _plan_print(directory: Path) -> str:
-    """Eight digits of the ranks of a run with a saved plan."""
-    ranks = read_artifact(RankPlan, directory / RankPlan.FILE).rank_pattern
-    return hashlib.sha256(repr(ranks).encode()).hexdigest()[:8]
 
 
 def _model_name(config: RunConfig) -> str:
@@ -193,7 +187,7 @@ def _asked_cell(directory: Path) -> Cell | None:
     """The row that an unfinished run is of; None where its configuration or manifest can't be read."""
     try:
         config = read_config(directory / rundir.CONFIG)
-        settings = _settings(directory, config, read_artifact(RunManifest, directory / RunManifest.FILE))
+        settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
         model = _model_name(config)
         method = config.method.name
         budget = EXEMPT_BUDGET if method in EXEMPT else parse_budget(config.budget).name

@@ -249,6 +249,26 @@ def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
     assert "parameters=901" in groups[1].name and "modules=attention" in groups[2].name
 
 
+def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> None:
+    """Its configuration does not say the modules; it is compared with other methods on the same."""
+    write_whole(tmp_path, "lora", 0, 30)
+    for number in "ab":
+        directory = write_whole(tmp_path / number, "gelora", 0, 30)
+        config = read_config(directory / rundir.CONFIG)
+        write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / rundir.CONFIG)
+        manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        rundir.write_artifact(replace(manifest, fingerprints={"plan": number * 8}), directory)
+        rundir.mark_done(directory)
+    found = collect([tmp_path])
+    (group,) = row_groups(rows_of(found.runs))
+    assert not found.unused
+    assert [row.name for row in group.rows] == [
+        "gelora (ranks.plan=aaaaaaaa)",
+        "gelora (ranks.plan=bbbbbbbb)",
+        "lora",
+    ]
+
+
 def change_budget(directory: Path, modules: str | None, auto: int | None, budget: str) -> None:
     """`auto` is what auto costs: a rival's bound, and not that of those that follow the profile."""
     config = read_config(directory / rundir.CONFIG)
