@@ -135,11 +135,20 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
     die_with_parent(int(os.environ[WORKER_OF]))
     try:
         main(arguments)
+        _leave_group()
     except Exception as error:
         _report(error)
         if not (isinstance(error, GeloraError) or _lost_peer(str(error))):
             raise
         sys.exit(getattr(error, "exit_code", 1))
+
+
+def _leave_group() -> None:
+    """End the process group's threads, which the end of the process could meet alive, and abort."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def true_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Failure:
