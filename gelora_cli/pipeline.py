@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from gelora_cli.tracking import Tracker
 
 RELOAD_EXAMPLES = 64
+RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
+"""Of the largest score, or of 1. In bf16 it is a rounding step: what SoRA saves, open gates alone, sums in other order."""
 
 
 @dataclass(frozen=True)
@@ -496,7 +498,7 @@ def _save_and_reload(session: Session, attached: Attached, directory: Path) -> R
             base = session.scores(_with_head(fresh, attached), probe)
         again = session.scores(session.with_adapter(fresh, directory), probe)
     difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
-    tolerance = 1e-4 * max(1.0, float(abs(trained).max()))
+    tolerance = RELOAD_TOLERANCE[session.prepared.precision] * max(1.0, float(abs(trained).max()))
     empty = attached.ranks()[1] == 0  # a pruning method may have nothing left, which is then all there is to reload
     passed = difference <= tolerance if empty else difference <= min(tolerance, effect / 2) and effect > 0
     check = ReloadCheck(len(probe), difference, tolerance, effect, passed)
