@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 
 RELOAD_EXAMPLES = 64
 RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
-"""Of the largest score, or of 1. In bf16 it is a rounding step: what SoRA saves, open gates alone, sums in other order."""
+"""Of the largest score, or of 1. In bf16 it is a rounding step: the open gates that SoRA saves sum in another order."""
 
 
 @dataclass(frozen=True)
