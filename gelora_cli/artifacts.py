@@ -352,7 +352,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunManifest:
-    """`run.json`: what was run, where, by which versions, and how it went."""
+    """`run.json`: what was run, where, by which versions, and how it went.
+
+    `numerics` is the version of the arithmetic (`config.NUMERICS`); runs written before it was recorded have 1.
+    """
 
     status: str
     command: str
@@ -369,6 +372,7 @@ class RunManifest:
     seconds: dict[str, float]
     peak_bytes: int | None
     error: str | None
+    numerics: int = 1
 
     FILE: ClassVar[str] = "run.json"
 
@@ -467,11 +471,14 @@ def _decode(kind: Any, value: Any) -> Any:
 
 
 def _decode_dataclass(kind: type, value: Any) -> Any:
+    """Build a dataclass; a field with a default may be missing, so that files written before it was added still open."""
     hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if names != set(_expect(value, dict)):
-        raise ValueError(f"{kind.__name__} has other fields: {sorted(names ^ set(value))}")
-    return kind(**{name: _decode(hints[name], value[name]) for name in names})
+    known = {field.name for field in dataclasses.fields(kind)}
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    given = set(_expect(value, dict))
+    if not required <= given <= known:
+        raise ValueError(f"{kind.__name__} has other fields: {sorted((required - given) | (given - known))}")
+    return kind(**{name: _decode(hints[name], value[name]) for name in given})
 
 
 def _expect(value: Any, kind: Any) -> Any:

@@ -363,6 +363,14 @@ MEASUREMENT = (
     2  # raised when the same text and settings would profile to other numbers: saved profiles are then not reused
 )
 
+NUMERICS = 2
+"""The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
+numbers, so that older runs stay readable but never count as done and are never averaged with newer ones."""
+
+LATER_KEYS: dict[str, Any] = {}
+"""Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
+while it has its default, so that adding one changes no existing run directory."""
+
 # key: (lowest accepted, is the lowest itself accepted, highest accepted)
 BOUNDS: dict[str, tuple[float, bool, float]] = {
     "seed": (0, True, 2**31 - 1),
@@ -492,6 +500,12 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     values["max_train_examples"] = config.data.max_train_examples
     values["dropout"] = config.model.dropout
     values["linears"] = [config.model.blocks, dict(config.model.linears)]
+    values["numerics"] = NUMERICS
+    for key, default in LATER_KEYS.items():
+        section, _, name = key.rpartition(".")
+        holder = values.get(section, {}) if section else values
+        if name in holder and holder[name] == default:
+            del holder[name]
     return values
 
 

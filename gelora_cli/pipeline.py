@@ -35,7 +35,7 @@ from gelora_cli.artifacts import (
     read_artifact,
     to_json,
 )
-from gelora_cli.config import RunConfig, complete, read_config, write_config
+from gelora_cli.config import NUMERICS, RunConfig, complete, read_config, write_config
 from gelora_cli.data.parts import Parts
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, draw_rows
@@ -631,6 +631,7 @@ def _new_manifest(prepared: Prepared, fingerprints: dict[str, str], command: str
         seconds={},
         peak_bytes=None,
         error=None,
+        numerics=NUMERICS,
     )
 
 
