@@ -471,7 +471,7 @@ def _decode(kind: Any, value: Any) -> Any:
 
 
 def _decode_dataclass(kind: type, value: Any) -> Any:
-    """Build a dataclass; a field with a default may be missing, so that files written before it was added still open."""
+    """Build a dataclass; a field with a default may be missing: the file was written before the field was added."""
     hints = typing.get_type_hints(kind)
     known = {field.name for field in dataclasses.fields(kind)}
     required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
