@@ -17,6 +17,7 @@ from gelora_cli.budget import parse_budget
 from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, METHODS, needs_profile
 from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
+from gelora_cli.shipped import known_model, preset_content, shipped_presets
 
 
 @dataclass
@@ -67,7 +68,10 @@ class TaskConfig:
 
 @dataclass
 class ModelConfig:
-    """A model on the hub, in an installed package, or under a path of the user's."""
+    """A model on the hub, in an installed package, or under a path of the user's.
+
+    `sha256` and `bytes` are those of `model.safetensors` of package and hub; by them a copy under a path is recognised.
+    """
 
     name: str = "custom"
     hub: str | None = None
@@ -75,6 +79,7 @@ class ModelConfig:
     revision: str | None = None
     package: str | None = None
     sha256: str | None = None
+    bytes: int | None = None
     dropout: float | None = None
     blocks: str | None = None
     linears: dict[str, str] = field(default_factory=dict)
@@ -721,22 +726,68 @@ def _batch_size(config: RunConfig) -> int | None:
 def _preset(config: RunConfig) -> PresetConfig | None:
     """The preset of this method family, whole: what it leaves open is the task's own preset for `gelora`.
 
-    The task's own come first; of the method's those for this model, and then those for this task.
+    The user's presets come before gelora's own; in both the task's come first, then the method's for this model, and
+    then the method's for this task. Its source says in brackets which one it is and why.
     """
     task, method, model = config.task, config.method, config.model
-    name = model.name if model.path is None else "default"
-    own, here = task.presets.get(method.preset, {}), method.presets.get(task.name, {})
-    anywhere = method.presets.get("default", {})
-    places = ((own, name), (own, "default"), (here, name), (anywhere, name), (here, "default"), (anywhere, "default"))
-    found = _typed(next((place[key] for place, key in places if key in place), None))
-    shared = task.presets.get("gelora", {})
-    base = _typed(shared.get(name) or shared.get("default")) or PresetConfig(0.0, "")
-    if found is None:
+    name = _model_with_presets(model)
+    family = [("task", method.preset, name), ("task", method.preset, "default")]
+    by_model = [("method", task.name, name), ("method", "default", name)]
+    by_task = [("method", task.name, "default"), ("method", "default", "default")]
+    found = _found_presets(config, [*family, *by_model, *by_task])
+    if not found:
         return None
-    epochs = found.epochs or base.epochs
+    chosen = _most_specific(found)
+    shared = _found_presets(config, [("task", "gelora", name), ("task", "gelora", "default")])
+    base = _most_specific(shared).preset if shared else PresetConfig(0.0, "")
+    epochs = chosen.preset.epochs or base.epochs
     if epochs is None:
         return None
-    return replace(found, epochs=epochs, batch_size=found.batch_size or base.batch_size or BATCH_SIZE)
+    reason = f"presets.{chosen.key} of the {chosen.group}"
+    if model.path is not None and chosen.key.endswith(f".{name}") and name != "default":
+        reason += f", since {Path(model.path).name} holds {name}'s weights"
+    if chosen != found[0]:
+        reason += f", yours, before gelora's own presets.{found[0].key}"
+    return replace(
+        chosen.preset,
+        epochs=epochs,
+        batch_size=chosen.preset.batch_size or base.batch_size or BATCH_SIZE,
+        source=f"{chosen.preset.source} ({reason})",
+    )
+
+
+@dataclass(frozen=True)
+class _FoundPreset:
+    """A preset, the group (task or method) and key under which it stands, and whether it is the user's."""
+
+    preset: PresetConfig
+    group: str
+    key: str
+    is_users: bool
+
+
+def _found_presets(config: RunConfig, places: list[tuple[str, str, str]]) -> list[_FoundPreset]:
+    """The presets that there are at these places (group, first key, second key), in their order."""
+    presets = {"task": config.task.presets, "method": config.method.presets}
+    found = []
+    for group, first, second in places:
+        preset = _typed(presets[group].get(first, {}).get(second))
+        if preset is not None:
+            is_users = preset_content(asdict(preset)) not in shipped_presets(config_dir())
+            found.append(_FoundPreset(preset, group, f"{first}.{second}", is_users))
+    return found
+
+
+def _most_specific(found: list[_FoundPreset]) -> _FoundPreset:
+    """The first of the user's presets, or else the first of gelora's own."""
+    return next((preset for preset in found if preset.is_users), found[0])
+
+
+def _model_with_presets(model: ModelConfig) -> str:
+    """The name under which a model's presets stand; a model under a path is known by its weights or its hub id."""
+    if model.path is None:
+        return model.name
+    return known_model(config_dir(), model.path) or "default"
 
 
 def _typed(preset: Any) -> PresetConfig | None:
@@ -779,7 +830,7 @@ def _with_paths(config: RunConfig) -> RunConfig:
     model = config.model
     if model.path is not None:
         path = local_or_hub(model.path)
-        model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None)
+        model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
     ranks = replace(config.ranks, path=_absolute(config.ranks.path))
     places = ("glue", "squad", "squad_v2", "text", "text_validation")
     sources = {key: local_or_hub(place) for key in places if (place := getattr(config.data, key)) is not None}

