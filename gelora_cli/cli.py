@@ -549,9 +549,12 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
 
 
 def _predict(config: Any, paths: list[Path], _: str) -> None:
+    from gelora_cli.config import list_problems, value_problems
     from gelora_cli.pipeline import predict
     from gelora_cli.rundir import json_text, write_atomic
 
+    if problems := value_problems(config):
+        raise GeloraError(list_problems(problems))
     if sum(value is not None for value in (config.split, config.file, config.question)) > 1:
         raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
     if (config.question is None) != (config.context is None):
@@ -575,6 +578,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
 
 def _given_rows(run: RunConfig, config: Any) -> Split:
     """What the user wants labelled or answered, in the form of the run's task."""
+    from gelora_cli.data.delimited import Dialect
     from gelora_cli.data.files import read_questions, read_rows
     from gelora_cli.data.squad import one_question
 
@@ -583,7 +587,9 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
         return one_question(config.question, config.context) if given else read_questions(config.file or "-")
     if config.question is not None:
         raise GeloraError(f"question=... is for question answering; task={run.task.name} takes file= or lines")
-    return read_rows(run.task, config.file or "-")
+    given_data, run_data = config.data, run.data
+    dialect = Dialect(given_data.separator or run_data.separator, given_data.quoting or run_data.quoting)
+    return read_rows(run.task, config.file or "-", dialect)
 
 
 def _export(config: Any, paths: list[Path], _: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TextIO, Union, cast
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.budget import parse_budget
+from gelora_cli.messages import listed, shown_name
 from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, METHODS, needs_profile
 from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
@@ -166,13 +167,18 @@ class LaunchConfig:
 
 @dataclass
 class DataConfig:
-    """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file."""
+    """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file.
+
+    `separator` and `quoting` say how CSV and TSV files are written; `auto` finds it where it is clear.
+    """
 
     glue: str = "nyu-mll/glue"
     squad: str = "rajpurkar/squad"
     squad_v2: str = "rajpurkar/squad_v2"
     text: str | None = None
     text_validation: str | None = None
+    separator: str = "auto"
+    quoting: str = "auto"
     max_train_examples: int | None = None
 
 
@@ -226,6 +232,14 @@ class EvaluateCommandConfig:
 
 
 @dataclass
+class PredictDataConfig:
+    """How a CSV file to predict is written; None: as the run's own files."""
+
+    separator: str | None = None
+    quoting: str | None = None
+
+
+@dataclass
 class PredictCommandConfig:
     """`gelora predict RUN`: label a split, a file, or standard input; or answer one question about a context."""
 
@@ -233,6 +247,7 @@ class PredictCommandConfig:
     file: str | None = None
     question: str | None = None
     context: str | None = None
+    data: PredictDataConfig = field(default_factory=PredictDataConfig)
     output: str | None = None
     debug: bool = False
 
@@ -332,6 +347,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "task.empty_text": ("error", "keep"),
     "task.split": ("halves", "held_out"),
     "task.misplaced_answers": ("error", "drop"),
+    "data.separator": ("auto", "comma", "semicolon", "tab", "pipe"),
+    "data.quoting": ("auto", "quotes", "none"),
     "method.name": METHODS,
     "method.modules": ("attention", "all"),
     "profile.pooling": ("mean", "cls", "last"),
@@ -426,11 +443,11 @@ def config_dir() -> Path:
 
 
 def nearest(name: str, accepted: Iterable[str]) -> str:
-    """`accepted: a, b, c`, preceded by the nearest of them to `name` if one is near."""
+    """Return `accepted: a, b, c`, preceded by the nearest of them to `name` if one is near; many are cut short."""
     names = sorted(accepted)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}accepted: {', '.join(names)}"
+    hint = f"did you mean {shown_name(close[0])}? " if close else ""
+    return f"{hint}accepted: {listed(names)}"
 
 
 def complete(config: RunConfig) -> RunConfig:
@@ -464,6 +481,7 @@ def value_problems(config: Any) -> list[str]:
         problems += [_batch_problem(config), _preset_problem(config), _saved_plan_problem(config)]
         problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
         problems += [_metric_problem(config.task), _column_problem(config.task)]
+        problems += [_split_problem(config.task), _labels_problem(config.task)]
     return [problem for problem in problems if problem]
 
 
@@ -706,15 +724,45 @@ def _metric_problem(task: TaskConfig) -> str | None:
 
 
 def _column_problem(task: TaskConfig) -> str | None:
-    if task.source != "text":
-        return None
     if task.kind == "question_answering":
-        return f"task.kind={task.kind} needs task.source=squad; task.source=text takes classification or regression"
-    if len(task.columns) not in (1, 2) or len({*task.columns, task.label}) <= len(task.columns):
+        if task.source == "text":
+            return f"task.kind={task.kind} needs task.source=squad; task.source=text takes classification or regression"
+        if len(set(task.columns)) != 2 or len(task.columns) != 2:
+            return f"{_columns_text(task)}: two different columns are accepted, of the questions and of their contexts"
+        return None
+    label = task.label if task.source == "text" else "label"
+    if len(task.columns) not in (1, 2) or len({*task.columns, label}) <= len(task.columns):
+        shown = _columns_text(task) + (f" task.label={task.label}" if task.source == "text" else "")
+        return f"{shown}: one or two columns of text and another one for the label are accepted"
+    return None
+
+
+def _columns_text(task: TaskConfig) -> str:
+    return f"task.columns=[{listed(task.columns)}]"
+
+
+def _split_problem(task: TaskConfig) -> str | None:
+    """What is wrong with the names of the splits: none to evaluate, the training rows, one twice, or no plain word."""
+    names = task.eval_splits
+    if not names or len(set(names)) < len(names) or "train" in names:
         return (
-            f"task.columns=[{','.join(task.columns)}] task.label={task.label}: one or two columns of text and another "
-            "one for the label are accepted"
+            f"task.eval_splits=[{listed(names)}]: one or more different splits other than train are accepted, the "
+            "deciding one first; leave the key out for the task's own"
         )
+    for name in (*names, *task.test_splits):
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
+            return f"{shown_name(name)} is no name of a split: letters, digits, '_', '-' and '.' are accepted"
+    return None
+
+
+def _labels_problem(task: TaskConfig) -> str | None:
+    """What is wrong with given label names, where they don't come from the rows."""
+    if task.kind != "classification" or (task.source == "text" and not task.labels):
+        return None
+    if len(set(task.labels)) < max(2, len(task.labels)):
+        return f"task.labels=[{listed(task.labels)}]: two or more different labels are needed"
+    if task.metric == "accuracy_f1" and len(task.labels) != 2:
+        return f"task.labels=[{listed(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
     return None
 
 

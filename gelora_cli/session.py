@@ -58,6 +58,8 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
     LOGGER.info("task %s, method %s, budget %s, seed %d", *shown)
     LOGGER.info("precision %s, processes %d", prepared.precision, accelerator.num_processes)
     for split in prepared.splits.values():
+        if isinstance(split, TextSplit) and split.labels is not None and config.task.kind == "classification":
+            LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
         if isinstance(split, TextSplit) and split.note:
             LOGGER.info("%s: %s", split.name, split.note)
     return Session(prepared, accelerator)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,22 @@ import numpy as np
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.config import nearest
+from gelora_cli.data.delimited import Dialect, read_delimited
+from gelora_cli.data.json_input import parse_json, refuse_repeated
+from gelora_cli.data.parquet import read_parquet
+from gelora_cli.data.paths import is_file
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, read_squad_json
+from gelora_cli.messages import is_broken, shown, shown_path
+from gelora_cli.runtime import LOGGER
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of n values each, as they were read; `numbers` are the lines or rows of `name` that they come from.
+    """The columns of a file that are used, n values each, as they were read; `names` are those of all its columns.
 
-    `classes` are the labels of a column in the order in which the file itself names them.
+    `numbers` are the lines or rows of `name` that the values come from. `classes` are the labels of a column in the
+    order in which the file itself names them. `note` says what a user should know of how the file was read.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Table:
     numbers: Sequence[int]
     unit: str = "line"
     classes: dict[str, list[str]] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,8 +54,8 @@ class Table:
         """
         texts = ["" if value is None else value for value in self.columns[column]]
         for row, text in enumerate(texts):
-            if not isinstance(text, str) or _is_broken(text):
-                raise GeloraError(f"{self.where(row)}: no text in {column}, but {text!r}; give strings of UTF-8")
+            if not isinstance(text, str) or is_broken(text):
+                raise GeloraError(f"{self.where(row)}: no text in {column}, but {shown(text)}; give strings of UTF-8")
         return texts
 
     def refuse_empty(self, columns: Iterable[Sequence[str]], fix: str) -> None:
@@ -63,48 +69,55 @@ class Table:
             raise GeloraError(f"{self.where(empty[0])}: an empty text, one of {len(empty)}; {fix}")
 
 
-def _is_broken(text: str) -> bool:
-    """Whether it holds half of a surrogate pair, which JSON can write and no tokenizer reads."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+@dataclass(frozen=True)
+class Request:
+    """What is read of a file: the columns `texts`, and `others` (labels); a CSV file is read by `dialect`."""
+
+    texts: Sequence[str]
+    others: Sequence[str] = ()
+    dialect: Dialect = field(default_factory=Dialect)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        return (*self.texts, *self.others)
 
 
-def read_table(
-    path: Path, texts: Sequence[str], label: str | None = None, *, key: str, unlabelled: bool = False
-) -> Table:
-    """Columns of a file, by its suffix (`READERS`): the named texts, and the label, which `unlabelled` files may lack.
+def read_table(path: Path, request: Request, *, key: str, optional: Sequence[str] = ()) -> Table:
+    """Read the requested columns of a file, by its suffix (`READERS`); the file may lack the `optional` ones.
 
-    A text file has the columns of `texts` alone, with a tab between them. `key` is what the user named the file by.
+    A text file has the columns of texts alone, with a tab between them. `key` is what the user named the file by.
 
     Raises:
         GeloraError: no such file, an unknown suffix, not UTF-8, a damaged line, no rows, or a column that is missing.
     """
-    if not path.is_file():
-        raise GeloraError(f"{key}={path}: no such file; accepted: {', '.join(READERS)}")
+    if not is_file(path):
+        raise GeloraError(f"{key}={shown_path(path)}: no such file; accepted: {', '.join(READERS)}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {', '.join(READERS)}")
-    table = reader(path, texts)
+    table = reader(path, request)
     if not len(table):
         raise GeloraError(f"{key}={path}: no rows; give a file with at least one")
-    wanted = [*texts, *([label] if label and not (unlabelled and label not in table.columns) else [])]
-    for name in wanted:
-        if name not in table.columns:
-            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, table.columns, name in texts, path)}")
-    return replace(table, columns={name: table.columns[name] for name in wanted})
+    for name in request.wanted:
+        if name not in table.columns and name not in optional:
+            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, table, request, key)}")
+    return table
 
 
-def _missing(name: str, columns: Iterable[str], is_text: bool, path: Path) -> str:
-    if path.suffix.lower() == ".txt":
+def _missing(name: str, table: Table, request: Request, key: str) -> str:
+    if Path(table.name).suffix.lower() == ".txt":
         return "a text file has no labels: it can be profiled; to learn from give a table with a column of them"
-    return f"{nearest(name, columns)}. Name it by {'task.columns=[...]' if is_text else 'task.label=...'}"
+    if key == "file":
+        fix = "Name it so in the file: those are the columns that the run was trained on"
+    else:
+        fix = f"Name it by {'task.columns=[...]' if name in request.texts else 'task.label=...'}"
+    separator = f". {table.note}" if table.note else ""
+    return f"{nearest(name, table.names)}. {fix}{separator}"
 
 
 def joined(tables: Sequence[Table], name: str) -> Table:
-    """The rows of several files of one data set, counted through.
+    """Return the rows of several files of one data set, counted through.
 
     Raises:
         GeloraError: files with other columns.
@@ -116,13 +129,14 @@ def joined(tables: Sequence[Table], name: str) -> Table:
     rows = sum(map(len, tables))
     values = {column: [value for table in tables for value in table.columns[column]] for column in columns}
     classes = tables[0].classes if all(table.classes == tables[0].classes for table in tables) else {}
-    return Table(name, values, range(1, rows + 1), "row", classes)
+    notes = "; ".join(f"{table.name}: {table.note}" for table in tables if table.note)
+    return Table(name, values, range(1, rows + 1), "row", classes, tables[0].names, notes)
 
 
-def read_rows(task: Any, name: str) -> TextSplit:
-    """Texts for `gelora predict`: a file (columns by the task's names), or lines of standard input (`-`).
+def read_rows(task: Any, name: str, dialect: Dialect | None = None) -> TextSplit:
+    """Return texts for `gelora predict`: a file (columns by the task's names), or lines of standard input (`-`).
 
-    A line of a pair task holds its two texts with a tab between them.
+    A line of a pair task holds its two texts with a tab between them. A CSV file is read by `dialect`.
 
     Raises:
         GeloraError: what `read_table` refuses, or a row without text.
@@ -130,7 +144,10 @@ def read_rows(task: Any, name: str) -> TextSplit:
     if name == "-":
         table = _lines(_standard_input(), task.columns, STANDARD_INPUT)
     else:
-        table = read_table(Path(name).expanduser(), task.columns, key="file")
+        request = Request(task.columns, dialect=dialect or Dialect())
+        table = read_table(Path(name).expanduser(), request, key="file")
+        if table.note:
+            LOGGER.warning("%s: %s", name, table.note)
     if not len(table):
         raise GeloraError(f"{table.name}: no rows; give at least one line")
     columns = tuple(table.texts(column) for column in task.columns)
@@ -147,9 +164,9 @@ def read_questions(name: str) -> QuestionSplit:
     if name == "-":
         return read_squad_json(_standard_input(), STANDARD_INPUT)
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         raise GeloraError(
-            f"file={name}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
+            f"file={shown_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
     return read_squad_json(_text(path), name)
 
@@ -176,109 +193,66 @@ def _decoded(content: bytes, name: str) -> str:
         raise GeloraError(f"{name}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
-@contextmanager
-def _fields_up_to(characters: int) -> Iterator[None]:
-    """Let the csv module, which refuses fields of more than 131,072 characters, take these."""
-    before = csv.field_size_limit(characters)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+def _read_csv(path: Path, request: Request) -> Table:
+    """Read rows below a line with the columns' names; every value is a string, whatever it looks like."""
+    usual = "tab" if path.suffix.lower() == ".tsv" else "comma"
+    found = read_delimited(_text(path), str(path), request.wanted, request.dialect, usual=usual)
+    note = found.note
+    if found.separator != usual:
+        note = f"separated by {found.separator} (data.separator)" + (f"; {note}" if note else "")
+    return Table(str(path), dict(found.columns), found.lines, names=found.names, note=note)
 
 
-def _read_csv(path: Path, _: Sequence[str]) -> Table:
-    """Rows behind a line with the columns' names; every value is a string, whatever it looks like."""
-    text = _text(path)
-    with _fields_up_to(len(text)):
-        return _parse_csv(text, path)
-
-
-def _parse_csv(text: str, path: Path) -> Table:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
+def _read_jsonl(path: Path, request: Request) -> Table:
+    """Read an object a line; blank lines are passed over, and what an object lacks is None."""
     numbers: list[int] = []
-    try:
-        header = next(reader, [])
-        while True:
-            number = reader.line_num + 1
-            row = next(reader, None)
-            if row is None:
-                break
-            if row:
-                _check_width(row, header, f"{path}, line {number}")
-                rows.append(row)
-                numbers.append(number)
-    except csv.Error as error:
-        raise GeloraError(f"{path}, line {reader.line_num}: {error}; quote texts as CSV does") from error
-    if len(set(header)) < len(header):
-        raise GeloraError(f"{path}: two columns of one name among {', '.join(header)}; rename one")
-    return Table(str(path), {name: [row[index] for row in rows] for index, name in enumerate(header)}, numbers)
+    names: dict[str, None] = {}
+    values: dict[str, list[Any]] = {name: [] for name in request.wanted}
+    for number, line in enumerate(io.StringIO(_text(path), newline=""), 1):
+        if line.strip():
+            row = _parse(line, f"{path}, line {number}", request.wanted)
+            names |= dict.fromkeys(row)
+            numbers.append(number)
+            for name, column in values.items():
+                column.append(row.get(name))
+    columns = {name: column for name, column in values.items() if name in names}
+    return Table(str(path), columns, numbers, names=list(names))
 
 
-def _check_width(row: Sequence[str], header: Sequence[str], where: str) -> None:
-    if len(row) != len(header):
-        raise GeloraError(
-            f"{where}: {len(row)} fields where the first line names {len(header)} ({', '.join(header)}); "
-            'put texts that hold the separator in "quotes"'
-        )
-
-
-def _read_jsonl(path: Path, _: Sequence[str]) -> Table:
-    """An object a line; blank lines are passed over, and what an object lacks is None."""
-    numbered = [(n, line) for n, line in enumerate(io.StringIO(_text(path), newline=""), 1) if line.strip()]
-    rows = [_parse(line, f"{path}, line {number}") for number, line in numbered]
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return Table(str(path), columns, [number for number, _ in numbered])
-
-
-def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise GeloraError(f"{where}: not JSON ({error}); one object a line is accepted") from error
+def _parse(line: str, where: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    row = parse_json(line, where, "one object a line is accepted")
     if not isinstance(row, dict):
         raise GeloraError(f"{where}: {line.strip()[:40]} is no object; one object a line is accepted")
+    refuse_repeated(row, wanted, where)
     return row
 
 
-def _read_parquet(path: Path, _: Sequence[str]) -> Table:
-    """All columns; class labels that the file has names for are given by name, and -1 is none."""
-    import pyarrow
-    import pyarrow.parquet
-    from datasets import Features
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-        described = b"huggingface" in (table.schema.metadata or {})
-        features = Features.from_arrow_schema(table.schema) if described else {}
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise GeloraError(f"{path} can't be read as parquet: {error}. Write the file again.") from error
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    classes = {name: list(feature.names) for name, feature in features.items() if getattr(feature, "names", None)}
-    for name, labels in classes.items():
-        known = dict(enumerate(labels))
+def _read_parquet(path: Path, request: Request) -> Table:
+    """Read the wanted columns; class labels that the file has names for are given by name, and -1 is none."""
+    found = read_parquet([path], request.wanted)
+    columns = {name: list(found.values(name)) for name in found.columns}
+    for name, labels in found.classes.items():
+        known: dict[Any, str] = dict(enumerate(labels))
         columns[name] = [known.get(code) for code in columns[name]]
-    return Table(str(path), columns, range(1, table.num_rows + 1), "row", classes)
+    return Table(str(path), columns, range(1, found.rows + 1), "row", found.classes, found.names)
 
 
-def _read_lines(path: Path, texts: Sequence[str]) -> Table:
-    return _lines(_text(path), texts, str(path))
+def _read_lines(path: Path, request: Request) -> Table:
+    return _lines(_text(path), request.texts, str(path))
 
 
 def _lines(text: str, texts: Sequence[str], name: str) -> Table:
-    """A text a line; of pairs two, with a tab between them."""
+    """Return a text a line; of pairs two, with a tab between them."""
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
     rows = [line.split("\t") if len(texts) > 1 else [line] for line in lines]
     for number, row in enumerate(rows, 1):
         if len(row) != len(texts):
-            raise GeloraError(f"{name}, line {number}: {lines[number - 1]!r} is not {' TAB '.join(texts)}")
+            raise GeloraError(f"{name}, line {number}: {shown(lines[number - 1])} is not {' TAB '.join(texts)}")
     columns = {column: [row[index] for row in rows] for index, column in enumerate(texts)}
-    return Table(name, columns, range(1, len(rows) + 1))
+    return Table(name, columns, range(1, len(rows) + 1), names=list(columns))
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], Table]] = {
+READERS: dict[str, Callable[[Path, Request], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

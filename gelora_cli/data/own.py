@@ -1,15 +1,13 @@
 """A task on data of the user's own (`task=text`): a table, a text file, or a data set in the hub's layout.
 
-Labels are matched by name, whatever their type. Where no validation rows are given, every tenth training row is held
-out: rows are shuffled with a fixed seed and sorted by label (or score), so that each label is held out in its share.
-Rows of equal texts count as one and stay on one side.
+Labels are matched by name, whatever their type (`labels.py`). Where no validation rows are given, every tenth training
+row is held out: rows are shuffled with a fixed seed and sorted by label (or score), so that each label is held out in
+its share. Rows of equal texts count as one and stay on one side.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
-from gelora_cli.data.files import READERS, Table, joined, read_table
+from gelora_cli.data.delimited import Dialect
+from gelora_cli.data.files import READERS, Request, Table, joined, read_table
 from gelora_cli.data.hub import dataset_directory
+from gelora_cli.data.labels import classes, is_missing, learned_labels
+from gelora_cli.data.paths import exists
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.messages import listed, shown, shown_name, shown_path
 
 HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
@@ -41,12 +43,12 @@ def own_task(task: Any, data: Any) -> Any:
     table = _read(task, data, "train")
     if task.label not in table.columns:
         return task
-    names = task.labels or _label_names(table, task.label)
+    names = task.labels or learned_labels(table, task.label)
     most = 2 if task.metric == "accuracy_f1" else len(names)
     if not 2 <= len(set(names)) == len(names) <= most:
         raise GeloraError(
             f"task.metric={task.metric} needs two {'' if most == 2 else 'or more '}different labels, here are "
-            f"{', '.join(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
+            f"{listed(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
         )
     return replace(task, labels=names)
 
@@ -79,7 +81,9 @@ def own_text(task: Any, data: Any) -> tuple[Any, TextSplit]:
         return replace(task, labels=known.labels), own_split(known, data, "train")
     except GeloraError as error:
         split = own_split(replace(unjudged, label=None), data, "train")
-        return task, replace(split, note=f"all rows, their labels left out: {error}")
+        return task, replace(
+            split, note="; ".join(filter(None, (split.note, f"all rows, their labels left out: {error}")))
+        )
 
 
 def own_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
@@ -106,11 +110,18 @@ def _read(task: Any, data: Any, split: str) -> Table:
             f"in data/ or in task.folder=NAME as {split}-*.parquet or {split}.csv ({', '.join(READERS)})"
         )
     hidden = split in task.test_splits
-    tables = [read_table(file, task.columns, task.label, key=f"data.{key}", unlabelled=hidden) for file in files]
+    others = [task.label] if task.label else []
+    request = Request(task.columns, others, dialect_of(data))
+    tables = [read_table(file, request, key=f"data.{key}", optional=others if hidden else ()) for file in files]
     table = tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
-    if hidden and all(map(_is_missing, table.columns.get(task.label, ()))):
+    if hidden and all(is_missing(value, task.labels) for value in table.columns.get(task.label, ())):
         table.columns.pop(task.label, None)
     return table
+
+
+def dialect_of(data: Any) -> Dialect:
+    """Return how the user says that CSV files are written."""
+    return Dialect(data.separator, data.quoting)
 
 
 def _key(data: Any, split: str) -> str:
@@ -126,8 +137,9 @@ def _place(task: Any, key: str, given: str | None) -> Path:
         )
     path = Path(given)
     if path.is_absolute():
-        if not path.exists():
-            raise GeloraError(f"data.{key}={given}: no such file or directory; accepted: {', '.join(READERS)}")
+        if not exists(path):
+            known = ", ".join(READERS)
+            raise GeloraError(f"data.{key}={shown_path(given)}: no such file or directory; accepted: {known}")
         return path
     names = [f"{split}{rest}" for split in ("train", *task.eval_splits, *task.test_splits) for rest in ("-*", ".*")]
     folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
@@ -140,7 +152,7 @@ def _files(place: Path, folder: str | None, split: str) -> list[Path]:
         names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
         found = [name for name in names if name.startswith((f"{split}.", f"{split}-")) and Path(name).suffix in READERS]
         if len(found) > 1 and any(name.startswith(f"{split}.") for name in found):
-            raise GeloraError(f"{directory} has {', '.join(found)}: which is split {split}? Leave one, or name a file.")
+            raise GeloraError(f"{directory} has {listed(found)}: which is split {split}? Leave one, or name a file.")
         if found:
             return [directory / name for name in found]
     return []
@@ -159,62 +171,19 @@ def _split(task: Any, table: Table, split: str) -> TextSplit:
         table.refuse_empty(columns, "remove those rows, or accept them with task.empty_text=keep")
     labels = None
     if task.label in table.columns:
-        labels = _scores(table, task.label) if task.kind == "regression" else _classes(table, task)
+        labels = _scores(table, task.label) if task.kind == "regression" else classes(table, task)
         if split == "train" and len(np.unique(labels)) < 2:
-            shown = table.columns[task.label][0]
-            raise GeloraError(f"{table.name}: every row has {task.label} {shown}; two or more are needed to learn from")
-    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels)
-
-
-def _names(table: Table, column: str) -> list[str]:
-    """Labels by name: strings without blanks around them, other values as they are written.
-
-    Raises:
-        GeloraError: where a label is missing.
-    """
-    names = ["" if _is_missing(value) else str(value).strip() for value in table.columns[column]]
-    if "" in names:
-        where, count = table.where(names.index("")), names.count("")
-        raise GeloraError(f"{where}: no label in {column}, one of {count} such rows; give one, or remove the row")
-    return names
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _label_names(table: Table, column: str) -> list[str]:
-    counts = Counter(_names(table, column))
-    if len(counts) > max(2, len(table) // 2):
-        raise GeloraError(
-            f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels; "
-            "if they are scores give task.kind=regression, if another column holds the labels task.label=..."
-        )
-    if named := [name.strip() for name in table.classes.get(column, ())]:
-        return [name for name in named if name in counts]
-    numbers = all(re.fullmatch(r"-?\d+", name) for name in counts)
-    return sorted(counts, key=lambda name: (int(name) if numbers else 0, name))
-
-
-def _classes(table: Table, task: Any) -> NDArray[np.int64]:
-    """Labels as positions in `task.labels`."""
-    index = {name: position for position, name in enumerate(task.labels)}
-    names = _names(table, task.label)
-    for row, name in enumerate(names):
-        if name not in index:
-            raise GeloraError(
-                f"{table.where(row)}: label {name} is not among those of the training rows or of task.labels: "
-                f"{', '.join(task.labels)}; correct it, or name all of them: task.labels=[...]"
-            )
-    return np.array([index[name] for name in names], dtype=np.int64)
+            only = shown_name(table.columns[task.label][0])
+            raise GeloraError(f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from")
+    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, table.note)
 
 
 def _scores(table: Table, column: str) -> NDArray[np.float32]:
     numbers = [_number(value) for value in table.columns[column]]
     for row, number in enumerate(numbers):
         if not abs(number) <= LARGEST_SCORE:
-            shown = f"{column} is {table.columns[column][row]!r}, no finite number"
-            raise GeloraError(f"{table.where(row)}: {shown}; give one, or remove the row")
+            value = shown(table.columns[column][row])
+            raise GeloraError(f"{table.where(row)}: {column} is {value}, no finite number; give one, or remove the row")
     return np.array(numbers, dtype=np.float32)
 
 
@@ -222,7 +191,7 @@ def _number(value: Any) -> float:
     """A number, also one written as text; NaN for anything else."""
     try:
         return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # an integer of 400 digits overflows
         return math.nan
 
 
@@ -237,12 +206,13 @@ def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
     first = _first_equals(whole.columns)
     held, copies = _held_rows(whole.labels, first), int((first != np.arange(len(whole))).sum())
     if not held.any():
-        shown = f"{len(whole)} rows" + (f", {copies} of them copies of others," if copies else "")
-        raise GeloraError(f"{shown} are too few to hold out a tenth; give data.text_validation=FILE")
+        rows = f"{len(whole)} rows" + (f", {copies} of them copies of others," if copies else "")
+        raise GeloraError(f"{rows} are too few to hold out a tenth; give data.text_validation=FILE")
     train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
     note = f"{len(validation)} of {len(whole)} rows held out, seed {HELD_OUT_SEED}, each {task.label} in its share; "
     note += f"{copies} copies of others, equal texts on one side; " if copies else ""
-    return train, replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
+    held_out = replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
+    return replace(train, note=whole.note), held_out
 
 
 def _first_equals(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:

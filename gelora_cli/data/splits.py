@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.messages import listed, shown_name
 from gelora_cli.rundir import writing
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class TextSplit:
     def fingerprint(self) -> str:
         """sha256 over ids, texts and labels: the same rows give the same digest, wherever they were read from."""
         return digest_of(self.ids.tolist(), *self.columns, [] if self.labels is None else self.labels.tolist())
+
+    def label_counts(self, names: Sequence[str]) -> str:
+        """Return how many rows have each label, in the order of the label `names`, as `labels bad 72, good 68`."""
+        counts = np.bincount(np.asarray(self.labels, np.int64), minlength=len(names))
+        return "labels " + listed(f"{shown_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
 
     def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedSplit:
         """Every row as one token sequence of at most `task.max_length`."""

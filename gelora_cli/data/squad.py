@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
+from gelora_cli.data.json_input import parse_json
 from gelora_cli.data.splits import EncodedSplit, Spool, digest_of
-from gelora_cli.data.tables import check_columns, read_table
+from gelora_cli.data.tables import read_table, read_texts
+from gelora_cli.messages import is_broken, shown, shown_name
 from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
@@ -136,19 +137,20 @@ def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
         GeloraError: a missing field, no rows, an empty question or context, an id twice, a misplaced answer, a
             question without an answer in a task that has none.
     """
-    table = read_table(directory, task, split)
     hidden = split in task.test_splits
-    check_columns(table, ["id", *task.columns, *([] if hidden else ["answers"])], task, split, directory)
+    needed = ["id", *task.columns, *([] if hidden else ["answers"])]
+    table = read_table(directory, task, split, needed, optional=["title"])
     where = f"task={task.name}, split {split} of {directory}"
     contexts: dict[str, str] = {}  # most contexts have several questions: one copy of each
-    questions, texts = (["" if text is None else str(text) for text in table[name]] for name in task.columns)
-    texts = [contexts.setdefault(text, text) for text in texts]
-    titles = [str(title) for title in table["title"]] if "title" in table.column_names else None
-    found = QuestionSplit(split, [str(value) for value in table["id"]], questions, texts, None, titles)
+    question, context = task.columns
+    texts = [contexts.setdefault(text, text) for text in read_texts(table, context)]
+    titles = [str(title) for title in table.values("title")] if "title" in table.columns else None
+    ids = [str(value) for value in table.values("id")]
+    found = QuestionSplit(split, ids, list(read_texts(table, question)), texts, None, titles)
     _check_rows(found, where, blank_questions=task.empty_text == "keep")
     if hidden:
         return found
-    answers = [_answers(value, row, where) for row, value in enumerate(table["answers"])]
+    answers = [_answers(value, row, where) for row, value in enumerate(table.values("answers"))]
     found = replace(found, labels=answers)
     _check_unanswerable(found, task, where)
     return _placed(found, task, where)
@@ -160,16 +162,15 @@ def read_squad_json(text: str, where: str) -> QuestionSplit:
     Raises:
         GeloraError: not JSON, a missing field, no question, an empty text, an id twice.
     """
+    content = parse_json(text, where, "a file in SQuAD's format is accepted")
     try:
-        articles = json.loads(text)["data"]
+        articles = content["data"]
         rows = [
-            (str(asked["id"]), asked["question"], paragraph["context"])
+            (_id(asked["id"]), asked["question"], paragraph["context"])
             for article in articles
             for paragraph in article["paragraphs"]
             for asked in paragraph["qas"]
         ]
-    except json.JSONDecodeError as error:
-        raise GeloraError(f"{where} is not JSON: {error}; a file in SQuAD's format is accepted") from error
     except (KeyError, TypeError) as error:
         what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
         raise GeloraError(
@@ -180,6 +181,12 @@ def read_squad_json(text: str, where: str) -> QuestionSplit:
     found = QuestionSplit("input", ids, questions, contexts, None)
     _check_rows(found, where)
     return found
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str | int):
+        raise TypeError(f"id is {shown(value)}")
+    return str(value)
 
 
 def one_question(question: str, context: str) -> QuestionSplit:
@@ -193,9 +200,9 @@ def _answers(value: Any, row: int, where: str) -> tuple[Answer, ...]:
     try:
         pairs = zip(value["text"], value["answer_start"], strict=True)
         return tuple(dict.fromkeys(Answer(str(text), int(start)) for text, start in pairs))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GeloraError(
-            f"{where}, row {row}: answers {str(value)[:80]} are not {{text: [...], answer_start: [...]}}"
+            f"{where}, row {row}: answers {shown(value)} are not {{text: [...], answer_start: [...]}}"
         ) from error
 
 
@@ -207,12 +214,21 @@ def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = Fal
         if empty and not (blank_questions and name == "question"):
             raise GeloraError(
                 f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
-                f"(id {split.ids[empty[0]]}); remove those rows or fill them in"
+                f"(id {shown_name(split.ids[empty[0]])}); remove those rows or fill them in"
+            )
+    for name, column in (("id", split.ids), ("question", split.questions), ("context", split.contexts)):
+        broken = next((row for row, text in enumerate(column) if is_broken(text)), None)
+        if broken is not None:
+            raise GeloraError(
+                f"{where}: the {name} of row {broken} (id {shown_name(split.ids[broken])}) holds half of a character; "
+                "give strings of UTF-8"
             )
     seen: set[str] = set()
     twice = [number for number in split.ids if number in seen or seen.add(number)]  # type: ignore[func-returns-value]
     if twice:
-        raise GeloraError(f"{where}: {len(twice)} ids come twice, the first is {twice[0]}; give each question its own")
+        raise GeloraError(
+            f"{where}: {len(twice)} ids come twice, the first is {shown_name(twice[0])}; give each question its own"
+        )
 
 
 def _check_unanswerable(split: QuestionSplit, task: Any, where: str) -> None:
@@ -220,8 +236,8 @@ def _check_unanswerable(split: QuestionSplit, task: Any, where: str) -> None:
     without = [number for number, found in zip(split.ids, split.labels, strict=True) if not found]
     if without and not task.unanswerable:
         raise GeloraError(
-            f"{where}: {len(without)} questions have no answer, the first is {without[0]}; in task={task.name} every "
-            "question has one. Is this SQuAD v2? Take task=squad_v2 with data.squad_v2=DIR"
+            f"{where}: {len(without)} questions have no answer, the first is {shown_name(without[0])}; in "
+            f"task={task.name} every question has one. Is this SQuAD v2? Take task=squad_v2 with data.squad_v2=DIR"
         )
 
 
@@ -235,8 +251,8 @@ def _placed(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
     row, answer = wrong[0]
     there = split.contexts[row][max(0, answer.start) : max(0, answer.end)]
     found = (
-        f"{where}: {len(wrong)} answers are not at their offset, the first in {split.ids[row]}: "
-        f"{answer.text!r} at {answer.start}, where the context has {there!r}"
+        f"{where}: {len(wrong)} answers are not at their offset, the first in {shown_name(split.ids[row])}: "
+        f"{shown(answer.text)} at {shown(answer.start)}, where the context has {shown(there)}"
     )
     if task.misplaced_answers == "error":
         raise GeloraError(f"{found}. Correct the data, or go on without them: task.misplaced_answers=drop")
@@ -314,9 +330,8 @@ class _Builder:
         for window in windows:
             inside = np.array([part == 1 for part in encoded.sequence_ids(window)])
             if not inside.any():
-                raise GeloraError(
-                    f"the context of {self.split.ids[row]} has no token in this model's vocabulary; remove it"
-                )
+                name = shown_name(self.split.ids[row])
+                raise GeloraError(f"the context of {name} has no token in this model's vocabulary; remove it")
             low, high = _range_of(inside)
             chars = np.where(inside[:, None], trimmed.of(np.asarray(encoded["offset_mapping"][window])), -1)
             covered = (

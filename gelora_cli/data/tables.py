@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gelora_cli.artifacts import GeloraError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from gelora_cli.data.parquet import ParquetColumns, read_parquet
+from gelora_cli.data.paths import is_directory
+from gelora_cli.messages import listed, shown, shown_name, shown_path
 
 
 def folder(task: Any) -> str:
@@ -18,18 +18,36 @@ def folder(task: Any) -> str:
     return str(task.folder or task.name)
 
 
-def read_table(directory: Path, task: Any, split: str) -> Dataset:
-    """All rows of `<directory>/<folder>/<split>-*.parquet`.
+def read_table(
+    directory: Path, task: Any, split: str, needed: Sequence[str], *, optional: Sequence[str] = ()
+) -> ParquetColumns:
+    """Read columns of all rows of `<directory>/<folder>/<split>-*.parquet`, which may lack the `optional` ones.
 
     Raises:
-        GeloraError: no such directory, task or split, or a damaged file.
+        GeloraError: no such directory, task or split, a damaged file, or a needed column that is missing.
     """
-    import pyarrow
-    import pyarrow.parquet
-    from datasets import Dataset
-
     with _parquet(directory, task, split) as files:
-        return Dataset(pyarrow.concat_tables([pyarrow.parquet.read_table(path) for path in files]))
+        table = read_parquet(files, [*needed, *optional], fix="Fetch the data again.")
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        or_name_them = ", or set task.columns" if set(missing) & set(task.columns) else ""
+        raise GeloraError(
+            f"task={task.name}, split {split} of {directory}: no column {listed(missing)}; it has "
+            f"{listed(table.names)}. Rename the columns{or_name_them}"
+        )
+    return table
+
+
+def read_texts(table: ParquetColumns, column: str) -> Iterator[str]:
+    """Yield a column of texts; what is missing is the empty text, a number its digits.
+
+    Raises:
+        GeloraError: a value that is neither, with its row.
+    """
+    for row, value in enumerate(table.values(column), 1):
+        if not isinstance(value, str | int | float | None):
+            raise GeloraError(f"{table.where}, row {row}: no text in {shown_name(column)}, but {shown(value)}")
+        yield "" if value is None else str(value)
 
 
 def row_count(directory: Path, task: Any, split: str) -> int:
@@ -55,7 +73,7 @@ def _parquet(directory: Path, task: Any, split: str) -> Iterator[list[Path]]:
     try:
         yield files
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise GeloraError(f"{files[0]} can't be read as parquet: {error}. Fetch the data again.") from error
+        raise GeloraError(f"{files[0]} can't be read as parquet: {str(error)[:200]}. Fetch the data again.") from error
 
 
 def available_splits(directory: Path, name: str) -> list[str]:
@@ -63,27 +81,13 @@ def available_splits(directory: Path, name: str) -> list[str]:
     return sorted({path.name.split("-")[0] for path in (directory / name).glob("*-*.parquet")})
 
 
-def check_columns(table: Dataset, needed: Sequence[str], task: Any, split: str, directory: Path) -> None:
-    """Refuse a table that lacks a column.
-
-    Raises:
-        GeloraError: the missing columns, and those there are.
-    """
-    missing = [name for name in needed if name not in table.column_names]
-    if missing:
-        or_name_them = ", or set task.columns" if set(missing) & set(task.columns) else ""
-        raise GeloraError(
-            f"task={task.name}, split {split} of {directory}: no column {', '.join(missing)}; it has "
-            f"{', '.join(table.column_names)}. Rename the columns{or_name_them}"
-        )
-
-
 def _missing(directory: Path, task: Any, split: str) -> str:
     key, name = f"data.{task.source}", folder(task)
-    if not directory.is_dir():
-        return f"{key}={directory}: no such directory; give a hub id, or an existing directory in the hub's layout"
+    if not is_directory(directory):
+        fix = "give a hub id, or an existing directory in the hub's layout"
+        return f"{key}={shown_path(directory)}: no such directory; {fix}"
     found = sorted(path.name for path in directory.iterdir() if available_splits(directory, path.name))
     if name not in found:
-        held = ", ".join(found) or "none"
+        held = listed(found) or "none"
         return f"{key}={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet"
-    return f"{key}={directory}: {name} has no split {split}; it holds {', '.join(available_splits(directory, name))}"
+    return f"{key}={directory}: {name} has no split {split}; it holds {listed(available_splits(directory, name))}"

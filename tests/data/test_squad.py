@@ -237,7 +237,7 @@ def test_files_in_squads_own_format() -> None:
     found = read_squad_json(json.dumps({"data": [{"title": "t", "paragraphs": [paragraph]}]}), "x.json")
     assert (found.ids, found.contexts, found.labels) == (["a", "b"], ["the cat sat"] * 2, None)
     for text, message in (
-        ("{", "x.json is not JSON"),
+        ("{", "x.json: not JSON"),
         ('{"data": [{}]}', "x.json is not in SQuAD's format: a field 'paragraphs' is missing"),
         ('{"data": []}', "x.json: no questions"),
     ):
