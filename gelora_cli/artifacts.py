@@ -199,6 +199,8 @@ class RankPlan:
     adapter. `trained_params` are trained at the most, and `adapter_params` are left at the end (of `adalora`, `sora`
     and `eva` at the most: what is left is known when it is done). A method that is exempt from the budget has no
     blocks, and `budget` is `exempt`.
+
+    `warnings` name the layers of the profile whose idim says little of the task, of a plan that looked at one.
     """
 
     method: str
@@ -220,6 +222,7 @@ class RankPlan:
     note: str
     unit: str
     trained_params: int
+    warnings: tuple[str, ...] = ()
 
     FILE: ClassVar[str] = "ranks.json"
 

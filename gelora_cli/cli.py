@@ -497,6 +497,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
 
 
 def _profile(config: RunConfig, _: list[Path], __: str) -> None:
+    from gelora_cli.layer_checks import profile_table
     from gelora_cli.pipeline import profile
     from gelora_cli.runtime import setup_logging
 
@@ -504,10 +505,7 @@ def _profile(config: RunConfig, _: list[Path], __: str) -> None:
         raise GeloraError("dry_run=true: gelora profile has none; gelora run dry_run=true shows a profile's cost too")
     setup_logging()
     directory, found = profile(config)
-    print("layer    idim   95 % interval      N/2      N/4")
-    for row in found.layers:
-        halves = "  ".join("      -" if value is None else f"{value:7.3f}" for value in (row.half, row.quarter))
-        print(f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {halves}")
+    print(profile_table(found))
     print(f"{found.examples_used} examples, {found.seconds:.1f} s: {_relative(directory / 'profile.json')}")
 
 

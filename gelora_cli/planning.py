@@ -88,11 +88,14 @@ def plan_method(
         assert profile is not None
         return plan_ranks(profile, budget, method=method, scaling=scaling or 1.0, **rules)
     bound = budget.params(model_map, rules["modules"])
+    warnings: tuple[str, ...] = ()
     if bound is None:
         assert profile is not None
-        bound = plan_ranks(profile, budget, **rules).auto_params
+        gelora = plan_ranks(profile, budget, **rules)
+        bound, warnings = gelora.auto_params, gelora.warnings
     shapes = (method, model_map, budget, bound, rules["modules"])
-    return PLANNERS[method](Shapes(*shapes, scaling or 1.0, start_ratio or 1.0, bool(layer_norms)))
+    plan = PLANNERS[method](Shapes(*shapes, scaling or 1.0, start_ratio or 1.0, bool(layer_norms)))
+    return replace(plan, warnings=warnings)
 
 
 def _exempt(method: str, model_map: ModelMap, modules: str) -> RankPlan:

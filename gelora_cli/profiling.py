@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.artifacts import IdProfile, LayerIdim, ProfileSettings
+from gelora_cli.artifacts import GeloraError, IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches
+from gelora_cli.layer_checks import pooling_fix
 from gelora_cli.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
 from gelora_cli.states import StateStore
 from gelora_cli.twonn import estimate_idim
@@ -204,9 +205,12 @@ def _device(accelerator: Accelerator | Device) -> str:
 
 
 def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:
-    found = estimate_idim(
-        points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
-    )
+    try:
+        found = estimate_idim(
+            points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
+        )
+    except GeloraError as error:
+        raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error
     return LayerIdim(
         layer=layer,
         idim=found.idim,

@@ -21,6 +21,7 @@ from typing import Any
 from gelora_cli.artifacts import BlockRank, GeloraError, IdProfile, RankPlan
 from gelora_cli.budget import Budget, max_ranks, unit_costs
 from gelora_cli.controls import CONTROLS
+from gelora_cli.layer_checks import layer_warnings
 
 RULES = ("growth+1", "growth")
 ROUNDING: dict[str, Callable[[Fraction], int]] = {
@@ -83,8 +84,12 @@ def plan_ranks(
     """
     _check_choices(method, rule, rounding, on_deficit, scaling)
     problem = _problem(profile, budget, modules, _Rule(rule, rounding, on_deficit))
-    own, uniform, gelora = problem.own_ranks, _uniform(problem, budget.name), _gelora(problem, budget.name, method)
-    ranks = _assign(problem, method, seed, gelora, uniform)
+    warnings = layer_warnings(profile)
+    try:
+        own, uniform, gelora = problem.own_ranks, _uniform(problem, budget.name), _gelora(problem, budget.name, method)
+        ranks = _assign(problem, method, seed, gelora, uniform)
+    except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
+        raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
     rows = _rows(profile, problem, modules, ranks, ends=method == "gelora")
     return RankPlan(
         method=method,
@@ -106,6 +111,7 @@ def plan_ranks(
         note=_note(problem, method, ranks, gelora, uniform),
         unit="rank",
         trained_params=problem.cost(ranks),
+        warnings=warnings,
     )
 
 
@@ -190,7 +196,7 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
 
 
 def format_plan(plan: RankPlan) -> str:
-    """The plan as a table for a terminal: a line per block, then parameters, budget, and the notes."""
+    """Return the plan as a table for a terminal: a line per block, then parameters, budget, notes and warnings."""
     header = (
         f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
     )
@@ -199,7 +205,8 @@ def format_plan(plan: RankPlan) -> str:
     if plan.auto_ranks:
         lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
         lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
-    return "\n".join([*lines, plan.note] if plan.note else lines)
+    lines += [plan.note] if plan.note else []
+    return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
 
 
 def _listed(ranks: Ranks) -> str:
@@ -226,6 +233,9 @@ def budget_line(plan: RankPlan) -> str:
     """The budget and how much of it the plan uses."""
     if plan.budget == EXEMPT_BUDGET:
         return f"exempt from the budget: {plan.method} costs what it costs, {plan.adapter_params:,} parameters"
+    if plan.budget_params is None and plan.method != "gelora":
+        used = f"{plan.adapter_params:,} of {plan.auto_params:,} parameters used"
+        return f"budget {plan.budget}, which is what the rule's own ranks cost: {used}"
     if plan.budget_params is None:
         return f"budget {plan.budget}: the rule's own ranks, no bound"
     share = 100 * plan.adapter_params / plan.budget_params
@@ -406,40 +416,63 @@ def _rank_if(problem: _Problem, i: int, growth: Fraction) -> int | None:
 
 
 def _note(problem: _Problem, method: str, ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
-    """What a reader should know of this plan, in sentences; empty where there is nothing to say."""
-    own = _uniform_note(problem, ranks, uniform) if method == "gelora" else _control_note(ranks, gelora)
-    return " ".join(filter(None, (own, *_bound_notes(problem, ranks))))
+    """Say what a reader should know of this plan, in sentences; empty where there is nothing to say."""
+    if method == "gelora":
+        notes = (_uniform_note(problem, ranks, uniform), _below_note(problem, ranks), _full_note(problem, ranks))
+        return " ".join(filter(None, (*notes, _auto_note(problem, ranks))))
+    return " ".join(filter(None, (_control_note(ranks, gelora, uniform), _full_note(problem, ranks))))
 
 
-def _control_note(ranks: Ranks, gelora: Ranks) -> str:
+def _control_note(ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
     if not gelora:
         return "GeLoRA itself can't meet this budget: it is below its lower bounds."
-    shown = " ".join(map(str, gelora))
-    return "This plan equals GeLoRA's: the two are one." if ranks == gelora else f"GeLoRA's ranks: {shown}."
+    if ranks == gelora:
+        return "This plan equals GeLoRA's: the two are one."
+    return f"GeLoRA's ranks: {_listed(gelora)}{', which are the uniform ones' if gelora == uniform else ''}."
 
 
 def _uniform_note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
     if ranks != uniform:
         return ""
+    return f"The plan equals the uniform one, so method=lora trains the same: {_why_uniform(problem, ranks)}."
+
+
+def _why_uniform(problem: _Problem, ranks: Ranks) -> str:
+    if len(ranks) == 1:
+        return "there is one block"
+    if ranks == problem.caps:
+        return "every block is full"
+    if not any(problem.growths):
+        return "no block's idim grows, so the rule has no preference"
     if len(set(problem.growths)) == 1:
-        return "The plan equals the uniform one: all blocks grow by the same."
-    return "The plan equals the uniform one: at this budget the differences in growth make no whole unit of rank."
+        return "all blocks grow by the same"
+    return "the growths differ, but they move no unit of rank at this budget"
 
 
-def _bound_notes(problem: _Problem, ranks: Ranks) -> list[str]:
-    notes = []
+def _below_note(problem: _Problem, ranks: Ranks) -> str:
     below = [i for i, bound in enumerate(problem.lower_bounds, 1) if ranks[i - 1] < bound]
-    if below:
-        why = "ranks.on_deficit=shrink" if problem.rule.name == "growth+1" else f"ranks.rule={problem.rule.name}"
-        notes.append(f"{_blocks(below)} below the lower bound ({why}).")
+    if not below:
+        return ""
+    if problem.bound is None:
+        why = f"ranks.rounding={problem.rule.rounding}"
+    elif problem.rule.name == "growth+1":
+        why = "ranks.on_deficit=shrink"
+    else:
+        why = f"ranks.rule={problem.rule.name}"
+    return f"{_blocks(below)} below the lower bound ({why})."
+
+
+def _full_note(problem: _Problem, ranks: Ranks) -> str:
     full = [i for i, cap in enumerate(problem.caps, 1) if ranks[i - 1] == cap]
-    if full:
-        notes.append(f"{_blocks(full)} full: the rank is the smallest side of the modules; further units pass over.")
-    if problem.bound == problem.cost(problem.own_ranks):
-        own = " ".join(map(str, problem.own_ranks))
-        same = "the same ranks" if ranks == problem.own_ranks else f"other ranks: {own}"
-        notes.append(f"This budget is what auto costs; auto gives {same}.")
-    return notes
+    passed_over = "" if problem.bound is None else "; further units pass over"
+    return f"{_blocks(full)} full: the rank is the smallest side of the modules{passed_over}." if full else ""
+
+
+def _auto_note(problem: _Problem, ranks: Ranks) -> str:
+    if problem.bound != problem.cost(problem.own_ranks):
+        return ""
+    same = "the same ranks" if ranks == problem.own_ranks else f"other ranks: {_listed(problem.own_ranks)}"
+    return f"This budget is what auto costs; auto gives {same}."
 
 
 def _blocks(numbers: Sequence[int]) -> str:

@@ -169,11 +169,61 @@ def test_ranks_at_the_ends_of_the_interval() -> None:
     assert plan_ranks(profile, units(11), on_deficit="shrink").blocks[0].rank_high == 3
 
 
+NO_PREFERENCE = "no block's idim grows, so the rule has no preference"
+
+
+@pytest.mark.parametrize(
+    ("idims", "budget", "rules", "reason"),
+    [
+        ((5.0, 4.0, 3.0, 2.5), units(8), {}, NO_PREFERENCE),
+        ((5.0, 4.0, 3.0, 2.5), parse_budget("auto"), {"rule": "growth"}, NO_PREFERENCE),
+        ((5.0, 4.0, 3.0, 2.5), units(4), {"on_deficit": "shrink"}, NO_PREFERENCE),
+        ((1.0, 1.5, 2.0, 2.5), units(8), {}, "all blocks grow by the same"),
+        ((1.0, 1.1, 1.1, 1.4), units(3), {}, "the growths differ, but they move no unit of rank at this budget"),
+        ((1.0, 4.5, 4.5, 6.0), units(3), {"on_deficit": "shrink"}, "the growths differ, but they move no unit of rank"),
+        ((1.0, 4.5), units(7), {}, "there is one block"),
+        ((1.0, 4.5, 4.5), units(5_000), {}, "every block is full"),
+    ],
+)
+def test_why_a_plan_is_the_uniform_one(
+    idims: tuple[float, ...], budget: Budget, rules: dict[str, str], reason: str
+) -> None:
+    profile = make_profile(idims)
+    plan = plan_ranks(profile, budget, **rules)
+    assert plan.ranks == plan.uniform_ranks == plan_ranks(profile, budget, method="lora", **rules).ranks
+    assert f"The plan equals the uniform one, so method=lora trains the same: {reason}" in plan.note
+
+
+def test_why_a_block_is_below_its_lower_bound() -> None:
+    for method in ("lora", "reversed"):  # which follow no bounds, whatever ranks.on_deficit is
+        assert "lower bound" not in plan_ranks(MINILM, units(12), method=method).note
+    down = plan_ranks(MINILM, parse_budget("auto"), rule="growth", rounding="down")
+    assert down.ranks == (2, 1, 1, 1, 3, 1)
+    assert "Blocks 1, 3 are below the lower bound (ranks.rounding=down)." in down.note
+    shrunk = plan_ranks(MINILM, units(7), on_deficit="shrink")
+    assert "below the lower bound (ranks.on_deficit=shrink)" in shrunk.note
+
+
+def test_what_a_control_says_of_the_budget_auto() -> None:
+    own = plan_ranks(MINILM, parse_budget("auto"))
+    assert "budget auto: the rule's own ranks, no bound" in format_plan(own)
+    lora = plan_ranks(MINILM, parse_budget("auto"), method="lora")
+    line = "budget auto, which is what the rule's own ranks cost: 43,008 of 43,008 parameters used"
+    assert line in format_plan(lora)
+    assert "auto gives" not in plan_ranks(MINILM, units(14), method="lora").note
+
+
+def test_a_control_says_where_geloras_ranks_are_the_uniform_ones() -> None:
+    level = make_profile((5.0, 4.0, 3.0, 2.5))
+    assert "GeLoRA's ranks: 3 3 2, which are the uniform ones." in plan_ranks(level, units(8), method="reversed").note
+    assert plan_ranks(MINILM, units(15), method="reversed").note == "GeLoRA's ranks: 4 1 3 1 5 1."
+
+
 def test_notes() -> None:
     assert plan_ranks(MINILM, units(15)).note == ""
     flat = plan_ranks(make_profile((5, 5.01, 5.0, 5.02)), units(6))
     assert flat.ranks == (2, 2, 2)
-    assert "equals the uniform one: at this budget" in flat.note
+    assert "the growths differ, but they move no unit of rank at this budget" in flat.note
     assert "is what auto costs; auto gives other ranks: 4 1 3 1 4 1" in plan_ranks(MINILM, units(14)).note
     assert "auto gives the same ranks" in plan_ranks(make_profile((1, 1, 1)), units(2)).note
     full = plan_ranks(make_profile((5, 9, 9), [(3, 8), (3, 8)]), Budget("params", 5 * 44))

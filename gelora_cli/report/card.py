@@ -111,7 +111,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         _loading(facts, export),
         _commands(result, facts, export),
         _data(facts),
-        _limitations(result, facts),
+        _limitations(result, plan, facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -254,7 +254,7 @@ def _data(facts: CardFacts) -> str:
 - base model: {facts.base}, whose licence its own page names"""
 
 
-def _limitations(result: RunResult, facts: CardFacts) -> str:
+def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
     config, found = facts.config, result.results[0]
     rows = config.data.max_train_examples
     lines = [
@@ -263,6 +263,7 @@ def _limitations(result: RunResult, facts: CardFacts) -> str:
         f"- Scores are those of {found.examples:,} examples of {found.split} and of no other text; texts are cut to "
         f"{config.task.max_length} tokens. Bias, robustness and other uses were not looked at.",
     ]
+    lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
     if rows:
         lines.append(f"- Trained on {rows:,} drawn rows at the most, not on all.")
     if result.collapsed:

@@ -11,6 +11,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gelora_cli.artifacts import IdProfile
+from gelora_cli.layer_checks import weak_layers
 from gelora_cli.planning import METHODS
 from gelora_cli.report.drawing import DARK, DPI, INK, LIGHT, as_written, new_figure, number_ticks
 from gelora_cli.report.rows import Row
@@ -70,7 +71,10 @@ def idim_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
         _axes(axis, "layer (0 = input of block 1, i = output of block i)", "intrinsic dimension")
         axis.set_ylim(bottom=0)
         number_ticks(axis, range(max(len(profile.layers) for _, profile in part)))
-        _titled(figure, "Intrinsic dimension of the hidden states (TwoNN)", "bars: 95 % interval of each layer")
+        origin = "bars: 95 % interval of each layer"
+        if any(weak_layers(profile.layers) for _, profile in part):
+            origin += "; crosses: constant, mostly duplicates, or far fewer points than beside it"
+        _titled(figure, "Intrinsic dimension of the hidden states (TwoNN)", origin)
         names = ", ".join(label for label, _ in part)
         yield Picture(f"idim-{number}", "Intrinsic dimension per layer", f"Idim per layer of {names}.", figure)
 
@@ -205,6 +209,10 @@ def _idim_line(axis: Axes, profile: IdProfile, label: str, place: int, shift: fl
     ends = [[max(0.0, end) for end in side] for side in ends]
     look: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place], "linestyle": LINES[place]}
     axis.errorbar(layers, idims, yerr=ends, label=label, markersize=5, capsize=2.5, linewidth=1.4, **look)
+    weak = {found.layer for found in weak_layers(profile.layers)}
+    marked = [(x, y) for x, y, row in zip(layers, idims, profile.layers, strict=True) if row.layer in weak]
+    if marked:
+        axis.plot(*zip(*marked, strict=True), "x", color=INK, markersize=9, linestyle="none", clip_on=False, zorder=4)
 
 
 def _groups(rows: Any) -> list[tuple[str, list[Row]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.artifacts import IdProfile, RankPlan
+from gelora_cli.layer_checks import weak_layers
 from gelora_cli.report.drawing import (
     DARK,
     INK,
@@ -32,6 +33,11 @@ UNITS = {
     "bottleneck": "bottleneck",
 }
 PLACES = {"houlsby": "behind attention and feed-forward", "pfeiffer": "behind feed-forward"}
+WEAK_MARKS = {
+    "constant": ("X", "constant, so 0"),
+    "mostly duplicates": ("P", "mostly duplicates"),
+    "fewer points": ("v", "far fewer points than beside it"),
+}
 MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}
 
 
@@ -55,10 +61,7 @@ def profile_figure(profile: IdProfile) -> Figure:
     axis.vlines(layers, low, high, color=DARK, linewidth=1)
     _part_means(axis, layers, [row.half for row in profile.layers], "s", "mean at N/2")
     _part_means(axis, layers, [row.quarter for row in profile.layers], "^", "mean at N/4")
-    constant = [row.layer for row in profile.layers if row.constant]
-    if constant:
-        zeros = [0.0] * len(constant)
-        axis.plot(constant, zeros, "X", color=INK, markersize=8, label="constant, so 0", clip_on=False)
+    _weak_marks(axis, profile)
     axis.set_xlabel("layer (0 = input of block 1, i = output of block i)")
     axis.set_ylabel("intrinsic dimension")
     parts = [value for row in profile.layers for value in (row.half, row.quarter) if value is not None]
@@ -67,6 +70,17 @@ def profile_figure(profile: IdProfile) -> Figure:
     origin = f"{profile.task}, {end_of(profile.model)}, N = {profile.examples_used:,} examples"
     head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
     return figure
+
+
+def _weak_marks(axis: Axes, profile: IdProfile) -> None:
+    """Mark the layers whose idim says little of the task, a symbol per reason."""
+    weak = weak_layers(profile.layers)
+    for mark, (symbol, label) in WEAK_MARKS.items():
+        marked = [found.layer for found in weak if found.mark == mark]
+        idims = [row.idim for row in profile.layers if row.layer in marked]
+        if marked:
+            style: dict[str, Any] = {"linestyle": "none", "color": INK, "markersize": 9, "clip_on": False, "zorder": 4}
+            axis.plot(marked, idims, marker=symbol, label=label, **style)
 
 
 def ranks_figure(plan: RankPlan) -> Figure:
