@@ -63,9 +63,11 @@ def test_artifacts_import_nothing_of_ours() -> None:
     assert not GRAPH["artifacts"]
 
 
-@pytest.mark.parametrize("module", ["twonn", "ranks", "planning", "budget", "controls", "jacobians", "theory"])
+@pytest.mark.parametrize(
+    "module", ["twonn", "ranks", "planning", "budget", "controls", "layer_checks", "jacobians", "theory"]
+)
 def test_mathematics_imports_no_configuration(module: str) -> None:
-    assert GRAPH[module] <= {"artifacts", "budget", "controls", "jacobians", "ranks"}
+    assert GRAPH[module] <= {"artifacts", "budget", "controls", "jacobians", "layer_checks", "ranks"}
 
 
 def test_methods_know_no_stage_and_the_loop_knows_no_method() -> None:
