@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
+from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 import datasets
@@ -14,6 +17,8 @@ from gelora_cli.artifacts import GeloraError
 from gelora_cli.scores import SCORES, Array, Score, of_all, points_at_zero, question_points
 
 CHOSEN = "chosen_on_eval"
+LONGEST_TEXT = 1_000_000
+"""Words of a prediction and its gold answer together, at most: an F1 is a share with no larger denominator."""
 
 
 class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
@@ -208,17 +213,31 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
 
     `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `no_answer` (n,) the
     scores of "no answer", `empty` (n,) whether the best span itself is empty. A question counts as answered if its
-    no-answer score is at most the threshold; below all of them nothing is answered. An answered question without an
-    answer loses its point unless the span is empty. (The official script calls the threshold below all of them 0.0,
-    its scores being probabilities, and may cut between equal scores, which no threshold does.)
+    no-answer score is at most the threshold, or no number; below all of them nothing is answered. An answered question
+    without an answer loses its point unless the span is empty. Totals are exact: two thresholds that give the same F1
+    tie, whatever floats would make of their sums. (The official script sums floats, so that such a tie may go to the
+    higher threshold. It calls the threshold below all scores 0.0, its scores being probabilities, and may cut between
+    equal scores, which no threshold does.)
     """
+    no_answer = np.where(np.isnan(no_answer), -np.inf, no_answer)
     order = np.argsort(no_answer, kind="stable")
     scores = no_answer[order]
-    gains = np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order]
-    totals = float((~answerable).sum()) + np.concatenate([[0.0], np.cumsum(gains)])
-    reachable = np.concatenate([[True], scores[1:] > scores[:-1], [True]])
-    index = int(np.argmax(np.where(reachable, totals, -np.inf)))
-    return float(totals[index]) / len(raw), float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
+    gains, unit = _whole_numbers(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
+    totals = list(accumulate(gains, initial=unit * int((~answerable).sum())))
+    reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), True]
+    best = max(total for total, can_be in zip(totals, reachable, strict=True) if can_be)
+    index = next(i for i, total in enumerate(totals) if reachable[i] and total == best)
+    threshold = float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
+    return float(Fraction(best, unit * len(raw))), threshold
+
+
+def _whole_numbers(shares: Array) -> tuple[list[int], int]:
+    """Shares (n,) of small whole numbers, such as 2/3, in multiples of one unit: numerators and their denominator."""
+    values, place = np.unique(shares, return_inverse=True)
+    exact = [Fraction(float(value)).limit_denominator(LONGEST_TEXT) for value in values]
+    unit = math.lcm(*(share.denominator for share in exact))
+    numerators = [share.numerator * (unit // share.denominator) for share in exact]
+    return [numerators[index] for index in place.tolist()], unit
 
 
 METRICS: dict[str, type[_LocalMetric]] = {

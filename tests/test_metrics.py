@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import socket
 import warnings
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
-from gelora_cli.metrics import METRICS, load_metric
+from gelora_cli.metrics import METRICS, best_threshold, load_metric
 
 Array = NDArray[Any]
 
@@ -359,6 +360,51 @@ def test_where_nothing_answered_is_best_the_threshold_is_below_every_score() -> 
     found = computed("squad_v2", predictions, [{"id": "q", "answers": {"text": [], "answer_start": []}}])
     assert (found["f1"], found["best_f1_chosen_on_eval"]) == (0, 100)
     assert -1.51 < found["best_f1_chosen_on_eval_threshold"] < -1.5
+
+
+def made_tie(generator: np.random.Generator) -> list[Fraction]:
+    """What answering each question in turn gains: four times six answers worth 3 together, then three that lose 3."""
+    gains = []
+    for _ in range(4):
+        halves = [Fraction(int(generator.integers(1, words)), int(words)) for words in generator.integers(3, 14, 3)]
+        gains += [*halves, *(1 - half for half in halves), *[Fraction(-1)] * 3]
+    return gains
+
+
+def test_the_best_threshold_is_the_lowest_of_those_that_tie() -> None:
+    """Against sums of fractions; sums of floats take another threshold for some of them."""
+    generator, broken_by_floats = np.random.default_rng(11), 0
+    for _ in range(200):
+        gains = made_tie(generator)
+        raw, answerable = np.array([float(max(gain, 0)) for gain in gains]), np.array([gain > 0 for gain in gains])
+        order = generator.permutation(len(gains))
+        scores, empty = np.arange(len(gains), dtype=float), np.zeros(len(gains), bool)
+        value, threshold = best_threshold(raw[order], answerable[order], scores[order], empty)
+        assert (value, threshold) == (15 / len(gains), 5.0)  # 12 unanswerable questions and the first six answers
+        totals = 12 + np.concatenate([[0.0], np.cumsum(np.where(answerable, raw, -1.0))])
+        broken_by_floats += int(totals.argmax()) != 6
+    assert broken_by_floats > 0
+
+
+def test_a_threshold_reaches_the_value_that_is_given_with_it() -> None:
+    generator = np.random.default_rng(12)
+    for _ in range(100):
+        predictions, references = questions(generator, int(generator.integers(1, 25)), unanswerable=True)
+        predictions = [row | {"prediction_text": f"dog {row['prediction_text']}"} for row in predictions]
+        found = computed("squad_v2", predictions, references)
+        for name in ("exact_match", "f1"):
+            threshold = found[f"best_{name}_chosen_on_eval_threshold"]
+            moved = [row | {"no_answer_score": row["no_answer_score"] - threshold} for row in predictions]
+            reached = computed("squad_v2", moved, references)[name]
+            assert reached == pytest.approx(found[f"best_{name}_chosen_on_eval"])
+
+
+def test_a_question_whose_score_is_no_number_is_answered_at_every_threshold() -> None:
+    raw, answerable = np.array([1.0, 1.0, 0.5]), np.array([True, False, True])
+    value, threshold = best_threshold(raw, answerable, np.array([math.nan, 1.0, 0.0]), np.zeros(3, bool))
+    assert (value, threshold) == (2.5 / 3, 0.0)
+    value, threshold = best_threshold(raw[1:2], answerable[1:2], np.array([math.nan]), np.zeros(1, bool))
+    assert value == 0.0  # nothing leaves it unanswered
 
 
 @pytest.mark.parametrize("name", ["squad", "squad_v2"])
