@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from gelora_cli.report.bootstrap import Variances, effect_size, holm, resample, variances
+from gelora_cli.report.bootstrap import Variances, effect_size, effective_number, holm, resample, variances
 from gelora_cli.scores import Score, accuracy, matthews_correlation, of_all, spearman
 
 Array = NDArray[Any]
@@ -172,3 +172,63 @@ def test_ranks_are_taken_anew_in_each_resample() -> None:
     expected = [stats.spearmanr(predicted[0, rows], true[rows])[0] for rows in drawn]
     assert resampled[:, 0] == pytest.approx(expected)
     assert plain[0] == pytest.approx(stats.spearmanr(predicted[0], true)[0])
+
+
+def test_whole_clusters_are_drawn() -> None:
+    """Rows of which each cluster holds four equal ones tell as much as one row of each."""
+    generator = np.random.default_rng(5)
+    predicted, true = generator.integers(0, 2, (6, 50)), generator.integers(0, 2, 50)
+    clusters = np.repeat(np.arange(50), 4)
+    single = resample(accuracy, predicted, true, resamples=300, seed=1)
+    fourfold = resample(
+        accuracy, np.repeat(predicted, 4, axis=1), np.repeat(true, 4), resamples=300, seed=1, clusters=clusters
+    )
+    for one, four in zip(single, fourfold, strict=True):
+        assert four == pytest.approx(one, abs=1e-12)
+    ours = variances(*(values[..., :3] - values[..., 3:] for values in fourfold), 200, clusters)
+    theirs = variances(*(values[..., :3] - values[..., 3:] for values in single), 50)
+    assert (ours.seeds, ours.examples, ours.both) == pytest.approx((theirs.seeds, theirs.examples, theirs.both))
+    assert (ours.clusters, theirs.clusters) == (50, None)
+    assert ours.half_width() > theirs.half_width()  # a t-test's tails
+
+
+def test_clusters_of_unequal_sizes_count_for_fewer() -> None:
+    assert effective_number(np.repeat(np.arange(7), 3)) == 7
+    assert effective_number(np.array([0] * 97 + [1, 2, 3])) == pytest.approx(100**2 / (97**2 + 3))
+
+
+def test_without_variance_from_seeds_clusters_give_a_t_test_over_them() -> None:
+    parts = Variances(seeds=0.0, examples=4.0, both=0.0, count=3, clusters=12)
+    assert parts.p_value(5.0) == pytest.approx(2 * stats.t.sf(2.5, 11), rel=1e-6)
+    assert parts.p_value(16.0) == pytest.approx(2 * stats.t.sf(8, 11), rel=1e-4)
+    assert parts.half_width() == pytest.approx(2 * stats.t.ppf(0.975, 11), rel=1e-6)
+    many = Variances(seeds=1.0, examples=4.0, both=0.5, count=5, clusters=1e6)
+    assert many.half_width() == pytest.approx(Variances(1.0, 4.0, 0.5, 5).half_width(), rel=1e-3)
+
+
+def test_p_of_clusters_averages_over_both_parts() -> None:
+    generator = np.random.default_rng(6)
+    ratios = generator.chisquare(2, 400_000) / 2, generator.chisquare(9, 400_000) / 9
+    variance = np.maximum(1.0 / ratios[0], 0.5) + np.maximum(2.0 / ratios[1] - 0.5, 0.0)
+    expected = float(2 * stats.norm.sf(4.0 / np.sqrt(variance)).mean())
+    parts = Variances(seeds=1.0, examples=2.0, both=0.5, count=3, clusters=10)
+    assert parts.p_value(4.0) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_equal_methods_that_suit_other_articles_are_not_called_different(seeds: int) -> None:
+    """20 articles of 10 examples; of 200 simulations at most 17, which 5 % pass once in 40 times."""
+    articles = np.repeat(np.arange(20), 10)
+    false, as_independent = 0, 0
+    for number in range(200):
+        generator = np.random.default_rng([number, seeds])
+        suited = np.repeat(generator.normal(size=(2, 20))[:, articles], seeds, axis=0)
+        right = (suited + generator.normal(size=(2 * seeds, 200)) < 0.8).astype(int)
+        plain, drawn = resample(accuracy, right, np.ones(200, int), resamples=150, seed=number, clusters=articles)
+        single = resample(accuracy, right, np.ones(200, int), resamples=150, seed=number)[1]
+        pairs, of_articles, of_examples = (x[..., :seeds] - x[..., seeds:] for x in (plain, drawn, single))
+        difference = float(pairs.mean())
+        false += variances(pairs, of_articles, 200, articles).p_value(difference) < 0.05
+        as_independent += variances(pairs, of_examples, 200).p_value(difference) < 0.05
+    assert false <= 17
+    assert as_independent > 30
