@@ -38,8 +38,9 @@ class PresetConfig:
 class TaskConfig:
     """A task: where its rows are, what they mean and how it is judged; `split` is how `protocol=split` parts them.
 
-    `label` is the column with labels or scores of `source=text`. Where `name`, `metric` and `reported` are empty they
-    follow from the file, the kind and the metric; where `labels` are, `source=text` takes those of the training rows.
+    `label` is the column with labels or scores of `source=text`, `group` one that says which rows belong together.
+    Where `name`, `metric` and `reported` are empty they follow from the file, the kind and the metric; where `labels`
+    are, `source=text` takes those of the training rows.
     From `unanswerable` on the keys are those of question answering; lengths and `stride` (the context tokens that
     neighbouring windows share) are in tokens.
     """
@@ -49,6 +50,7 @@ class TaskConfig:
     source: str = "glue"
     columns: list[str] = field(default_factory=list)
     label: str | None = "label"
+    group: str | None = None
     labels: list[str] = field(default_factory=list)
     metric: str = ""
     reported: str = ""
@@ -480,7 +482,7 @@ def value_problems(config: Any) -> list[str]:
     if isinstance(config, RunConfig):
         problems += [_batch_problem(config), _preset_problem(config), _saved_plan_problem(config)]
         problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
-        problems += [_metric_problem(config.task), _column_problem(config.task)]
+        problems += [_metric_problem(config.task), _column_problem(config.task), _group_problem(config.task)]
         problems += [_split_problem(config.task), _labels_problem(config.task)]
     return [problem for problem in problems if problem]
 
@@ -502,7 +504,8 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     values["task"].pop("presets")
     if config.protocol != "split":
         del values["task"]["split"]
-    values["task"].pop("label")  # which column holds them says nothing of what they are
+    for key in ("label", "group"):  # which column holds them says nothing of what they are
+        del values["task"][key]
     values["profile"] = profile_values(config.profile)
     for key in ("log_steps", "checkpoint_steps", "checkpoint_seconds"):
         del values["train"][key]
@@ -763,6 +766,21 @@ def _labels_problem(task: TaskConfig) -> str | None:
         return f"task.labels=[{listed(task.labels)}]: two or more different labels are needed"
     if task.metric == "accuracy_f1" and len(task.labels) != 2:
         return f"task.labels=[{listed(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
+    return None
+
+
+def _group_problem(task: TaskConfig) -> str | None:
+    if task.group is None:
+        return None
+    if task.source != "text":
+        return (
+            f"task.group={task.group}: only task=text has a column of groups (SQuAD's are its articles); leave it out"
+        )
+    if task.group == task.label:
+        return (
+            f"task.group={task.group} is task.label, too: rows of a group stay on one side, so that no label could be "
+            "held out; name the column that says which rows belong together, such as an article or author"
+        )
     return None
 
 

@@ -96,7 +96,14 @@ def judge(task: Any, split: EncodedSplit, values: Floats, started: float) -> Jud
         collapsed=collapsed,
         seconds=time.perf_counter() - started,
     )
-    return Judged(result, kind.rows(task, split, decoded), kind.files(task, decoded))
+    return Judged(result, _with_groups(split, kind.rows(task, split, decoded)), kind.files(task, decoded))
+
+
+def _with_groups(split: EncodedSplit, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the name of each one's group, by which differences are tested; as they are where there is none."""
+    if split.group_names is None:
+        return rows
+    return [row | {"group": name} for row, name in zip(rows, split.group_names, strict=True)]
 
 
 def prediction_rows(task: Any, split: EncodedSplit, values: Floats) -> list[dict[str, Any]]:

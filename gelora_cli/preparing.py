@@ -41,10 +41,16 @@ class Prepared:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Content hashes of the model and of every split; of its articles too where the protocol parts it by them."""
+        """Content hashes of the model and of every split; of its groups too where the user names them.
+
+        Of articles only where the protocol parts a split by them.
+        """
         found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
         if self.config.protocol == "split" and self.config.task.kind == "question_answering":
             found |= {f"{name} (articles)": digest_of(split.groups().tolist()) for name, split in self.splits.items()}
+        for name, split in self.splits.items():
+            if self.config.task.group is not None and split.group_names is not None:
+                found[f"{name} (groups)"] = digest_of(split.group_names)
         return found
 
 

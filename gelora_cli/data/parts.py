@@ -37,7 +37,7 @@ def parts_of(task: Any, protocol: str, splits: Mapping[str, Split]) -> Parts:
     by `task.split` either each evaluated split is halved, the first one's first half selects and the others are
     reported, or 1,000 training rows select (a tenth of the rows where there are fewer than 10,000 [ours]), which are
     not trained on. The rows are SoRA's own: the first n // 2, or 1,000, of torch's permutation of seed 42. Questions
-    of one article stay on one side [ours].
+    of one article, and rows of one `task.group`, stay on one side [ours].
 
     Raises:
         GeloraError: too few rows to part.
@@ -69,7 +69,8 @@ def _cut(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, Split]
     """The first `size` rows of the permutation (of groups, about so many), and the others; each in its old order."""
     first = np.isin(split.groups(), _first_groups(split, size))
     if first.all() or not first.any():
-        what = "articles" if hasattr(split, "titles") else "rows"
+        what = "rows" if split.group_names is None else "groups"
+        what = "articles" if hasattr(split, "titles") else what
         raise GeloraError(
             f"protocol=split: the {len(split)} rows of {split.name} can't be parted, they are of too few {what}; "
             "give more, or take protocol=last or protocol=dev"

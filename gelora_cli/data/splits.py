@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ ENCODE_ROWS = 10_000
 class TextSplit:
     """Rows of a split: `columns` holds one or two lists of n texts, `labels` is (n,) int64 or float32, or None.
 
-    `note` says what a user should know of how the rows were chosen.
+    `group_names` (n,) say which rows belong together, such as an article's; None where every row stands alone. `note`
+    says what a user should know of how the rows were chosen.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TextSplit:
     columns: tuple[Sequence[str], ...]
     labels: NDArray[np.int64] | NDArray[np.float32] | None
     note: str = ""
+    group_names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,15 +44,17 @@ class TextSplit:
     def take(self, rows: NDArray[np.int64]) -> TextSplit:
         """The named rows, in that order."""
         columns = tuple([column[row] for row in rows] for column in self.columns)
-        return TextSplit(self.name, self.ids[rows], columns, None if self.labels is None else self.labels[rows])
+        labels = None if self.labels is None else self.labels[rows]
+        group_names = None if self.group_names is None else [self.group_names[row] for row in rows]
+        return TextSplit(self.name, self.ids[rows], columns, labels, group_names=group_names)
 
     def unlabelled(self) -> TextSplit:
         """The same rows, their labels forgotten."""
         return replace(self, labels=None)
 
     def groups(self) -> NDArray[np.int64]:
-        """What must not be parted, (n,) numbered from 0: every row stands alone."""
-        return np.arange(len(self), dtype=np.int64)
+        """What must not be parted, (n,) numbered from 0: the rows of a group, or every row alone."""
+        return np.arange(len(self), dtype=np.int64) if self.group_names is None else numbered(self.group_names)
 
     def fingerprint(self) -> str:
         """sha256 over ids, texts and labels: the same rows give the same digest, wherever they were read from."""
@@ -64,6 +68,12 @@ class TextSplit:
     def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedSplit:
         """Every row as one token sequence of at most `task.max_length`."""
         return encode(self, tokenizer, task.max_length)
+
+
+def numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Names as numbers from 0, in the order in which they first come, (n,)."""
+    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names], dtype=np.int64)
 
 
 def digest_of(*columns: Sequence[Any]) -> str:
@@ -80,7 +90,8 @@ class EncodedSplit:
     """Token sequences end to end: sequence i is `tokens[offsets[i]:offsets[i + 1]]`, int32.
 
     `types` are the token type ids in the same form, int8, or None for models without them. `labels` holds a row per
-    sequence: (n,) classes or scores, or (n, 2) first and last token of an answer.
+    sequence: (n,) classes or scores, or (n, 2) first and last token of an answer. `group_names` has one name per
+    example, or is None (see `TextSplit`).
     """
 
     name: str
@@ -89,6 +100,7 @@ class EncodedSplit:
     tokens: NDArray[np.int32]
     offsets: NDArray[np.int64]
     types: NDArray[np.int8] | None
+    group_names: Sequence[str] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -155,7 +167,8 @@ def encode(split: TextSplit, tokenizer: PreTrainedTokenizerBase, max_length: int
         if "token_type_ids" in encoded:
             types.add(np.concatenate(encoded["token_type_ids"]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return EncodedSplit(split.name, split.ids, split.labels, tokens.array(), offsets, types.array_or_none())
+    arrays = split.labels, tokens.array(), offsets, types.array_or_none()
+    return EncodedSplit(split.name, split.ids, *arrays, group_names=split.group_names)
 
 
 class Spool:

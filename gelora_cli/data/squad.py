@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.json_input import parse_json
-from gelora_cli.data.splits import EncodedSplit, Spool, digest_of
+from gelora_cli.data.splits import EncodedSplit, Spool, digest_of, numbered
 from gelora_cli.data.tables import read_table, read_texts
 from gelora_cli.messages import is_broken, shown, shown_name
 from gelora_cli.runtime import LOGGER
@@ -67,9 +67,12 @@ class QuestionSplit:
 
     def groups(self) -> NDArray[np.int64]:
         """What must not be parted, (n,) numbered from 0: the articles, or the contexts where titles are missing."""
-        names = self.titles or self.contexts
-        number = {name: index for index, name in enumerate(dict.fromkeys(names))}
-        return np.array([number[name] for name in names], dtype=np.int64)
+        return numbered(self.titles or self.contexts)
+
+    @property
+    def group_names(self) -> Sequence[str]:
+        """The title of each question's article, (n,); where titles are missing its context by number."""
+        return self.titles or [f"context {number}" for number in self.groups()]
 
     def fingerprint(self) -> str:
         """sha256 over ids, questions, contexts and answers."""
@@ -380,6 +383,7 @@ class _Builder:
             question_row=np.asarray(self.question_row, np.int64),
             null=np.asarray(self.null, np.int64),
             chars=self.chars.array(),
+            group_names=self.split.group_names,
             recovery=Recovery(**self.counts),
         )
 

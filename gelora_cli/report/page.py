@@ -156,14 +156,15 @@ TITLES = ("first", "second", "in words", "difference", "95 % interval", "effect 
 
 
 def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Iterator[Table]:
-    """A table per group, pairs with uniform LoRA first."""
+    """A table per group, pairs with uniform LoRA first; its caption says what the tests draw."""
     for group in groups:
         references = {shown_name(row) for row in group.rows if is_reference(row)}
         pairs = [pair for pair in comparisons if pair.group == group.name]
         pairs.sort(key=lambda pair: not references & {pair.first, pair.second})
         if pairs:
             lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in pairs)
-            yield Table(f"{group.name}: {pairs[0].metric}", (*TITLES, "collapsed"), lines)
+            caption = f"{group.name}: {pairs[0].metric}; {pairs[0].drawn}"
+            yield Table(caption, (*TITLES, "collapsed"), lines)
 
 
 def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ class Predicted:
     """A run on the split that decides, its examples in the order of their ids.
 
     `labels` are the right answers as the file has them. `predicted` and `true` (n,) are what `score`, the task's
-    reported metric, takes: classes by number, scores, or of SQuAD the questions' points and zeros.
+    reported metric, takes: classes by number, scores, or of SQuAD the questions' points and zeros. `groups` are the
+    names of what examples belong to (articles), None of a run whose predictions name none.
     """
 
     directory: Path
@@ -33,6 +34,7 @@ class Predicted:
     labels: tuple[Any, ...]
     predicted: Array
     true: Array
+    groups: tuple[str, ...] | None = None
 
     @property
     def score(self) -> Score:
@@ -65,6 +67,7 @@ def read_predictions(directory: Path) -> Predicted:
         tuple(_frozen(row["label"]) for row in rows),
         predicted,
         true,
+        _groups(directory / PREDICTIONS, rows),
     )
     _compare(found)
     return found
@@ -97,6 +100,16 @@ def _arrays(task: TaskConfig, reported: str, rows: list[Row]) -> tuple[Array, Ar
         return np.array(predicted, np.int64), np.array(true, np.int64)
     number = {label: number for number, label in enumerate(task.labels)}
     return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
+
+
+def _groups(path: Path, rows: list[Row]) -> tuple[str, ...] | None:
+    """The rows' groups; None where no row has one, as in predictions written before groups were."""
+    groups = [row.get("group") for row in rows]
+    if all(group is None for group in groups):
+        return None
+    if None in groups:
+        raise GeloraError(f"{path}: no group of {rows[groups.index(None)]['id']}, though other rows have one. {REDO}")
+    return tuple(map(str, groups))
 
 
 def _points(metric: str, reported: str, rows: list[Row]) -> Array:

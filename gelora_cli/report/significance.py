@@ -38,7 +38,8 @@ class Comparison:
     `metric`; `low` and `high` bound the 95 % interval of this one difference. `p_corrected` is Holm's over all tests of
     the report, and decides: below 0.05 a difference is shown, and then the interval leaves 0 out, too. `effect_size`
     is Hedges' g over the seeds (None where all seeds differ by the same). Where there is no test they are None.
-    `collapsed_first` and `collapsed_second` of the runs collapsed, and are in all of this.
+    `collapsed_first` and `collapsed_second` of the runs collapsed, and are in all of this. `groups` of the examples
+    are drawn as a whole (None: each example by itself), and `drawn` says what is drawn in words.
     """
 
     group: str
@@ -55,13 +56,16 @@ class Comparison:
     collapsed_first: int
     collapsed_second: int
     verdict: str
+    groups: int | None = None
+    drawn: str = ""
 
 
 def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
     """All pairs within each group, in the order of the rows, corrected over all of them; rows without runs have none.
 
-    `resamples` of the examples are drawn from `seed`, the same in every group of as many examples: no number depends on
-    the order of the rows or on other groups, but for the correction.
+    `resamples` of the examples (of whole groups of them, such as articles, where a run's predictions name them) are
+    drawn from `seed`, the same in every group of as many examples: no number depends on the order of the rows or on
+    other groups, but for the correction.
 
     Raises:
         GeloraError: a method twice in a group, runs of other data or another metric in one, or a run that can't be
@@ -98,12 +102,17 @@ def _pairs(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -
 
 @dataclass(frozen=True)
 class _Values:
-    """A row's runs by seed: the value on the data and on the resamples (B,), and whether it collapsed."""
+    """A row's runs by seed: the value on the data and on the resamples (B,), and whether it collapsed.
+
+    `clusters` (n,) number what is drawn together, None where each example is drawn by itself; `drawn` says it in words.
+    """
 
     group: str
     name: str
     metric: str
     examples: int
+    clusters: Array | None
+    drawn: str
     plain: dict[int, float]
     resampled: dict[int, Array]
     collapsed: dict[int, bool]
@@ -118,7 +127,9 @@ def _values(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) 
     _refuse(_unlike(group, list(runs.values())))
     one = runs[keys[0]]
     together = np.stack([runs[key].predicted for key in keys])
-    plain, resampled = resample(one.score, together, one.true, resamples=resamples, seed=seed)
+    clusters = _clusters(list(runs.values()))
+    plain, resampled = resample(one.score, together, one.true, resamples=resamples, seed=seed, clusters=clusters)
+    drawn = _drawn(one, clusters)
     column = {key: number for number, key in enumerate(keys)}
     return {
         row.name: _Values(
@@ -126,6 +137,8 @@ def _values(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) 
             row.name,
             one.metric[1],
             len(one.ids),
+            clusters,
+            drawn,
             {number: float(plain[column[row.name, number]]) for number in sorted(row.runs)},
             {number: resampled[:, column[row.name, number]] for number in sorted(row.runs)},
             {number: runs[row.name, number].result.collapsed for number in sorted(row.runs)},
@@ -134,9 +147,25 @@ def _values(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) 
     }
 
 
+def _clusters(runs: Sequence[Predicted]) -> Array | None:
+    """The groups of the examples by number, (n,), from any run that names them; the others are on the same data."""
+    groups = next((run.groups for run in runs if run.groups is not None), None)
+    return None if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def _drawn(run: Predicted, clusters: Array | None) -> str:
+    unit = "questions" if run.metric[0].startswith("squad") else "examples"
+    if clusters is not None:
+        groups = int(clusters.max()) + 1
+        return f"{len(clusters):,} {unit} of {groups:,} group{'' if groups == 1 else 's'}, drawn as whole groups"
+    untold = ", since these predictions name no articles (written by an earlier version)"
+    return f"{len(run.ids):,} {unit}, taken as independent{untold if unit == 'questions' else ''}"
+
+
 def _unlike(group: str, runs: Sequence[Predicted]) -> list[str]:
     """What keeps runs of a group from being compared with its first."""
     first, problems = runs[0], []
+    named = next((run for run in runs if run.groups is not None), None)
     for run in runs[1:]:
         if run.metric != first.metric:
             problems.append(f"{run.directory} reports {run.metric[1]}, {first.directory} {first.metric[1]}")
@@ -146,6 +175,8 @@ def _unlike(group: str, runs: Sequence[Predicted]) -> list[str]:
         elif run.labels != first.labels:
             odd = sum(mine != other for mine, other in zip(run.labels, first.labels, strict=True))
             problems.append(f"{run.directory} and {first.directory} differ in the labels of {odd} examples")
+        elif named is not None and run.groups not in (None, named.groups):
+            problems.append(f"{run.directory} and {named.directory} differ in the groups of their examples")
     return [f"{group}: {problem}; only runs on the same data can be compared." for problem in problems]
 
 
@@ -169,6 +200,8 @@ def _comparison(first: _Values, second: _Values) -> Comparison:
         collapsed_first=collapsed[0],
         collapsed_second=collapsed[1],
         verdict="",
+        groups=None if first.clusters is None else int(first.clusters.max()) + 1,
+        drawn=first.drawn,
     )
     return untested if len(shared) < FEWEST_SEEDS else _tested(untested, first, second, shared)
 
@@ -177,7 +210,9 @@ def _tested(pair: Comparison, first: _Values, second: _Values, seeds: Sequence[i
     """With interval, effect size and p, unless neither seeds nor examples change a difference."""
     plain = np.array([first.plain[seed] - second.plain[seed] for seed in seeds])
     resampled = np.stack([first.resampled[seed] - second.resampled[seed] for seed in seeds], axis=1)
-    parts = variances(plain, resampled, first.examples)
+    if pair.groups == 1:
+        return pair
+    parts = variances(plain, resampled, first.examples, first.clusters)
     if parts.none and abs(pair.difference) > TINY:
         return pair
     half = parts.half_width()
@@ -196,6 +231,8 @@ def _verdict(pair: Comparison, tests: int) -> str:
         seeds = "1 shared seed" if pair.seeds == 1 else f"{pair.seeds} shared seeds"
         return f"no verdict: {seeds}, {FEWEST_SEEDS} are needed"
     if pair.p is None or pair.p_corrected is None or pair.low is None or pair.high is None:
+        if pair.groups == 1:
+            return "no verdict: all examples are of one group, which leaves nothing to draw"
         return "no verdict: every seed and example differs by the same, which leaves nothing to test with"
     if pair.p_corrected < LEVEL:
         return _above(pair, pair.low, pair.high)

@@ -58,6 +58,67 @@ def row(root: Path, name: str, share: float, seeds: Sequence[int] = (0, 1, 2), *
     return ComparedRow(name, group, runs)
 
 
+def with_groups(rows: Sequence[ComparedRow], count: int) -> None:
+    """Write the group of each example into all predictions: `count` groups of neighbours."""
+    for compared in rows:
+        for path in compared.runs.values():
+            edit(path, lambda line: line | {"group": f"article {line['id'] * count // 300}"})
+
+
+def test_examples_of_a_group_are_drawn_together(tmp_path: Path) -> None:
+    """Of two methods each suits half of the articles, one a few more: little is known from 10 articles."""
+    suited = np.repeat([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 30)
+    rows = [
+        ComparedRow(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
+        for name, right in (("a", suited == 1), ("b", suited == 0))
+    ]
+    alone = compare_rows(rows, resamples=400)[0]
+    assert alone.verdict.startswith("a above b") and (alone.p or 1) < 0.01
+    assert (alone.groups, alone.drawn) == (None, "300 examples, taken as independent")
+    with_groups(rows, 10)
+    together = compare_rows(rows, resamples=400)[0]
+    assert together.difference == alone.difference
+    assert together.verdict == "no difference shown" and (together.p or 0) > 0.3
+    assert (together.groups, together.drawn) == (10, "300 examples of 10 groups, drawn as whole groups")
+    with_groups(rows, 300)
+    single = compare_rows(rows, resamples=400)[0]
+    assert single.p == pytest.approx(alone.p, rel=0.2)
+    with_groups(rows, 1)
+    one = compare_rows(rows, resamples=400)[0]
+    assert (one.p, one.low, one.groups) == (None, None, 1)
+    assert one.verdict == "no verdict: all examples are of one group, which leaves nothing to draw"
+
+
+def test_one_run_that_names_the_groups_is_enough(tmp_path: Path) -> None:
+    rows = [row(tmp_path, name, share) for name, share in (("a", 0.7), ("b", 0.75))]
+    edit(rows[1].runs[2], lambda line: line | {"group": f"article {line['id'] % 20}"})
+    assert compare_rows(rows, resamples=50)[0].groups == 20
+    assert compare_rows(rows[::-1], resamples=50)[0].p == compare_rows(rows, resamples=50)[0].p
+    edit(rows[0].runs[0], lambda line: line | {"group": f"article {line['id'] % 21}"})
+    with pytest.raises(GeloraError, match="differ in the groups of their examples; only runs on the same data"):
+        compare_rows(rows, resamples=50)
+
+
+def test_questions_without_articles_are_said_to_be_taken_as_independent(tmp_path: Path) -> None:
+    task = TaskConfig(name="squad", kind="question_answering", metric="squad", reported="f1")
+    found = []
+    for title in (None, "Cats", "Dogs"):
+        rows: list[Row] = [
+            {"id": f"q{i}", "prediction": "cat", "label": [("dog", "cat")[i % 2]]}
+            | ({"group": title if i < 7 else "Birds"} if title else {})
+            for i in range(10)
+        ]
+        runs = {
+            seed: write_rows(tmp_path / str(title), "a", seed, rows, 50.0, task=task, collapsed=False)
+            for seed in range(3)
+        }
+        pair = [ComparedRow(name, "squad", runs) for name in ("a", "b")]
+        found.append(compare_rows(pair, resamples=10)[0].drawn)
+    old, first, second = found
+    assert old.startswith("10 questions, taken as independent, since these predictions name no articles")
+    assert first == second == "10 questions of 2 groups, drawn as whole groups"
+
+
 def test_a_difference_and_none(tmp_path: Path) -> None:
     rows = [row(tmp_path, "good", 0.95), row(tmp_path, "bad", 0.5), row(tmp_path, "poor", 0.5)]
     found = compare_rows(rows, resamples=500)
@@ -200,6 +261,7 @@ def test_predictions_that_do_not_give_the_result_are_refused(tmp_path: Path) -> 
         (lambda text: text.replace('"validation"', '"test"'), "no rows of the split validation"),
         (lambda text: text.replace('"label": "no"', '"label": null'), "no label of"),
         (lambda text: text.replace('"label": "no"', '"label": "perhaps"'), "is damaged: KeyError"),
+        (lambda text: text.replace('"label": "no"', '"label": "no", "group": "x"'), "no group of .*other rows have"),
     ],
 )
 def test_damaged_predictions_are_refused(tmp_path: Path, change: Any, message: str) -> None:
