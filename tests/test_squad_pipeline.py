@@ -38,6 +38,7 @@ def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind:
     assert result.effective_ranks == plan.rank_pattern
     found, odds = content(directory, "predictions.json"), content(directory, "na_prob.json")
     assert found == {row["id"]: row["prediction"] for row in predictions(directory)}
+    assert {row["group"] for row in predictions(directory)} == {"made"}  # the title of each question's article
     assert all((odds[number] > 0.5) is (text == "") for number, text in found.items())
     assert all(rows[0]["text"] == found[number] for number, rows in content(directory, "nbest.json").items())
     assert "windows; answers that come back from their tokens" in (directory / "log.txt").read_text()

@@ -88,7 +88,10 @@ def test_scores_and_what_is_wrong_before_any_work(
     reviews: Path, tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = tmp_path / "scored.jsonl"
-    values = [{"review": row["sentence"], "mood": row["sentence"].count("e") / 3} for row in rows("cola", 60, seed=1)]
+    values = [
+        {"review": row["sentence"], "mood": row["sentence"].count("e") / 3, "author": f"author {number // 4}"}
+        for number, row in enumerate(rows("cola", 60, seed=1))
+    ]
     scored.write_text("".join(json.dumps(value) + "\n" for value in values))
     words = given(tmp_path, tiny_models["bert"], f"data.text={scored}", "task.kind=regression", "train.max_steps=2")
     wrong = [
@@ -97,6 +100,8 @@ def test_scores_and_what_is_wrong_before_any_work(
         (["task.columns=[]"], "one or two columns of text"),
         (["task.columns=[mood]"], "another one for the label"),
         (["task.columns=[review,mode]"], "no column mode; did you mean mood?"),
+        (["task.group=mood"], "task.group=mood is task.label, too"),
+        (["task=cola", "task.group=author"], "task.group=author: only task=text has a column of groups"),
         (["task.source=texts"], "task.source=texts: not known; did you mean text?"),
         (["task.kind=question_answering"], "task.kind=question_answering needs task.source=squad"),
         (["task.name=../up"], "task.name=../up: letters"),
@@ -107,8 +112,14 @@ def test_scores_and_what_is_wrong_before_any_work(
         assert command_line(["run", *[w for w in words if w.split("=")[0] not in keys], *overrides]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-    assert command_line(["run", *words]) == 0
+    assert command_line(["run", *words, "task.group=author"]) == 0
     assert result_of(only(tmp_path)).reported == "pearson_spearman_mean"
+    held = predictions(only(tmp_path))
+    assert [row["group"] for row in held] == [f"author {row['id'] // 4}" for row in held]
+    assert sorted(row["id"] for row in held) == [
+        4 * n + i for n in sorted({r["id"] // 4 for r in held}) for i in range(4)
+    ]
+    assert "train (groups)" in read_artifact(RunManifest, only(tmp_path) / RunManifest.FILE).fingerprints
     assert read_artifact(RunManifest, only(tmp_path) / RunManifest.FILE).status == "done"
 
 

@@ -71,16 +71,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Request:
-    """What is read of a file: the columns `texts`, and `others` (labels); a CSV file is read by `dialect`."""
+    """What is read of a file: the columns `texts`, `others` (labels) and `group`; a CSV file is read by `dialect`."""
 
     texts: Sequence[str]
     others: Sequence[str] = ()
     dialect: Dialect = field(default_factory=Dialect)
+    group: str | None = None
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """All columns that are read."""
-        return (*self.texts, *self.others)
+        """All columns that are read, each once."""
+        return tuple(dict.fromkeys((*self.texts, *self.others, *([self.group] if self.group else []))))
 
 
 def read_table(path: Path, request: Request, *, key: str, optional: Sequence[str] = ()) -> Table:
@@ -110,8 +111,10 @@ def _missing(name: str, table: Table, request: Request, key: str) -> str:
         return "a text file has no labels: it can be profiled; to learn from give a table with a column of them"
     if key == "file":
         fix = "Name it so in the file: those are the columns that the run was trained on"
+    elif name in request.texts:
+        fix = "Name it by task.columns=[...]"
     else:
-        fix = f"Name it by {'task.columns=[...]' if name in request.texts else 'task.label=...'}"
+        fix = f"Name it by task.{'group' if name == request.group else 'label'}=..."
     separator = f". {table.note}" if table.note else ""
     return f"{nearest(name, table.names)}. {fix}{separator}"
 

@@ -2,7 +2,8 @@
 
 Labels are matched by name, whatever their type (`labels.py`). Where no validation rows are given, every tenth training
 row is held out: rows are shuffled with a fixed seed and sorted by label (or score), so that each label is held out in
-its share. Rows of equal texts count as one and stay on one side.
+its share. Rows of equal texts count as one and stay on one side. Where `task.group` names a column, whole groups are
+held out instead (`held_out.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
+from gelora_cli.data.held_out import held_out_groups, joined_by_text
 from gelora_cli.data.hub import dataset_directory
 from gelora_cli.data.labels import classes, is_missing, learned_labels
 from gelora_cli.data.paths import exists
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.messages import listed, shown, shown_name, shown_path
+from gelora_cli.messages import is_broken, listed, shown, shown_name, shown_path
 
 HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
@@ -111,8 +113,9 @@ def _read(task: Any, data: Any, split: str) -> Table:
         )
     hidden = split in task.test_splits
     others = [task.label] if task.label else []
-    request = Request(task.columns, others, dialect_of(data))
-    tables = [read_table(file, request, key=f"data.{key}", optional=others if hidden else ()) for file in files]
+    request = Request(task.columns, others, dialect_of(data), task.group)
+    optional = [*others, task.group] if hidden else []
+    tables = [read_table(file, request, key=f"data.{key}", optional=optional) for file in files]
     table = tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
     if hidden and all(is_missing(value, task.labels) for value in table.columns.get(task.label, ())):
         table.columns.pop(task.label, None)
@@ -175,7 +178,25 @@ def _split(task: Any, table: Table, split: str) -> TextSplit:
         if split == "train" and len(np.unique(labels)) < 2:
             only = shown_name(table.columns[task.label][0])
             raise GeloraError(f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from")
-    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, table.note)
+    groups = _group_names(table, task.group) if task.group in table.columns else None
+    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, table.note, groups)
+
+
+def _group_names(table: Table, column: str) -> list[str]:
+    """Return the group of each row by name, without blanks around it.
+
+    Raises:
+        GeloraError: a row without a group, or a value that is neither text nor number.
+    """
+    names = []
+    for row, value in enumerate(table.columns[column]):
+        missing = value is None or (isinstance(value, float) and math.isnan(value))
+        name = "" if missing or isinstance(value, list | dict | bytes) else str(value).strip()
+        if not name or is_broken(name):
+            but = "" if missing or value == "" else f", but {shown(value)}"
+            raise GeloraError(f"{table.where(row)}: no group in {column}{but}; give a text or a number in every row")
+        names.append(name)
+    return names
 
 
 def _scores(table: Table, column: str) -> NDArray[np.float32]:
@@ -196,23 +217,43 @@ def _number(value: Any) -> float:
 
 
 def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
-    """Training and validation rows, in their order; equal texts on one side, a row of every label in training.
+    """Training and validation rows, in their order; a row of every label in training.
+
+    Rows of equal texts are on one side, and rows of a group.
 
     Raises:
-        GeloraError: no labels, or too few rows.
+        GeloraError: no labels, or too few rows or groups.
     """
     if whole.labels is None:
         raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
     first = _first_equals(whole.columns)
-    held, copies = _held_rows(whole.labels, first), int((first != np.arange(len(whole))).sum())
+    copies = int((first != np.arange(len(whole))).sum())
+    if whole.group_names is None:
+        held, groups = _held_rows(whole.labels, first), ""
+    else:
+        joined_groups = joined_by_text(whole.groups(), first)
+        held = held_out_groups(whole.labels, joined_groups, seed=HELD_OUT_SEED)
+        groups = _described_groups(task.group, whole, joined_groups, held)
     if not held.any():
-        rows = f"{len(whole)} rows" + (f", {copies} of them copies of others," if copies else "")
+        rows = f"{len(whole)} rows{groups}" + (f", {copies} of them copies of others," if copies else "")
         raise GeloraError(f"{rows} are too few to hold out a tenth; give data.text_validation=FILE")
     train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
-    note = f"{len(validation)} of {len(whole)} rows held out, seed {HELD_OUT_SEED}, each {task.label} in its share; "
+    share = "in its share" if whole.group_names is None else "as near to its share as whole groups come"
+    note = f"{len(validation)} of {len(whole)} rows{groups} held out, seed {HELD_OUT_SEED}, each {task.label} {share}; "
     note += f"{copies} copies of others, equal texts on one side; " if copies else ""
     held_out = replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
     return replace(train, note=whole.note), held_out
+
+
+def _described_groups(column: str, whole: TextSplit, joined_groups: NDArray[Any], held: NDArray[np.bool_]) -> str:
+    """Say how many groups there are, how many of them are held out, and how many share a text with another one."""
+    groups = whole.groups()
+    count, apart = int(groups.max()) + 1, int(joined_groups.max()) + 1
+    what = f"{count} group{'' if count == 1 else 's'}"
+    if held.any():
+        what = f"{len(np.unique(groups[held]))} of {count} groups of {column}"
+    shared = f", which equal texts join to {apart}" if apart < count else ""
+    return f" ({what}{shared})"
 
 
 def _first_equals(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:

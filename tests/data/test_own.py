@@ -309,3 +309,64 @@ def test_predict_reads_the_same_files_without_labels(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("one\n\nthree\n")
     with pytest.raises(GeloraError, match="line 2: an empty text"):
         read_rows(TASK, str(tmp_path / "lines.txt"))
+
+
+GROUPED = [{"review": f"text {i}", "mood": MOODS[i % 2], "paper": f"paper {i // 20}"} for i in range(400)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_group_stays_on_one_side(tmp_path: Path, suffix: str) -> None:
+    data = DataConfig(text=str(write(tmp_path / f"rows.{suffix}", GROUPED)))
+    task = replace(TASK, group="paper")
+    train, validation = (read(task, data, split) for split in ("train", "validation"))
+    assert sorted([*train.ids, *validation.ids]) == list(range(400))
+    for split in (train, validation):
+        assert split.group_names == [f"paper {number // 20}" for number in split.ids]
+        assert split.groups().tolist() == np.unique(split.ids // 20, return_inverse=True)[1].tolist()
+    assert len(validation) == 40
+    assert not set(validation.group_names or ()) & set(train.group_names or ())
+    assert validation.note.startswith("40 of 400 rows (2 of 20 groups of paper) held out, seed 0, each mood as near to")
+    ungrouped = read(TASK, data, "validation")
+    assert ungrouped.group_names is None and set(ungrouped.ids) != set(validation.ids)
+
+
+def test_groups_with_equal_texts_are_held_out_together(tmp_path: Path) -> None:
+    rows = [row | {"review": "the same"} if row["paper"] in ("paper 1", "paper 2") else row for row in GROUPED]
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+    train, validation = (read(replace(TASK, group="paper"), data, split) for split in ("train", "validation"))
+    sides = [{"paper 1", "paper 2"} & set(split.group_names or ()) for split in (train, validation)]
+    assert sorted(map(len, sides)) == [0, 2]
+    assert "of 20 groups of paper, which equal texts join to 19)" in validation.note
+
+
+def test_a_text_column_can_be_the_group(tmp_path: Path) -> None:
+    rows = [{"one": f"premise {i // 3}", "other": f"text {i}", "mood": MOODS[i % 2]} for i in range(90)]
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
+    task = replace(TASK, columns=["one", "other"], group="one")
+    train, validation = (read(task, data, split) for split in ("train", "validation"))
+    assert not set(train.columns[0]) & set(validation.columns[0])
+    assert len(validation) == 9
+
+
+@pytest.mark.parametrize("bad", ["", None, " ", ["a"], float("nan")])
+def test_a_row_without_a_group_is_refused(tmp_path: Path, bad: Any) -> None:
+    rows = [*GROUPED[:30], GROUPED[30] | {"paper": bad}]
+    data = DataConfig(text=str(write(tmp_path / "rows.jsonl", rows)))
+    with pytest.raises(GeloraError, match=r"rows\.jsonl, line 31: no group in paper.*give a text or a number"):
+        read(replace(TASK, group="paper"), data)
+
+
+def test_too_few_groups_and_no_such_column(tmp_path: Path) -> None:
+    data = DataConfig(text=str(write(tmp_path / "rows.csv", [row | {"paper": "one"} for row in GROUPED])))
+    with pytest.raises(GeloraError, match=r"400 rows \(1 group\) are too few to hold out a tenth; give data.text_val"):
+        read(replace(TASK, group="paper"), data)
+    with pytest.raises(GeloraError, match=r"no column papr; did you mean paper\?.*Name it by task.group=\.\.\."):
+        read(replace(TASK, group="papr"), data)
+
+
+def test_given_validation_rows_keep_their_groups(tmp_path: Path) -> None:
+    data = DataConfig(
+        text=str(write(tmp_path / "a.csv", GROUPED)), text_validation=str(write(tmp_path / "b.csv", GROUPED[:40]))
+    )
+    validation = read(replace(TASK, group="paper"), data, "validation")
+    assert validation.group_names == ["paper 0"] * 20 + ["paper 1"] * 20
