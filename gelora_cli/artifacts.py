@@ -248,8 +248,20 @@ class RankPlan:
 
 
 @dataclass(frozen=True)
+class ScoreScale:
+    """The scale of scores that a model was trained on: score = `mean` + `sd` times the model's output."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
 class EvalResult:
-    """Metrics of one evaluated split; `reported` names the one that the task reports."""
+    """Metrics of one evaluated split; `reported` names the one that the task reports.
+
+    `collapsed`: the predictions say nothing, since they are all the same, not finite, or scores of which none lies in
+    the range of the labels. `remark` says so in words, or that the value is not above the most common label's share.
+    """
 
     split: str
     examples: int
@@ -257,6 +269,7 @@ class EvalResult:
     reported: str
     collapsed: bool
     seconds: float
+    remark: str = ""
 
     @property
     def value(self) -> float:
@@ -304,7 +317,8 @@ class RunResult:
 
     `value`, `results` and `last_value` are of what the protocol reports, `best_value` of what selects.
     `adapter_params` are left at the end, `trained_params` were trained at the most; `profile_seconds` were spent on the
-    profile that the run uses, `attach_seconds` on attaching the method (of EVA on its activations).
+    profile that the run uses, `attach_seconds` on attaching the method (of EVA on its activations). `scale` is the
+    scale of the scores that the model was trained on, None where it was trained on the labels as they are.
     """
 
     task: str
@@ -332,8 +346,20 @@ class RunResult:
     profile_reused: bool
     attach_seconds: float
     train_seconds: float
+    scale: ScoreScale | None = None
 
     FILE: ClassVar[str] = "result.json"
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader must know beside the value, a sentence each; none for most runs."""
+        several = len(self.results) > 1
+        found = [f"{row.split}: {row.remark}" if several else row.remark for row in self.results if row.remark]
+        if self.adapter_params == 0:
+            found.append("collapsed: nothing is left of the adapter, its budget or schedule pruned all of it")
+        if self.collapsed and not found:  # written before remarks were
+            found.append("collapsed: one prediction for every row, or predictions that are not finite")
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -486,7 +486,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
     directory = _relative(outcome.directory)
     if outcome.already_done:
         print(f"done before, nothing to do (force=true does it again): {directory}")
-    print(f"{outcome.reported}: {outcome.value:.4f}")
+    print(f"{outcome.reported}: {outcome.value:.4f}", *outcome.remarks, sep="\n")
     print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
     if outcome.already_done and config.profile.track and not (outcome.directory / TRACK).exists():
         print("it was not tracked: profile.track=true with force=true does it again, with the same numbers")
@@ -541,7 +541,7 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
     results = evaluate(paths[0].absolute(), config.launch.processes)
     for result in results:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        print(f"{result.split}: {result.examples} examples  {shown}")
+        print(f"{result.split}: {result.examples} examples  {shown}", *[result.remark] * bool(result.remark), sep="\n")
     if config.output:
         write_atomic(Path(config.output).expanduser(), to_json(EvaluationReport(results)))
 

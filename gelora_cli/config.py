@@ -40,7 +40,9 @@ class TaskConfig:
 
     `label` is the column with labels or scores of `source=text`, `group` one that says which rows belong together.
     Where `name`, `metric` and `reported` are empty they follow from the file, the kind and the metric; where `labels`
-    are, `source=text` takes those of the training rows.
+    are, `source=text` takes those of the training rows. With `standardize` a regression trains on scores of mean 0 and
+    standard deviation 1 over its training rows; `auto` does so for `source=text`. Predictions and metrics are on the
+    scale of the data either way.
     From `unanswerable` on the keys are those of question answering; lengths and `stride` (the context tokens that
     neighbouring windows share) are in tokens.
     """
@@ -58,6 +60,7 @@ class TaskConfig:
     test_splits: list[str] = field(default_factory=lambda: ["test"])
     split: str = "halves"
     empty_text: str = "error"
+    standardize: Union[bool, str] = "auto"  # noqa: UP007 - OmegaConf reads this form
     max_length: int = 128
     folder: str | None = None
     unanswerable: bool = False
@@ -391,7 +394,7 @@ NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
 numbers, so that older runs stay readable but never count as done and are never averaged with newer ones."""
 
-LATER_KEYS: dict[str, Any] = {}
+LATER_KEYS: dict[str, Any] = {"task.standardize": "auto"}
 """Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
 while it has its default, so that adding one changes no existing run directory."""
 
@@ -483,6 +486,7 @@ def value_problems(config: Any) -> list[str]:
         problems += [_batch_problem(config), _preset_problem(config), _saved_plan_problem(config)]
         problems += [_window_problem(config.task), _unanswerable_problem(config.task)]
         problems += [_metric_problem(config.task), _column_problem(config.task), _group_problem(config.task)]
+        problems += [_standardize_problem(config.task)]
         problems += [_split_problem(config.task), _labels_problem(config.task)]
     return [problem for problem in problems if problem]
 
@@ -726,6 +730,21 @@ def _metric_problem(task: TaskConfig) -> str | None:
     )
 
 
+def standardizes(task: TaskConfig) -> bool:
+    """Whether a completed task trains on standardised scores."""
+    if task.kind != "regression":
+        return False
+    return task.source == "text" if task.standardize == "auto" else bool(task.standardize)
+
+
+def _standardize_problem(task: TaskConfig) -> str | None:
+    if task.standardize not in ("auto", True, False):
+        return f"task.standardize={task.standardize}: not known; accepted: auto, true, false"
+    if task.standardize is True and task.kind != "regression":
+        return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
+    return None
+
+
 def _column_problem(task: TaskConfig) -> str | None:
     if task.kind == "question_answering":
         if task.source == "text":
@@ -889,6 +908,8 @@ def _with_task(config: RunConfig) -> RunConfig:
     task, source = config.task, Path(config.data.text or "text")
     metric = task.metric or KIND_METRICS[task.kind][0]
     named = {"name": task.name or slug(source.stem), "metric": metric, "reported": task.reported or REPORTED[metric][0]}
+    if standardizes(task) is standardizes(replace(task, standardize="auto")):
+        named["standardize"] = "auto"  # said or not, it is the same run
     return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
 
 

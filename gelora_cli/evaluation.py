@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,15 @@ from gelora_cli.runtime import gather_rows
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether predictions say nothing (`collapsed`), and what a reader must know of them (terms: `EvalResult`)."""
+
+    collapsed: bool = False
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class TaskKind:
 
     `reduce(output, batch, split, task)` keeps `width(task)` numbers of each row, (B, width) float32; `scores` are
     those of them that two models can be compared by. `decode` makes predictions of the numbers of all rows,
-    (n, width); of these come the metrics and whether the run collapsed, one line per example for
+    (n, width); of these come the metrics and a `Verdict` on the predictions, one line per example for
     `predictions.jsonl`, and files of the task's own.
     """
 
@@ -41,7 +49,7 @@ class TaskKind:
     reduce: Callable[[Any, Batch, Any, Any], torch.Tensor]
     scores: Callable[[Floats, Any], Floats]
     decode: Callable[[Any, Floats, Any], Any]
-    judge: Callable[[Any, Any, Any], tuple[dict[str, float], bool]]
+    judge: Callable[[Any, Any, Any], tuple[dict[str, float], Verdict]]
     rows: Callable[[Any, Any, Any], list[dict[str, Any]]]
     files: Callable[[Any, Any], dict[str, dict[str, Any]]]
 
@@ -87,14 +95,15 @@ def judge(task: Any, split: EncodedSplit, values: Floats, started: float) -> Jud
         raise GeloraError(f"{split.name} has no labels: use gelora predict for it")
     kind = TASK_KINDS[task.kind]
     decoded = kind.decode(split, values, task)
-    metrics, collapsed = kind.judge(task, split, decoded)
+    metrics, verdict = kind.judge(task, split, decoded)
     result = EvalResult(
         split=split.name,
         examples=split.examples,
         metrics=metrics,
         reported=task.reported,
-        collapsed=collapsed,
+        collapsed=verdict.collapsed,
         seconds=time.perf_counter() - started,
+        remark=verdict.remark,
     )
     return Judged(result, _with_groups(split, kind.rows(task, split, decoded)), kind.files(task, decoded))
 
@@ -122,19 +131,54 @@ def decide(task: Any, logits: Floats) -> NDArray[np.int64] | Floats:
     return logits[:, 0] if task.kind == "regression" else logits.argmax(1)
 
 
-def is_collapsed(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
-    """One predicted value where the labels hold several, or a value that is not finite."""
-    finite = predictions.dtype.kind != "f" or bool(np.isfinite(predictions).all())
-    return not finite or (len(np.unique(labels)) > 1 and len(np.unique(predictions)) == 1)
+def is_constant(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Whether one value is predicted for every row where the labels hold several."""
+    return len(np.unique(labels)) > 1 and len(np.unique(predictions)) == 1
 
 
-def _judge_labels(task: Any, split: EncodedSplit, logits: Floats) -> tuple[dict[str, float], bool]:
+def _judge_labels(task: Any, split: EncodedSplit, logits: Floats) -> tuple[dict[str, float], Verdict]:
     predictions = decide(task, logits)
     metric = load_metric(task.metric)
     assert split.labels is not None
     metric.add_batch(predictions=predictions, references=split.labels)
     values = {name: float(value) for name, value in metric.compute().items()}
-    return values, is_collapsed(predictions, split.labels)
+    if not np.isfinite(logits).all():
+        return values, _not_finite(~np.isfinite(logits).all(1))
+    if task.kind == "regression":
+        return values, score_verdict(predictions, split.labels)
+    reported = values[task.reported] if task.reported == "accuracy" else None
+    return values, label_verdict(predictions, split.labels, reported)
+
+
+def _not_finite(rows: NDArray[np.bool_]) -> Verdict:
+    return Verdict(True, f"collapsed: {int(rows.sum()):,} of {len(rows):,} predictions are no finite numbers")
+
+
+def label_verdict(predictions: NDArray[np.int64], labels: NDArray[Any], accuracy: float | None) -> Verdict:
+    """What predicted classes (n,) say beside the labels (n,); `accuracy` is that of a task that reports it.
+
+    The share of the most common label is what a model that looks at nothing reaches.
+    """
+    share = float(np.bincount(labels).max()) / len(labels)
+    if is_constant(predictions, labels):
+        reached = float((labels == predictions[0]).mean())
+        is_majority = reached == share
+        known = "that label's share" if is_majority else f"that label's share, {share:.4f} the most common one's"
+        return Verdict(True, f"collapsed: one label for all {len(labels):,} rows ({reached:.4f} is {known})")
+    if accuracy is not None and accuracy <= share < 1:
+        return Verdict(False, f"the value to beat is {share:.4f}, the share of the most common label: it is not beaten")
+    return Verdict()
+
+
+def score_verdict(predictions: Floats, labels: Floats) -> Verdict:
+    """What predicted scores (n,) say beside the labels (n,)."""
+    low, high = float(labels.min()), float(labels.max())
+    seen = f"predicted {predictions.min():.6g} to {predictions.max():.6g}, labels {low:.6g} to {high:.6g}"
+    if is_constant(predictions, labels):
+        return Verdict(True, f"collapsed: one score for all {len(labels):,} rows ({seen})")
+    if ((predictions < low) | (predictions > high)).all():
+        return Verdict(True, f"collapsed: every prediction lies outside the range of the labels ({seen})")
+    return Verdict()
 
 
 def _label_rows(task: Any, split: EncodedSplit, logits: Floats) -> list[dict[str, Any]]:
@@ -152,14 +196,24 @@ def _shown(task: Any, value: Any) -> Any:
     return task.labels[value] if task.labels and value is not None else value
 
 
-def _judge_answers(task: Any, split: Any, found: list[Answered]) -> tuple[dict[str, float], bool]:
+def _judge_answers(task: Any, split: Any, found: list[Answered]) -> tuple[dict[str, float], Verdict]:
     metric = load_metric(task.metric)
     gold = answers.references(split.source)
     metric.add_batch(predictions=[answers.metric_row(row, task) for row in found], references=gold)
+    if odd := [row for row in found if not math.isfinite(row.null)]:
+        return metric.compute(), Verdict(True, f"collapsed: the scores of {len(odd):,} questions are no finite numbers")
     texts = np.array([row.text(unanswerable=task.unanswerable) for row in found])
-    finite = all(math.isfinite(row.null) for row in found)
-    collapsed = not finite or is_collapsed(texts, np.array([" / ".join(row["answers"]["text"]) for row in gold]))
-    return metric.compute(), collapsed
+    if not is_constant(texts, np.array([" / ".join(row["answers"]["text"]) for row in gold])):
+        return metric.compute(), Verdict()
+    return metric.compute(), Verdict(True, _one_answer(texts, gold))
+
+
+def _one_answer(texts: NDArray[np.str_], gold: Sequence[dict[str, Any]]) -> str:
+    """What is said of one text for every question; "no answer" has a share to compare the value with."""
+    if texts[0]:
+        return f"collapsed: one answer, {str(texts[0])[:40]!r}, for all {len(texts):,} questions"
+    share = sum(not row["answers"]["text"] for row in gold) / len(gold)
+    return f'collapsed: "no answer" for all {len(texts):,} questions ({share:.4f} of them have none)'
 
 
 def _answer_rows(task: Any, split: Any, found: list[Answered]) -> list[dict[str, Any]]:

@@ -6,22 +6,27 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, RankPlan, RunError, RunResult, read_artifact
+from gelora_cli.artifacts import GeloraError, RankPlan, RunError, RunResult, ScoreScale, read_artifact
+from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.lineage import head_of
-from gelora_cli.models import load_exported, renamed_weights, save_exported
+from gelora_cli.models import load_exported, own_head, renamed_weights, save_exported
 from gelora_cli.pipeline import card_facts, reopened
 from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.preparing import Prepared
 from gelora_cli.report.card import Export, hub_id, model_card
 from gelora_cli.runtime import explained_memory
 from gelora_cli.session import only_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Floats = NDArray[np.float32]
 
@@ -36,11 +41,13 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     `merged`: the model in float32 with the adapter in its weights and the head, and the tokenizer, as transformers
     alone loads them. They are read back, and their scores (logits; of question answering those of the best spans) on
     256 rows of the first evaluated split compared with the unmerged adapter's, in float32: the largest difference must
-    be within 1e-4 of the largest score, or of 1 where that is less. `adapter`: what PEFT, or
-    `gelora_cli.methods.load_adapter`, puts on the base model.
+    be within 1e-4 of the largest score, or of 1 where that is less. Where a run trained on standardised scores,
+    their mean and standard deviation are folded into the head, and differences count in standard deviations.
+    `adapter`: what PEFT, or `gelora_cli.methods.load_adapter`, puts on the base model; its outputs stay standardised.
 
     Raises:
-        GeloraError: an unfinished or damaged run, a method that can't be merged, or a target that is not empty.
+        GeloraError: an unfinished or damaged run, a method that can't be merged, a head that can't hold the mean of
+            the scores, or a target that is not empty.
         RunError: the merged model gives other scores.
     """
     prepared = reopened(directory)
@@ -75,6 +82,9 @@ def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, N
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
     merged = merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER)
+    scale = read_artifact(RunResult, directory / RunResult.FILE).scale
+    if scale is not None:
+        fold_scale(merged, scale)
     with rundir.writing(place, FIX):
         save_exported(merged, session.tokenizer, place)
     model, tokenizer = load_exported(place, head_of(prepared.config))
@@ -82,7 +92,39 @@ def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, N
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
     found = session.scores(model.to(session.accelerator.device), again)
-    return Export("merged", directory.name, len(rows), *_difference(found, wanted)), None
+    if scale is None:
+        return Export("merged", directory.name, len(rows), *_difference(found, wanted)), None
+    in_deviations = _difference(standardized(found, scale), wanted)
+    difference, tolerance = (scale.sd * value for value in in_deviations)
+    return Export("merged", directory.name, len(rows), difference, tolerance), None
+
+
+def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
+    """Let a model of standardised scores give scores on the scale of the data: its last linear times sd, plus mean.
+
+    Raises:
+        GeloraError: that linear has no bias to hold the mean, or is not found.
+    """
+    import torch
+    from torch import nn
+
+    linears = [
+        (f"{head}.{name}".rstrip("."), module)
+        for head in own_head(model)
+        for name, module in model.get_submodule(head).named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == 1
+    ]
+    if len(linears) != 1 or linears[0][1].bias is None:
+        what = f"the head {linears[0][0]} has no bias" if len(linears) == 1 else "no single last linear layer is found"
+        raise GeloraError(
+            f"form=merged: the run trained on standardised scores (mean {scale.mean:.6g}), and {what} to hold the "
+            "mean. Take form=adapter, whose card says how its outputs become scores, or train again with "
+            "task.standardize=false."
+        )
+    head = linears[0][1]
+    with torch.no_grad():
+        head.weight.mul_(scale.sd)
+        head.bias.mul_(scale.sd).add_(scale.mean)
 
 
 def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:

@@ -82,12 +82,16 @@ RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that is done: its directory, its reported metric and value, and whether it was done before."""
+    """A run that is done: its directory, its reported metric and value, and whether it was done before.
+
+    `remarks` are what a reader must know beside the value.
+    """
 
     directory: Path
     reported: str
     value: float
     already_done: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
@@ -125,7 +129,8 @@ def _done_before(directory: Path) -> Finished:
 
 def _finished(directory: Path, *, already_done: bool = False) -> Finished:
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    return Finished(directory, result.reported, result.value, already_done)
+    remarks = with_remedies(result, read_config(directory / rundir.CONFIG))
+    return Finished(directory, result.reported, result.value, already_done, remarks)
 
 
 def _starts_anew(directory: Path, force: bool, command: str) -> bool:
@@ -219,9 +224,10 @@ def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[s
     prepared = reopened(directory)
     with explained_memory():
         session = only_model(prepared)
+        session.open_scale(directory)
         model = session.with_adapter(session.loaded, directory)
         task, encoded = prepared.config.task, (session.encode(split) for split in splits)
-        return [prediction_rows(task, split, session.forward(model, split)) for split in encoded]
+        return [prediction_rows(task, split, session.outputs(model, split)) for split in encoded]
 
 
 def reopened(directory: Path) -> Prepared:
@@ -275,6 +281,7 @@ def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     with explained_memory():
         session = open_session(prepared, None)
+        session.open_scale(directory)
         model = session.reloaded(directory)
         results = tuple(session.judge(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
@@ -557,6 +564,7 @@ def _result(
         profile_reused=reused,
         attach_seconds=round(session.seconds["attach"], 3),
         train_seconds=trained.seconds,
+        scale=session.scale,
     )
 
 
@@ -575,6 +583,23 @@ def _write_result(directory: Path, session: Session, result: RunResult, plan: Ra
         plot_track(moments, result, directory / rundir.TRACK)
     facts = card_facts(directory, session.prepared, session.loaded.key_mapping)
     rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
+    LOGGER.info("%s: %.4f", result.reported, result.value)
+    for remark in with_remedies(result, session.config):
+        LOGGER.warning("%s", remark)
+
+
+def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
+    """The remarks on a run, with what to try where it has collapsed."""
+    if not result.collapsed:
+        return result.remarks
+    tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", "more train.epochs"]
+    if config.task.kind == "regression" and result.scale is None:
+        tries.insert(0, "task.standardize=true")
+    if config.protocol == "last":
+        tries.append("protocol=split (the best epoch)")
+    if config.task.kind == "classification" and config.task.metric != "mcc":
+        tries.append("task.metric=mcc, which is 0 for one label")
+    return (*result.remarks, f"what may help: {', '.join(tries)}")
 
 
 def card_facts(directory: Path, prepared: Prepared, key_mapping: dict[str, str] | None) -> CardFacts:

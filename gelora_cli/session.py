@@ -19,11 +19,14 @@ from gelora_cli.artifacts import (
     RankPlan,
     RunError,
     RunManifest,
+    RunResult,
+    ScoreScale,
     read_artifact,
 )
 from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, plan_settings
+from gelora_cli.config import RunConfig, plan_settings, standardizes
 from gelora_cli.data.parts import Parts, parts_of
+from gelora_cli.data.scale import restored, score_scale, standardized
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches
 from gelora_cli.lineage import load_start
@@ -60,7 +63,7 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
     for split in prepared.splits.values():
         if isinstance(split, TextSplit) and split.labels is not None and config.task.kind == "classification":
             LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
-        if isinstance(split, TextSplit) and split.note:
+        if split.note:
             LOGGER.info("%s: %s", split.name, split.note)
     return Session(prepared, accelerator)
 
@@ -135,13 +138,38 @@ class Session:
         from gelora_cli.evaluation import judge
 
         started = time.perf_counter()
-        return judge(self.config.task, split, self.forward(model, split), started)
+        return judge(self.config.task, split, self.outputs(model, split), started)
+
+    def outputs(self, model: nn.Module, split: EncodedSplit) -> Any:
+        """What `forward` gives, scores on the scale of the data."""
+        values = self.forward(model, split)
+        return values if self.scale is None else restored(values, self.scale)
+
+    @cached_property
+    def train_rows(self) -> Split:
+        """The training rows of this run."""
+        train, config = self.parts.train, self.config
+        return train.take(draw_rows(len(train), config.data.max_train_examples, config.seed))
+
+    @cached_property
+    def scale(self) -> ScoreScale | None:
+        """The scale of the scores that this run trains on; None where it trains on the labels as they are.
+
+        A session that opens a finished run has it from `open_scale`.
+        """
+        return score_scale(self.train_rows.labels) if standardizes(self.config.task) else None
+
+    def open_scale(self, directory: Path) -> None:
+        """Take the scale that a finished run was trained on."""
+        self.scale = read_artifact(RunResult, directory / RunResult.FILE).scale
 
     def train_split(self) -> EncodedSplit:
-        """The training rows of this run."""
+        """Token sequences of the training rows, with the labels that the model learns."""
         with self.timed("data"):
-            train, config = self.parts.train, self.config
-            return self.encode(train.take(draw_rows(len(train), config.data.max_train_examples, config.seed)))
+            split = self.encode(self.train_rows)
+            if self.scale is None:
+                return split
+            return replace(split, labels=standardized(split.labels, self.scale))
 
     def profile_split(self) -> EncodedSplit:
         """What the profile measures: `profile.max_examples` drawn rows, of questions as many of their windows."""

@@ -41,7 +41,8 @@ class Answer:
 class QuestionSplit:
     """n questions, each about a context; `labels[i]` is empty where nothing answers, `labels` None where not known.
 
-    `titles` are those of the articles, where the data has them.
+    `titles` are those of the articles, where the data has them. `note` says what a user should know of how the rows
+    were chosen.
     """
 
     name: str
@@ -50,6 +51,7 @@ class QuestionSplit:
     contexts: Sequence[str]
     labels: Sequence[tuple[Answer, ...]] | None
     titles: Sequence[str] | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)

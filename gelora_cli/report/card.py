@@ -109,6 +109,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         "\n".join(_facts(result, plan, facts, export)),
         *([] if export else _pictures(plan)),
         _loading(facts, export),
+        _scale_text(result, export),
         _commands(result, facts, export),
         _data(facts),
         _limitations(result, plan, facts),
@@ -225,6 +226,17 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     return f"In this directory:\n\n{text}"
 
 
+def _scale_text(result: RunResult, export: Export | None) -> str:
+    """How outputs become scores, where the model was trained on standardised ones; a merged head does it itself."""
+    if result.scale is None or (export and export.form == "merged"):
+        return ""
+    mean, sd = result.scale.mean, result.scale.sd
+    return (
+        f"It was trained on standardised scores: a score is `{mean!r} + {sd!r} * output`, with the mean and the standard "
+        "deviation of the training rows. `gelora predict` and `gelora export` do this by themselves."
+    )
+
+
 def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str:
     """The commands that made it, and those that use a run."""
     made = f"Made by `{facts.command}`"
@@ -266,8 +278,7 @@ def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
     lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
     if rows:
         lines.append(f"- Trained on {rows:,} drawn rows at the most, not on all.")
-    if result.collapsed:
-        lines.append("- Collapsed: it says the same of every example.")
+    lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in result.remarks]
     return "\n".join(["## Limitations", "", *lines])
 
 
