@@ -550,9 +550,11 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.config import list_problems, value_problems
     from gelora_cli.pipeline import predict
     from gelora_cli.rundir import json_text, write_atomic
+    from gelora_cli.runtime import setup_logging
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))
+    setup_logging()
     if sum(value is not None for value in (config.split, config.file, config.question)) > 1:
         raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
     if (config.question is None) != (config.context is None):

@@ -226,7 +226,7 @@ def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[s
         session = only_model(prepared)
         session.open_scale(directory)
         model = session.with_adapter(session.loaded, directory)
-        task, encoded = prepared.config.task, (session.encode(split) for split in splits)
+        task, encoded = prepared.config.task, (session.encode_aloud(split) for split in splits)
         return [prediction_rows(task, split, session.outputs(model, split)) for split in encoded]
 
 

@@ -76,6 +76,7 @@ class Session:
 
         self.prepared, self.accelerator, self.config = prepared, accelerator, prepared.config
         self.seconds: dict[str, float] = {}
+        self._warned: set[tuple[str, str]] = set()
         with self.timed("model"):
             self.loaded = self.fresh_model()
             self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(prepared.model, self.loaded.map.kind)
@@ -99,6 +100,15 @@ class Session:
         """Token sequences of a split."""
         return split.encoded(self.tokenizer, self.config.task)
 
+    def encode_aloud(self, split: Split) -> EncodedSplit:
+        """Token sequences of a split, and a warning in the log where texts had to be cut for them."""
+        encoded = self.encode(split)
+        text = encoded.shortened.describe() if encoded.shortened else ""
+        if text and (split.name, text) not in self._warned:  # the profile and the training may read the same rows
+            self._warned.add((split.name, text))
+            LOGGER.warning("%s: %s", split.name, text)
+        return encoded
+
     @cached_property
     def parts(self) -> Parts:
         """What the protocol trains on, selects by and reports."""
@@ -107,12 +117,12 @@ class Session:
     def eval_splits(self) -> list[EncodedSplit]:
         """The evaluated splits, the deciding one first."""
         with self.timed("data"):
-            return [self.encode(split) for split in self.parts.evaluated]
+            return [self.encode_aloud(split) for split in self.parts.evaluated]
 
     def reported_splits(self) -> list[EncodedSplit]:
         """Those of them that are reported."""
         with self.timed("data"):
-            return [self.encode(split) for split in self.parts.evaluated if split.name in self.parts.reported]
+            return [self.encode_aloud(split) for split in self.parts.evaluated if split.name in self.parts.reported]
 
     def forward(self, model: nn.Module, split: EncodedSplit) -> Any:
         """What the task keeps of the model's outputs on a split, a row per sequence, on every process."""
@@ -166,7 +176,7 @@ class Session:
     def train_split(self) -> EncodedSplit:
         """Token sequences of the training rows, with the labels that the model learns."""
         with self.timed("data"):
-            split = self.encode(self.train_rows)
+            split = self.encode_aloud(self.train_rows)
             if self.scale is None:
                 return split
             return replace(split, labels=standardized(split.labels, self.scale))
@@ -174,7 +184,7 @@ class Session:
     def profile_split(self) -> EncodedSplit:
         """What the profile measures: `profile.max_examples` drawn rows, of questions as many of their windows."""
         train, given = self.prepared.splits["train"], self.config.profile
-        split = self.encode(train.take(draw_rows(len(train), given.max_examples, given.seed)))
+        split = self.encode_aloud(train.take(draw_rows(len(train), given.max_examples, given.seed)))
         return split.take(draw_rows(len(split), given.max_examples, given.seed))
 
     def settings(self) -> TrainSettings:

@@ -171,13 +171,18 @@ def read_questions(name: str) -> QuestionSplit:
         raise GeloraError(
             f"file={shown_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
-    return read_squad_json(_text(path), name)
+    return read_squad_json(read_text(path), name)
 
 
 STANDARD_INPUT = "standard input"
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        GeloraError: it can't be read, or is not UTF-8, with the line.
+    """
     try:
         return _decoded(path.read_bytes(), str(path))
     except OSError as error:
@@ -199,7 +204,7 @@ def _decoded(content: bytes, name: str) -> str:
 def _read_csv(path: Path, request: Request) -> Table:
     """Read rows below a line with the columns' names; every value is a string, whatever it looks like."""
     usual = "tab" if path.suffix.lower() == ".tsv" else "comma"
-    found = read_delimited(_text(path), str(path), request.wanted, request.dialect, usual=usual)
+    found = read_delimited(read_text(path), str(path), request.wanted, request.dialect, usual=usual)
     note = found.note
     if found.separator != usual:
         note = f"separated by {found.separator} (data.separator)" + (f"; {note}" if note else "")
@@ -211,7 +216,7 @@ def _read_jsonl(path: Path, request: Request) -> Table:
     numbers: list[int] = []
     names: dict[str, None] = {}
     values: dict[str, list[Any]] = {name: [] for name in request.wanted}
-    for number, line in enumerate(io.StringIO(_text(path), newline=""), 1):
+    for number, line in enumerate(io.StringIO(read_text(path), newline=""), 1):
         if line.strip():
             row = _parse(line, f"{path}, line {number}", request.wanted)
             names |= dict.fromkeys(row)
@@ -241,7 +246,7 @@ def _read_parquet(path: Path, request: Request) -> Table:
 
 
 def _read_lines(path: Path, request: Request) -> Table:
-    return _lines(_text(path), request.texts, str(path))
+    return _lines(read_text(path), request.texts, str(path))
 
 
 def _lines(text: str, texts: Sequence[str], name: str) -> Table:

@@ -25,5 +25,5 @@ def standardized(scores: Any, scale: ScoreScale) -> NDArray[np.float32]:
 
 
 def restored(outputs: Scores, scale: ScoreScale) -> NDArray[np.float64]:
-    """mean + sd * output, in float64: distinct outputs of a model stay distinct."""
+    """Mean + sd * output, in float64: distinct outputs of a model stay distinct."""
     return scale.mean + scale.sd * np.asarray(outputs, np.float64)

@@ -17,6 +17,7 @@ from gelora_cli.data.own import own_files, own_split, own_task, own_text
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.data.tables import folder
+from gelora_cli.data.user_questions import is_question_json, question_files, user_questions
 
 Split = TextSplit | QuestionSplit
 
@@ -69,13 +70,25 @@ def _demo_split(_: Any, __: Any, split: str) -> TextSplit:
 
 
 def _layout_split(task: Any, data: Any, split: str) -> Split:
+    if (place := _own_questions(task, data)) is not None:
+        return user_questions(place, task, split)
     load = load_questions if task.kind == "question_answering" else load_split
     return load(source_directory(task, data), task, split)
 
 
 def _layout_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
+    if (place := _own_questions(task, data)) is not None:
+        return {task.source: (place, question_files(place, task))}
     directory = source_directory(task, data)
     return {task.source: (directory, sorted((directory / folder(task)).glob("*.parquet")))}
+
+
+def _own_questions(task: Any, data: Any) -> Path | None:
+    """The user's JSON file or directory of them, of a task of questions; None for the hub's layout."""
+    place = Path(getattr(data, task.source))
+    if task.kind != "question_answering" or list(place.glob(f"{folder(task)}/*.parquet")):
+        return None
+    return place if is_question_json(place) else None
 
 
 def source_directory(task: Any, data: Any) -> Path:
@@ -84,11 +97,24 @@ def source_directory(task: Any, data: Any) -> Path:
     return Path(given) if Path(given).is_absolute() else dataset_directory(given, patterns, f"data.{task.source}")
 
 
+def _question_text(task: Any, data: Any) -> tuple[Any, Split]:
+    """The training questions; those of a user's file without their answers where a run would refuse these."""
+    try:
+        return task, task_split(task, data, "train")
+    except GeloraError as error:
+        place = _own_questions(task, data)
+        if place is None:
+            raise
+        split = user_questions(place, replace(task, test_splits=[*task.test_splits, "train"]), "train")
+        return task, replace(split, note=f"answers left out: {error}")
+
+
 _LAYOUT = Source(_layout_split, files=_layout_files)
+_QUESTIONS = Source(_layout_split, files=_layout_files, text=_question_text)
 SOURCES: dict[str, Source] = {
     "demo": Source(_demo_split),
     "text": Source(own_split, own_task, own_files, own_text),
     "glue": _LAYOUT,
-    "squad": _LAYOUT,
-    "squad_v2": _LAYOUT,
+    "squad": _QUESTIONS,
+    "squad_v2": _QUESTIONS,
 }

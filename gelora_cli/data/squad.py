@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.json_input import parse_json
-from gelora_cli.data.splits import EncodedSplit, Spool, digest_of, numbered
+from gelora_cli.data.splits import EncodedSplit, Spool, digest_of, numbered, shortened
 from gelora_cli.data.tables import read_table, read_texts
 from gelora_cli.messages import is_broken, shown, shown_name
 from gelora_cli.runtime import LOGGER
@@ -118,6 +118,26 @@ class EncodedWindows(EncodedSplit):
         """What is scored: questions, not windows."""
         return len(self.source)
 
+    def take(self, rows: NDArray[np.int64]) -> EncodedWindows:
+        """The named windows, in that order, without labels: to be looked at, not judged."""
+        base = super().take(rows)
+        chars = self.chars
+        if base.tokens is not self.tokens:
+            chars = np.concatenate([self.chars[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        return EncodedWindows(
+            base.name,
+            base.ids,
+            None,
+            base.tokens,
+            base.offsets,
+            base.types,
+            source=self.source,
+            question_row=self.question_row[rows],
+            null=self.null[rows],
+            chars=chars,
+            recovery=self.recovery,
+        )
+
     def describe(self) -> str:
         """Questions, windows, and how many answers come back from their tokens as the same text."""
         text = f"{len(self.source):,} questions in {len(self):,} windows"
@@ -161,8 +181,11 @@ def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
     return _placed(found, task, where)
 
 
-def read_squad_json(text: str, where: str) -> QuestionSplit:
-    """Questions of a file in SQuAD's own format: `data[].paragraphs[].{context, qas[].{id, question}}`.
+def read_squad_json(text: str, where: str, *, answered: bool = False) -> QuestionSplit:
+    """Questions of a file in SQuAD's own format: `data[].paragraphs[].{context, qas[].{id, question, answers}}`.
+
+    With `answered` the answers are read, where every question has them or is marked by `is_impossible`. Titles of
+    articles are read where every one has its own.
 
     Raises:
         GeloraError: not JSON, a missing field, no question, an empty text, an id twice.
@@ -171,20 +194,42 @@ def read_squad_json(text: str, where: str) -> QuestionSplit:
     try:
         articles = content["data"]
         rows = [
-            (_id(asked["id"]), asked["question"], paragraph["context"])
+            (
+                _id(asked["id"]),
+                asked["question"],
+                paragraph["context"],
+                article.get("title"),
+                _json_answers(asked) if answered else None,
+            )
             for article in articles
             for paragraph in article["paragraphs"]
             for asked in paragraph["qas"]
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
-        raise GeloraError(
-            f"{where} is not in SQuAD's format: {what}; accepted is "
-            '{"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ...}]}]}]}'
-        ) from error
-    ids, questions, contexts = ([row[column] for row in rows] for column in range(3))
+        raise GeloraError(f"{where} is not in SQuAD's format: {what}; accepted is {SQUAD_FORMAT}") from error
+    ids, questions, contexts, titles, answers = ([row[column] for row in rows] for column in range(5))
     found = QuestionSplit("input", ids, questions, contexts, None)
     _check_rows(found, where)
+    labels = None if None in answers else answers
+    named = None if None in titles else [str(title) for title in titles]
+    return replace(found, labels=labels, titles=named)
+
+
+SQUAD_FORMAT = (
+    '{"data": [{"title": ..., "paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ..., "answers": '
+    '[{"text": ..., "answer_start": ...}]}]}]}]}'
+)
+
+
+def _json_answers(asked: dict[str, Any]) -> tuple[Answer, ...] | None:
+    """A question's answers, none where it is impossible; None where the file says nothing of them."""
+    impossible = asked.get("is_impossible") is True
+    if asked.get("answers") is None:
+        return () if impossible else None
+    found = tuple(dict.fromkeys(Answer(str(one["text"]), int(one["answer_start"])) for one in asked["answers"]))
+    if impossible and found:
+        raise ValueError(f"question {shown_name(str(asked['id']))} has is_impossible and an answer")
     return found
 
 
@@ -192,6 +237,18 @@ def _id(value: Any) -> str:
     if not isinstance(value, str | int):
         raise TypeError(f"id is {shown(value)}")
     return str(value)
+
+
+def checked_answers(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
+    """The split, once its answers are seen to fit the task (see `load_questions`).
+
+    Raises:
+        GeloraError: no answers, a question without one in a task that has none, a misplaced answer.
+    """
+    if split.labels is None:
+        raise GeloraError(f"{where}: some questions have no answers; to learn from, each needs them: {SQUAD_FORMAT}")
+    _check_unanswerable(split, task, where)
+    return _placed(split, task, where)
 
 
 def one_question(question: str, context: str) -> QuestionSplit:
@@ -297,6 +354,7 @@ class _Builder:
         self.null: list[int] = []
         self.labels: list[tuple[int, int]] = []
         self.counts = {"same": 0, "inside_a_token": 0, "in_no_window": 0}
+        self.question_lengths: list[int] = []  # tokens, before a question is cut
 
     def add(self, rows: range) -> None:
         """Encode some questions."""
@@ -324,6 +382,7 @@ class _Builder:
             texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
         )
         offsets: list[list[tuple[int, int]]] = found["offset_mapping"]
+        self.question_lengths += [len(ends) for ends in offsets]
         return [
             text[: ends[limit - 1][1]] if len(ends) > limit else text for text, ends in zip(texts, offsets, strict=True)
         ]
@@ -387,6 +446,13 @@ class _Builder:
             chars=self.chars.array(),
             group_names=self.split.group_names,
             recovery=Recovery(**self.counts),
+            shortened=shortened(
+                self.question_lengths,
+                self.task.max_question_length,
+                "end",
+                unit="questions",
+                key="task.max_question_length",
+            ),
         )
 
 

@@ -232,8 +232,8 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
         return ""
     mean, sd = result.scale.mean, result.scale.sd
     return (
-        f"It was trained on standardised scores: a score is `{mean!r} + {sd!r} * output`, with the mean and the standard "
-        "deviation of the training rows. `gelora predict` and `gelora export` do this by themselves."
+        f"It was trained on standardised scores: a score is `{mean!r} + {sd!r} * output`, with the mean and the "
+        "standard deviation of the training rows. `gelora predict` and `gelora export` do this by themselves."
     )
 
 
