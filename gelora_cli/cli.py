@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli import __version__
-from gelora_cli.artifacts import Estimate, GeloraError, StoppedError
+from gelora_cli.artifacts import Estimate, GeloraError, RunError, StoppedError
 
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
     from gelora_cli.data.sources import Split
     from gelora_cli.jobs import JobServer, Outcome
+    from gelora_cli.overrides import Arguments
 
 COMMANDS = {
     "run": "profile, assign ranks, fine-tune, evaluate: all stages",
@@ -69,6 +71,7 @@ EXAMPLES = {
 UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
 """What model and data of a run don't depend on."""
 LAUNCHED = ("run", "profile", "train", "evaluate")
+SWEPT = ("run", "profile", "train")
 POSITIONAL = {
     "ranks": "PATH",
     "evaluate": "RUN",
@@ -82,9 +85,21 @@ POSITIONAL = {
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
 
+LONGEST_WORD = 200
+"""Of a message: a longer name or number is shown by its two ends."""
+
+
 def main(argv: list[str] | None = None) -> None:
-    """The `gelora` command; exits with 0, 1 (a run failed), 2 (wrong input) or 130 (interrupted)."""
-    sys.exit(command_line(sys.argv[1:] if argv is None else argv))
+    """Run the `gelora` command and exit with 0, 1 (a run failed), 2 (wrong input) or 130 (interrupted)."""
+    from gelora_cli.streams import prepare_streams
+
+    prepare_streams()
+    code = command_line(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+    except GeloraError as error:  # standard output is full
+        code = _say(error)
+    sys.exit(code)
 
 
 def command_line(arguments: list[str]) -> int:
@@ -92,41 +107,78 @@ def command_line(arguments: list[str]) -> int:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return _say(GeloraError(f"Python {sys.version.split()[0]} is not supported; take Python 3.11, 3.12 or 3.13."))
     try:
-        with _missing_packages_named():
-            return _dispatch(arguments)
-    except GeloraError as error:
-        if "debug=true" in arguments:
-            raise
-        return _say(error)
+        return _dispatch(_readable(arguments))
     except KeyboardInterrupt:
         print("gelora: interrupted", file=sys.stderr)
         return StoppedError.exit_code
-
-
-@contextlib.contextmanager
-def _missing_packages_named() -> Iterator[None]:
-    """Turn the lack of a package that we need into a message."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        name = (error.name or "").split(".")[0]
-        if name in ("", "gelora_cli"):
+    except BrokenPipeError:  # whoever read the output has gone
+        return 0
+    except Exception as error:
+        if "debug=true" in arguments:
             raise
-        raise GeloraError(
+        return _say(_message_of(error))
+
+
+def _readable(arguments: list[str]) -> list[str]:
+    """Return the arguments without a comment at their end, which zsh hands over.
+
+    Raises:
+        GeloraError: one holds bytes that are not UTF-8.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise GeloraError(f"{shown}: not UTF-8; give text in UTF-8, and rename a file whose name is not") from error
+    return arguments[: arguments.index("#")] if "#" in arguments else arguments
+
+
+def _message_of(error: Exception) -> GeloraError:
+    """Return an error as a message for the user: a package that is missing, a path that can't be used, or our fault."""
+    from gelora_cli.runtime import first_line
+
+    if isinstance(error, GeloraError):
+        return error
+    name = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name not in ("", "gelora_cli"):
+        return GeloraError(
             f"the package {name} is missing: pip install {name}, or all that gelora needs: pip install gelora (in a "
             "checkout make install)."
-        ) from error
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return GeloraError(f"{_shown_path(error.filename)}: {error.strerror}; give another path, or change that one")
+    return RunError(
+        f"unexpected {type(error).__name__}: {first_line(error)}. The same command with debug=true shows where it "
+        "comes from; please report it as a fault of gelora."
+    )
+
+
+def _shown_path(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
 
 
 def _say(error: GeloraError) -> int:
+    """Print an error's message and return its exit code."""
     where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
-    print(f"gelora: {error}{where}", file=sys.stderr)
+    print(_shortened(f"gelora: {error}{where}"), file=sys.stderr)
     return error.exit_code
+
+
+def _shortened(message: str) -> str:
+    """Return a message in which names and numbers that fill several lines are shown by their two ends."""
+
+    def ends(word: re.Match[str]) -> str:
+        return f"{word[0][:60]}...{word[0][-40:]}"
+
+    return re.sub(rf"\S{{{LONGEST_WORD},}}", ends, message)
 
 
 def _dispatch(arguments: list[str]) -> int:
     from gelora_cli.config import nearest
+    from gelora_cli.launch import drop_leftover_launcher
 
+    drop_leftover_launcher()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -142,7 +194,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise GeloraError(f"{command} stands before the command; put it behind: gelora run {command} ...")
     if command not in COMMANDS:
         raise GeloraError(f"{command}: unknown command; {nearest(command, COMMANDS)}")
-    if "-h" in rest or "--help" in rest:
+    if {"-h", "--help", "--hydra-help"} & set(rest):
         print(command_help(command))
         return 0
     return _hydra_command(command, rest)
@@ -185,9 +237,8 @@ def command_help(command: str) -> str:
     parts = [f"gelora {command}: {COMMANDS[command]}", "", usage, "", "examples:", EXAMPLES[command], ""]
     parts += ["groups:", *options, ""] if options else []
     parts += ["keys (their defaults: --cfg job):", *kept, ""]
-    return "\n".join(
-        [*parts, "flags: --cfg job [--resolve]  -m (multirun)  --config-dir DIR (your own groups)  --help"]
-    )
+    sweep = "  -m (multirun)" if command in SWEPT else ""
+    return "\n".join([*parts, f"flags: --cfg job [--resolve]{sweep}  --config-dir DIR (your own groups)  --help"])
 
 
 def _config_name(command: str) -> str:
@@ -198,24 +249,24 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     """Check the overrides, then let Hydra compose and call the command, once or for every job of a sweep."""
     from gelora_cli.overrides import split_arguments
 
-    flags, overrides = split_arguments(arguments)
-    if command == "ls" and "--json" in flags:
-        flags, overrides = [flag for flag in flags if flag != "--json"], [*overrides, "json=true"]
-    positional = [text for text in overrides if _is_positional(text)]
-    overrides = [text for text in overrides if text not in positional]
-    paths = _positional(command, positional)
-    name = _config_name(command)
-    _check_overrides(name, overrides, flags)
     words = [command, *arguments]
-    sweep = command in ("run", "train", "profile") and bool({"-m", "--multirun"} & set(flags))
-    if sweep and not any(text.startswith("hydra/launcher=") for text in overrides):
-        return _sweep(command, name, flags, overrides, words)
+    if command == "ls":
+        arguments = ["json=true" if argument == "--json" else argument for argument in arguments]
+    given = split_arguments(arguments)
+    if given.multirun and command not in SWEPT:
+        raise GeloraError(f"gelora {command} takes no -m; those that sweep: {', '.join(SWEPT)}")
+    paths = _positional(command, [text for text in given.words if _is_positional(text)])
+    name = _config_name(command)
+    overrides = _checked_overrides(name, given, [text for text in given.words if not _is_positional(text)])
+    launcher = any(text.startswith("hydra/launcher=") for text in overrides)
+    if given.multirun and not launcher:
+        return _sweep(command, name, given.flags, overrides, words)
     codes: list[int] = []
 
     def job(config: Any) -> None:
         codes.append(_do(command, config, paths, words).code)
 
-    _hydra_main(name, flags, overrides, job)
+    _compose(name, given.flags, overrides, job, elsewhere=launcher)
     return max(codes, default=0)
 
 
@@ -262,7 +313,7 @@ def _resolved_jobs(name: str, flags: list[str], overrides: list[str]) -> list[tu
         configs.append(OmegaConf.to_object(config))
 
     with tempfile.TemporaryDirectory() as place:  # for what Hydra itself writes of a sweep
-        _hydra_main(name, flags, [*overrides, f"hydra.sweep.dir={place}"], collect)
+        _compose(name, flags, [*overrides, f"hydra.sweep.dir={place}"], collect)
     common = set(given[0]).intersection(*given[1:]) if len(given) > 1 else set()
     labels = [" ".join(word for word in words if word not in common) for words in given]
     jobs = list(zip(labels, configs, strict=True))
@@ -362,14 +413,16 @@ def _problem(command: str, config: RunConfig) -> str:
 
     try:
         prepare(config, judged=command != "profile")
-    except GeloraError as error:
-        return str(error)
+    except Exception as error:
+        return str(_message_of(error))
     return ""
 
 
 def _is_positional(text: str) -> bool:
-    """Whether an argument is no override (`key=value`, `~key`) but a path, which may hold an equals sign."""
-    return text.startswith(("/", "./", "../", "~/")) or ("=" not in text and not text.startswith("~"))
+    """Whether an argument is no override (`key=value`, `~key`) but a path, such as `a=b/c` written as `./a=b/c`."""
+    if text.startswith(("/", "./", "../", "~/")):
+        return True
+    return "=" not in text and (not text.startswith("~") or "/" in text)
 
 
 def _positional(command: str, given: list[str]) -> list[Path]:
@@ -379,18 +432,22 @@ def _positional(command: str, given: list[str]) -> list[Path]:
         what = wanted if many else f"one {wanted}" if wanted else "only key=value overrides"
         shown = " ".join(given) or "nothing"
         raise GeloraError(f"gelora {command} takes {what}, {shown} given.\n{EXAMPLES[command]}")
-    return [Path(text).expanduser() for text in given]
+    return [_path(text) for text in given]
 
 
-def _check_overrides(name: str, overrides: list[str], flags: list[str]) -> None:
-    """Refuse wrong overrides, together with what is wrong with the values of the rest."""
+def _checked_overrides(name: str, given: Arguments, overrides: list[str]) -> list[str]:
+    """Return the overrides in a form that Hydra parses.
+
+    Raises:
+        GeloraError: some are wrong; together with what is wrong with the values of the rest.
+    """
     from gelora_cli.config import list_problems
     from gelora_cli.overrides import override_problems
 
-    directory = next((Path(flags[i + 1]) for i, flag in enumerate(flags) if flag in ("--config-dir", "-cd")), None)
-    problems, good = override_problems(name, overrides, directory)
+    problems, good = override_problems(name, overrides, given.config_dir, multirun=given.multirun)
     if problems:
         raise GeloraError(list_problems(problems + _problems_of_rest(name, good)))
+    return good
 
 
 def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
@@ -432,6 +489,47 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
         sys.argv = before
 
 
+def _compose(
+    name: str, flags: list[str], overrides: list[str], job: Callable[[Any], None], *, elsewhere: bool = False
+) -> None:
+    """Let Hydra compose, and call `job` with each configuration; `elsewhere` is in processes that Hydra starts.
+
+    Raises:
+        GeloraError: what Hydra refuses.
+        Exception: what a job raised first, as it was.
+    """
+    from unittest import mock
+
+    from hydra.errors import HydraException
+
+    failures: list[BaseException] = []
+
+    def guarded(config: Any) -> None:
+        try:
+            job(config)
+        except BaseException as error:  # Hydra would print it and end the process
+            failures.append(error)
+
+    try:
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):  # its errors come here instead of to the terminal
+            _hydra_main(name, flags, overrides, job if elsewhere else guarded)
+    except Exception as error:
+        of_hydra = isinstance(error, HydraException)  # some of them are OSErrors, too
+        if "debug=true" in overrides or (isinstance(error, OSError) and not of_hydra):
+            raise
+        raise GeloraError(_refused_composition(error)) from error
+    if failures:
+        raise failures[0]
+
+
+def _refused_composition(error: Exception) -> str:
+    """Return Hydra's or YAML's reasons in one line; which of several came first is what it is about."""
+    reasons = " ".join(str(error).split()) or type(error).__name__
+    most = 300
+    shown = reasons if len(reasons) <= most else f"{reasons[:most]}..."
+    return f"the configuration can't be composed: {shown}"
+
+
 def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Outcome:
     """Do what a command says; an error is one message, shown at once, and the other jobs of a sweep go on."""
     from omegaconf import DictConfig, OmegaConf
@@ -440,12 +538,12 @@ def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Out
 
     config: Any = OmegaConf.to_object(composed) if isinstance(composed, DictConfig) else composed
     try:
-        with _missing_packages_named():
-            return _handled(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
-    except GeloraError as error:
+        return _handled(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
+    except Exception as error:
         if config.debug:
             raise
-        return Outcome(_say(error), error.directory, str(error))
+        message = _message_of(error)
+        return Outcome(_say(message), message.directory, _shortened(str(message)))
 
 
 def _handled(command: str, config: Any, paths: list[Path], words: str) -> Outcome | None:
@@ -543,7 +641,7 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         print(f"{result.split}: {result.examples} examples  {shown}", *[result.remark] * bool(result.remark), sep="\n")
     if config.output:
-        write_atomic(Path(config.output).expanduser(), to_json(EvaluationReport(results)))
+        write_atomic(_path(config.output), to_json(EvaluationReport(results)))
 
 
 def _predict(config: Any, paths: list[Path], _: str) -> None:
@@ -570,7 +668,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
     found = predict(paths[0].absolute(), rows)
     lines = "".join(json_text(row) + "\n" for row in found)
     if config.output:
-        write_atomic(Path(config.output).expanduser(), lines)
+        write_atomic(_path(config.output), lines)
         print(f"{len(found)} predictions: {config.output}")
     else:
         print(lines, end="")
@@ -634,7 +732,7 @@ def _output(given: str | None) -> Path:
     """The directory that a command is to write."""
     if given is None:
         raise GeloraError("output=DIR is needed: the directory to write, empty or not there yet")
-    return Path(given).expanduser().resolve()
+    return _path(given).resolve()
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:
@@ -642,7 +740,7 @@ def _ls(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.report.listing import list_runs, listed_runs
     from gelora_cli.rundir import json_text
 
-    directory = paths[0] if paths else Path(config.runs_dir)
+    directory = paths[0] if paths else _path(config.runs_dir)
     if not directory.is_dir():
         raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
     if config.json:
@@ -660,10 +758,10 @@ def _report(config: Any, paths: list[Path], _: str) -> None:
         raise GeloraError("output= is empty: a directory is accepted, made where there is none; output=. is this one")
     found = write_report(
         paths,
-        Path(config.output).expanduser(),
+        _path(config.output),
         title=config.title,
         mix_protocols=config.mix_protocols,
-        published=Path(config.published).expanduser() if config.published else None,
+        published=_path(config.published) if config.published else None,
         figures=config.figures,
     )
     for line in found.summary:
@@ -681,7 +779,7 @@ def _fetch(config: RunConfig, paths: list[Path], command: str) -> None:
     if config.dry_run:
         raise GeloraError("dry_run=true: gelora fetch has none; leave it out")
     setup_logging()
-    target = paths[0].expanduser().absolute()
+    target = paths[0].absolute()
     found = fetch(complete(config), target)
     print(f"model:  {found.model}\ndata:   {found.data}")
     print(f"{len(found.files)} files, their sha256 in {_relative(target / Fetched.FILE)}; where there is no network:")
@@ -694,7 +792,7 @@ def _doctor(config: Any, _: list[Path], __: str) -> None:
     from gelora_cli.doctor import findings
 
     broken = []
-    for found in findings(Path(config.runs_dir)):
+    for found in findings(_path(config.runs_dir)):
         print(
             f"{found.state:<8}{found.what}: {found.text}" + (f"\n        fix: {found.fix}" if found.fix else ""),
             flush=True,
@@ -735,6 +833,11 @@ def _complete(arguments: list[str]) -> int:
         name = "run"
     _hydra_main(name, arguments, [], lambda _: None)
     return 0
+
+
+def _path(text: str) -> Path:
+    """Return a path as given, with `~` as the home directory where there is one of that name."""
+    return Path(os.path.expanduser(text))
 
 
 def _relative(path: Path) -> Path:

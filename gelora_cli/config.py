@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -617,11 +618,20 @@ def _choice_problem(config: Any, key: str, accepted: tuple[str, ...]) -> str | N
 
 def _bound_problem(config: Any, key: str, low: float, closed: bool, high: float) -> str | None:
     value = _get(config, key)
-    if value is None or (math.isfinite(value) and (low <= value if closed else low < value) and value <= high):
+    if value is None or _is_within(value, low, closed, high):
         return None
     below = f"{'at least' if closed else 'above'} {low}"
     above = "" if high == math.inf else f" and at most {high}"
     return f"{key}={value}: accepted is a number {below}{above}"
+
+
+def _is_within(value: float, low: float, closed: bool, high: float) -> bool:
+    """Whether a number is finite and between the bounds; an integer that no float can hold is not."""
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        return False
+    return finite and (low <= value if closed else low < value) and value <= high
 
 
 def _budget_problem(config: Any) -> str | None:
@@ -927,12 +937,12 @@ def _with_paths(config: RunConfig) -> RunConfig:
 
 
 def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
+    return None if path is None else str(Path(os.path.expanduser(path)).absolute())
 
 
 def local_or_hub(text: str) -> str:
     """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
     return str(path.absolute()) if looks_local or path.exists() else text
 

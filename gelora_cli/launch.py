@@ -29,6 +29,14 @@ STOP_SECONDS = 120.0  # for a last checkpoint, once the run is asked to stop
 CRASH_SECONDS = 10.0  # for the others, once a worker has ended badly
 POLL_SECONDS = 0.05
 MOST_CHARACTERS = 8_000  # of a worker's error: it fits a pipe that is read when the worker has ended
+WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+LAUNCHER_VARIABLES = (
+    *WORLD_SIZES,
+    *("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
+    *("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    *("MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE"),
+)
+"""What torch and accelerate read of the place of a process among several."""
 LOST_PEER = ("connection closed", "connection reset", "connection refused", "broken pipe", "gloo", "nccl", "timed out")
 
 
@@ -61,7 +69,44 @@ class Failure:
 
 def inside_workers() -> bool:
     """Whether an outer launcher (torchrun, a cluster's) already started this process as one of several."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+
+
+def drop_leftover_launcher() -> None:
+    """Forget variables of launchers that others left: they would make accelerate wait for processes that are not there.
+
+    Several processes are led where RANK, WORLD_SIZE and MASTER_ADDR say so and WORLD_SIZE is not 1. Everything that
+    accelerate reads of its own variables is chosen by gelora itself.
+
+    Raises:
+        GeloraError: a launcher leads, but one of its numbers is none.
+    """
+    for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_", "MEGATRON_LM_"))]:
+        del os.environ[name]
+    led = inside_workers() and os.environ["WORLD_SIZE"].strip() != "1"
+    if led:
+        _check_numbers()
+        return
+    left = {name: os.environ.pop(name) for name in LAUNCHER_VARIABLES if name in os.environ}
+    if any(left.get(name, "1").strip() != "1" for name in WORLD_SIZES):
+        names = ", ".join(left)
+        print(f"gelora: ignored {names} of the environment: without MASTER_ADDR no launcher leads", file=sys.stderr)
+
+
+def _check_numbers() -> None:
+    """Refuse numbers of an outer launcher that are none, or a rank outside the world.
+
+    Raises:
+        GeloraError: with the variable to unset.
+    """
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        value = os.environ.get(name, "0")
+        most = int(os.environ["WORLD_SIZE"]) - 1 if name in ("RANK", "LOCAL_RANK") else math.inf
+        if not value.strip().isdecimal() or int(value) > most:
+            raise GeloraError(
+                f"{name}={value} in the environment is not what a launcher (torchrun) sets; if none leads here: unset "
+                "RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR"
+            )
 
 
 def lead_or_follow(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli import cli
+from gelora_cli.artifacts import GeloraError
 from gelora_cli.cli import COMMANDS, command_line
 from tests.test_pipeline import Bench
 
@@ -44,7 +45,8 @@ def test_the_examples_of_the_help_are_accepted() -> None:
     for name, text in cli.EXAMPLES.items():
         for line in text.splitlines():
             words = shlex.split(line.split("gelora ", 1)[1], comments=True)
-            overrides = [word for word in split_arguments(words[1:])[1] if "=" in word]
+            given = split_arguments([word for word in words[1:] if word != "--json"])
+            overrides = [word for word in given.words if "=" in word]
             assert override_problems(cli._config_name(name), overrides, None)[0] == [], line
 
 
@@ -83,10 +85,68 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["predict", "/no/run"], ["/no/run is not a finished run"]),
     (["ranks", "/no/profile.json"], ["/no/profile.json can't be read"]),
     (["ls", "/no/runs"], ["/no/runs: no such directory"]),
+    (["run", "budget=???"], ["budget=???", "missing"]),
+    (["run", "task.columns=[a,???]"], ["task.columns=['a', '???']", "missing"]),
+    (["run", "method=null"], ["method=null: one option is needed", "gelora"]),
+    (["run", "model=null"], ["model=null: one option is needed", "minilm"]),
+    (["run", "task.columns=[[a,b],[c]]"], ["a list within a list"]),
+    (["run", "seed=null"], ["seed=null", "not Optional", "the default is 0"]),
+    (["run", "seed.x=1"], ["seed.x=1: unknown key", "seed takes a value"]),
+    (["run", "~seed"], ["~seed", "seed=VALUE"]),
+    (["run", "+seed=1"], ["can't be composed", "seed=1"]),
+    (["run", "hydra/launcher=nope"], ["can't be composed", "hydra/launcher/nope"]),
+    (["run", "seed=0,1"], ["seed=0,1", "-m", "quote"]),
+    (["run", "task=cola,rte"], ["task=cola,rte", "-m"]),
+    (["ranks", "x", "seed=range(0,3)"], ["seed=range(0,3)", "-m"]),
+    (["ls", "-m"], ["takes no -m", "run, profile, train"]),
+    (["run", "--config-dir"], ["--config-dir needs a value", "DIR"]),
+    (["run", "-cd", "-m"], ["--config-dir needs a value"]),
+    (["run", "task=mine", "--config-dir", "nodir"], ["--config-dir nodir: no such directory"]),
+    (["run", "task=mine", "--config-dir=~/nodir"], ["--config-dir ~/nodir: no such directory"]),
+    (["run", "--cfg"], ["--cfg needs a value", "job|hydra|all"]),
+    (["run", "--cfg", "jobs"], ["--cfg jobs: not known", "did you mean job?"]),
+    (["run", "--resolve"], ["--cfg job --resolve"]),
+    (["run", "--cfg", "job", "-m"], ["exclude each other"]),
+    (["run", "--multirum"], ["--multirum: unknown flag", "did you mean --multirun?"]),
+    (["run", "--multirun=3"], ["takes no value"]),
+    (["ls", "~/no/such"], [f"{Path.home()}/no/such: no such directory"]),
+    (["ls", "runs_dir=~/no/such"], [f"{Path.home()}/no/such: no such directory"]),
+    (["ls", "~nobody-of-that-name/runs"], ["~nobody-of-that-name/runs: no such directory"]),
+    (["run", "data.glue=~nobody-of-that-name/x"], ["no home directory ~nobody-of-that-name"]),
+    (["run", "runs_dir="], ["runs_dir= is empty"]),
+    (["run", "task=\udcff"], ["task=\\udcff: not UTF-8"]),
+    (["run", f"seed={'7' * 400}"], ["seed=777", "an integer of 400 digits"]),
+    (["run", f"seed={'7' * 5000}"], ["seed=777", "Integer"]),
+    (["run", f"train.max_steps={'7' * 400}"], ["an integer of 400 digits"]),
+    (["run", f"train.learning_rate={'7' * 5000}"], ["train.learning_rate=inf"]),
+    (["ranks", "x", f"budget={'7' * 5000}"], ["budget=777"]),
+    (["run", "taks=cola"], ["did you mean task?", "task, train"]),
+    *[
+        ([*words[:-1], words[-1].replace("LONG", "x" * 300)], ["...", "File name too long"])
+        for words in (
+            ["ls", "LONG"],
+            ["ls", "runs_dir=LONG"],
+            ["report", "LONG"],
+            ["report", ".", "output=LONG"],
+            ["evaluate", "LONG"],
+            ["predict", "LONG"],
+            ["export", ".", "output=LONG"],
+            ["submit", ".", "output=LONG"],
+            ["ranks", "LONG"],
+            ["fetch", "task=demo", "model=minilm", "LONG"],
+            ["run", "--config-dir", "LONG"],
+            ["run", "task=demo", "model=minilm", "runs_dir=LONG"],
+            ["run", "task=demo", "model=minilm", "task.name=LONG"],
+            ["run", "task=demo", "model.path=LONG"],
+            ["run", "task=demo", "model=minilm", "init_from=LONG"],
+            ["run", "task=demo", "model=minilm", "ranks.path=LONG"],
+            ["run", "task=text", "model=minilm", "data.text=LONG.csv"],
+        )
+    ],
 ]
 
 
-@pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=" ".join)
+@pytest.mark.parametrize(("arguments", "parts"), WRONG, ids=lambda words: " ".join(words)[:60])
 def test_wrong_input_is_one_clear_message(
     arguments: list[str],
     parts: list[str],
@@ -99,7 +159,64 @@ def test_wrong_input_is_one_clear_message(
     message = capsys.readouterr().err
     assert all(part in message for part in parts), message
     assert "Traceback" not in message
+    assert len(message) < 700
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("runs_dir=~/my-runs", f"runs_dir: {Path.home()}/my-runs"),
+        ("runs_dir=/home/josé/läufe", "runs_dir: /home/josé/läufe"),
+        ("runs_dir=/a=b/c#d", "runs_dir: /a=b/c#d"),
+        ("runs_dir='/a b/(c)'", "runs_dir: /a b/(c)"),
+        ("+runs_dir=/näh", None),
+    ],
+)
+def test_paths_need_no_quotes_of_their_own(
+    given: str, expected: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(["run", "--cfg", "job", given]) == (0 if expected else 2)
+    assert expected is None or expected in capsys.readouterr().out.splitlines()
+
+
+def test_what_nobody_foresaw_is_one_line_unless_debugging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("no such luck")
+
+    monkeypatch.setitem(cli.HANDLERS, "ls", fail)
+    assert command_line(["ls", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: no such luck" in line
+    assert "debug=true" in line
+    with pytest.raises(ZeroDivisionError):
+        command_line(["ls", str(tmp_path), "debug=true"])
+
+
+def test_a_file_that_the_system_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setitem(cli.HANDLERS, "ls", lambda *_: (tmp_path / "loop").read_text())  # type: ignore[arg-type,return-value]
+    assert command_line(["ls", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'loop'}: Too many levels of symbolic links" in capsys.readouterr().err
+
+
+def test_hydras_help_is_the_commands_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["run", "--hydra-help"]) == 0
+    assert "usage: gelora run" in capsys.readouterr().out
+
+
+def test_a_closed_standard_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gelora_cli.config import TaskConfig
+    from gelora_cli.data.files import read_questions, read_rows
+
+    monkeypatch.setattr("sys.stdin", None)
+    for read in (lambda: read_rows(TaskConfig(columns=["text"]), "-"), lambda: read_questions("-")):
+        with pytest.raises(GeloraError, match="standard input is closed"):
+            read()
 
 
 def test_several_mistakes_are_named_together(capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,7 +169,7 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
         for line in text.split("```\n")[-2].splitlines():
             command, *words = shlex.split(line)[1:]
             assert words[0] == ".", name
-            overrides = [word for word in split_arguments(words)[1] if "=" in word]
+            overrides = [word for word in split_arguments(words).words if "=" in word]
             assert not override_problems(cli._config_name(command), overrides, None)[0]
         assert ("form=adapter" in text) is (name == "houlsby")
 

@@ -55,6 +55,50 @@ def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pyt
         assert told == ([None] if fails == "before" else [["run", "here"]])
 
 
+LEFT_BY_OTHERS = [
+    {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+    {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+    {"WORLD_SIZE": "2"},
+    {"LOCAL_RANK": "1"},
+    {"RANK": "x"},
+    {"WORLD_SIZE": "two", "RANK": "0"},
+    {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
+    {"PMI_SIZE": "4", "PMI_RANK": "3"},
+    {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "x"},
+    {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": "fp8", "ACCELERATE_TORCH_DEVICE": "meta"},
+]
+
+
+@pytest.mark.parametrize("left", LEFT_BY_OTHERS, ids=lambda left: " ".join(f"{k}={v}" for k, v in left.items()))
+def test_what_others_left_in_the_environment_is_ignored(left: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    assert command_line(["--version"]) == 0  # any command
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True)
+    assert not launch.inside_workers()
+    assert (accelerator.num_processes, accelerator.distributed_type.value) == (1, "NO")
+    assert (accelerator.mixed_precision, accelerator.device.type) == ("no", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RANK", "x"), ("RANK", "2"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "-1"), ("MASTER_PORT", "")]
+)
+def test_a_launchers_number_that_is_none_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    led = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for variable, number in (led | {name: value}).items():
+        monkeypatch.setenv(variable, number)
+    assert command_line(["ls"]) == 2
+    message = capsys.readouterr().err
+    assert f"{name}={value} in the environment" in message
+    assert "unset" in message
+
+
 @pytest.mark.parametrize("asked", ["dry_run=true", "-m"])
 def test_what_looks_at_one_process_is_refused(
     bench: Bench,  # noqa: F811
@@ -64,6 +108,7 @@ def test_what_looks_at_one_process_is_refused(
 ) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert command_line(bench.arguments("task=cola", asked)) == 2
     assert "leave the launcher (torchrun) out" in capsys.readouterr().err
     assert not Path(bench.root).exists()

@@ -190,6 +190,8 @@ def read_text(path: Path) -> str:
 
 
 def _standard_input() -> str:
+    if sys.stdin is None:
+        raise GeloraError("standard input is closed: give file=FILE, or lines to read, as in: echo TEXT | gelora ...")
     return _decoded(sys.stdin.buffer.read(), STANDARD_INPUT)
 
 
