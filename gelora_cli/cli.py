@@ -837,7 +837,9 @@ def _complete(arguments: list[str]) -> int:
 
 def _path(text: str) -> Path:
     """Return a path as given, with `~` as the home directory where there is one of that name."""
-    return Path(os.path.expanduser(text))
+    from gelora_cli.config import expand_home
+
+    return Path(expand_home(text))
 
 
 def _relative(path: Path) -> Path:

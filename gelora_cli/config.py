@@ -371,6 +371,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 NAMES = ("task.name", "task.folder", "task.source", "model.name")
 """What becomes a part of a path."""
 
+LONGEST_NAME = 100
+"""Characters of a name: file systems take 255 bytes, and parts of our own are added."""
+
 LORA_LIKE = (*PLANNED, "eva", "adalora", "sora")
 METHOD_KEYS: dict[str, tuple[str, ...]] = {
     "scaling": LORA_LIKE,
@@ -647,6 +650,8 @@ def _budget_problem(config: Any) -> str | None:
 def _name_problem(config: Any, key: str) -> str | None:
     """Names become directories: one that is no plain word could lead out of the runs directory."""
     name = _get(config, key)
+    if name and len(name) > LONGEST_NAME:
+        return f"{key}={name}: {len(name)} characters; at most {LONGEST_NAME} are accepted, since it names a directory"
     if not name or slug(name) == name:
         return None
     return (
@@ -937,12 +942,17 @@ def _with_paths(config: RunConfig) -> RunConfig:
 
 
 def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(os.path.expanduser(path)).absolute())
+    return None if path is None else str(Path(expand_home(path)).absolute())
+
+
+def expand_home(path: str) -> str:
+    """Return a path with a leading `~` or `~user` as that home directory; as it is where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises a RuntimeError where there is none
 
 
 def local_or_hub(text: str) -> str:
     """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
-    path = Path(os.path.expanduser(text))
+    path = Path(expand_home(text))
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
     return str(path.absolute()) if looks_local or path.exists() else text
 

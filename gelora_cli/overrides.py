@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
 import typing
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import SCHEMAS, config_dir, nearest
+from gelora_cli.config import SCHEMAS, config_dir, expand_home, nearest
 from gelora_cli.runtime import first_line
 
 NOT_AN_OVERRIDE = (
@@ -106,7 +105,7 @@ def _flag_value(name: str, value: str, accepted: tuple[str, ...]) -> str:
         raise GeloraError(f"{name} {value}: not known; {nearest(value, accepted)}")
     if name != "--config-dir":
         return value
-    folder = Path(os.path.expanduser(value))
+    folder = Path(expand_home(value))
     if not folder.is_dir():
         raise GeloraError(
             f"--config-dir {value}: no such directory; give a folder with groups of your own, such as {value}/task/"
@@ -158,7 +157,7 @@ def _quoted(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or re.search(r"[\'\"\[\]{},$\\]", value) or not re.fullmatch(r"[+]{0,2}[\w./@:-]+", key):
         return text
-    return f"{key}='{os.path.expanduser(value)}'"
+    return f"{key}='{expand_home(value)}'"
 
 
 def group_choices(group: str, extra: Path | None = None) -> list[str]:
@@ -213,10 +212,7 @@ def _value_problems(config_name: str, key: str, value: Any, extra: Path | None) 
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return [f"{key}={value}: an integer of {len(str(abs(value)))} digits; at most {LARGEST_INTEGER} is accepted"]
     if key in groups(config_name):
-        choices = group_choices(key, extra)
-        if value is None:
-            return [f"{key}=null: one option is needed; {nearest('', choices)}. Leave it out to have the default"]
-        return [] if str(value) in choices else [f"{key}={value}: unknown {key}; {nearest(str(value), choices)}"]
+        return _option_problem(key, value, group_choices(key, extra))
     if key in PATHS and isinstance(value, str):
         return _path_problem(key, value) or _key_problem(config_name, key, value)
     if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
@@ -224,12 +220,19 @@ def _value_problems(config_name: str, key: str, value: Any, extra: Path | None) 
     return _key_problem(config_name, key, value)
 
 
+def _option_problem(group: str, value: Any, choices: list[str]) -> list[str]:
+    """Return what is wrong with the option of a group."""
+    if value is None:
+        return [f"{group}=null: one option is needed; {nearest('', choices)}. Leave it out to have the default"]
+    return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {nearest(str(value), choices)}"]
+
+
 def _path_problem(key: str, value: str) -> list[str]:
     """Return what is wrong with a path before anything looks for it."""
     if not value:
         return [f"{key}= is empty: give a path, or leave it out to have the default"]
-    if os.path.expanduser(value).startswith("~"):
-        user = value.split("/")[0]
+    if expand_home(value).startswith("~"):
+        user = value.partition("/")[0]
         return [f"{key}={value}: there is no home directory {user}; write the path out, or ./{value} for one here"]
     return []
 

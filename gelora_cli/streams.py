@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from gelora_cli.artifacts import GeloraError
@@ -77,7 +78,7 @@ def prepare_streams() -> None:
     for stream in ("stdout", "stderr"):
         found = getattr(sys, stream)
         if found is None:
-            found = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+            found = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
         if hasattr(found, "reconfigure"):
             found.reconfigure(errors="backslashreplace")
         setattr(sys, stream, cast(TextIO, TolerantStream(found, is_output=stream == "stdout")))

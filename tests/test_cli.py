@@ -120,9 +120,10 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", f"train.max_steps={'7' * 400}"], ["an integer of 400 digits"]),
     (["run", f"train.learning_rate={'7' * 5000}"], ["train.learning_rate=inf"]),
     (["ranks", "x", f"budget={'7' * 5000}"], ["budget=777"]),
+    (["run", f"task.name={'x' * 300}"], ["task.name=x", "300 characters", "at most 100"]),
     (["run", "taks=cola"], ["did you mean task?", "task, train"]),
     *[
-        ([*words[:-1], words[-1].replace("LONG", "x" * 300)], ["...", "File name too long"])
+        ([word.replace("LONG", "x" * 300) for word in words], ["...", "File name too long"])
         for words in (
             ["ls", "LONG"],
             ["ls", "runs_dir=LONG"],
@@ -130,13 +131,12 @@ WRONG: list[tuple[list[str], list[str]]] = [
             ["report", ".", "output=LONG"],
             ["evaluate", "LONG"],
             ["predict", "LONG"],
-            ["export", ".", "output=LONG"],
+            ["export", "LONG", "output=out"],
             ["submit", ".", "output=LONG"],
             ["ranks", "LONG"],
             ["fetch", "task=demo", "model=minilm", "LONG"],
             ["run", "--config-dir", "LONG"],
             ["run", "task=demo", "model=minilm", "runs_dir=LONG"],
-            ["run", "task=demo", "model=minilm", "task.name=LONG"],
             ["run", "task=demo", "model.path=LONG"],
             ["run", "task=demo", "model=minilm", "init_from=LONG"],
             ["run", "task=demo", "model=minilm", "ranks.path=LONG"],

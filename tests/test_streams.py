@@ -58,7 +58,9 @@ SHELL: list[tuple[str, int, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("command", "code", "output", "said"), SHELL, ids=[row[0].split("gelora_cli ")[1] for row in SHELL])
+@pytest.mark.parametrize(
+    ("command", "code", "output", "said"), SHELL, ids=[row[0].split("gelora_cli ")[1] for row in SHELL]
+)
 def test_commands_end_quietly_or_with_one_message(command: str, code: int, output: str, said: str) -> None:
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.returncode == code, ended.stderr
