@@ -121,6 +121,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", f"train.learning_rate={'7' * 5000}"], ["train.learning_rate=inf"]),
     (["ranks", "x", f"budget={'7' * 5000}"], ["budget=777"]),
     (["run", f"task.name={'x' * 300}"], ["task.name=x", "300 characters", "at most 100"]),
+    (["run", "task=text", "model=minilm", f"data.text={'x' * 300}.csv"], ["data.text=", "no such file"]),
     (["run", "taks=cola"], ["did you mean task?", "task, train"]),
     *[
         ([word.replace("LONG", "x" * 300) for word in words], ["...", "File name too long"])
@@ -140,7 +141,6 @@ WRONG: list[tuple[list[str], list[str]]] = [
             ["run", "task=demo", "model.path=LONG"],
             ["run", "task=demo", "model=minilm", "init_from=LONG"],
             ["run", "task=demo", "model=minilm", "ranks.path=LONG"],
-            ["run", "task=text", "model=minilm", "data.text=LONG.csv"],
         )
     ],
 ]
