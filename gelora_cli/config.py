@@ -112,6 +112,8 @@ class MethodConfig:
     orthogonality: float | None = None
     threshold_total: float | None = None
     prune_at: float | None = None
+    threshold_rule: str | None = None
+    gate_penalty: float | None = None
     layer_norms: bool | None = None
     rho: float | None = None
     presets: dict[str, dict[str, PresetConfig]] = field(default_factory=dict)
@@ -357,6 +359,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.quoting": ("auto", "quotes", "none"),
     "method.name": METHODS,
     "method.modules": ("attention", "all"),
+    "method.threshold_rule": ("paper", "code"),
     "profile.pooling": ("mean", "cls", "last"),
     "profile.estimator": ("fit", "mle"),
     "ranks.rule": ("growth+1", "growth"),
@@ -385,6 +388,8 @@ METHOD_KEYS: dict[str, tuple[str, ...]] = {
     "orthogonality": ("adalora",),
     "threshold_total": ("sora",),
     "prune_at": ("sora",),
+    "threshold_rule": ("sora",),
+    "gate_penalty": ("sora",),
     "layer_norms": ("sora",),
     "rho": ("eva",),
 }
@@ -398,7 +403,11 @@ NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
 numbers, so that older runs stay readable but never count as done and are never averaged with newer ones."""
 
-LATER_KEYS: dict[str, Any] = {"task.standardize": "auto"}
+LATER_KEYS: dict[str, Any] = {
+    "task.standardize": "auto",
+    "method.threshold_rule": "paper",
+    "method.gate_penalty": 0.0,
+}
 """Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
 while it has its default, so that adding one changes no existing run directory."""
 
@@ -420,6 +429,7 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
     "method.orthogonality": (0, True, math.inf),
     "method.threshold_total": (0, True, math.inf),
     "method.prune_at": (0, False, 1),
+    "method.gate_penalty": (0, True, math.inf),
     "method.rho": (1, True, 100),
     "profile.discard": (0, True, 0.9),
     "profile.max_examples": (20, True, math.inf),

@@ -17,6 +17,7 @@ from gelora_cli.config import (
     complete,
     config_dir,
     identity_hash,
+    identity_values,
     profile_hash,
     read_config,
     slug,
@@ -160,6 +161,25 @@ def test_what_can_change_a_number_is_in_the_identity(change: dict[str, Any]) -> 
 def test_what_a_saved_plan_holds_is_not_the_commands(change: dict[str, Any]) -> None:
     hashes = [identity_hash(changed(**{"ranks": {"path": "/plan"}} | more), FINGERPRINTS) for more in ({}, change)]
     assert hashes[0] == hashes[1]
+
+
+def test_a_key_that_came_later_is_in_the_identity_unless_it_has_its_default() -> None:
+    plain = complete(composed("model=minilm", "method=sora"))
+    values = identity_values(plain)["method"]
+    assert "threshold_rule" not in values
+    assert "gate_penalty" not in values
+    older = replace(plain, method=replace(plain.method, threshold_rule=None, gate_penalty=None))  # as frozen before
+    hashes = [
+        identity_hash(config, FINGERPRINTS)
+        for config in (
+            plain,
+            older,
+            complete(composed("model=minilm", "method=sora", "method.threshold_rule=code")),
+            complete(composed("model=minilm", "method=sora", "method.gate_penalty=10")),
+        )
+    ]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 def test_three_spellings_of_a_budget_are_one_run() -> None:

@@ -203,6 +203,8 @@ def test_the_same_command_gives_the_same_run(bench: Bench) -> None:  # noqa: F81
 
 WRONG: list[tuple[list[str], list[str]]] = [
     (["method=lora", "method.rho=2"], ["method.rho=2", "method=lora has no such setting", "eva"]),
+    (["method=lora", "method.threshold_rule=code"], ["method=lora has no such setting", "sora"]),
+    (["method=sora", "method.threshold_rule=cod"], ["method.threshold_rule=cod", "did you mean code?"]),
     (["method=full", "method.scaling=2"], ["method.scaling=2", "method=full has no such setting"]),
     (["method=houlsby", "method.dropout=0.1"], ["method.dropout=0.1", "has no such setting", "adalora"]),
     (["method=sora", "method.threshold_total=null"], ["method.threshold_total=null", "method=sora needs it"]),

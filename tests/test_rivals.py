@@ -25,6 +25,7 @@ from gelora_cli.methods import METHODS, Attached, AttachRequest, load_adapter
 from gelora_cli.methods.adalora import BudgetAllocator
 from gelora_cli.methods.base import head_state
 from gelora_cli.methods.eva import cut
+from gelora_cli.methods.sora import SHRINK
 from gelora_cli.models import LoadedModel, bias_names, load_tokenizer, resolve_model
 from gelora_cli.planning import METHODS as PLANNED_METHODS
 from gelora_cli.planning import plan_method
@@ -364,6 +365,39 @@ def test_soras_threshold_is_the_proximal_step(bert: Path) -> None:
     assert abs(float(drawn.mean())) < 0.4
     assert 0.7 < float(drawn.std()) < 1.3
     assert found.request.plan.unit == "gate"
+
+
+def test_soras_published_code_zeroes_all_below_twice_the_threshold(bert: Path) -> None:
+    xi = 0.25
+    gates = torch.tensor([-1.0, -0.5, -0.49, -0.26, -0.1, 0.0, 0.1, 0.3, 0.49, 0.51, 2.0])
+    assert SHRINK["paper"](gates, xi).tolist() == pytest.approx(
+        [-0.75, -0.25, -0.24, -0.01, 0, 0, 0, 0.05, 0.24, 0.26, 1.75]
+    )
+    assert SHRINK["code"](gates, xi).tolist() == pytest.approx([-0.75, -0.25, 0, 0, 0, 0, 0, 0, 0, 0.26, 1.75])
+    assert torch.equal(SHRINK["code"](gates, 0.0), gates)
+    left = {}
+    for rule in ("paper", "code", None):
+        attached = case(bert, "sora", threshold_total=2.4 * STEPS / 6, threshold_rule=rule).attach()
+        assert attached.after_step is not None
+        attached.after_step(1)
+        left[rule] = attached.ranks()[1]
+    assert 0 < left["code"] < left["paper"] == left[None], "a configuration without the key follows the paper"
+
+
+def test_soras_published_code_adds_the_mean_gate_to_the_loss(bert: Path) -> None:
+    assert case(bert, "sora").attach().extra_loss is None
+    found = case(bert, "sora", threshold_total=0.0, prune_at=1.0, gate_penalty=10.0)
+    attached = found.attach()
+    gates = [tensor for name, tensor in attached.trainable().items() if name.endswith(".gate")]
+    assert attached.extra_loss is not None
+    loss = attached.extra_loss()
+    sizes = torch.cat([gate.detach().abs() for gate in gates])
+    assert float(loss.detach()) == pytest.approx(10 * float(sizes.mean()))
+    loss.backward()  # type: ignore[no-untyped-call]
+    for gate in gates:
+        torch.testing.assert_close(gate.grad, 10 / len(sizes) * gate.detach().sign())
+    tune(found, attached)
+    assert float(torch.cat([gate.detach().abs() for gate in gates]).mean()) < float(sizes.mean())
 
 
 def test_soras_norms_train_and_count_if_asked(bert: Path) -> None:

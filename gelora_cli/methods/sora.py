@@ -47,12 +47,33 @@ class GatedLoraLinear(nn.Module):
         return found
 
 
+def soft_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Return `sign(g) max(|g| - threshold, 0)`, the paper's rule."""
+    return gate.sign() * (gate.abs() - threshold).clamp(min=0)
+
+
+def code_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Return the gates as the published code leaves them: it zeroes whatever was below `2 * threshold`.
+
+    It moves gates beyond the threshold towards zero by the threshold, and then zeroes all that are below it.
+    """
+    moved = torch.where(gate.abs() > threshold, gate - gate.sign() * threshold, gate)
+    return torch.where(moved.abs() < threshold, 0.0, moved)
+
+
+SHRINK = {"paper": soft_threshold, "code": code_threshold}
+"""`method.threshold_rule` -> what happens to the gates after each optimizer step."""
+
+
 def attach_sora(request: AttachRequest) -> Attached:
-    """Gated updates of the planned rank on every planned linear, to be sparsified while they train.
+    """Put gated updates of the planned rank on every planned linear, to be sparsified while they train.
 
     After each optimizer step every gate moves towards zero by the threshold: `g <- sign(g) max(|g| - xi, 0)` with
-    `xi = threshold_total / total_steps` (equation 7 of the paper, xi constant as in its code without schedule). Ours:
-    after `prune_at` of the steps the gates with the smallest `|g|` are closed for good so far as the budget needs it.
+    `xi = threshold_total / total_steps` (equation 7 of the paper, xi constant as in its code without schedule). The
+    published code differs from the paper in two ways, and both are settings: `threshold_rule=code` also zeroes what
+    was below `2 xi`, and `gate_penalty` adds `gate_penalty * mean |g|` over all gates to the loss (10 in its script).
+    Ours: after `prune_at` of the steps the gates with the smallest `|g|` are closed for good so far as the budget
+    needs it.
 
     Raises:
         GeloraError: another number of parameters than planned.
@@ -83,6 +104,8 @@ class _Gates:
     def __init__(self, request: AttachRequest, layers: dict[str, Any]) -> None:
         self.request, self.layers, settings = request, layers, request.settings
         self.threshold = (settings.threshold_total or 0.0) / request.total_steps
+        self.shrink = SHRINK[settings.threshold_rule or "paper"]
+        self.penalty = settings.gate_penalty or 0.0
         self.prune_step = math.ceil((settings.prune_at or 1.0) * request.total_steps)
         self.norm_params = request.model_map.norm_params if settings.layer_norms else 0
         self.open: dict[str, torch.Tensor] = {}
@@ -92,6 +115,7 @@ class _Gates:
             self.request.model,
             self.request.plan,
             save=self.save,
+            extra_loss=self.extra_loss if self.penalty else None,
             after_step=self.after_step,
             moving_ranks=self.ranks,
             settled=lambda: bool(self.open),
@@ -104,11 +128,15 @@ class _Gates:
         """Take back which gates may be open."""
         self.open = {name: mask.to(self.layers[name].gate.device) for name, mask in state.items()}
 
+    def extra_loss(self) -> torch.Tensor:
+        """Return `gate_penalty * mean |g|` over the gates of all layers."""
+        return self.penalty * torch.cat([layer.gate for layer in self.layers.values()]).abs().mean()
+
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """The proximal step on every gate; at `prune_step`, and from then on, the budget too."""
         for layer in self.layers.values():
-            layer.gate.copy_(layer.gate.sign() * (layer.gate.abs() - self.threshold).clamp(min=0))
+            layer.gate.copy_(self.shrink(layer.gate, self.threshold))
         if step == self.prune_step:
             self._prune()
         for name, mask in self.open.items():
