@@ -302,13 +302,17 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class ReloadCheck:
-    """The saved adapter in a fresh base model: logits against the trained model's, and against base and head alone."""
+    """The saved adapter in a fresh base model: logits against the trained model's, and against base and head alone.
+
+    `warning` says that the adapter changes no score by more than rounding; it is empty for an adapter that does.
+    """
 
     examples: int
     largest_difference: float
     tolerance: float
     adapter_effect: float
     passed: bool
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -359,6 +363,8 @@ class RunResult:
             found.append("collapsed: nothing is left of the adapter, its budget or schedule pruned all of it")
         if self.collapsed and not found:  # written before remarks were
             found.append("collapsed: one prediction for every row, or predictions that are not finite")
+        if self.reload_check.warning:
+            found.append(self.reload_check.warning)
         return tuple(found)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import (
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
 RELOAD_EXAMPLES = 64
 RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
 """Of the largest score, or of 1. In bf16 it is a rounding step: the open gates that SoRA saves sum in another order."""
+RELOAD_ROUNDING = {"float32": 2.0**-23, "bf16": 2.0**-8}
+"""Of the largest score, or of 1: an adapter that changes no score by more has moved nothing that can be seen."""
 
 
 @dataclass(frozen=True)
@@ -487,10 +490,11 @@ def _save_and_reload(session: Session, attached: Attached, directory: Path) -> R
     """Save the adapter, load it into a fresh base model, and compare scores on 64 examples.
 
     They must be nearer to the trained model's than half of what the adapter changes, which is measured too: by the base
-    model with the trained head alone.
+    model with the trained head alone. An adapter that changes nothing (a very low learning rate, a single step of
+    warm-up) is a finding and not a failure: the result then has a warning.
 
     Raises:
-        RunError: other scores, or an adapter that changes nothing.
+        RunError: other scores.
     """
     with session.timed("reload"):
         if session.accelerator.is_main_process:
@@ -504,16 +508,41 @@ def _save_and_reload(session: Session, attached: Attached, directory: Path) -> R
         with session.accelerator.autocast():  # as the others are scored, so that rounding is no effect
             base = session.scores(_with_head(fresh, attached), probe)
         again = session.scores(session.with_adapter(fresh, directory), probe)
-    difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
-    tolerance = RELOAD_TOLERANCE[session.prepared.precision] * max(1.0, float(abs(trained).max()))
     empty = attached.ranks()[1] == 0  # a pruning method may have nothing left, which is then all there is to reload
-    passed = difference <= tolerance if empty else difference <= min(tolerance, effect / 2) and effect > 0
-    check = ReloadCheck(len(probe), difference, tolerance, effect, passed)
-    if not passed:
-        reason = "the reloaded adapter gives other scores" if effect else "the adapter changes nothing"
-        raise RunError(f"reload check: {reason} ({check}). The adapter in {directory} is not to be used.")
-    LOGGER.info("reload check: largest difference %.2g, without the adapter %.2g", difference, effect)
+    check = compare_scores(trained, again, base, session.prepared.precision, empty=empty)
+    if not check.passed:
+        raise RunError(
+            f"reload check: the reloaded adapter gives other scores ({check}). The adapter in {directory} is not to be "
+            "used."
+        )
+    LOGGER.info(
+        "reload check: largest difference %.2g, without the adapter %.2g",
+        check.largest_difference,
+        check.adapter_effect,
+    )
     return check
+
+
+def compare_scores(
+    trained: NDArray[np.float32], again: NDArray[np.float32], base: NDArray[np.float32], precision: str, *, empty: bool
+) -> ReloadCheck:
+    """Compare scores (n, ...) of the trained model, of the reloaded adapter, and of base model and head alone.
+
+    `empty`: a pruning method has left nothing of the adapter, so that there is no effect to see.
+    """
+    difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
+    largest = max(1.0, float(abs(trained).max()))
+    tolerance = RELOAD_TOLERANCE[precision] * largest
+    unmoved = effect <= RELOAD_ROUNDING[precision] * largest
+    warning = ""
+    if unmoved and not empty:
+        warning = (
+            f"the adapter moved nothing: without it no score of {len(trained)} examples differs by more than rounding "
+            f"({effect:.2g}), so the value is that of the base model and its trained head; raise train.learning_rate or "
+            "train for more steps"
+        )
+    allowed = tolerance if empty or unmoved else min(tolerance, effect / 2)
+    return ReloadCheck(len(trained), difference, tolerance, effect, difference <= allowed, warning)
 
 
 def _with_head(fresh: LoadedModel, attached: Attached) -> nn.Module:
@@ -590,7 +619,7 @@ def _write_result(directory: Path, session: Session, result: RunResult, plan: Ra
 
 def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
     """The remarks on a run, with what to try where it has collapsed."""
-    if not result.collapsed:
+    if not result.collapsed or result.reload_check.warning:
         return result.remarks
     tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", "more train.epochs"]
     if config.task.kind == "regression" and result.scale is None:

@@ -18,12 +18,14 @@ from gelora_cli.artifacts import EvalResult, RunError, StoppedError, TrainResult
 from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
-from gelora_cli.methods.base import Attached, below
+from gelora_cli.methods.base import Attached, below, trainable
 from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress, seed_process, train_machine
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+"""Names of parameters that transformers' Trainer leaves out of weight decay, in lower case."""
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 Losses = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
 
@@ -95,7 +97,8 @@ def fine_tune(
 ) -> TrainResult:
     """Train what the method attached, evaluating after each epoch and at the end.
 
-    AdamW, a linear schedule with warm-up in optimizer steps, clipping by the global norm. The loss of a step is the
+    AdamW, whose weight decay leaves out biases and norms, a linear schedule with warm-up in optimizer steps (rounded
+    up), clipping by the global norm; all as transformers' Trainer has them. The loss of a step is the
     mean over the examples of its global batch, whatever the number of processes, of micro-batches, or of examples
     left in the last batch. `evaluate(epoch)` gives the results of all evaluated splits, the deciding one first;
     `select()` follows where they are the ones to keep so far; `record` stores a line of metrics (main process). With
@@ -155,6 +158,22 @@ def time_steps(
     return times
 
 
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups of what trains in `model`: with weight decay, and biases and norms without it.
+
+    Which parameters are decayed is transformers' own choice (`Trainer.get_decay_parameter_names`).
+    """
+    from transformers.trainer_pt_utils import get_parameter_names
+
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], NEVER_DECAYED))  # type: ignore[no-untyped-call]
+    with_decay = [parameter for name, parameter in trainable(model).items() if name in decayed]
+    without_decay = [parameter for name, parameter in trainable(model).items() if name not in decayed]
+    return [
+        {"params": with_decay, "weight_decay": weight_decay},
+        {"params": without_decay, "weight_decay": 0.0},
+    ]
+
+
 def padded_tokens(split: EncodedSplit, batches: Sequence[NDArray[np.int64]]) -> int:
     """Tokens of these batches, each row padded to the longest of its batch."""
     return sum(int(split.lengths[rows].max()) * len(rows) for rows in batches)
@@ -187,9 +206,9 @@ class _Loop:
         self.model = accelerator.prepare_model(attached.model)
         self.parameters = list(attached.trainable().values())
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            parameter_groups(attached.model, settings.weight_decay), lr=settings.learning_rate
         )
-        warmup = int(settings.warmup_ratio * self.total)
+        warmup = math.ceil(settings.warmup_ratio * self.total)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, self.total)  # type: ignore[no-untyped-call]
         self.step = 0
         self.examples = 0
@@ -280,7 +299,7 @@ class _Loop:
         """Read the mean loss since the last line (the only wait for the device), refuse one that is not finite."""
         loss = float(self.accelerator.reduce(self.loss_sum, "sum")) / self.loss_examples
         now = time.perf_counter()
-        rate, learning_rate = self.loss_examples / (now - self.logged), self.optimizer.param_groups[0]["lr"]
+        rate = self.loss_examples / (now - self.logged)
         self._check_finite(loss, epoch)
         self.losses.append(loss)
         self.loss_sum = torch.zeros_like(self.loss_sum)
@@ -291,12 +310,16 @@ class _Loop:
                 "step": self.step,
                 "epoch": epoch,
                 "loss": loss,
-                "learning_rate": learning_rate,
+                "learning_rate": self._last_learning_rate(),
                 "seconds": round(now - self.started, 3),
                 "examples_per_second": round(rate, 1),
                 **self._moving_ranks(),
             }
         )
+
+    def _last_learning_rate(self) -> float:
+        """Return the learning rate of the step just taken; the optimizer's own is already that of the next step."""
+        return float(self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step - 1))
 
     def _moving_ranks(self) -> dict[str, Any]:
         """Of a method whose ranks move, those of the modules in the order of the plan, and the adapter's parameters."""
@@ -315,7 +338,7 @@ class _Loop:
         if math.isfinite(loss):
             return
         last = f"{self.losses[-1]:.4f}" if self.losses else "none"
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self._last_learning_rate()
         raise RunError(
             f"the loss is {loss} at step {self.step} of {self.total} (epoch {epoch}, learning rate {rate:.3g}; "
             f"last finite loss: {last}). Lower train.learning_rate={self.settings.learning_rate:g}, or take "

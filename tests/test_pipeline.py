@@ -244,13 +244,44 @@ def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch
     assert [(config.precision, config.launch.processes) for config in seen] == [("bf16", 2)]
 
 
-def test_rounding_is_no_effect_of_an_adapter(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "still",
+    [
+        ["precision=bf16", "train.learning_rate=1e-9", "train.warmup_ratio=0"],
+        ["train.max_steps=1"],  # its only step is one of warm-up, with rate 0
+        ["train.learning_rate=1e-12", "method=sora", "budget=rank:2", "train.max_steps=2"],
+    ],
+    ids=["rate", "warm-up", "sora"],
+)
+def test_an_adapter_that_moved_nothing_ends_with_a_warning(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], still: list[str]
 ) -> None:
     monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process has one precision otherwise
-    still = ["precision=bf16", "train.learning_rate=1e-12", "train.max_steps=1", "method=lora", "budget=rank:1"]
-    assert bench.run("task=cola", *still) == 1
-    assert "reload check: the adapter changes nothing" in capsys.readouterr().err
+    assert bench.run("task=cola", *still) == 0
+    check = result_of(bench.only()).reload_check
+    assert check.passed
+    assert "the adapter moved nothing" in check.warning
+    shown = capsys.readouterr()
+    assert "the adapter moved nothing" in shown.err
+    assert "The adapter moved nothing" in (bench.only() / "README.md").read_text()
+
+
+def test_reloaded_scores_that_differ_are_an_error_whatever_the_adapter_does() -> None:
+    trained = np.array([[0.5, -2.0], [1.0, 3.0]], np.float32)
+    for precision, small in (("float32", 1e-7), ("bf16", 1e-3)):
+        moved = trained + np.float32(0.5)
+        good = pipeline.compare_scores(trained, trained, moved, precision, empty=False)
+        assert (good.passed, good.warning) == (True, "")
+        still = pipeline.compare_scores(trained, trained + np.float32(small), trained, precision, empty=False)
+        assert still.passed
+        assert "the adapter moved nothing" in still.warning
+        for base in (trained, moved):
+            assert not pipeline.compare_scores(trained, trained + np.float32(0.1), base, precision, empty=False).passed
+        lost = pipeline.compare_scores(trained, moved, moved, precision, empty=False)
+        assert not lost.passed, "the base model's scores: the adapter was not loaded"
+        pruned = pipeline.compare_scores(trained, trained, trained, precision, empty=True)
+        assert (pruned.passed, pruned.warning) == (True, "")
+        assert not pipeline.compare_scores(trained, moved, trained, precision, empty=True).passed
 
 
 def interrupted(directory: Path, **changes: Any) -> RunConfig:

@@ -17,7 +17,7 @@ from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora
 from gelora_cli.models import load_tokenizer, resolve_model
 from gelora_cli.runtime import make_accelerator
-from gelora_cli.train import TrainSettings, best_epoch, fine_tune
+from gelora_cli.train import TrainSettings, best_epoch, fine_tune, parameter_groups
 from tests.conftest import rows
 from tests.test_methods import loaded_and_plan
 
@@ -87,10 +87,65 @@ def test_steps_epochs_and_the_learning_rate(bert: Path) -> None:
     trained, lines, _ = train(bert, SETTINGS)
     assert (trained.steps, trained.epochs, trained.examples) == (12, 2, 86)
     rates = [line["learning_rate"] for line in lines if "loss" in line]
-    warm = [1e-3 * step / 2 for step in range(1, 2)]
-    falling = [1e-3 * (12 - step) / 10 for step in range(2, 13)]
+    warm = [1e-3 * step / 3 for step in range(3)]  # 0.2 * 12 = 2.4 steps, rounded up
+    falling = [1e-3 * (12 - step) / 9 for step in range(3, 12)]
     assert rates == pytest.approx([*warm, *falling])
     assert [line["accuracy"] for line in lines if "accuracy" in line] == [0.5, 0.6]
+
+
+@pytest.mark.parametrize(("ratio", "examples"), [(0.0, 43), (0.06, 43), (0.07, 400), (0.29, 43), (0.99, 43)])
+def test_the_learning_rates_are_those_of_trainer(bert: Path, tmp_path: Path, ratio: float, examples: int) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    settings = replace(SETTINGS, warmup_ratio=ratio, epochs=2, batch_size=8)
+    total = settings.total_steps(examples)
+    arguments: Any = TrainingArguments(
+        output_dir=str(tmp_path), learning_rate=1e-3, warmup_steps=ratio, lr_scheduler_type="linear", use_cpu=True
+    )
+    trainer: Any = Trainer(model=torch.nn.Linear(2, 2), args=arguments)
+    trainer.create_optimizer_and_scheduler(total)
+    wanted = []
+    for _ in range(total):
+        wanted.append(trainer._get_learning_rate())  # what Trainer logs: read before the scheduler's step
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    _, lines, _ = train(bert, settings, examples=examples)
+    assert [line["learning_rate"] for line in lines if "loss" in line] == wanted
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "llama"])
+def test_weight_decay_leaves_out_what_trainer_leaves_out(tiny_models: dict[str, Path], kind: str) -> None:
+    from transformers import Trainer
+
+    loaded, _ = loaded_and_plan(tiny_models[kind])
+    model: Any = loaded.model
+    with_decay, without = parameter_groups(model, 0.1)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert (with_decay["weight_decay"], without["weight_decay"]) == (0.1, 0.0)
+    assert {names[id(parameter)] for parameter in with_decay["params"]} == {
+        name
+        for name in Trainer.get_decay_parameter_names(None, model)
+        if name in names.values()  # type: ignore[arg-type]
+    }
+    left_out = [names[id(parameter)] for parameter in without["params"]]
+    assert all("bias" in name or "norm" in name.lower() for name in left_out)
+    assert left_out
+    assert len(with_decay["params"]) + len(left_out) == len(names)
+
+
+def test_weight_decay_moves_weights_and_no_bias(bert: Path) -> None:
+    settings = replace(SETTINGS, max_steps=3, warmup_ratio=0.0)
+    plain, decayed = (
+        train(bert, replace(settings, weight_decay=decay), dropout=0.0)[2].trainable() for decay in (0.0, 5.0)
+    )
+    after_one_step = [
+        train(bert, replace(settings, weight_decay=decay, max_steps=1), dropout=0.0)[2].trainable()
+        for decay in (0.0, 5.0)
+    ]
+    biases = [name for name in plain if name.endswith("bias")]
+    assert biases
+    assert all(torch.equal(*(found[name] for found in after_one_step)) for name in biases)
+    assert not any(torch.equal(plain[name], decayed[name]) for name in plain if name.endswith("weight"))
 
 
 def test_the_loss_of_a_short_last_batch_counts_its_examples(bert: Path) -> None:
@@ -120,7 +175,7 @@ def test_micro_batches_give_the_gradient_of_the_whole(bert: Path) -> None:
 def test_max_steps_ends_in_mid_epoch_with_an_evaluation(bert: Path) -> None:
     trained, lines, _ = train(bert, replace(SETTINGS, max_steps=8))
     assert (trained.steps, trained.epochs, len(trained.evaluations)) == (8, 2, 2)
-    assert [line["learning_rate"] for line in lines if "loss" in line][-1] == 0.0
+    assert [line["learning_rate"] for line in lines if "loss" in line][-1] == pytest.approx(1e-3 / 6)
 
 
 def test_protocol_dev_puts_the_best_epoch_back(bert: Path) -> None:
