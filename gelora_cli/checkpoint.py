@@ -30,7 +30,8 @@ class TrainState:
 
     `examples` were trained on, `loss_examples` of them since the last line of metrics, and `losses` are the first and
     the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all tries so far; `machine`
-    is where it was written (`runtime.train_machine`).
+    is where it was written (`runtime.train_machine`). `threads` are the CPU threads that each process computed with,
+    and `thread_settings` the environment variables that set them; 0 in a checkpoint written before they were kept.
     """
 
     step: int
@@ -48,6 +49,8 @@ class TrainState:
     metrics_bytes: int = 0
     metrics_sha256: str = ""
     tensors_sha256: str = ""
+    threads: int = 0
+    thread_settings: str = ""
 
     FILE: ClassVar[str] = "state.json"
 

@@ -7,6 +7,7 @@ composed once, frozen in its directory, and worked on by one process in place or
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 import tempfile
@@ -72,6 +73,7 @@ from gelora_cli.stopping import StopRequest, listening
 if TYPE_CHECKING:
     from torch import nn
 
+    from gelora_cli.checkpoint import TrainState
     from gelora_cli.evaluation import Judged
     from gelora_cli.methods.base import Attached
     from gelora_cli.tracking import Tracker
@@ -137,20 +139,26 @@ def _finished(directory: Path, *, already_done: bool = False) -> Finished:
 
 
 def _starts_anew(directory: Path, force: bool, command: str) -> bool:
-    """Whether `force=true` drops what is there: not what the very same command has left when it was interrupted."""
+    """Whether `force=true` drops what is there: not what the same command, with or without it, has left unfinished."""
     if not force:
         return False
-    with suppress(GeloraError):
+    with suppress(GeloraError, ValueError):
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        return rundir.is_done(directory) or manifest.command != command
+        return rundir.is_done(directory) or _without_force(manifest.command) != _without_force(command)
     return True
+
+
+def _without_force(command: str) -> list[str]:
+    """Return the words of a command but for `force=true`, which changes nothing of an unfinished run."""
+    return [word for word in shlex.split(command) if not word.startswith("force=")]
 
 
 def _resumable(directory: Path, config: RunConfig) -> bool:
     """Whether a training that did not end has left a whole checkpoint there; of what is lost after it, the lines go.
 
     Raises:
-        GeloraError: it was written by another number of processes, whose random states it holds.
+        GeloraError: it was written by another number of processes, whose random states it holds, on another kind of
+            device, or with another number of CPU threads; the last goes on with `force=true`, and a warning.
     """
     from gelora_cli.checkpoint import whole_checkpoint
     from gelora_cli.runtime import train_machine
@@ -172,11 +180,35 @@ def _resumable(directory: Path, config: RunConfig) -> bool:
             f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Go on "
             f"there, or {anew}"
         )
+    _compare_threads(directory, state, config)
     if state.machine != here:
         LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
     _compare_tracking(directory, config)
     rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
     return True
+
+
+def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> None:
+    """Refuse to resume with another number of CPU threads than before, which changes the last digits of sums.
+
+    Raises:
+        GeloraError: the numbers differ, without `force=true`.
+    """
+    from gelora_cli.runtime import thread_settings, worker_threads
+
+    if not state.threads or not state.machine.startswith("cpu"):
+        return
+    threads = worker_threads(1 if inside_workers() else config.launch.processes)
+    if threads == state.threads:
+        return
+    before = f"{state.threads} CPU threads ({state.thread_settings or 'no OMP_NUM_THREADS set'})"
+    now = f"{threads} ({thread_settings() or 'no OMP_NUM_THREADS set'})"
+    if not config.force:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step} with {before}, and this process has {now}: it would end "
+            f"with other last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume all the same."
+        )
+    LOGGER.warning("begun with %s, resumed with %s (force=true): numbers may differ in their last digits", before, now)
 
 
 def _compare_tracking(directory: Path, config: RunConfig) -> None:

@@ -31,6 +31,7 @@ LESS_MEMORY = (
     "task.max_length: each makes a run of its own, since it can change numbers. With more memory the same command goes "
     "on from the last checkpoint."
 )
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = (
     "gelora",
     "torch",
@@ -148,6 +149,26 @@ def share_of_cores(processes: int) -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def thread_settings() -> str:
+    """Return the environment variables that set the number of CPU threads, as `NAME=VALUE NAME=VALUE`."""
+    return " ".join(f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
+
+
+def worker_threads(processes: int) -> int:
+    """Return the CPU threads that each of `processes` workers started from here will compute with.
+
+    The environment alone does not say (MKL takes at most as many threads as there are cores), so a process that is
+    started as the workers are is asked.
+    """
+    import torch
+
+    if processes == 1:
+        return torch.get_num_threads()
+    with share_of_cores(processes):
+        command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
 @contextlib.contextmanager

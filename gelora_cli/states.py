@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     import torch
 
 FLUSH_SECONDS = 20.0
-SECONDS = "seconds"
+SECONDS, THREADS = "seconds", "threads"
 
 
 class StateStore:
     """States of whole batches by their numbers, in `DIR/states/BATCH-SHA256.safetensors`, each file written once.
 
     A batch holds the same examples on any number of processes, so what was measured by two serves one. Each file says
-    how many seconds had been spent when it was written.
+    how many seconds had been spent when it was written, and with how many CPU threads: another number is a warning,
+    since it can change last digits.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -62,7 +63,7 @@ class StateStore:
 
         if self.waiting:
             self.directory.mkdir(parents=True, exist_ok=True)
-            content = save(self.waiting, {SECONDS: repr(self.seconds)})
+            content = save(self.waiting, {SECONDS: repr(self.seconds), THREADS: str(_threads())})
             digest = hashlib.sha256(content).hexdigest()
             write_atomic(self.directory / f"{batch:08d}-{digest}.safetensors", content)
         self.waiting, self.flushed = {}, time.perf_counter()
@@ -77,12 +78,29 @@ class StateStore:
 
         places: dict[int, tuple[Path, int]] = {}
         seconds = 0.0
+        threads = set()
         for path in sorted(self.directory.glob("*.safetensors")):
             if file_sha256(path) != path.stem.partition("-")[2]:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
             with safe_open(path, "pt") as file:
                 numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
-                seconds = max(seconds, float((file.metadata() or {}).get(SECONDS, 0.0)))
+                metadata = file.metadata() or {}
+            seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
+            threads.add(metadata.get(THREADS))
             places |= {number: (path, numbers.count(number)) for number in numbers}
+        others = sorted(threads - {None, str(_threads())})
+        if others:
+            LOGGER.warning(
+                "the profile was begun with %s CPU threads, resumed with %d: numbers may differ in their last digits",
+                " and ".join(others),
+                _threads(),
+            )
         return places, seconds
+
+
+def _threads() -> int:
+    """Return the CPU threads that this process computes with."""
+    import torch
+
+    return torch.get_num_threads()

@@ -19,7 +19,15 @@ from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
 from gelora_cli.methods.base import Attached, below, trainable
-from gelora_cli.runtime import LOGGER, gather_rows, log_through_progress, progress, seed_process, train_machine
+from gelora_cli.runtime import (
+    LOGGER,
+    gather_rows,
+    log_through_progress,
+    progress,
+    seed_process,
+    thread_settings,
+    train_machine,
+)
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -442,6 +450,8 @@ class _Loop:
             evaluation_seconds=self.evaluation_seconds,
             processes=self.accelerator.num_processes,
             machine=train_machine(),
+            threads=torch.get_num_threads(),
+            thread_settings=thread_settings(),
         )
         checkpoints.save(state, self._tensors() | shares)
 

@@ -15,7 +15,7 @@ import torch
 from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult, UnusableError
 from gelora_cli.checkpoint import TENSORS, Checkpoints, TrainState, checked, saved_checkpoints, whole_checkpoint
-from gelora_cli.runtime import make_accelerator
+from gelora_cli.runtime import make_accelerator, usable_cores, worker_threads
 from gelora_cli.train import fine_tune
 from tests.test_rivals import Case, case
 from tests.test_train import SETTINGS
@@ -156,6 +156,31 @@ def test_only_what_trains_is_stored(bert: Path, tmp_path: Path) -> None:
     assert trained == found.request.plan.adapter_params + found.loaded.map.head_params
     kinds = {name.split("/")[0] for name in tensors}
     assert kinds == {"parameter", "exp_avg", "exp_avg_sq", "step", "share"}
+
+
+def test_a_checkpoint_says_its_threads_and_opens_without(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    train(case(bert, "gelora"), tmp_path, max_steps=4)
+    state = whole_checkpoint(tmp_path)
+    assert state is not None
+    assert (state.threads, state.thread_settings) == (torch.get_num_threads(), "OMP_NUM_THREADS=1")
+    path = saved_checkpoints(tmp_path)[-1] / TrainState.FILE
+    values = json.loads(path.read_text())
+    older = {key: value for key, value in values.items() if key not in ("threads", "thread_settings", "sha256")}
+    path.write_text(json.dumps(older))
+    assert whole_checkpoint(tmp_path) == replace(state, threads=0, thread_settings="")
+
+
+def test_the_threads_of_workers_are_asked_of_a_process_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert worker_threads(2) == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert worker_threads(usable_cores()) == 1
+    assert worker_threads(1) == torch.get_num_threads()
 
 
 def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) -> None:

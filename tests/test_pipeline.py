@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from sklearn.metrics import matthews_corrcoef
 
@@ -302,6 +303,49 @@ def test_how_to_start_anew_is_true_with_force_too(tmp_path: Path) -> None:
             pipeline._resumable(place, config)
         shutil.rmtree(place / rundir.CHECKPOINTS)
         assert not pipeline._resumable(place, config)
+
+
+def test_other_threads_are_refused_and_force_resumes_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    config = interrupted(tmp_path, threads=threads + 3, thread_settings=f"OMP_NUM_THREADS={threads + 3}")
+    with pytest.raises(GeloraError) as caught:
+        pipeline._resumable(tmp_path, config)
+    message = str(caught.value)
+    assert f"interrupted at step 4 with {threads + 3} CPU threads (OMP_NUM_THREADS={threads + 3})" in message
+    assert f"this process has {threads} (OMP_NUM_THREADS=1)" in message
+    assert f"Set OMP_NUM_THREADS={threads + 3}, or give force=true" in message
+    assert len(message) < 500
+    assert not said
+    assert (tmp_path / rundir.CHECKPOINTS).exists()
+    assert pipeline._resumable(tmp_path, replace(config, force=True))
+    assert len(said) == 1
+    assert "resumed with" in said[0]
+
+
+def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    for name, threads in (("same", torch.get_num_threads()), ("older", 0)):
+        (tmp_path / name).mkdir()
+        assert pipeline._resumable(tmp_path / name, interrupted(tmp_path / name, threads=threads))
+    assert not said
+
+
+def test_force_resumes_what_the_same_command_left_unfinished(tmp_path: Path) -> None:
+    rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola 'x=[a, b]'"), tmp_path)
+    for same in ("gelora run task=cola 'x=[a, b]' force=true", "gelora run task=cola 'x=[a, b]'"):
+        assert not pipeline._starts_anew(tmp_path, True, same)
+    assert pipeline._starts_anew(tmp_path, True, "gelora run task=cola force=true")
+    rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola force=true"), tmp_path)
+    assert not pipeline._starts_anew(tmp_path, True, "gelora run task=cola force=true")
 
 
 @pytest.mark.parametrize("track", [True, False])

@@ -115,6 +115,20 @@ def test_a_profile_counts_the_seconds_of_its_earlier_tries(tmp_path: Path, monke
     assert again.seconds == 30.0 + 25.0 + 5.0
 
 
+def test_a_profile_that_is_resumed_with_other_threads_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(states.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    store = StateStore(tmp_path)
+    store.add(0, [torch.zeros(2, 3)])
+    store.flush(0)
+    StateStore(tmp_path)
+    assert not said
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert StateStore(tmp_path).load(0) is not None
+    assert len(said) == 1
+    assert "resumed with 77" in said[0]
+
+
 def test_pooling() -> None:
     hidden = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
