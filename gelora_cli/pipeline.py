@@ -201,14 +201,14 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
     threads = worker_threads(1 if inside_workers() else config.launch.processes)
     if threads == state.threads:
         return
-    before = f"{state.threads} CPU threads ({state.thread_settings or 'no OMP_NUM_THREADS set'})"
+    before = f"{state.threads} ({state.thread_settings or 'no OMP_NUM_THREADS set'})"
     now = f"{threads} ({thread_settings() or 'no OMP_NUM_THREADS set'})"
     if not config.force:
         raise GeloraError(
-            f"{directory} was interrupted at step {state.step} with {before}, and this process has {now}: it would end "
-            f"with other last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume all the same."
+            f"{directory} was interrupted at step {state.step}. Its number of CPU threads was {before} and is now {now}, "
+            f"which would change last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume all the same."
         )
-    LOGGER.warning("begun with %s, resumed with %s (force=true): numbers may differ in their last digits", before, now)
+    LOGGER.warning("CPU threads were %s, now %s (force=true): numbers may differ in their last digits", before, now)
 
 
 def _compare_tracking(directory: Path, config: RunConfig) -> None:
