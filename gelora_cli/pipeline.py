@@ -205,8 +205,9 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
     now = f"{threads} ({thread_settings() or 'no OMP_NUM_THREADS set'})"
     if not config.force:
         raise GeloraError(
-            f"{directory} was interrupted at step {state.step}. Its number of CPU threads was {before} and is now {now}, "
-            f"which would change last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume all the same."
+            f"{directory} was interrupted at step {state.step}. Its number of CPU threads was {before} and is now "
+            f"{now}, which would change last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume "
+            "all the same."
         )
     LOGGER.warning("CPU threads were %s, now %s (force=true): numbers may differ in their last digits", before, now)
 
@@ -570,8 +571,8 @@ def compare_scores(
     if unmoved and not empty:
         warning = (
             f"the adapter moved nothing: without it no score of {len(trained)} examples differs by more than rounding "
-            f"({effect:.2g}), so the value is that of the base model and its trained head; raise train.learning_rate or "
-            "train for more steps"
+            f"({effect:.2g}), so the value is that of the base model and its trained head; raise "
+            "train.learning_rate or train for more steps"
         )
     allowed = tolerance if empty or unmoved else min(tolerance, effect / 2)
     return ReloadCheck(len(trained), difference, tolerance, effect, difference <= allowed, warning)

@@ -77,7 +77,7 @@ def estimate_idim(
     interval is 1.1 to 1.35 times too short. The interval is `idim * exp(+-1.96 * sqrt(variance) / idim)`. It is
     meant for the estimator's expectation at this number of points, not for its bias, which `half` and `quarter`
     show. Of 1,000 draws from each of two cubes, two spheres, two Gaussians and a Swiss roll it covered that in 94 to
-    96 % at 400 points, in 91 to 94 % at 100 (92 % of 3,000 draws from a 2-sphere), in 89 to 92 % at 40 and in 86 to
+    96 % at 400 points, in 91 to 94 % at 100 (92 % of 3,000 draws from a 2-sphere), in 89 to 93 % at 40 and in 86 to
     90 % at 20 (`scripts/idim_coverage.py`).
 
     Args:
