@@ -170,6 +170,32 @@ INPUTS: dict[str, Case] = {
         ["label", "is outside the task's names"],
     ),
     "no rows at all": (damaged_data(lambda d: write_split(d, "cola", "train", [])), ["split train is empty"]),
+    "three columns of text": (
+        run("task.columns=[sentence,sentence,other]"),
+        ["task.columns=[sentence, sentence, other]", "one or two columns of text"],
+    ),
+    "no columns": (run("task.columns=[]"), ["task.columns=[]: one or two columns of text"]),
+    "the label as a text": (run("task.columns=[sentence,label]"), ["task.columns=[sentence, label]", "another one"]),
+    "a number as a text": (run("task.columns=[idx]"), ["row 1: no text in idx, but 0"]),
+    "questions without a context": (
+        lambda made, _: made.arguments("task=squad", "task.columns=[question]"),
+        ["task.columns=[question]: two different columns"],
+    ),
+    "nothing to evaluate": (
+        run("task.eval_splits=[]", "dry_run=true"),
+        ["task.eval_splits=[]: one or more different splits other than train"],
+    ),
+    "evaluating the training rows": (run("task.eval_splits=[validation,train]"), ["splits other than train"]),
+    "a pattern as a split": (run("task.eval_splits=['*']"), ["* is no name of a split"]),
+    "no labels to learn": (run("task.labels=[]"), ["task.labels=[]: two or more different labels"]),
+    "an unknown separator": (
+        run("data.separator=semi", "data.quoting=no"),
+        ["2 problems", "did you mean semicolon?", "data.quoting=no", "did you mean none?"],
+    ),
+    "a directory of 300 characters": (
+        lambda made, _: made.arguments("task=cola", f"data.glue=/{'x' * 300}"),
+        ["xxx (301 characters): no such directory"],
+    ),
     "a plan that is not there": (run("ranks.path=/no/plan.json"), ["/no/plan.json can't be read as RankPlan"]),
     "training without a profile": (
         lambda made, _: made.arguments("task=cola", command="train"),

@@ -65,6 +65,9 @@ def test_a_run_on_a_file_of_ones_own(
     config = read_config(directory / rundir.CONFIG)
     assert (config.task.labels, config.task.metric, config.task.reported) == (["glad", "sad"], "accuracy", "accuracy")
     assert "validation: 12 of 120 rows held out, seed 0, each mood in its share" in (directory / "log.txt").read_text()
+    before_training = (directory / "log.txt").read_text().partition("training:")[0]
+    assert "train: 108 rows, labels glad " in before_training
+    assert "validation: 12 rows, labels glad " in before_training
     assert read_artifact(IdProfile, directory / IdProfile.FILE).examples_seen == 108
     assert result_of(directory).results[0].examples == 12
     held = predictions(directory)
@@ -78,6 +81,14 @@ def test_a_run_on_a_file_of_ones_own(
     assert [row["prediction"] for row in again] == [row["prediction"] for row in held]
     assert command_line(["predict", str(directory), f"file='{reviews}'"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 120
+    other = tmp_path / "semicolons.csv"
+    other.write_text(reviews.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
+    assert command_line(["predict", str(directory), f"file='{other}'"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 120
+    assert command_line(["predict", str(directory), f"file='{other}'", "data.separator=comma"]) == 2
+    message = capsys.readouterr().err
+    assert "accepted: mood;review. Name it so in the file" in message
+    assert "separated by comma here, another is given by data.separator=NAME" in message
     assert command_line(["fetch", "offline", *words]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  gelora run")]
     assert command_line([*shlex.split(line)[1:], *FAST, f"runs_dir={tmp_path / 'runs'}"]) == 0

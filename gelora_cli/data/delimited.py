@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.messages import listed, shown_name
@@ -45,11 +47,13 @@ def read_delimited(text: str, where: str, wanted: Sequence[str], dialect: Dialec
     """Read the wanted columns below a first line with the columns' names; every value is a string.
 
     The separator is the one by which the first line names most wanted columns, in doubt the `usual` one of such files.
-    Quotes are taken as CSV has them. Where a tab-separated file then fails, or has a quoted field that runs over a tab
-    and a line break, but every line has its fields without quoting, it is read so, and `note` says it.
+    Quotes are taken as CSV has them. Where a tab-separated file then fails, but every line has its fields without
+    quoting, it is read so, and `note` says it; likewise where a quoted field runs over a tab and a line break and other
+    fields hold bare quotes, which no CSV writer leaves.
 
     Raises:
-        GeloraError: a line with another number of fields, a quote that isn't closed, or a wanted column twice.
+        GeloraError: a line with another number of fields, a quote that isn't closed, a wanted column twice, or a
+            tab-separated file that can be read in both ways.
     """
     start = 0
     separator = dialect.separator
@@ -81,7 +85,8 @@ def _fields_up_to(characters: int) -> Iterator[None]:
 def _find_separator(text: str, wanted: Sequence[str], usual: str) -> str:
     def names_wanted_columns(separator: str) -> tuple[int, bool]:
         try:
-            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[separator]), [])
+            lines = io.StringIO(text, newline="")
+            header = next(csv.reader(lines, delimiter=SEPARATORS[separator], skipinitialspace=True), [])
         except csv.Error:
             return 0, False
         names = [name.strip() for name in header]
@@ -102,11 +107,16 @@ def _parse_either(parser: _Parser) -> DelimitedRows:
         unquoted = parser.parse(quoted=False)
     except GeloraError:
         return quoted
-    seen = f"line {quoted.run_on} has a quoted field that runs over a line break"
+    seen = f"line {quoted.run_on}: a quoted field runs over a {parser.separator} and a line break"
     rows = f"{len(quoted.lines):,} rows with quoting and {len(unquoted.lines):,} without it"
-    if parser.separator == "tab" and len(quoted.names) > 1:
-        return replace(unquoted, note=f"read without quoting: {seen}, {rows}; to read quotes: data.quoting=quotes")
-    return replace(quoted, note=f"{seen}, {rows}; if quotes are characters of the text: data.quoting=none")
+    if parser.separator != "tab":
+        return replace(quoted, note=f"{seen}, {rows}; if quotes are characters of the text: data.quoting=none")
+    if parser.has_bare_quotes():
+        return replace(unquoted, note=f"read without quoting ({seen}, {rows}); to read quotes: data.quoting=quotes")
+    raise GeloraError(
+        f"{parser.where}, {seen}, {rows}; say which is right: data.quoting=quotes, or data.quoting=none where quotes "
+        "are characters of the text"
+    )
 
 
 def _parse_unquoted(parser: _Parser, problem: GeloraError) -> DelimitedRows:
@@ -117,7 +127,8 @@ def _parse_unquoted(parser: _Parser, problem: GeloraError) -> DelimitedRows:
         raise problem from None
     if parser.separator != "tab":
         raise GeloraError(f"{problem}; if quotes are characters of the text give data.quoting=none") from problem
-    return replace(unquoted, note=f"read without quoting, since with it {problem}; to read quotes: data.quoting=quotes")
+    seen = str(problem).removeprefix(f"{parser.where}, ")
+    return replace(unquoted, note=f"read without quoting ({seen}); to read quotes: data.quoting=quotes")
 
 
 class _Parser:
@@ -128,14 +139,12 @@ class _Parser:
         self.separator, self.start = separator, start
 
     def parse(self, *, quoted: bool) -> DelimitedRows:
-        """Read all rows."""
+        """Read all rows; blanks behind separators are left out where the first line has one behind each."""
         character = SEPARATORS[self.separator]
-        reader = csv.reader(
-            io.StringIO(self.text, newline=""),
-            delimiter=character,
-            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            strict=True,
-        )
+        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        first = next(self._reader(csv.QUOTE_NONE), [])
+        spaced = len(first) > 1 and all(name.startswith(" ") for name in first[1:])
+        reader = self._reader(quoting, skip_blanks=spaced)
         names: list[str] = []
         lines: list[int] = []
         run_on = 0
@@ -158,6 +167,21 @@ class _Parser:
             line = self.start + reader.line_num
             raise GeloraError(f"{self.where}, line {line}: {error}; quote texts as CSV does") from error
         return DelimitedRows(self.separator, names, columns, lines, run_on)
+
+    def _reader(self, quoting: int, *, skip_blanks: bool = False) -> Any:
+        return csv.reader(
+            io.StringIO(self.text, newline=""),
+            delimiter=SEPARATORS[self.separator],
+            quoting=quoting,
+            skipinitialspace=skip_blanks,
+            strict=True,
+        )
+
+    def has_bare_quotes(self) -> bool:
+        """Say whether a field without quotes around it holds one, of a text that can be read with quoting."""
+        edge = re.escape(SEPARATORS[self.separator]) + "\r\n"
+        fields = re.finditer(rf'(?:\A|(?<=[{edge}]))(?:"(?:[^"]|"")*"|([^{edge}]*))', self.text)
+        return any('"' in (field[1] or "") for field in fields)
 
     def _places(self, names: Sequence[str]) -> dict[str, int]:
         """Return the place of each wanted column in the first line."""

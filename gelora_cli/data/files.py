@@ -28,7 +28,8 @@ class Table:
     """The columns of a file that are used, n values each, as they were read; `names` are those of all its columns.
 
     `numbers` are the lines or rows of `name` that the values come from. `classes` are the labels of a column in the
-    order in which the file itself names them. `note` says what a user should know of how the file was read.
+    order in which the file itself names them. `note` says what a user should know of how the file was read, by the
+    `separator` if it is delimited.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Table:
     classes: dict[str, list[str]] = field(default_factory=dict)
     names: Sequence[str] = ()
     note: str = ""
+    separator: str = ""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -115,8 +117,9 @@ def _missing(name: str, table: Table, request: Request, key: str) -> str:
         fix = "Name it by task.columns=[...]"
     else:
         fix = f"Name it by task.{'group' if name == request.group else 'label'}=..."
-    separator = f". {table.note}" if table.note else ""
-    return f"{nearest(name, table.names)}. {fix}{separator}"
+    if table.separator:
+        fix += f"; columns are separated by {table.separator} here, another is given by data.separator=NAME"
+    return f"{nearest(name, table.names)}. {fix}"
 
 
 def joined(tables: Sequence[Table], name: str) -> Table:
@@ -209,8 +212,9 @@ def _read_csv(path: Path, request: Request) -> Table:
     found = read_delimited(read_text(path), str(path), request.wanted, request.dialect, usual=usual)
     note = found.note
     if found.separator != usual:
-        note = f"separated by {found.separator} (data.separator)" + (f"; {note}" if note else "")
-    return Table(str(path), dict(found.columns), found.lines, names=found.names, note=note)
+        note = f"columns separated by {found.separator}" + (f"; {note}" if note else "")
+    columns: dict[str, list[Any]] = dict(found.columns)
+    return Table(str(path), columns, found.lines, names=found.names, note=note, separator=found.separator)
 
 
 def _read_jsonl(path: Path, request: Request) -> Table:
@@ -238,12 +242,12 @@ def _parse(line: str, where: str, wanted: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path, request: Request) -> Table:
-    """Read the wanted columns; class labels that the file has names for are given by name, and -1 is none."""
+    """Read the wanted columns; codes of class labels that the file has names for become these names, and -1 none."""
     found = read_parquet([path], request.wanted)
     columns = {name: list(found.values(name)) for name in found.columns}
     for name, labels in found.classes.items():
-        known: dict[Any, str] = dict(enumerate(labels))
-        columns[name] = [known.get(code) for code in columns[name]]
+        known: dict[int, str | None] = {-1: None, **dict(enumerate(labels))}
+        columns[name] = [known.get(value, value) if isinstance(value, int) else value for value in columns[name]]
     return Table(str(path), columns, range(1, found.rows + 1), "row", found.classes, found.names)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.parquet import ParquetColumns
-from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
 from gelora_cli.data.tables import read_table, read_texts
 from gelora_cli.messages import listed, shown
 
@@ -64,8 +64,8 @@ def _labels(table: ParquetColumns, task: Any, split: str) -> NDArray[np.int64] |
 
 def _scores(values: Sequence[Any], task: Any, split: str) -> NDArray[np.float32]:
     for row, value in enumerate(values):
-        if not isinstance(value, int | float) or not np.isfinite(value):
-            raise GeloraError(f"task={task.name}, split {split}, row {row}: label {shown(value)} is not a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_SCORE:
+            raise GeloraError(f"task={task.name}, split {split}, row {row}: label {shown(value)} is no finite number")
     return np.asarray(values, dtype=np.float32)
 
 

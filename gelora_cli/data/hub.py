@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gelora_cli.artifacts import GeloraError
+from gelora_cli.messages import shown_path
 
 HUB_SECONDS = 5.0
 
@@ -19,12 +20,12 @@ def dataset_directory(repository: str, patterns: Sequence[str], key: str) -> Pat
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
-    wanted = list(patterns)
+    wanted, given = list(patterns), f"{key}={shown_path(repository)}"
     try:
         revision = HfApi().dataset_info(repository, timeout=HUB_SECONDS).sha
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))
     except (HFValidationError, RepositoryNotFoundError) as error:
-        raise GeloraError(f"{key}={repository}: the hub has no such data set; give another id or {key}=DIR.") from error
+        raise GeloraError(f"{given}: the hub has no such data set; give another id or {key}=DIR.") from error
     except (HTTPError, OSError) as error:
         try:
             return Path(
@@ -32,6 +33,6 @@ def dataset_directory(repository: str, patterns: Sequence[str], key: str) -> Pat
             )
         except OSError:
             raise GeloraError(
-                f"{key}={repository}: the hub is not reachable ({type(error).__name__}) and no copy is cached. Give a "
+                f"{given}: the hub is not reachable ({type(error).__name__}) and no copy is cached. Give a "
                 f"local directory in the hub's layout, {key}=DIR with {wanted[0]}, or take task=demo."
             ) from error

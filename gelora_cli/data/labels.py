@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.config import nearest
 from gelora_cli.data.files import Table
-from gelora_cli.messages import is_broken, shown, shown_name
+from gelora_cli.messages import is_broken, listed, shown, shown_name
 
 MISSING_MARKS = frozenset(
     ("nan", "-nan", "na", "n/a", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a", "nat", "1.#ind", "1.#qnan")
 )
 """What pandas, spreadsheets and databases write where a value is missing, in lower case."""
+
+LONGEST_LABEL = 200
+"""Characters of a label's name."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
@@ -89,9 +92,21 @@ def row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
         name = str(value).strip() if not isinstance(value, list | dict | bytes) else ""
         if not name or is_broken(name):
             raise GeloraError(f"{table.where(row)}: no label in {column}, but {shown(value)}; give a text or a number")
+        if len(name) > LONGEST_LABEL:
+            raise GeloraError(
+                f"{table.where(row)}: the label in {column} has {len(name):,} characters ({shown(name)}); at most "
+                f"{LONGEST_LABEL} are accepted. If another column holds the labels name it by task.label=..."
+            )
         names.append(name)
     spelled = _one_name_per_number(dict.fromkeys(names), known)
     return [spelled.get(name, name) for name in names]
+
+
+def respelled(table: Table, task: Any) -> str:
+    """Return which spellings of the rows' labels were taken for a label of another spelling, for the log."""
+    written = dict.fromkeys(str(value).strip() for value in table.columns[task.label])
+    others = [name for name in written if name not in task.labels]
+    return f"equal numbers are one label: {listed(others)} taken for {listed(task.labels)}" if others else ""
 
 
 def _missing_label(table: Table, column: str, rows: Sequence[int]) -> str:

@@ -22,14 +22,13 @@ from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
 from gelora_cli.data.held_out import held_out_groups, joined_by_text
 from gelora_cli.data.hub import dataset_directory
-from gelora_cli.data.labels import classes, is_missing, learned_labels
+from gelora_cli.data.labels import classes, is_missing, learned_labels, respelled
 from gelora_cli.data.paths import exists
-from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
 from gelora_cli.messages import is_broken, listed, shown, shown_name, shown_path
 
 HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
-LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 def own_task(task: Any, data: Any) -> Any:
@@ -172,14 +171,20 @@ def _split(task: Any, table: Table, split: str) -> TextSplit:
     columns = tuple(table.texts(name) for name in task.columns)
     if task.empty_text == "error":
         table.refuse_empty(columns, "remove those rows, or accept them with task.empty_text=keep")
-    labels = None
+    labels: NDArray[Any] | None = None
+    notes = [table.note]
     if task.label in table.columns:
-        labels = _scores(table, task.label) if task.kind == "regression" else classes(table, task)
+        if task.kind == "regression":
+            labels = _scores(table, task.label)
+        else:
+            labels = classes(table, task)
+            notes.append(respelled(table, task))
         if split == "train" and len(np.unique(labels)) < 2:
             only = shown_name(table.columns[task.label][0])
             raise GeloraError(f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from")
     groups = _group_names(table, task.group) if task.group in table.columns else None
-    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, table.note, groups)
+    note = "; ".join(filter(None, notes))
+    return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, note, groups)
 
 
 def _group_names(table: Table, column: str) -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ENCODE_ROWS = 10_000
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)

@@ -39,15 +39,18 @@ def read_table(
 
 
 def read_texts(table: ParquetColumns, column: str) -> Iterator[str]:
-    """Yield a column of texts; what is missing is the empty text, a number its digits.
+    """Yield a column of texts; what is missing is the empty text.
 
     Raises:
-        GeloraError: a value that is neither, with its row.
+        GeloraError: a value that is no text, with its row.
     """
     for row, value in enumerate(table.values(column), 1):
-        if not isinstance(value, str | int | float | None):
-            raise GeloraError(f"{table.where}, row {row}: no text in {shown_name(column)}, but {shown(value)}")
-        yield "" if value is None else str(value)
+        text = "" if value is None else value
+        if not isinstance(text, str):
+            raise GeloraError(
+                f"{table.where}, row {row}: no text in {shown_name(column)}, but {shown(value)}; give strings"
+            )
+        yield text
 
 
 def row_count(directory: Path, task: Any, split: str) -> int:
@@ -67,7 +70,8 @@ def _parquet(directory: Path, task: Any, split: str) -> Iterator[list[Path]]:
     """The files of a split, and a message for what can't be read of them."""
     import pyarrow
 
-    files = sorted((directory / folder(task)).glob(f"{split}-*.parquet"))
+    place = directory / folder(task)
+    files = sorted(place.glob(f"{split}-*.parquet")) if is_directory(place) else []
     if not files:
         raise GeloraError(_missing(directory, task, split))
     try:
