@@ -47,9 +47,14 @@ PACKAGES = (
 )
 
 
+LONGEST_LINE = 300
+"""Characters that are shown of another library's error."""
+
+
 def first_line(error: BaseException) -> str:
-    """What an error says first."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """What an error says first, cut where it is long."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 @contextlib.contextmanager

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gelora_cli.artifacts import GeloraError, IdProfile, LayerIdim, ModelMap, ProfileSettings, RankPlan
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import MethodConfig
-from gelora_cli.methods import AttachRequest, attach_lora
+from gelora_cli.methods import AttachRequest, attach_lora, load_adapter
 from gelora_cli.methods.base import base_name, head_state
 from gelora_cli.methods.lora import ADAPTER, check_lora, load_peft
+from gelora_cli.methods.saved import WEIGHTS
 from gelora_cli.models import HeadSpec, LoadedModel, load_model, load_tokenizer, resolve_model
 from gelora_cli.ranks import plan_ranks
 from tests.tiny import KINDS, SENTENCES
@@ -135,3 +141,73 @@ def test_more_than_ten_blocks_keep_their_own_ranks(tmp_path: Path) -> None:
     assert len(set(plan.ranks)) > 2
     attached = attach_lora(AttachRequest(loaded.model, loaded.map, plan, MethodConfig(), 0))
     assert attached.ranks() == (plan.rank_pattern, plan.adapter_params)
+
+
+# Saved adapters that can't be loaded
+
+
+@pytest.fixture(scope="module")
+def saved_adapter(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    loaded, plan = loaded_and_plan(tiny_models["bert"])
+    directory = tmp_path_factory.mktemp("saved") / "adapter"
+    attach_lora(AttachRequest(loaded.model, loaded.map, plan, MethodConfig(), 0)).save(directory)
+    return directory
+
+
+def damaged_adapters() -> dict[str, tuple[Callable[[Path], object], str]]:
+    """What is done to an adapter, and what the message then names."""
+
+    def as_pickle(adapter: Path) -> None:
+        torch.save(load_file(adapter / WEIGHTS), adapter / "adapter_model.bin")
+        (adapter / WEIGHTS).unlink()
+
+    def as_directory(adapter: Path) -> None:
+        as_pickle(adapter)
+        (adapter / WEIGHTS).mkdir()
+
+    def rewritten(**values: Any) -> Callable[[Path], object]:
+        def change(adapter: Path) -> None:
+            path = adapter / "adapter_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+        return change
+
+    def config_text(text: str) -> Callable[[Path], object]:
+        return lambda adapter: (adapter / "adapter_config.json").write_text(text, encoding="utf-8")
+
+    return {
+        "a pickle in its place": (as_pickle, "only adapter_model.bin: pickled weights are never loaded"),
+        "a directory in its place": (as_directory, "only adapter_model.bin"),
+        "no weights": (lambda adapter: (adapter / WEIGHTS).unlink(), f"has no file {WEIGHTS}"),
+        "cut weights": (lambda adapter: (adapter / WEIGHTS).write_bytes(b"12345678"), "can't be loaded by PEFT"),
+        "another kind": (rewritten(peft_type="XLORA", adapters={"0": "elsewhere"}), "peft_type=XLORA"),
+        "an unknown kind": (rewritten(peft_type="NEW"), "adapter_config.json can't be read"),
+        "a module to import": (rewritten(megatron_config={"a": 1}, megatron_core="antigravity"), "can't be read"),
+        "another rank": (rewritten(rank_pattern={}, r=3), "can't be loaded by PEFT"),
+        "a list": (config_text("[]"), "adapter_config.json can't be read"),
+        "deep": (config_text("[" * 100_000), "adapter_config.json can't be read"),
+        "nothing": (config_text(""), "adapter_config.json can't be read"),
+    }
+
+
+@pytest.mark.parametrize("name", damaged_adapters())
+def test_a_damaged_adapter_is_one_message_and_no_pickle_is_read(
+    saved_adapter: Path, tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    change, named = damaged_adapters()[name]
+    adapter = shutil.copytree(saved_adapter, tmp_path / "adapter")
+    change(adapter)
+    unpickled: list[Any] = []
+    monkeypatch.setattr(torch, "load", lambda *arguments, **_: unpickled.append(arguments))
+    with pytest.raises(GeloraError, match=re.escape(named)) as refused:
+        load_adapter(loaded_and_plan(tiny_models["bert"])[0].model, adapter)
+    assert unpickled == []
+    assert len(str(refused.value)) < 700
+
+
+def test_our_own_format_reads_no_pickle_either(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    own = '{"method": "bitfit", "sizes": {}, "scaling": 1.0, "base": "bert", "tensors": 3}'
+    (tmp_path / "gelora_adapter.json").write_text(own, encoding="utf-8")
+    (tmp_path / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(GeloraError, match="pickled weights are never loaded"):
+        load_adapter(loaded_and_plan(tiny_models["bert"])[0].model, tmp_path)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
+from peft import LoraConfig, PeftModel, PeftType, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import ModelMap, RankPlan
+from gelora_cli.artifacts import GeloraError, ModelMap, RankPlan
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences
-from gelora_cli.methods.saved import staged
+from gelora_cli.methods.saved import check_safetensors, staged
 from gelora_cli.ranks import rank_pattern_json
 from gelora_cli.rundir import PEFT_CONFIG, PEFT_WEIGHTS
+from gelora_cli.runtime import first_line
 
 ADAPTER = "default"
 
@@ -83,12 +85,44 @@ def save_peft(model: PeftModel, directory: Path) -> None:
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
-    """A fresh base model with the saved adapter and head, loaded by PEFT alone, for inference."""
-    with warnings.catch_warnings():
-        if PeftConfig.from_pretrained(str(directory)).peft_type == PeftType.ADALORA:
-            # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds later by itself.
-            warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
-        return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+    """A fresh base model with the saved adapter and head, loaded by PEFT alone, for inference.
+
+    Raises:
+        GeloraError: no safetensors, for which PEFT would unpickle another file; a damaged adapter, or another kind.
+    """
+    check_safetensors(directory)
+    kind = _saved_kind(directory)
+    try:
+        with warnings.catch_warnings():
+            if kind == PeftType.ADALORA:
+                # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds by itself.
+                warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+            return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # what PEFT makes of a damaged file, or of an adapter of another model
+        raise GeloraError(
+            f"{directory} can't be loaded by PEFT on this model: {first_line(error)}. Restore it, or do the run again "
+            "with force=true."
+        ) from error
+
+
+def _saved_kind(directory: Path) -> PeftType:
+    """The kind of a saved adapter; of those that PEFT knows only the ones that gelora writes load nothing else."""
+    path = directory / PEFT_CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind = PeftType(values["peft_type"])
+        if kind not in (PeftType.LORA, PeftType.ADALORA):
+            raise ValueError(f"peft_type={kind.value} is none that gelora writes")
+        if values.get("megatron_config"):
+            raise ValueError("megatron_config makes PEFT import a module, which gelora's adapters never do")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise GeloraError(
+            f"{path} can't be read as an adapter's configuration: {first_line(error)}. Restore it, or do the run again "
+            "with force=true."
+        ) from error
+    return kind
 
 
 @torch.no_grad()

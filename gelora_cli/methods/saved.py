@@ -40,6 +40,21 @@ def save_own(
         (temporary / SavedAdapter.FILE).write_text(to_json(saved), encoding="utf-8")
 
 
+def check_safetensors(directory: Path) -> None:
+    """Refuse an adapter without safetensors, in whose place a library could unpickle another file.
+
+    Raises:
+        GeloraError: naming what is there instead.
+    """
+    if (directory / WEIGHTS).is_file():
+        return
+    pickles = sorted(path.name for path in directory.glob("adapter_model.*") if path.name != WEIGHTS)
+    instead = f", only {', '.join(pickles)}: pickled weights are never loaded" if pickles else ""
+    raise GeloraError(
+        f"{directory} has no file {WEIGHTS}{instead}. Restore that file, or do the run again with force=true."
+    )
+
+
 def load_own(
     model: nn.Module, directory: Path, rebuild: Mapping[str, Callable[[nn.Module, SavedAdapter], None]]
 ) -> nn.Module:
@@ -51,6 +66,7 @@ def load_own(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_safetensors(directory)
     saved = read_artifact(SavedAdapter, directory / SavedAdapter.FILE)
     if saved.method not in rebuild:
         raise GeloraError(f"{directory}: an adapter of method {saved.method}; known: {', '.join(rebuild)}")
