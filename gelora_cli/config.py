@@ -78,6 +78,7 @@ class ModelConfig:
     """A model on the hub, in an installed package, or under a path of the user's.
 
     `sha256` and `bytes` are those of `model.safetensors` of package and hub; by them a copy under a path is recognised.
+    `head`: `auto` takes over a classification head by the names of its labels, `positional` as its rows lie.
     """
 
     name: str = "custom"
@@ -88,6 +89,7 @@ class ModelConfig:
     sha256: str | None = None
     bytes: int | None = None
     dropout: float | None = None
+    head: str = "auto"
     blocks: str | None = None
     linears: dict[str, str] = field(default_factory=dict)
 
@@ -357,6 +359,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "task.misplaced_answers": ("error", "drop"),
     "data.separator": ("auto", "comma", "semicolon", "tab", "pipe"),
     "data.quoting": ("auto", "quotes", "none"),
+    "model.head": ("auto", "positional"),
     "method.name": METHODS,
     "method.modules": ("attention", "all"),
     "method.threshold_rule": ("paper", "code"),
@@ -407,6 +410,7 @@ LATER_KEYS: dict[str, Any] = {
     "task.standardize": "auto",
     "method.threshold_rule": "paper",
     "method.gate_penalty": 0.0,
+    "model_head": "auto",
 }
 """Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
 while it has its default, so that adding one changes no existing run directory."""
@@ -544,6 +548,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     values["max_train_examples"] = config.data.max_train_examples
     values["dropout"] = config.model.dropout
     values["linears"] = [config.model.blocks, dict(config.model.linears)]
+    values["model_head"] = config.model.head
     values["numerics"] = NUMERICS
     for key, default in LATER_KEYS.items():
         section, _, name = key.rpartition(".")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import ClassVar
 
 from gelora_cli.artifacts import GeloraError, to_json
 from gelora_cli.config import RunConfig
 from gelora_cli.data.sources import SOURCES, completed_task, task_split
-from gelora_cli.models import MODEL_FILES, load_tokenizer, resolve_model
+from gelora_cli.model_files import model_files
+from gelora_cli.models import load_tokenizer, resolve_model
 from gelora_cli.preparing import resolve_base
 from gelora_cli.rundir import create, file_sha256, write_atomic, writing
 
@@ -39,9 +39,8 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     create(target)
     model_directory = target / "models" / config.model.name
     resolved = resolve_base(config.model)
-    wanted = [file for file in sorted(resolved.directory.iterdir()) if any(fnmatch(file.name, p) for p in MODEL_FILES)]
-    for file in wanted:
-        _copy(file, model_directory / file.name)
+    for name in model_files(resolved.directory, resolved.source):
+        _copy(resolved.directory / name, model_directory / name)
     overrides = [_override("model.path", model_directory)]
     data = _fetch_data(config, target, overrides)
     copied = resolve_model(hub=None, path=str(model_directory))

@@ -125,6 +125,7 @@ def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[A
 def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:
     model = config.model
     options: dict[str, Any] = {"dropout": model.dropout, "blocks": model.blocks, "linears": model.linears or None}
+    options |= {"positional": model.head == "positional"}
     return load_model(resolved, head_of(config), seed=config.seed, **options)
 
 

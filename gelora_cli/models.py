@@ -7,18 +7,30 @@ only and without remote code; `map_model` names the blocks and their linears.
 from __future__ import annotations
 
 import difflib
+import glob
 import hashlib
 import importlib.util
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gelora_cli.artifacts import BlockMap, GeloraError, LinearShape, ModelMap
+from gelora_cli.model_files import (
+    MODEL_FILES,
+    VOCABULARIES,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    check_directory,
+    file_digests,
+    has_weights,
+    no_safetensors,
+    read_config_json,
+    weight_files,
+    weight_names,
+)
 from gelora_cli.runtime import first_line
 
 if TYPE_CHECKING:
@@ -26,31 +38,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
-VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.model",
-)
-"""The files that may hold a vocabulary, in the order in which they are preferred."""
-
-MODEL_FILES = (
-    "config.json",
-    WEIGHTS,
-    WEIGHTS_INDEX,
-    "model-*.safetensors",
-    *VOCABULARIES,
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
-"""The only files that are fetched and fingerprinted; all at the top of the model's directory."""
+MOST_NAMES, LONGEST_NAME = 6, 40
+"""Label names, and characters of one, that a message shows."""
 
 HUB_SECONDS = 5.0
 CONVERSION_TITLE = "Adding `safetensors` variant of this model"
@@ -119,12 +108,14 @@ class HeadSpec:
 class LoadedModel:
     """A task model in float32 and evaluation mode, with its map.
 
-    `key_mapping` is what `from_pretrained` needs to read the same weights, None for most models.
+    `key_mapping` is what `from_pretrained` needs to read the same weights, None for most models. `head_origin` says
+    where the head comes from.
     """
 
     model: PreTrainedModel
     map: ModelMap
     key_mapping: dict[str, str] | None = None
+    head_origin: str = ""
 
 
 def resolve_model(
@@ -139,14 +130,14 @@ def resolve_model(
 
     The hub's snapshot is pinned to the commit that `revision` (default `main`) points to; offline, the cached one is
     taken. `sha256` is that of `model.safetensors` of `package` and `hub`; it says nothing about a `path`. The
-    fingerprint is the sha256 over the sorted (file name, sha256 of content) of `MODEL_FILES`, whatever the location.
+    fingerprint is the sha256 over the sorted (file name, sha256 of content) of `model_files`, whatever the location.
 
     Raises:
         GeloraError: no such directory, hub not reachable, no safetensors, or another sha256 than asked for.
     """
     directory, source = _locate(hub, path, revision, package)
-    _check_directory(directory, source)
-    digests = _digests(directory)
+    check_directory(directory, source)
+    digests = file_digests(directory, source)
     if sha256 and not path and digests.get(WEIGHTS) != sha256:
         raise GeloraError(
             f"{WEIGHTS} of {source} has sha256 {digests.get(WEIGHTS)}, {sha256} is accepted: the file is damaged or "
@@ -213,6 +204,8 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     try:
         usable = _usable_revision(HfApi(), repository, revision)
         snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
+        if indexed := [glob.escape(name) for name in weight_names(snapshot, repository)]:
+            snapshot_download(repository, revision=snapshot.name, allow_patterns=indexed)
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise GeloraError(
             f"{note}The hub has no public model {repository} at revision {revision or 'main'}, or it needs a login "
@@ -238,7 +231,7 @@ def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
         if len(commits) > 1 and commits[1].commit_id == info.sha:
             return reference
     hint = f" Or take the older conversion {proposed[0]}: model.revision={proposed[0]}." if proposed else ""
-    raise GeloraError(_no_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
+    raise GeloraError(no_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
 
 
 def _conversions(api: HfApi, repository: str) -> list[str]:
@@ -268,7 +261,7 @@ def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
         except OSError:
             continue
         found.append(Path(snapshot))
-    return next((snapshot for snapshot in found if _has_weights(snapshot)), found[0] if found else None)
+    return next((snapshot for snapshot in found if has_weights(snapshot)), found[0] if found else None)
 
 
 def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
@@ -281,50 +274,13 @@ def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
     )
 
 
-def _check_directory(directory: Path, source: str) -> None:
-    """Refuse a directory without `config.json` or safetensors, and an adapter's."""
-    files = {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
-    if "adapter_config.json" in files:
-        raise GeloraError(
-            f"{source} holds an adapter (adapter_config.json); a whole model is accepted. Give the directory or hub "
-            "id of the model that the adapter was trained on."
-        )
-    if "config.json" not in files:
-        raise GeloraError(
-            f"{source} has no config.json in {directory}; a directory as written by save_pretrained is accepted. "
-            "Give that directory by model.path=DIR."
-        )
-    if not _has_weights(directory):
-        raise GeloraError(_no_safetensors(source, files))
-
-
-def _has_weights(directory: Path) -> bool:
-    return (directory / WEIGHTS).is_file() or (directory / WEIGHTS_INDEX).is_file()
-
-
-def _no_safetensors(source: str, files: Iterable[str]) -> str:
-    pickles = sorted(name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
-    others = sorted(name for name in files if name.endswith((".safetensors", ".h5", ".msgpack", ".gguf")))
-    found = f", only {', '.join(pickles or others)}" if pickles or others else ""
-    never = " Pickled weights are never loaded." if pickles else ""
-    return (
-        f"{source} has no {WEIGHTS} (nor {WEIGHTS_INDEX}){found}.{never} Convert the model once, where you trust it: "
-        "save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR; or name a revision "
-        "that has safetensors: model.revision=refs/pr/N."
-    )
-
-
 def check_length(resolved: ResolvedModel, max_length: int) -> None:
     """Refuse token sequences beyond a model's table of positions; rotary and relative positions have no such end.
 
     Raises:
         GeloraError: `max_length` is above what config.json allows.
     """
-    try:
-        config = json.loads((resolved.directory / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GeloraError(f"config.json of {resolved.source} can't be read: {error}. Fetch the model again.") from error
-    check_positions(config, resolved.source, max_length)
+    check_positions(read_config_json(resolved.directory, resolved.source), resolved.source, max_length)
 
 
 def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
@@ -332,22 +288,14 @@ def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> 
     rows, kind = config.get("max_position_embeddings"), config.get("model_type")
     if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
         return
-    longest = rows - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
+    pad = config.get("pad_token_id")
+    reserved = (1 if pad is None else pad) + 1 if kind == "roberta" else 0  # RoBERTa counts positions from behind it
+    longest = rows - reserved
     if max_length > longest:
         raise GeloraError(
             f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
             f"take task.max_length={longest} or less."
         )
-
-
-def _digests(directory: Path) -> dict[str, str]:
-    """File name -> sha256 of its content, for the `MODEL_FILES` that are there, sorted by name."""
-    digests = {}
-    for entry in sorted(directory.iterdir()):
-        if any(fnmatch(entry.name, pattern) for pattern in MODEL_FILES):
-            with entry.open("rb") as file:
-                digests[entry.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
 
 
 def load_model(
@@ -358,23 +306,33 @@ def load_model(
     dropout: float | None = None,
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
+    positional: bool = False,
 ) -> LoadedModel:
     """Load the backbone in float32 with the task's head, in evaluation mode, and map it.
 
     What the weights don't hold (head, DeBERTa's pooler) is drawn from `seed`, whatever ran before and without a
-    trace in the global random state. `dropout` replaces every dropout probability of the configuration. A head that
-    the weights do hold is kept if its shape fits and drawn anew if not; it is trained either way.
+    trace in the global random state. `dropout` replaces every dropout probability of the configuration. A
+    classification head that the weights hold is taken over where config.json names the task's labels, in whatever
+    order and case; its rows are brought into the task's order. Otherwise the whole head is drawn from `seed`, as if
+    the weights held none. `positional` takes its rows as they are. A head of other tasks is taken over where its size
+    fits. The head is trained either way.
 
     Raises:
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
     """
     with _quiet():
         config = _task_config(resolved, head, dropout)
-        model, missing, mismatched = _load_weights(resolved, config, head, seed)
-    head_modules = _head_modules(model, missing, mismatched, resolved.source)
+        weights = _load_weights(resolved, config, head, seed)
+        choice = _choose_head(weights, head, _own_labels(_read_config(resolved)), positional)
+        if not choice.take_over:
+            weights = _load_weights(resolved, config, head, seed, without=weights.model)
+    if choice.order:
+        _reorder_rows(weights, choice.order)
+    model = weights.model
+    head_modules = _head_modules(model, weights.missing, weights.mismatched, resolved.source)
     _check_finite(model, resolved.source)
     found = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
-    return LoadedModel(model, found, _renamed_base(_factory(head), config))
+    return LoadedModel(model, found, _renamed_base(_factory(head), config), choice.origin)
 
 
 @contextmanager
@@ -410,6 +368,7 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
         config.use_cache = False
     if config.model_type in DECODERS or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
+    _check_padding(config, resolved.source)
     if dropout is not None:
         _set_dropout(config, dropout)
     return config
@@ -420,12 +379,21 @@ def _read_config(resolved: ResolvedModel) -> PreTrainedConfig:
 
     try:
         config = AutoConfig.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever transformers makes of values that it didn't expect
         raise GeloraError(
             f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "
             "transformers knows by itself is accepted (no remote code); try a newer transformers or another model."
         ) from error
     return cast("PreTrainedConfig", config)
+
+
+def _check_padding(config: PreTrainedConfig, source: str) -> None:
+    """Refuse a padding token that has no row in the embeddings, which the model's class would stumble over."""
+    pad, rows = config.pad_token_id, getattr(config, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
+        raise GeloraError(
+            f"pad_token_id={pad} of {source}: the model embeds ids 0 to {rows - 1}. Set the right one in config.json."
+        )
 
 
 def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
@@ -437,34 +405,144 @@ def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
             setattr(config, name, probability)
 
 
-def _load_weights(
-    resolved: ResolvedModel, config: PreTrainedConfig, head: HeadSpec, seed: int
-) -> tuple[PreTrainedModel, set[str], set[str]]:
-    """The task model, and the names of its tensors that the weights lack or hold in another shape."""
+@dataclass(frozen=True)
+class _Weights:
+    """A task model, and the names of its tensors that the weights lack or hold in another shape."""
+
+    model: PreTrainedModel
+    missing: set[str]
+    mismatched: set[str]
+
+    def output_layer(self, rows: int) -> str | None:
+        """The name of the last linear of the head that has so many rows; None of a head of another form."""
+        from torch import nn
+
+        outside = _beside_backbone(self.model) if self.model.base_model is not self.model else set()
+        layers = [
+            name
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and module.out_features == rows and f"{name}.weight" in outside
+        ]
+        return layers[-1] if layers else None
+
+
+def _own_labels(config: PreTrainedConfig) -> tuple[str, ...]:
+    """The label names of config.json in the order of their rows; none where they say nothing, as LABEL_0 does."""
+    names = config.id2label or {}
+    if sorted(names) != list(range(len(names))):
+        return ()
+    found = tuple(str(names[index]) for index in range(len(names)))
+    return () if all(re.fullmatch(r"LABEL_\d+", name, re.IGNORECASE) for name in found) else found
+
+
+@dataclass(frozen=True)
+class _HeadChoice:
+    """Whether the head in the weights is taken over, in which order of its rows (empty: as they lie), and why."""
+
+    take_over: bool
+    origin: str
+    order: tuple[int, ...] = ()
+
+
+def _choose_head(weights: _Weights, head: HeadSpec, own: tuple[str, ...], positional: bool) -> _HeadChoice:
+    """Decide about the head in the weights, which config.json describes with the labels `own`."""
+    rows = {"classification": len(head.label_names), "regression": 1, "question_answering": 2}[head.kind]
+    output = weights.output_layer(rows)
+    if output is None or f"{output}.weight" in weights.missing:
+        return _HeadChoice(True, "drawn from the seed: the weights hold none")
+    if f"{output}.weight" in weights.mismatched:
+        return _HeadChoice(False, f"drawn from the seed: that of the weights has not {rows} rows")
+    if head.kind != "classification":
+        return _HeadChoice(True, "that of the weights")
+    if positional:
+        names = f"{_listed(own) or 'no names'} for {_listed(head.label_names)}"
+        return _HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
+    return _match_labels(own, head.label_names)
+
+
+def _match_labels(own: tuple[str, ...], wanted: tuple[str, ...]) -> _HeadChoice:
+    """Decide about a classification head by the names of its labels, whatever their case."""
+    if not own:
+        return _HeadChoice(
+            False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
+        )
+    position = {name.strip().casefold(): index for index, name in enumerate(own)}
+    order = tuple(position.get(name.strip().casefold(), -1) for name in wanted)
+    if sorted(order) != list(range(len(own))):
+        return _HeadChoice(
+            False, f"drawn from the seed: that of the weights is for {_listed(own)}, not {_listed(wanted)}"
+        )
+    if list(order) == sorted(order):
+        return _HeadChoice(True, "that of the weights, whose labels have the same names")
+    moved = f"reordered from {_listed(own)} to {_listed(wanted)}"
+    return _HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Label names in a message: the first ones, each cut where it is long and without what a terminal would obey."""
+    shown = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
+    cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in shown]
+    return ", ".join(cut) + (", ..." if len(names) > MOST_NAMES else "")
+
+
+def _reorder_rows(weights: _Weights, order: tuple[int, ...]) -> None:
+    """Bring the rows of the head's output layer into the order of the task's labels."""
     import torch
-    from safetensors import SafetensorError
+
+    output: Any = weights.model.get_submodule(weights.output_layer(len(order)) or "")
+    with torch.no_grad():
+        for parameter in output.parameters():
+            parameter.copy_(parameter[list(order)].clone())
+
+
+def _load_weights(
+    resolved: ResolvedModel,
+    config: PreTrainedConfig,
+    head: HeadSpec,
+    seed: int,
+    without: PreTrainedModel | None = None,
+) -> _Weights:
+    """The task model with its weights; the head of `without`, the same model, is left out and drawn from the seed."""
+    import torch
 
     factory = _factory(head)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": resolved.directory, "use_safetensors": True}
     try:
+        if without is not None:
+            factory = type(without)
+            source = {"pretrained_model_name_or_path": None, "state_dict": _tensors_without_head(resolved, without)}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model, info = factory.from_pretrained(
-                resolved.directory,
+                **source,
                 config=config,
                 dtype=torch.float32,
-                use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                key_mapping=_renamed_base(factory, config),
+                key_mapping=_renamed_base(_factory(head), config),
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # OSError, SafetensorError, or what a class makes of values that it didn't expect
         raise GeloraError(
             f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {first_line(error)}. "
             f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
         ) from error
-    return model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]}
+    model.name_or_path = str(resolved.directory)
+    return _Weights(model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]})
+
+
+def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> dict[str, Any]:
+    """All tensors of the weights but those of the model's head."""
+    from safetensors.torch import load_file
+
+    head, tensors = own_head(model), {}
+    for name in weight_files(resolved.directory, resolved.source):
+        held = load_file(resolved.directory / name)
+        tensors |= {key: tensor for key, tensor in held.items() if not in_modules(key, head)}
+    return tensors
 
 
 def _factory(head: HeadSpec) -> Any:

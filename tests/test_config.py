@@ -296,3 +296,11 @@ def test_an_overridden_preset_is_the_users() -> None:
     assert config.train.epochs == 2
     own = complete(composed("task=cola", "model=minilm", "task.presets.gelora.minilm.epochs=2"))
     assert (own.train.epochs, own.train.learning_rate) == (2, 1.5e-4)
+
+
+def test_the_choice_of_the_head_is_part_of_the_identity_where_it_is_not_the_default() -> None:
+    usual = complete(composed("task=cola", "model=minilm"))
+    positional = complete(composed("task=cola", "model=minilm", "model.head=positional"))
+    assert "model_head" not in identity_values(usual)
+    assert identity_hash(usual, {}) != identity_hash(positional, {})
+    assert any("model.head=rows" in text for text in value_problems(composed("model.head=rows")))

@@ -26,11 +26,13 @@ from gelora_cli.models import (
     CONVERSION_TITLE,
     KINDS,
     HeadSpec,
+    LoadedModel,
     ResolvedModel,
     block_modules,
     check_length,
     check_vocabulary,
     count_params,
+    in_modules,
     load_model,
     load_tokenizer,
     map_model,
@@ -56,6 +58,7 @@ CLASSIFICATION_HEAD = {
     "mistral": ("score",),
     "qwen2": ("score",),
 }
+LABELS_AB = HeadSpec("classification", ("a", "b"))
 DISTILBERT = {"query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "down": "ffn.lin2"}
 
 
@@ -240,18 +243,117 @@ def test_bert_without_pooler_draws_one_inside_the_backbone(tmp_path: Path) -> No
     assert load_model(resolved, SPAN, seed=1).map.head_modules == ("qa_outputs",)
 
 
-def test_a_saved_head_is_kept_if_it_fits_and_trained_either_way(tiny: dict[str, ResolvedModel], tmp_path: Path) -> None:
-    trained = load_model(tiny["deberta-v2"], LABELS, seed=1)
-    trained.model.save_pretrained(tmp_path)
-    resolved = from_directory(tmp_path)
-    same, wider = (
-        load_model(resolved, LABELS, seed=2),
-        load_model(resolved, HeadSpec("classification", tuple("abc")), seed=2),
-    )
-    assert same.map.head_modules == wider.map.head_modules == ("pooler", "classifier")
-    assert torch.equal(same.model.get_parameter("classifier.weight"), trained.model.get_parameter("classifier.weight"))
-    assert wider.model.get_parameter("classifier.weight").shape == (3, 32)
-    assert wider.model.get_parameter("classifier.weight").abs().sum() > 0
+HEADS = ("bert", "roberta", "deberta-v2", "electra", "llama")
+OUTPUTS = {"bert": "classifier", "roberta": "classifier.out_proj", "deberta-v2": "classifier"}
+OUTPUTS |= {"electra": "classifier.out_proj", "llama": "score"}
+
+
+def saved_task_model(base: ResolvedModel, names: tuple[str, ...], directory: Path, **config: Any) -> ResolvedModel:
+    """A classifier with these labels as save_pretrained writes it, its head told apart from a drawn one."""
+    loaded = load_model(base, HeadSpec("classification", names), seed=5)
+    with torch.no_grad():
+        for name in loaded.map.head_modules:
+            for parameter in loaded.model.get_submodule(name).parameters():
+                parameter.add_(torch.arange(parameter.numel()).reshape(parameter.shape) / 100)
+    loaded.model.save_pretrained(directory)
+    for file in base.directory.glob("*token*"):
+        shutil.copy(file, directory)
+    rewrite_json(directory / "config.json", **config)
+    return from_directory(directory)
+
+
+def head_tensors(loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor for name, tensor in loaded.model.state_dict().items() if in_modules(name, loaded.map.head_modules)
+    }
+
+
+def equal_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_saved_head_is_matched_by_the_names_of_its_labels(
+    tiny: dict[str, ResolvedModel], tmp_path: Path, kind: str
+) -> None:
+    saved = saved_task_model(tiny[kind], ("Contradiction", "NEUTRAL", "entailment"), tmp_path)
+    own = load_file(tmp_path / "model.safetensors")
+    mnli = load_model(saved, HeadSpec("classification", ("entailment", "neutral", "contradiction")), seed=2)
+    output = OUTPUTS[kind]
+    assert torch.equal(mnli.model.get_parameter(f"{output}.weight"), own[f"{output}.weight"][[2, 1, 0]])
+    if f"{output}.bias" in own:
+        assert torch.equal(mnli.model.get_parameter(f"{output}.bias"), own[f"{output}.bias"][[2, 1, 0]])
+    assert "reordered from Contradiction, NEUTRAL, entailment to entailment" in mnli.head_origin
+    assert mnli.model.config.id2label == {0: "entailment", 1: "neutral", 2: "contradiction"}
+    same = load_model(saved, HeadSpec("classification", ("contradiction", "neutral", "entailment")), seed=2)
+    assert equal_tensors(head_tensors(same), {name: own[name] for name in head_tensors(same)})
+    assert "same names" in same.head_origin
+
+
+def test_a_rolled_order_is_not_mistaken_for_its_inverse(tiny: dict[str, ResolvedModel], tmp_path: Path) -> None:
+    saved = saved_task_model(tiny["bert"], ("b", "c", "a"), tmp_path)
+    own = load_file(tmp_path / "model.safetensors")["classifier.bias"]
+    found = load_model(saved, HeadSpec("classification", ("a", "b", "c")), seed=2)
+    assert torch.equal(found.model.get_parameter("classifier.bias"), own[[2, 0, 1]])
+
+
+def test_an_rte_head_serves_wnli(tiny: dict[str, ResolvedModel], tmp_path: Path) -> None:
+    saved = saved_task_model(tiny["bert"], ("entailment", "not_entailment"), tmp_path)
+    own = load_file(tmp_path / "model.safetensors")["classifier.weight"]
+    wnli = load_model(saved, HeadSpec("classification", ("not_entailment", "entailment")), seed=2)
+    assert torch.equal(wnli.model.get_parameter("classifier.weight"), own[[1, 0]])
+
+
+OTHERS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
+    "other names": (("one", "two"), {}, "is for one, two, not a, b"),
+    "some of the names": (("a", "c"), {}, "is for a, c, not a, b"),
+    "more names": (("a", "b", "c"), {}, "has not 2 rows"),
+    "names that say nothing": (("LABEL_0", "LABEL_1"), {}, "names no labels"),
+    "no names": (("a", "b"), {"id2label": None, "label2id": None}, "names no labels"),
+    "names of other rows": (("a", "b"), {"id2label": {"0": "a", "2": "b"}}, "names no labels"),
+    "one name twice": (("a", "b"), {"id2label": {"0": "a", "1": "A"}}, "is for a, A"),
+    "fewer names than rows": (("a", "b"), {"id2label": {"0": "a"}, "problem_type": None}, "is for a, not a, b"),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_head_for_other_labels_is_drawn_as_if_there_were_none(
+    tiny: dict[str, ResolvedModel], tmp_path: Path, kind: str, name: str
+) -> None:
+    names, config, origin = OTHERS[name]
+    found = load_model(saved_task_model(tiny[kind], names, tmp_path, **config), LABELS_AB, seed=2)
+    bare = load_model(tiny[kind], LABELS_AB, seed=2)
+    assert equal_tensors(head_tensors(found), head_tensors(bare))
+    assert equal_tensors(dict(found.model.base_model.state_dict()), dict(bare.model.base_model.state_dict()))
+    assert found.map == bare.map
+    assert found.head_origin.startswith("drawn from the seed") and origin in found.head_origin
+    assert bare.head_origin == "drawn from the seed: the weights hold none"
+
+
+@pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1"), ("one", "two"), ("b", "a")])
+def test_positional_takes_the_rows_as_they_lie(
+    tiny: dict[str, ResolvedModel], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    saved = saved_task_model(tiny["bert"], names, tmp_path)
+    own = load_file(tmp_path / "model.safetensors")
+    found = load_model(saved, LABELS_AB, seed=2, positional=True)
+    assert torch.equal(found.model.get_parameter("classifier.weight"), own["classifier.weight"])
+    assert "by position" in found.head_origin
+
+
+def test_heads_without_labels_are_kept_where_they_fit(tiny: dict[str, ResolvedModel], tmp_path: Path) -> None:
+    for head, output in ((SCORE, "classifier"), (SPAN, "qa_outputs")):
+        first = load_model(tiny["bert"], head, seed=5)
+        first.model.save_pretrained(tmp_path / head.kind)
+        shutil.copytree(tiny["bert"].directory, tmp_path / head.kind, dirs_exist_ok=True, ignore=only_tokenizer)
+        again = load_model(from_directory(tmp_path / head.kind), head, seed=6)
+        assert torch.equal(again.model.get_parameter(f"{output}.weight"), first.model.get_parameter(f"{output}.weight"))
+        assert again.head_origin == "that of the weights"
+
+
+def only_tokenizer(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if name in ("config.json", "model.safetensors")]
 
 
 def test_an_old_span_head_of_another_width_does_not_change_the_task(tmp_path: Path) -> None:
@@ -307,7 +409,7 @@ def test_shards_are_loaded_and_a_missing_one_is_refused(tiny: dict[str, Resolved
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, loaded.model.state_dict()[name])
     shards[-1].unlink()
-    assert from_directory(tmp_path).fingerprint != resolved.fingerprint
+    assert shards[-1].name in refusal(from_directory, tmp_path)
     assert shards[-1].name in refusal(load_model, resolved, LABELS, seed=1)
 
 
@@ -830,4 +932,4 @@ def test_model_configuration_says_what_it_is(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     values: Any = OmegaConf.create(text)
     assert text.startswith("# ") and values["name"] == file.stem and values["hub"].count("/") == 1
-    assert set(values) <= {"name", "hub", "package", "sha256"}
+    assert set(values) <= {"name", "hub", "package", "sha256", "bytes"}
