@@ -52,9 +52,10 @@ LONGEST_LINE = 300
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, cut where it is long."""
+    """What an error says first, without its middle where it is long."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]}...{line[-half:]}"
 
 
 @contextlib.contextmanager
