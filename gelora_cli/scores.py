@@ -19,6 +19,10 @@ Array = NDArray[Any]
 Score = Callable[[Array, Array, Array], Array]
 
 
+WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
 def of_all(score: Score, predicted: Array, true: Array) -> Array:
     """A score of the data as they are, each example once: (R, n) or (n,) to (R,)."""
     return np.asarray(score(np.atleast_2d(predicted), true, np.ones((1, len(true))))[0])
@@ -181,5 +185,5 @@ def _f1_or_silence(text: str, gold: str) -> float:
 
 def _normalised(text: str) -> str:
     """Lower case, without ASCII punctuation, articles and extra blanks."""
-    bare = "".join(character for character in text.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+    bare = text.lower().translate(WITHOUT_PUNCTUATION)
+    return " ".join(ARTICLES.sub(" ", bare).split())

@@ -441,3 +441,20 @@ def test_the_command(
     assert "did you mean output" in capsys.readouterr().err
     assert cli.command_line(["report", "runs", "output="]) == 2
     assert "output= is empty" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
+
+
+def test_the_report_says_whether_its_tests_draw_examples_or_groups(tmp_path: Path) -> None:
+    """Runs whose predictions name no groups are those of earlier versions, too."""
+    runs = [
+        write_whole(tmp_path / "runs", method, seed, 30 + seed) for method in ("gelora", "lora") for seed in range(3)
+    ]
+    write_report([tmp_path / "runs"], tmp_path / "old", figures=False)
+    assert "40 examples, taken as independent" in (tmp_path / "old" / "report.html").read_text()
+    for directory in runs:
+        path = directory / rundir.PREDICTIONS
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        _write_lines(path, [line | {"group": f"author {line['id'] % 8}"} for line in lines])
+        rundir.mark_done(directory)
+    write_report([tmp_path / "runs"], tmp_path / "new", figures=False)
+    for name in ("report.html", "table.md", "table.tex"):
+        assert "40 examples of 8 groups, drawn as whole groups" in (tmp_path / "new" / name).read_text()
