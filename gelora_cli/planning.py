@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from gelora_cli.artifacts import BlockRank, GeloraError, IdProfile, LinearShape, ModelMap, RankPlan
@@ -123,12 +124,17 @@ def _adalora(shapes: Shapes) -> RankPlan:
     _check_bound(shapes, max(costs), "one triplet")
     alike = len(set(costs)) == 1
     target = shapes.bound // costs[0] * costs[0] if alike else shapes.bound
-    rank = shapes.within_sides(math.ceil(shapes.start_ratio * target / sum(costs)))
+    rank = shapes.within_sides(math.ceil(_as_written(shapes.start_ratio) * target / sum(costs)))
     peak = rank * sum(costs)
     left = min(target, peak)
     pruned = f"{left // costs[0]} triplets" if alike else "the best triplets that fit"
     note = f"AdaLoRA starts from rank {rank} everywhere and prunes to {pruned}."
     return _uniform(shapes, rank, unit="triplet", adapter_params=left, trained_params=peak, note=note)
+
+
+def _as_written(ratio: float) -> Fraction:
+    """Return a setting as the number that the user wrote: 1.1 times rank 10 is 11, which floats make a little more."""
+    return Fraction(str(ratio))
 
 
 def _sora(shapes: Shapes) -> RankPlan:
@@ -137,9 +143,10 @@ def _sora(shapes: Shapes) -> RankPlan:
     A gate with its row of A and its column of B costs `in + out + 1`.
     """
     costs, norms = shapes.triplet_costs, shapes.model_map.norm_params if shapes.layer_norms else 0
-    least = max(math.ceil(sum(costs) / shapes.start_ratio), *costs)
+    ratio = _as_written(shapes.start_ratio)
+    least = max(math.ceil(sum(costs) / ratio), *costs)
     _check_bound(shapes, norms + least, "a start from rank 1 everywhere")
-    rank = shapes.within_sides(int(shapes.start_ratio * (shapes.bound - norms)) // sum(costs))
+    rank = shapes.within_sides(int(ratio * (shapes.bound - norms)) // sum(costs))
     peak = norms + rank * sum(costs)
     note = f"SoRA starts from rank {rank} everywhere; gates close by a threshold, and by size where too many are open."
     note += f" The {norms:,} parameters of the norms train too, and count." if norms else ""

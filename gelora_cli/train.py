@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 """Names of parameters that transformers' Trainer leaves out of weight decay, in lower case."""
+SAME_VALUE = 1e-12
+"""Values of a metric that differ by less, of 1 or relatively, are the same but for the rounding of their sums."""
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 Losses = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
 
@@ -382,7 +384,7 @@ class _Loop:
             self.settled_epoch = epoch
         if self.settings.protocol == "last":
             self.best = (value, epoch, {})
-        elif value > self.best[0] and settled:
+        elif is_better(value, self.best[0]) and settled:
             state = {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
             self.best = (value, epoch, state)
         if self.best[1] == epoch:
@@ -539,7 +541,17 @@ class _Loop:
 
 
 def best_epoch(evaluations: Sequence[tuple[EvalResult, ...]]) -> tuple[int, float]:
-    """The earliest epoch (from 1) with the highest reported value of the first split, and that value."""
-    values = [results[0].value for results in evaluations]
-    best = max(values)
-    return values.index(best) + 1, best
+    """Return the earliest epoch (from 1) with the highest reported value of the first split, and that value."""
+    best, best_value = 1, evaluations[0][0].value
+    for epoch, results in enumerate(evaluations, 1):
+        if is_better(results[0].value, best_value):
+            best, best_value = epoch, results[0].value
+    return best, best_value
+
+
+def is_better(value: float, best: float) -> bool:
+    """Say whether a value is higher by more than rounding.
+
+    Two epochs may answer other questions and have the same F1, of which the sums of floats differ in the last digit.
+    """
+    return value > best and not math.isclose(value, best, rel_tol=SAME_VALUE, abs_tol=SAME_VALUE)

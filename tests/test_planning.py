@@ -141,6 +141,16 @@ def profile_with_feed_forward() -> IdProfile:
     return replace(PROFILE, model_map=replace(PROFILE.model_map, blocks=blocks))
 
 
+@pytest.mark.parametrize(("method", "ratio", "triplets", "rank"), [("adalora", 1.1, 10, 11), ("sora", 1.4, 5, 7)])
+def test_a_start_ratio_is_the_number_as_it_is_written(method: str, ratio: float, triplets: int, rank: int) -> None:
+    """Of triplets in each of DeBERTa's 48 linears floats make more than 11 of 1.1 * 10, and less than 7 of 1.4 * 5."""
+    cost = 48 * 1537
+    settings: dict[str, Any] = {"modules": "attention", "scaling": 4.0, "start_ratio": ratio, "layer_norms": False}
+    deberta = encoder(12, 768, 3072)
+    plan = plan_method(deberta, None, Budget("params", triplets * cost), method=method, seed=0, **settings)
+    assert plan.trained_params == rank * cost
+
+
 def test_which_plans_need_a_profile() -> None:
     some, auto = parse_budget("0.1M"), parse_budget("auto")
     assert [method for method in METHODS if needs_profile(method, some)] == list(PLANNED)

@@ -17,7 +17,7 @@ from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora
 from gelora_cli.models import load_tokenizer, resolve_model
 from gelora_cli.runtime import make_accelerator
-from gelora_cli.train import TrainSettings, best_epoch, fine_tune, parameter_groups
+from gelora_cli.train import TrainSettings, best_epoch, fine_tune, is_better, parameter_groups
 from tests.conftest import rows
 from tests.test_methods import loaded_and_plan
 
@@ -180,11 +180,15 @@ def test_max_steps_ends_in_mid_epoch_with_an_evaluation(bert: Path) -> None:
 
 def test_protocol_dev_puts_the_best_epoch_back(bert: Path) -> None:
     settings = replace(SETTINGS, epochs=3, protocol="dev", learning_rate=1e-2)
-    trained, _, best = train(bert, settings, values=(0.5, 0.9, 0.9))
+    values = (0.5, 0.3 + 0.6, 0.9)  # the third is higher by the rounding of a sum alone
+    assert values[1] < values[2]
+    trained, _, best = train(bert, settings, values=values)
     assert trained.selected_epoch == 2
-    _, _, last = train(bert, replace(settings, protocol="last"), values=(0.5, 0.9, 0.9))
+    _, _, last = train(bert, replace(settings, protocol="last"), values=values)
     assert not all(torch.equal(a, b) for a, b in _pairs(best, last))
-    assert best_epoch(trained.evaluations) == (2, 0.9)
+    assert best_epoch(trained.evaluations) == (2, 0.3 + 0.6)
+    assert is_better(0.9 + 1e-9, 0.9) and is_better(0.0, -math.inf) and not is_better(math.nan, 0.5)
+    assert is_better(90.0 + 1e-9, 90.0) and not is_better(90.0 + 1e-12, 90.0) and not is_better(1e-15, 0.0)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
