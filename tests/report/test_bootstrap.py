@@ -194,7 +194,8 @@ def test_whole_clusters_are_drawn() -> None:
 
 def test_clusters_of_unequal_sizes_count_for_fewer() -> None:
     assert effective_number(np.repeat(np.arange(7), 3)) == 7
-    assert effective_number(np.array([0] * 97 + [1, 2, 3])) == pytest.approx(100**2 / (97**2 + 3))
+    assert effective_number(np.array([0] * 3 + [1, 2])) == pytest.approx((9 + 1 + 1) ** 2 / (81 + 1 + 1))
+    assert effective_number(np.array([0] * 97 + [1, 2, 3])) == pytest.approx(1, abs=1e-3)
 
 
 def test_without_variance_from_seeds_clusters_give_a_t_test_over_them() -> None:
