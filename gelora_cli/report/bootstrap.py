@@ -34,13 +34,12 @@ one method suits an article, it wins on many of its questions, and n questions t
 1,000 pairs of equal methods, each of which finds other of 20 articles of 20 examples hard, the test above called 6 to
 34 % different at p < 0.05 with three seeds, 16 to 60 % with ten; drawing articles 1.2 to 3.2 % and 3.8 to 5.4 %
 (`scripts/calibrate_significance.py --articles 20`). So whole clusters are drawn, each with all of its examples (the
-cluster bootstrap: Davison and Hinkley, Bootstrap Methods, 1997, section 3.8; for tests of language technology Dror et
-al., ACL 2018, ask for independent units). n / (n - 1) becomes G / (G - 1), and `examples`, now a variance known from G
-values only, is averaged over what it may be as `seeds` is, examples (G - 1) / chi2(G - 1): without variance from seeds
-that is a t-test with G - 1 degrees of freedom. Of clusters of unequal sizes m, G is an effective number, (sum m^2)^2 /
-sum m^4: what an article has in common adds a variance in proportion to m^2, and the estimate of a sum of such variances
-is as uncertain as that of so many equal ones (Satterthwaite, Biometrics Bulletin 2, 1946), so that few large articles
-do not pass for many. One cluster leaves nothing to draw, and no test.
+cluster bootstrap: Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). n / (n - 1) becomes G / (G - 1), and
+`examples`, now a variance known from G values only, is averaged over what it may be as `seeds` is, examples (G - 1) /
+chi2(G - 1): without variance from seeds that is a t-test with G - 1 degrees of freedom. Of clusters of unequal sizes m,
+G is an effective number, (sum m^2)^2 / sum m^4: what an article has in common adds a variance in proportion to m^2, and
+the estimate of a sum of such variances is as uncertain as that of so many equal ones (Satterthwaite, Biometrics
+Bulletin 2, 1946), so that few large articles do not pass for many. One cluster leaves nothing to draw, and no test.
 """
 
 from __future__ import annotations
