@@ -14,7 +14,10 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_VALUE
 
 def shown(value: object) -> str:
     """Return a value as Python writes it, cut to 60 characters; deep, huge or broken values included."""
-    text = _SHORT.repr(value).encode(errors="backslashreplace").decode()
+    try:
+        text = _SHORT.repr(value).encode(errors="backslashreplace").decode()
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"a value of type {type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 

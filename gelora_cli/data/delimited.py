@@ -57,11 +57,10 @@ def read_delimited(text: str, where: str, wanted: Sequence[str], dialect: Dialec
     """
     start = 0
     separator = dialect.separator
-    first_line, _, rest = text.partition("\n")
-    first_line = first_line.strip("\r")
+    first_line = text[: text.find("\n") + 1].strip()
     for name, character in SEPARATORS.items():
         if first_line.lower() == f"sep={character}":  # as Excel writes and reads it
-            start, text = 1, rest
+            start, text = 1, text[text.find("\n") + 1 :]
             separator = name if separator == "auto" else separator
     with _fields_up_to(len(text)):
         if separator == "auto":
@@ -141,10 +140,9 @@ class _Parser:
     def parse(self, *, quoted: bool) -> DelimitedRows:
         """Read all rows; blanks behind separators are left out where the first line has one behind each."""
         character = SEPARATORS[self.separator]
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        first = next(self._reader(csv.QUOTE_NONE), [])
+        first: list[str] = next(self._reader(quoted=False), [])
         spaced = len(first) > 1 and all(name.startswith(" ") for name in first[1:])
-        reader = self._reader(quoting, skip_blanks=spaced)
+        reader = self._reader(quoted=quoted, skip_blanks=spaced)
         names: list[str] = []
         lines: list[int] = []
         run_on = 0
@@ -168,11 +166,11 @@ class _Parser:
             raise GeloraError(f"{self.where}, line {line}: {error}; quote texts as CSV does") from error
         return DelimitedRows(self.separator, names, columns, lines, run_on)
 
-    def _reader(self, quoting: int, *, skip_blanks: bool = False) -> Any:
+    def _reader(self, *, quoted: bool, skip_blanks: bool = False) -> Any:
         return csv.reader(
             io.StringIO(self.text, newline=""),
             delimiter=SEPARATORS[self.separator],
-            quoting=quoting,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             skipinitialspace=skip_blanks,
             strict=True,
         )

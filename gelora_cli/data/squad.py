@@ -208,12 +208,18 @@ def read_squad_json(text: str, where: str, *, answered: bool = False) -> Questio
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
         raise GeloraError(f"{where} is not in SQuAD's format: {what}; accepted is {SQUAD_FORMAT}") from error
-    ids, questions, contexts, titles, answers = ([row[column] for row in rows] for column in range(5))
-    found = QuestionSplit("input", ids, questions, contexts, None)
+    titles = [shown_name(row[3]) if isinstance(row[3], list | dict) else str(row[3]) for row in rows]
+    found = QuestionSplit(
+        "input",
+        ids=[row[0] for row in rows],
+        questions=[row[1] for row in rows],
+        contexts=[row[2] for row in rows],
+        labels=None,
+        titles=None if any(row[3] is None for row in rows) else titles,
+    )
     _check_rows(found, where)
-    labels = None if None in answers else answers
-    named = None if None in titles else [str(title) for title in titles]
-    return replace(found, labels=labels, titles=named)
+    answers = [row[4] for row in rows if row[4] is not None]
+    return replace(found, labels=answers if len(answers) == len(rows) else None)
 
 
 SQUAD_FORMAT = (
@@ -227,10 +233,16 @@ def _json_answers(asked: dict[str, Any]) -> tuple[Answer, ...] | None:
     impossible = asked.get("is_impossible") is True
     if asked.get("answers") is None:
         return () if impossible else None
-    found = tuple(dict.fromkeys(Answer(str(one["text"]), int(one["answer_start"])) for one in asked["answers"]))
+    found = tuple(dict.fromkeys(Answer(str(one["text"]), _start(one["answer_start"])) for one in asked["answers"]))
     if impossible and found:
         raise ValueError(f"question {shown_name(str(asked['id']))} has is_impossible and an answer")
     return found
+
+
+def _start(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
+        raise ValueError(f"answer_start is {shown(value)}")
+    return int(value)
 
 
 def _id(value: Any) -> str:
@@ -261,7 +273,7 @@ def one_question(question: str, context: str) -> QuestionSplit:
 def _answers(value: Any, row: int, where: str) -> tuple[Answer, ...]:
     try:
         pairs = zip(value["text"], value["answer_start"], strict=True)
-        return tuple(dict.fromkeys(Answer(str(text), int(start)) for text, start in pairs))
+        return tuple(dict.fromkeys(Answer(str(text), _start(start)) for text, start in pairs))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GeloraError(
             f"{where}, row {row}: answers {shown(value)} are not {{text: [...], answer_start: [...]}}"
@@ -278,7 +290,8 @@ def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = Fal
                 f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
                 f"(id {shown_name(split.ids[empty[0]])}); remove those rows or fill them in"
             )
-    for name, column in (("id", split.ids), ("question", split.questions), ("context", split.contexts)):
+    texts = {"id": split.ids, "question": split.questions, "context": split.contexts, "title": split.titles or ()}
+    for name, column in texts.items():
         broken = next((row for row, text in enumerate(column) if is_broken(text)), None)
         if broken is not None:
             raise GeloraError(

@@ -30,7 +30,7 @@ def written(path: Path, header: str, row: str, **replaced: str) -> Path:
 
 def read(path: Path, task: TaskConfig = TASK, **dialect: str) -> TextSplit:
     """All rows of a file, which stands for training and validation rows alike."""
-    data = DataConfig(text=str(path), text_validation=str(path), **dialect)
+    data = replace(DataConfig(text=str(path), text_validation=str(path)), **dialect)  # type: ignore[arg-type]
     return own_split(own_task(task, data), data, "train")
 
 

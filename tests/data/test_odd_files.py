@@ -56,7 +56,7 @@ def read_both(directory: Path, table: pa.Table) -> list[TextSplit]:
 
 def labels_of(split: TextSplit) -> list[Any]:
     assert split.labels is not None
-    return split.labels.tolist()
+    return list(split.labels.tolist())
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -234,6 +234,31 @@ def test_odd_squad_files_are_one_message(text: str, message: str) -> None:
         read_squad_json(text, "q.json")
     assert len(str(caught.value)) < 400
     caught.value.args[0].encode()
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (NINES, "answer_start is"),
+        ("9" * 400, "answer_start is"),
+        ("1.5", "answer_start is 1.5"),
+        ("true", "answer_start is True"),
+        ("null", "answer_start is None"),
+        ("1e400", "a field is of another type"),
+    ],
+)
+def test_where_an_answer_starts_is_a_number_of_characters(start: str, message: str) -> None:
+    answers = f'"question": "who?", "answers": [{{"text": "cat", "answer_start": {start}}}]'
+    text = squad().replace('"question": "who?"', answers)
+    with pytest.raises(GeloraError, match=message) as caught:
+        read_squad_json(text, "q.json", answered=True)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_broken_title_is_named_since_predictions_hold_it() -> None:
+    with pytest.raises(GeloraError, match=r"the title of row 0 .* holds half of a character"):
+        read_squad_json(squad(title='"\ud800"'), "q.json")
+    assert read_squad_json(squad(title="null"), "q.json").titles is None
 
 
 def test_what_nobody_uses_of_a_squad_file_may_be_odd() -> None:
