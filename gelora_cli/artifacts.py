@@ -6,9 +6,12 @@ This module imports nothing of ours, no torch and no numpy, so that `gelora ls` 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
+import stat
+import textwrap
 import types
 import typing
 from dataclasses import dataclass
@@ -16,6 +19,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 SCHEMA_VERSION = 2
+MOST_BYTES = 2**28
+"""The largest file that is read as one of ours; the largest real ones (ranks of a thousand blocks) have some MB."""
 
 
 class GeloraError(Exception):
@@ -439,10 +444,10 @@ def to_json(artifact: Any) -> str:
     return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
 
 
-def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact:
+def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: bool = True) -> Artifact:
     """The artifact of type `kind` written in `text`; `source` names it in errors.
 
-    A file without its `sha256`, as one written by hand, is taken as it is.
+    A file without its `sha256`, as one written by hand, is taken as it is; so is any with `verify` false.
 
     Raises:
         OtherVersionError: another schema version.
@@ -451,24 +456,31 @@ def from_json(kind: type[Artifact], text: str, source: str = "text") -> Artifact
     """
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GeloraError(f"{source} is damaged: {error}. Restore it, or run again with force=true.") from error
+    except (ValueError, RecursionError) as error:  # no JSON, an integer of thousands of digits, nested too deeply
+        raise GeloraError(f"{source} is damaged: {_short(error)}. Restore it, or run again with force=true.") from error
     given = (values.pop("schema", None), values.pop("schema_version", None)) if isinstance(values, dict) else None
     if given != (kind.__name__, SCHEMA_VERSION):
         older = given is not None and given[0] == kind.__name__ and given[1] is not None
         raise (OtherVersionError if older else UnusableError)(
-            f"{source}: schema {given} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
+            f"{source}: schema {_short(given)} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
         )
     digest = values.pop("sha256", None)
-    if digest is not None and digest != _digest(values):
+    if verify and digest is not None and digest != _digest(values):
         raise GeloraError(
             f"{source} is damaged or was edited: its values have another sha256 than it says. Restore it, or run again "
             'with force=true; of a change that you want, take the line "sha256" out.'
         )
     try:
         return typing.cast(Artifact, _decode(kind, values))
-    except (TypeError, ValueError, KeyError) as error:
-        raise GeloraError(f"{source} is not a whole {kind.__name__}: {error}. Run again with force=true.") from error
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise GeloraError(
+            f"{source} is not a whole {kind.__name__}: {_short(error)}. Run again with force=true."
+        ) from error
+
+
+def _short(value: Any) -> str:
+    """What a message says of something that may be long."""
+    return textwrap.shorten(str(value), 200)
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -476,14 +488,36 @@ def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def read_artifact(kind: type[Artifact], path: Path) -> Artifact:
-    """The artifact in the file `path`."""
+def read_artifact(kind: type[Artifact], path: Path, *, verify: bool = True) -> Artifact:
+    """The artifact in the file `path`; with `verify` false its own sha256 is not computed again.
+
+    Raises:
+        GeloraError: as `from_json` and `read_text` say.
+    """
+    return from_json(kind, read_text(path), str(path), verify=verify)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that gelora wrote.
+
+    Raises:
+        UnusableError: it may not be read.
+        GeloraError: it is missing, no regular file (a directory, a dangling link, a pipe), too large, or not UTF-8.
+    """
     try:
-        return from_json(kind, path.read_text(encoding="utf-8"), str(path))
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise GeloraError(f"{path} is damaged: it is no regular file. Remove it, and run again with force=true.")
+        if found.st_size > MOST_BYTES:
+            raise GeloraError(
+                f"{path} is damaged: it has {found.st_size:,} bytes, and gelora writes at most {MOST_BYTES:,}. "
+                "Run again with force=true."
+            )
+        return path.read_text(encoding="utf-8")
     except PermissionError as error:
         raise UnusableError(f"{path} can't be read: {error.strerror}. Make it readable.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise GeloraError(f"{path} can't be read as {kind.__name__}: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise GeloraError(f"{path} can't be read: {error}.") from error
 
 
 def _decode(kind: Any, value: Any) -> Any:
@@ -507,16 +541,23 @@ def _decode(kind: Any, value: Any) -> Any:
 
 def _decode_dataclass(kind: type, value: Any) -> Any:
     """Build a dataclass; a field with a default may be missing: the file was written before the field was added."""
-    hints = typing.get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}
-    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    hints, required = _field_types(kind)
+    known = set(hints)
     given = set(_expect(value, dict))
     if not required <= given <= known:
         raise ValueError(f"{kind.__name__} has other fields: {sorted((required - given) | (given - known))}")
     return kind(**{name: _decode(hints[name], value[name]) for name in given})
 
 
+@functools.cache
+def _field_types(kind: type) -> tuple[dict[str, Any], set[str]]:
+    """The annotations of a dataclass's fields, and the names of those without a default."""
+    hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    return {field.name: hints[field.name] for field in fields}, required
+
+
 def _expect(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is not of type {kind}")
+        raise TypeError(f"{_short(repr(value))} is not of type {kind}")
     return value

@@ -160,10 +160,10 @@ def checked(path: Path, run: Path) -> TrainState:
     state = read_artifact(TrainState, path / TrainState.FILE)
     if step_path(run, state) != path:
         raise GeloraError(f"{path / TrainState.FILE} is that of step {state.step}")
-    if not (path / TENSORS).exists() or file_sha256(path / TENSORS) != state.tensors_sha256:
+    if not (path / TENSORS).is_file() or file_sha256(path / TENSORS) != state.tensors_sha256:
         raise GeloraError(f"{path / TENSORS} is missing or damaged (another sha256 than {TrainState.FILE} says)")
     metrics = run / METRICS
-    size = metrics.stat().st_size if metrics.exists() else 0
+    size = metrics.stat().st_size if metrics.is_file() else 0
     if size < state.metrics_bytes or prefix_sha256(metrics, state.metrics_bytes) != state.metrics_sha256:
         raise GeloraError(f"{metrics} was changed or cut since it was written")
     return state

@@ -301,19 +301,20 @@ def _resolved_jobs(name: str, flags: list[str], overrides: list[str]) -> list[tu
         GeloraError: what is wrong with the values of any.
     """
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     from gelora_cli.config import complete, list_problems, value_problems
+    from gelora_cli.overrides import composed_config, restore_text
 
     given: list[list[str]] = []
-    configs: list[Any] = []
+    composed: list[Any] = []
 
     def collect(config: Any) -> None:
-        given.append(list(HydraConfig.get().overrides.task))
-        configs.append(OmegaConf.to_object(config))
+        given.append([restore_text(word) for word in HydraConfig.get().overrides.task])
+        composed.append(config)
 
     with tempfile.TemporaryDirectory() as place:  # for what Hydra itself writes of a sweep
         _compose(name, flags, [*overrides, f"hydra.sweep.dir={place}"], collect)
+    configs = [composed_config(config) for config in composed]
     common = set(given[0]).intersection(*given[1:]) if len(given) > 1 else set()
     labels = [" ".join(word for word in words if word not in common) for words in given]
     jobs = list(zip(labels, configs, strict=True))
@@ -399,12 +400,12 @@ def _serve_jobs(descriptor: str, parent: str) -> int:
 
 def _answer(request: dict[str, Any]) -> Any:
     """What a sweep asks for: the problems of all its jobs, or the outcome of one."""
-    from gelora_cli.config import read_config
+    from gelora_cli.config import parse_config
 
     command = request["command"]
     if "check" in request:
-        return [_problem(command, read_config(io.StringIO(text))) for text in request["check"]]
-    return asdict(_do(command, read_config(io.StringIO(request["config"])), [], request["words"]))
+        return [_problem(command, parse_config(text)) for text in request["check"]]
+    return asdict(_do(command, parse_config(request["config"]), [], request["words"]))
 
 
 def _problem(command: str, config: RunConfig) -> str:
@@ -453,15 +454,15 @@ def _checked_overrides(name: str, given: Arguments, overrides: list[str]) -> lis
 def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
 
     from gelora_cli.config import config_dir, value_problems
+    from gelora_cli.overrides import composed_config, protect_text
 
     register_schemas()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return value_problems(OmegaConf.to_object(compose(name, overrides)))
-    except HydraException:
+            return value_problems(composed_config(compose(name, [protect_text(text) for text in overrides])))
+    except (HydraException, GeloraError):
         return []
 
 
@@ -479,14 +480,19 @@ def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable
     import hydra
 
     from gelora_cli.config import config_dir
+    from gelora_cli.overrides import protect_text, restore_text
 
     register_schemas()
     before = sys.argv
-    sys.argv = ["gelora", *overrides, *flags]
+    sys.argv = ["gelora", *map(protect_text, overrides), *flags]
+    shows_config = any(flag.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for flag in flags)
+    shown = io.StringIO()
     try:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
+        with contextlib.redirect_stdout(shown) if shows_config else contextlib.nullcontext():
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(job)()
     finally:
         sys.argv = before
+        print(restore_text(shown.getvalue()), end="")
 
 
 def _compose(
@@ -532,15 +538,17 @@ def _refused_composition(error: Exception) -> str:
 
 def _do(command: str, composed: Any, paths: list[Path], words: list[str]) -> Outcome:
     """Do what a command says; an error is one message, shown at once, and the other jobs of a sweep go on."""
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
     from gelora_cli.jobs import Outcome
+    from gelora_cli.overrides import composed_config
 
-    config: Any = OmegaConf.to_object(composed) if isinstance(composed, DictConfig) else composed
+    config: Any = None
     try:
+        config = composed_config(composed) if isinstance(composed, DictConfig) else composed
         return _handled(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
     except Exception as error:
-        if config.debug:
+        if getattr(config, "debug", False):
             raise
         message = _message_of(error)
         return Outcome(_say(message), message.directory, _shortened(str(message)))

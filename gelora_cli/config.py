@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -11,15 +13,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TextIO, Union, cast
+from textwrap import shorten
+from typing import Any, Union, cast
 
-from gelora_cli.artifacts import GeloraError
+import yaml
+
+from gelora_cli.artifacts import GeloraError, read_text
 from gelora_cli.budget import parse_budget
 from gelora_cli.messages import listed, shown_name
 from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, METHODS, needs_profile
 from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
 from gelora_cli.shipped import known_model, preset_content, shipped_presets
+from gelora_cli.typed import typed
 
 
 @dataclass
@@ -415,6 +421,12 @@ LATER_KEYS: dict[str, Any] = {
 """Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
 while it has its default, so that adding one changes no existing run directory."""
 
+SECTION_START = re.compile(r"\n(?=[a-z_]+:)")
+"""Where a top-level key of a saved configuration begins, beside the first."""
+
+LIBYAML_CHARACTERS = 10_000
+"""Sections up to this length go to libyaml: 20,000 characters nest too little to overflow its stack."""
+
 # key: (lowest accepted, is the lowest itself accepted, highest accepted)
 BOUNDS: dict[str, tuple[float, bool, float]] = {
     "seed": (0, True, 2**31 - 1),
@@ -599,27 +611,59 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 
 def config_text(config: RunConfig) -> str:
-    """A configuration as `read_config` reads it."""
-    from omegaconf import OmegaConf
-
-    return str(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """A configuration as `read_config` reads it: plain YAML, in which every text is itself."""
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
 
 
-def read_config(path: Path | TextIO) -> RunConfig:
-    """A frozen configuration, typed.
+def read_config(path: Path) -> RunConfig:
+    """A frozen configuration, typed; its texts are taken as they are, whatever `${...}` they hold.
 
     Raises:
         GeloraError: it is missing, damaged or edited into something that the schema refuses.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    return parse_config(read_text(path), str(path))
 
+
+def parse_config(text: str, source: str = "text") -> RunConfig:
+    """The configuration that `config_text` wrote; `source` names it in errors.
+
+    Raises:
+        GeloraError: it is damaged or edited into something that the schema refuses.
+    """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.load(path))
-        return cast(RunConfig, OmegaConf.to_object(merged))
-    except (OSError, YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise GeloraError(f"{path} can't be read as a run's configuration: {error}") from error
+        return cast(RunConfig, typed(RunConfig, _plain_yaml(text)))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = shorten(" ".join(str(error).split()), 300)
+        raise GeloraError(f"{source} can't be read as a run's configuration: {reason}") from error
+
+
+def _plain_yaml(text: str) -> Any:
+    """YAML's plain values.
+
+    Runs share most of their sections, so that each section is parsed alone and once for equal texts. A text that is
+    not made of sections, as after an edit, is parsed as a whole.
+    """
+    values: dict[str, Any] = {}
+    with contextlib.suppress(yaml.YAMLError, ValueError):
+        for section in SECTION_START.split(text):
+            values |= dict(_parsed_section(section))
+        return values
+    return yaml.safe_load(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed_section(text: str) -> dict[str, Any]:
+    """One top-level key of a configuration with its value, not to be changed by the caller.
+
+    Raises:
+        yaml.YAMLError, ValueError: the text is something else.
+    """
+    # libyaml is ten times as fast, but overflows the stack of a text that is nested too deeply, and refuses surrogates.
+    plain = len(text) <= LIBYAML_CHARACTERS and text.isascii() and r"\u" not in text.lower()
+    values = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if plain else yaml.SafeLoader)
+    if not isinstance(values, dict) or len(values) != 1:
+        raise ValueError("not one key with its value")
+    return values
 
 
 def slug(name: str) -> str:

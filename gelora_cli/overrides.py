@@ -41,6 +41,12 @@ PATHS = (
 """Keys whose value is a path, or may be one."""
 
 
+INTERPOLATION = re.compile(r"\$\{[^{}]*\}|\$\{")
+"""What OmegaConf takes for an interpolation, whole or begun."""
+PROTECTED = "gelora_text_"
+RESTORED = re.compile(rf"{PROTECTED}((?:[0-9a-f]{{2}})+)_")
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """A command's arguments: Hydra's flags in their long form with their values, and everything else in its order."""
@@ -114,6 +120,47 @@ def _flag_value(name: str, value: str, accepted: tuple[str, ...]) -> str:
     return str(folder)
 
 
+def protect_text(override: str) -> str:
+    """Return an override in which `${...}` is written as a word that Hydra has no meaning for (see `restore_text`).
+
+    What comes from the command line is text: a question may hold `${price}`, a directory may be called `${x}`. Only
+    Hydra's own settings keep its syntax.
+    """
+    key = override.partition("=")[0].lstrip("+~")
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return override
+    return INTERPOLATION.sub(lambda found: f"{PROTECTED}{found[0].encode('utf-8', 'surrogateescape').hex()}_", override)
+
+
+def restore_text(value: Any) -> Any:
+    """Return the value, or a dataclass, list or mapping of values, with the text that `protect_text` was given."""
+    if isinstance(value, str):
+        return RESTORED.sub(lambda found: bytes.fromhex(found[1]).decode("utf-8", "surrogateescape"), value)
+    if isinstance(value, list):
+        return [restore_text(item) for item in value]
+    if isinstance(value, dict):
+        return {restore_text(key): restore_text(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: restore_text(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changed)
+    return value
+
+
+def composed_config(composed: Any) -> Any:
+    """Return what Hydra composed as the command's dataclass; interpolations in the user's own groups are resolved.
+
+    Raises:
+        GeloraError: one of them can't be resolved, or a value is missing.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return restore_text(OmegaConf.to_object(composed))
+    except OmegaConfBaseException as error:
+        raise GeloraError(f"the configuration can't be composed: {str(error).splitlines()[0]}") from error
+
+
 def override_problems(
     config_name: str, overrides: list[str], extra: Path | None, *, multirun: bool = True
 ) -> tuple[list[str], list[str]]:
@@ -124,12 +171,12 @@ def override_problems(
     problems: list[str] = []
     good: list[str] = []
     for text in overrides:
-        readable, override = _parsed(text)
+        readable, override = _parsed(protect_text(text))
         if override is None:
             problems.append(f"{text}: {NOT_AN_OVERRIDE}")
             continue
         found = _override_problems(config_name, override, extra, multirun=multirun)
-        problems += found
+        problems += restore_text(found)
         good += [] if found else [readable]
     return problems, good
 

@@ -129,6 +129,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
 
 def _done_before(directory: Path) -> Finished:
     rundir.check_intact(directory)
+    rundir.remove_finished_work(directory)
     return _finished(directory, already_done=True)
 
 
@@ -228,10 +229,14 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     prepared = prepare(complete(config), judged=False)
     directory = profile_directory(prepared, prepared.fingerprints)
     rundir.create(directory)
+    rundir.check_files(directory)
     if prepared.config.force or not whole_profile(directory / IdProfile.FILE):
         write_config(prepared.config, directory / rundir.CONFIG)
         processes = prepared.config.launch.processes
         _work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
+    else:
+        with rundir.waiting_lock(directory, "the profile"):
+            StateStore(directory).clear()  # of a process that was killed when the profile was whole
     return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
 
 
@@ -363,7 +368,7 @@ def _profile_for(session: Session, *, anew: bool = False) -> tuple[IdProfile, bo
             found = _measure(session, directory)
             plot_profile(found, directory / "profile.png")
             rundir.write_artifact(found, directory)
-            StateStore(directory).clear()
+        StateStore(directory).clear()  # also what a process left that was killed when the profile was whole
     session.accelerator.wait_for_everyone()
     found = read_artifact(IdProfile, path)
     LOGGER.info("profile %s: %s", "reused" if there else f"measured in {found.seconds:.1f} s", path)
@@ -746,6 +751,7 @@ def _finished_config(directory: Path) -> RunConfig:
     if not rundir.is_done(directory):
         raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
     rundir.check_intact(directory)
+    rundir.remove_finished_work(directory)
     return _own_config(directory)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import logging
@@ -13,14 +14,15 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from gelora_cli.artifacts import GeloraError, RunManifest, read_artifact, to_json
+from gelora_cli.artifacts import GeloraError, RunManifest, UnusableError, read_artifact, read_text, to_json
 
 LOGGER = logging.getLogger("gelora")
 
@@ -38,13 +40,34 @@ REQUIRED = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "resul
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ANSWERS = ("predictions.json", "nbest.json", "na_prob.json")
 TRACK = "track.png"
+FILES = (
+    DONE,
+    "result.json",
+    RunManifest.FILE,
+    METRICS,
+    PREDICTIONS,
+    "ranks.json",
+    "profile.json",
+    LOG,
+    CARD,
+    *ANSWERS,
+    "profile.png",
+    "ranks.png",
+    TRACK,
+    CONFIG,
+)
+"""Every file that a run writes into its directory, in the order in which they are removed."""
 STAGING = ".adapter-"
 """How the directories begin in which an adapter is written before its files take their places."""
 CHECKPOINTS = "checkpoints"
 PROFILES = ".profiles"
+STATES = "states"
+"""Of a profile that is being measured: the hidden states so far."""
 LOCK = ".lock"
 LOCK_SECONDS = 0.5
 WAIT_SECONDS = 1.0
+PID_DIGITS = 10
+"""A number of so many digits is no process's."""
 
 
 def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:
@@ -108,6 +131,7 @@ def new_directory(directory: Path) -> Iterator[Path]:
         GeloraError: `directory` is there and not empty, or can't be written.
     """
     check_vacant(directory)
+    remove_half_written(directory)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     fix = "check the directory above it, or take another output=DIR"
     with writing(directory, fix):
@@ -120,6 +144,14 @@ def new_directory(directory: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_half_written(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it."""
+    if path.parent.is_dir():
+        for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if _is_left_over(other):
+                _remove(other)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all: to a temporary name beside it, flushed to disk, then renamed.
 
@@ -129,10 +161,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with writing(path), temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(path):
+            temporary.unlink(missing_ok=True)  # a link in its place would be written through
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
     except GeloraError:
         temporary.unlink(missing_ok=True)
@@ -184,15 +218,57 @@ def _finite(value: Any) -> Any:
 
 def append_line(path: Path, values: dict[str, Any]) -> None:
     """Add one JSON line to a file such as `metrics.jsonl`."""
-    with writing(path), path.open("a", encoding="utf-8") as file:
+    with writing(path), _open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
         file.write(json.dumps(values, allow_nan=False) + "\n")
 
 
 def cut(path: Path, size: int) -> None:
     """Shorten a file to its first `size` bytes; where there is none, leave none."""
     if path.exists() and path.stat().st_size > size:
-        with writing(path), path.open("r+b") as file:
+        with writing(path), _open_regular(path, os.O_WRONLY) as file:
             file.truncate(size)
+
+
+def _open_regular(path: Path, flags: int) -> TextIO:
+    """Open a file of a run without following a symbolic link, which would read or change a file elsewhere.
+
+    Raises:
+        GeloraError: it is a symbolic link, a directory, a pipe, or a second name of another file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_regular(path) from error
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise _not_regular(path)
+    return os.fdopen(descriptor, "w" if flags & os.O_WRONLY else "r+", encoding="utf-8")
+
+
+def _not_regular(path: Path) -> GeloraError:
+    what = "is a directory" if path.is_dir() else "is no regular file of its own"
+    what = "is a symbolic link" if path.is_symlink() else what
+    return GeloraError(f"{path} {what}, where gelora keeps a file; nothing was written. Remove it, or move it away.")
+
+
+def check_files(directory: Path) -> None:
+    """Look at what is in a directory of a run or profile before anything is written to it.
+
+    Raises:
+        GeloraError: one of its files is a link, a directory or a pipe, or one of its directories is a link or a file.
+    """
+    for name in (LOCK, *FILES):
+        path = directory / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise _not_regular(path)
+    for name in (ADAPTER, CHECKPOINTS, STATES):
+        path = directory / name
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            what = "is a symbolic link" if path.is_symlink() else "is a file"
+            raise GeloraError(f"{path} {what}, where gelora keeps a directory; nothing was written. Remove it.")
 
 
 @contextlib.contextmanager
@@ -202,11 +278,12 @@ def locked(directory: Path, what: str) -> Iterator[None]:
     Raises:
         GeloraError: another live process holds it; the message says which.
     """
-    with (directory / LOCK).open("a+", encoding="utf-8") as file:
+    with _open_lock(directory) as file:
         if not _soon_taken(file):
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read(200).strip() or "another process"
             raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
+        check_files(directory)
         _sign(file)
         _remove_left_over(directory)
         yield
@@ -215,17 +292,29 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def waiting_lock(directory: Path, what: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold a directory, waiting for whoever holds it now, which the log names; `waiting()` is called meanwhile."""
-    with (directory / LOCK).open("a+", encoding="utf-8") as file:
+    with _open_lock(directory) as file:
         told = False
         while not _taken(file):
             if not told:
                 file.seek(0)
-                LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, file.read().strip())
+                LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, file.read(200).strip())
             told = True
             waiting()
             time.sleep(WAIT_SECONDS)
+        check_files(directory)
         _sign(file)
+        _remove_left_over(directory)
         yield
+
+
+def _open_lock(directory: Path) -> TextIO:
+    """The lock file, made where there is none.
+
+    Raises:
+        GeloraError: it is no regular file, or can't be opened.
+    """
+    with writing(directory / LOCK):
+        return _open_regular(directory / LOCK, os.O_RDWR | os.O_CREAT)
 
 
 def _taken(file: Any) -> bool:
@@ -238,12 +327,11 @@ def _taken(file: Any) -> bool:
 
 def is_held(directory: Path) -> bool:
     """Whether a live process holds the directory."""
-    path = directory / LOCK
-    if not path.exists():
-        return False
     try:
-        with path.open(encoding="utf-8") as file:
+        with _open_regular(directory / LOCK, os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, NotADirectoryError, GeloraError):  # what is no lock of ours holds nothing
+        return False
     except OSError:
         return True
     return False
@@ -251,11 +339,10 @@ def is_held(directory: Path) -> bool:
 
 def clear(directory: Path) -> None:
     """Remove what an earlier try left in a run directory, DONE first, so that no mixture is ever read as whole."""
-    names = (DONE, "result.json", RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "profile.json", LOG, CARD)
-    for name in (*names, *ANSWERS, "profile.png", "ranks.png", TRACK, CONFIG):
+    for name in FILES:
         (directory / name).unlink(missing_ok=True)
     for path in sorted((directory / ADAPTER).glob("*")):
-        path.unlink()
+        _remove(path)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
@@ -293,7 +380,12 @@ def named_digests(directory: Path) -> dict[str, str]:
     Raises:
         GeloraError: DONE is not a whole list of a run's files.
     """
-    lines = (directory / DONE).read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = read_text(directory / DONE).splitlines()
+    except UnusableError:
+        raise
+    except GeloraError as error:
+        raise GeloraError(f"{error} Do the run again with force=true.") from error
     found = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     whole = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values())
     if not whole or not {*REQUIRED} <= {*found} or not any(name.startswith(f"{ADAPTER}/") for name in found):
@@ -318,6 +410,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remove_finished_work(directory: Path) -> None:
+    """Remove what a process that was killed after it wrote DONE has left: checkpoints, and files half written."""
+    if is_done(directory) and not is_held(directory):
+        shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+        _remove_left_over(directory)
+
+
 def is_done(directory: Path) -> bool:
     """Whether the run in this directory has ended well."""
     return (directory / DONE).exists()
@@ -332,8 +431,13 @@ def status(directory: Path) -> str:
 
 
 def find_runs(directory: Path) -> list[Path]:
-    """Every run directory at or below a directory, in the order of their names."""
-    return sorted(path.parent for path in directory.rglob(RunManifest.FILE))
+    """Every run directory at or below a directory, in the order of their names; links are not followed."""
+    found = []
+    for place, directories, files in os.walk(directory):
+        if RunManifest.FILE in files or RunManifest.FILE in directories:
+            found.append(Path(place))
+        directories[:] = [name for name in directories if name not in (PROFILES, ADAPTER, CHECKPOINTS)]
+    return sorted(found)
 
 
 def now() -> str:
@@ -361,14 +465,19 @@ def _soon_taken(file: Any) -> bool:
 def _remove_left_over(directory: Path) -> None:
     """Remove what processes that were killed while they wrote have left in a directory that this one holds."""
     for path in [*directory.rglob(".*.tmp"), *directory.glob(f"{STAGING}*")]:
-        number = path.name.split(".")[-2]
-        if path.name.startswith(STAGING) or (number.isdigit() and not _lives(int(number))):
+        if path.name.startswith(STAGING) or _is_left_over(path):
             _remove(path)
 
 
+def _is_left_over(path: Path) -> bool:
+    """Whether a `.NAME.PID.tmp` is of a process that has ended."""
+    number = path.name.split(".")[-2]
+    return number.isdecimal() and len(number) < PID_DIGITS and not _lives(int(number))
+
+
 def _remove(path: Path) -> None:
-    """Remove a file, or a directory with all that is in it."""
-    if path.is_dir():
+    """Remove a file or a link, or a directory with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.rundir import file_sha256, write_atomic
+from gelora_cli.rundir import STATES, file_sha256, write_atomic
 from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class StateStore:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory / "states"
+        self.directory = directory / STATES
         self.waiting: dict[str, torch.Tensor] = {}
         self.started = self.flushed = time.perf_counter()
         self.places, self.before = self._found()
@@ -80,7 +80,7 @@ class StateStore:
         seconds = 0.0
         threads = set()
         for path in sorted(self.directory.glob("*.safetensors")):
-            if file_sha256(path) != path.stem.partition("-")[2]:
+            if not path.is_file() or file_sha256(path) != path.stem.partition("-")[2]:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
             with safe_open(path, "pt") as file:
