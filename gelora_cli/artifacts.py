@@ -494,11 +494,11 @@ def read_artifact(kind: type[Artifact], path: Path, *, verify: bool = True) -> A
     Raises:
         GeloraError: as `from_json` and `read_text` say.
     """
-    return from_json(kind, read_text(path), str(path), verify=verify)
+    return from_json(kind, read_text(path, kind.__name__), str(path), verify=verify)
 
 
-def read_text(path: Path) -> str:
-    """The text of a file that gelora wrote.
+def read_text(path: Path, what: str) -> str:
+    """The text of a file that gelora wrote; `what` it is in messages.
 
     Raises:
         UnusableError: it may not be read.
@@ -517,7 +517,8 @@ def read_text(path: Path) -> str:
     except PermissionError as error:
         raise UnusableError(f"{path} can't be read: {error.strerror}. Make it readable.") from error
     except (OSError, ValueError) as error:
-        raise GeloraError(f"{path} can't be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise GeloraError(f"{path} can't be read as {what}: {reason}.") from error
 
 
 def _decode(kind: Any, value: Any) -> Any:

@@ -621,7 +621,7 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         GeloraError: it is missing, damaged or edited into something that the schema refuses.
     """
-    return parse_config(read_text(path), str(path))
+    return parse_config(read_text(path, "a run's configuration"), str(path))
 
 
 def parse_config(text: str, source: str = "text") -> RunConfig:

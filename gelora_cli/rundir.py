@@ -381,7 +381,7 @@ def named_digests(directory: Path) -> dict[str, str]:
         GeloraError: DONE is not a whole list of a run's files.
     """
     try:
-        lines = read_text(directory / DONE).splitlines()
+        lines = read_text(directory / DONE, "a list of a run's files").splitlines()
     except UnusableError:
         raise
     except GeloraError as error:

@@ -153,3 +153,118 @@ def test_what_a_killed_process_was_writing_goes_with_the_next_lock(tmp_path: Pat
         assert not (dead.exists() or exported.exists() or staged.exists())
         assert alive.exists()
         assert (tmp_path / ".mine.tmp").exists()
+
+
+def linked(path: Path) -> None:
+    (path.parent / "other.txt").write_text("mine")
+    path.symlink_to(path.parent / "other.txt")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "nowhere")
+
+
+def second_name(path: Path) -> None:
+    (path.parent / "other.txt").write_text("mine")
+    path.hardlink_to(path.parent / "other.txt")
+
+
+@pytest.mark.parametrize("damage", [linked, dangling, second_name, Path.mkdir, os.mkfifo])
+def test_a_lock_that_is_no_file_of_its_own_is_not_written_through(tmp_path: Path, damage: Any) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    damage(run / rundir.LOCK)
+    with pytest.raises(GeloraError, match=r"\.lock is .*Remove it"), rundir.locked(run, "it"):
+        pass
+    with pytest.raises(GeloraError, match=r"\.lock is .*Remove it"), rundir.waiting_lock(run, "it"):
+        pass
+    assert not rundir.is_held(run)
+    assert not (run / "nowhere").exists()
+    if (run / "other.txt").exists():
+        assert (run / "other.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", [linked, dangling, Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", [rundir.METRICS, rundir.LOG, rundir.CONFIG, rundir.DONE, "result.json"])
+def test_a_file_of_a_run_that_is_none_is_one_message_before_any_work(tmp_path: Path, name: str, damage: Any) -> None:
+    damage(tmp_path / name)
+    with pytest.raises(GeloraError, match=f"{name} is .*nothing was written"), rundir.locked(tmp_path, "it"):
+        pass
+    assert (tmp_path / rundir.LOCK).read_text() == ""
+
+
+@pytest.mark.parametrize("name", [rundir.ADAPTER, rundir.CHECKPOINTS, rundir.STATES])
+def test_a_directory_of_a_run_may_be_no_link_or_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").write_text("kept")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GeloraError, match=f"{name} is a symbolic link"), rundir.locked(tmp_path, "it"):
+        pass
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text("")
+    with pytest.raises(GeloraError, match=f"{name} is a file"), rundir.locked(tmp_path, "it"):
+        pass
+    assert (tmp_path / "elsewhere" / "mine").read_text() == "kept"
+
+
+def test_metrics_are_not_appended_through_a_link(tmp_path: Path) -> None:
+    linked(tmp_path / rundir.METRICS)
+    with pytest.raises(GeloraError, match="symbolic link"):
+        rundir.append_line(tmp_path / rundir.METRICS, {"step": 1})
+    with pytest.raises(GeloraError, match="symbolic link"):
+        rundir.cut(tmp_path / rundir.METRICS, 1)
+    assert (tmp_path / "other.txt").read_text() == "mine"
+
+
+def test_a_link_in_place_of_the_temporary_file_is_not_written_through(tmp_path: Path) -> None:
+    linked(tmp_path / f".result.json.{os.getpid()}.tmp")
+    rundir.write_atomic(tmp_path / "result.json", "new")
+    assert (tmp_path / "result.json").read_text() == "new"
+    assert (tmp_path / "other.txt").read_text() == "mine"
+    assert not (tmp_path / "result.json").is_symlink()
+
+
+@pytest.mark.parametrize("damage", [dangling, Path.mkdir, os.mkfifo, lambda path: path.write_bytes(b"\xff\xfe")])
+def test_a_done_that_is_no_text_is_one_message(tmp_path: Path, damage: Any) -> None:
+    damage(tmp_path / rundir.DONE)
+    with pytest.raises(GeloraError, match=r"DONE .*force=true"):
+        rundir.check_intact(tmp_path)
+
+
+def test_clearing_takes_directories_inside_the_adapter_too(tmp_path: Path) -> None:
+    (tmp_path / "adapter" / "deep" / "er").mkdir(parents=True)
+    rundir.clear(tmp_path)
+    assert not list((tmp_path / "adapter").iterdir())
+
+
+def test_what_was_left_behind_after_done_goes(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / rundir.CHECKPOINTS / "step-1").mkdir(parents=True)
+    (tmp_path / f".result.json.{ended.pid}.tmp").write_text("half")
+    rundir.remove_finished_work(tmp_path)
+    assert (tmp_path / rundir.CHECKPOINTS).exists()  # no DONE: it may be resumed
+    (tmp_path / rundir.DONE).write_text("")
+    rundir.remove_finished_work(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [rundir.DONE]
+
+
+def test_half_written_outputs_of_ended_processes_go_with_the_next_write(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    half, other = tmp_path / f".exported.{ended.pid}.tmp", tmp_path / f".exports.{ended.pid}.tmp"
+    half.mkdir()
+    other.mkdir()
+    with rundir.new_directory(tmp_path / "exported") as place:
+        (place / "weights").write_text("whole")
+    assert not half.exists()
+    assert other.exists()
+
+
+def test_runs_are_found_whatever_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("b/run", "a", rundir.PROFILES + "/x", "b/run/adapter"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text("")
+    (tmp_path / "c" / "run.json").mkdir(parents=True)
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    assert rundir.find_runs(tmp_path) == [tmp_path / "a", tmp_path / "b" / "run", tmp_path / "c"]
