@@ -621,12 +621,14 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.artifacts import IdProfile, read_artifact
     from gelora_cli.budget import parse_budget
     from gelora_cli.config import list_problems, plan_settings, value_problems
+    from gelora_cli.outputs import check_output, write_output
     from gelora_cli.planning import plan_method
     from gelora_cli.ranks import PLANNED, format_plan, rank_pattern_json
-    from gelora_cli.rundir import write_atomic
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))
+    if config.output:
+        check_output(_path(config.output), force=config.force)
     source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
     profile = read_artifact(IdProfile, source)
     plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
@@ -635,27 +637,30 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
         print(f"method={plan.method} has no rank_pattern before it is run; nothing was written")
         return
     target = Path(config.output or f"rank_pattern-b{plan.budget}.json").expanduser()
-    write_atomic(target, json.dumps(rank_pattern_json(plan), indent=2) + "\n")
+    write_output(target, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
     print(f"for peft.LoraConfig(**json.load(file)): {target}")
 
 
 def _evaluate(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.artifacts import to_json
+    from gelora_cli.outputs import check_output, write_output
     from gelora_cli.pipeline import EvaluationReport, evaluate
-    from gelora_cli.rundir import write_atomic
 
+    if config.output:
+        check_output(_path(config.output), force=config.force)
     results = evaluate(paths[0].absolute(), config.launch.processes)
     for result in results:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         print(f"{result.split}: {result.examples} examples  {shown}", *[result.remark] * bool(result.remark), sep="\n")
     if config.output:
-        write_atomic(_path(config.output), to_json(EvaluationReport(results)))
+        write_output(_path(config.output), to_json(EvaluationReport(results)), force=config.force)
 
 
 def _predict(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.config import list_problems, value_problems
+    from gelora_cli.outputs import check_output, write_output
     from gelora_cli.pipeline import predict
-    from gelora_cli.rundir import json_text, write_atomic
+    from gelora_cli.rundir import json_text
     from gelora_cli.runtime import setup_logging
 
     if problems := value_problems(config):
@@ -665,6 +670,8 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
         raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
     if (config.question is None) != (config.context is None):
         raise GeloraError("question=... and context=... belong together: give both")
+    if config.output:
+        check_output(_path(config.output), force=config.force)
 
     def rows(run: RunConfig) -> Split:
         from gelora_cli.data.sources import unlabelled_split
@@ -676,7 +683,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
     found = predict(paths[0].absolute(), rows)
     lines = "".join(json_text(row) + "\n" for row in found)
     if config.output:
-        write_atomic(_path(config.output), lines)
+        write_output(_path(config.output), lines, force=config.force)
         print(f"{len(found)} predictions: {config.output}")
     else:
         print(lines, end="")
@@ -771,6 +778,7 @@ def _report(config: Any, paths: list[Path], _: str) -> None:
         mix_protocols=config.mix_protocols,
         published=_path(config.published) if config.published else None,
         figures=config.figures,
+        force=config.force,
     )
     for line in found.summary:
         print(f"- {line}")

@@ -235,6 +235,7 @@ class RanksCommandConfig:
     budget: Union[int, float, str] = "auto"  # noqa: UP007
     seed: int = 0
     output: str | None = None
+    force: bool = False
     debug: bool = False
 
 
@@ -244,6 +245,7 @@ class EvaluateCommandConfig:
 
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     output: str | None = None
+    force: bool = False
     debug: bool = False
 
 
@@ -265,6 +267,7 @@ class PredictCommandConfig:
     context: str | None = None
     data: PredictDataConfig = field(default_factory=PredictDataConfig)
     output: str | None = None
+    force: bool = False
     debug: bool = False
 
 
@@ -298,9 +301,10 @@ class ExportCommandConfig:
 
 @dataclass
 class LsCommandConfig:
-    """`gelora ls DIR`: the runs below a directory, as a table or as JSON."""
+    """`gelora ls DIR`: the runs below a directory, as a table or as JSON; `verify` compares files with their sha256."""
 
     runs_dir: str = "runs"
+    verify: bool = False
     json: bool = False
     debug: bool = False
 
@@ -314,6 +318,7 @@ class ReportCommandConfig:
     mix_protocols: bool = False
     published: str | None = None
     figures: bool = True
+    force: bool = False
     debug: bool = False
 
 

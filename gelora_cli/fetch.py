@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +14,7 @@ from gelora_cli.artifacts import GeloraError, to_json
 from gelora_cli.config import RunConfig
 from gelora_cli.data.sources import SOURCES, completed_task, task_split
 from gelora_cli.model_files import model_files
-from gelora_cli.models import load_tokenizer, resolve_model
+from gelora_cli.models import ResolvedModel, load_tokenizer, resolve_model
 from gelora_cli.preparing import resolve_base
 from gelora_cli.rundir import create, file_sha256, write_atomic, writing
 
@@ -36,9 +38,39 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     Raises:
         GeloraError: the sources can't be had, what was copied is not whole, or `target` can't be written to.
     """
-    create(target)
-    model_directory = target / "models" / config.model.name
+    _check_vacant(target, force=config.force)
     resolved = resolve_base(config.model)
+    with _nothing_left(target):
+        create(target)
+        return _fetch(config, resolved, target)
+
+
+def _check_vacant(target: Path, *, force: bool) -> None:
+    """Refuse a directory with other files in it than those of an earlier fetch."""
+    if target.is_dir() and any(target.iterdir()) and not (target / Fetched.FILE).is_file() and not force:
+        raise GeloraError(
+            f"{target} is not empty, and no {Fetched.FILE} says that an earlier fetch filled it: give another "
+            "directory, or force=true to write into this one"
+        )
+
+
+@contextlib.contextmanager
+def _nothing_left(target: Path) -> Iterator[None]:
+    """Remove directories that were not there before, where what is done with them is refused."""
+    missing = [path for path in (target, *target.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if missing:
+            shutil.rmtree(target, ignore_errors=True)
+        for path in missing[1:]:  # those above it, as long as nothing else has come into them
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _fetch(config: RunConfig, resolved: ResolvedModel, target: Path) -> Fetched:
+    model_directory = target / "models" / config.model.name
     for name in model_files(resolved.directory, resolved.source):
         _copy(resolved.directory / name, model_directory / name)
     overrides = [_override("model.path", model_directory)]
@@ -86,8 +118,9 @@ def _inside(target: Path, path: Path, folder: str | None) -> Path:
 
 
 def _copy(file: Path, copy: Path) -> None:
-    with writing(copy.parent):
+    with writing(copy.parent, "check the directory, or take another: gelora fetch DIR"):
         copy.parent.mkdir(parents=True, exist_ok=True)
         temporary = copy.parent / f".{copy.name}.tmp"
+        temporary.unlink(missing_ok=True)
         shutil.copyfile(file, temporary)
         temporary.replace(copy)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.artifacts import GeloraError, read_text
 from gelora_cli.report.compared import comparisons, row_groups
 from gelora_cli.report.figures import pictures
 from gelora_cli.report.page import Shown, comparison_tables, page, summary
@@ -39,15 +39,17 @@ def write_report(
     mix_protocols: bool = False,
     published: Path | None = None,
     figures: bool = True,
+    force: bool = False,
 ) -> Written:
     """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of all runs at or below `directories`.
 
     Every finished run is compared with its DONE first. Each file is written whole or not at all, the page last;
-    pictures of an earlier report in the same folder that this one does not have are removed.
+    pictures of an earlier report in the same folder that this one does not have are removed. Files of the same names
+    that no earlier report wrote are replaced with `force` alone.
 
     Raises:
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
-            a file or can't be written to, or `published` can't be read.
+            a file, can't be written to or holds another's files, or `published` can't be read.
     """
     _check_places(directories, output)
     their_figures = read_published(published) if published else []
@@ -55,6 +57,8 @@ def write_report(
     _check_runs(found, directories, mix_protocols)
     shown = _shown(found, title, their_figures, figures)
     files = _files(shown)
+    if not force:
+        _check_others(output, files)
     _write(output, files)
     return Written(output / PAGE, len(files), len(found.runs), found.unused, tuple(summary(shown)))
 
@@ -134,9 +138,22 @@ def _markdown(shown: Shown, tables: Iterable[Table]) -> str:
     return "\n".join(parts)
 
 
+def _check_others(output: Path, files: Iterable[str]) -> None:
+    """Refuse a folder whose files of these names are not those of an earlier report."""
+    earlier = _earlier(output)
+    others = [name for name in (*files, CONTENTS) if (output / name).exists() and name not in earlier]
+    if others and not (earlier and others == [CONTENTS]):
+        raise GeloraError(
+            f"output={output} holds {others[0]}, which no earlier report wrote: give another directory, or "
+            "force=true to replace it"
+        )
+
+
 def _write(output: Path, files: dict[str, bytes]) -> None:
     """The page of an earlier report goes first and the new one comes last, so that no mixture is read as whole."""
     rundir.create(output, "output")
+    for name in files:
+        rundir.remove_half_written(output / name)
     earlier = _earlier(output)
     (output / PAGE).unlink(missing_ok=True)
     for name in earlier - set(files):
@@ -149,7 +166,7 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
 def _earlier(output: Path) -> set[str]:
     """The files of the report that is in this folder now, which may be removed."""
     try:
-        names = json.loads((output / CONTENTS).read_text(encoding="utf-8"))["files"]
+        names = json.loads(read_text(output / CONTENTS, "a report's list of files"))["files"]
         return {name for name in names if Path(name).name == name}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (GeloraError, ValueError, KeyError, TypeError, RecursionError):
         return set()
