@@ -435,6 +435,8 @@ class SavedAdapter:
 
 
 Artifact = TypeVar("Artifact")
+PLAIN_KINDS = (str, int, bool)
+"""Kinds of value that JSON has as they are."""
 
 
 def to_json(artifact: Any) -> str:
@@ -523,6 +525,12 @@ def read_text(path: Path, what: str) -> str:
 
 def _decode(kind: Any, value: Any) -> Any:
     """`value`, as JSON gives it, in the shape of the annotation `kind`."""
+    if type(value) is kind and kind in PLAIN_KINDS:  # most values, and the rest is slow beside it
+        return value
+    return _decode_other(kind, value)
+
+
+def _decode_other(kind: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(typing.cast(type, kind), value)

@@ -61,7 +61,9 @@ EXAMPLES = {
     "export": "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter",
     "submit": """  gelora submit runs output=submission
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR""",
-    "ls": "  gelora ls\n  gelora ls runs/cola --json",
+    "ls": """  gelora ls
+  gelora ls runs/cola --json
+  gelora ls --verify                                    # compare every file with its sha256, as report does""",
     "report": """  gelora report runs
   gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
   gelora report runs mix_protocols=true published=published.csv""",
@@ -72,6 +74,7 @@ UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_so
 """What model and data of a run don't depend on."""
 LAUNCHED = ("run", "profile", "train", "evaluate")
 SWEPT = ("run", "profile", "train")
+LS_FLAGS = {"--json": "json=true", "--verify": "verify=true"}
 POSITIONAL = {
     "ranks": "PATH",
     "evaluate": "RUN",
@@ -251,7 +254,7 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
 
     words = [command, *arguments]
     if command == "ls":
-        arguments = ["json=true" if argument == "--json" else argument for argument in arguments]
+        arguments = [LS_FLAGS.get(argument, argument) for argument in arguments]
     given = split_arguments(arguments)
     if given.multirun and command not in SWEPT:
         raise GeloraError(f"gelora {command} takes no -m; those that sweep: {', '.join(SWEPT)}")
@@ -751,18 +754,21 @@ def _output(given: str | None) -> Path:
 
 
 def _ls(config: Any, paths: list[Path], _: str) -> None:
-    from gelora_cli.report.grid import grid_table
+    from gelora_cli.report.grid import runs_table
     from gelora_cli.report.listing import list_runs, listed_runs
+    from gelora_cli.report.runs import examine_runs, sort_runs
     from gelora_cli.rundir import json_text
 
     directory = paths[0] if paths else _path(config.runs_dir)
     if not directory.is_dir():
         raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
+    examined = examine_runs([directory], verify=config.verify)
+    listed = listed_runs(directory, examined)
     if config.json:
-        print(json_text([asdict(row) for row in listed_runs(directory)], indent=1))
+        print(json_text([asdict(row) for row in listed], indent=1))
         return
-    print(list_runs(directory))
-    if table := grid_table([directory]):
+    print(list_runs(directory, listed))
+    if table := runs_table(sort_runs(examined).runs):
         print(f"\n{table}")
 
 

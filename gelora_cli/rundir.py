@@ -424,16 +424,23 @@ def is_done(directory: Path) -> bool:
 
 def status(directory: Path) -> str:
     """`done`, `running`, `failed` or `interrupted`; a `running` whose process is gone is interrupted."""
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    return status_of(directory, read_artifact(RunManifest, directory / RunManifest.FILE))
+
+
+def status_of(directory: Path, manifest: RunManifest) -> str:
+    """The status of the run in this directory, whose `run.json` is `manifest`."""
     if manifest.status == "running" or (manifest.status == "done" and not is_done(directory)):
         return "running" if is_held(directory) else "interrupted"
     return manifest.status
 
 
 def find_runs(directory: Path) -> list[Path]:
-    """Every run directory at or below a directory, in the order of their names; links are not followed."""
+    """Every run directory at or below a directory, in the order of their names; links are not followed.
+
+    A directory that can't be looked into may be one, and is among them.
+    """
     found = []
-    for place, directories, files in os.walk(directory):
+    for place, directories, files in os.walk(directory, onerror=lambda error: found.append(Path(error.filename))):
         if RunManifest.FILE in files or RunManifest.FILE in directories:
             found.append(Path(place))
         directories[:] = [name for name in directories if name not in (PROFILES, ADAPTER, CHECKPOINTS)]

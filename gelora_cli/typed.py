@@ -17,6 +17,12 @@ def typed(kind: Any, value: Any, key: str = "") -> Any:
     Raises:
         ValueError: an unknown key, or a value of another type, with the key.
     """
+    if type(value) is kind and kind in (str, int, bool):  # most values, and the rest is slow beside it
+        return value
+    return _typed_other(kind, value, key)
+
+
+def _typed_other(kind: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _typed_dataclass(typing.cast(type, kind), value, key)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

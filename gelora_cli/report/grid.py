@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gelora_cli.report.listing import aligned
 from gelora_cli.report.rows import Row, rows_of
-from gelora_cli.report.runs import collect
+from gelora_cli.report.runs import Run, collect
 
 HEADER = (
     "task",
@@ -29,13 +29,18 @@ HEADER = (
 
 
 def grid_table(directories: Sequence[Path]) -> str:
-    """A line per row of the finished runs there (`rows_of`).
+    """The table of the finished runs at or below these directories; see `runs_table`."""
+    return runs_table(collect(directories).runs)
+
+
+def runs_table(runs: Iterable[Run]) -> str:
+    """A line per row of finished runs (`rows_of`).
 
     The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. `adapter`
     are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `before
     the first step` are the profile, measured once for all runs that share it (0 for `lora`), and attaching.
     """
-    rows = [_cells(row) for row in rows_of(collect(directories).runs)]
+    rows = [_cells(row) for row in rows_of(runs)]
     return aligned(HEADER, rows) if rows else ""
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, OtherVersionError, RunManifest, RunResult, read_artifact
+from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
 
 HEADER = ("status", "value", "metric", "age", "run")
-DAMAGED, OTHER_VERSION = "damaged", "of another version"
 JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message")
 
 
@@ -28,22 +25,16 @@ class Listed:
     error: str | None = None
 
 
-def unreadable(error: Exception) -> str:
-    """The status of a run that can't be read for this reason."""
-    return OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
+def listed_runs(directory: Path, examined: Iterable[Run | Unused]) -> list[Listed]:
+    """Return what there is to say of each of the runs below a directory."""
+    return [_listed(run, directory) for run in examined]
 
 
-def listed_runs(directory: Path) -> list[Listed]:
-    """The runs below a directory, by name; a `running` whose process is gone is `interrupted`."""
-    return [_listed(path, directory) for path in rundir.find_runs(directory)]
-
-
-def list_runs(directory: Path) -> str:
-    """A row per run: status, reported value, its metric, age, path below `directory`."""
-    rows = [_row(run) for run in listed_runs(directory)]
-    if not rows:
+def list_runs(directory: Path, runs: Sequence[Listed]) -> str:
+    """Return a row per run: status, reported value, its metric, age, path below `directory`."""
+    if not runs:
         return f"no runs in {directory}"
-    return aligned(HEADER, rows)
+    return aligned(HEADER, [_row(run) for run in runs])
 
 
 @dataclass(frozen=True)
@@ -74,19 +65,14 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _listed(path: Path, directory: Path) -> Listed:
-    name = str(path.relative_to(directory))
-    try:
-        status = rundir.status(path)
-        manifest = read_artifact(RunManifest, path / RunManifest.FILE)
-        age = int((datetime.now(UTC) - datetime.fromisoformat(manifest.updated)).total_seconds())
-        if status != "done":
-            return Listed(name, status, age_seconds=age, error=manifest.error)
-        rundir.check_intact(path)
-        result = read_artifact(RunResult, path / RunResult.FILE)
-    except GeloraError as error:
-        return Listed(name, unreadable(error), error=str(error))
-    return Listed(name, status, result.value, result.reported, result.collapsed, age)
+def _listed(run: Run | Unused, directory: Path) -> Listed:
+    name = str(run.directory.relative_to(directory))
+    if isinstance(run, Unused):
+        age = None if run.updated is None else age_seconds(run.updated)
+        return Listed(name, run.status, age_seconds=age, error=run.reason or None)
+    result = run.result
+    age = age_seconds(run.manifest.updated)
+    return Listed(name, "done", result.value, result.reported, result.collapsed, age)
 
 
 def _row(run: Listed) -> tuple[str, ...]:

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gelora_cli.artifacts import RunResult
+from gelora_cli.config import NUMERICS
 from gelora_cli.planning import METHODS
 from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
+
+CURRENT_NUMERICS = str(NUMERICS)
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,18 @@ def _differing(cell: Cell, cells: Iterable[Cell]) -> str:
 
 
 def differing(mine: Settings, others: Iterable[Settings]) -> str:
-    """` (key=value, ...)`, of the settings that are not the same in all others; nothing where all are."""
-    every, settings = [dict(other) for other in others], dict(mine)
-    keys = [key for key in settings if any(other.get(key) != settings[key] for other in every)]
-    return f" ({', '.join(f'{key}={settings[key]}' for key in keys)})" if keys else ""
+    """Return ` (key=value, ...)` of the settings in which a row differs from others; nothing where all are equal.
+
+    A key that only one of two rows has is no difference in itself: a run with a saved plan has none of the keys that
+    the plan stands for. It is named where it is all that tells the two apart, at the row with fewer such keys. An
+    older arithmetic is always named.
+    """
+    settings = dict(mine)
+    names = {"numerics"} if settings.get("numerics", CURRENT_NUMERICS) != CURRENT_NUMERICS else set()
+    for other in map(dict, others):
+        names |= {key for key in settings.keys() & other.keys() if settings[key] != other[key]}
+        extra, lacking = settings.keys() - other.keys(), other.keys() - settings.keys()
+        if extra and (not lacking or len(extra) <= len(lacking)):
+            names |= extra
+    shown = [key for key in settings if key in names]
+    return f" ({', '.join(f'{key}={settings[key]}' for key in shown)})" if shown else ""

@@ -7,20 +7,34 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.artifacts import (
+    GeloraError,
+    IdProfile,
+    OtherVersionError,
+    RankPlan,
+    RunManifest,
+    RunResult,
+    read_artifact,
+)
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, identity_values, read_config
+from gelora_cli.messages import shown
 from gelora_cli.planning import EXEMPT
 from gelora_cli.ranks import EXEMPT_BUDGET
-from gelora_cli.report.listing import unreadable
 
 Settings = tuple[tuple[str, str], ...]
 Cell = tuple[str, str, str, str, Settings, str]
 """Task, model, budget, protocol, settings and method: what the runs of a row have in common."""
+
+DAMAGED, OTHER_VERSION = "damaged", "of another version"
+"""States of runs that can't be read, beside those of `rundir.status`."""
+
+LONGEST_REASON = 400
 
 SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
 
@@ -70,6 +84,7 @@ class Unused:
     status: str
     reason: str
     cell: Cell | None
+    updated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,29 +95,69 @@ class Collected:
     unused: tuple[Unused, ...]
 
 
-def collect(directories: Sequence[Path]) -> Collected:
-    """Every run at or below these directories, each once; a finished one is compared with DONE before it is read.
+def collect(directories: Sequence[Path], *, verify: bool = True) -> Collected:
+    """Return every run at or below these directories, each once; see `examine_runs` and `sort_runs`."""
+    return sort_runs(examine_runs(directories, verify=verify))
+
+
+def examine_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unused]:
+    """Return every run at or below these directories as far as it can be read, by directory and name.
+
+    With `verify` every file of a finished run is compared with the sha256 that DONE names; without, only what is read
+    has to be whole.
+    """
+    return [_examine(path, verify=verify) for path in _paths(directories)]
+
+
+def sort_runs(examined: Iterable[Run | Unused]) -> Collected:
+    """Part runs that give a number from those that don't.
 
     Of two runs of equal settings, seed and start the first counts, and the other is a `copy`.
     """
     runs: dict[tuple[Cell, int, str], Run] = {}
     unused = []
-    for path in _paths(directories):
-        try:
-            status = rundir.status(path)
-            if status == "done":
-                rundir.check_intact(path)
-                run = read_run(path)
-                first = runs.setdefault((run.cell, run.result.seed, run.start), run)
-                if first is not run:
-                    reason = f"equal settings and seed as {first.directory}, which counts"
-                    unused.append(Unused(path, "copy", reason, run.cell))
-            else:
-                error = read_artifact(RunManifest, path / RunManifest.FILE).error
-                unused.append(Unused(path, status, error or "", _asked_cell(path)))
-        except (GeloraError, OSError, ValueError) as error:
-            unused.append(Unused(path, unreadable(error), str(error), _asked_cell(path)))
+    for run in examined:
+        if isinstance(run, Unused):
+            unused.append(run)
+            continue
+        first = runs.setdefault((run.cell, run.result.seed, run.start), run)
+        if first is not run:
+            reason = f"equal settings and seed as {first.directory}, which counts"
+            unused.append(Unused(run.directory, "copy", reason, run.cell, run.manifest.updated))
     return Collected(tuple(_told_apart(runs.values())), tuple(unused))
+
+
+def _examine(directory: Path, *, verify: bool) -> Run | Unused:
+    try:
+        return _read(directory, verify=verify)
+    except Exception as error:  # whatever is wrong with one run, the others are shown
+        status = OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
+        kind = "" if isinstance(error, GeloraError) else f"{type(error).__name__}: "
+        reason = f"{kind}{error}"
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 3]}..."
+        return Unused(directory, status, reason, _asked_cell(directory))
+
+
+def _read(directory: Path, *, verify: bool) -> Run | Unused:
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE, verify=verify)
+    if age_seconds(manifest.updated) is None:
+        raise GeloraError(f"{directory / RunManifest.FILE} is damaged: updated={shown(manifest.updated)} is no time.")
+    status = rundir.status_of(directory, manifest)
+    if status != "done":
+        return Unused(directory, status, manifest.error or "", _asked_cell(directory), manifest.updated)
+    if verify:
+        rundir.check_intact(directory)
+    return _read_finished(directory, manifest, verify=verify)
+
+
+def age_seconds(updated: str) -> int | None:
+    """Return the seconds since a time as `run.json` has it, None where it is none; one without a zone is in UTC."""
+    try:
+        moment = datetime.fromisoformat(updated)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _told_apart(runs: Iterable[Run]) -> list[Run]:
@@ -124,10 +179,14 @@ def read_run(directory: Path) -> Run:
         GeloraError: one of its files is missing or damaged, or of another schema version.
     """
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    result, plan = (
-        read_artifact(RunResult, directory / RunResult.FILE),
-        read_artifact(RankPlan, directory / RankPlan.FILE),
-    )
+    return _read_finished(directory, manifest, verify=True)
+
+
+def _read_finished(directory: Path, manifest: RunManifest, *, verify: bool) -> Run:
+    result = read_artifact(RunResult, directory / RunResult.FILE, verify=verify)
+    plan = read_artifact(RankPlan, directory / RankPlan.FILE, verify=verify)
+    if not result.results or any(found.reported not in found.metrics for found in result.results):
+        raise GeloraError(f"{directory / RunResult.FILE} is not a whole RunResult: it lacks the reported metric.")
     config = read_config(directory / rundir.CONFIG)
     return Run(directory, config, manifest, result, plan, _settings(config, manifest))
 
@@ -148,10 +207,12 @@ def _paths(directories: Sequence[Path]) -> list[Path]:
 def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
     """What can change a number, as key and text, without what a row says anyway; data by eight digits of its print.
 
+    `numerics` is that of the run, so that runs of another arithmetic are rows of their own.
+
     What the model started from counts by its own settings without the seed, so that a chain of runs over seeds is one
     row; where it can't be read any more, by its hash.
     """
-    values = flat(identity_values(replace(config, precision=manifest.precision)))
+    values = flat(identity_values(replace(config, precision=manifest.precision)) | {"numerics": manifest.numerics})
     prints = {name: digest[:8] for name, digest in manifest.fingerprints.items()}
     values |= {f"data.{name}": digest for name, digest in prints.items() if name not in ("model", "plan")}
     if config.init_from:
@@ -191,6 +252,6 @@ def _asked_cell(directory: Path) -> Cell | None:
         model = _model_name(config)
         method = config.method.name
         budget = EXEMPT_BUDGET if method in EXEMPT else parse_budget(config.budget).name
-    except GeloraError:
+    except Exception:  # as in `_examine`
         return None
     return (config.task.name, model, budget, config.protocol, settings, method)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
-from gelora_cli.config import MethodConfig, ProfileConfig, RunConfig, TrainConfig, read_config, write_config
+from gelora_cli.config import NUMERICS, MethodConfig, ProfileConfig, RunConfig, TrainConfig, read_config, write_config
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import Unused, collect
@@ -56,7 +56,7 @@ def write_run(
         train_seconds=4.0 + seed,
     )
     manifest = RunManifest(
-        "done", "gelora run", now, now, 1, "h", 1, "cpu", "float32", {}, None, {}, {}, 5_000_000, None
+        "done", "gelora run", now, now, 1, "h", 1, "cpu", "float32", {}, None, {}, {}, 5_000_000, None, NUMERICS
     )
     for artifact in (plan, result, manifest):
         rundir.write_artifact(artifact, directory)

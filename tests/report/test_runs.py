@@ -13,7 +13,7 @@ from gelora_cli.artifacts import GeloraError, OtherVersionError, RunManifest, Ru
 from gelora_cli.config import read_config, write_config
 from gelora_cli.report.listing import list_runs, listed_runs
 from gelora_cli.report.rows import rows_of
-from gelora_cli.report.runs import collect
+from gelora_cli.report.runs import collect, examine_runs
 from tests.report.test_grid import write_run
 
 DIGITS = iter(range(10**6))
@@ -105,9 +105,9 @@ def test_a_run_of_another_version_is_not_called_damaged(tmp_path: Path, name: st
     with pytest.raises(OtherVersionError):
         read_artifact(RunManifest if name == RunManifest.FILE else RunResult, path)
     (unused,) = collect([tmp_path]).unused
-    (listed,) = listed_runs(tmp_path)
+    (listed,) = listed_runs(tmp_path, examine_runs([tmp_path], verify=False))
     assert unused.status == listed.status == "of another version"
-    assert "is what this version reads" in list_runs(tmp_path)
+    assert "is what this version reads" in list_runs(tmp_path, [listed])
 
 
 def test_another_type_is_no_other_version(tmp_path: Path) -> None:

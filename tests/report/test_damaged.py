@@ -1,0 +1,235 @@
+"""One bad run hides no other, in `ls` as in `report`; runs of another arithmetic and of saved plans are told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli import rundir
+from gelora_cli.artifacts import RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.cli import command_line
+from gelora_cli.config import read_config, write_config
+from gelora_cli.report.grid import grid_table
+from gelora_cli.report.listing import listed_runs
+from gelora_cli.report.rows import differing, rows_of
+from gelora_cli.report.runs import collect, examine_runs, sort_runs
+from tests.report.test_grid import write_run
+
+DEEP = 200_000 * "["
+MANIFEST, RESULT, PLAN = RunManifest.FILE, RunResult.FILE, RankPlan.FILE
+DATES = ["yesterday", "", "2026-13-45T00:00:00", "0000-00-00", "9" * 5000, "\x1b[2J"]
+
+
+def write(name: str, content: str | bytes) -> Callable[[Path], object]:
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return lambda run: (run / name).write_bytes(data)
+
+
+def instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / name).unlink()
+        make(run / name)
+
+    return damage
+
+
+def dated(updated: str) -> Callable[[Path], object]:
+    def damage(run: Path) -> None:
+        rundir.write_artifact(replace(read_artifact(RunManifest, run / MANIFEST), updated=updated), run)
+
+    return damage
+
+
+def valued(name: str, **values: object) -> Callable[[Path], object]:
+    """Values in a JSON file without its own sha256, as after an edit by hand."""
+
+    def damage(run: Path) -> None:
+        found = json.loads((run / name).read_text())
+        del found["sha256"]
+        (run / name).write_text(json.dumps(found | values))
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    **{f"{name} is deep": write(name, DEEP) for name in (MANIFEST, RESULT, PLAN)},
+    **{f"{name} has an endless integer": write(name, f'{{"a": {"9" * 6000}}}') for name in (MANIFEST, RESULT)},
+    **{f"{name} is empty": write(name, "") for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
+    **{f"{name} is not UTF-8": write(name, b"\xff\xfe{}") for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
+    **{f"{name} is a directory": instead(name, Path.mkdir) for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
+    **{f"{name} is a pipe": instead(name, os.mkfifo) for name in (MANIFEST, RESULT, rundir.CONFIG)},
+    **{f"{name} leads nowhere": instead(name, lambda path: path.symlink_to("no")) for name in (MANIFEST, RESULT)},
+    **{f"{name} is a list": write(name, "[1, 2]") for name in (MANIFEST, RESULT, rundir.CONFIG)},
+    **{f"{name} is a number": write(name, "7") for name in (MANIFEST, PLAN, rundir.CONFIG)},
+    **{f"date {number}": dated(date) for number, date in enumerate(DATES)},
+    "config.yaml is deep": write(rundir.CONFIG, "seed: " + DEEP),
+    "config.yaml is Python": write(rundir.CONFIG, "seed: !!python/object/apply:os.system ['touch hacked']"),
+    "config.yaml has a tab": write(rundir.CONFIG, "task:\n\tname: a"),
+    "config.yaml has a NUL": write(rundir.CONFIG, "seed: \0"),
+    "config.yaml has an unknown budget": write(rundir.CONFIG, "budget: much"),
+    "config.yaml has a list of itself": write(rundir.CONFIG, "task: &a [*a]"),
+    "no results": valued(RESULT, results=[]),
+    "no reported metric": valued(
+        RESULT,
+        results=[
+            {
+                **dict.fromkeys(["split", "reported"], "x"),
+                "examples": 1,
+                "metrics": {},
+                "collapsed": False,
+                "seconds": 1.0,
+            }
+        ],
+    ),
+    "a surrogate for a status": write(MANIFEST, '{"schema": "\\ud800"}'),
+    "an infinite value": write(RESULT, '{"schema": "RunResult", "schema_version": 2, "value": 1e999}'),
+    "a schema of words": write(MANIFEST, '{"schema": ' + json.dumps("x" * 10_000) + "}"),
+}
+
+
+def damaged(root: Path, name: str) -> Path:
+    """Two finished runs and a damaged one."""
+    write_run(root, "gelora", 0, 0.5)
+    write_run(root, "lora", 0, 0.7)
+    bad = write_run(root, "reversed", 0, 0.9)
+    DAMAGES[name](bad)
+    return bad
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_one_damaged_run_is_listed_and_hides_no_other(name: str, tmp_path: Path) -> None:
+    bad = damaged(tmp_path, name)
+    for verify in (False, True):
+        examined = examine_runs([tmp_path], verify=verify)
+        listed = listed_runs(tmp_path, examined)
+        assert [run.status for run in listed] == ["done", "done", "damaged"]
+        assert listed[2].error and len(listed[2].error) < 500
+        (unused,) = sort_runs(examined).unused
+        assert unused.directory == bad
+        assert [row.name for row in rows_of(sort_runs(examined).runs)] == ["gelora", "lora"]
+
+
+@pytest.mark.parametrize("name", [f"{MANIFEST} is deep", f"{RESULT} is a pipe", "config.yaml is Python", "date 0"])
+def test_ls_and_report_go_on_beside_a_damaged_run(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged(tmp_path / "runs", name)
+    assert command_line(["ls", str(tmp_path / "runs")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["done", "done", "damaged"]
+    assert "reversed/s0-0.1: " in lines[3]
+    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    assert "not used: damaged" in capsys.readouterr().err
+    assert "reversed" in (tmp_path / "report" / "report.html").read_text()
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_an_error_nobody_thought_of_is_one_runs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, "gelora", 0, 0.5)
+    bad = write_run(tmp_path, "lora", 0, 0.7)
+
+    def read(path: Path) -> Any:
+        if path.parent == bad:
+            raise MemoryError("of a kind that no test has")
+        return read_config(path)
+
+    monkeypatch.setattr("gelora_cli.report.runs.read_config", read)
+    assert command_line(["ls", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "lora/s0-0.1: MemoryError: of a kind that no test has" in shown
+    assert "0.5000" in shown
+
+
+def test_a_directory_that_can_not_be_looked_into_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, closed = write_run(tmp_path, "gelora", 0, 0.5), write_run(tmp_path, "lora", 0, 0.7)
+    look = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert rundir.find_runs(tmp_path) == [good, closed]
+
+
+def test_checksums_are_compared_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path, "gelora", 0, 0.5)
+    (run / rundir.PREDICTIONS).write_text("changed")
+    assert command_line(["ls", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("done ")
+    for words in (["ls", str(tmp_path), "--verify"], ["ls", str(tmp_path), "verify=true"]):
+        assert command_line(words) == 0
+        assert "predictions.jsonl is damaged or was changed" in capsys.readouterr().out
+    assert not collect([tmp_path]).runs
+    monkeypatch.setattr(rundir, "file_sha256", None)  # whoever calls it fails
+    assert command_line(["ls", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("done ")
+
+
+def test_ages_of_other_zones_and_clocks_are_no_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, date in enumerate(("2026-01-01T00:00:00", "2026-01-01T00:00:00+05:30", "9999-12-31T23:59:59+00:00")):
+        dated(date)(write_run(tmp_path, "gelora", seed, 0.5))
+    assert command_line(["ls", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["status"] for row in found] == ["done"] * 3
+    assert found[2]["age_seconds"] == 0  # of a clock that is ahead
+
+
+def planned(directory: Path) -> None:
+    """Make it a run that took a saved plan."""
+    config = read_config(directory / rundir.CONFIG)
+    write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / rundir.CONFIG)
+    manifest = read_artifact(RunManifest, directory / MANIFEST)
+    rundir.write_artifact(replace(manifest, fingerprints={"plan": "a" * 64}), directory)
+    rundir.mark_done(directory)
+
+
+def test_a_key_that_a_run_lacks_is_no_difference(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, "gelora", seed, 0.5)
+    planned(write_run(tmp_path / "planned", "gelora", 0, 0.6))
+    assert [row.name for row in rows_of(collect([tmp_path]).runs)] == ["gelora", "gelora (ranks.plan=aaaaaaaa)"]
+    write_run(tmp_path / "faster", "gelora", 0, 0.6, rate=0.2)
+    names = [row.name for row in rows_of(collect([tmp_path]).runs)]
+    assert sorted(names) == [
+        "gelora (ranks.plan=aaaaaaaa, train.learning_rate=0.1)",
+        "gelora (train.learning_rate=0.1)",
+        "gelora (train.learning_rate=0.2)",
+    ]
+
+
+def test_a_key_that_was_added_later_is_named_where_it_is_set() -> None:
+    plain, later = (("a", "1"),), (("a", "1"), ("b", "2"))
+    assert differing(plain, [plain, later]) == ""
+    assert differing(later, [plain, later]) == " (b=2)"
+
+
+def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, value in ((0, 0.5), (1, 0.7)):
+        write_run(tmp_path / "new", "gelora", seed, value)
+        old = write_run(tmp_path / "old", "gelora", seed, 0.1)
+        manifest = read_artifact(RunManifest, old / MANIFEST)
+        rundir.write_artifact(replace(manifest, numerics=1), old)
+        values = json.loads((old / MANIFEST).read_text())
+        values = {key: value for key, value in values.items() if key not in ("numerics", "sha256")}
+        (old / MANIFEST).write_text(json.dumps(values))  # as it was before the number was recorded
+        rundir.mark_done(old)
+    found = {row.name: row.mean for row in rows_of(collect([tmp_path]).runs)}
+    assert found == {"gelora (numerics=1)": pytest.approx(0.1), "gelora (numerics=2)": pytest.approx(0.6)}
+    assert "gelora (numerics=1)" in grid_table([tmp_path / "old"])
+    assert command_line(["ls", str(tmp_path)]) == 0
+    assert "gelora (numerics=1)" in capsys.readouterr().out
+    assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    shown = (tmp_path / "report" / "table.md").read_text()
+    assert "numerics=1" in shown
