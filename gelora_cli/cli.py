@@ -63,7 +63,7 @@ EXAMPLES = {
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR""",
     "ls": """  gelora ls
   gelora ls runs/cola --json
-  gelora ls --verify                                    # compare every file with its sha256, as report does""",
+  gelora ls verify=true                                 # compare every file with its sha256, as report does""",
     "report": """  gelora report runs
   gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
   gelora report runs mix_protocols=true published=published.csv""",
@@ -74,7 +74,6 @@ UNCHECKED = ("method", "budget", "seed", "train", "profile", "ranks", "preset_so
 """What model and data of a run don't depend on."""
 LAUNCHED = ("run", "profile", "train", "evaluate")
 SWEPT = ("run", "profile", "train")
-LS_FLAGS = {"--json": "json=true", "--verify": "verify=true"}
 POSITIONAL = {
     "ranks": "PATH",
     "evaluate": "RUN",
@@ -254,7 +253,7 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
 
     words = [command, *arguments]
     if command == "ls":
-        arguments = [LS_FLAGS.get(argument, argument) for argument in arguments]
+        arguments = ["json=true" if argument == "--json" else argument for argument in arguments]
     given = split_arguments(arguments)
     if given.multirun and command not in SWEPT:
         raise GeloraError(f"gelora {command} takes no -m; those that sweep: {', '.join(SWEPT)}")

@@ -113,21 +113,21 @@ def test_question_and_context_are_never_interpolated(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SECRET", "hunter2")
     question, context = "What is ${oc.env:SECRET}, ??? or ${?", "It costs ${price} dollars."
     words = ['question="What is ${oc.env:SECRET}, ??? or ${?"', f'context="{context}"']
-    config = given_to(monkeypatch, "predict", "RUN", *words, "output=${x}/???", "file='???'")
-    assert (config.question, config.context, config.output, config.file) == (question, context, "${x}/???", "???")
+    config = given_to(monkeypatch, "predict", "RUN", *words, "output=${x}/???")
+    assert (config.question, config.context, config.output) == (question, context, "${x}/???")
 
 
 def test_paths_and_names_of_a_run_are_never_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [
         "data.text=/a/${seed}.csv",
         "task=text",
-        "task.columns=[${seed},'???']",
+        "task.columns=[${seed},b]",
         "task.label='${runs_dir}'",
         "seed=3",
     ]
     config = given_to(monkeypatch, "run", *words)
     assert config.data.text == "/a/${seed}.csv"
-    assert (config.task.columns, config.task.label) == (["${seed}", "???"], "${runs_dir}")
+    assert (config.task.columns, config.task.label) == (["${seed}", "b"], "${runs_dir}")
 
 
 def test_the_users_own_groups_keep_hydras_interpolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
