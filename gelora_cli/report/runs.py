@@ -112,7 +112,7 @@ def examine_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unu
 def sort_runs(examined: Iterable[Run | Unused]) -> Collected:
     """Part runs that give a number from those that don't.
 
-    Of two runs of equal settings, seed and start the first counts, and the other is a `copy`.
+    Of two runs of equal settings, seed and start the first by path counts, and the other is a `copy`.
     """
     runs: dict[tuple[Cell, int, str], Run] = {}
     unused = []
@@ -200,8 +200,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _paths(directories: Sequence[Path]) -> list[Path]:
-    found = (path for directory in directories for path in rundir.find_runs(directory))
-    return list({path.resolve(): path for path in found}.values())
+    """Return the run directories, each once, in the order of their paths, however the directories were given."""
+    found = {path.resolve(): path for directory in directories for path in rundir.find_runs(directory)}
+    return [found[place] for place in sorted(found)]
 
 
 def _settings(config: RunConfig, manifest: RunManifest) -> Settings:

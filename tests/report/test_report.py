@@ -319,6 +319,7 @@ def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None
     found = collect([tmp_path / "a", first, tmp_path / "b"])
     assert [run.directory for run in found.runs] == [first]
     assert [(run.status, run.directory) for run in found.unused] == [("copy", copy)]
+    assert collect([tmp_path / "b", tmp_path / "a", first]) == found  # the order of the command line decides nothing
     assert rows_of(found.runs, found.unused)[0].notes == "one seed, 1 copy left out"
     assert rows_of(found.runs, found.unused * 2)[0].notes == "one seed, 2 copies left out"
 
