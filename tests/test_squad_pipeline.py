@@ -12,6 +12,7 @@ from gelora_cli.artifacts import RankPlan, read_artifact
 from gelora_cli.cli import command_line
 from gelora_cli.metrics import load_metric
 from tests.conftest import squad_rows, write_squad
+from tests.data.test_user_questions import write_questions
 from tests.test_pipeline import Bench, bench, predictions, result_of  # noqa: F401 - a fixture
 from tests.tiny import KINDS
 
@@ -116,3 +117,29 @@ def test_wrong_input_is_one_message_and_leaves_nothing(
     assert bench.run(*arguments(squad_dir, "task.max_length=600")) == 2
     assert "task.max_length=600" in capsys.readouterr().err
     assert not bench.directories()
+
+
+def test_ones_own_questions_in_squads_json_train(
+    bench: Bench,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = write_questions(tmp_path / "train.json", squad_rows(60, 1, unanswerable=False), articles=20)
+    words = [f"task=squad data.squad={file}".split(), SMALL, ["method=lora", "budget=rank:1", "train.max_steps=2"]]
+    mine = [word for part in words for word in part]
+    assert bench.run(*mine, "dry_run=true") == 0
+    assert "training: 2 steps of 16" in capsys.readouterr().out
+    assert bench.run(*mine) == 0
+    directory = bench.only()
+    held = result_of(directory).results[0].examples
+    assert f"validation: {held} of 60 questions held out, seed 0, by article" in (directory / "log.txt").read_text()
+    capsys.readouterr()
+    assert command_line(["evaluate", str(directory)]) == 0
+    assert f"f1 {result_of(directory).value:.4f}" in capsys.readouterr().out
+    for source, count in (("split=validation", held), (f"file={file}", 60)):
+        assert command_line(["predict", str(directory), source]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == count
+    assert bench.run(*mine, command="profile") == 0
+    assert "idim" in capsys.readouterr().out
+    assert command_line(["fetch", str(tmp_path / "offline"), *mine[:2], f"model.path={bench.models['bert']}"]) == 0
+    assert (tmp_path / "offline" / "squad" / "train.json").is_file()

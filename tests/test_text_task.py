@@ -7,10 +7,14 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from gelora_cli import rundir
+from gelora_cli import evaluation, rundir
 from gelora_cli.artifacts import IdProfile, RunManifest, read_artifact
 from gelora_cli.cli import command_line
 from gelora_cli.config import KIND_METRICS, REPORTED, read_config
@@ -132,6 +136,110 @@ def test_scores_and_what_is_wrong_before_any_work(
     ]
     assert "train (groups)" in read_artifact(RunManifest, only(tmp_path) / RunManifest.FILE).fingerprints
     assert read_artifact(RunManifest, only(tmp_path) / RunManifest.FILE).status == "done"
+
+
+ROWS = [
+    {
+        "review": "happy " * (number % 6) + "lost " * (5 - number % 6) + row["sentence"],
+        "mood": 20_000 + 9_000 * (number % 6),
+    }
+    for number, row in enumerate(rows("cola", 120, seed=1))
+]
+"""Texts with their score, which is from 20,000 to 65,000 and follows from the first five words."""
+
+
+def prices(path: Path) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in ROWS))
+    return path
+
+
+REGRESSION = ["task.kind=regression", "method=lora", "budget=rank:2"]
+
+
+def test_raw_scores_are_trained_on_standardised_and_predicted_as_they_are(
+    tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = prices(tmp_path / "prices.jsonl")
+    words = given(tmp_path, tiny_models["bert"], f"data.text={file}", *REGRESSION)
+    assert command_line(["run", *[w for w in words if "epochs" not in w], "train.epochs=8"]) == 0
+    directory = only(tmp_path)
+    result, found = result_of(directory), predictions(directory)
+    assert result.value > 0.8
+    assert not result.collapsed
+    assert result.scale is not None
+    assert result.scale.mean == pytest.approx(42_500, rel=0.02)  # of the rows not held out
+    assert all(15_000 < row["prediction"] < 80_000 for row in found)
+    assert [row["label"] for row in found] == [ROWS[row["id"]]["mood"] for row in found]
+    assert result.train.last_loss < 2
+    capsys.readouterr()
+    assert command_line(["evaluate", str(directory)]) == 0
+    assert f"pearson_spearman_mean {result.value:.4f}" in capsys.readouterr().out
+    assert command_line(["predict", str(directory), "split=validation"]) == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["prediction"] for row in again] == pytest.approx([row["prediction"] for row in found])
+    assert_the_exported_model_gives_scores(directory, tmp_path / "exported", found)
+
+
+def assert_the_exported_model_gives_scores(directory: Path, target: Path, found: list[dict[str, Any]]) -> None:
+    """What transformers alone makes of the exported model is on the scale of the data."""
+    assert command_line(["export", str(directory), f"output={target}"]) == 0
+    model = AutoModelForSequenceClassification.from_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    texts = [ROWS[row["id"]]["review"] for row in found]
+    with torch.inference_mode():
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits[:, 0].tolist()
+    assert logits == pytest.approx([row["prediction"] for row in found], rel=1e-4)
+    assert "standardised" not in (target / "README.md").read_text()
+    assert "a score is `" in (directory / "README.md").read_text()
+
+
+def test_raw_scores_trained_on_as_they_are_end_in_a_flag_and_its_remedy(
+    tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = prices(tmp_path / "prices.jsonl")
+    words = given(tmp_path, tiny_models["bert"], f"data.text={file}", *REGRESSION, "task.standardize=false")
+    assert command_line(["run", *words, "train.max_steps=3"]) == 0
+    result = result_of(only(tmp_path))
+    assert result.scale is None
+    assert result.collapsed
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"pearson_spearman_mean: {result.value:.4f}"
+    assert shown[1].startswith("collapsed: every prediction lies outside the range of the labels (predicted ")
+    assert shown[2].startswith("what may help: task.standardize=true, train.learning_rate=0.001 (a tenth)")
+    log = (only(tmp_path) / rundir.LOG).read_text()
+    assert all(line in log for line in shown[:3])
+
+
+def test_a_run_that_gives_one_label_says_so_behind_its_value(
+    reviews: Path,
+    tmp_path: Path,
+    tiny_models: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "decide", lambda task, logits: np.zeros(len(logits), np.int64))
+    words = given(tmp_path, tiny_models["bert"], f"data.text='{reviews}'", "method=lora", "budget=rank:1")
+    words += ["train.max_steps=1", "task.max_length=6"]
+    assert command_line(["profile", *words]) == 0
+    assert "of 108 texts are longer than task.max_length=6" in capsys.readouterr().err
+    assert command_line(["run", *words]) == 0
+    result = result_of(only(tmp_path))
+    shown = capsys.readouterr()
+    for text in (shown.out, (only(tmp_path) / rundir.LOG).read_text()):
+        value = text.index(f"accuracy: {result.value:.4f}")
+        assert text.index("collapsed: one label for all 12 rows (") > value
+        assert text.index("what may help: train.learning_rate=0.001 (a tenth)") > value
+    for split, count in (("train", 108), ("validation", 12)):
+        cut = re.search(rf"{split}: (\d+) of {count} texts are longer than task.max_length=6", shown.err)
+        assert cut
+    assert command_line(["run", *words]) == 0
+    assert "collapsed: one label for all 12 rows (" in capsys.readouterr().out
+    assert command_line(["run", *words, "seed=1", "dry_run=true"]) == 0
+    assert "of 108 texts are longer than task.max_length=6 tokens: their end is cut off" in capsys.readouterr().err
+    assert command_line(["predict", str(only(tmp_path)), "split=validation"]) == 0
+    shown = capsys.readouterr()
+    assert "of 12 texts are longer than task.max_length=6" in shown.err
+    assert len(shown.out.splitlines()) == 12
 
 
 def test_the_readmes_yaml_is_a_task(

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import TextSplit, draw_rows, encode, epoch_batches, sorted_batches
 from gelora_cli.models import load_tokenizer, resolve_model
-from tests.tiny import KINDS, SENTENCES
+from tests.tiny import KINDS, SENTENCES, make_tokenizer
 
 
 def split_of(*columns: tuple[str, ...]) -> TextSplit:
@@ -79,3 +80,42 @@ def test_drawn_rows_are_ordered_and_of_the_seed() -> None:
     assert np.all(np.diff(rows) > 0)
     assert not np.array_equal(rows, draw_rows(1_000, 50, 4))
     assert draw_rows(10, 50, 0).tolist() == list(range(10))
+
+
+def tokens_of(text: str, kind: str = "bert") -> int:
+    return len(make_tokenizer(kind)(text)["input_ids"])
+
+
+def test_what_cutting_loses_is_counted() -> None:
+    texts = ("the cat sat", *["the dog ran after the small bird in the city"] * 3)
+    whole = [tokens_of(text) for text in texts]
+    lost = encode(split_of(texts), make_tokenizer("bert"), 8).shortened
+    assert lost is not None
+    assert (lost.texts, lost.cut, lost.needed) == (4, 3, max(whole))
+    assert (lost.tokens, lost.lost) == (sum(whole), sum(max(length - 8, 0) for length in whole))
+    share = f"{100 * lost.lost / lost.tokens:.2g} % of all tokens"
+    assert f"3 of 4 texts are longer than task.max_length=8 tokens: their end is cut off, {share}" in lost.describe()
+    exact = encode(split_of(texts), make_tokenizer("bert"), max(whole)).shortened
+    assert exact is not None
+    assert (exact.cut, exact.describe()) == (0, "")
+
+
+def test_the_lost_part_is_the_side_that_the_tokenizer_cuts() -> None:
+    tokenizer = make_tokenizer("roberta")
+    tokenizer.truncation_side = "left"
+    lost = encode(split_of(SENTENCES, SENTENCES), tokenizer, 10).shortened
+    assert lost is not None
+    assert "their start is cut off" in lost.describe()
+
+
+def test_a_text_without_tokens_becomes_an_end_token() -> None:
+    tokenizer = make_tokenizer("qwen2")
+    assert tokenizer("")["input_ids"] == []
+    encoded = encode(split_of(("the cat", "", "a dog")), tokenizer, 16)
+    assert encoded.sequence(1).tolist() == [tokenizer.eos_token_id]
+    assert encoded.lengths.min() == 1
+    pairs = encode(split_of(("", "a dog"), ("", "")), tokenizer, 16)
+    assert pairs.sequence(0).tolist() == [tokenizer.eos_token_id]
+    tokenizer.eos_token = None
+    with pytest.raises(GeloraError, match="train, row 1: the text has no token"):
+        encode(split_of(("the cat", "")), tokenizer, 16)
