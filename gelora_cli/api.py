@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from gelora_cli.config import ProfileConfig, TaskConfig, list_problems, value_pr
 from gelora_cli.data.splits import TextSplit, draw_rows, encode
 from gelora_cli.ranks import PLANNED, rank_pattern_json
 from gelora_cli.ranks import plan_ranks as plan_for_budget
+from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -81,12 +83,14 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     split, start = _split(texts), time.perf_counter()
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=own_head(model))
     settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
-    drawn = split.take(draw_rows(len(split), max_examples, seed))
+    encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
+    if encoded.shortened and (text := replace(encoded.shortened, key="max_length").describe()):
+        LOGGER.warning("%s", text)
     with _left_as_it_was(model):
         measured = measure(
             model,
             block_modules(model, model_map),
-            encode(drawn, tokenizer, max_length),
+            encoded,
             settings,
             batch_size=batch_size,
             pad_token_id=int(tokenizer.pad_token_id or 0),

@@ -827,7 +827,7 @@ def _standardize_problem(task: TaskConfig) -> str | None:
 def _column_problem(task: TaskConfig) -> str | None:
     if task.kind == "question_answering":
         if task.source == "text":
-            return f"task.kind={task.kind} needs task.source=squad; task.source=text takes classification or regression"
+            return f"task.kind={task.kind} needs task=squad data.squad=FILE.json; task=text takes labels or scores"
         if len(set(task.columns)) != 2 or len(task.columns) != 2:
             return f"{_columns_text(task)}: two different columns are accepted, of the questions and of their contexts"
         return None

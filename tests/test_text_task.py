@@ -118,7 +118,7 @@ def test_scores_and_what_is_wrong_before_any_work(
         (["task.group=mood"], "task.group=mood is task.label, too"),
         (["task=cola", "task.group=author"], "task.group=author: only task=text has a column of groups"),
         (["task.source=texts"], "task.source=texts: not known; did you mean text?"),
-        (["task.kind=question_answering"], "task.kind=question_answering needs task.source=squad"),
+        (["task.kind=question_answering"], "task.kind=question_answering needs task=squad data.squad=FILE.json"),
         (["task.name=../up"], "task.name=../up: letters"),
         ([f"data.text={tmp_path}/scord.jsonl"], "scord.jsonl: no such file"),
     ]

@@ -233,7 +233,7 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
     mean, sd = result.scale.mean, result.scale.sd
     return (
         f"It was trained on standardised scores: a score is `{mean!r} + {sd!r} * output`, with the mean and the "
-        "standard deviation of the training rows. `gelora predict` and `gelora export` do this by themselves."
+        "standard deviation of the training rows. `gelora predict` does this by itself."
     )
 
 
@@ -259,7 +259,8 @@ def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
     place = f" ({source})" if source else ""
-    terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS else ""
+    own_questions = str(source).endswith(".json")  # whose terms are the user's
+    terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not own_questions else ""
     return f"""## Data and licences
 
 - data: task {config.task.name}{place}{terms}
