@@ -219,7 +219,7 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
 ) -> None:
     monkeypatch.setattr(evaluation, "decide", lambda task, logits: np.zeros(len(logits), np.int64))
     words = given(tmp_path, tiny_models["bert"], f"data.text='{reviews}'", "method=lora", "budget=rank:1")
-    words += ["train.max_steps=1", "task.max_length=6"]
+    words += ["train.max_steps=3", "task.max_length=6"]
     assert command_line(["profile", *words]) == 0
     assert "of 108 texts are longer than task.max_length=6" in capsys.readouterr().err
     assert command_line(["run", *words]) == 0
