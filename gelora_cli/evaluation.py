@@ -144,21 +144,18 @@ def is_constant(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
 
 
 def _judge_labels(task: Any, split: EncodedSplit, logits: Floats) -> tuple[dict[str, float], Verdict]:
-    predictions = decide(task, logits)
+    predictions: Any = decide(task, logits)
+    labels: Any = split.labels
     metric = load_metric(task.metric)
-    assert split.labels is not None
-    metric.add_batch(predictions=predictions, references=split.labels)
+    metric.add_batch(predictions=predictions, references=labels)
     values = {name: float(value) for name, value in metric.compute().items()}
-    if not np.isfinite(logits).all():
-        return values, _not_finite(~np.isfinite(logits).all(1))
+    odd = int((~np.isfinite(logits)).any(axis=1).sum())
+    if odd:
+        return values, Verdict(True, f"collapsed: {odd:,} of {len(logits):,} predictions are no finite numbers")
     if task.kind == "regression":
-        return values, score_verdict(predictions, split.labels)
-    reported = values[task.reported] if task.reported == "accuracy" else None
-    return values, label_verdict(predictions, split.labels, reported)
-
-
-def _not_finite(rows: NDArray[np.bool_]) -> Verdict:
-    return Verdict(True, f"collapsed: {int(rows.sum()):,} of {len(rows):,} predictions are no finite numbers")
+        return values, score_verdict(predictions, labels)
+    accuracy = values[task.reported] if task.reported == "accuracy" else None
+    return values, label_verdict(predictions, labels, accuracy)
 
 
 def label_verdict(predictions: NDArray[np.int64], labels: NDArray[Any], accuracy: float | None) -> Verdict:
