@@ -25,6 +25,9 @@ install: $(STAMP)  ## Install into .venv with the tested versions
 
 run: $(STAMP)  ## Run the embedded default to its end: task=demo, model=minilm, no hub
 	$(BIN)/gelora run experiment=demo runs_dir=$(RUNS)
+	@echo
+	@echo "to use the command gelora in this shell:  . $(BIN)/activate"
+	@echo "then for example:                         gelora ls $(RUNS)"
 
 test: $(STAMP)  ## Run the tests; those on real text need GELORA_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"

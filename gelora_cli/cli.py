@@ -43,9 +43,9 @@ EXAMPLES = {
     "run": """  gelora run experiment=demo
   gelora run task=cola budget=0.3M
   gelora run task=cola model=minilm data.glue=DIR budget=0.05M launch.processes=2
-  gelora run task=text data.text=reviews.csv task.columns=[review] task.label=sentiment model=minilm budget=0.1M
+  gelora run task=text data.text=reviews.csv 'task.columns=[review]' task.label=sentiment model=minilm budget=0.1M
   gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2
-  gelora run task=rte init_from=RUN                     # start from RUN's adapter, merged into the base""",
+  gelora run task=rte init_from=RUN                     # start from the adapter of RUN, merged into the base""",
     "profile": """  gelora profile task=sst2 model=minilm data.glue=DIR
   gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels""",
     "ranks": """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
@@ -53,10 +53,10 @@ EXAMPLES = {
     "train": """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
   gelora train task=cola model=minilm data.glue=DIR ranks.path=RUN seed=1""",
     "evaluate": "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json",
-    "predict": """  gelora predict RUN split=test output=predictions.jsonl
+    "predict": """  gelora predict RUN split=test output=predictions.csv
   gelora predict RUN file=sentences.txt
   echo 'The cats sleeps.' | gelora predict RUN
-  gelora predict RUN file=questions.json                # SQuAD's format
+  gelora predict RUN file=questions.json                # in the format of SQuAD
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'""",
     "export": "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter",
     "submit": """  gelora submit runs output=submission
@@ -620,7 +620,7 @@ def _profile(config: RunConfig, _: list[Path], __: str) -> None:
 def _ranks(config: Any, paths: list[Path], _: str) -> None:
     import json
 
-    from gelora_cli.artifacts import IdProfile, read_artifact
+    from gelora_cli.artifacts import IdProfile, read_artifact, to_json
     from gelora_cli.budget import parse_budget
     from gelora_cli.config import list_problems, plan_settings, value_problems
     from gelora_cli.outputs import check_output, write_output
@@ -629,18 +629,36 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))
-    if config.output:
-        check_output(_path(config.output), force=config.force)
+    for target in _pattern_files(config.output):
+        check_output(target, force=config.force)
     source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
     profile = read_artifact(IdProfile, source)
     plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
-    print(format_plan(plan))
     if plan.method not in PLANNED:
-        print(f"method={plan.method} has no rank_pattern before it is run; nothing was written")
-        return
-    target = Path(config.output or f"rank_pattern-b{plan.budget}.json").expanduser()
-    write_output(target, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
-    print(f"for peft.LoraConfig(**json.load(file)): {target}")
+        written = f"method={plan.method} has no rank_pattern before it is run; nothing was written"
+    elif config.output is None:
+        written = "nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train"
+    else:
+        pattern, *beside = _pattern_files(config.output)
+        for target in beside:
+            write_output(target, to_json(plan), force=config.force)
+        write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
+        written = f"for peft.LoraConfig(**json.load(file)): {pattern}"
+        if beside:
+            written += (
+                f"\nto train with these ranks: gelora train ... ranks.path={pattern} (its plan: {beside[0].name})"
+            )
+    print(f"{format_plan(plan)}\n{written}")  # after the files, which must not depend on whoever reads this
+
+
+def _pattern_files(output: str | None) -> list[Path]:
+    """Return the files of a pattern: itself, and the plan beside it unless it is a pipe or a device."""
+    from gelora_cli.ranks import plan_beside
+
+    if not output:
+        return []
+    pattern = _path(output)
+    return [pattern] if pattern.exists() and not pattern.is_file() else [pattern, plan_beside(pattern)]
 
 
 def _evaluate(config: Any, paths: list[Path], _: str) -> None:
@@ -662,7 +680,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.config import list_problems, value_problems
     from gelora_cli.outputs import check_output, write_output
     from gelora_cli.pipeline import predict
-    from gelora_cli.rundir import json_text
+    from gelora_cli.predicted import prediction_text, with_inputs
     from gelora_cli.runtime import setup_logging
 
     if problems := value_problems(config):
@@ -682,13 +700,14 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
             return unlabelled_split(run.task, run.data, config.split)
         return _given_rows(run, config)
 
-    found = predict(paths[0].absolute(), rows)
-    lines = "".join(json_text(row) + "\n" for row in found)
-    if config.output:
-        write_output(_path(config.output), lines, force=config.force)
+    task, split, found = predict(paths[0].absolute(), rows)
+    target = _path(config.output) if config.output else None
+    text = prediction_text(with_inputs(task, split, found), target)
+    if target:
+        write_output(target, text, force=config.force)
         print(f"{len(found)} predictions: {config.output}")
     else:
-        print(lines, end="")
+        print(text, end="")
 
 
 def _given_rows(run: RunConfig, config: Any) -> Split:
@@ -848,12 +867,30 @@ def _complete(arguments: list[str]) -> int:
             return 0
         if words[1] not in COMMANDS:
             return 0
-        os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
         name = _config_name(words[1])
+        if values := _value_completions(name, words[-1]):
+            print(" ".join(values))
+            return 0
+        os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     else:
         name = "run"
     _hydra_main(name, arguments, [], lambda _: None)
     return 0
+
+
+def _value_completions(name: str, word: str) -> list[str]:
+    """Return the completions of `key=` and the start of a value, of a key whose accepted values are known."""
+    from omegaconf import OmegaConf
+
+    from gelora_cli.config import CHOICES, SCHEMAS
+    from gelora_cli.overrides import keys
+
+    key, equals, start = word.partition("=")
+    if not equals or key not in keys(SCHEMAS[name]):
+        return []
+    switch = isinstance(OmegaConf.select(OmegaConf.structured(SCHEMAS[name]), key), bool)
+    accepted = ("true", "false") if switch else CHOICES.get(key, ())
+    return [f"{key}={value}" for value in accepted if value.startswith(start)]
 
 
 def _path(text: str) -> Path:

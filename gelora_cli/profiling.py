@@ -180,8 +180,8 @@ def _dealt(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray
 def _log_shares(accelerator: Accelerator | Device, forwarded: int, total: int) -> None:
     """Log which process forwarded how many examples, as the processes themselves counted."""
     mine = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
-    for rank, pid, count in gather_rows(accelerator, mine).tolist():
-        LOGGER.info("profile: rank %d, pid %d forwarded %d of %d examples", rank, pid, count, total)
+    for process, pid, count in gather_rows(accelerator, mine).tolist():
+        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, count, total)
 
 
 def _estimate(

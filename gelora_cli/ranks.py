@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from gelora_cli.artifacts import BlockRank, GeloraError, IdProfile, RankPlan
@@ -193,6 +194,11 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
         "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
         "alpha_pattern": {re.escape(name): alpha for name, alpha in alphas.items()},
     }
+
+
+def plan_beside(pattern: Path) -> Path:
+    """Return where the plan of a pattern file is: `pattern.json` has `pattern.plan.json` beside it."""
+    return pattern.with_suffix(".plan.json")
 
 
 def format_plan(plan: RankPlan) -> str:

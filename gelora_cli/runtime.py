@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("gelora")
 PR_SET_PDEATHSIG = 1
+PROGRESS_SECONDS = 30.0
 LESS_MEMORY = (
     "Lower train.micro_batch_size (the global batch stays as it is), train.eval_batch_size, profile.batch_size or "
     "task.max_length: each makes a run of its own, since it can change numbers. With more memory the same command goes "
@@ -215,22 +217,66 @@ def _quiet_libraries() -> None:
 
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     for name in ("httpx", "httpx2", "filelock", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # why a worker ended is said by us
 
 
-def progress(total: int, unit: str, label: str, *, shown: bool) -> tqdm[Any]:
-    """A progress bar with rate and time left; in a pipe it prints a line now and then."""
+def progress(total: int, unit: str, label: str, *, shown: bool) -> tqdm[Any] | ProgressLog:
+    """Return a progress bar with rate and time left; where no terminal shows it, lines in the log."""
+    if not sys.stderr.isatty():
+        return ProgressLog(total, unit, label, shown=shown)
     from tqdm import tqdm
 
-    interval = 0.2 if sys.stderr.isatty() else 15.0
-    return tqdm(total=total, unit=unit, desc=label, disable=not shown, mininterval=interval, leave=False)
+    return tqdm(total=total, unit=unit, desc=label, disable=not shown, mininterval=0.2, leave=False)
+
+
+class ProgressLog:
+    """Progress as a line in the log every `PROGRESS_SECONDS`, with the methods of tqdm's bar that are used here."""
+
+    def __init__(self, total: int, unit: str, label: str, *, shown: bool) -> None:
+        self.total, self.unit, self.label, self.shown = total, unit, label, shown
+        self.count = 0
+        self.started: tuple[float, int] | None = None
+        self.last_line = time.monotonic()
+        self.values = ""
+
+    def __enter__(self) -> ProgressLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to close."""
+
+    def set_postfix(self, *, refresh: bool = True, **values: object) -> None:
+        """Take values such as a loss for the next line."""
+        self.values = "".join(f", {name} {value}" for name, value in values.items())
+
+    def update(self, count: int) -> None:
+        """Count what is done, and say so where the last line is old enough."""
+        now = time.monotonic()
+        if self.started is None:  # the rate begins here, so that what an earlier process did is not in it
+            self.started = (now, self.count + count)
+        self.count += count
+        if not self.shown or now - self.last_line < PROGRESS_SECONDS:
+            return
+        self.last_line = now
+        since, before = self.started
+        rate = (self.count - before) / max(now - since, 1e-9)
+        left = f", about {(self.total - self.count) / rate / 60:.1f} min left" if rate else ""
+        share = 100 * self.count / max(self.total, 1)
+        LOGGER.info(
+            "%s: %s of %s %s (%.0f %%), %.1f %s/s%s%s",
+            *(self.label, f"{self.count:,}", f"{self.total:,}", self.unit, share, rate, self.unit, left, self.values),
+        )
 
 
 @contextlib.contextmanager
 def log_through_progress() -> Iterator[None]:
     """Print log lines above the progress bar instead of through it."""
+    if not sys.stderr.isatty():
+        yield
+        return
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     with logging_redirect_tqdm(loggers=[LOGGER]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
@@ -254,11 +255,72 @@ def test_ranks_replans_from_a_run_and_ls_lists_it(
     assert command_line(["ranks", str(done.only()), "budget=rank:3", "method.modules=all"]) == 0
     shown = capsys.readouterr().out
     assert "budget rank3" in shown
-    assert (tmp_path / "rank_pattern-brank3.json").exists()
+    assert "output=FILE.json" in shown
+    assert list(tmp_path.iterdir()) == []  # nothing is written unasked
     assert command_line(["ranks", str(done.only()), "budget=1"]) == 2
     assert "the smallest possible is" in capsys.readouterr().err
     assert command_line(["ls", str(done.root)]) == 0
     assert "done" in capsys.readouterr().out
+
+
+def test_a_pattern_is_trained_with_as_the_plan_beside_it(
+    done: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peft import LoraConfig
+
+    from gelora_cli.preparing import read_plan
+
+    pattern = tmp_path / "pattern.json"
+    assert command_line(["ranks", str(done.only()), "budget=rank:2", f"output={pattern}"]) == 0
+    shown = capsys.readouterr().out
+    assert f"ranks.path={pattern}" in shown
+    plan = read_plan(str(pattern))
+    assert plan == read_plan(str(tmp_path / "pattern.plan.json"))
+    assert LoraConfig(**json.loads(pattern.read_text())).r == max(plan.ranks)
+    fine = ["train.max_steps=2", "train.warmup_ratio=0", f"runs_dir={tmp_path / 'runs'}", f"ranks.path={pattern}"]
+    assert done.run("task=cola", *fine, command="train") == 0
+    (directory,) = (tmp_path / "runs").rglob("ranks.json")
+    assert (
+        json.loads(directory.read_text())["blocks"]
+        == json.loads((tmp_path / "pattern.plan.json").read_text())["blocks"]
+    )
+    pattern.write_text(pattern.read_text().replace('"r": ', '"r": 1'))
+    with pytest.raises(GeloraError, match=r"was changed since pattern\.plan\.json"):
+        read_plan(str(pattern))
+    (tmp_path / "pattern.plan.json").unlink()
+    with pytest.raises(GeloraError, match="holds PEFT's arguments alone"):
+        read_plan(str(pattern))
+
+
+def test_what_ranks_writes_does_not_depend_on_its_reader(done: Bench, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gelora_cli ranks {done.only()} budget=rank:2 output={tmp_path / 'pattern.json'}"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tmp_path / "pattern.json").exists()
+
+
+def test_predictions_carry_inputs_labels_and_probabilities(
+    done: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "in.csv"
+    given.write_text('number,sentence\n7,"one, two"\n8,"say ""no"""\n')
+    assert command_line(["predict", str(done.only()), f"file={given}"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["sentence"] for row in rows] == ["one, two", 'say "no"']
+    for row in rows:
+        shares = row["probabilities"]
+        assert list(shares) == ["unacceptable", "acceptable"]
+        assert sum(shares.values()) == pytest.approx(1)
+        assert row["prediction"] == max(shares, key=lambda label: shares[label])
+    assert command_line(["predict", str(done.only()), f"file={given}", f"output={tmp_path / 'out.csv'}"]) == 0
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["sentence"], row["prediction"]) for row in table] == [(r["sentence"], r["prediction"]) for r in rows]
+    assert float(table[0]["probability_acceptable"]) == rows[0]["probabilities"]["acceptable"]
+    saved = json.loads((done.only() / "predictions.jsonl").read_text().splitlines()[0])
+    assert {"sentence", "probabilities"}.isdisjoint(saved)  # a run's own file stays as it is
 
 
 def test_light_commands_load_no_torch(done: Bench, tmp_path: Path) -> None:
@@ -284,6 +346,10 @@ def test_light_commands_load_no_torch(done: Bench, tmp_path: Path) -> None:
         ("gelora run task=", {"task=cola", "task=wnli"}),
         ("gelora run train.ep", {"train.epochs="}),
         ("gelora ls runs", {"runs_dir="}),
+        ("gelora run precision=", {"precision=auto", "precision=float32", "precision=bf16"}),
+        ("gelora run task=cola protocol=d", {"protocol=dev"}),
+        ("gelora train force=", {"force=true", "force=false"}),
+        ("gelora export form=m", {"form=merged"}),
     ],
 )
 def test_completion(
@@ -294,7 +360,7 @@ def test_completion(
     assert command_line(["-sc", "query=bash"]) == 0
     shown = set(capfd.readouterr().out.split())
     assert expected <= shown
-    if line.endswith("pr"):
+    if line.endswith(("pr", "=d", "=m")):
         assert shown == expected
 
 

@@ -491,8 +491,8 @@ def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_pa
         assert b.idim == pytest.approx(a.idim, rel=1e-5)
     assert result_of(first).ranks == result_of(second).ranks
     assert [row["id"] for row in predictions(second)] == list(range(37))
-    shares = [line for line in (second / "log.txt").read_text().splitlines() if "forwarded" in line]
-    counts = [int(line.split("forwarded ")[1].split()[0]) for line in shares]
+    shares = [line for line in (second / "log.txt").read_text().splitlines() if "measured " in line and "(pid" in line]
+    counts = [int(line.split("measured ")[1].split()[0]) for line in shares]
     assert len(counts) == 2
     assert min(counts) > 0
     assert sum(counts) == profiles[1].examples_used

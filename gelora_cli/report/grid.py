@@ -21,7 +21,7 @@ HEADER = (
     "adapter",
     "of budget",
     "peak trained",
-    "before the first step s",
+    "setup s",
     "train s",
     "peak MB",
     "collapsed",
@@ -37,8 +37,8 @@ def runs_table(runs: Iterable[Run]) -> str:
     """A line per row of finished runs (`rows_of`).
 
     The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. `adapter`
-    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `before
-    the first step` are the profile, measured once for all runs that share it (0 for `lora`), and attaching.
+    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `setup s`
+    is the profile, measured once for all runs that share it (0 for `lora`), and attaching.
     """
     rows = [_cells(row) for row in rows_of(runs)]
     return aligned(HEADER, rows) if rows else ""

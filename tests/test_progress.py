@@ -1,0 +1,39 @@
+"""Progress where no terminal shows it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gelora_cli import runtime
+from gelora_cli.runtime import LOGGER, ProgressLog, progress
+
+
+def test_a_pipe_gets_a_line_every_thirty_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    caplog.set_level(logging.INFO, logger="gelora")
+    with progress(1_200, "ex", "train", shown=True) as bar:
+        assert isinstance(bar, ProgressLog)
+        for second in range(100):
+            clock[0] = float(second)
+            bar.set_postfix(loss="0.5")
+            bar.update(12)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3
+    assert lines[0] == "train: 372 of 1,200 ex (31 %), 12.0 ex/s, about 1.1 min left, loss 0.5"
+    assert not any("\r" in line for line in lines)
+
+
+def test_other_processes_say_nothing(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, logger="gelora")
+    for shown in (False, True):
+        ProgressLog(2, "ex", "profile", shown=shown).update(1)
+    assert len(caplog.records) == 1
