@@ -8,12 +8,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gelora_cli import fetch as fetching
 from gelora_cli import pipeline, rundir
 from gelora_cli.artifacts import EvalResult, GeloraError
 from gelora_cli.cli import command_line
+from gelora_cli.config import TaskConfig
+from gelora_cli.data.splits import TextSplit
 from gelora_cli.outputs import check_output, write_output
 
 
@@ -114,7 +117,9 @@ def test_the_commands_refuse_before_any_work(
     assert "thesis.txt is there, and gelora did not write it" in capsys.readouterr().err
     result = EvalResult("validation", 3, {"accuracy": 0.5}, "accuracy", False, 1.0)
     monkeypatch.setattr(pipeline, "evaluate", lambda *_: (result,))
-    monkeypatch.setattr(pipeline, "predict", lambda *_: [{"id": 0, "prediction": "a"}])
+    task, split = TaskConfig(columns=["text"], labels=["a", "b"]), TextSplit("input", np.arange(1), (["x"],), None)
+    predicted = [{"id": 0, "split": "input", "prediction": "a", "label": None, "scores": [1.0, 0.0]}]
+    monkeypatch.setattr(pipeline, "predict", lambda *_: (task, split, predicted))
     if command != "ranks":
         words = [command, str(tmp_path), f"output={tmp_path / 'thesis.txt'}"]
         assert command_line([*words, "force=true"]) == 0
