@@ -376,7 +376,7 @@ def test_the_best_threshold_is_the_lowest_of_those_that_tie() -> None:
     generator, broken_by_floats = np.random.default_rng(11), 0
     for _ in range(200):
         gains = made_tie(generator)
-        raw, answerable = np.array([float(max(gain, 0)) for gain in gains]), np.array([gain > 0 for gain in gains])
+        raw, answerable = np.array([max(float(gain), 0.0) for gain in gains]), np.array([gain > 0 for gain in gains])
         order = generator.permutation(len(gains))
         scores, empty = np.arange(len(gains), dtype=float), np.zeros(len(gains), bool)
         value, threshold = best_threshold(raw[order], answerable[order], scores[order], empty)

@@ -185,8 +185,10 @@ def test_whole_clusters_are_drawn() -> None:
     )
     for one, four in zip(single, fourfold, strict=True):
         assert four == pytest.approx(one, abs=1e-12)
-    ours = variances(*(values[..., :3] - values[..., 3:] for values in fourfold), 200, clusters)
-    theirs = variances(*(values[..., :3] - values[..., 3:] for values in single), 50)
+    plain, drawn = (values[..., :3] - values[..., 3:] for values in fourfold)
+    ours = variances(plain, drawn, 200, clusters)
+    plain, drawn = (values[..., :3] - values[..., 3:] for values in single)
+    theirs = variances(plain, drawn, 50)
     assert (ours.seeds, ours.examples, ours.both) == pytest.approx((theirs.seeds, theirs.examples, theirs.both))
     assert (ours.clusters, theirs.clusters) == (50, None)
     assert ours.half_width() > theirs.half_width()  # a t-test's tails
