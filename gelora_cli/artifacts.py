@@ -21,6 +21,8 @@ from typing import Any, ClassVar, TypeVar
 SCHEMA_VERSION = 2
 MOST_BYTES = 2**28
 """The largest file that is read as one of ours; the largest real ones (ranks of a thousand blocks) have some MB."""
+SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
+"""What stands beside everything that such a run says."""
 
 
 class GeloraError(Exception):
@@ -356,6 +358,7 @@ class RunResult:
     attach_seconds: float
     train_seconds: float
     scale: ScoreScale | None = None
+    smoke: bool = False
 
     FILE: ClassVar[str] = "result.json"
 
@@ -363,10 +366,11 @@ class RunResult:
     def remarks(self) -> tuple[str, ...]:
         """What a reader must know beside the value, a sentence each; none for most runs."""
         several = len(self.results) > 1
-        found = [f"{row.split}: {row.remark}" if several else row.remark for row in self.results if row.remark]
+        found = [SMOKE_REMARK] if self.smoke else []
+        found += [f"{row.split}: {row.remark}" if several else row.remark for row in self.results if row.remark]
         if self.adapter_params == 0:
             found.append("collapsed: nothing is left of the adapter, its budget or schedule pruned all of it")
-        if self.collapsed and not found:  # written before remarks were
+        if self.collapsed and not found[self.smoke :]:  # written before remarks were
             found.append("collapsed: one prediction for every row, or predictions that are not finite")
         if self.reload_check.warning:
             found.append(self.reload_check.warning)

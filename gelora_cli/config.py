@@ -196,6 +196,7 @@ class DataConfig:
     separator: str = "auto"
     quoting: str = "auto"
     max_train_examples: int | None = None
+    max_eval_examples: int | None = None
 
 
 @dataclass
@@ -221,6 +222,7 @@ class RunConfig:
     init_from: str | None = None
     runs_dir: str = "runs"
     force: bool = False
+    smoke: bool = False
     dry_run: bool = False
     debug: bool = False
     preset_source: str = ""
@@ -417,11 +419,26 @@ NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
 numbers, so that older runs stay readable but never count as done and are never averaged with newer ones."""
 
+
+@dataclass(frozen=True)
+class SmokeLimits:
+    """The most of each that `smoke=true` takes: rows of the profile, of training, of each evaluated split, epochs."""
+
+    profile_examples: int = 200
+    train_examples: int = 128
+    eval_examples: int = 64
+    epochs: int = 1
+
+
+SMOKE = SmokeLimits()
+
 LATER_KEYS: dict[str, Any] = {
     "task.standardize": "auto",
     "method.threshold_rule": "paper",
     "method.gate_penalty": 0.0,
     "model_head": "auto",
+    "max_eval_examples": None,
+    "smoke": False,
 }
 """Key that was added to the schema after runs had been written -> its default. A key is left out of the identity
 while it has its default, so that adding one changes no existing run directory."""
@@ -472,6 +489,7 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
     "train.checkpoint_seconds": (0, True, math.inf),
     "launch.processes": (1, True, math.inf),
     "data.max_train_examples": (1, True, math.inf),
+    "data.max_eval_examples": (1, True, math.inf),
 }
 
 
@@ -499,7 +517,7 @@ def complete(config: RunConfig) -> RunConfig:
     problems = value_problems(config)
     if problems:
         raise GeloraError(list_problems(problems))
-    return _with_presets(_with_task(_with_paths(config)))
+    return _with_smoke(_with_presets(_with_task(_with_paths(config))))
 
 
 def list_problems(problems: list[str]) -> str:
@@ -563,6 +581,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     if planned or config.method.name in EXEMPT:
         del values["budget"]
     values["max_train_examples"] = config.data.max_train_examples
+    values["max_eval_examples"] = config.data.max_eval_examples
     values["dropout"] = config.model.dropout
     values["linears"] = [config.model.blocks, dict(config.model.linears)]
     values["model_head"] = config.model.head
@@ -990,6 +1009,27 @@ def _with_task(config: RunConfig) -> RunConfig:
     if standardizes(task) is standardizes(replace(task, standardize="auto")):
         named["standardize"] = "auto"  # said or not, it is the same run
     return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
+
+
+def _with_smoke(config: RunConfig) -> RunConfig:
+    """Few rows for profile, training and evaluation where `smoke=true`; smaller numbers that were given stay."""
+    if not config.smoke:
+        return config
+    profile, data = config.profile, config.data
+    return replace(
+        config,
+        profile=replace(
+            profile,
+            max_examples=min(profile.max_examples, SMOKE.profile_examples),
+            track_examples=min(profile.track_examples or SMOKE.profile_examples, SMOKE.profile_examples),
+        ),
+        data=replace(
+            data,
+            max_train_examples=min(data.max_train_examples or SMOKE.train_examples, SMOKE.train_examples),
+            max_eval_examples=min(data.max_eval_examples or SMOKE.eval_examples, SMOKE.eval_examples),
+        ),
+        train=replace(config.train, epochs=min(config.train.epochs or SMOKE.epochs, SMOKE.epochs)),
+    )
 
 
 def _with_paths(config: RunConfig) -> RunConfig:

@@ -637,6 +637,7 @@ def _result(
         profile_reused=reused,
         attach_seconds=round(session.seconds["attach"], 3),
         train_seconds=trained.seconds,
+        smoke=config.smoke,
         scale=session.scale,
     )
 

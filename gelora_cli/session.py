@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import (
+    SMOKE_REMARK,
     GeloraError,
     IdProfile,
     ModelMap,
@@ -25,7 +26,7 @@ from gelora_cli.artifacts import (
 )
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import RunConfig, plan_settings, standardizes
-from gelora_cli.data.parts import Parts, parts_of
+from gelora_cli.data.parts import Parts, limit_evaluated, parts_of
 from gelora_cli.data.scale import restored, score_scale, standardized
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches
@@ -59,6 +60,8 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
     LOGGER.info("%s on %s", prepared.model.source, device_name(accelerator.device))
     shown = (config.task.name, config.method.name, budget_name(config) or EXEMPT_BUDGET, config.seed)
     LOGGER.info("task %s, method %s, budget %s, seed %d", *shown)
+    if config.smoke:
+        LOGGER.warning("%s", SMOKE_REMARK)
     LOGGER.info("precision %s, processes %d", prepared.precision, accelerator.num_processes)
     for split in prepared.splits.values():
         if isinstance(split, TextSplit) and split.labels is not None and config.task.kind == "classification":
@@ -113,7 +116,8 @@ class Session:
     @cached_property
     def parts(self) -> Parts:
         """What the protocol trains on, selects by and reports."""
-        return parts_of(self.config.task, self.config.protocol, self.prepared.splits)
+        parts = parts_of(self.config.task, self.config.protocol, self.prepared.splits)
+        return limit_evaluated(parts, self.config.data.max_eval_examples)
 
     def eval_splits(self) -> list[EncodedSplit]:
         """The evaluated splits, the deciding one first."""

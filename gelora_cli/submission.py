@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, RunError, RunResult, read_artifact
+from gelora_cli.artifacts import SMOKE_REMARK, GeloraError, RunError, RunResult, read_artifact
 from gelora_cli.config import DataConfig, RunConfig, TaskConfig, list_problems, read_config
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count
@@ -84,7 +84,9 @@ class Candidate:
     @property
     def scale(self) -> str:
         """What its value is of; those of another metric or protocol can't be compared with it."""
-        return f"{self.metric}, protocol={self.config.protocol}"
+        rows = self.config.data.max_eval_examples
+        drawn = f", data.max_eval_examples={rows}" if rows else ""
+        return f"{self.metric}, protocol={self.config.protocol}{drawn}"
 
     def __str__(self) -> str:
         return f"{self.directory} ({self.scale}: {self.value:.4f})"
@@ -215,7 +217,9 @@ def _sorted_out(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
             left_out.append(f"{path}: not finished")
             continue
         config, result = read_config(path / rundir.CONFIG), read_artifact(RunResult, path / RunResult.FILE)
-        if config.task.name in TASKS and config.task.source == "glue":
+        if config.smoke:
+            left_out.append(f"{path}: {SMOKE_REMARK}")
+        elif config.task.name in TASKS and config.task.source == "glue":
             found.append(Candidate(path, config, result.reported, result.value))
         else:
             left_out.append(f"{path}: task={config.task.name} is not one of GLUE's")
@@ -240,7 +244,8 @@ def choose_runs(found: Sequence[Candidate], choose: str | None) -> dict[str, Can
         )
     if mixed := {task: runs for task, runs in several.items() if len({run.scale for run in runs}) > 1}:
         raise GeloraError(
-            "choose=best compares values of one metric under one protocol; give runs of one, or a single run"
+            "choose=best compares values of one metric on the same rows under one protocol; give runs of one, or a "
+            "single run"
             f"{_listed(mixed)}"
         )
     ordered = {task: sorted(runs, key=lambda run: (-run.value, run.directory)) for task, runs in by_task.items()}

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.cli import register_schemas
 from gelora_cli.config import (
+    SMOKE,
     RunConfig,
     complete,
     config_dir,
@@ -132,6 +133,8 @@ OTHER = [
     {"profile": {"pooling": "cls"}},
     {"ranks": {"rule": "growth"}},
     {"data": {"max_train_examples": 10}},
+    {"data": {"max_eval_examples": 10}},
+    {"smoke": True},
     {"model": {"dropout": 0.0}},
     {"task": {"max_length": 32}},
 ]
@@ -180,6 +183,28 @@ def test_a_key_that_came_later_is_in_the_identity_unless_it_has_its_default() ->
     ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
+
+
+def test_keys_of_short_trials_leave_other_identities_as_they_are() -> None:
+    values = identity_values(changed())
+    assert not {"smoke", "max_eval_examples"} & set(values)
+    smoke = identity_values(complete(composed("model=minilm", "smoke=true")))
+    assert (smoke["smoke"], smoke["max_eval_examples"]) == (True, SMOKE.eval_examples)
+
+
+def test_smoke_takes_few_rows_of_everything_and_fewer_where_they_are_given() -> None:
+    config = complete(composed("model=minilm", "smoke=true"))
+    assert config.profile.max_examples == SMOKE.profile_examples
+    assert config.data.max_train_examples == SMOKE.train_examples
+    assert config.data.max_eval_examples == SMOKE.eval_examples
+    assert config.train.epochs == 1
+    assert complete(config) == config, "the frozen configuration of a run completes to itself"
+    large = ["profile.max_examples=5000", "data.max_train_examples=5000", "data.max_eval_examples=5000"]
+    given = complete(composed("model=minilm", "smoke=true", *large, "train.epochs=9"))
+    assert given == config
+    few = ["profile.max_examples=30", "data.max_train_examples=20", "data.max_eval_examples=10"]
+    small = complete(composed("model=minilm", "smoke=true", *few))
+    assert (small.profile.max_examples, small.data.max_train_examples, small.data.max_eval_examples) == (30, 20, 10)
 
 
 def test_three_spellings_of_a_budget_are_one_run() -> None:

@@ -18,10 +18,13 @@ from accelerate.state import AcceleratorState
 from sklearn.metrics import matthews_corrcoef
 
 from gelora_cli import cli, jobs, pipeline, rundir, runtime
+from gelora_cli import config as config_module
 from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
 from gelora_cli.checkpoint import Checkpoints, TrainState
 from gelora_cli.cli import command_line
 from gelora_cli.config import RunConfig, write_config
+from gelora_cli.report.rows import rows_of
+from gelora_cli.report.runs import collect
 from gelora_cli.runtime import train_machine
 from tests.conftest import TASKS, rows, write_split
 from tests.test_rundir import manifest
@@ -202,6 +205,69 @@ def test_rows_held_out_for_selecting_are_not_trained_on(bench: Bench, capsys: py
     capsys.readouterr()
     assert bench.run("task=sst2", "protocol=split", "data.max_train_examples=50", "dry_run=true") == 0
     assert "training: 4 steps of 16" in capsys.readouterr().out
+
+
+def test_drawn_evaluation_rows_are_the_same_for_every_method_and_seed(bench: Bench, tmp_path: Path) -> None:
+    fixed = ["task=mnli", "data.max_eval_examples=9", "train.max_steps=2"]
+    assert bench.run(*fixed, "method=lora", "budget=rank:2") == 0
+    assert bench.run(*fixed, "method=bitfit", "seed=5") == 0
+    first, second = bench.directories()
+    found = [(row["split"], row["id"]) for row in predictions(first)]
+    assert found == [(row["split"], row["id"]) for row in predictions(second)]
+    assert len(found) == 2 * 9
+    assert [row.examples for row in result_of(first).results] == [9, 9]
+    matched = [number for split, number in found if split == "validation_matched"]
+    assert matched == sorted(matched)
+    assert matched != list(range(9)), "drawn, not the first ones"
+    assert "Scored on 9 drawn rows" in (first / "README.md").read_text()
+    assert command_line(["evaluate", str(first), f"output={tmp_path / 'again.json'}"]) == 0
+    again = json.loads((tmp_path / "again.json").read_text())["results"]
+    assert [row["metrics"] for row in again] == [row.metrics for row in result_of(first).results]
+    assert [row["examples"] for row in again] == [9, 9]
+    output = tmp_path / "out.jsonl"
+    assert command_line(["predict", str(first), "split=test_matched", f"output={output}"]) == 0
+    assert len(output.read_text().splitlines()) == 11, "a test split is never drawn from"
+
+
+def test_drawn_evaluation_rows_keep_the_parts_of_a_protocol_apart(bench: Bench) -> None:
+    assert bench.run("task=sst2", "protocol=split", "task.split=halves", "data.max_eval_examples=6") == 0
+    assert bench.run("task=sst2", "protocol=split", "task.split=halves", "method=lora", "budget=rank:1") == 0
+    drawn, whole = sorted((predictions(path) for path in bench.directories()), key=len)
+    assert len(drawn) == 6
+    assert {row["id"] for row in drawn} < {row["id"] for row in whole}, "rows of the reported half alone"
+
+
+def test_a_smoke_run_is_short_and_says_what_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = config_module.SmokeLimits(profile_examples=40, train_examples=33, eval_examples=5)
+    monkeypatch.setattr(config_module, "SMOKE", few)
+    real = ["task=cola", "method=lora", "budget=rank:2", "train.epochs=3"]
+    assert bench.run(*real, "smoke=true") == 0
+    directory = bench.only()
+    result = result_of(directory)
+    assert result.smoke
+    assert (result.train.epochs, result.train.examples, result.results[0].examples) == (1, 33, 5)
+    assert read_artifact(IdProfile, directory / "profile.json").examples_drawn == 40
+    shown = capsys.readouterr()
+    assert "smoke=true: a short trial on few rows, not a result" in shown.out
+    card = (directory / "README.md").read_text()
+    assert "(smoke trial)" in card
+    assert "not a result." in card
+    assert "model-index" not in card
+    assert bench.run(*real) == 0
+    assert [result_of(path).smoke for path in bench.directories() if path != directory] == [False]
+    capsys.readouterr()
+    assert command_line(["ls", str(bench.root)]) == 0
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("done")]
+    assert [line.startswith("done smoke") for line in listed].count(True) == 1
+    assert len(listed) == 2
+    names = {row.name: row.notes for row in rows_of(collect([bench.root]).runs)}
+    assert len(names) == 2
+    (smoke,) = [name for name in names if name.endswith(" [smoke]")]
+    assert "not a result" in names[smoke]
+    assert command_line(["submit", str(directory), f"output={bench.root / 'submission'}", "fill_missing=true"]) == 2
+    assert "a short trial on few rows" in capsys.readouterr().err
 
 
 def test_evaluate_and_predict_work_from_the_directory_alone(

@@ -23,7 +23,7 @@ from gelora_cli.rundir import write_artifact
 from scripts import figure3
 from scripts import figures as theory
 from scripts.reproduce.__main__ import figures, finish, main
-from scripts.reproduce.costs import cost_text
+from scripts.reproduce.costs import cost_text, job_costs
 from scripts.reproduce.made_questions import made_counts, made_rows, write_questions
 from scripts.reproduce.sweeps import (
     SCALES,
@@ -136,9 +136,33 @@ def test_the_cost_counts_rows_steps_and_shared_profiles(glue_dir: Path) -> None:
         "controls", "smoke", Path("runs"), glue=glue_dir, given={"train.epochs": 3, "train.batch_size": 30}
     )
     text = cost_text(PLAN, request, target_sweeps(PLAN, request))
-    assert "10 runs, 90 optimizer steps, 1 profile: about 2 min" in text
+    assert "10 runs, 30 optimizer steps, 1 profile: about" in text, "smoke takes one epoch, whatever is given"
     assert "seen with minilm" in text
     assert "\nbudget=0.05M: gelora, lora, shuffled, random, reversed\n" in text
+
+
+def test_the_cost_counts_drawn_evaluation_rows() -> None:
+    scale = PLAN["scales"]["smoke"]
+    seconds = []
+    for values in ({"smoke": True}, {"smoke": True, "data.max_eval_examples": 1}, {"data.max_train_examples": 128}):
+        sweep = Sweep({"task": ["mnli"], "model": "minilm", "method": "lora", "budget": "rank:2"} | values)
+        (cost,) = job_costs(PLAN, scale, [sweep])
+        seconds.append((cost.seconds - scale["seconds_per_run"]) * scale["examples_per_second"]["text"])
+    assert seconds[0] == pytest.approx(128 + 2 * 64 / 3)  # a forward pass is three times as fast as a step
+    assert seconds[1] == pytest.approx(128 + 2 * 1 / 3)
+    assert seconds[2] > 19647 / 3
+
+
+def test_smoke_targets_are_smoke_runs_and_profile_ablations_differ() -> None:
+    for target in PLAN["targets"]:
+        for sweep in target_sweeps(PLAN, Request(target, "smoke", Path("runs"))):
+            with composing():
+                configs = [complete(composed(job)) for job in representatives(sweep)]
+            assert all(config.smoke for config in configs)
+            swept = [
+                key for key, value in sweep.values.items() if key.startswith("profile.") and isinstance(value, list)
+            ]
+            assert len({str(config.profile) for config in configs}) == (2 if swept else 1), sweep.values
 
 
 def run_of(method: str, seed: int, profile: float, train: float) -> RunResult:
@@ -303,7 +327,7 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     start = ["cost", "--scale", "smoke", "--runs", str(tmp_path), "--dry"]
     assert main([*start, "protocol=split"]) == 0
     shown = capsys.readouterr().out
-    assert "12 runs, 384 optimizer steps, 1 profile: about" in shown
+    assert "12 runs, 96 optimizer steps, 1 profile: about" in shown
     assert "gelora run -m task=demo model=minilm budget=0.05M" in shown
     assert "method=gelora,lora,adalora,sora protocol=split" in shown
     assert main([*start, "protocl=split", "seed=-1"]) == 2

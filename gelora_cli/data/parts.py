@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.data.sources import Split
+from gelora_cli.data.splits import draw_rows
 
 SEED = 42
+EVALUATION_SEED = 0  # of the rows that data.max_eval_examples draws
 HELD_OUT = 1_000
 SELECTING, REPORTED, HELD_OUT_NAME = "selecting half", "reported half", "held out"
 
@@ -50,6 +52,14 @@ def parts_of(task: Any, protocol: str, splits: Mapping[str, Split]) -> Parts:
         rule = "best epoch on the evaluated split itself (epoch {epoch}): optimistic"
         return Parts(splits["train"], judged, names, rule)
     return (_held_out if task.split == "held_out" else _halves)(splits["train"], judged)
+
+
+def limit_evaluated(parts: Parts, at_most: int | None) -> Parts:
+    """Draw at most so many rows of each evaluated part: the same rows in every run and process, whatever its seed."""
+    if at_most is None:
+        return parts
+    drawn = tuple(split.take(draw_rows(len(split), at_most, EVALUATION_SEED)) for split in parts.evaluated)
+    return replace(parts, evaluated=drawn)
 
 
 def _halves(train: Split, judged: Sequence[Split]) -> Parts:

@@ -103,7 +103,8 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         what = f"A whole model in float32, merged from this: {what[0].lower()}{what[1:]}"
     parts = [
         _front_matter(result, facts, export),
-        f"# {result.model} on {result.task}, {result.method}, budget {result.budget}, seed {result.seed}",
+        f"# {result.model} on {result.task}, {result.method}, budget {result.budget}, seed {result.seed}"
+        + " (smoke trial)" * result.smoke,
         f"{what}, made by gelora",
         _scores(result),
         "\n".join(_facts(result, plan, facts, export)),
@@ -129,7 +130,9 @@ def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) ->
     values |= {"language": "en"} if english else {}
     values |= {"datasets": [data]} if data else {}
     values |= {"metrics": [METRIC_TYPES.get(name, name) for name in known]}
-    values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task)))}
+    values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task, *["smoke"] * result.smoke)))}
+    if result.smoke:  # no value of a trial goes into the hub's tables
+        return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
     name = f"{result.model}-{result.task}-{result.method}"
     indexed = [_indexed(found, result, config) for found in result.results]
     values |= {"model-index": [{"name": name, "results": indexed}]}
@@ -279,6 +282,8 @@ def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
     lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
     if rows:
         lines.append(f"- Trained on {rows:,} drawn rows at the most, not on all.")
+    if config.data.max_eval_examples:
+        lines.append(f"- Scored on {config.data.max_eval_examples:,} drawn rows of each split at the most, not on all.")
     lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in result.remarks]
     return "\n".join(["## Limitations", "", *lines])
 

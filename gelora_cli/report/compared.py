@@ -114,7 +114,7 @@ def _with_guests(groups: dict[Group, list[Row]]) -> dict[Group, list[Row]]:
 
 def _name(group: Group, groups: Iterable[Group]) -> str:
     like = [_said(other) for other in groups if other[:3] == group[:3] and other.budget == group.budget]
-    apart = differing(_said(group), like)
+    apart = differing(_said(group), like) + ("" if dict(group.settings).get("smoke") is None else " [smoke]")
     return f"{group.task}, {group.model}, budget {group.budget}, protocol {group.protocol}{apart}"
 
 

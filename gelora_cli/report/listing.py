@@ -23,6 +23,7 @@ class Listed:
     collapsed: bool = False
     age_seconds: int | None = None
     error: str | None = None
+    smoke: bool = False
 
 
 def listed_runs(directory: Path, examined: Iterable[Run | Unused]) -> list[Listed]:
@@ -72,14 +73,14 @@ def _listed(run: Run | Unused, directory: Path) -> Listed:
         return Listed(name, run.status, age_seconds=age, error=run.reason or None)
     result = run.result
     age = age_seconds(run.manifest.updated)
-    return Listed(name, "done", result.value, result.reported, result.collapsed, age)
+    return Listed(name, "done", result.value, result.reported, result.collapsed, age, smoke=result.smoke)
 
 
 def _row(run: Listed) -> tuple[str, ...]:
     value = "-" if run.value is None else f"{run.value:.4f}"
     age = "-" if run.age_seconds is None else _age(run.age_seconds)
     name = f"{run.run}: {run.error}" if run.status in (DAMAGED, OTHER_VERSION) else run.run
-    return (run.status + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
+    return (run.status + " smoke" * run.smoke + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
 
 
 def _age(seconds: int) -> str:

@@ -72,6 +72,8 @@ def summary(shown: Shown) -> Iterator[str]:
         yield f"{_many(merged, 'run')} of controls with GeLoRA's plan and seeds: named in its row, not used twice."
     if shown.unused:
         yield f"{_many(len(shown.unused), 'run')} beside them gave no number; they are listed at the end."
+    if smoke := sum(len(row.every_run) for row in shown.rows if row.smoke):
+        yield f"{_many(smoke, 'run')} with smoke=true: short trials on few rows in rows of their own, not results."
     if collapsed := sum(row.collapsed for row in shown.rows):
         yield f"{_many(collapsed, 'run')} collapsed: in every mean and test, with the mean without them beside."
     for group in shown.groups:

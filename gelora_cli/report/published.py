@@ -80,7 +80,8 @@ def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table 
     """The figures on tasks that we have rows of, each with our matching rows and the gap, ours minus theirs.
 
     A row matches in task, method and metric, and in model, modules and budget where the figure names them; bottleneck
-    adapters, whose published sizes are no budget of ours, in any budget where there is none of the same.
+    adapters, whose published sizes are no budget of ours, in any budget where there is none of the same. A smoke trial
+    matches nothing.
     """
     tasks = {row.task for row in rows}
     kept = [figure for figure in figures if figure.task in tasks]
@@ -104,7 +105,8 @@ def _matching(figure: Published, rows: Sequence[Row]) -> list[Row]:
 def _matches(figure: Published, row: Row) -> bool:
     modules = row.runs[0].config.method.modules
     return (
-        (figure.task, figure.method) == (row.task, row.method)
+        not row.smoke
+        and (figure.task, figure.method) == (row.task, row.method)
         and figure.metric in row.metrics
         and figure.model in ("", row.model)
         and figure.modules in ("", modules)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gelora_cli.artifacts import RunResult
+from gelora_cli.artifacts import SMOKE_REMARK, RunResult
 from gelora_cli.config import NUMERICS
 from gelora_cli.planning import METHODS
 from gelora_cli.ranks import EXEMPT_BUDGET
@@ -62,6 +62,11 @@ class Row:
     def method(self) -> str:
         """The method's own name, without settings."""
         return self.cell[5]
+
+    @property
+    def smoke(self) -> bool:
+        """Whether its runs are short trials on few rows, which no number of a real run is averaged with."""
+        return self.runs[0].result.smoke
 
     @property
     def exempt(self) -> bool:
@@ -166,7 +171,8 @@ class Row:
     @property
     def notes(self) -> str:
         """What a reader must know of this row's numbers."""
-        parts = ["one seed"] if len(self.runs) == 1 else []
+        parts = [SMOKE_REMARK] if self.smoke else []
+        parts += ["one seed"] if len(self.runs) == 1 else []
         parts += [f"{self.collapsed} collapsed"] if self.collapsed else []
         parts += [_counted(count, status) for status, count in sorted(self.unfinished.items())]
         return ", ".join(parts)
@@ -196,6 +202,7 @@ def rows_of(runs: Iterable[Run], unused: Iterable[Unused] = ()) -> list[Row]:
     found = []
     for cell, twins in sorted(_merged(cells).items(), key=lambda item: _place(item[0])):
         name = " = ".join(twin[-1] for twin in (cell, *twins)) + _differing(cell, cells)
+        name += " [smoke]" if cells[cell][0].result.smoke else ""
         counts: Counter[str] = Counter()
         for (other, status), count in unfinished.items():
             counts[status] += count if other in (cell, *twins) else 0

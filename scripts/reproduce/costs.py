@@ -86,6 +86,8 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -
     text = config.task.kind != "question_answering"
     rate = float(scale["examples_per_second"]["text" if text else "question_answering"])
     examples, epochs = min(rows, config.data.max_train_examples or rows), config.train.epochs or 1
+    if config.data.max_eval_examples:
+        judged = min(judged, config.data.max_eval_examples * len(config.task.eval_splits))
     trained = examples * epochs * plan["relative_seconds"].get(config.method.name, 1.0)
     seconds = scale["seconds_per_run"] + (trained + judged * epochs / FORWARD) / rate
     steps = -(-examples // (config.train.batch_size or 1)) * epochs

@@ -100,7 +100,7 @@ def target_sweeps(plan: Values, request: Request) -> list[Sweep]:
     target, scale = plan["targets"][request.target], plan["scales"][request.scale]
     own: list[Values] = target["sweeps"][request.scale]
     first = {"command": "profile", "task": own[0]["task"][:1]}
-    profiles = [first | change for change in target.get("profiles", ())]
+    profiles = [first | change for change in target.get("profiles", {}).get(request.scale, ())]
     runs = request.place / (f"runs-{request.target}" if target.get("apart") else "runs")
     return [_sweep(values, scale, request, runs) for values in [*profiles, *own]]
 
