@@ -45,9 +45,15 @@ def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
         f"{methods_text(sweeps)}\n"
         f"{runs:,} runs, {sum(cost.steps for cost in costs):,} optimizer steps, {len(profiles)} profile{plural}: about "
         f"{shown},\n"
-        f"training {rates['text']} examples a second (of SQuAD {rates['question_answering']}), {scale['source']}\n"
+        f"training {rates['text']} examples a second ({_other_rates(rates)}), {scale['source']}\n"
         "what is done is not done again"
     )
+
+
+def _other_rates(rates: Values) -> str:
+    """Return the rates of SQuAD and of tasks with longer texts, in words."""
+    names = {"question_answering": "of SQuAD"}
+    return ", ".join(f"{names.get(name, name)} {rate}" for name, rate in rates.items() if name != "text")
 
 
 def methods_text(sweeps: list[Sweep]) -> str:
@@ -84,7 +90,8 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -
     """Of one completed configuration: training, an evaluation after each epoch, and a fixed part."""
     rows, judged = counts(plan, config)
     text = config.task.kind != "question_answering"
-    rate = float(scale["examples_per_second"]["text" if text else "question_answering"])
+    rates = scale["examples_per_second"]
+    rate = float(rates.get(config.task.name, rates["text" if text else "question_answering"]))
     examples, epochs = min(rows, config.data.max_train_examples or rows), config.train.epochs or 1
     if config.data.max_eval_examples:
         judged = min(judged, config.data.max_eval_examples * len(config.task.eval_splits))
