@@ -87,11 +87,13 @@ def available_splits(directory: Path, name: str) -> list[str]:
 
 def _missing(directory: Path, task: Any, split: str) -> str:
     key, name = f"data.{task.source}", folder(task)
+    is_answering = task.kind == "question_answering"
+    own = "; or give a file or directory of SQuAD's own JSON (FILE.json, train.json)" if is_answering else ""
     if not is_directory(directory):
-        fix = "give a hub id, or an existing directory in the hub's layout"
+        fix = f"give a hub id, or an existing directory in the hub's layout{own}"
         return f"{key}={shown_path(directory)}: no such directory; {fix}"
     found = sorted(path.name for path in directory.iterdir() if available_splits(directory, path.name))
     if name not in found:
         held = listed(found) or "none"
-        return f"{key}={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet"
+        return f"{key}={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet{own}"
     return f"{key}={directory}: {name} has no split {split}; it holds {listed(available_splits(directory, name))}"

@@ -109,6 +109,8 @@ def test_what_is_wrong_is_one_message(tmp_path: Path) -> None:
         (TASK, broken, "a field 'question' is missing"),
         (TASK, flat, "is not in SQuAD's format"),
         (TASK, tmp_path / "none.json", "data.squad=.*none.json: no such file"),
+        (TASK, tmp_path / "mine.csv", "no such directory.*SQuAD's own JSON"),
+        (TASK, tmp_path, "has no task plain_text.*SQuAD's own JSON"),
         (
             TASK,
             write_questions(tmp_path / "off.json", rows[1:2], articles=1, answers=[{"text": "x", "answer_start": 0}]),
