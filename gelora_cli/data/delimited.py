@@ -57,7 +57,7 @@ def read_delimited(text: str, where: str, wanted: Sequence[str], dialect: Dialec
     """
     start = 0
     separator = dialect.separator
-    first_line = text[: text.find("\n") + 1].strip()
+    first_line = text[: text.find("\n") + 1].strip("\r\n")
     for name, character in SEPARATORS.items():
         if first_line.lower() == f"sep={character}":  # as Excel writes and reads it
             start, text = 1, text[text.find("\n") + 1 :]

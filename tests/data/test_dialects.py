@@ -44,6 +44,7 @@ def read(path: Path, task: TaskConfig = TASK, **dialect: str) -> TextSplit:
         ("a.csv", '"plot";"verdict"', '"{0}";"{1}"'),
         ("a.csv", "\ufeffplot;verdict", "{0};{1}"),
         ("a.csv", "sep=;\nplot;verdict", "{0};{1}"),
+        ("a.csv", "sep=\t\nplot\tverdict", "{0}\t{1}"),
         ("a.csv", "plot;verdict;;", "{0};{1};;"),
         ("a.csv", "plot;verdict", "{0};{1};;"),
         ("a.csv", "plot;verdict;;", "{0};{1}"),
