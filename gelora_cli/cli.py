@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gelora_cli import __version__
 from gelora_cli.artifacts import Estimate, GeloraError, RunError, StoppedError
+from gelora_cli.messages import visible
 
 if TYPE_CHECKING:
     from gelora_cli.config import RunConfig
@@ -163,7 +164,7 @@ def _shown_path(path: object) -> str:
 def _say(error: GeloraError) -> int:
     """Print an error's message and return its exit code."""
     where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
-    print(_shortened(f"gelora: {error}{where}"), file=sys.stderr)
+    print(visible(_shortened(f"gelora: {error}{where}")), file=sys.stderr)
     return error.exit_code
 
 
@@ -291,7 +292,7 @@ def _sweep(command: str, name: str, flags: list[str], overrides: list[str], word
             for number, (label, config) in enumerate(jobs, start=1):
                 if server.stopped:
                     break
-                print(f"gelora: job {number} of {len(jobs)}: {label}", file=sys.stderr, flush=True)
+                print(visible(f"gelora: job {number} of {len(jobs)}: {label}"), file=sys.stderr, flush=True)
                 outcomes.append(server.run(command, config, words))
     return _report_sweep([label for label, _ in jobs], outcomes)
 
@@ -807,7 +808,8 @@ def _report(config: Any, paths: list[Path], _: str) -> None:
     for line in found.summary:
         print(f"- {line}")
     for run in found.unused:
-        print(f"not used: {run.status} {run.directory}" + (f": {run.reason}" if run.reason else ""), file=sys.stderr)
+        reason = f": {run.reason}" if run.reason else ""
+        print(visible(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
     print(f"report:  {_relative(found.page)} ({found.files} files beside each other)")
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 
 LONGEST_VALUE = 60
 LONGEST_LIST = 240
+
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
+"""What a terminal obeys or can't show, beside tabs and line ends; changes of direction and surrogates, too."""
+LINE_BREAKS = re.compile(r"[\t\n\r\u2028\u2029]")
+FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{character: f"\\{character}" for character in "\\|`[]"}}
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_VALUE
@@ -53,3 +60,39 @@ def is_broken(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def visible(text: str, *, one_line: bool = False) -> str:
+    r"""Return a text in which nothing is obeyed by a terminal: escape sequences and the like as `\u001b`.
+
+    The form is that of JSON, so that JSON stays what it is. With `one_line` tabs and line ends are written so, too.
+    """
+    text = CONTROL.sub(_escaped, text)
+    return LINE_BREAKS.sub(_escaped, text) if one_line else text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text as Markdown shows it, on one line: no HTML, no link, no table cell comes of it."""
+    return "".join(MARKDOWN.get(character, character) for character in visible(text, one_line=True))
+
+
+def markdown_code(text: str) -> str:
+    """Return a text as Markdown's code within a line, whatever backticks it holds."""
+    shown = visible(text, one_line=True)
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
+
+
+def spreadsheet_text(text: str) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula; numbers stay numbers."""
+    if not text.startswith(FORMULA_START):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

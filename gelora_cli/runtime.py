@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.artifacts import GeloraError, RunError
+from gelora_cli.messages import visible
 
 if TYPE_CHECKING:
     import torch
@@ -205,10 +206,17 @@ def setup_logging(file: Path | None = None, *, main: bool = True) -> None:
     if file is not None and main:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_VisibleFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
         LOGGER.addHandler(handler)
     logging.raiseExceptions = False  # a log that can't be written, as on a full disk, stops no run
     _quiet_libraries()
+
+
+class _VisibleFormatter(logging.Formatter):
+    """Lines in which names and paths hold nothing that a terminal obeys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def _quiet_libraries() -> None:

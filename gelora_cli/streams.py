@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from gelora_cli.artifacts import GeloraError
+from gelora_cli.messages import visible
 
 
 class TolerantStream:
     """Standard output or error, for a program that must not fail because its reader has gone (`gelora ls | head -1`).
 
     Once a write is refused, what follows goes nowhere. A reader that has gone is no error. Anything else that refuses
-    standard output, such as a full disk, is one; where standard error is full there is no place left to say so.
+    standard output, such as a full disk, is one; where standard error is full there is no place left to say so. On a
+    terminal, standard output holds nothing that a terminal obeys, whatever names and texts it shows.
     """
 
     def __init__(self, stream: TextIO, *, is_output: bool) -> None:
@@ -31,8 +33,9 @@ class TolerantStream:
         Raises:
             GeloraError: standard output can't be written to.
         """
+        shown = visible(text) if self._is_output and self._stream.isatty() else text
         with self._refused_writes():
-            self._stream.write(text)
+            self._stream.write(shown)
         return len(text)
 
     def flush(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gelora_cli import rundir
 from gelora_cli.artifacts import GeloraError, read_text
+from gelora_cli.messages import markdown_text
 from gelora_cli.report.compared import comparisons, row_groups
 from gelora_cli.report.figures import pictures
 from gelora_cli.report.page import Shown, comparison_tables, page, summary
@@ -130,11 +131,14 @@ def _files(shown: Shown) -> dict[str, bytes]:
 
 
 def _markdown(shown: Shown, tables: Iterable[Table]) -> str:
-    parts = [f"# {shown.title}\n\n" + "".join(f"- {line}\n" for line in summary(shown)), *map(markdown, tables)]
+    lines = "".join(f"- {markdown_text(line)}\n" for line in summary(shown))
+    parts = [f"# {markdown_text(shown.title)}\n\n{lines}", *map(markdown, tables)]
     if shown.published:
         parts.append(markdown(shown.published))
     if shown.unused:
-        parts.append("Runs that give no number:\n\n" + "".join(f"- {_line(run)}\n" for run in shown.unused))
+        parts.append(
+            "Runs that give no number:\n\n" + "".join(f"- {markdown_text(_line(run))}\n" for run in shown.unused)
+        )
     return "\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import yaml
 
 from gelora_cli.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.config import RunConfig
+from gelora_cli.messages import markdown_code, markdown_text
 from gelora_cli.planning import ADAPTER_ROLES
 from gelora_cli.ranks import PLANNED, budget_line
 
@@ -30,7 +32,7 @@ LOADING = """```python
 {imports}
 from transformers import {auto_class}
 
-base = {auto_class}.from_pretrained("{base}"{arguments})
+base = {auto_class}.from_pretrained({base}{arguments})
 model = {load}
 ```"""
 LOADING_MERGED = """With transformers alone, in this directory:
@@ -186,9 +188,11 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     labels, check = facts.config.task.labels, result.reload_check
     chosen = any("chosen_on_eval" in name for name in result.results[0].metrics)
     lines = [f"- selection: {result.selection}", *([CHOSEN] if chosen else [])]
-    lines += [f"- base model: {facts.base}"]
-    lines += [f"- starts from: {facts.base}, merged with {', then '.join(facts.starts_from)}"] * bool(facts.starts_from)
-    lines += ["- labels: " + ", ".join(f"{index} {name}" for index, name in enumerate(labels))] * bool(labels)
+    base, starts = markdown_text(facts.base), markdown_text(", then ".join(facts.starts_from))
+    lines += [f"- base model: {base}"]
+    lines += [f"- starts from: {base}, merged with {starts}"] * bool(starts)
+    named = ", ".join(f"{index} {markdown_text(name)}" for index, name in enumerate(labels))
+    lines += [f"- labels: {named}"] * bool(labels)
     lines += _ranks_lines(result, plan)
     lines += [
         f"- parameters: adapter {result.adapter_params:,}, head {plan.head_params:,}, backbone "
@@ -218,15 +222,24 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     if export and export.form == "merged":
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:
-        return MERGED_START.format(base=facts.base)
+        return MERGED_START.format(base=markdown_text(facts.base))
     arguments = "" if _answers(config) else f", num_labels={len(config.task.labels) or 1}"
     arguments += f", key_mapping={facts.key_mapping!r}" * bool(facts.key_mapping)
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
     place = "." if export else "adapter"
     text = LOADING.format(
-        imports=imports, load=load.format(place=place), auto_class=auto_class, base=facts.base, arguments=arguments
+        imports=imports,
+        load=load.format(place=place),
+        auto_class=auto_class,
+        base=_literal(facts.base),
+        arguments=arguments,
     )
     return f"In this directory:\n\n{text}"
+
+
+def _literal(value: Any) -> str:
+    """A value as Python reads it, on one line; text cannot end before its closing quote."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _scale_text(result: RunResult, export: Export | None) -> str:
@@ -242,9 +255,9 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
 
 def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str:
     """The commands that made it, and those that use a run."""
-    made = f"Made by `{facts.command}`"
+    made = f"Made by {markdown_code(facts.command)}"
     if export:
-        return f"{made}\n\nExported from {export.run} by `gelora export`"
+        return f"{made}\n\nExported from {markdown_text(export.run)} by `gelora export`"
     form = " form=adapter" * (result.method in ADAPTER_ROLES)
     file = "questions.json" if _answers(facts.config) else "sentences.txt"
     return f"""{made}
@@ -261,13 +274,13 @@ gelora export . output=exported{form}
 def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
-    place = f" ({source})" if source else ""
+    place = f" ({markdown_text(source)})" if source else ""
     own_questions = str(source).endswith(".json")  # whose terms are the user's
     terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not own_questions else ""
     return f"""## Data and licences
 
 - data: task {config.task.name}{place}{terms}
-- base model: {facts.base}, whose licence its own page names"""
+- base model: {markdown_text(facts.base)}, whose licence its own page names"""
 
 
 def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gelora_cli.messages import visible
 from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
 
 HEADER = ("status", "value", "metric", "age", "run")
@@ -60,7 +61,8 @@ def list_jobs(jobs: Sequence[Job]) -> str:
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two blanks apart."""
+    """Columns as wide as their widest cell, two blanks apart; a cell is one line that no terminal obeys."""
+    rows = [[visible(cell, one_line=True) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
     return "\n".join(line.rstrip() for line in lines)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from gelora_cli.messages import markdown_text, spreadsheet_text, visible
 from gelora_cli.report.rows import Row
 
 NONE = "-"
@@ -96,21 +97,27 @@ def caption(rows: Sequence[Row]) -> str:
 
 def markdown(table: Table) -> str:
     """A GitHub table under its caption."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (table.titles, *table.lines)]
+    lines = [[markdown_text(cell) for cell in line] for line in (table.titles, *table.lines)]
     rule = ["---"] * len(table.titles)
-    return f"{table.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
+    return f"{markdown_text(table.caption)}\n\n" + "".join(
+        f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:])
+    )
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """A line per row: every column, plain numbers, the protocol, and mean and sd of every metric of any task."""
+    """A line per row: every column, plain numbers, the protocol, and mean and sd of every metric of any task.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     ends = [f"{name} {what}" for name in names for what in ("mean", "sd")]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["protocol", *(column.title for column in COLUMNS), *ends])
+    writer.writerow(map(spreadsheet_text, ["protocol", *(column.title for column in COLUMNS), *ends]))
     for row in rows:
         plain = [_plain(column, row) for column in COLUMNS]
-        writer.writerow([row.protocol, *plain, *(text for name in names for text in metric_texts(row, name))])
+        cells = [row.protocol, *plain, *(text for name in names for text in metric_texts(row, name))]
+        writer.writerow([spreadsheet_text(visible(cell, one_line=True)) for cell in cells])
     return buffer.getvalue()
 
 
@@ -168,4 +175,4 @@ TEX = {
 
 def tex(text: str) -> str:
     """Text as LaTeX shows it."""
-    return "".join(TEX.get(character, character) for character in text)
+    return "".join(TEX.get(character, character) for character in visible(text, one_line=True))

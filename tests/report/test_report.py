@@ -182,7 +182,7 @@ def test_the_page_needs_nothing_from_elsewhere(runs: Path, tmp_path: Path) -> No
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "@import" not in text and "url(" not in text and "@media print" in text
     assert "<b>& _mine_" in "".join(page.text)
-    assert "the loss is <not> finite & so on" in "".join(page.text) and "the loss is <not> finite" in markdown
+    assert "the loss is <not> finite & so on" in "".join(page.text) and "the loss is &lt;not&gt; finite" in markdown
 
 
 def test_damaged_and_unfinished_runs_are_named_and_give_no_number(runs: Path, tmp_path: Path) -> None:
