@@ -636,7 +636,7 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 def config_text(config: RunConfig) -> str:
     """A configuration as `read_config` reads it: plain YAML, in which every text is itself."""
-    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli import cli
+from gelora_cli import cli, rundir
 from gelora_cli.artifacts import GeloraError
 from gelora_cli.cli import COMMANDS, command_line
 from tests.test_pipeline import Bench
@@ -381,3 +381,31 @@ def test_the_hub_that_cannot_be_reached_is_named_with_a_way_on(tmp_path: Path) -
     model, data, _ = ended.stderr.split("<2>")
     assert "model=minilm" in model
     assert "data.glue=DIR" in data
+
+
+def test_the_next_command_cleans_what_a_killed_one_left(done: Bench) -> None:
+    run = done.only()
+    (profile,) = (done.root / rundir.PROFILES).iterdir()
+    left = [run / "checkpoints" / "step-1", profile / "states"]
+    for place in left:
+        place.mkdir(parents=True)
+        (place / "state.safetensors").write_text("left")
+    assert done.run("task=cola") == 0
+    assert not (run / "checkpoints").exists()
+    assert done.run("task=cola", command="profile") == 0
+    assert not (profile / "states").exists()
+    (run / "checkpoints").mkdir()
+    assert command_line(["predict", str(run), f"file={__file__}", "output=/dev/null"]) in (0, 2)
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_lock_that_is_a_link_is_one_message(done: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    run = done.only()
+    (done.root / "thesis.txt").write_text("years of work")
+    (run / rundir.LOCK).unlink()
+    (run / rundir.LOCK).symlink_to(done.root / "thesis.txt")
+    assert done.run("task=cola", "force=true") == 2
+    assert ".lock is a symbolic link" in capsys.readouterr().err
+    assert (done.root / "thesis.txt").read_text() == "years of work"
+    (run / rundir.LOCK).unlink()
+    assert done.run("task=cola") == 0
