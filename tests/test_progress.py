@@ -14,7 +14,7 @@ def test_a_pipe_gets_a_line_every_thirty_seconds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(runtime.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("gelora_cli.runtime.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(LOGGER, "propagate", True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
     caplog.set_level(logging.INFO, logger="gelora")

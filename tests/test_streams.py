@@ -38,7 +38,7 @@ def test_full_output_is_one_message_and_full_error_output_none() -> None:
 def test_what_a_stream_has_stays_reachable() -> None:
     inner = io.StringIO()
     stream = TolerantStream(inner, is_output=True)
-    print("text", file=stream)  # type: ignore[call-overload]
+    print("text", file=stream)
     assert inner.getvalue() == "text\n"
     assert stream.isatty() is False
 
