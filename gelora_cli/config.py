@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from textwrap import shorten
+from types import SimpleNamespace
 from typing import Any, Union, cast
 
 import yaml
@@ -32,13 +33,16 @@ from gelora_cli.typed import typed
 class PresetConfig:
     """Training settings for one task, method family and model, with where they come from.
 
-    Without `epochs` and `batch_size` they are those of the task's own preset for `gelora`, so that methods train alike.
+    Without `epochs`, `batch_size` and `modules` they are those of the task's own preset for `gelora`, so that methods
+    train alike. `scaling` belongs to the learning rate, and is taken over by no other preset.
     """
 
     learning_rate: float
     source: str
     epochs: int | None = None
     batch_size: int | None = None
+    scaling: float | None = None
+    modules: str | None = None
 
 
 @dataclass
@@ -104,14 +108,15 @@ class ModelConfig:
 class MethodConfig:
     """A fine-tuning method; `preset` names the family of training settings that it takes.
 
-    What a method has no use for is None (`METHOD_KEYS` says which has what). `presets` are task (or `default`) to
-    model (or `default`) to settings, for methods that don't take GeLoRA's.
+    What a method has no use for is None (`METHOD_KEYS` says which has what). `modules` and `scaling` that are None
+    come from the preset, else from `DEFAULT_MODULES` and `DEFAULT_SCALING`. `presets` are task (or `default`) to model
+    (or `default`) to settings, for methods that don't take GeLoRA's.
     """
 
     name: str = "gelora"
     preset: str = "gelora"
-    modules: str = "attention"
-    scaling: float | None = 32.0
+    modules: str | None = None
+    scaling: float | None = None
     dropout: float | None = 0.0
     start_ratio: float | None = None
     tinit: float | None = None
@@ -347,6 +352,9 @@ SCHEMAS: dict[str, type] = {
 BATCH_SIZE = 32
 """Of a preset that names none."""
 
+DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
+"""What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
+
 REPORTED: dict[str, tuple[str, ...]] = {
     "accuracy": ("accuracy",),
     "accuracy_f1": ("f1", "accuracy"),
@@ -493,6 +501,15 @@ BOUNDS: dict[str, tuple[float, bool, float]] = {
 }
 
 
+PRESET_BOUNDS: dict[str, tuple[str, Any]] = {
+    "learning_rate": ("train.learning_rate", int | float),
+    "epochs": ("train.epochs", int),
+    "batch_size": ("train.batch_size", int),
+    "scaling": ("method.scaling", int | float),
+}
+"""Number of a preset -> the key whose bounds it has, and its types."""
+
+
 def config_dir() -> Path:
     """The folder of Hydra's groups: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -600,8 +617,8 @@ def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
     return {
         "method": method.name,
         "seed": config.seed,
-        "modules": method.modules,
-        "scaling": method.scaling,
+        "modules": method.modules or DEFAULT_MODULES,
+        "scaling": _scaling(method, None),
         "start_ratio": method.start_ratio,
         "layer_norms": method.layer_norms,
         "rule": ranks.rule,
@@ -746,6 +763,8 @@ def _method_problem(method: MethodConfig, key: str, owners: tuple[str, ...]) -> 
     value = getattr(method, key)
     if method.name not in METHODS or (method.name in owners) is (value is not None):
         return None
+    if key == "scaling" and value is None:  # of the preset
+        return None
     if value is None:
         return f"method.{key}=null: method={method.name} needs it; leave the key out to have the method's own"
     return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {', '.join(owners)}"
@@ -788,11 +807,27 @@ def _batch_problem(config: RunConfig) -> str | None:
 
 
 def _preset_problem(config: RunConfig) -> str | None:
+    preset = _preset(config)
+    if preset is not None:
+        return _preset_value_problem(preset)
     needed = [key for key in ("learning_rate", "epochs", "batch_size") if getattr(config.train, key) is None]
-    if not needed or _preset(config) is not None:
+    if not needed:
         return None
     missing = " ".join(f"train.{key}=..." for key in needed)
     return f"task={config.task.name} has no preset for {config.method.preset} to complete: give {missing}"
+
+
+def _preset_value_problem(preset: PresetConfig) -> str | None:
+    """Return what is wrong with the values of a preset, which OmegaConf leaves unchecked."""
+    for key, (bound, kinds) in PRESET_BOUNDS.items():
+        value = getattr(preset, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+            what = "a whole number" if kinds is int else "a number"
+            return f"preset.{key}={str(value)[:40]}: accepted is {what}"
+        problem = _bound_problem(SimpleNamespace(preset=preset), f"preset.{key}", *BOUNDS[bound])
+        if problem:
+            return problem
+    return _choice_problem(SimpleNamespace(preset=preset), "preset.modules", CHOICES["method.modules"])
 
 
 def _window_problem(task: TaskConfig) -> str | None:
@@ -935,6 +970,7 @@ def _preset(config: RunConfig) -> PresetConfig | None:
         chosen.preset,
         epochs=epochs,
         batch_size=chosen.preset.batch_size or base.batch_size or BATCH_SIZE,
+        modules=chosen.preset.modules or base.modules,
         source=f"{chosen.preset.source} ({reason})",
     )
 
@@ -990,15 +1026,43 @@ def _typed(preset: Any) -> PresetConfig | None:
 
 
 def _with_presets(config: RunConfig) -> RunConfig:
-    preset = _preset(config)
-    task, method = replace(config.task, presets={}), replace(config.method, presets={})
-    if preset is None:
-        source = config.preset_source or "all training settings given"
-        return replace(config, task=task, method=method, preset_source=source)
+    """Fill in what the configuration leaves open: from its preset, else modules and scaling from their defaults."""
+    preset = _preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
     given = {key: value for key, value in asdict(config.train).items() if value is not None}
     preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
-    train = TrainConfig(**(asdict(config.train) | preset_values | given))
-    return replace(config, task=task, method=method, train=train, preset_source=preset.source)
+    method = replace(
+        config.method,
+        modules=config.method.modules or preset.modules or DEFAULT_MODULES,
+        scaling=_scaling(config.method, preset.scaling),
+        presets={},
+    )
+    return replace(
+        config,
+        task=replace(config.task, presets={}),
+        method=method,
+        train=TrainConfig(**(asdict(config.train) | preset_values | given)),
+        preset_source=preset.source + _said_of_method(config.method, method, preset),
+    )
+
+
+def _scaling(method: MethodConfig, preset: float | None) -> float | None:
+    """Return the method's scaling, where it leaves it open the preset's, else the default; None where it has none."""
+    if method.scaling is not None or method.name not in METHOD_KEYS["scaling"]:
+        return method.scaling
+    return DEFAULT_SCALING if preset is None else preset
+
+
+def _said_of_method(given: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
+    """Return which settings the preset has set, or that its learning rate is meant for another scaling."""
+    taken = []
+    if given.modules is None and preset.modules is not None:
+        taken.append(f"method.modules={preset.modules}")
+    if given.scaling is None and preset.scaling is not None and completed.scaling is not None:
+        taken.append(f"method.scaling={preset.scaling:g}")
+    said = f"; with its {' '.join(taken)}" if taken else ""
+    if given.scaling is not None and preset.scaling not in (None, given.scaling):
+        said += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
+    return said
 
 
 def _with_task(config: RunConfig) -> RunConfig:
