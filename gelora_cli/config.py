@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from textwrap import shorten
@@ -19,12 +20,13 @@ from typing import Any, Union, cast
 
 import yaml
 
-from gelora_cli.artifacts import GeloraError, read_text
+from gelora_cli.artifacts import GeloraError, RankPlan, read_text
 from gelora_cli.budget import parse_budget
 from gelora_cli.messages import listed, shown_name
 from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, METHODS, needs_profile
 from gelora_cli.ranks import PLANNED
 from gelora_cli.rundir import write_atomic
+from gelora_cli.saved_plan import read_plan
 from gelora_cli.shipped import known_model, preset_content, shipped_presets
 from gelora_cli.typed import typed
 
@@ -534,7 +536,7 @@ def complete(config: RunConfig) -> RunConfig:
     problems = value_problems(config)
     if problems:
         raise GeloraError(list_problems(problems))
-    return _with_smoke(_with_presets(_with_task(_with_paths(config))))
+    return _with_smoke(_with_presets(_with_saved_plan(_with_task(_with_paths(config)))))
 
 
 def list_problems(problems: list[str]) -> str:
@@ -780,12 +782,56 @@ def _schedule_problem(method: MethodConfig) -> str | None:
 
 
 def _saved_plan_problem(config: RunConfig) -> str | None:
-    if config.ranks.path is None or config.method.name in PLANNED:
+    """Return what does not go with `ranks.path`: no plan there, another method's, or keys that would change nothing."""
+    path = config.ranks.path
+    if path is None:
+        return None
+    usable = f"leave ranks.path out, or take one of {', '.join(PLANNED)}"
+    if config.method.name not in PLANNED:
+        return f"ranks.path={path}: method={config.method.name} takes no saved ranks; {usable}"
+    try:
+        plan = read_plan(path)
+    except GeloraError as error:
+        return str(error)
+    if plan.method not in PLANNED:
+        return f"ranks.path={path} holds a plan of method={plan.method}, which are no ranks of LoRA; {usable}"
+    ignored = _ignored_beside(config, plan)
+    if not ignored:
         return None
     return (
-        f"ranks.path={config.ranks.path}: method={config.method.name} takes no saved ranks; leave it out, or take one "
-        f"of {', '.join(PLANNED)}"
+        f"ranks.path={path} brings a whole plan (method={plan.method} budget={plan.budget} method.modules="
+        f"{plan.modules} method.scaling={plan.scaling:g}); beside it {' '.join(ignored)} would change nothing. Leave "
+        "that out, or leave ranks.path out to plan again from the saved profile"
     )
+
+
+def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
+    """Return the keys that a saved plan would overrule: those that have neither their default nor the plan's value."""
+    ranks, method, default = config.ranks, config.method, RanksConfig()
+    kept = {
+        "method": (method.name, ("gelora", plan.method)),
+        "method.modules": (method.modules, (None, plan.modules)),
+        "method.scaling": (method.scaling, (None, plan.scaling)),
+        "ranks.rule": (ranks.rule, (default.rule, plan.rule)),
+        "ranks.rounding": (ranks.rounding, (default.rounding, plan.rounding)),
+        "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),
+    }
+    with suppress(GeloraError):  # a wrong budget is named by itself
+        kept["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
+    if not config.profile.track:
+        usual = profile_values(ProfileConfig())
+        kept |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
+    return [f"{key}={value}" for key, (value, accepted) in kept.items() if value not in accepted]
+
+
+def _with_saved_plan(config: RunConfig) -> RunConfig:
+    """Take over what a saved plan brings, so that the configuration says what is trained."""
+    if config.ranks.path is None:
+        return config
+    plan = read_plan(config.ranks.path)
+    ranks = replace(config.ranks, rule=plan.rule, rounding=plan.rounding, on_deficit=plan.on_deficit)
+    method = replace(config.method, name=plan.method, modules=plan.modules, scaling=plan.scaling)
+    return replace(config, ranks=ranks, method=method, budget=plan.budget)
 
 
 def _batch_problem(config: RunConfig) -> str | None:

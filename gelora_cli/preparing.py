@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, read_artifact
+from gelora_cli.artifacts import GeloraError, IdProfile, read_artifact
 from gelora_cli.budget import parse_budget
 from gelora_cli.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
 from gelora_cli.data.parts import parts_of
@@ -20,8 +18,8 @@ from gelora_cli.launch import inside_workers
 from gelora_cli.lineage import Ancestor, find_lineage
 from gelora_cli.models import ResolvedModel, check_length, resolve_model
 from gelora_cli.planning import EXEMPT, needs_profile
-from gelora_cli.ranks import plan_beside, rank_pattern_json
 from gelora_cli.runtime import LOGGER
+from gelora_cli.saved_plan import read_plan
 
 
 @dataclass(frozen=True)
@@ -128,41 +126,6 @@ def run_fingerprints(prepared: Prepared) -> dict[str, str]:
     return prepared.fingerprints | {"plan": digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])}
 
 
-def read_plan(path: str) -> RankPlan:
-    """Return the plan in a `ranks.json`, in a run directory, or beside a pattern that `gelora ranks` wrote.
-
-    Raises:
-        GeloraError: there is none, or the pattern is not that of the plan beside it.
-    """
-    place = Path(path)
-    if place.is_dir():
-        return read_artifact(RankPlan, place / RankPlan.FILE)
-    pattern = _pattern_in(place)
-    if pattern is None:
-        return read_artifact(RankPlan, place)
-    beside = plan_beside(place)
-    if not beside.exists():
-        raise GeloraError(
-            f"ranks.path={path} holds PEFT's arguments alone, and the plan {beside.name} that gelora ranks writes "
-            "beside it is not there; give that plan, a ranks.json or a run directory"
-        )
-    plan = read_artifact(RankPlan, beside)
-    if pattern != rank_pattern_json(plan):
-        raise GeloraError(
-            f"ranks.path={path} was changed since {beside.name} was written; write it again: gelora ranks"
-        )
-    return plan
-
-
-def _pattern_in(path: Path) -> dict[str, Any] | None:
-    """Return PEFT's arguments from a file that holds them; None from any other."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and "rank_pattern" in found else None
-
-
 def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
     """Where a run is kept, named by its budget, or by that of its saved plan."""
     config = prepared.config
@@ -171,7 +134,7 @@ def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
         task=config.task.name,
         model=config.model.name,
         method=config.method.name,
-        budget=budget_name(config) if config.ranks.path is None else read_plan(config.ranks.path).budget,
+        budget=budget_name(config),
         seed=config.seed,
         digits=identity_hash(replace(config, precision=prepared.precision), fingerprints),
     )

@@ -33,9 +33,10 @@ from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_bat
 from gelora_cli.lineage import load_start
 from gelora_cli.models import LoadedModel
 from gelora_cli.planning import plan_method
-from gelora_cli.preparing import Prepared, budget_name, read_plan
+from gelora_cli.preparing import Prepared, budget_name
 from gelora_cli.ranks import EXEMPT_BUDGET
 from gelora_cli.runtime import LOGGER, setup_logging
+from gelora_cli.saved_plan import read_plan
 
 if TYPE_CHECKING:
     import torch
@@ -292,6 +293,7 @@ def plan_for(session: Session, saved: IdProfile | None) -> RankPlan:
     """The method's plan, from the profile where it needs one; or a saved plan once it is seen to fit this model."""
     config, model_map = session.config, session.loaded.map
     if config.ranks.path is not None:
+        LOGGER.info("ranks, budget, modules and scaling are those of the plan in %s", config.ranks.path)
         return saved_plan(config.ranks.path, model_map)
     # The profile is that of the model at hand, but it may have been measured under another task's head.
     own = saved and replace(saved, model_map=model_map)
