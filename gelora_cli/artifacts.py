@@ -399,6 +399,8 @@ class RunManifest:
     """`run.json`: what was run, where, by which versions, and how it went.
 
     `numerics` is the version of the arithmetic (`config.NUMERICS`); runs written before it was recorded have 1.
+    `same_as` is the path, from this directory, of the run with the same ranks and settings that was trained in its
+    stead; None of a run that was trained itself.
     """
 
     status: str
@@ -417,6 +419,7 @@ class RunManifest:
     peak_bytes: int | None
     error: str | None
     numerics: int = 1
+    same_as: str | None = None
 
     FILE: ClassVar[str] = "run.json"
 

@@ -595,14 +595,18 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
     directory = _relative(outcome.directory)
     if outcome.already_done:
         print(f"done before, nothing to do (force=true does it again): {directory}")
+    if outcome.same_as:
+        same = _relative(outcome.same_as)
+        print(f"not trained: it has the ranks of {same}, so it is the same run (force=true trains it all the same)")
     print(f"{outcome.reported}: {outcome.value:.4f}", *outcome.remarks, sep="\n")
     print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
-    if outcome.already_done and config.profile.track and not (outcome.directory / TRACK).exists():
+    if (outcome.already_done or outcome.same_as) and config.profile.track and not (outcome.directory / TRACK).exists():
         print("it was not tracked: profile.track=true with force=true does it again, with the same numbers")
     for picture in ("profile.png", "ranks.png", TRACK):
         if (outcome.directory / picture).exists():
             print(f"picture:  {directory / picture}")
-    return Outcome(0, str(outcome.directory), value=outcome.value, already_done=outcome.already_done)
+    linked = outcome.same_as is not None
+    return Outcome(0, str(outcome.directory), value=outcome.value, already_done=outcome.already_done, linked=linked)
 
 
 def _profile(config: RunConfig, _: list[Path], __: str) -> None:

@@ -818,7 +818,7 @@ def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
     }
     with suppress(GeloraError):  # a wrong budget is named by itself
         kept["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
-    if not config.profile.track:
+    if not config.profile.track and not config.smoke:  # which look at the profile's settings, or set them
         usual = profile_values(ProfileConfig())
         kept |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
     return [f"{key}={value}" for key, (value, accepted) in kept.items() if value not in accepted]

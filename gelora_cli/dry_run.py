@@ -11,6 +11,7 @@ from gelora_cli import rundir
 from gelora_cli.artifacts import Estimate, IdProfile, LayerIdim, RankPlan, read_artifact
 from gelora_cli.config import RunConfig, complete
 from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
+from gelora_cli.linking import equal_run
 from gelora_cli.preparing import (
     check_profile,
     is_profiled,
@@ -52,6 +53,8 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
     profile_seconds = _profile_cost(session) if measured else 0.0
     training, evaluation = _training_cost(session, session.attach(plan, train), train)
+    is_done = rundir.is_done(directory) and not config.force
+    trained = None if config.force or is_done else equal_run(prepared, fingerprints)
     found = Estimate(
         train_seconds=training,
         evaluation_seconds=evaluation,
@@ -60,9 +63,14 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         profile=str(profile_path.parent) if measured else None,
         peak_bytes=_peak(session),
         processes=config.launch.processes,
-        done=rundir.is_done(directory) and not config.force,
+        done=is_done or trained is not None,
     )
-    return "\n".join([f"run directory: {directory}", shown, _cost_text(session, found, len(train))]), found
+    lines = [f"run directory: {directory}", shown, _cost_text(session, found, len(train))]
+    if is_done:
+        lines.append("This run is done: nothing would be done again.")
+    if trained is not None:
+        lines.append(f"It has the ranks of {trained}, which is done: it would be linked to that run, not trained.")
+    return "\n".join(lines), found
 
 
 def _flat_profile(session: Session) -> IdProfile:
@@ -147,6 +155,4 @@ def _cost_text(session: Session, found: Estimate, examples: int) -> str:
         lines.append(f"Seconds are those of one process; {config.launch.processes} share them.")
     if config.profile.track:
         lines.append("What profile.track=true measures is not counted.")
-    if found.done:
-        lines.append("This run is done: nothing would be done again.")
     return "\n".join(lines)

@@ -42,7 +42,8 @@ TRIES = 2
 class Outcome:
     """What came of a job: its exit code, its run directory if it has one, and the message of one that failed.
 
-    `value` is what a run reports, `seconds` what the job took; `cost` is what `dry_run=true` found, the fields of
+    `value` is what a run reports, `seconds` what the job took; `linked`: its plan is that of a run that was done, so
+    it was not trained again. `cost` is what `dry_run=true` found, the fields of
     `Estimate`.
     """
 
@@ -52,13 +53,16 @@ class Outcome:
     cost: dict[str, Any] | None = None
     value: float | None = None
     already_done: bool = False
+    linked: bool = False
     seconds: float = 0.0
 
     @property
     def state(self) -> str:
-        """`done`, `already done`, `estimated`, `failed` or `interrupted`."""
+        """`done`, `already done`, `linked`, `estimated`, `failed` or `interrupted`."""
         if self.code:
             return "interrupted" if self.code == StoppedError.exit_code else "failed"
+        if self.linked and not self.already_done:
+            return "linked"
         return "already done" if self.already_done else "estimated" if self.cost else "done"
 
 

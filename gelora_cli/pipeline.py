@@ -42,6 +42,7 @@ from gelora_cli.data.parts import Parts
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, draw_rows
 from gelora_cli.launch import inside_workers, run_workers, with_others, worker
+from gelora_cli.linking import equal_run, link_run
 from gelora_cli.models import LoadedModel, ResolvedModel
 from gelora_cli.preparing import (
     Prepared,
@@ -90,6 +91,7 @@ class Finished:
     """A run that is done: its directory, its reported metric and value, and whether it was done before.
 
     `remarks` are what a reader must know beside the value.
+    `same_as` is the run that was trained in its stead, if it is linked to one.
     """
 
     directory: Path
@@ -97,10 +99,11 @@ class Finished:
     value: float
     already_done: bool = False
     remarks: tuple[str, ...] = ()
+    same_as: Path | None = None
 
 
 def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
-    """All stages of one run, or nothing where it is done already.
+    """All stages of one run, or nothing where it is done already; with a finished run's ranks it is linked to that one.
 
     With `measure` false (`gelora train`) the profile must be there, or a plan given by `ranks.path`.
 
@@ -118,11 +121,15 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     with rundir.locked(directory, "the run directory"):
         if rundir.is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
-        if _starts_anew(directory, config.force, command) or not _resumable(directory, config):
+        trained = None if config.force else equal_run(prepared, fingerprints)
+        if trained or _starts_anew(directory, config.force, command) or not _resumable(directory, config):
             rundir.clear(directory)
         write_config(replace(config, precision=prepared.precision), directory / rundir.CONFIG)
         with _manifest(directory, prepared, fingerprints, command):
-            _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
+            if trained:
+                link_run(trained, directory, config)
+            else:
+                _work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
         rundir.mark_done(directory)
     return _finished(directory)
 
@@ -136,7 +143,9 @@ def _done_before(directory: Path) -> Finished:
 def _finished(directory: Path, *, already_done: bool = False) -> Finished:
     result = read_artifact(RunResult, directory / RunResult.FILE)
     remarks = with_remedies(result, read_config(directory / rundir.CONFIG))
-    return Finished(directory, result.reported, result.value, already_done, remarks)
+    same_as = read_artifact(RunManifest, directory / RunManifest.FILE).same_as
+    trained = None if same_as is None else Path(os.path.normpath(directory / same_as))
+    return Finished(directory, result.reported, result.value, already_done, remarks, trained)
 
 
 def _starts_anew(directory: Path, force: bool, command: str) -> bool:

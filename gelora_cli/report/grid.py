@@ -49,7 +49,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.task,
         row.model,
         row.budget + ("" if row.protocol == "last" else f" ({row.protocol})"),
-        row.name,
+        row.name + (f" ({row.linked} linked)" if row.linked else ""),
         row.metric,
         f"{row.mean:.4f}",
         "-" if row.sd is None else f"{row.sd:.4f}",

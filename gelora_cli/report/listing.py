@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message
 
 @dataclass(frozen=True)
 class Listed:
-    """One run; what it has no value for is None, and `error` says why it failed or can't be read."""
+    """One run; what it has no value for is None, and `error` says why it failed or can't be read.
+
+    `same_as` is the run that was trained in its stead, by its path below the listed directory.
+    """
 
     run: str
     status: str
@@ -25,6 +29,7 @@ class Listed:
     age_seconds: int | None = None
     error: str | None = None
     smoke: bool = False
+    same_as: str | None = None
 
 
 def listed_runs(directory: Path, examined: Iterable[Run | Unused]) -> list[Listed]:
@@ -75,13 +80,23 @@ def _listed(run: Run | Unused, directory: Path) -> Listed:
         return Listed(name, run.status, age_seconds=age, error=run.reason or None)
     result = run.result
     age = age_seconds(run.manifest.updated)
-    return Listed(name, "done", result.value, result.reported, result.collapsed, age, smoke=result.smoke)
+    same_as = _same_as(run, directory)
+    return Listed(
+        name, "done", result.value, result.reported, result.collapsed, age, smoke=result.smoke, same_as=same_as
+    )
+
+
+def _same_as(run: Run, directory: Path) -> str | None:
+    """Return the run that was trained in the stead of this one, by its path from `directory`."""
+    same_as = run.manifest.same_as
+    return same_as and os.path.normpath(os.path.relpath(run.directory / same_as, directory))
 
 
 def _row(run: Listed) -> tuple[str, ...]:
     value = "-" if run.value is None else f"{run.value:.4f}"
     age = "-" if run.age_seconds is None else _age(run.age_seconds)
     name = f"{run.run}: {run.error}" if run.status in (DAMAGED, OTHER_VERSION) else run.run
+    name += f": the same run as {run.same_as}" if run.same_as else ""
     return (run.status + " smoke" * run.smoke + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
 
 

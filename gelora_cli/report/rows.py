@@ -104,6 +104,11 @@ class Row:
         return sum(run.result.collapsed for run in self.runs)
 
     @property
+    def linked(self) -> int:
+        """How many seeds were not trained again, since a run of another method has the same ranks."""
+        return sum(run.manifest.same_as is not None for run in self.runs)
+
+    @property
     def mean_without_collapsed(self) -> float | None:
         """The mean of the other seeds, where some collapsed and some did not."""
         others = [run.result.value for run in self.runs if not run.result.collapsed]
@@ -174,6 +179,7 @@ class Row:
         parts = [SMOKE_REMARK] if self.smoke else []
         parts += ["one seed"] if len(self.runs) == 1 else []
         parts += [f"{self.collapsed} collapsed"] if self.collapsed else []
+        parts += [f"{self.linked} linked: the same run as another method's"] if self.linked else []
         parts += [_counted(count, status) for status, count in sorted(self.unfinished.items())]
         return ", ".join(parts)
 
