@@ -145,3 +145,10 @@ def test_a_plan_that_is_none_of_lora_is_refused(tmp_path: Path) -> None:
         complete(composed("task=cola", "model=minilm", f"ranks.path={tmp_path}"))
     with pytest.raises(GeloraError, match="can't be read as RankPlan"):
         complete(composed("task=cola", "model=minilm", f"ranks.path={tmp_path / 'nowhere'}"))
+
+
+def test_a_short_trial_takes_a_saved_plan(tmp_path: Path) -> None:
+    words = ("task=cola", "model=minilm", f"ranks.path={saved_plan(tmp_path / 'run')}", "smoke=true")
+    found = complete(composed(*words))
+    assert found.budget == "rank4"
+    assert complete(found) == found
