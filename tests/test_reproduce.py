@@ -337,7 +337,7 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     assert main(["squad", *start[1:]]) == 0
     shown = capsys.readouterr().out
     assert f"data.squad={tmp_path}" in shown
-    assert "about 1 min" in shown, "of the few questions that it makes"
+    assert "about 2 min" in shown, "of the few questions that it makes"
     assert not list(tmp_path.iterdir()), "a dry call writes nothing"
 
 
