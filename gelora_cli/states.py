@@ -78,7 +78,7 @@ class StateStore:
 
         places: dict[int, tuple[Path, int]] = {}
         seconds = 0.0
-        threads = set()
+        threads: set[str] = set()
         for path in sorted(self.directory.glob("*.safetensors")):
             if not path.is_file() or file_sha256(path) != path.stem.partition("-")[2]:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
@@ -87,9 +87,9 @@ class StateStore:
                 numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
                 metadata = file.metadata() or {}
             seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
-            threads.add(metadata.get(THREADS))
+            threads.add(metadata.get(THREADS, str(_threads())))  # files written before do not say
             places |= {number: (path, numbers.count(number)) for number in numbers}
-        others = sorted(threads - {None, str(_threads())})
+        others = sorted(threads - {str(_threads())})
         if others:
             LOGGER.warning(
                 "the profile was begun with %s CPU threads, resumed with %d: numbers may differ in their last digits",

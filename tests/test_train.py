@@ -122,11 +122,9 @@ def test_weight_decay_leaves_out_what_trainer_leaves_out(tiny_models: dict[str, 
     with_decay, without = parameter_groups(model, 0.1)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert (with_decay["weight_decay"], without["weight_decay"]) == (0.1, 0.0)
-    assert {names[id(parameter)] for parameter in with_decay["params"]} == {
-        name
-        for name in Trainer.get_decay_parameter_names(None, model)
-        if name in names.values()  # type: ignore[arg-type]
-    }
+    trainer: Any = Trainer
+    wanted = set(trainer.get_decay_parameter_names(None, model)) & set(names.values())
+    assert {names[id(parameter)] for parameter in with_decay["params"]} == wanted
     left_out = [names[id(parameter)] for parameter in without["params"]]
     assert all("bias" in name or "norm" in name.lower() for name in left_out)
     assert left_out
