@@ -200,7 +200,7 @@ def test_a_file_that_the_system_refuses_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    monkeypatch.setitem(cli.HANDLERS, "ls", lambda *_: (tmp_path / "loop").read_text())  # type: ignore[arg-type,return-value]
+    monkeypatch.setitem(cli.HANDLERS, "ls", lambda *_: (tmp_path / "loop").read_text())
     assert command_line(["ls", str(tmp_path)]) == 2
     assert f"{tmp_path / 'loop'}: Too many levels of symbolic links" in capsys.readouterr().err
 
