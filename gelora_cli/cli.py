@@ -140,14 +140,14 @@ def _readable(arguments: list[str]) -> list[str]:
 def _message_of(error: Exception) -> GeloraError:
     """Return an error as a message for the user: a package that is missing, a path that can't be used, or our fault."""
     from gelora_cli.runtime import first_line
+    from gelora_cli.shipped import install_gelora, install_package
 
     if isinstance(error, GeloraError):
         return error
     name = (getattr(error, "name", None) or "").split(".")[0]
     if isinstance(error, ModuleNotFoundError) and name not in ("", "gelora_cli"):
         return GeloraError(
-            f"the package {name} is missing: pip install {name}, or all that gelora needs: pip install gelora (in a "
-            "checkout make install)."
+            f"the package {name} is missing: {install_package(name)}, or all that gelora needs: {install_gelora()}"
         )
     if isinstance(error, OSError) and error.filename is not None:
         return GeloraError(f"{_shown_path(error.filename)}: {error.strerror}; give another path, or change that one")
@@ -524,7 +524,7 @@ def _compose(
             _hydra_main(name, flags, overrides, job if elsewhere else guarded)
     except Exception as error:
         of_hydra = isinstance(error, HydraException)  # some of them are OSErrors, too
-        if "debug=true" in overrides or (isinstance(error, OSError) and not of_hydra):
+        if "debug=true" in overrides or isinstance(error, ImportError) or (isinstance(error, OSError) and not of_hydra):
             raise
         raise GeloraError(_refused_composition(error)) from error
     if failures:

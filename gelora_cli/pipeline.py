@@ -553,6 +553,7 @@ def _save_and_reload(session: Session, attached: Attached, directory: Path) -> R
         if session.accelerator.is_main_process:
             with rundir.writing(directory / rundir.ADAPTER):
                 attached.save(directory / rundir.ADAPTER)
+                describe_adapter(directory / rundir.ADAPTER, session.prepared, directory)
         session.accelerator.wait_for_everyone()
         split = session.prepared.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
@@ -664,7 +665,7 @@ def _write_result(directory: Path, session: Session, result: RunResult, plan: Ra
     rundir.write_artifact(result, directory)
     if moments := read_track(directory / rundir.METRICS):
         plot_track(moments, result, directory / rundir.TRACK)
-    facts = card_facts(directory, session.prepared, session.loaded.key_mapping)
+    facts = card_facts(directory, session.prepared, session.loaded)
     rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
     LOGGER.info("%s: %.4f", result.reported, result.value)
     for remark in with_remedies(result, session.config):
@@ -685,16 +686,39 @@ def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
     return (*result.remarks, f"what may help: {', '.join(tries)}")
 
 
-def card_facts(directory: Path, prepared: Prepared, key_mapping: dict[str, str] | None) -> CardFacts:
-    """What the card of a run says of its surroundings."""
-    model = prepared.config.model
+def card_facts(directory: Path, prepared: Prepared, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
+    """What the card of a run, or of what is exported of it to `target`, says of its surroundings."""
     return CardFacts(
         config=prepared.config,
         command=read_artifact(RunManifest, directory / RunManifest.FILE).command,
-        base=model.path or model.hub or prepared.model.source,
+        base=base_name(prepared, target or directory),
         peft=(directory / rundir.ADAPTER / rundir.PEFT_CONFIG).exists(),
-        key_mapping=key_mapping,
+        arguments=loaded.arguments,
         starts_from=tuple(str(ancestor.directory) for ancestor in prepared.ancestors),
+    )
+
+
+def base_name(prepared: Prepared, directory: Path) -> str:
+    """The base model's hub id, or the way to it from a directory, in which code then finds it."""
+    model = prepared.config.model
+    if model.path is None:
+        return model.hub or prepared.model.source
+    return rundir.relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
+
+
+def describe_adapter(adapter: Path, prepared: Prepared, directory: Path) -> None:
+    """Note beside an adapter of PEFT's what it belongs on, seen from `directory`, and the kind of its task.
+
+    With the adapters of earlier runs in its base that is no name that can be loaded: nobody puts it on the bare one.
+    """
+    from gelora_cli.methods.saved import describe_peft
+
+    ancestors = [rundir.relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
+    answers = prepared.config.task.kind == "question_answering"
+    describe_peft(
+        adapter,
+        base=" + ".join((base_name(prepared, directory), *ancestors)),
+        task_type="QUESTION_ANS" if answers else "SEQ_CLS",
     )
 
 

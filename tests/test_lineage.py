@@ -107,7 +107,9 @@ def test_a_run_says_what_it_starts_from(chain: Chain, capsys: pytest.CaptureFixt
     card, peft = (third / "README.md").read_text(), json.loads((third / "adapter/adapter_config.json").read_text())
     assert f"merged with {first}, then {second}" in card
     assert "from_pretrained" not in card
-    assert peft["base_model_name_or_path"].endswith(f"+ {first}/adapter + {second}/adapter")
+    base, *merged = peft["base_model_name_or_path"].split(" + ")
+    assert (third / base).resolve() == bench.models["bert"].resolve()
+    assert [(third / adapter).resolve() for adapter in merged] == [first / "adapter", second / "adapter"]
     assert bench.run("task=rte", f"init_from={second}", *SHORT) == 0
     assert "done before" in capsys.readouterr().out
 

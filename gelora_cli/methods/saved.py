@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from gelora_cli.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
-from gelora_cli.rundir import STAGING
+from gelora_cli.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -23,7 +24,21 @@ def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING) as temporary:
         yield Path(temporary)
         for name in names:
+            honour_umask(Path(temporary) / name)
             (Path(temporary) / name).replace(directory / name)
+
+
+def describe_peft(directory: Path, *, base: str, task_type: str) -> None:
+    """Note the base model and the kind of the task in an adapter of PEFT's; one in our own format has no place for it.
+
+    PEFT itself writes the place of the base on this machine, and no kind, since it wraps the model without one.
+    """
+    path = directory / PEFT_CONFIG
+    if not path.exists():
+        return
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values |= {"base_model_name_or_path": base, "task_type": task_type}
+    write_atomic(path, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
 def save_own(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -75,15 +77,16 @@ TERMS = {
 class CardFacts:
     """What a card says of a run beside its result and plan.
 
-    `base` is the base model's hub id or directory, `key_mapping` what `from_pretrained` needs for it. `peft`: the
-    adapter is in PEFT's own format. `starts_from`: the runs whose adapters were merged into the base before.
+    `base` is the base model's hub id, or its directory seen from that of the card; `arguments` is what
+    `from_pretrained` needs for it. `peft`: the adapter is in PEFT's own format.
+    `starts_from`: the runs whose adapters were merged into the base before.
     """
 
     config: RunConfig
     command: str
     base: str
     peft: bool
-    key_mapping: Mapping[str, str] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     starts_from: tuple[str, ...] = ()
 
 
@@ -169,7 +172,7 @@ def _hub_task(config: RunConfig) -> str:
 
 def hub_id(name: str | None) -> str | None:
     """A name that is a hub id rather than a place on this machine."""
-    return name if name and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else None
+    return name if name and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name) else None
 
 
 def _hub_data(config: RunConfig) -> str | None:
@@ -223,8 +226,7 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:
         return MERGED_START.format(base=markdown_text(facts.base))
-    arguments = "" if _answers(config) else f", num_labels={len(config.task.labels) or 1}"
-    arguments += f", key_mapping={facts.key_mapping!r}" * bool(facts.key_mapping)
+    arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
     place = "." if export else "adapter"
     text = LOADING.format(
@@ -255,7 +257,7 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
 
 def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str:
     """The commands that made it, and those that use a run."""
-    made = f"Made by {markdown_code(facts.command)}"
+    made = f"Made by {markdown_code(_without_data_paths(facts.command))}"
     if export:
         return f"{made}\n\nExported from {markdown_text(export.run)} by `gelora export`"
     form = " form=adapter" * (result.method in ADAPTER_ROLES)
@@ -271,10 +273,22 @@ gelora export . output=exported{form}
 ```"""
 
 
+def _without_data_paths(command: str) -> str:
+    """A command with the base names of its data alone: where they lay is nobody's business."""
+    words = shlex.split(command)
+    pairs = [word.partition("=") for word in words]
+    shown = [
+        f"{key}={Path(value).name}" if key.startswith("data.") and Path(value).name and not hub_id(value) else word
+        for word, (key, _, value) in zip(words, pairs, strict=True)
+    ]
+    return shlex.join(shown)
+
+
 def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
-    place = f" ({markdown_text(source)})" if source else ""
+    shown = source if hub_id(source) else Path(source or "").name
+    place = f" ({markdown_text(shown)})" if shown else ""
     own_questions = str(source).endswith(".json")  # whose terms are the user's
     terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not own_questions else ""
     return f"""## Data and licences
