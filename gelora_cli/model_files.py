@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 from gelora_cli.artifacts import GeloraError
 
@@ -286,9 +286,9 @@ def _named_values(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between two values."""
-    width, heads, groups = (
-        cast("Any", config.get(key)) for key in ("hidden_size", "num_attention_heads", "num_key_value_heads")
-    )
+    width: Any = config.get("hidden_size")
+    heads: Any = config.get("num_attention_heads")
+    groups: Any = config.get("num_key_value_heads")
     free = config.get("head_dim") or config.get("attention_head_size")
     if _is_positive(width) and _is_positive(heads) and not free and width % heads:
         yield f"hidden_size={width} can't be shared among num_attention_heads={heads}"
@@ -298,7 +298,9 @@ def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _size_problems(config: Mapping[str, Any], weight_bytes: int) -> list[str]:
     """Whether the model is so much larger than its weights that building it could fill the memory."""
-    width, rows, inner = (cast("Any", config.get(key)) for key in ("hidden_size", "vocab_size", "intermediate_size"))
+    width: Any = config.get("hidden_size")
+    rows: Any = config.get("vocab_size")
+    inner: Any = config.get("intermediate_size")
     embedded = config.get("embedding_size") or width
     least = rows * embedded if _is_positive(rows) and _is_positive(embedded) else 0
     least += width * inner if _is_positive(width) and _is_positive(inner) else 0
