@@ -808,7 +808,7 @@ def _saved_plan_problem(config: RunConfig) -> str | None:
 def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
     """Return the keys that a saved plan would overrule: those that have neither their default nor the plan's value."""
     ranks, method, default = config.ranks, config.method, RanksConfig()
-    kept = {
+    kept: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "method": (method.name, ("gelora", plan.method)),
         "method.modules": (method.modules, (None, plan.modules)),
         "method.scaling": (method.scaling, (None, plan.scaling)),

@@ -186,7 +186,7 @@ NO_PREFERENCE = "no block's idim grows, so the rule has no preference"
     ],
 )
 def test_why_a_plan_is_the_uniform_one(
-    idims: tuple[float, ...], budget: Budget, rules: dict[str, str], reason: str
+    idims: tuple[float, ...], budget: Budget, rules: dict[str, Any], reason: str
 ) -> None:
     profile = make_profile(idims)
     plan = plan_ranks(profile, budget, **rules)
