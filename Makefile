@@ -9,6 +9,7 @@ SCALE ?= smoke
 GLUE ?=
 SQUAD ?=
 OVERRIDES ?=
+UNIT := core metrics models allocation config data tasks geometry plots
 REPRODUCE := $(addprefix reproduce-,glue squad figures cost ablations controls)
 
 help:  ## Show the targets
@@ -32,8 +33,11 @@ run: $(STAMP)  ## Run the embedded default to its end: task=demo, model=minilm, 
 test: $(STAMP)  ## Run the tests; those on real text need GELORA_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
+test-fast: $(STAMP)  ## Run the unit tests: no whole run, no second process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not distributed" $(addprefix tests/,$(UNIT))
+
 test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; goes on where it was; FAULTS=DIR)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --work $(FAULTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.faults --work $(FAULTS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
@@ -61,4 +65,4 @@ format: $(STAMP)  ## Format the code
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-faults test-slow lint format clean $(REPRODUCE)
+.PHONY: help install run test test-fast test-faults test-slow lint format clean $(REPRODUCE)

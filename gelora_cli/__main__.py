@@ -1,6 +1,6 @@
 """`python -m gelora_cli` is `gelora`."""
 
-from gelora_cli.cli import main
+from gelora_cli.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError, IdProfile, ProfileSettings, RankPlan
-from gelora_cli.budget import parse_budget
-from gelora_cli.config import ProfileConfig, TaskConfig, list_problems, value_problems
+from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
+from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
+from gelora_cli.config.config import ProfileConfig, TaskConfig, list_problems, value_problems
+from gelora_cli.core.artifacts import GeloraError, IdProfile, ProfileSettings, RankPlan
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.splits import TextSplit, draw_rows, encode
-from gelora_cli.ranks import PLANNED, rank_pattern_json
-from gelora_cli.ranks import plan_ranks as plan_for_budget
-from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -72,9 +72,9 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     Raises:
         GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
     """
-    from gelora_cli.models import block_modules, check_positions, check_vocabulary, map_model, own_head
-    from gelora_cli.profiling import measure
-    from gelora_cli.runtime import Device
+    from gelora_cli.core.runtime import Device
+    from gelora_cli.geometry.profiling import measure
+    from gelora_cli.models.models import block_modules, check_positions, check_vocabulary, map_model, own_head
 
     _check_model(model)
     _check_settings(ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), max_length)
@@ -117,7 +117,7 @@ def plan_ranks(
     scaling: float = 32.0,
     **rules: Any,
 ) -> RankPlan:
-    """The LoRA rank of every block under a budget (see `gelora_cli.ranks.plan_ranks` for the rule).
+    """The LoRA rank of every block under a budget (see `gelora_cli.allocation.ranks.plan_ranks` for the rule).
 
     Args:
         profile: from `profile_texts`, or `read_artifact(IdProfile, path)` of a saved one.

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gelora_cli import checkpoint
-from gelora_cli.cli import command_line
+from gelora_cli.commands.main import command_line
+from gelora_cli.training import checkpoint
 
 
 def main() -> None:

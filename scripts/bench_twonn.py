@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from gelora_cli.twonn import fit, nearest_two
+from gelora_cli.geometry.twonn import fit, nearest_two
 
 Points = npt.NDArray[np.float32]
 COLUMNS = 384

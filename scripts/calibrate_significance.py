@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from gelora_cli.metrics.definitions import Array, Score, accuracy, matthews_correlation, pearson_spearman_mean
 from gelora_cli.report.bootstrap import resample, variances
-from gelora_cli.scores import Array, Score, accuracy, matthews_correlation, pearson_spearman_mean
 
 Simulated = tuple[Array, Array]
 TESTS = ("percentiles", "t over seeds", "gelora", "clusters")

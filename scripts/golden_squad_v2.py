@@ -5,7 +5,7 @@ copy. It is run as a program, in a process of its own, on files that this script
 sides do the same sums in another order. A threshold is compared by the value that it reaches: the official script sums
 floats, so of two thresholds that tie it may give the higher one; ours is then the lower one. No two no-answer scores
 are alike, and a threshold of 0, which the official script gives where nothing answered is best, is left out:
-`gelora_cli.metrics.best_threshold` says why.
+`gelora_cli.metrics.evaluate_metrics.best_threshold` says why.
 
     python scripts/golden_squad_v2.py --official evaluate-v2.0.py --rounds 200
 """
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.metrics import load_metric
-from gelora_cli.scores import question_points
+from gelora_cli.metrics.definitions import question_points
+from gelora_cli.metrics.evaluate_metrics import load_metric
 
 WORDS = ["the", "cat", "Cat,", "a", "an", "sat", "on", "mat.", "42", "caf\u00e9", "\u4e1c\u4eac", "'s", "U.S.", ""]
 NAMES = {

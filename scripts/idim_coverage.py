@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.twonn import estimate_idim
+from gelora_cli.geometry.twonn import estimate_idim
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 

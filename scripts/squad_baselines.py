@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from gelora_cli.answers import references
-from gelora_cli.cli import register_schemas
-from gelora_cli.config import TaskConfig, config_dir
+from gelora_cli.commands.main import register_schemas
+from gelora_cli.config.config import TaskConfig, config_dir
 from gelora_cli.data.squad import QuestionSplit, load_questions
-from gelora_cli.metrics import load_metric
+from gelora_cli.metrics.evaluate_metrics import load_metric
+from gelora_cli.tasks.answers import references
 
 
 def main() -> None:

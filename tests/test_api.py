@@ -16,10 +16,10 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli import lora_config, plan_ranks, profile_texts
-from gelora_cli.artifacts import GeloraError, IdProfile, read_artifact
-from gelora_cli.cli import command_line
-from tests.conftest import rows
-from tests.tiny import make_tiny
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts import GeloraError, IdProfile, read_artifact
+from tests.helpers.rows import rows
+from tests.helpers.tiny import make_tiny
 
 TEXTS = [row["sentence"] for row in rows("cola", 60, seed=1)]
 README = Path(__file__).resolve().parent.parent / "README.md"

@@ -1,4 +1,4 @@
-"""The import rules of the house, read from the source."""
+"""The order of the packages, held on the files and on what importing a package really executes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gelora_cli"
-STAGES = {"profiling", "ranks", "train", "evaluation"}
+ORDER = (
+    "core",
+    "metrics",
+    "models",
+    "allocation",  # mathematics on artifacts: it knows no configuration, which reads saved plans
+    "config",
+    "launchers",
+    "data",
+    "tasks",
+    "geometry",
+    "signals",
+    "methods",
+    "training",
+    "trackers",
+    "plots",
+    "pipeline",
+    "report",
+    "commands",
+)
+"""The packages, lowest first: each imports only from itself and from those before it."""
+ABOVE_ALL = {"api", "__init__", "__main__"}
+STAGES = {"geometry.profiling", "allocation.ranks", "training.loop", "training.evaluation"}
+HEAVY = ("torch", "transformers")
 
 
 def module_name(path: Path) -> str:
@@ -24,12 +46,8 @@ def module_name(path: Path) -> str:
 def imports(path: Path) -> set[str]:
     """Modules of ours that a file imports, wherever in it; type hints alone don't count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for child in ast.walk(node)
-    }
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and is_type_checking(node)]
+    guarded = {child for guard in guards for child in ast.walk(guard)}
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node not in guarded and (node.module or "").startswith("gelora_cli"):
@@ -42,41 +60,86 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def is_type_checking(node: ast.If) -> bool:
+    return getattr(node.test, "id", "") == "TYPE_CHECKING"
+
+
 def exists(name: str) -> bool:
     path = PACKAGE.joinpath(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+def package_of(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
 GRAPH = {module_name(path): imports(path) - {module_name(path)} for path in sorted(PACKAGE.rglob("*.py"))}
+PACKAGES = sorted({package_of(module) for module in GRAPH} - ABOVE_ALL)
 
 
-def test_the_graph_is_read() -> None:
-    assert "artifacts" in GRAPH["ranks"]
+def test_every_file_belongs_to_a_package_of_the_order() -> None:
+    assert not set(PACKAGES) - set(ORDER)
     assert not STAGES - GRAPH.keys()
+    assert "core.artifacts" in GRAPH["allocation.ranks"]
 
 
 def test_no_import_cycles() -> None:
     graphlib.TopologicalSorter(GRAPH).prepare()
 
 
-def test_artifacts_import_nothing_of_ours() -> None:
-    assert not GRAPH["artifacts"]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_lower_ones(package: str) -> None:
+    allowed = {*ORDER[: ORDER.index(package) + 1], "__init__"}
+    wrong = {
+        f"{module} imports {name}"
+        for module, found in GRAPH.items()
+        if package_of(module) == package
+        for name in found
+        if package_of(name) not in allowed
+    }
+    assert not wrong
 
 
-@pytest.mark.parametrize(
-    "module", ["twonn", "ranks", "planning", "budget", "controls", "layer_checks", "jacobians", "theory"]
-)
-def test_mathematics_imports_no_configuration(module: str) -> None:
-    assert GRAPH[module] <= {"artifacts", "budget", "controls", "jacobians", "layer_checks", "ranks"}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_executes_only_lower_ones(package: str) -> None:
+    modules = [f"gelora_cli.{name}" for name in GRAPH if package_of(name) == package and not name.endswith("__main__")]
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {modules!r}]; "
+        "print(*sorted(name for name in sys.modules if name.startswith('gelora_cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    executed = {package_of(name.removeprefix("gelora_cli.")) for name in done.stdout.split()}
+    assert executed <= {*ORDER[: ORDER.index(package) + 1]}
+
+
+def test_no_package_imports_another_ones_private_file() -> None:
+    wrong = {
+        f"{module} imports {name}"
+        for module, found in GRAPH.items()
+        for name in found
+        if any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+        and package_of(name) != package_of(module)
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ["allocation"])
+def test_allocation_needs_no_torch(package: str) -> None:
+    modules = [f"gelora_cli.{name}" for name in GRAPH if package_of(name) == package]
+    code = f"import sys, {', '.join(modules)}; sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["twonn", "jacobians", "theory"])
+def test_the_mathematics_of_geometry_imports_no_configuration(module: str) -> None:
+    assert {package_of(name) for name in GRAPH[f"geometry.{module}"]} <= {"core", "geometry"}
 
 
 def test_methods_know_no_stage_and_the_loop_knows_no_method() -> None:
-    stages = {"profiling", "train", "evaluation", "pipeline"}
     methods = {name for name in GRAPH if name.startswith("methods")}
-    assert not [name for name in methods if GRAPH[name] & stages]
-    assert GRAPH["train"] & methods == {"methods.base"}
     names = re.compile(r"adalora|sora|eva\b|bitfit|houlsby|pfeiffer|lora\b", re.IGNORECASE)
-    assert not names.search((PACKAGE / "train.py").read_text(encoding="utf-8"))
+    assert GRAPH["training.loop"] & methods == {"methods.base"}
+    assert not names.search((PACKAGE / "training" / "loop.py").read_text(encoding="utf-8"))
 
 
 def test_stages_do_not_import_each_other() -> None:
@@ -84,37 +147,42 @@ def test_stages_do_not_import_each_other() -> None:
         assert not GRAPH[stage] & (STAGES - {stage}), stage
 
 
-def test_only_the_corridor_and_the_functions_for_others_import_stages() -> None:
-    importers = {name for name, found in GRAPH.items() if found & {"profiling", "train", "evaluation"}}
-    assert importers == {"pipeline", "session", "dry_run", "api"}
+def test_only_the_pipeline_and_the_functions_for_others_import_stages() -> None:
+    stages = {"geometry.profiling", "training.loop", "training.evaluation"}
+    importers = {package_of(name) for name, found in GRAPH.items() if found & stages}
+    assert importers == {"pipeline", "api"}
 
 
 LIGHT = [
-    "cli",
-    "ranks",
-    "planning",
+    "commands.main",
+    "config.config",
+    "config.overrides",
+    "core.rundir",
+    "data.demo",
+    "data.user_data",
+    "pipeline.card",
+    "plots.run",
+    "plots.theory",
+    "plots.trajectories",
+    "plots.profiles",
     "report.build",
     "report.grid",
-    "rundir",
-    "config",
-    "overrides",
     "report.listing",
-    "report.plots",
-    "report.theory_plots",
-    "report.courses",
-    "report.profiles",
     "report.significance",
-    "report.card",
-    "data.demo",
-    "data.own",
     "api",
 ]
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_light_doors_stay_light(module: str) -> None:
-    code = f"import sys, gelora_cli.{module}; sys.exit(sum(m in sys.modules for m in ('torch', 'transformers')))"
+def test_light_entry_points_stay_light(module: str) -> None:
+    code = f"import sys, gelora_cli.{module}; sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_test_module_imports_another() -> None:
+    wrong = re.compile(r"^\s*from tests(\.\w+)*\.test_\w+ import", re.MULTILINE)
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert not [str(path) for path in files if wrong.search(path.read_text(encoding="utf-8"))]
 
 
 def test_nothing_forbidden_in_the_source() -> None:

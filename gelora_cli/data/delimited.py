@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.messages import listed, shown_name
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import listed, shown_name
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import nearest
+from gelora_cli.config.config import nearest
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import is_broken, shown, shown_path
+from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.delimited import Dialect, read_delimited
 from gelora_cli.data.json_input import parse_json, refuse_repeated
 from gelora_cli.data.parquet import read_parquet
 from gelora_cli.data.paths import is_file
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, read_squad_json
-from gelora_cli.messages import is_broken, shown, shown_path
-from gelora_cli.runtime import LOGGER
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import listed, shown
 from gelora_cli.data.parquet import ParquetColumns
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
 from gelora_cli.data.tables import read_table, read_texts
-from gelora_cli.messages import listed, shown
 
 
 def load_split(directory: Path, task: Any, split: str) -> TextSplit:

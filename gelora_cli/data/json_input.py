@@ -6,8 +6,8 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.messages import shown_name
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import shown_name
 
 LONGEST_INTEGER = 4_000
 """Digits that Python turns into an `int` under its default limit (4,300)."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import nearest
+from gelora_cli.config.config import nearest
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import is_broken, listed, shown, shown_name
 from gelora_cli.data.files import Table
-from gelora_cli.messages import is_broken, listed, shown, shown_name
 
 MISSING_MARKS = frozenset(
     ("nan", "-nan", "na", "n/a", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a", "nat", "1.#ind", "1.#qnan")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.messages import shown, shown_name
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import shown, shown_name
 
 if TYPE_CHECKING:
     import pyarrow

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import dataset_directory
-from gelora_cli.data.own import own_files, own_split, own_task, own_text
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.data.tables import folder
+from gelora_cli.data.user_data import own_files, own_split, own_task, own_text
 from gelora_cli.data.user_questions import is_question_json, question_files, user_questions
 
 Split = TextSplit | QuestionSplit

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.messages import listed, shown_name
-from gelora_cli.rundir import writing
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import listed, shown_name
+from gelora_cli.core.rundir import writing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

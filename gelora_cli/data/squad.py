@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import is_broken, shown, shown_name
+from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.json_input import parse_json
 from gelora_cli.data.splits import EncodedSplit, Spool, digest_of, numbered, shortened
 from gelora_cli.data.tables import read_table, read_texts
-from gelora_cli.messages import is_broken, shown, shown_name
-from gelora_cli.runtime import LOGGER
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase

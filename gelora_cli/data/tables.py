@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.messages import listed, shown, shown_name, shown_path
 from gelora_cli.data.parquet import ParquetColumns, read_parquet
 from gelora_cli.data.paths import is_directory
-from gelora_cli.messages import listed, shown, shown_name, shown_path
 
 
 def folder(task: Any) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import SavedAdapter
+from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.rundir import PEFT_CONFIG
 from gelora_cli.methods.adalora import attach_adalora
 from gelora_cli.methods.base import Attached, AttachRequest
 from gelora_cli.methods.bottleneck import attach_bottlenecks, rebuild_bottlenecks
@@ -17,7 +18,6 @@ from gelora_cli.methods.lora import attach_lora, load_peft
 from gelora_cli.methods.saved import load_own
 from gelora_cli.methods.sora import attach_sora, rebuild_sora
 from gelora_cli.methods.subset import attach_bitfit, attach_full
-from gelora_cli.rundir import PEFT_CONFIG
 
 METHODS: dict[str, Callable[[AttachRequest], Attached]] = {
     **dict.fromkeys(("gelora", "lora", "shuffled", "random", "reversed"), attach_lora),

@@ -12,11 +12,11 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import GeloraError, ModelMap, RankPlan
-from gelora_cli.models import in_modules
+from gelora_cli.core.artifacts import GeloraError, ModelMap, RankPlan
+from gelora_cli.models.models import in_modules
 
 if TYPE_CHECKING:
-    from gelora_cli.config import MethodConfig
+    from gelora_cli.config.config import MethodConfig
 
 Inputs = dict[str, torch.Tensor]
 

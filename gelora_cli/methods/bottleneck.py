@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gelora_cli.artifacts import SavedAdapter
+from gelora_cli.core.artifacts import SavedAdapter
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
 from gelora_cli.methods.saved import replace_module, save_own
 

@@ -14,12 +14,12 @@ from peft import EvaConfig, LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
 
-from gelora_cli.artifacts import GeloraError, LinearShape
-from gelora_cli.budget import adapted_linears
+from gelora_cli.allocation.planning import with_module_ranks
+from gelora_cli.allocation.ranks import hand_out
+from gelora_cli.core.artifacts import GeloraError, LinearShape
+from gelora_cli.core.budget import adapted_linears
 from gelora_cli.methods.base import Attached, AttachRequest, Inputs
 from gelora_cli.methods.lora import ADAPTER, attach_lora, layers_of
-from gelora_cli.planning import with_module_ranks
-from gelora_cli.ranks import hand_out
 
 MOST_BATCHES = 2_000
 TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle

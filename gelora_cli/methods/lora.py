@@ -13,12 +13,12 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import GeloraError, ModelMap, RankPlan
+from gelora_cli.allocation.ranks import rank_pattern_json
+from gelora_cli.core.artifacts import GeloraError, ModelMap, RankPlan
+from gelora_cli.core.rundir import PEFT_CONFIG, PEFT_WEIGHTS
+from gelora_cli.core.runtime import first_line
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences
 from gelora_cli.methods.saved import check_safetensors, staged
-from gelora_cli.ranks import rank_pattern_json
-from gelora_cli.rundir import PEFT_CONFIG, PEFT_WEIGHTS
-from gelora_cli.runtime import first_line
 
 ADAPTER = "default"
 

@@ -8,12 +8,12 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from gelora_cli.artifacts import GeloraError, SavedAdapter, read_artifact
+from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
+from gelora_cli.core.artifacts import GeloraError, SavedAdapter, read_artifact
+from gelora_cli.core.rundir import PEFT_CONFIG
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.saved import replace_module
 from gelora_cli.methods.sora import GatedLoraLinear
-from gelora_cli.planning import ADAPTER_ROLES, NOT_MERGEABLE
-from gelora_cli.rundir import PEFT_CONFIG
 
 
 def merge_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gelora_cli.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
-from gelora_cli.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
+from gelora_cli.core.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
+from gelora_cli.core.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
 
 WEIGHTS = "adapter_model.safetensors"
 

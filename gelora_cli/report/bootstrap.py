@@ -51,7 +51,7 @@ from functools import cached_property
 import numpy as np
 from scipy import optimize, special, stats
 
-from gelora_cli.scores import Array, Score, of_all
+from gelora_cli.metrics.definitions import Array, Score, of_all
 
 LEVEL = 0.05
 CHUNK = 1 << 16

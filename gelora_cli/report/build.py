@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, read_text
-from gelora_cli.messages import markdown_text
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, read_text
+from gelora_cli.core.messages import markdown_text
+from gelora_cli.plots.comparison import pictures
 from gelora_cli.report.compared import comparisons, row_groups
-from gelora_cli.report.figures import pictures
 from gelora_cli.report.page import Shown, comparison_tables, page, summary
 from gelora_cli.report.published import Published, published_table, read_published
 from gelora_cli.report.rows import rows_of

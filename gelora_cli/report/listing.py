@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.messages import visible
+from gelora_cli.core.messages import visible
 from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
 
 HEADER = ("status", "value", "metric", "age", "run")

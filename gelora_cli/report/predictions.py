@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError, RunResult, read_artifact
-from gelora_cli.config import TaskConfig, read_config
-from gelora_cli.rundir import CONFIG, PREDICTIONS
-from gelora_cli.scores import SCORES, Array, Score, of_all, points_at_zero, question_points
+from gelora_cli.config.config import TaskConfig, read_config
+from gelora_cli.core.artifacts import GeloraError, RunResult, read_artifact
+from gelora_cli.core.rundir import CONFIG, PREDICTIONS
+from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
 
 Row = dict[str, Any]
 REDO = "Restore it, or do the run again with force=true."

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gelora_cli.artifacts import SMOKE_REMARK, RunResult
-from gelora_cli.config import NUMERICS
-from gelora_cli.planning import METHODS
-from gelora_cli.ranks import EXEMPT_BUDGET
+from gelora_cli.allocation.planning import METHODS
+from gelora_cli.allocation.ranks import EXEMPT_BUDGET
+from gelora_cli.config.config import NUMERICS
+from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
 
 CURRENT_NUMERICS = str(NUMERICS)

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import (
+from gelora_cli.allocation.planning import EXEMPT
+from gelora_cli.allocation.ranks import EXEMPT_BUDGET
+from gelora_cli.config.config import RunConfig, identity_values, read_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import (
     GeloraError,
     IdProfile,
     OtherVersionError,
@@ -21,11 +24,8 @@ from gelora_cli.artifacts import (
     RunResult,
     read_artifact,
 )
-from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, identity_values, read_config
-from gelora_cli.messages import shown
-from gelora_cli.planning import EXEMPT
-from gelora_cli.ranks import EXEMPT_BUDGET
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.messages import shown
 
 Settings = tuple[tuple[str, str], ...]
 Cell = tuple[str, str, str, str, Settings, str]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.bootstrap import LEVEL, TINY, effect_size, holm, resample, variances
 from gelora_cli.report.predictions import Predicted, read_predictions
-from gelora_cli.scores import Array
 
 FEWEST_SEEDS = 3
 

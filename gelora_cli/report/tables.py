@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from gelora_cli.messages import markdown_text, spreadsheet_text, visible
+from gelora_cli.core.messages import markdown_text, spreadsheet_text, visible
 from gelora_cli.report.rows import Row
 
 NONE = "-"

@@ -9,9 +9,9 @@ from typing import Any
 
 from pyarrow import parquet
 
-from gelora_cli.budget import parse_budget
-from gelora_cli.config import RunConfig, complete, profile_hash
-from gelora_cli.planning import EXEMPT, needs_profile
+from gelora_cli.allocation.planning import EXEMPT, needs_profile
+from gelora_cli.config.config import RunConfig, complete, profile_hash
+from gelora_cli.core.budget import parse_budget
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 

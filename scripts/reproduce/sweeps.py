@@ -17,10 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
 from omegaconf import OmegaConf
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.cli import register_schemas
-from gelora_cli.config import RunConfig, config_dir, list_problems
-from gelora_cli.overrides import override_problems
+from gelora_cli.commands.main import register_schemas
+from gelora_cli.config.config import RunConfig, config_dir, list_problems
+from gelora_cli.config.overrides import override_problems
+from gelora_cli.core.artifacts import GeloraError
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean, median
 
-from gelora_cli.artifacts import GeloraError, IdProfile, RankPlan, RunResult, read_artifact
-from gelora_cli.budget import parse_budget
-from gelora_cli.config import plan_settings
-from gelora_cli.planning import ADAPTER_ROLES, EXEMPT, plan_method
+from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, plan_method
+from gelora_cli.config.config import plan_settings
+from gelora_cli.core.artifacts import GeloraError, IdProfile, RankPlan, RunResult, read_artifact
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.rundir import write_atomic
 from gelora_cli.report.published import Published, read_published
 from gelora_cli.report.rows import profile_seconds
-from gelora_cli.rundir import write_atomic
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan
 from scripts.reproduce.work import Work
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import CHOICES, DataConfig, TaskConfig
+from gelora_cli.config.config import CHOICES, DataConfig, TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.delimited import SEPARATORS, Dialect
 from gelora_cli.data.files import read_rows
-from gelora_cli.data.own import own_split, own_task
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.user_data import own_split, own_task
 
 TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict", metric="accuracy")
 TEXTS = [f"a ship, a storm and {i} sailors" for i in range(40)]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import TaskConfig
+from gelora_cli.config.config import TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.glue import load_split
-from tests.conftest import TASKS, rows, write_split
+from tests.helpers.rows import TASKS, rows, write_split
 
 COLA = TaskConfig(name="cola", columns=["sentence"], labels=["unacceptable", "acceptable"])
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import DataConfig, TaskConfig
-from gelora_cli.data.own import own_split, own_task
+from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.user_data import own_split, own_task
 
 TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict", metric="accuracy")
 

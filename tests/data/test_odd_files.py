@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import DataConfig, TaskConfig
+from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.glue import load_split
-from gelora_cli.data.own import own_split, own_task
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import one_question, read_squad_json
+from gelora_cli.data.user_data import own_split, own_task
 
 COUNT = 24
 TEXTS = [f"plot {i}" for i in range(COUNT)]

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import DataConfig, TaskConfig
+from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.files import read_questions, read_rows
-from gelora_cli.data.own import own_files, own_text
 from gelora_cli.data.sources import completed_task, task_split, unlabelled_split
 from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.user_data import own_files, own_text
 
 TASK = TaskConfig(name="reviews", source="text", columns=["review"], label="mood", metric="accuracy")
 MOODS = ("sad", "glad", "so so")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.data.parts import parts_of
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit
 

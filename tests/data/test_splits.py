@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.artifacts import GeloraError
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import TextSplit, draw_rows, encode, epoch_batches, sorted_batches
-from gelora_cli.models import load_tokenizer, resolve_model
-from tests.tiny import KINDS, SENTENCES, make_tokenizer
+from gelora_cli.models.models import load_tokenizer, resolve_model
+from tests.helpers.tiny import KINDS, SENTENCES, make_tokenizer
 
 
 def split_of(*columns: tuple[str, ...]) -> TextSplit:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import TaskConfig, value_problems
+from gelora_cli.config.config import TaskConfig, value_problems
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.squad import (
     Answer,
     EncodedWindows,
@@ -22,31 +22,10 @@ from gelora_cli.data.squad import (
     one_question,
     read_squad_json,
 )
-from gelora_cli.models import load_tokenizer, resolve_model
-from tests.conftest import squad_rows, write_squad
-from tests.tiny import DECODERS, KINDS, make_tokenizer
-
-TASK = TaskConfig(
-    name="squad",
-    kind="question_answering",
-    source="squad",
-    folder="plain_text",
-    columns=["question", "context"],
-    test_splits=[],
-    max_length=64,
-    stride=16,
-    max_question_length=12,
-    max_answer_length=8,
-    n_best=5,
-)
-V2 = TaskConfig(**(vars(TASK) | {"name": "squad_v2", "source": "squad_v2", "folder": "squad_v2", "unanswerable": True}))
-
-
-def split_of(*rows: tuple[str, str, str | None]) -> QuestionSplit:
-    """Questions from (question, context, answer); the answer is found where it first stands in the context."""
-    found = [() if text is None else (Answer(text, context.index(text)),) for _, context, text in rows]
-    questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
-    return QuestionSplit("train", [f"q{row}" for row in range(len(rows))], questions, contexts, found)
+from gelora_cli.models.models import load_tokenizer, resolve_model
+from tests.helpers.rows import squad_rows, write_squad
+from tests.helpers.squad_cases import LONG, TASK, V2, split_of
+from tests.helpers.tiny import DECODERS, KINDS, make_tokenizer
 
 
 @pytest.fixture(params=KINDS)
@@ -71,7 +50,6 @@ def labelled(encoded: EncodedWindows) -> list[tuple[int, int, int]]:
     return [(window, first, last) for window, (first, last) in rows if first != encoded.null[window]]
 
 
-LONG = " ".join(f"the cat number {number} sat on the mat," for number in range(40))
 EDGES = [
     ("which?", "the cat sat on the mat", "the"),  # at the first character
     ("which?", "the cat sat on the mat", "mat"),  # at the last one
@@ -222,7 +200,7 @@ def test_misplaced_answers_can_be_dropped_from_training(tmp_path: Path) -> None:
 def test_a_window_must_hold_more_than_question_and_stride() -> None:
     config = type("Config", (), {})()
     config.task = TaskConfig(**(vars(TASK) | {"max_length": 32}))
-    from gelora_cli.config import _window_problem
+    from gelora_cli.config.config import _window_problem
 
     assert "take task.max_length=33 or more" in str(_window_problem(config.task))
     config.task.max_length = 33

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gelora_cli.artifacts import GeloraError
-from gelora_cli.config import DataConfig, TaskConfig
+from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.data.sources import SOURCES, task_split, training_text, unlabelled_split
-from tests.conftest import squad_rows, write_squad
-from tests.data.test_squad import TASK, V2
-
-
-def write_questions(path: Path, rows: Sequence[dict[str, Any]], *, articles: int, **more: Any) -> Path:
-    """The rows as SQuAD's own JSON, spread over so many articles; `more` replaces fields of the questions."""
-    data: list[dict[str, Any]] = [{"title": f"article {number}", "paragraphs": []} for number in range(articles)]
-    for number, row in enumerate(rows):
-        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
-        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-        asked = {"id": row["id"], "question": row["question"], "answers": answers, "is_impossible": not answers} | more
-        paragraph = {"context": row["context"], "qas": [{key: value for key, value in asked.items() if value != ...}]}
-        data[number % articles]["paragraphs"].append(paragraph)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"version": "mine", "data": [article for article in data if article["paragraphs"]]}))
-    return path
+from tests.helpers.rows import squad_rows, write_squad
+from tests.helpers.squad_cases import TASK, V2
+from tests.helpers.user_questions import write_questions
 
 
 def read(task: TaskConfig, place: Path, split: str) -> Any:

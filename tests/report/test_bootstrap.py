@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
+from gelora_cli.metrics.definitions import Score, accuracy, matthews_correlation, of_all, spearman
 from gelora_cli.report.bootstrap import Variances, effect_size, effective_number, holm, resample, variances
-from gelora_cli.scores import Score, accuracy, matthews_correlation, of_all, spearman
 
 Array = NDArray[Any]
 

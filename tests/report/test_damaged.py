@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import RankPlan, RunManifest, RunResult, read_artifact
-from gelora_cli.cli import command_line
-from gelora_cli.config import read_config, write_config
+from gelora_cli.commands.main import command_line
+from gelora_cli.config.config import read_config, write_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult, read_artifact
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.listing import listed_runs
 from gelora_cli.report.rows import differing, rows_of
 from gelora_cli.report.runs import collect, examine_runs, sort_runs
-from tests.report.test_grid import write_run
+from tests.helpers.written_runs import write_run
 
 DEEP = 200_000 * "["
 MANIFEST, RESULT, PLAN = RunManifest.FILE, RunResult.FILE, RankPlan.FILE

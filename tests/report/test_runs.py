@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import GeloraError, OtherVersionError, RunManifest, RunResult, UnusableError, read_artifact
-from gelora_cli.config import read_config, write_config
+from gelora_cli.config.config import read_config, write_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import (
+    GeloraError,
+    OtherVersionError,
+    RunManifest,
+    RunResult,
+    UnusableError,
+    read_artifact,
+)
 from gelora_cli.report.listing import list_runs, listed_runs
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect, examine_runs
-from tests.report.test_grid import write_run
+from tests.helpers.written_runs import write_run
 
 DIGITS = iter(range(10**6))
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gelora_cli import rundir
-from gelora_cli.artifacts import EvalResult, GeloraError, RunResult, read_artifact
-from gelora_cli.config import RunConfig, TaskConfig, write_config
+from gelora_cli.config.config import RunConfig, TaskConfig, write_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import EvalResult, GeloraError, RunResult, read_artifact
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.report.significance import ComparedRow, Comparison, compare_rows
-from tests.report.test_grid import write_run
+from tests.helpers.written_runs import write_run
 
 Array = NDArray[Any]
 Row = dict[str, Any]

@@ -1,0 +1,90 @@
+"""Files that the user names with `output=`: written whole, and never over a file that gelora did not write.
+
+What gelora wrote is known by its sha256, kept beside it in `.NAME.gelora` in the form of `sha256sum`: a file that was
+edited or replaced since has another, and no format has to hold a mark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.rundir import file_sha256, remove_half_written, write_atomic, writing
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse an output file that can't be written or would be lost, before any work.
+
+    Raises:
+        GeloraError: it is a directory, its directory is not there, or it is a file that gelora did not write, without
+            `force`.
+    """
+    target = _target(path)
+    with writing(path, "name a file in a directory that is there with output=FILE"):
+        if not target.parent.is_dir():
+            raise GeloraError(f"output={path}: there is no directory {target.parent}; make it, or name another file")
+        kind = _kind(target)
+        if kind == "directory":
+            raise GeloraError(f"output={path} is a directory; name a file in it, such as output={path / 'output.json'}")
+        if kind == "file" and not force and not _is_ours(target):
+            raise GeloraError(
+                f"output={path} is there, and gelora did not write it, or it was changed since: name another file, or "
+                "give force=true to replace it"
+            )
+        if kind in ("", "file") and not os.access(target.parent, os.W_OK):
+            raise GeloraError(f"output={path} can't be written to {target.parent}; name a file elsewhere")
+
+
+def write_output(path: Path, content: str, *, force: bool) -> None:
+    """Write what the user named with `output=`: a file whole or not at all, a pipe or a device as it comes.
+
+    Raises:
+        GeloraError: as `check_output`, or it can't be written.
+    """
+    check_output(path, force=force)
+    target, data = _target(path), content.encode()
+    with writing(path, "check the directory, or name another file with output=FILE"):
+        if _kind(target) == "other":
+            with target.open("wb") as file:
+                file.write(data)
+            return
+        remove_half_written(target)
+        write_atomic(target, data)
+        write_atomic(_record(target), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
+
+
+def _target(path: Path) -> Path:
+    """Where a path leads, links followed: the file behind a link is written, not the link replaced."""
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no system takes
+        raise GeloraError(f"output={path} leads nowhere: {error}; name another file") from error
+
+
+def _kind(target: Path) -> str:
+    """`file`, `directory`, `other` (a device, a pipe), or nothing where nothing is there."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISREG(mode):
+        return "file"
+    return "directory" if stat.S_ISDIR(mode) else "other"
+
+
+def _record(target: Path) -> Path:
+    """The file that names the sha256 of what gelora wrote to `target`."""
+    return target.with_name(f".{target.name}.gelora")
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a file is empty, or still what gelora wrote."""
+    if target.stat().st_size == 0:
+        return True
+    record = _record(target)
+    if not record.is_file() or record.is_symlink() or record.stat().st_size > 1000:
+        return False
+    return record.read_text(encoding="utf-8", errors="replace").split(" ")[0] == file_sha256(target)

@@ -1,0 +1,73 @@
+"""Predictions in the form that `gelora predict` writes: input columns, prediction, probabilities; JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.core.rundir import json_text
+from gelora_cli.data.sources import Split
+from gelora_cli.data.splits import TextSplit
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""Suffix of an output file that is a table -> what stands between its cells; any other file holds JSON lines."""
+PROBABILITY = "probability_"
+
+
+def with_inputs(task: Any, split: Split, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row of `pipeline.predict` the input columns and, of labels, the probability of each by name.
+
+    An input column with the name of another key, such as `id`, becomes `input_id`.
+    """
+    inputs = _input_columns(task, split)
+    return [_with_inputs(task, row, [(name, texts[place]) for name, texts in inputs]) for place, row in enumerate(rows)]
+
+
+def prediction_text(rows: Sequence[dict[str, Any]], target: Path | None) -> str:
+    """Return rows as the text of a file: a table where its name ends in `.csv` or `.tsv`, else a JSON line each."""
+    delimiter = DELIMITERS.get(target.suffix.lower()) if target else None
+    if delimiter is None:
+        return "".join(json_text(row) + "\n" for row in rows)
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
+    table.writeheader()
+    table.writerows(flat)
+    return text.getvalue()
+
+
+def _input_columns(task: Any, split: Split) -> list[tuple[str, Sequence[str]]]:
+    if isinstance(split, TextSplit):
+        return list(zip(task.columns, split.columns, strict=True))
+    return [("question", split.questions), ("context", split.contexts)]
+
+
+def _with_inputs(task: Any, row: dict[str, Any], inputs: list[tuple[str, str]]) -> dict[str, Any]:
+    scores, rest = row["scores"], {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
+    taken = {*row, "probabilities", "probability", "no_answer_probability"}
+    named = {(f"input_{name}" if name in taken else name): text for name, text in inputs}
+    return {"id": row["id"], "split": row["split"], **named, **rest, **_probabilities(task, scores), "scores": scores}
+
+
+def _probabilities(task: Any, scores: Any) -> dict[str, Any]:
+    """Of labels the probability of each, the softmax of the scores; of an answer its own."""
+    if task.kind == "classification":
+        largest = max(scores)
+        weights = [math.exp(score - largest) for score in scores]
+        shares = [weight / sum(weights) for weight in weights]
+        return {"probabilities": dict(zip(task.labels, shares, strict=True))}
+    if task.kind == "question_answering":
+        return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
+    return {}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as cells: a column per label's probability; scores, which they come from, are left out."""
+    cells = {key: value for key, value in row.items() if key not in ("probabilities", "scores")}
+    cells |= {PROBABILITY + label: share for label, share in row.get("probabilities", {}).items()}
+    return {key: json_text(value) if isinstance(value, list | dict) else value for key, value in cells.items()}

@@ -1,0 +1,67 @@
+"""What gelora itself brings: its presets, and the models that it knows by their weights; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+WEIGHTS = "model.safetensors"
+
+
+@cache
+def shipped_presets(configs: Path) -> frozenset[tuple[tuple[str, str], ...]]:
+    """Return the content of every preset in gelora's own task and method YAML files, as `preset_content` gives it.
+
+    A preset that is not among them comes from the user, whichever file it was merged into.
+    """
+    files = [*(configs / "task").glob("*.yaml"), *(configs / "method").glob("*.yaml")]
+    return frozenset(preset_content(preset) for file in files for preset in _presets(_read_yaml(file)))
+
+
+def preset_content(preset: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what a preset sets, in a form that can be compared: keys without a value are left out."""
+    return tuple(sorted((key, repr(value)) for key, value in preset.items() if value is not None))
+
+
+def known_model(configs: Path, path: str) -> str | None:
+    """Return the name of gelora's own model that lies under `path`, a directory or a hub id; None of any other.
+
+    A directory is recognised by the sha256 of its weights, which is read only where their size fits.
+    """
+    weights = Path(path).expanduser() / WEIGHTS
+    for name, model in _shipped_models(configs).items():
+        if path == model.get("hub"):
+            return name
+        if model.get("sha256") and weights.is_file() and weights.stat().st_size == model.get("bytes"):
+            stat = weights.stat()
+            if _weights_sha256(weights, stat.st_size, stat.st_mtime_ns) == model["sha256"]:
+                return name
+    return None
+
+
+@cache
+def _shipped_models(configs: Path) -> dict[str, dict[str, Any]]:
+    models = [_read_yaml(file) for file in sorted((configs / "model").glob("*.yaml"))]
+    return {model["name"]: model for model in models}
+
+
+@cache
+def _weights_sha256(weights: Path, size: int, modified: int) -> str:
+    """Return the sha256 of a file, read once as long as its size and time stay the same."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _presets(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for by_model in values.get("presets", {}).values():
+        yield from by_model.values()
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml  # here, so that a missing package can be named without it
+
+    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return values

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, artifacts, budgets, run directories, the machine."""

@@ -1,0 +1,152 @@
+"""What a user writes as `budget`, its one canonical form, and what it is in adapter parameters. No torch, no numpy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+from gelora_cli.core.artifacts import GeloraError, LinearShape, ModelMap
+
+BudgetKind = Literal["params", "percent", "rank", "auto"]
+MODULES = ("attention", "all")
+ACCEPTED = (
+    "0.3M, 12K, 300000 or 3e5 (parameters), 0.16% (of the backbone), rank:4 (what uniform rank 4 costs), "
+    "auto (the rule's own ranks)"
+)
+
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
+_FORMS: tuple[tuple[BudgetKind, re.Pattern[str]], ...] = (
+    ("auto", re.compile(r"auto()()", re.IGNORECASE)),
+    ("rank", re.compile(rf"rank:?({_NUMBER})()", re.IGNORECASE)),
+    ("percent", re.compile(rf"({_NUMBER}) ?(%|pct)", re.IGNORECASE)),
+    ("params", re.compile(rf"({_NUMBER})([km]?)", re.IGNORECASE)),
+)
+_UNITS = {"": 0, "k": 3, "m": 6}
+# Decimal keeps 28 digits: below these limits every number is exact, and its name is short enough to be read back.
+_MAX_CHARACTERS = 40
+_MAX_DIGITS = 16
+_MAX_EXPONENT = 12
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on the adapter's trainable parameters, as `parse_budget` makes it.
+
+    `amount` counts parameters (kind `params`), percent of the backbone's parameters (`percent`) or units of rank
+    (`rank`); it is 0 for `auto`.
+    """
+
+    kind: BudgetKind
+    amount: int | Decimal
+
+    @property
+    def name(self) -> str:
+        """Canonical text, safe in a directory's name: `0.3M`, `0.16pct`, `rank4` or `auto`."""
+        if self.kind == "params":
+            return f"{_plain(Decimal(self.amount).scaleb(-6))}M"
+        if self.kind == "percent":
+            return f"{_plain(Decimal(self.amount))}pct"
+        return f"rank{self.amount}" if self.kind == "rank" else "auto"
+
+    def params(self, model_map: ModelMap, modules: str) -> int | None:
+        """The bound in parameters for this model, rounded down; None for `auto`.
+
+        Raises:
+            GeloraError: `rank:N` with N above the smallest side of a module.
+        """
+        if self.kind == "auto":
+            return None
+        if self.kind == "percent":
+            return int(Fraction(self.amount) * model_map.backbone_params // 100)
+        if self.kind == "params":
+            return int(self.amount)
+        return self._uniform_params(model_map, modules)
+
+    def _uniform_params(self, model_map: ModelMap, modules: str) -> int:
+        rank, smallest = int(self.amount), min(max_ranks(model_map, modules))
+        if rank > smallest:
+            raise GeloraError(
+                f"budget=rank:{rank} given, but the smallest side of the adapted modules is {smallest} and no rank "
+                f"passes it. Give rank:{smallest} or less."
+            )
+        return rank * sum(unit_costs(model_map, modules))
+
+
+def parse_budget(value: str | int | float) -> Budget:
+    """The budget that `value` means: `0.3M`, `12K`, `300000`, `3e5`, `0.16%`, `rank:4` or `auto`.
+
+    The canonical names `0.16pct` and `rank4` are read too, so `parse_budget(budget.name) == budget`.
+
+    Raises:
+        GeloraError: any other text, no number, a number not above zero, more than 100 %, or a count that isn't whole.
+    """
+    text = str(value).strip()
+    for kind, pattern in _FORMS:
+        found = pattern.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
+        if found:
+            return Budget(kind, 0 if kind == "auto" else _amount(kind, found[1], found[2].lower(), text))
+    raise _refusal(text, "it is none of the accepted forms")
+
+
+def unit_costs(model_map: ModelMap, modules: str) -> tuple[int, ...]:
+    """Parameters that one unit of rank costs in each block, over the linears that `modules` adapts.
+
+    Raises:
+        GeloraError: `modules` is neither `attention` nor `all`, or a block has nothing to adapt.
+    """
+    return tuple(sum(linear.unit_params for linear in linears) for linears in adapted_linears(model_map, modules))
+
+
+def max_ranks(model_map: ModelMap, modules: str) -> tuple[int, ...]:
+    """The largest rank of each block: the smallest side of the linears that `modules` adapts.
+
+    Raises:
+        GeloraError: as `unit_costs`.
+    """
+    return tuple(min(linear.max_rank for linear in linears) for linears in adapted_linears(model_map, modules))
+
+
+def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decimal:
+    amount = Decimal(number)
+    if amount <= 0:
+        raise _refusal(text, "a budget must be above zero")
+    if abs(amount.adjusted()) > _MAX_EXPONENT or len(amount.as_tuple().digits) > _MAX_DIGITS:
+        raise _refusal(text, "the number is too large, too small or too long for a budget")
+    if kind == "percent":
+        if amount > 100:
+            raise _refusal(text, "more than 100 % of the backbone")
+        return amount
+    count = amount.scaleb(_UNITS[unit])
+    if count != count.to_integral_value():
+        hint = f" (for {number} million write {number}M)" if kind == "params" and not unit else ""
+        raise _refusal(text, f"it is not a whole number of {'units' if kind == 'rank' else 'parameters'}{hint}")
+    return int(count)
+
+
+def adapted_linears(model_map: ModelMap, modules: str) -> list[tuple[LinearShape, ...]]:
+    """The linears that `modules` (`attention` or `all`) adapts, block by block.
+
+    Raises:
+        GeloraError: `modules` is neither, or a block has nothing to adapt.
+    """
+    if modules not in MODULES:
+        raise GeloraError(f"method.modules={modules} given; accepted: {' or '.join(MODULES)}.")
+    blocks = [model_map.linears(block, modules) for block in model_map.blocks]
+    empty = [block.index for block, linears in zip(model_map.blocks, blocks, strict=True) if not linears]
+    if empty or not blocks:
+        where = f"block {empty[0]}" if empty else "a model without blocks"
+        raise GeloraError(f"method.modules={modules} finds no linear to adapt in {where} ({model_map.kind}).")
+    return blocks
+
+
+def _refusal(text: str, reason: str) -> GeloraError:
+    shown = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+    return GeloraError(f"budget={shown} can't be used: {reason}. Accepted: {ACCEPTED}. For example budget=0.3M.")
+
+
+def _plain(number: Decimal) -> str:
+    """Every digit, no exponent, no trailing zeros."""
+    return format(number.normalize(), "f")

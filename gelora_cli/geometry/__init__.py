@@ -1,0 +1,1 @@
+"""The geometry of hidden states: intrinsic dimension, neighbours, Jacobians, theory."""

@@ -1,0 +1,135 @@
+"""The geometry of a model while it is fine-tuned, on a fixed probe; an observer, which changes no number.
+
+For conjecture 3.1 of GeLoRA (arXiv 2412.09250; known to us by third-party notes alone): the gap between intrinsic
+dimension and the rank of a block's Jacobian shrinks as fine-tuning goes on. The rank is seen through the stable rank,
+which needs no tolerance. D is the width of the hidden states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.runtime import LOGGER
+from gelora_cli.geometry.jacobians import block_calls, block_jacobian, stable_rank
+from gelora_cli.geometry.twonn import IdimEstimate
+
+LEAST_TOKENS = 12
+"""Probe tokens stand in the shortest sequences of at least so many: a Jacobian's cost grows with the sequence."""
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """What is looked at, of a model that trains.
+
+    `states()` gives the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D), and
+    `estimate` the idim of one. `probes` are the model's inputs of one sequence, and a token in it. `updates()` gives
+    the change of every adapted linear's weight by name, None of a method that changes none; `linears` are the names of
+    each block's.
+    """
+
+    model: nn.Module
+    body: nn.Module
+    blocks: Sequence[nn.Module]
+    states: Callable[[], Sequence[NDArray[np.float32]]]
+    estimate: Callable[[NDArray[np.float32]], IdimEstimate]
+    probes: Sequence[tuple[dict[str, torch.Tensor], int]]
+    updates: Callable[[], dict[str, torch.Tensor]] | None
+    linears: Sequence[Sequence[str]]
+
+    def measure(self) -> dict[str, Any]:
+        """The values of this moment, by the process that asks; layers from 0, blocks from 1.
+
+        `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None where there is no estimate.
+        `jacobian_stable_ranks` of every block: the mean over the probe tokens of the stable rank of the Jacobian
+        (D, D) of the block's output at a token by its input at the same token, with the smallest and the largest in
+        `jacobian_low` and `jacobian_high`. `update_stable_ranks` of every block: the mean over its linears of the
+        stable rank of the weight's change, without those that are zero; None where all are, as before the first step.
+        The key is absent where a method changes no linear's weight (biases, bottleneck adapters).
+        """
+        with undisturbed(self.model):
+            values = self._idims() | self._jacobians()
+            return values if self.updates is None else values | self._updates(self.updates())
+
+    def _idims(self) -> dict[str, Any]:
+        found = [self._idim(layer, points) for layer, points in enumerate(self.states())]
+        return {
+            "idims": [row and row.idim for row in found],
+            "idim_low": [row and row.low for row in found],
+            "idim_high": [row and row.high for row in found],
+        }
+
+    def _idim(self, layer: int, points: NDArray[np.float32]) -> IdimEstimate | None:
+        """The estimate; a layer that has none, as when a training has collapsed, ends no run."""
+        try:
+            return self.estimate(points)
+        except GeloraError as error:
+            LOGGER.warning("track: no idim of layer %d: %s", layer, error)
+            return None
+
+    def _jacobians(self) -> dict[str, Any]:
+        by_token = [self._ranks_at(inputs, token) for inputs, token in self.probes]
+        by_block = list(zip(*by_token, strict=True))  # of each block a rank at every probe token
+        return {
+            "jacobian_stable_ranks": [_unless_none(_mean, ranks) for ranks in by_block],
+            "jacobian_low": [_unless_none(min, ranks) for ranks in by_block],
+            "jacobian_high": [_unless_none(max, ranks) for ranks in by_block],
+        }
+
+    def _ranks_at(self, inputs: Mapping[str, torch.Tensor], token: int) -> list[float | None]:
+        """The stable rank of every block's Jacobian at one token."""
+        calls = block_calls(self.body, self.blocks, inputs)
+        return [
+            _finite_rank(block_jacobian(block, call.hidden, token, *call.args, **call.kwargs))
+            for block, call in zip(self.blocks, calls, strict=True)
+        ]
+
+    def _updates(self, updates: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        by_block = [[_finite_rank(updates[name]) for name in names if name in updates] for names in self.linears]
+        moved = [[rank for rank in ranks if rank != 0] for ranks in by_block]
+        return {"update_stable_ranks": [_unless_none(_mean, ranks) for ranks in moved]}
+
+
+def probe_places(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
+    """The sequences, as rows of `lengths` (n,), and the token in the middle of each, that probe the Jacobians.
+
+    The shortest with `LEAST_TOKENS` or more, then the longest of the others; ties go to the earlier row.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row] < LEAST_TOKENS, abs(lengths[row] - LEAST_TOKENS)))
+    return [(row, int(lengths[row]) // 2) for row in order[:count]]
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module's own mode and the random states are as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    with torch.random.fork_rng():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def _finite_rank(matrix: torch.Tensor) -> float | None:
+    """The stable rank; None of a matrix that is not finite, which ends no run here."""
+    return stable_rank(matrix) if bool(torch.isfinite(matrix).all()) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _unless_none(summary: Callable[[Sequence[float]], float], values: Sequence[float | None]) -> float | None:
+    """The summary of values that are all there; None where there are none, or one is missing."""
+    there = [value for value in values if value is not None]
+    return summary(there) if there and len(there) == len(values) else None

@@ -1,0 +1,225 @@
+"""Stage 1: the intrinsic dimension of every layer's hidden states on a task's text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gelora_cli.allocation.layer_checks import pooling_fix
+from gelora_cli.core.artifacts import GeloraError, IdProfile, LayerIdim, ProfileSettings
+from gelora_cli.core.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
+from gelora_cli.data.collate import collate
+from gelora_cli.data.splits import EncodedSplit, sorted_batches
+from gelora_cli.geometry.states import StateStore
+from gelora_cli.geometry.twonn import estimate_idim
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a pass over the text gave: a row per layer 0..L, and how many examples were drawn, equal, and forwarded."""
+
+    layers: tuple[LayerIdim, ...]
+    drawn: int
+    copies: int
+    used: int
+
+    def profile(self, **about: Any) -> IdProfile:
+        """The measurement as an artifact; `about` are the profile's other fields."""
+        counts: dict[str, Any] = {
+            "examples_drawn": self.drawn,
+            "examples_copies": self.copies,
+            "examples_used": self.used,
+        }
+        return IdProfile(layers=self.layers, **counts, **about)
+
+
+def measure(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    settings: ProfileSettings,
+    *,
+    batch_size: int,
+    pad_token_id: int,
+    accelerator: Accelerator | Device,
+    store: StateStore | None = None,
+) -> Measurement:
+    """Idim d_0 .. d_L of the pooled hidden states of `split`, in one pass of the pretrained model in float32.
+
+    Equal token sequences are forwarded once. Batches of like length are dealt to the processes in turn, so that a
+    batch holds the same examples on any number of them; layers are estimated by the processes in turn, too. Batches
+    that `store` holds are not forwarded again. The model is left in evaluation mode.
+    """
+    rows = split.distinct_rows()
+    batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
+    mine = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
+    states = _forward(model, blocks, split, mine, settings.pooling, pad_token_id, accelerator, store)
+    _log_shares(accelerator, sum(map(len, mine.values())), len(rows))
+    order = np.argsort(np.concatenate(_dealt(batches, accelerator.num_processes)), kind="stable")
+    layers = _estimate(states, order, settings, accelerator)
+    return Measurement(layers, len(split), len(split) - len(rows), len(rows))
+
+
+def pooled_states(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    pooling: str,
+    *,
+    batch_size: int,
+    pad_token_id: int,
+    accelerator: Accelerator | Device,
+) -> list[NDArray[np.float32]]:
+    """The pooled states of every layer 0 .. L, (n, D) each, a row per sequence of `split`, by this process alone."""
+    batches = sorted_batches(split.lengths, batch_size)
+    states = _forward(model, blocks, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
+    order = np.argsort(np.concatenate(batches), kind="stable")
+    return [layer.numpy()[order] for layer in states]
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector per example: hidden (B, T, D) and mask (B, T) to (B, D) float32.
+
+    `mean` over the real tokens, `cls` the first token, `last` the last real token.
+    """
+    hidden = hidden.float()
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    weights = mask.to(hidden.dtype)[:, :, None]
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _forward(
+    model: PreTrainedModel,
+    blocks: Sequence[nn.Module],
+    split: EncodedSplit,
+    batches: Mapping[int, NDArray[np.int64]],
+    pooling: str,
+    pad_token_id: int,
+    accelerator: Accelerator | Device,
+    store: StateStore | None,
+) -> list[torch.Tensor]:
+    """This process's pooled states of every layer, each (n_share, D) float32 on the CPU; token states are not kept."""
+    model.eval()  # type: ignore[no-untyped-call]
+    body = model.base_model
+    parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
+    shown = accelerator.is_main_process
+    with (
+        torch.no_grad(),  # in inference mode what a model caches could not be used by its training
+        _BlockStates(blocks) as tap,
+        log_through_progress(),
+        progress(sum(map(len, batches.values())), "ex", "profile", shown=shown) as bar,
+    ):
+        for number, rows in batches.items():
+            states = store.load(number) if store else None
+            if states is None:
+                batch = collate(split, rows, pad_token_id, accelerator.device)
+                tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
+                body(**batch.inputs)
+                states = [state.cpu() for state in tap.take()]
+                if store:
+                    store.add(number, states)
+            for layer, state in enumerate(states):
+                parts[layer].append(state)
+            bar.update(len(rows))
+    width = model.config.hidden_size
+    return [torch.cat(layer) if layer else torch.zeros(0, width) for layer in parts]
+
+
+class _BlockStates:
+    """Hooks on the blocks that pool the input of the first and the output of each as they pass."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = blocks
+        self.mask = torch.zeros(0)
+        self.pooling = "mean"
+        self._states: list[torch.Tensor] = []
+
+    def __enter__(self) -> _BlockStates:
+        first = self.blocks[0].register_forward_pre_hook(self._input, with_kwargs=True)
+        self._handles = [first, *(block.register_forward_hook(self._output) for block in self.blocks)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def take(self) -> list[torch.Tensor]:
+        """The pooled states of the last forward pass, layer 0 first."""
+        states, self._states = self._states, []
+        return states
+
+    def _input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._keep(args[0] if args else kwargs["hidden_states"])
+
+    def _output(self, _: nn.Module, __: Any, output: Any) -> None:
+        self._keep(output[0] if isinstance(output, tuple) else output)
+
+    def _keep(self, hidden: torch.Tensor) -> None:
+        self._states.append(pool(hidden, self.mask, self.pooling))
+
+
+def _dealt(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray[np.int64]]:
+    """The rows in the order in which gathering puts them: rank 0's batches, then rank 1's, ..."""
+    return [rows for rank in range(processes) for rows in batches[rank::processes]]
+
+
+def _log_shares(accelerator: Accelerator | Device, forwarded: int, total: int) -> None:
+    """Log which process forwarded how many examples, as the processes themselves counted."""
+    mine = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
+    for process, pid, count in gather_rows(accelerator, mine).tolist():
+        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, count, total)
+
+
+def _estimate(
+    states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator | Device
+) -> tuple[LayerIdim, ...]:
+    """Gather each layer's states in the order of their rows and estimate, layer by layer in turn over the processes."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    mine: dict[int, LayerIdim] = {}
+    for layer in range(len(states)):
+        points = gather_rows(accelerator, states[layer].to(accelerator.device))
+        states[layer] = torch.zeros(0)
+        if layer % processes == rank:
+            mine[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
+    found = {layer: row for share in gather_objects(accelerator, mine) for layer, row in share.items()}
+    return tuple(found[layer] for layer in range(len(states)))
+
+
+def _device(accelerator: Accelerator | Device) -> str:
+    """Where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
+    return "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+
+
+def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:
+    try:
+        found = estimate_idim(
+            points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
+        )
+    except GeloraError as error:
+        raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error
+    return LayerIdim(
+        layer=layer,
+        idim=found.idim,
+        low=found.low,
+        high=found.high,
+        half=found.half,
+        quarter=found.quarter,
+        points=found.points,
+        copies=found.copies,
+        used=found.used,
+        constant=found.constant,
+    )

@@ -1,0 +1,1 @@
+"""Processes: worker groups, jobs of a sweep, signals."""

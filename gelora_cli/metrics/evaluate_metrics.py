@@ -1,0 +1,261 @@
+"""GLUE's and SQuAD's metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, no file."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
+
+CHOSEN = "chosen_on_eval"
+LONGEST_TEXT = 1_000_000
+"""Words of a prediction and its gold answer together, at most: an F1 is a share with no larger denominator."""
+
+
+class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
+    """Predictions and references, collected in memory.
+
+    Batches come by `add_batch(predictions=, references=)`, `compute()` gives the values over all of them and forgets
+    them. An instance shares nothing with another one, in this process or in any other.
+    """
+
+    def __init__(self) -> None:
+        # A fixed seed keeps evaluate from reading numpy's global random state; no metric here draws anything.
+        super().__init__(keep_in_memory=True, experiment_id=f"{os.getpid()}-{uuid.uuid4().hex}", seed=0)
+
+    def _build_data_dir(self) -> str:
+        # evaluate makes this directory even for a metric in memory, which a read-only home refuses.
+        return os.path.join(self._data_dir_root, self.name)  # noqa: PTH118
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=self.features_of_a_row())
+
+    def features_of_a_row(self) -> datasets.Features:
+        """The types of `predictions` and `references`."""
+        raise NotImplementedError
+
+    def compute(self, **given: Any) -> dict[str, float]:
+        """The metric's values over everything added, and over `predictions=` and `references=` if given.
+
+        Raises:
+            GeloraError: nothing was added.
+        """
+        if not given and self.writer is None:
+            raise self._nothing()
+        values: dict[str, float] = super().compute(**given)
+        return values
+
+    def _nothing(self) -> GeloraError:
+        return GeloraError(f"{type(self).__name__}: no predictions were added. Evaluate at least one example.")
+
+
+class _Metric(_LocalMetric):
+    """A metric of one number per example: the values that `scores` names."""
+
+    dtype = "int64"
+    scores: dict[str, Score]
+
+    def features_of_a_row(self) -> datasets.Features:
+        """One number each."""
+        return datasets.Features({name: datasets.Value(self.dtype) for name in ("predictions", "references")})
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **other: Any) -> None:
+        """Add predictions and references, (n,) each.
+
+        Raises:
+            GeloraError: values with a fraction where labels are expected: evaluate would cut it off.
+        """
+        for name, values in (("predictions", predictions), ("references", references)):
+            if self.dtype == "int64" and np.asarray(values).dtype.kind == "f" and len(values):
+                raise GeloraError(f"{type(self).__name__}: {name} are fractions, labels are accepted; take the argmax.")
+        super().add_batch(predictions=predictions, references=references, **other)
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        if not len(predictions):
+            raise self._nothing()
+        return self.values(np.asarray(predictions), np.asarray(references))
+
+    def values(self, predictions: Array, references: Array) -> dict[str, float]:
+        """The metric's values of two (n,) arrays, n above 0."""
+        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.scores.items()}
+
+
+class Accuracy(_Metric):
+    """Share of equal labels, `accuracy`: `scores.accuracy`."""
+
+    scores = SCORES["accuracy"]
+
+
+class AccuracyAndF1(_Metric):
+    """`accuracy`, and `f1` of class 1: `scores.accuracy`, `scores.f1`. Labels are 0 and 1."""
+
+    scores = SCORES["accuracy_f1"]
+
+    def values(self, predictions: Array, references: Array) -> dict[str, float]:
+        """Both, in 0..1.
+
+        Raises:
+            GeloraError: a label other than 0 and 1.
+        """
+        labels = np.union1d(predictions, references)
+        if not set(labels.tolist()) <= {0, 1}:
+            raise GeloraError(f"accuracy_f1: labels {labels.tolist()[:5]} given; 0 and 1 are accepted.")
+        return super().values(predictions, references)
+
+
+class MatthewsCorrelation(_Metric):
+    """Matthews correlation of K classes, `matthews_correlation`: `scores.matthews_correlation`."""
+
+    scores = SCORES["mcc"]
+
+
+class PearsonAndSpearman(_Metric):
+    """`pearson`, `spearman`, and their mean `pearson_spearman_mean`: as `scores` has them."""
+
+    dtype = "float64"
+    scores = SCORES["pearson_spearman"]
+
+
+class Squad(_LocalMetric):
+    """SQuAD v1.1: exact match and F1 of the words, of each question the best over its gold answers, 0 to 100.
+
+    A text is compared in lower case, without punctuation, articles and extra blanks. F1 = 2 P R / (P + R), with P and
+    R the shares of common words (as a multiset) among those of the prediction and of the gold answer
+    (Rajpurkar et al., EMNLP 2016). A question's row is {"id", "prediction_text"} and
+    {"id", "answers": {"text", "answer_start"}}.
+    """
+
+    def features_of_a_row(self) -> datasets.Features:
+        """As `evaluate` has them for its own SQuAD metrics."""
+        answers = datasets.Features({"text": datasets.Value("string"), "answer_start": datasets.Value("int32")})
+        return datasets.Features(
+            {
+                "predictions": self._prediction(),
+                "references": {"id": datasets.Value("string"), "answers": datasets.Sequence(answers)},
+            }
+        )
+
+    def _prediction(self) -> dict[str, datasets.Value]:
+        return {"id": datasets.Value("string"), "prediction_text": datasets.Value("string")}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        given = self._by_id(predictions, references)
+        golds = [row["answers"]["text"] for row in references]
+        if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
+            raise GeloraError(f"squad: question {without[0]} has no gold answer; squad_v2 takes such questions.")
+        texts = [given[row["id"]]["prediction_text"] for row in references]
+        return {name: 100 * float(question_points("squad", name, texts, golds).mean()) for name in SCORES["squad"]}
+
+    def _by_id(self, predictions: Any, references: Any) -> dict[str, Any]:
+        """Predictions by question.
+
+        Raises:
+            GeloraError: no questions, one without a prediction or twice, or a prediction for none of them.
+        """
+        if not len(references):
+            raise self._nothing()
+        given = {row["id"]: row for row in predictions}
+        asked = [row["id"] for row in references]
+        if len(set(asked)) < len(asked) or len(given) < len(predictions):
+            raise GeloraError(f"{type(self).__name__}: an id comes twice; each question counts once.")
+        if odd := sorted(given.keys() ^ set(asked)):
+            what = "a prediction" if odd[0] in given else "a question"
+            raise GeloraError(
+                f"{type(self).__name__}: {len(odd)} ids are not on both sides, the first, {odd[0]}, is only {what}; "
+                "every question needs its prediction."
+            )
+        return given
+
+
+class SquadV2(Squad):
+    """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100.
+
+    A prediction is its best span and a score for "no answer"; above the threshold 0 it counts as no answer. An
+    unanswerable question is worth 100 if nothing is predicted, else 0. `best_..._chosen_on_eval` is the highest over
+    all thresholds, `..._threshold` that threshold: chosen on the evaluated data itself, so never to be compared with
+    a fixed one (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `Squad`, with `no_answer_score` in the prediction.
+    """
+
+    def _prediction(self) -> dict[str, datasets.Value]:
+        return super()._prediction() | {"no_answer_score": datasets.Value("float64")}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        given = self._by_id(predictions, references)
+        rows = [given[row["id"]] for row in references]
+        texts, golds = [row["prediction_text"] for row in rows], [row["answers"]["text"] for row in references]
+        answerable = np.array([bool(gold) for gold in golds])
+        no_answer = np.array([row["no_answer_score"] for row in rows])
+        empty = np.array([not text for text in texts])
+        values: dict[str, float] = {}
+        best: dict[str, float] = {}
+        for name in SCORES["squad_v2"]:
+            raw = question_points("squad_v2", name, texts, golds)
+            at_zero = points_at_zero(raw, answerable, no_answer)
+            values |= {name: 100 * float(at_zero.mean())}
+            for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
+                values |= {f"{part}_{name}": 100 * float(at_zero[chosen].mean())} if chosen.any() else {}
+            value, threshold = best_threshold(raw, answerable, no_answer, empty)
+            best |= {f"best_{name}_{CHOSEN}": 100 * value, f"best_{name}_{CHOSEN}_threshold": threshold}
+        return values | best
+
+
+def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array) -> tuple[float, float]:
+    """The highest mean score over all thresholds on the no-answer score, and the lowest threshold that gives it.
+
+    `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `no_answer` (n,) the
+    scores of "no answer", `empty` (n,) whether the best span itself is empty. A question counts as answered if its
+    no-answer score is at most the threshold, or no number; below all of them nothing is answered. An answered question
+    without an answer loses its point unless the span is empty. Totals are exact: two thresholds that give the same F1
+    tie, whatever floats would make of their sums. (The official script sums floats, so that such a tie may go to the
+    higher threshold. It calls the threshold below all scores 0.0, its scores being probabilities, and may cut between
+    equal scores, which no threshold does.)
+    """
+    no_answer = np.where(np.isnan(no_answer), -np.inf, no_answer)
+    order = np.argsort(no_answer, kind="stable")
+    scores = no_answer[order]
+    gains, unit = _whole_numbers(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
+    totals = list(accumulate(gains, initial=unit * int((~answerable).sum())))
+    reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), True]
+    best = max(total for total, can_be in zip(totals, reachable, strict=True) if can_be)
+    index = next(i for i, total in enumerate(totals) if reachable[i] and total == best)
+    threshold = float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
+    return float(Fraction(best, unit * len(raw))), threshold
+
+
+def _whole_numbers(shares: Array) -> tuple[list[int], int]:
+    """Shares (n,) of small whole numbers, such as 2/3, in multiples of one unit: numerators and their denominator."""
+    values, place = np.unique(shares, return_inverse=True)
+    exact = [Fraction(float(value)).limit_denominator(LONGEST_TEXT) for value in values]
+    unit = math.lcm(*(share.denominator for share in exact))
+    numerators = [share.numerator * (unit // share.denominator) for share in exact]
+    return [numerators[index] for index in place.tolist()], unit
+
+
+METRICS: dict[str, type[_LocalMetric]] = {
+    "accuracy": Accuracy,
+    "accuracy_f1": AccuracyAndF1,
+    "mcc": MatthewsCorrelation,
+    "pearson_spearman": PearsonAndSpearman,
+    "squad": Squad,
+    "squad_v2": SquadV2,
+}
+
+
+def load_metric(name: str) -> _LocalMetric:
+    """A fresh metric by its name in a task's YAML.
+
+    Raises:
+        GeloraError: no such metric.
+    """
+    if name not in METRICS:
+        raise GeloraError(f"task.metric={name}: unknown metric; accepted: {', '.join(METRICS)}.")
+    return METRICS[name]()

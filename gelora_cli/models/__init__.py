@@ -1,0 +1,1 @@
+"""Where a model is, loading it, and the map of its blocks."""

@@ -1,0 +1,1 @@
+"""The order of the stages, from resolved inputs to a finished run."""

@@ -1,0 +1,158 @@
+"""What a run would cost, from a few of its real steps and batches; nothing is written."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gelora_cli.allocation.ranks import format_plan
+from gelora_cli.config.config import RunConfig, complete
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan, read_artifact
+from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
+from gelora_cli.pipeline.inputs import (
+    check_profile,
+    is_profiled,
+    prepare,
+    profile_directory,
+    run_directory,
+    run_fingerprints,
+    whole_profile,
+)
+from gelora_cli.pipeline.linking import equal_run
+from gelora_cli.pipeline.session import Session, open_session, plan_for, profile_settings
+
+if TYPE_CHECKING:
+    from gelora_cli.methods.base import Attached
+
+ESTIMATE_STEPS = 4
+
+
+def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:
+    """What a run would cost: its plan as text with parameters, memory and time from a few real steps; writes nothing.
+
+    With `measure` false (`gelora train`) the profile must be there.
+
+    Raises:
+        GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
+    """
+    prepared = prepare(complete(config))
+    config, fingerprints = prepared.config, run_fingerprints(prepared)
+    directory = run_directory(prepared, fingerprints)
+    rundir.check_free(directory)
+    profile_path = profile_directory(prepared, fingerprints) / IdProfile.FILE
+    there = whole_profile(profile_path)
+    if not measure:
+        check_profile(config, profile_path.parent)
+    session = open_session(prepared, None)
+    measured = is_profiled(config) and not there
+    saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
+    plan, train = plan_for(session, saved), session.train_split()
+    shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
+    profile_seconds = _profile_cost(session) if measured else 0.0
+    training, evaluation = _training_cost(session, session.attach(plan, train), train)
+    is_done = rundir.is_done(directory) and not config.force
+    trained = None if config.force or is_done else equal_run(prepared, fingerprints)
+    found = Estimate(
+        train_seconds=training,
+        evaluation_seconds=evaluation,
+        attach_seconds=session.seconds["attach"],
+        profile_seconds=profile_seconds,
+        profile=str(profile_path.parent) if measured else None,
+        peak_bytes=_peak(session),
+        processes=config.launch.processes,
+        done=is_done or trained is not None,
+    )
+    lines = [f"run directory: {directory}", shown, _cost_text(session, found, len(train))]
+    if is_done:
+        lines.append("This run is done: nothing would be done again.")
+    if trained is not None:
+        lines.append(f"It has the ranks of {trained}, which is done: it would be linked to that run, not trained.")
+    return "\n".join(lines), found
+
+
+def _flat_profile(session: Session) -> IdProfile:
+    """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
+    model_map = session.loaded.map
+    layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
+    settings, name = profile_settings(session.config), session.prepared.model_name
+    return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
+
+
+def _unmeasured_plan(plan: RankPlan, config: RunConfig) -> str:
+    """What can be said of a plan before its profile is measured; `plan` is one of a flat profile."""
+    budget = f"at the most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
+    uniform = config.method.name == "lora" and plan.budget_params
+    ranks = " ".join(map(str, plan.ranks)) if uniform else "unknown before the profile is measured"
+    unit = sum(row.params // row.rank for row in plan.blocks if row.rank)
+    return (
+        f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
+        f"adapter: {budget} parameters; one rank more in every block costs {unit:,} (method.modules="
+        f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
+    )
+
+
+def _profile_cost(session: Session) -> float:
+    """Seconds of forward passes over the profile's examples, from a few of its batches; no neighbour search."""
+    import torch
+
+    from gelora_cli.data.collate import collate
+    from gelora_cli.training.loop import padded_tokens
+
+    split = session.profile_split()
+    batches = sorted_batches(split.lengths, session.config.profile.batch_size)
+    tried = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]
+    body = session.loaded.model.base_model
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for batch in tried:
+            body(**collate(split, batch, session.pad_token_id, session.accelerator.device).inputs)
+    return (time.perf_counter() - start) * padded_tokens(split, batches) / padded_tokens(split, tried)
+
+
+def _training_cost(session: Session, attached: Attached, train: EncodedSplit) -> tuple[float, float]:
+    """Seconds of training and of all its evaluations, from a few steps and batches."""
+    from gelora_cli.training.loop import padded_tokens, time_steps
+
+    settings, config = session.settings(), session.config
+    shared: dict[str, Any] = {"pad_token_id": session.pad_token_id, "accelerator": session.accelerator}
+    times = time_steps(attached, train, settings, steps=ESTIMATE_STEPS + 1, **shared)
+    timed = times[1:] or times  # the first step warms up
+    total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))
+    steps_per_epoch = -(-len(train) // settings.batch_size)
+    share = settings.total_steps(len(train)) / steps_per_epoch
+    training = share * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
+    evaluation = 0.0
+    for split in session.eval_splits():
+        batches = sorted_batches(split.lengths, config.train.eval_batch_size)
+        tried = np.concatenate(batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS])
+        start = time.perf_counter()
+        session.forward(attached.model, split.take(tried))
+        seconds = time.perf_counter() - start
+        evaluation += seconds * len(split) / len(tried) * -(-settings.total_steps(len(train)) // steps_per_epoch)
+    return training, evaluation
+
+
+def _peak(session: Session) -> int:
+    from gelora_cli.core.runtime import peak_bytes
+
+    return peak_bytes(session.accelerator.device)
+
+
+def _cost_text(session: Session, found: Estimate, examples: int) -> str:
+    config, settings = session.config, session.settings()
+    profile = f"about {found.profile_seconds:.0f} s and the neighbour search" if found.profile else "nothing to measure"
+    lines = [
+        f"profile: {profile}",
+        f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {found.train_seconds:.0f} s",
+        f"evaluation: about {found.evaluation_seconds:.0f} s in all; attaching: {found.attach_seconds:.1f} s",
+        f"memory: {found.peak_bytes / 1e9:.2f} GB at the most in these steps, by each process",
+        f"settings: {config.preset_source}",
+    ]
+    if config.launch.processes > 1:
+        lines.append(f"Seconds are those of one process; {config.launch.processes} share them.")
+    if config.profile.track:
+        lines.append("What profile.track=true measures is not counted.")
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""What a run depends on, found and checked before any work; where it and its profile are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gelora_cli.allocation.planning import EXEMPT, needs_profile
+from gelora_cli.allocation.saved_plan import read_plan
+from gelora_cli.config.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, IdProfile, read_artifact
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.runtime import LOGGER
+from gelora_cli.data.protocol import parts_of
+from gelora_cli.data.sources import Split, completed_task, task_split, training_text
+from gelora_cli.data.splits import digest_of
+from gelora_cli.launchers.workers import inside_workers
+from gelora_cli.models.models import ResolvedModel, check_length, resolve_model
+from gelora_cli.pipeline.lineage import Ancestor, find_lineage
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run depends on, found and checked before any work: files, rows and their fingerprints.
+
+    `model` is what the run starts from: the base model with the adapters of its `ancestors` (`init_from`) merged.
+    """
+
+    config: RunConfig
+    model: ResolvedModel
+    splits: dict[str, Split]
+    precision: str
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @property
+    def model_name(self) -> str:
+        """The model's name and the tasks that it was tuned on before, as `minilm+sst2`."""
+        return "+".join((self.config.model.name, *(ancestor.config.task.name for ancestor in self.ancestors)))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Content hashes of the model and of every split; of its groups too where the user names them.
+
+        Of articles only where the protocol parts a split by them.
+        """
+        found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
+        if self.config.protocol == "split" and self.config.task.kind == "question_answering":
+            found |= {f"{name} (articles)": digest_of(split.groups().tolist()) for name, split in self.splits.items()}
+        for name, split in self.splits.items():
+            if self.config.task.group is not None and split.group_names is not None:
+                found[f"{name} (groups)"] = digest_of(split.group_names)
+        return found
+
+
+def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
+    """Find and check everything before work begins; with `judged` false only what a profile needs.
+
+    Raises:
+        GeloraError: too many processes, no such model or data, or rows that don't fit the task.
+    """
+    from gelora_cli.core.runtime import check_processes, resolve_precision
+
+    problems: list[str] = []
+    with collected(problems):
+        if not inside_workers():
+            check_processes(config.launch.processes)
+    splits: dict[str, Split] = {}
+    with collected(problems):
+        if judged:
+            config = replace(config, task=completed_task(config.task, config.data))
+        else:
+            task, splits["train"] = training_text(config.task, config.data)
+            config = replace(config, task=task)
+        for name in ("train", *config.task.eval_splits) if judged else ():
+            with collected(problems):
+                splits[name] = _labelled_split(config, name)
+    with collected(problems):
+        model, ancestors = resolve_start(config)
+        check_length(model, config.task.max_length)
+    with collected(problems):
+        precision = resolve_precision(config.precision)
+    if judged and not problems:
+        with collected(problems):
+            parts_of(config.task, config.protocol, splits)
+    if problems:
+        raise GeloraError(list_problems(list(dict.fromkeys(problems))))
+    return Prepared(config, model, splits, precision, ancestors)
+
+
+@contextmanager
+def collected(problems: list[str]) -> Iterator[None]:
+    """Keep a refusal's message, so that all of them are shown together."""
+    try:
+        yield
+    except GeloraError as error:
+        problems.append(str(error))
+
+
+def _labelled_split(config: RunConfig, name: str) -> Split:
+    split = task_split(config.task, config.data, name)
+    if split.labels is None:
+        raise GeloraError(f"task={config.task.name}: split {name} has no labels")
+    return split
+
+
+def resolve_start(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
+    """The model that a run starts from, and the earlier runs that are merged into its base for it."""
+    return find_lineage(resolve_base(config.model), config.init_from)
+
+
+def resolve_base(model: ModelConfig) -> ResolvedModel:
+    """The base model that a configuration names (see `resolve_model`)."""
+    return resolve_model(
+        hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
+    )
+
+
+def run_fingerprints(prepared: Prepared) -> dict[str, str]:
+    """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it."""
+    if prepared.config.ranks.path is None:
+        return prepared.fingerprints
+    plan = read_plan(prepared.config.ranks.path)
+    return prepared.fingerprints | {"plan": digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])}
+
+
+def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+    """Where a run is kept, named by its budget, or by that of its saved plan."""
+    config = prepared.config
+    return rundir.run_path(
+        Path(config.runs_dir),
+        task=config.task.name,
+        model=config.model.name,
+        method=config.method.name,
+        budget=budget_name(config),
+        seed=config.seed,
+        digits=identity_hash(replace(config, precision=prepared.precision), fingerprints),
+    )
+
+
+def budget_name(config: RunConfig) -> str | None:
+    """The canonical budget; None of a method that is exempt from it."""
+    return None if config.method.name in EXEMPT else parse_budget(config.budget).name
+
+
+def profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+    """Where the profile of its model and text is kept, for every run that has the same."""
+    digits = profile_hash(prepared.config, fingerprints["model"], fingerprints["train"])
+    return rundir.profile_path(Path(prepared.config.runs_dir), digits)
+
+
+def is_profiled(config: RunConfig) -> bool:
+    """Whether this run's plan needs a profile that is measured or there."""
+    return config.ranks.path is None and needs_profile(config.method.name, parse_budget(config.budget))
+
+
+def whole_profile(path: Path) -> bool:
+    """Whether there is a profile that can be read; a damaged one is named in the log, and measured again."""
+    try:
+        return path.exists() and bool(read_artifact(IdProfile, path))
+    except GeloraError as error:
+        LOGGER.warning("measured again: %s", error)
+        return False
+
+
+def check_profile(config: RunConfig, directory: Path) -> None:
+    """Refuse to go on without a profile that is needed and not there."""
+    if is_profiled(config) and not whole_profile(directory / IdProfile.FILE):
+        raise GeloraError(
+            f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
+            "model and profile settings first, or give ranks.path=RUN, or use gelora run."
+        )

@@ -1,0 +1,158 @@
+"""Intermediate-task tuning: a run that starts from an earlier run's adapter, merged into the base model in float32.
+
+`init_from=RUN` names a finished run on the same base model. Its backbone is taken over as fine-tuning left it; what the
+new task initialises itself (the head, and a pooler that the base's weights lack) is drawn anew from the new run's seed.
+RUN may have started from another run: then all of them are merged, the oldest first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
+from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, RunError, RunManifest, read_artifact
+from gelora_cli.models.models import HeadSpec, LoadedModel, ResolvedModel, in_modules, load_model
+
+if TYPE_CHECKING:
+    import torch
+
+UNUSED_WITHOUT_A_HEAD = "pooler."
+"""What question answering models leave out of the backbone that others have."""
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An earlier run whose adapter is merged: its directory and its frozen configuration."""
+
+    directory: Path
+    config: RunConfig
+
+    @property
+    def adapter(self) -> Path:
+        """Where its adapter is saved."""
+        return self.directory / rundir.ADAPTER
+
+
+def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
+    """The model that a run starts from, and the runs whose adapters are merged into `base` for it, oldest first.
+
+    Its fingerprint is the base's, combined with the content of each adapter in turn: another path to the same adapter
+    is the same model.
+
+    Raises:
+        GeloraError: a run that is missing, unfinished or damaged, whose adapter can't be merged, or on another model.
+    """
+    ancestors = tuple(_ancestors(init_from))
+    start = base
+    for ancestor in ancestors:
+        trained = read_artifact(RunManifest, ancestor.directory / RunManifest.FILE).fingerprints.get("model")
+        if trained != start.fingerprint:
+            raise GeloraError(
+                f"init_from={init_from}: {ancestor.directory} was trained on {ancestor.config.model.name} with other "
+                f"weights than {start.source}; a run on the same base model is accepted. Take its model, "
+                "or another run."
+            )
+        text = f"{start.fingerprint} {adapter_digest(ancestor.directory)}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        start = replace(start, source=f"{start.source} + {ancestor.adapter}", fingerprint=digest)
+    return start, ancestors
+
+
+def _ancestors(init_from: str | None) -> list[Ancestor]:
+    """The runs from the oldest to `init_from`, each looked at before it is used."""
+    if init_from is None:
+        return []
+    directory = Path(init_from)
+    if not rundir.is_done(directory):
+        how = "is not a finished run (no DONE in it)" if directory.is_dir() else "is not there"
+        raise GeloraError(
+            f"init_from={init_from}: {directory} {how}; a finished run directory is accepted (gelora ls shows them). "
+            "End that run first, or bring it back."
+        )
+    rundir.check_intact(directory)
+    config = read_config(directory / rundir.CONFIG)
+    if config.method.name in ADAPTER_ROLES:
+        raise GeloraError(f"init_from={init_from}: method={config.method.name} can't be merged: {NOT_MERGEABLE}.")
+    return [*_ancestors(config.init_from), Ancestor(directory, config)]
+
+
+def adapter_digest(directory: Path) -> str:
+    """The sha256 over the files of a run's adapter that its DONE names; where its base model lay is left out.
+
+    PEFT notes that. What somebody puts beside the adapter later is no part of it.
+    """
+    digest = hashlib.sha256()
+    names = sorted(name for name in rundir.named_digests(directory) if name.startswith(f"{rundir.ADAPTER}/"))
+    for path in (directory / name for name in names):
+        content = rundir.file_sha256(path)
+        if path.name == rundir.PEFT_CONFIG:
+            values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
+            content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def head_of(config: RunConfig) -> HeadSpec:
+    """The head of a run's task; one output where no labels are known, since a profile is all that is wanted."""
+    task = config.task
+    kind = "regression" if task.kind == "classification" and not task.labels else task.kind
+    return HeadSpec(cast("Any", kind), tuple(task.labels))
+
+
+def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[Ancestor]) -> LoadedModel:
+    """The task model that a run starts from: the base, or the base with its ancestors' adapters merged.
+
+    Raises:
+        GeloraError: weights that can't be read or don't fit.
+    """
+    body: dict[str, torch.Tensor] = {}
+    for ancestor in ancestors:
+        body = _merged_body(resolved, ancestor, body)
+    loaded = _load(resolved, config)
+    _take_over(loaded, body)
+    if ancestors:  # what PEFT notes beside the new adapter, so that nobody puts it on the bare base unawares
+        loaded.model.name_or_path = resolved.source
+    return loaded
+
+
+def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:
+    model = config.model
+    options: dict[str, Any] = {"dropout": model.dropout, "blocks": model.blocks, "linears": model.linears or None}
+    options |= {"positional": model.head == "positional"}
+    return load_model(resolved, head_of(config), seed=config.seed, **options)
+
+
+def _merged_body(
+    resolved: ResolvedModel, ancestor: Ancestor, body: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The backbone's tensors after an ancestor's training, which began with `body` (empty: with the base's own)."""
+    from gelora_cli.methods.merging import merge_adapter
+
+    loaded = _load(resolved, ancestor.config)
+    _take_over(loaded, body)
+    return dict(merge_adapter(loaded.model, ancestor.adapter).base_model.state_dict())
+
+
+def _take_over(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
+    """Copy a backbone's tensors, by their names below the base model, but for what the task initialises itself.
+
+    Raises:
+        RunError: the backbones differ by more than a pooler.
+    """
+    if not body:
+        return
+    prefix = f"{loaded.model.base_model_prefix}."
+    own = {
+        name for name in loaded.model.base_model.state_dict() if not in_modules(prefix + name, loaded.map.head_modules)
+    }
+    odd = [name for name in own ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
+    if odd:
+        raise RunError(f"the earlier run's backbone is another one: {min(odd)} is in one of the two alone")
+    loaded.model.base_model.load_state_dict({name: body[name] for name in own & body.keys()}, strict=False)

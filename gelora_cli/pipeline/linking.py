@@ -1,0 +1,93 @@
+"""A run whose plan is that of a finished run is not trained again: it takes over that run's files, and says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.ranks import PLANNED
+from gelora_cli.config.config import RunConfig, plan_settings
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.runtime import LOGGER
+from gelora_cli.pipeline.inputs import Prepared, run_directory
+from gelora_cli.plots.run import plot_ranks
+
+REWRITTEN = (rundir.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, rundir.CARD, "ranks.png")
+"""What a linked run has of its own; every other file is the trained run's."""
+
+
+def equal_run(prepared: Prepared, fingerprints: dict[str, str]) -> Path | None:
+    """Return the finished run of GeLoRA or a control with this run's ranks and all its settings but the method's name.
+
+    None where there is none, and for a method whose ranks don't come from a profile.
+    """
+    config = prepared.config
+    if config.method.name not in PLANNED or config.ranks.path is not None:
+        return None
+    for method in PLANNED:
+        other = replace(config, method=replace(config.method, name=method))
+        directory = run_directory(replace(prepared, config=other), fingerprints)
+        if method != config.method.name and rundir.is_done(directory) and _has_plan_of(config, directory):
+            return directory
+    return None
+
+
+def _has_plan_of(config: RunConfig, directory: Path) -> bool:
+    """Whether a finished run was itself trained, is whole, and has the ranks that this configuration plans."""
+    try:
+        if read_artifact(RunManifest, directory / RunManifest.FILE).same_as is not None:
+            return False
+        rundir.check_intact(directory)
+        mine, trained = _plan(config, directory), read_artifact(RankPlan, directory / RankPlan.FILE)
+    except GeloraError as error:
+        LOGGER.warning("not linked to %s: %s", directory, error)
+        return False
+    return (mine.rank_pattern, mine.scaling) == (trained.rank_pattern, trained.scaling)
+
+
+def _plan(config: RunConfig, directory: Path) -> RankPlan:
+    """Return the plan of this configuration from the profile of a finished run."""
+    profile = read_artifact(IdProfile, directory / IdProfile.FILE)
+    trained = read_artifact(RankPlan, directory / RankPlan.FILE)
+    plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
+    return replace(plan, head_params=trained.head_params)
+
+
+def link_run(trained: Path, directory: Path, config: RunConfig) -> None:
+    """Give a run directory the files of the run that was trained, with this run's method in its plan and result.
+
+    `run.json` names that run, by its path from here, and has its device, versions and seconds.
+    """
+    names = [name for name in rundir.named_digests(trained) if name not in REWRITTEN]
+    with rundir.writing(directory):
+        for name in names:
+            (directory / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(trained / name, directory / name)
+    plan = _plan(config, trained)
+    rundir.write_artifact(plan, directory)
+    plot_ranks(plan, directory / "ranks.png")
+    result = read_artifact(RunResult, trained / RunResult.FILE)
+    rundir.write_artifact(replace(result, method=config.method.name, profile_reused=True), directory)
+    same_as = os.path.relpath(trained, directory)
+    rundir.write_atomic(directory / rundir.CARD, _card(trained, config.method.name, result.method, same_as))
+    mine = read_artifact(RunManifest, directory / RunManifest.FILE)
+    theirs = read_artifact(RunManifest, trained / RunManifest.FILE)
+    about_mine = {key: getattr(mine, key) for key in ("status", "command", "created", "updated", "pid", "host")}
+    rundir.write_artifact(replace(theirs, **about_mine, same_as=same_as), directory)
+
+
+def _card(trained: Path, method: str, trained_method: str, same_as: str) -> str:
+    """Return the trained run's card with a first paragraph that says whose it is."""
+    said = (
+        f"This run of method={method} was not trained: its ranks are those of method={trained_method} with the same "
+        f"settings, so it is the same run as `{same_as}`, whose files and card these are."
+    )
+    text = (trained / rundir.CARD).read_text(encoding="utf-8") if (trained / rundir.CARD).exists() else ""
+    head, heading, rest = text.partition("\n# ")
+    title, line, body = rest.partition("\n")
+    return f"{head}{heading}{title}{line}\n{said}\n{body}" if heading else f"{said}\n"

@@ -1,0 +1,165 @@
+"""Layers that say little of the task: which they are, and where a user is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gelora_cli.allocation.layer_checks import layer_warnings, profile_table, weak_layers
+from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.ranks import format_plan, plan_ranks
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts import GeloraError, IdProfile, LayerIdim, RankPlan, from_json, read_artifact, to_json
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.plots.run import profile_figure
+from tests.helpers.bench import Bench
+from tests.helpers.rank_profiles import IDIMS, MINILM
+from tests.helpers.rows import rows
+from tests.helpers.tiny import WORDS
+
+
+def with_layer(layer: int, *, pooling: str = "mean", **fields: object) -> IdProfile:
+    """The usual profile with one layer changed."""
+    layers = list(MINILM.layers)
+    layers[layer] = replace(layers[layer], **fields)  # type: ignore[arg-type]
+    return replace(MINILM, layers=tuple(layers), settings=replace(MINILM.settings, pooling=pooling))
+
+
+CONSTANT = with_layer(0, pooling="cls", idim=0.0, low=0.0, high=0.0, constant=True)
+DUPLICATES = with_layer(3, pooling="last", copies=810, used=90)
+FEWER = with_layer(2, copies=300, used=600)
+
+
+def marks(profile: IdProfile) -> list[tuple[int, str]]:
+    return [(found.layer, found.mark) for found in weak_layers(profile.layers)]
+
+
+def test_which_layers_say_little() -> None:
+    assert marks(MINILM) == []
+    assert marks(CONSTANT) == [(0, "constant")]
+    assert marks(DUPLICATES) == [(3, "mostly duplicates")]
+    assert marks(FEWER) == [(2, "fewer points")]
+    assert marks(with_layer(2, copies=225, used=675)) == []  # three quarters are enough
+    assert marks(with_layer(2, copies=226, used=674)) == [(2, "fewer points")]
+    assert marks(with_layer(2, copies=450, used=450)) == [(2, "fewer points")]
+    assert marks(with_layer(2, copies=451, used=449)) == [(2, "mostly duplicates")]
+
+
+def test_a_constant_layer_is_no_measure_for_the_one_beside_it() -> None:
+    every = tuple(LayerIdim(i, 0.0, 0.0, 0.0, None, None, 900, 0, 900, True) for i in range(3))
+    assert [found.mark for found in weak_layers(every)] == ["constant"] * 3
+    beside = (every[0], replace(every[1], constant=False, copies=300, used=600))
+    assert [found.mark for found in weak_layers(beside)] == ["constant"]
+
+
+def test_all_layers_with_as_many_duplicates_are_each_named() -> None:
+    layers = tuple(replace(row, copies=500, used=400) for row in MINILM.layers)
+    assert [found.mark for found in weak_layers(layers)] == ["mostly duplicates"] * len(layers)
+
+
+@pytest.mark.parametrize(
+    ("profile", "blocks", "fix"),
+    [
+        (CONSTANT, "the growth of block 1 says little", "profile.pooling=mean looks at every token"),
+        (DUPLICATES, "90 of 900 points are left; the growth of blocks 3 and 4 says little", "pooling=last"),
+        (FEWER, "far fewer points than layer 1: 600 of 900 points are left; the growth of blocks 2 and 3", ""),
+        (with_layer(6, copies=890, used=10), "the growth of block 6 says little", ""),
+    ],
+)
+def test_the_warning_names_the_blocks_and_the_fix(profile: IdProfile, blocks: str, fix: str) -> None:
+    (text,) = layer_warnings(profile)
+    assert blocks in text
+    assert fix in text
+    assert ("pooling" in text) == (profile.settings.pooling != "mean")
+    assert f"warning: {text}" in profile_table(profile)
+
+
+def test_the_table_shows_the_points_of_every_layer() -> None:
+    lines = profile_table(DUPLICATES).splitlines()
+    assert lines[0].endswith("points")
+    assert lines[1].endswith(" 900")
+    assert lines[4].endswith(" 90  mostly duplicates")
+
+
+def test_a_plan_repeats_the_warnings_and_keeps_its_numbers() -> None:
+    plan, plain = plan_ranks(DUPLICATES, parse_budget("rank:4")), plan_ranks(MINILM, parse_budget("rank:4"))
+    assert plan.warnings == layer_warnings(DUPLICATES)
+    assert (plain.warnings, replace(plan, warnings=())) == ((), plain)
+    assert f"warning: {plan.warnings[0]}" in format_plan(plan)
+    assert from_json(RankPlan, to_json(plan)) == plan
+    auto = plan_method(
+        MINILM.model_map,
+        DUPLICATES,
+        parse_budget("auto"),
+        method="adalora",
+        start_ratio=1.5,
+        modules="attention",
+    )
+    assert auto.warnings == plan.warnings
+
+
+def test_a_plan_written_before_there_were_warnings_is_read() -> None:
+    lines = to_json(plan_ranks(MINILM, parse_budget("rank:4"))).splitlines()
+    older = [line for line in lines if '"sha256"' not in line and '"warnings"' not in line]
+    text = "\n".join(older).replace('"trained_params": 73728,', '"trained_params": 73728')
+    assert from_json(RankPlan, text) == plan_ranks(MINILM, parse_budget("rank:4"))
+
+
+def test_a_budget_that_a_constant_layer_makes_too_small_says_so() -> None:
+    profile = with_layer(0, pooling="cls", idim=0.0, low=0.0, high=0.0, constant=True)
+    steep = replace(profile, layers=(profile.layers[0], *(replace(row, idim=9.3) for row in profile.layers[1:])))
+    with pytest.raises(GeloraError, match=r"lower bounds(.|\n)*warning: layer 0 is constant"):
+        plan_ranks(steep, parse_budget("rank:2"))
+
+
+def test_a_layer_with_too_few_points_is_named(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"{row['sentence'].rstrip('. ')} {WORDS[i % 3]}" for i, row in enumerate(rows("cola", 90, seed=5))]
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(texts) + "\n")
+    given = [f"data.text={lines}", "task.label=null", "profile.pooling=last"]
+    assert bench.run("task=text", *given, command="profile", model="llama") == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "layer 0: 3 usable points (90 given, 87 of them copies)" in message
+    assert "profile.pooling=mean looks at every token" in message
+
+
+def test_the_pictures_mark_them() -> None:
+    for profile, label in (
+        (CONSTANT, "constant, so 0"),
+        (DUPLICATES, "mostly duplicates"),
+        (FEWER, "far fewer points"),
+    ):
+        (axis,) = profile_figure(profile).axes
+        (line,) = [line for line in axis.get_lines() if str(line.get_label()).startswith(label)]
+        (found,) = weak_layers(profile.layers)
+        assert list(np.asarray(line.get_xdata())) == [found.layer]
+        assert list(np.asarray(line.get_ydata())) == [profile.layers[found.layer].idim]
+    assert len(profile_figure(MINILM).axes[0].get_lines()) == 2  # idim, and N/2
+    assert IDIMS[3] == DUPLICATES.layers[3].idim
+
+
+@pytest.mark.parametrize(("pooling", "model", "mark"), [("cls", "bert", "constant"), ("last", "llama", "duplicates")])
+def test_the_commands_say_it(
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pooling: str,
+    model: str,
+    mark: str,
+) -> None:
+    ends = WORDS[:24]  # of which the last token is one
+    texts = [f"{row['sentence'].rstrip('. ')} {ends[i % 24]}" for i, row in enumerate(rows("cola", 90, seed=5))]
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(dict.fromkeys(texts)) + "\n")
+    given = [f"data.text={lines}", "task.label=null", f"profile.pooling={pooling}"]
+    assert bench.run("task=text", *given, command="profile", model=model) == 0
+    shown = capsys.readouterr().out
+    assert mark in shown.splitlines()[1]
+    assert "warning: layer 0 is" in shown
+    (place,) = (bench.root / ".profiles").glob("*/profile.json")
+    capsys.readouterr()
+    assert command_line(["ranks", str(place), "budget=auto", f"output={tmp_path / 'pattern.json'}"]) == 0
+    assert layer_warnings(read_artifact(IdProfile, place))[0] in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""JSON there and back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.core.artifacts import (
+    SCHEMA_VERSION,
+    EvalResult,
+    GeloraError,
+    ProfileSettings,
+    RunResult,
+    from_json,
+    read_artifact,
+    to_json,
+)
+
+RESULT = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 1.5)
+
+
+def test_round_trip() -> None:
+    assert from_json(EvalResult, to_json(RESULT)) == RESULT
+    assert RESULT.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"schema_version": SCHEMA_VERSION + 1}, "schema"),
+        ({"schema": "RankPlan"}, "schema"),
+        ({"examples": "10"}, "'10'"),
+        ({"examples": True}, "True"),
+        ({"extra": 1}, "extra"),
+        ({"seconds": None}, "None"),
+    ],
+)
+def test_another_content_is_refused(change: dict[str, object], named: str) -> None:
+    values = json.loads(to_json(RESULT)) | change
+    del values["sha256"]
+    with pytest.raises(GeloraError, match=named):
+        from_json(EvalResult, json.dumps(values))
+
+
+def test_an_edited_value_is_noticed_by_its_checksum() -> None:
+    values = json.loads(to_json(RESULT)) | {"examples": 11}
+    with pytest.raises(GeloraError, match=r"is damaged or was edited.*another sha256"):
+        from_json(EvalResult, json.dumps(values))
+    del values["sha256"]
+    assert from_json(EvalResult, json.dumps(values)).examples == 11
+    assert from_json(EvalResult, json.dumps(json.loads(to_json(RESULT)), sort_keys=True)) == RESULT
+
+
+def test_a_missing_field_and_a_cut_file_are_refused(tmp_path: Path) -> None:
+    values = json.loads(to_json(RESULT))
+    del values["split"], values["sha256"]
+    with pytest.raises(GeloraError, match="split"):
+        from_json(EvalResult, json.dumps(values))
+    path = tmp_path / "result.json"
+    path.write_text(to_json(RESULT)[:-20])
+    with pytest.raises(GeloraError, match=r"result\.json is damaged"):
+        read_artifact(EvalResult, path)
+    with pytest.raises(GeloraError, match="can't be read"):
+        read_artifact(ProfileSettings, tmp_path / "none.json")
+
+
+def test_not_a_number_is_never_written() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        to_json(EvalResult("validation", 1, {"accuracy": float("nan")}, "accuracy", False, 0.0))
+
+
+def test_results_written_before_remarks_and_scales_still_open() -> None:
+    values = json.loads(to_json(replace(RESULT, collapsed=True)))
+    for name in ("remark", "sha256"):
+        del values[name]
+    assert from_json(EvalResult, json.dumps(values)) == replace(RESULT, collapsed=True, remark="")
+    assert {"scale", "smoke"} <= {field.name for field in fields(RunResult) if field.default is not MISSING}

@@ -1,0 +1,164 @@
+"""Names and texts of others, where they are shown: nothing in them is obeyed by a terminal, a page or a spreadsheet."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.commands.streams import TolerantStream
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, RunManifest, read_artifact
+from gelora_cli.core.messages import markdown_code, markdown_text, spreadsheet_text, visible
+from gelora_cli.core.runtime import LOGGER, setup_logging
+from gelora_cli.pipeline.card import CardFacts, model_card
+from gelora_cli.report.build import write_report
+from gelora_cli.report.listing import aligned
+from gelora_cli.report.runs import read_run
+from gelora_cli.report.tables import Table, csv_text, latex, markdown
+from tests.helpers.written_runs import write_run
+
+CLEAR = "\x1b[2J\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize("text", [CLEAR, "\x9b31m", "\x7f", "a\rb", "\u202eevil", "\u2066x", "\ud800", "\x00"])
+def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+    shown = visible(text)
+    assert shown.isprintable() and shown.isascii()
+    assert visible(shown) == shown
+
+
+@pytest.mark.parametrize("text", ["plain", "über \N{SNOWMAN} 日本語", "two\nlines\tand tabs\r\n", "\N{NO-BREAK SPACE}"])
+def test_what_people_write_stays(text: str) -> None:
+    assert visible(text) == text
+
+
+def test_json_stays_json() -> None:
+    line = json.dumps({"label": "a\x9b\x7f\u202e\x1b"}, ensure_ascii=False)
+    assert json.loads(visible(line)) == json.loads(line)
+
+
+def test_a_cell_of_a_listing_is_one_line() -> None:
+    shown = aligned(("run", "error"), [(f"a{CLEAR}", "first\nsecond\u2028third")])
+    assert len(shown.split("\n")) == 2
+    assert shown.replace("\n", "").isprintable()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_standard_output_obeys_no_name_on_a_terminal_and_is_exact_in_a_pipe() -> None:
+    for stream, wanted in ((Terminal(), "a\\u001b[2Jb\n"), (io.StringIO(), "a\x1b[2Jb\n")):
+        print("a\x1b[2Jb", file=TolerantStream(stream, is_output=True))
+        assert stream.getvalue() == wanted
+
+
+def test_messages_and_log_hold_no_escape_sequence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line(["ls", str(tmp_path / f"no{CLEAR}")]) == 2
+    setup_logging(tmp_path / "log.txt")
+    LOGGER.info("run directory %s", tmp_path / CLEAR)
+    logging.getLogger("gelora").warning("%s", CLEAR)
+    for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
+        assert "\\u001b[2J" in text
+        assert "\x1b" not in text
+    setup_logging()
+
+
+def test_names_of_runs_and_errors_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "runs", "lora", 0, 0.5)
+    run.rename(run.parent / f"x{CLEAR}")
+    failed = write_run(tmp_path / "runs", "gelora", 0, 0.5)
+    manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
+    rundir.write_artifact(replace(manifest, status="failed", error=f"a{CLEAR}\nb"), failed)
+    assert command_line(["ls", str(tmp_path / "runs")]) == 0
+    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'out'}", "figures=false"]) == 0
+    shown = capsys.readouterr()
+    assert "x\\u001b[2J" in shown.out
+    assert "\x1b" not in shown.err + shown.out.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd", "'+cmd"),
+        ("-x", "'-x"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("-0.25", "-0.25"),
+        ("+3", "+3"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str, wanted: str) -> None:
+    assert spreadsheet_text(text) == wanted
+
+
+def test_tables_show_names_as_they_are(tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)> | [a](javascript:b) `c` \x1b[2J\n& \\"
+    table = Table(name, ("=method",), ((name,),))
+    shown = markdown(table)
+    assert "<img" not in shown and "[a]" not in shown and "\x1b" not in shown
+    assert len(shown.splitlines()) == 5
+    assert "\\u001b" not in latex(table) and "\x1b" not in latex(table)
+    run = write_run(tmp_path, "lora", 0, 0.5)
+    row = read_run(run)
+    from gelora_cli.report.rows import rows_of
+
+    odd = replace(row, result=replace(row.result, task="=HYPERLINK(1)", model="@x"))
+    cells = csv_text(rows_of([odd])).splitlines()[1].split(",")
+    assert cells[1:3] == ["'=HYPERLINK(1)", "'@x"]
+
+
+def test_a_reports_markdown_holds_no_html_of_others(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "lora", 0, 0.5)
+    failed = write_run(tmp_path / "runs", "gelora", 0, 0.5)
+    manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
+    rundir.write_artifact(replace(manifest, status="failed", error="<script>alert(1)</script>"), failed)
+    write_report([tmp_path / "runs"], tmp_path / "out", title="<b>mine</b>", figures=False)
+    shown = (tmp_path / "out" / "table.md").read_text()
+    assert "<script>" not in shown and "<b>" not in shown
+    assert "&lt;b&gt;mine&lt;/b&gt;" in shown
+
+
+def test_a_card_holds_no_html_or_code_of_names(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, "lora", 0, 0.5))
+    task = replace(run.config.task, name="demo", labels=["<script>x</script>", "a\nb"], source="text")
+    data = replace(run.config.data, text="/data/<i>rows</i>.csv")
+    config = replace(run.config, task=task, data=data, preset_source="mine")
+    base = '/models/x")\nimport os; os.system("touch hacked") #'
+    facts = CardFacts(config, "gelora run data.text='`<u>`'", base, True)
+    card = model_card(run.result, run.plan, facts)
+    text = "".join(card.split("---")[2:])
+    assert "<script>" not in text and "<i>" not in text
+    assert "`` gelora run 'data.text=`<u>`' ``" in text
+    code = card.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert not any(line.startswith("import os") for line in card.splitlines())
+
+
+def test_code_and_text_of_markdown() -> None:
+    assert markdown_code("a") == "`a`"
+    assert markdown_code("a ``b`` c") == "``` a ``b`` c ```"
+    assert markdown_text("a_b*c") == "a_b*c"
+
+
+def test_an_error_with_an_escape_sequence_is_shown_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise GeloraError(f"no such thing: {CLEAR}")
+
+    monkeypatch.setattr("gelora_cli.commands.main._dispatch", fail)
+    assert command_line(["ls"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert sys.stderr is not None

@@ -1,0 +1,56 @@
+"""Shared by the tests of several packages, first met in test_planning.py."""
+
+from __future__ import annotations
+
+from gelora_cli.allocation.planning import EXEMPT, plan_method
+from gelora_cli.core.artifacts import (
+    BlockMap,
+    LinearShape,
+    ModelMap,
+    RankPlan,
+)
+from gelora_cli.core.budget import Budget
+
+START = {"adalora": 1.5, "sora": 2.0}
+
+
+WIDTH, INNER = 32, 64
+
+
+def encoder(blocks: int = 3, width: int = WIDTH, inner: int = INNER) -> ModelMap:
+    """A BERT-like map: q, k, v, o of (width, width), feed-forward to `inner` and back."""
+    shapes = {
+        "query": ("attention.self.query", width, width),
+        "key": ("attention.self.key", width, width),
+        "value": ("attention.self.value", width, width),
+        "output": ("attention.output.dense", width, width),
+        "up": ("intermediate.dense", width, inner),
+        "down": ("output.dense", inner, width),
+    }
+    rows = [
+        BlockMap(
+            i, f"layer.{i}", tuple(LinearShape(f"layer.{i}.{n}", role, a, b) for role, (n, a, b) in shapes.items())
+        )
+        for i in range(1, blocks + 1)
+    ]
+    return ModelMap("bert", tuple(rows), ("classifier",), 66, 1_000_000, 900, 300)
+
+
+MAP = encoder()
+
+
+def plan_of(
+    method: str, budget: Budget, model_map: ModelMap = MAP, modules: str = "attention", layer_norms: bool = False
+) -> RankPlan:
+    scaling = None if method in (*EXEMPT, "houlsby", "pfeiffer") else 4.0
+    return plan_method(
+        model_map,
+        None,
+        budget,
+        method=method,
+        modules=modules,
+        scaling=scaling,
+        start_ratio=START.get(method),
+        layer_norms=layer_norms,
+        seed=0,
+    )

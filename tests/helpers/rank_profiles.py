@@ -1,0 +1,55 @@
+"""Shared by the tests of several packages, first met in test_ranks.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from gelora_cli.core.artifacts import (
+    BlockMap,
+    IdProfile,
+    LayerIdim,
+    LinearShape,
+    ModelMap,
+    ProfileSettings,
+)
+from gelora_cli.core.budget import Budget
+
+UNIT = 3072  # one unit of rank on q, k, v, o of a block of MiniLM
+
+
+IDIMS = (5.0, 7.5, 7.0, 8.2, 8.2, 11.2, 10.0)  # growth 2.5 0 1.2 0 3 0, lower bounds 3 1 2 1 3 1 = 11 units
+
+
+def make_map(sides: Sequence[tuple[int, int]]) -> ModelMap:
+    """One block per (in, out) with four linears of that shape."""
+    paths = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
+    blocks = tuple(
+        BlockMap(
+            i + 1,
+            f"encoder.layer.{i}",
+            tuple(LinearShape(f"encoder.layer.{i}.attention.{paths[role]}", role, n, m) for role in paths),
+        )
+        for i, (n, m) in enumerate(sides)
+    )
+    return ModelMap("bert", blocks, ("classifier",), 770, 22_713_216)
+
+
+def make_profile(
+    idims: Sequence[float], sides: Sequence[tuple[int, int]] | None = None, spread: float = 0.5
+) -> IdProfile:
+    layers = tuple(LayerIdim(i, d, d - spread, d + spread, d, None, 900, 0, 900, False) for i, d in enumerate(idims))
+    settings = ProfileSettings("mean", "fit", 0.1, 10_000, 128, 0)
+    model_map = make_map(sides or [(384, 384)] * (len(idims) - 1))
+    return IdProfile("minilm", "f" * 8, "demo", "e" * 8, settings, 1000, 1000, 0, 1000, layers, model_map, 1.5)
+
+
+def units(count: int) -> Budget:
+    return Budget("params", count * UNIT)
+
+
+MINILM = make_profile(IDIMS)
+
+
+idims = st.decimals(0, 40, places=2).map(float)

@@ -1,0 +1,83 @@
+"""Shared by the tests of several packages, first met in test_report.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gelora_cli.config.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, write_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import EvalResult, RunResult, read_artifact
+from tests.helpers.plans import PROFILE
+from tests.helpers.written_runs import write_run
+
+SPLITS = ("validation_matched", "validation_mismatched")
+
+
+TASK = TaskConfig(name="mnli", labels=["no", "yes"], metric="accuracy", reported="accuracy", eval_splits=list(SPLITS))
+
+
+EXAMPLES = 40
+
+
+def write_whole(
+    root: Path,
+    method: str,
+    seed: int,
+    right: int,
+    *,
+    protocol: str = "last",
+    collapsed: bool = False,
+    task: str = "mnli",
+) -> Path:
+    """A finished run with predictions, `right` of 40 on the first split and one fewer on the second, and metrics."""
+    directory = write_run(root, method, seed, right / EXAMPLES, collapsed=collapsed)
+    config = RunConfig(
+        task=replace(TASK, name=task),
+        model=ModelConfig(name="minilm"),
+        method=MethodConfig(name=method, modules="attention", scaling=32.0),
+        seed=seed,
+        protocol=protocol,
+        budget="rank:5",
+    )
+    write_config(config, directory / rundir.CONFIG)
+    results = tuple(
+        EvalResult(split, EXAMPLES, {"accuracy": (right - fewer) / EXAMPLES}, "accuracy", collapsed, 0.1)
+        for fewer, split in enumerate(SPLITS)
+    )
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    rundir.write_artifact(replace(result, task=task, results=results, protocol=protocol), directory)
+    rundir.write_artifact(PROFILE, directory)
+    _write_lines(directory / rundir.PREDICTIONS, _predictions(right, seed))
+    _write_lines(directory / rundir.METRICS, _metrics(right, method))
+    rundir.mark_done(directory)
+    return directory
+
+
+def _predictions(right: int, seed: int) -> list[dict[str, Any]]:
+    places = np.random.default_rng(seed).permutation(EXAMPLES)
+    return [
+        {
+            "split": split,
+            "id": int(i),
+            "prediction": "yes" if rank < right - fewer else "no",
+            "label": "yes",
+            "scores": [],
+        }
+        for fewer, split in enumerate(SPLITS)
+        for rank, i in enumerate(places)
+    ]
+
+
+def _metrics(right: int, method: str) -> list[dict[str, Any]]:
+    ranks = {"ranks": [2] * 6, "adapter_params": 100} if method in ("adalora", "sora") else {}
+    losses = [{"step": step, "epoch": 1, "loss": 1 / step, **ranks} for step in (5, 10)]
+    return [*losses, {"step": 10, "epoch": 1, "split": SPLITS[0], "accuracy": right / EXAMPLES}]
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

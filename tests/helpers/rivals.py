@@ -1,0 +1,109 @@
+"""Shared by the tests of several packages, first met in test_rivals.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from gelora_cli.allocation.planning import plan_method
+from gelora_cli.config.config import MethodConfig, config_dir
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.runtime import make_accelerator
+from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
+from gelora_cli.methods import METHODS, Attached, AttachRequest
+from gelora_cli.models.models import LoadedModel, load_tokenizer, resolve_model
+from gelora_cli.pipeline.session import EpochInputs
+from gelora_cli.training.loop import fine_tune
+from tests.helpers.method_cases import HEAD, inputs_of, profile_of
+from tests.helpers.rows import rows
+from tests.helpers.train_settings import SETTINGS
+
+BUDGET = "2500"
+
+
+STEPS = 24
+
+
+def settings_of(name: str, **changes: Any) -> MethodConfig:
+    """The method's settings as its YAML has them."""
+    values: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "method" / f"{name}.yaml"))
+    own = {key: value for key, value in values.items() if key not in ("defaults", "presets")}
+    return replace(MethodConfig(**own), **changes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method on a tiny model, ready to be attached."""
+
+    loaded: LoadedModel
+    request: AttachRequest
+    train: EncodedSplit
+    inputs: dict[str, torch.Tensor]
+
+    def attach(self) -> Attached:
+        return METHODS[self.request.plan.method](self.request)
+
+
+def case(
+    directory: Path, method: str, *, kind: str = "bert", modules: str = "attention", seed: int = 0, **changes: Any
+) -> Case:
+    from gelora_cli.models.models import load_model
+
+    settings = settings_of(method, modules=modules, **changes)
+    loaded = load_model(resolve_model(hub=None, path=str(directory)), HEAD, seed=0)
+    shared: dict[str, Any] = {
+        "modules": modules,
+        "seed": seed,
+        "scaling": settings.scaling,
+        "start_ratio": settings.start_ratio,
+    }
+    budget = parse_budget(BUDGET)
+    profile = profile_of(loaded.map)
+    layer_norms = settings.layer_norms
+    plan = plan_method(loaded.map, profile, budget, method=method, layer_norms=layer_norms, **shared)
+    tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), kind)
+    found = rows("cola", 64, seed=1)
+    labels = np.array([row["label"] for row in found])
+    split = TextSplit("train", np.arange(64), ([row["sentence"] for row in found],), labels)
+    train = encode(split, tokenizer, 64)
+    request = AttachRequest(
+        loaded.model,
+        loaded.map,
+        plan,
+        settings,
+        seed,
+        total_steps=STEPS,
+        batches=lambda tokens: EpochInputs(
+            train, SETTINGS, int(tokenizer.pad_token_id or 0), torch.device("cpu"), tokens
+        ),
+    )
+    return Case(loaded, request, train, inputs_of(directory, kind))
+
+
+def tune(found: Case, attached: Attached, **changes: Any) -> list[dict[str, Any]]:
+    """Three epochs of eight steps, and the lines of metrics."""
+    lines: list[dict[str, Any]] = []
+    results = (EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1),)
+    fine_tune(
+        attached,
+        found.train,
+        replace(SETTINGS, **({"epochs": 3, "learning_rate": 1e-2} | changes)),
+        pad_token_id=0,
+        accelerator=make_accelerator("float32"),
+        evaluate=lambda _: results,
+        select=lambda: None,
+        record=lines.append,
+    )
+    return lines
+
+
+def logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(**inputs).logits
+    return found

@@ -1,0 +1,114 @@
+"""Who leads and who follows of the processes that an outer launcher (torchrun) has started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.launchers import workers as launch
+from tests.helpers.bench import Bench
+
+
+def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) -> list[list[str] | None]:
+    """This process as one of two; what it tells the other, which tells it `answers`."""
+    told: list[list[str] | None] = []
+    coming = iter(answers)
+
+    def tell(arguments: list[str] | None) -> list[str] | None:
+        told.append(arguments)
+        return next(coming) if rank else arguments
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr(launch, "_broadcast", tell)
+    monkeypatch.setattr(launch._Followers, "at_work", False)
+    return told
+
+
+def test_the_others_follow_until_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, 1, ["run", "somewhere"], ["evaluate", "there"], None)
+    followed: list[list[str]] = []
+    assert launch.lead_or_follow(lambda: pytest.fail("only the first one does this"), followed.append) is None
+    assert followed == [["run", "somewhere"], ["evaluate", "there"]]
+
+
+@pytest.mark.parametrize("fails", ["never", "before", "within"])
+def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    told = say(monkeypatch, 0)
+
+    def work() -> str:
+        if fails == "before":  # as where the directory is in use
+            raise GeloraError("in use")
+        with launch.with_others(["run", "here"]):
+            if fails == "within":  # they are at work: whatever it told them would be taken for a part of that
+                raise GeloraError("stopped")
+        return "found"
+
+    if fails == "never":
+        assert launch.lead_or_follow(work, lambda _: None) == "found"
+        assert told == [["run", "here"], None]
+    else:
+        with pytest.raises(GeloraError):
+            launch.lead_or_follow(work, lambda _: None)
+        assert told == ([None] if fails == "before" else [["run", "here"]])
+
+
+LEFT_BY_OTHERS = [
+    {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+    {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+    {"WORLD_SIZE": "2"},
+    {"LOCAL_RANK": "1"},
+    {"RANK": "x"},
+    {"WORLD_SIZE": "two", "RANK": "0"},
+    {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
+    {"PMI_SIZE": "4", "PMI_RANK": "3"},
+    {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "x"},
+    {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": "fp8", "ACCELERATE_TORCH_DEVICE": "meta"},
+]
+
+
+@pytest.mark.parametrize("left", LEFT_BY_OTHERS, ids=lambda left: " ".join(f"{k}={v}" for k, v in left.items()))
+def test_what_others_left_in_the_environment_is_ignored(left: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    assert command_line(["--version"]) == 0  # any command
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True)
+    assert not launch.inside_workers()
+    assert (accelerator.num_processes, accelerator.distributed_type.value) == (1, "NO")
+    assert (accelerator.mixed_precision, accelerator.device.type) == ("no", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RANK", "x"), ("RANK", "2"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "-1"), ("MASTER_PORT", "")]
+)
+def test_a_launchers_number_that_is_none_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    led = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for variable, number in (led | {name: value}).items():
+        monkeypatch.setenv(variable, number)
+    assert command_line(["ls"]) == 2
+    message = capsys.readouterr().err
+    assert f"{name}={value} in the environment" in message
+    assert "unset" in message
+
+
+@pytest.mark.parametrize("asked", ["dry_run=true", "-m"])
+def test_what_looks_at_one_process_is_refused(
+    bench: Bench,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert command_line(bench.arguments("task=cola", asked)) == 2
+    assert "leave the launcher (torchrun) out" in capsys.readouterr().err
+    assert not Path(bench.root).exists()

@@ -1,0 +1,124 @@
+"""What is met in mid-run: a model that vanishes, a place not writable any more, a forced run that is stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import StoppedError
+from gelora_cli.training import evaluation
+from gelora_cli.training.checkpoint import saved_checkpoints, whole_checkpoint
+from tests.helpers.bench import Bench, predictions, without_times
+
+RUN = ("task=cola", "train.epochs=3", "train.checkpoint_steps=2")
+
+
+@pytest.fixture
+def at_second_evaluation(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Have something done when the second epoch is evaluated."""
+
+    def plan(action: Callable[[], None]) -> None:
+        judge = evaluation.judge
+        calls: list[None] = []
+
+        def judged(*given: Any) -> evaluation.Judged:
+            calls.append(None)
+            if len(calls) == 2:
+                action()
+            return judge(*given)
+
+        monkeypatch.setattr(evaluation, "judge", judged)
+
+    return plan
+
+
+def test_a_model_that_vanishes_leaves_the_checkpoint_and_the_run_goes_on(
+    bench: Bench,
+    tmp_path: Path,
+    at_second_evaluation: Callable[[Callable[[], None]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    moved = tmp_path / "mine"
+    shutil.copytree(bench.models["bert"], moved)
+    mine = Bench(bench.root, bench.data, {"bert": moved})
+
+    def vanish() -> None:
+        moved.rename(tmp_path / "elsewhere")
+
+    at_second_evaluation(vanish)
+    assert mine.run(*RUN) in (1, 2)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("gelora: ")
+    assert str(moved) in message
+    assert rundir.status(mine.only()) == "failed"
+    assert whole_checkpoint(mine.only()) is not None
+    shutil.move(tmp_path / "elsewhere", moved)
+    assert mine.run(*RUN) == 0
+    assert "resumed from the checkpoint" in capsys.readouterr().err
+    assert rundir.status(mine.only()) == "done"
+
+
+def test_a_place_that_is_no_longer_writable_is_one_message_and_the_run_goes_on(
+    bench: Bench,
+    at_second_evaluation: Callable[[Callable[[], None]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def replace() -> None:
+        """Put a file where the directory of checkpoints was: a directory that is read-only does not stop root."""
+        place = bench.only() / rundir.CHECKPOINTS
+        place.rename(bench.only() / ".kept")
+        place.write_text("")
+
+    at_second_evaluation(replace)
+    assert bench.run(*RUN) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "can't be written" in message
+    assert rundir.status(bench.only()) == "failed"
+    (bench.only() / rundir.CHECKPOINTS).unlink()
+    (bench.only() / ".kept").rename(bench.only() / rundir.CHECKPOINTS)
+    assert len(saved_checkpoints(bench.only())) == 1
+    assert bench.run(*RUN) == 0
+    assert "resumed from the checkpoint" in capsys.readouterr().err
+
+
+def test_a_forced_run_that_was_stopped_goes_on_with_the_same_command(
+    bench: Bench,
+    at_second_evaluation: Callable[[Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run(*RUN) == 0
+    whole = without_times(bench.only()), predictions(bench.only())
+
+    def stop() -> None:
+        raise StoppedError("stopped by the test")
+
+    with monkeypatch.context():
+        at_second_evaluation(stop)
+        assert bench.run(*RUN, "force=true") == StoppedError.exit_code
+    capsys.readouterr()
+    assert rundir.status(bench.only()) == "interrupted"
+    assert bench.run(*RUN, "force=true") == 0
+    assert "resumed from the checkpoint" in capsys.readouterr().err
+    assert (without_times(bench.only()), predictions(bench.only())) == whole
+    assert bench.run(*RUN, "force=true") == 0
+    assert "resumed from the checkpoint" not in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_what_the_run_would(
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run("task=cola", "dry_run=true", command="train") == 2
+    assert "no saved profile in" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert bench.run("task=cola", "dry_run=true", f"runs_dir={tmp_path / 'file' / 'below'}") == 2
+    assert "Choose another with runs_dir=DIR" in capsys.readouterr().err
+    assert bench.run("task=cola", "dry_run=true", "method=lora", "budget=rank:3") == 0
+    assert "ranks of the 3 blocks: 3 3 3" in capsys.readouterr().out

@@ -1,0 +1,99 @@
+"""A run with the ranks of a finished one is linked to it, and counts as what it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts import RankPlan, RunManifest, read_artifact
+from gelora_cli.report.grid import grid_table
+from tests.helpers.bench import Bench, predictions, result_of, without_times
+
+EVEN = ["task=cola", "budget=rank:1", "ranks.on_deficit=shrink", "data.max_train_examples=40"]
+"""Rank 1 everywhere, whatever the profile says."""
+UNEVEN = ["task=cola", "budget=auto", "profile.pooling=cls", "data.max_train_examples=40"]
+
+
+def place_of(bench: Bench, method: str) -> Path:
+    (directory,) = (path for path in bench.directories() if path.parent.name == method)
+    return directory
+
+
+def manifest_of(directory: Path) -> RunManifest:
+    return read_artifact(RunManifest, directory / RunManifest.FILE)
+
+
+def test_a_control_with_geloras_ranks_is_linked_and_could_as_well_be_trained(
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench.run(*EVEN) == 0
+    assert "The plan equals the uniform one, so method=lora trains the same" in capsys.readouterr().err
+    gelora = place_of(bench, "gelora")
+    assert bench.run(*EVEN, "method=lora", "dry_run=true") == 0
+    assert f"It has the ranks of {gelora}, which is done: it would be linked" in capsys.readouterr().out
+    assert len(bench.directories()) == 1
+    assert bench.run(*EVEN, "method=lora") == 0
+    shown = capsys.readouterr()
+    assert f"not trained: it has the ranks of {gelora}, so it is the same run" in shown.out
+    assert "training:" not in shown.err
+    lora = place_of(bench, "lora")
+    assert (lora / str(manifest_of(lora).same_as)).resolve() == gelora.resolve()
+    assert (result_of(lora).method, read_artifact(RankPlan, lora / RankPlan.FILE).method) == ("lora", "lora")
+    assert result_of(lora).value == result_of(gelora).value
+    assert "was not trained: its ranks are those of method=gelora" in (lora / "README.md").read_text()
+    assert bench.run(*EVEN, "method=shuffled", "seed=0") == 0
+    assert "linked" not in grid_table([bench.root])  # one row, named after all three
+    assert "gelora = lora = shuffled" in grid_table([bench.root])
+    capsys.readouterr()
+    assert command_line(["ls", str(bench.root)]) == 0
+    listed = capsys.readouterr().out
+    assert f"cola/bert/lora/{lora.name}: the same run as cola/bert/gelora/{gelora.name}" in listed
+    assert bench.run(*EVEN, "method=lora") == 0
+    assert "done before" in capsys.readouterr().out
+    assert command_line(["evaluate", str(lora), f"output={tmp_path / 'again.json'}"]) == 0
+    again = json.loads((tmp_path / "again.json").read_text())["results"][0]["metrics"]
+    assert again == result_of(gelora).results[0].metrics
+    linked = predictions(lora), without_times(lora)
+    assert bench.run(*EVEN, "method=lora", "force=true") == 0
+    assert manifest_of(lora).same_as is None
+    assert (predictions(lora), without_times(lora)) == linked
+    weights = "adapter/adapter_model.safetensors"
+    assert (lora / weights).read_bytes() == (gelora / weights).read_bytes()
+
+
+def test_gelora_is_linked_to_a_control_that_was_first(bench: Bench) -> None:
+    assert bench.run(*EVEN, "method=lora") == 0
+    assert bench.run(*EVEN) == 0
+    gelora = place_of(bench, "gelora")
+    assert manifest_of(gelora).same_as == f"../../lora/{place_of(bench, 'lora').name}"
+    assert read_artifact(RankPlan, gelora / RankPlan.FILE).blocks[0].rank_low == 1
+    shutil.rmtree(place_of(bench, "lora"))
+    table = grid_table([bench.root])
+    assert "gelora (1 linked)" in table
+    assert bench.run(*EVEN, "method=shuffled") == 0  # a linked run is no run to link to
+    assert manifest_of(place_of(bench, "shuffled")).same_as is None
+
+
+def test_other_ranks_or_settings_are_trained(bench: Bench) -> None:
+    assert bench.run(*UNEVEN) == 0
+    assert bench.run(*UNEVEN, "method=reversed") == 0
+    plans = [read_artifact(RankPlan, place_of(bench, method) / RankPlan.FILE) for method in ("gelora", "reversed")]
+    assert plans[0].ranks != plans[1].ranks
+    assert manifest_of(place_of(bench, "reversed")).same_as is None
+    assert bench.run(*EVEN) == 0
+    assert bench.run(*EVEN, "method=lora", "train.learning_rate=0.02") == 0
+    assert manifest_of(place_of(bench, "lora")).same_as is None
+
+
+def test_a_damaged_run_is_not_linked_to(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run(*EVEN) == 0
+    (place_of(bench, "gelora") / "predictions.jsonl").write_text("{}\n")
+    assert bench.run(*EVEN, "method=lora") == 0
+    assert "not linked to" in capsys.readouterr().err
+    assert manifest_of(place_of(bench, "lora")).same_as is None

@@ -1,0 +1,51 @@
+"""What a run's identity holds beside its settings, and what stops a run before any work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.config.config import RunConfig, complete
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import GeloraError, IdProfile
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.data.squad import QuestionSplit
+from gelora_cli.models.models import ResolvedModel
+from gelora_cli.pipeline.inputs import Prepared, check_profile, profile_directory, run_fingerprints
+from tests.helpers.composed import composed
+from tests.helpers.planned import plan_of
+
+
+def prepared(config: RunConfig, **splits: QuestionSplit) -> Prepared:
+    return Prepared(config, ResolvedModel("a model", Path("nowhere"), "m"), dict(splits), "float32")
+
+
+def test_of_a_saved_plan_all_that_training_takes_is_in_the_identity(tmp_path: Path) -> None:
+    plan = plan_of("pfeiffer", parse_budget("rank:2"))
+    config = complete(composed("model=minilm"))
+    config = replace(config, ranks=replace(config.ranks, path=str(tmp_path)))
+    others = [plan_of("pfeiffer", parse_budget("rank:3")), replace(plan, scaling=8.0), replace(plan, modules="all")]
+    found = []
+    for row in (plan, *others, replace(plan, note="other words", gelora_ranks=(1, 1, 1))):
+        rundir.write_artifact(row, tmp_path)
+        found.append(run_fingerprints(prepared(config))["plan"])
+    assert found[0] == found[-1]
+    assert len(set(found)) == 1 + len(others)
+
+
+def test_articles_are_in_the_identity_of_a_run_that_is_parted_by_them() -> None:
+    split = QuestionSplit("train", list("abc"), list("xyz"), ["c"] * 3, None, ["one", "one", "two"])
+    other = replace(split, titles=["one", "two", "two"])
+    for protocol, same in (("split", False), ("last", True)):
+        config = complete(composed("model=minilm", "task=squad", f"protocol={protocol}"))
+        runs = [prepared(config, train=rows) for rows in (split, other)]
+        assert (run_fingerprints(runs[0]) == run_fingerprints(runs[1])) is same
+        assert len({profile_directory(run, run.fingerprints) for run in runs}) == 1
+
+
+def test_a_damaged_profile_is_none(tmp_path: Path) -> None:
+    (tmp_path / IdProfile.FILE).write_text("{")
+    with pytest.raises(GeloraError, match="gelora train measures none"):
+        check_profile(complete(composed("model=minilm")), tmp_path)

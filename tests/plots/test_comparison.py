@@ -1,0 +1,155 @@
+"""The pictures of a report show the runs' own numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.patches import Rectangle
+
+from gelora_cli.allocation.planning import METHODS
+from gelora_cli.plots import comparison as figures
+from gelora_cli.report.page import _task_tables
+from gelora_cli.report.rows import Row, rows_of
+from gelora_cli.report.runs import Run, collect
+from tests.helpers.plans import IDIMS, PLAN
+from tests.helpers.report_runs import write_whole
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    root = tmp_path_factory.mktemp("runs")
+    for method in ("gelora", "lora", "sora"):
+        for seed in (0, 1):
+            write_whole(root, method, seed, 30 + seed)
+    return rows_of(collect([root]).runs)
+
+
+def labels(axis: Axes) -> list[str]:
+    legend = axis.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def line(axis: Axes, label: str) -> list[tuple[float, float]]:
+    lines = [drawn for drawn in axis.get_lines() if drawn.get_label() == label]
+    bars = [drawn for drawn in axis.containers if isinstance(drawn, ErrorbarContainer)]
+    lines += [bar.lines[0] for bar in bars if bar.get_label() == label]
+    return [(float(x), float(y)) for x, y in np.asarray(lines[0].get_xydata())]
+
+
+def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
+    (picture,) = figures.idim_pictures(rows)
+    (axis,) = picture.figure.axes
+    assert labels(axis) == ["demo"]
+    assert line(axis, "demo") == [(float(layer), idim) for layer, idim in enumerate(IDIMS)]
+    assert "intrinsic dimension" in axis.get_ylabel() and "layer" in axis.get_xlabel()
+
+
+def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
+    (picture,) = figures.value_pictures(rows)
+    left, right = picture.figure.axes
+    for name in ("gelora", "lora", "sora"):
+        assert line(left, name)[0] == pytest.approx((PLAN.adapter_params, 30.5 / 40))
+    assert [line(right, name)[0][0] for name in ("gelora", "lora", "sora")] == [1, 2, 3]
+    (bar,) = [bar for bar in right.containers if isinstance(bar, ErrorbarContainer) and bar.get_label() == "lora"]
+    low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 1]
+    assert high - low == pytest.approx(2 * np.std([30, 31], ddof=1) / 40)
+    assert left.get_xscale() == "log" and "accuracy" in left.get_ylabel()
+
+
+def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
+    none = replace(rows[0], runs=tuple(_with(run, adapter_params=0) for run in rows[0].runs))
+    (picture,) = figures.value_pictures([none, *rows[1:]])
+    assert line(picture.figure.axes[0], "gelora")[0][0] == 1
+    assert picture.png()
+
+
+def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
+    other = replace(rows[1], runs=tuple(_with(run, reported="f1") for run in rows[1].runs))
+    found = list(figures.value_pictures([rows[0], other]))
+    assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
+    assert [labels(picture.figure.axes[1]) for picture in found] == [["gelora"], ["lora"]]
+    assert [len(members) for _, members in figures._groups([rows[0], other])] == [1, 1]
+    tables = list(_task_tables([rows[0], other]))
+    assert [(table.caption, len(table.lines)) for table in tables] == [
+        ("mnli, minilm: accuracy", 1),
+        ("mnli, minilm: f1", 1),
+    ]
+
+
+def _with(run: Run, **changes: Any) -> Run:
+    return replace(run, result=replace(run.result, **changes))
+
+
+def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
+    (picture,) = figures.rank_pictures(rows)
+    panels = picture.figure.axes
+    assert [axis.get_title("left") for axis in panels] == ["gelora", "lora", "sora"]
+    heights = [bar.get_height() for bar in panels[0].patches if isinstance(bar, Rectangle)]
+    assert heights == [float(rank) for rank in PLAN.ranks]
+    assert panels[-1].get_xlabel() == "block"
+
+
+def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
+    (picture,) = figures.curve_pictures(rows)
+    top, bottom = picture.figure.axes
+    assert labels(top) == ["lora", "gelora", "sora"]
+    assert line(top, "gelora") == [(5, 0.2), (10, 0.1)]
+    ((step, value),) = line(bottom, "gelora")
+    assert step == 10 and value == pytest.approx(30.5 / 40)
+    assert (top.get_ylabel(), bottom.get_ylabel(), bottom.get_xlabel()) == (
+        "training loss",
+        "accuracy",
+        "optimizer step",
+    )
+
+
+def test_the_course_of_the_ranks(rows: list[Row]) -> None:
+    (picture,) = figures.course_pictures(rows)
+    top = picture.figure.axes[0]
+    start = PLAN.trained_params + 7
+    assert line(top, "sora") == [(0, start), (5, 100), (10, 100)]
+    assert top.get_ylim()[1] > 1.02 * start and top.get_xlim()[0] < 0 and top.get_xlim()[1] > 10
+    (mesh,) = picture.figure.axes[1].collections
+    shades = np.asarray(mesh.get_array())
+    assert shades.shape == (6, 3) and (shades[:, 1:] == 2).all()
+    assert shades[:, 0].tolist() == list(PLAN.ranks)
+
+
+def test_methods_are_told_apart_without_colour() -> None:
+    looks = [figures._look(method) for method in METHODS]
+    assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == len(METHODS)
+    again = [figures._look("lora", number) for number in range(6)]
+    assert len({(look["fillstyle"], str(look["linestyle"])) for look in again}) == 6
+
+
+def test_rows_of_one_method_are_told_apart_in_curves(rows: list[Row]) -> None:
+    pair = [replace(rows[0], name=f"gelora (${rate}$)") for rate in (1, 2)]
+    (picture,) = figures.curve_pictures(pair)
+    top = picture.figure.axes[0]
+    lines = [drawn for drawn in top.get_lines() if str(drawn.get_label()).startswith("gelora")]
+    assert len({(drawn.get_linestyle(), drawn.get_fillstyle()) for drawn in lines}) == 2
+    legend = top.get_legend()
+    assert legend is not None
+    assert not any(text.get_parse_math() for text in legend.get_texts()), "a dollar is a dollar"
+
+
+def test_long_trainings_are_thinned() -> None:
+    points = [(step, float(step)) for step in range(1, 1001)]
+    thin = figures._thinned(points)
+    assert len(thin) <= figures.MOST_POINTS and thin[0] == (17, 9.0) and thin[-1][0] == 1000
+
+
+def test_equal_rows_give_equal_bytes(rows: list[Row]) -> None:
+    (first,), (second,) = figures.idim_pictures(rows), figures.idim_pictures(rows)
+    assert first.svg() == second.svg() and first.png() == second.png()
+
+
+def test_no_picture_without_data(rows: list[Row]) -> None:
+    assert not list(figures.pictures([]))
+    assert not list(figures.course_pictures([row for row in rows if row.method == "lora"]))

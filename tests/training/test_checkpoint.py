@@ -1,0 +1,284 @@
+"""Trainings that are stopped and go on: bitwise the same weights and lines; checkpoints that are whole or not used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult, UnusableError
+from gelora_cli.core.runtime import make_accelerator, usable_cores, worker_threads
+from gelora_cli.training.checkpoint import (
+    TENSORS,
+    Checkpoints,
+    TrainState,
+    checked,
+    saved_checkpoints,
+    whole_checkpoint,
+)
+from gelora_cli.training.loop import fine_tune
+from tests.helpers.rivals import Case, case
+from tests.helpers.train_settings import SETTINGS
+
+METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full")
+VALUES = (0.5, 0.9, 0.7)
+
+
+class KilledError(Exception):
+    """What ends a training in a test, at any point."""
+
+
+def train(
+    found: Case, directory: Path, *, die: Callable[[str, int], bool] = lambda kind, count: False, **changes: Any
+) -> tuple[dict[str, torch.Tensor], TrainResult]:
+    """Three epochs of eight steps in a run directory; `die(kind, count)` is asked before each line and evaluation."""
+    attached = found.attach()
+    counts = {"line": 0, "evaluation": 0}
+
+    def count(kind: str) -> None:
+        counts[kind] += 1
+        if die(kind, counts[kind]):
+            raise KilledError
+
+    def record(values: dict[str, Any]) -> None:
+        count("line")
+        rundir.append_line(directory / rundir.METRICS, values)
+
+    def evaluate(epoch: int) -> tuple[EvalResult, ...]:
+        count("evaluation")
+        return (EvalResult("validation", 10, {"accuracy": VALUES[epoch - 1]}, "accuracy", False, 0.1),)
+
+    stop = changes.pop("stop", lambda: False)
+    checkpoints = changes.pop("checkpoints", Checkpoints(directory, 3, None))
+    result = fine_tune(
+        attached,
+        found.train,
+        replace(SETTINGS, **({"epochs": 3, "learning_rate": 1e-2, "log_steps": 2} | changes)),
+        pad_token_id=0,
+        accelerator=make_accelerator("float32"),
+        evaluate=evaluate,
+        select=lambda: None,
+        record=record,
+        checkpoints=checkpoints,
+        stop=stop,
+    )
+    return {name: tensor.detach().clone() for name, tensor in attached.trainable().items()}, result
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (directory / rundir.METRICS).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in found]
+
+
+def resume(directory: Path) -> None:
+    """What `gelora run` does before it goes on."""
+    state = whole_checkpoint(directory)
+    rundir.cut(directory / rundir.METRICS, state.metrics_bytes if state else 0)
+
+
+def same(one: tuple[dict[str, torch.Tensor], TrainResult], other: tuple[dict[str, torch.Tensor], TrainResult]) -> None:
+    assert all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+    first, second = (replace(result, seconds=0.0, evaluation_seconds=0.0) for _, result in (one, other))
+    assert first == second
+
+
+@pytest.fixture
+def bert(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["bert"]
+
+
+@pytest.mark.parametrize("protocol", ["last", "dev"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_training_ends_as_if_it_never_was(bert: Path, tmp_path: Path, method: str, protocol: str) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    wanted = train(case(bert, method), whole, protocol=protocol)
+    for kind, number in (("line", 3), ("evaluation", 1), ("line", 4), ("evaluation", 1), ("line", 2)):
+        with pytest.raises(KilledError):
+            train(case(bert, method), broken, protocol=protocol, die=lambda k, n, at=(kind, number): (k, n) == at)  # type: ignore[misc]
+        resume(broken)
+    torch.manual_seed(99)  # whatever ran before in the process that goes on
+    found = train(case(bert, method), broken, protocol=protocol)
+    same(wanted, found)
+    assert lines(whole) == lines(broken)
+
+
+def test_without_checkpoints_it_starts_anew(bert: Path, tmp_path: Path) -> None:
+    none = Checkpoints(tmp_path, None, None)
+    with pytest.raises(KilledError):
+        train(case(bert, "gelora"), tmp_path, checkpoints=none, die=lambda kind, number: number == 9)
+    assert whole_checkpoint(tmp_path) is None
+    assert not (tmp_path / rundir.CHECKPOINTS).exists()
+
+
+def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    wanted = train(case(bert, "gelora"), whole)
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) == 13
+
+    with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24, a checkpoint holds it"):
+        train(case(bert, "gelora"), broken, stop=stop)
+    state = whole_checkpoint(broken)
+    assert state is not None
+    assert state.step in (11, 12)
+    resume(broken)
+    same(wanted, train(case(bert, "gelora"), broken))
+    assert lines(whole) == lines(broken)
+
+
+def test_the_clock_writes_checkpoints_too(bert: Path, tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    class Watched(Checkpoints):
+        def save(self, state: TrainState, tensors: dict[str, torch.Tensor]) -> None:
+            steps.append(state.step)
+            super().save(state, tensors)
+
+    train(case(bert, "gelora"), tmp_path, checkpoints=Watched(tmp_path, None, 0.0))
+    assert sorted(set(steps)) == list(range(1, 25))
+    assert len(saved_checkpoints(tmp_path)) == 1
+
+
+def test_only_what_trains_is_stored(bert: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    found = case(bert, "gelora")
+    train(found, tmp_path)
+    tensors = load_file(saved_checkpoints(tmp_path)[-1] / TENSORS)
+    trained = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("parameter/"))
+    assert trained == found.request.plan.adapter_params + found.loaded.map.head_params
+    kinds = {name.split("/")[0] for name in tensors}
+    assert kinds == {"parameter", "exp_avg", "exp_avg_sq", "step", "share"}
+
+
+def test_a_checkpoint_says_its_threads_and_opens_without(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    train(case(bert, "gelora"), tmp_path, max_steps=4)
+    state = whole_checkpoint(tmp_path)
+    assert state is not None
+    assert (state.threads, state.thread_settings) == (torch.get_num_threads(), "OMP_NUM_THREADS=1")
+    path = saved_checkpoints(tmp_path)[-1] / TrainState.FILE
+    values = json.loads(path.read_text())
+    older = {key: value for key, value in values.items() if key not in ("threads", "thread_settings", "sha256")}
+    path.write_text(json.dumps(older))
+    assert whole_checkpoint(tmp_path) == replace(state, threads=0, thread_settings="")
+
+
+def test_the_threads_of_workers_are_asked_of_a_process_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert worker_threads(2) == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert worker_threads(usable_cores()) == 1
+    assert worker_threads(1) == torch.get_num_threads()
+
+
+def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) -> None:
+    train(case(bert, "gelora"), tmp_path)
+    (path,) = saved_checkpoints(tmp_path)
+    spare = tmp_path / "spare"
+    shutil.copytree(path, spare)
+
+    def refused(message: str) -> None:
+        with pytest.raises(GeloraError, match=message):
+            checked(path, tmp_path)
+        assert whole_checkpoint(tmp_path) is None
+        shutil.rmtree(path)
+        shutil.copytree(spare, path)
+
+    tensors = path / TENSORS
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    refused("is missing or damaged")
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    refused("is missing or damaged")
+    tensors.unlink()
+    refused("is missing or damaged")
+    (path / TrainState.FILE).write_text("{")
+    refused("is damaged")
+    (path / TrainState.FILE).unlink()
+    refused("can't be read")
+    text = (spare / TrainState.FILE).read_text()
+    (path / TrainState.FILE).write_text(text.replace('"step": 24', '"step": 23'))
+    refused("was edited")
+    path.rename(path.with_name("step-00000025-0003"))
+    path = path.with_name("step-00000025-0003")
+    refused("is that of step 24")
+    shutil.rmtree(path)
+    path = path.with_name("step-00000024-0003")
+    shutil.copytree(spare, path)
+    (path / TrainState.FILE).write_text(text.replace('"schema_version": ', '"schema_version": 1'))
+    with pytest.raises(UnusableError, match=r"is what this version reads.*delete the checkpoint"):
+        whole_checkpoint(tmp_path)
+    shutil.rmtree(path)
+    shutil.copytree(spare, path)
+    metrics = tmp_path / rundir.METRICS
+    text = metrics.read_text()
+    metrics.write_text(text.replace("0", "1", 1))
+    refused("was changed or cut")
+    metrics.write_text(text[:-5])
+    refused("was changed or cut")
+    metrics.write_text(text + '{"later": 1}\n')
+    assert checked(path, tmp_path).step == 24
+
+
+def test_a_damaged_one_is_replaced_when_its_moment_comes_again(bert: Path, tmp_path: Path) -> None:
+    train(case(bert, "gelora"), tmp_path, max_steps=12)
+    (path,) = saved_checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, 1, None)
+    state, tensors = checkpoints.latest() or (None, {})
+    assert state is not None
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # of a memory map of the file
+    (path / TENSORS).write_bytes(b"")
+    (tmp_path / rundir.CHECKPOINTS / ".writing-1").mkdir()
+    checkpoints.save(state, tensors)
+    assert whole_checkpoint(tmp_path) is not None
+    assert [entry.name for entry in (tmp_path / rundir.CHECKPOINTS).iterdir()] == [path.name]
+
+
+def test_losses_that_are_not_finite_leave_the_last_good_one(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the loss is"):
+        train(case(bert, "gelora"), tmp_path, learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.5)
+    state = whole_checkpoint(tmp_path)
+    found = Checkpoints(tmp_path, 1, None).latest()
+    assert state is None or (found is not None and all(torch.isfinite(tensor).all() for tensor in found[1].values()))
+
+
+def test_a_checkpoint_half_written_leaves_the_one_before(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.torch
+
+    train(case(bert, "gelora"), tmp_path, max_steps=12)
+    (path,) = saved_checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, 1, None)
+    state, tensors = checkpoints.latest() or (None, {})
+    assert state is not None
+
+    def full(_: Any, target: Path, *rest: Any) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(GeloraError, match="free space on the disk"):
+        checkpoints.save(replace(state, step=13), tensors)
+    assert saved_checkpoints(tmp_path) == [path]
+    assert checked(path, tmp_path).step == 12
