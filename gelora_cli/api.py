@@ -21,8 +21,9 @@ import numpy as np
 from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
 from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
 from gelora_cli.config.config import ProfileConfig, TaskConfig, list_problems, value_problems
-from gelora_cli.core.artifacts import GeloraError, IdProfile, ProfileSettings, RankPlan
+from gelora_cli.core.artifacts import IdProfile, ProfileSettings, RankPlan
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.splits import TextSplit, draw_rows, encode
 

@@ -16,7 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gelora_cli.core.artifacts import GeloraError, IdProfile, read_artifact
+from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create
 from gelora_cli.plots.profiles import plot_profiles
 

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.core.artifacts import GeloraError, RankPlan, read_artifact
+from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create
 from gelora_cli.plots import theory as theory_plots
 from gelora_cli.plots.run import ranks_figure

@@ -13,8 +13,9 @@ from fractions import Fraction
 from typing import Any
 
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET, PLANNED, hand_out, plan_ranks
-from gelora_cli.core.artifacts import BlockRank, GeloraError, IdProfile, LinearShape, ModelMap, RankPlan
+from gelora_cli.core.artifacts import BlockRank, IdProfile, LinearShape, ModelMap, RankPlan
 from gelora_cli.core.budget import Budget, adapted_linears
+from gelora_cli.core.errors import GeloraError
 
 EXEMPT = ("bitfit", "full")
 ADAPTER_ROLES = {"houlsby": ("output", "down"), "pfeiffer": ("down",)}

@@ -21,8 +21,9 @@ from typing import Any
 
 from gelora_cli.allocation.controls import CONTROLS
 from gelora_cli.allocation.layer_checks import layer_warnings
-from gelora_cli.core.artifacts import BlockRank, GeloraError, IdProfile, RankPlan
+from gelora_cli.core.artifacts import BlockRank, IdProfile, RankPlan
 from gelora_cli.core.budget import Budget, max_ranks, unit_costs
+from gelora_cli.core.errors import GeloraError
 
 RULES = ("growth+1", "growth")
 ROUNDING: dict[str, Callable[[Fraction], int]] = {

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, RankPlan, RunError, RunResult, ScoreScale, read_artifact
+from gelora_cli.core.artifacts import RankPlan, RunResult, ScoreScale
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.runtime import explained_memory
 from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from gelora_cli.config.config import RunConfig
-from gelora_cli.core.artifacts import GeloraError, to_json
+from gelora_cli.core.codec import to_json
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing
 from gelora_cli.data.sources import SOURCES, completed_task, task_split
 from gelora_cli.models.files import model_files

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli import __version__
-from gelora_cli.core.artifacts import Estimate, GeloraError, RunError, StoppedError
+from gelora_cli.core.artifacts import Estimate
+from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.messages import visible
 
 if TYPE_CHECKING:
@@ -629,8 +630,9 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.allocation.ranks import PLANNED, format_plan, rank_pattern_json
     from gelora_cli.commands.outputs import check_output, write_output
     from gelora_cli.config.config import list_problems, plan_settings, value_problems
-    from gelora_cli.core.artifacts import IdProfile, read_artifact, to_json
+    from gelora_cli.core.artifacts import IdProfile
     from gelora_cli.core.budget import parse_budget
+    from gelora_cli.core.codec import read_artifact, to_json
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))
@@ -668,7 +670,7 @@ def _pattern_files(output: str | None) -> list[Path]:
 
 def _evaluate(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.outputs import check_output, write_output
-    from gelora_cli.core.artifacts import to_json
+    from gelora_cli.core.codec import to_json
     from gelora_cli.pipeline.stages import EvaluationReport, evaluate
 
     if config.output:

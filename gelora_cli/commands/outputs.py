@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import file_sha256, remove_half_written, write_atomic, writing
 
 

@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 
 from gelora_cli.config.config import DataConfig, RunConfig, TaskConfig, list_problems, read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import SMOKE_REMARK, GeloraError, RunError, RunResult, read_artifact
+from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count

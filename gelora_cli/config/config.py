@@ -25,8 +25,10 @@ from gelora_cli.allocation.ranks import PLANNED
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.shipped import known_model, preset_content, shipped_presets
 from gelora_cli.config.typed import typed
-from gelora_cli.core.artifacts import GeloraError, RankPlan, read_text
+from gelora_cli.core.artifacts import RankPlan
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_text
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown_name
 from gelora_cli.core.rundir import write_atomic
 

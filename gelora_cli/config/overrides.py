@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.config.config import SCHEMAS, config_dir, expand_home, nearest
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import first_line
 
 NOT_AN_OVERRIDE = (

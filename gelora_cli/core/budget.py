@@ -8,7 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from gelora_cli.core.artifacts import GeloraError, LinearShape, ModelMap
+from gelora_cli.core.artifacts import LinearShape, ModelMap
+from gelora_cli.core.errors import GeloraError
 
 BudgetKind = Literal["params", "percent", "rank", "auto"]
 MODULES = ("attention", "all")

@@ -22,7 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from gelora_cli.core.artifacts import GeloraError, RunManifest, UnusableError, read_artifact, read_text, to_json
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact, read_text, to_json
+from gelora_cli.core.errors import GeloraError, UnusableError
 
 LOGGER = logging.getLogger("gelora")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.core.artifacts import GeloraError, RunError
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.messages import visible
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown
 from gelora_cli.data.parquet import ParquetColumns
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit

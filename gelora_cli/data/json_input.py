@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import shown_name
 
 LONGEST_INTEGER = 4_000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import dataset_directory

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, shown, shown_name
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.json_input import parse_json

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown, shown_name, shown_path
 from gelora_cli.data.parquet import ParquetColumns, read_parquet
 from gelora_cli.data.paths import is_directory

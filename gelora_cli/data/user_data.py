@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, listed, shown, shown_name, shown_path
 from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_text
 from gelora_cli.data.splits import numbered
 from gelora_cli.data.squad import QuestionSplit, checked_answers, read_squad_json

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

@@ -26,7 +26,9 @@ from types import FrameType
 from typing import Any
 
 from gelora_cli.config.config import RunConfig, config_text
-from gelora_cli.core.artifacts import GeloraError, RunManifest, StoppedError, read_artifact
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.rundir import find_runs, now
 from gelora_cli.core.runtime import die_with_parent, first_line, how_it_ended
 from gelora_cli.launchers.signals import SIGNALS

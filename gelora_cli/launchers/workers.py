@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gelora_cli.core.artifacts import GeloraError, RunError, StoppedError
+from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.runtime import die_with_parent, how_it_ended
 from gelora_cli.launchers.signals import WORKER_OF, StopRequest, listening, stopped_by
 

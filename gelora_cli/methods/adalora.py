@@ -10,7 +10,8 @@ from peft import AdaLoraConfig, PeftModel
 from peft.tuners.adalora import AdaLoraModel, RankAllocator, SVDLinear
 from torch import nn
 
-from gelora_cli.core.artifacts import GeloraError, RankPlan
+from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import Attached, AttachRequest, below, count_problems, refuse_differences
 from gelora_cli.methods.lora import ADAPTER, layers_of, save_peft, updates_of, wrap
 

@@ -12,7 +12,8 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.core.artifacts import GeloraError, ModelMap, RankPlan
+from gelora_cli.core.artifacts import ModelMap, RankPlan
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.models import in_modules
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
 
 from gelora_cli.allocation.planning import with_module_ranks
 from gelora_cli.allocation.ranks import hand_out
-from gelora_cli.core.artifacts import GeloraError, LinearShape
+from gelora_cli.core.artifacts import LinearShape
 from gelora_cli.core.budget import adapted_linears
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import Attached, AttachRequest, Inputs
 from gelora_cli.methods.lora import ADAPTER, attach_lora, layers_of
 

@@ -14,7 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gelora_cli.allocation.ranks import rank_pattern_json
-from gelora_cli.core.artifacts import GeloraError, ModelMap, RankPlan
+from gelora_cli.core.artifacts import ModelMap, RankPlan
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.core.runtime import first_line
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, refuse_differences

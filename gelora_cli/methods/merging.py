@@ -9,7 +9,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
-from gelora_cli.core.artifacts import GeloraError, SavedAdapter, read_artifact
+from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import PEFT_CONFIG
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.saved import replace_module

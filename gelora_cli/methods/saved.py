@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gelora_cli.core.artifacts import GeloraError, SavedAdapter, read_artifact, to_json
+from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.codec import read_artifact, to_json
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
 
 WEIGHTS = "adapter_model.safetensors"

@@ -13,7 +13,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
 
 CHOSEN = "chosen_on_eval"

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from gelora_cli.core.artifacts import BlockMap, GeloraError, LinearShape, ModelMap
+from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.runtime import first_line
 from gelora_cli.models.files import (

@@ -10,7 +10,8 @@ import numpy as np
 from gelora_cli.allocation.ranks import format_plan
 from gelora_cli.config.config import RunConfig, complete
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan, read_artifact
+from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan
+from gelora_cli.core.codec import read_artifact
 from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
 from gelora_cli.pipeline.inputs import (
     check_profile,

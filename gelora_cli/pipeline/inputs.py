@@ -11,8 +11,10 @@ from gelora_cli.allocation.planning import EXEMPT, needs_profile
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, IdProfile, read_artifact
+from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.config.config import RunConfig, read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, RunError, RunManifest, read_artifact
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.models.models import HeadSpec, LoadedModel, ResolvedModel, in_modules, load_model
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import PLANNED
 from gelora_cli.config.config import RunConfig, plan_settings
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.pipeline.inputs import Prepared, run_directory
 from gelora_cli.plots.run import plot_ranks

@@ -17,18 +17,17 @@ from gelora_cli.config.config import RunConfig, plan_settings, standardizes
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import (
     SMOKE_REMARK,
-    GeloraError,
     IdProfile,
     ModelMap,
     ProfileSettings,
     RankPlan,
-    RunError,
     RunManifest,
     RunResult,
     ScoreScale,
-    read_artifact,
 )
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.data.protocol import Parts, limit_evaluated, parts_of
 from gelora_cli.data.scale import restored, score_scale, standardized

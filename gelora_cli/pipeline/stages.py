@@ -25,20 +25,9 @@ from numpy.typing import NDArray
 from gelora_cli.allocation.ranks import format_plan
 from gelora_cli.config.config import NUMERICS, RunConfig, TaskConfig, complete, read_config, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import (
-    EvalResult,
-    GeloraError,
-    IdProfile,
-    RankPlan,
-    ReloadCheck,
-    RunError,
-    RunManifest,
-    RunResult,
-    StoppedError,
-    TrainResult,
-    read_artifact,
-    to_json,
-)
+from gelora_cli.core.artifacts import EvalResult, IdProfile, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
+from gelora_cli.core.codec import read_artifact, to_json
+from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.runtime import LOGGER, explained_memory
 from gelora_cli.data.protocol import Parts
 from gelora_cli.data.sources import Split

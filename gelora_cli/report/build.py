@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, read_text
+from gelora_cli.core.codec import read_text
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import markdown_text
 from gelora_cli.plots.comparison import pictures
 from gelora_cli.report.compared import comparisons, row_groups

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from gelora_cli.config.config import TaskConfig, read_config
-from gelora_cli.core.artifacts import GeloraError, RunResult, read_artifact
+from gelora_cli.core.artifacts import RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import CONFIG, PREDICTIONS
 from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
 

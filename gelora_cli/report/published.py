@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES
-from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import NONE, Table
 

@@ -15,16 +15,10 @@ from gelora_cli.allocation.planning import EXEMPT
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.config import RunConfig, identity_values, read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import (
-    GeloraError,
-    IdProfile,
-    OtherVersionError,
-    RankPlan,
-    RunManifest,
-    RunResult,
-    read_artifact,
-)
+from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import shown
 
 Settings = tuple[tuple[str, str], ...]

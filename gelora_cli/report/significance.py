@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.bootstrap import LEVEL, TINY, effect_size, holm, resample, variances
 from gelora_cli.report.predictions import Predicted, read_predictions

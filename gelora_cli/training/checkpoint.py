@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from gelora_cli.core.artifacts import EvalResult, GeloraError, UnusableError, read_artifact, to_json
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.codec import read_artifact, to_json
+from gelora_cli.core.errors import GeloraError, UnusableError
 from gelora_cli.core.rundir import CHECKPOINTS, METRICS, file_sha256, prefix_sha256, write_atomic, writing
 from gelora_cli.core.runtime import LOGGER
 

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.core.artifacts import EvalResult, GeloraError
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import gather_rows
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.core.artifacts import EvalResult, RunError, StoppedError, TrainResult
+from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.errors import RunError, StoppedError
 from gelora_cli.core.runtime import (
     LOGGER,
     gather_rows,

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gelora_cli.core.artifacts import GeloraError, StoppedError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
 from scripts.reproduce.sweeps import (

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from gelora_cli.commands.main import register_schemas
 from gelora_cli.config.config import RunConfig, config_dir, list_problems
 from gelora_cli.config.overrides import override_problems
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")

@@ -9,8 +9,10 @@ from statistics import fmean, median
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, plan_method
 from gelora_cli.config.config import plan_settings
-from gelora_cli.core.artifacts import GeloraError, IdProfile, RankPlan, RunResult, read_artifact
+from gelora_cli.core.artifacts import IdProfile, RankPlan, RunResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import write_atomic
 from gelora_cli.report.published import Published, read_published
 from gelora_cli.report.rows import profile_seconds

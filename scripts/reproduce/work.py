@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from gelora_cli.core.artifacts import StoppedError
+from gelora_cli.core.errors import StoppedError
 from scripts.reproduce.sweeps import Sweep
 
 NAMED = re.compile(r"(?:^results: +|: )(\S.*)/(?:result|profile)\.json$")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gelora_cli.allocation.controls import CONTROLS, randomly, shuffled
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.core.budget import Budget, parse_budget
+from gelora_cli.core.errors import GeloraError
 from tests.helpers.rank_profiles import MINILM, UNIT, make_profile, units
 
 RANKS = st.lists(st.integers(1, 12), min_size=2, max_size=12).map(tuple)

@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from gelora_cli.allocation.planning import EXEMPT, METHODS, PLANNERS, needs_profile, plan_method, with_module_ranks
 from gelora_cli.allocation.ranks import PLANNED, format_plan, plan_ranks
-from gelora_cli.core.artifacts import (
-    GeloraError,
-    IdProfile,
-    LinearShape,
-    RankPlan,
-    from_json,
-    to_json,
-)
+from gelora_cli.core.artifacts import IdProfile, LinearShape, RankPlan
 from gelora_cli.core.budget import Budget, parse_budget
+from gelora_cli.core.codec import from_json, to_json
+from gelora_cli.core.errors import GeloraError
 from tests.helpers.planned import INNER, MAP, START, WIDTH, encoder, plan_of
 from tests.helpers.rank_profiles import MINILM as PROFILE
 

@@ -15,7 +15,7 @@ import pytest
 from gelora_cli.commands import main as cli
 from gelora_cli.commands.main import COMMANDS, command_line
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from tests.helpers.bench import Bench
 from tests.helpers.wrong_words import WRONG
 

@@ -16,7 +16,8 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.commands.outputs import check_output, write_output
 from gelora_cli.config.config import TaskConfig
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, GeloraError
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.pipeline import stages as pipeline
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.streams import TolerantStream
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:

@@ -15,7 +15,8 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.submission import PARTS, Candidate, Part, Submission, _zipped, choose_runs, lines
 from gelora_cli.config.config import RunConfig, TaskConfig
-from gelora_cli.core.artifacts import GeloraError, RunError, read_artifact
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, RunError
 from tests.helpers.bench import Bench
 from tests.helpers.rows import rows, write_split, write_task
 

@@ -25,7 +25,7 @@ from gelora_cli.config.config import (
     write_config,
 )
 from gelora_cli.config.overrides import group_choices, groups
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.metrics.evaluate_metrics import METRICS
 from tests.helpers.composed import composed
 

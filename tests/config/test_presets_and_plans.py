@@ -11,8 +11,8 @@ import pytest
 
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.config import complete, identity_values
-from gelora_cli.core.artifacts import GeloraError
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import write_artifact
 from tests.helpers.composed import composed
 

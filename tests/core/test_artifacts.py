@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core.artifacts import (
-    SCHEMA_VERSION,
-    EvalResult,
-    GeloraError,
-    ProfileSettings,
-    RunResult,
-    from_json,
-    read_artifact,
-    to_json,
-)
+from gelora_cli.core.artifacts import EvalResult, ProfileSettings, RunResult
+from gelora_cli.core.codec import SCHEMA_VERSION, from_json, read_artifact, to_json
+from gelora_cli.core.errors import GeloraError
 
 RESULT = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 1.5)
 

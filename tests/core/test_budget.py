@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.core.artifacts import BlockMap, GeloraError, LinearShape, ModelMap
+from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.budget import Budget, max_ranks, parse_budget, unit_costs
+from gelora_cli.core.errors import GeloraError
 
 ROLES = ("query", "key", "value", "output")
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from tests.helpers.manifests import manifest
 
 

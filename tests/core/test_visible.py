@@ -14,7 +14,9 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.streams import TolerantStream
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, RunManifest, read_artifact
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import markdown_code, markdown_text, spreadsheet_text, visible
 from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.pipeline.card import CardFacts, model_card

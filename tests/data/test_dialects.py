@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gelora_cli.config.config import CHOICES, DataConfig, TaskConfig
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.delimited import SEPARATORS, Dialect
 from gelora_cli.data.files import read_rows
 from gelora_cli.data.splits import TextSplit

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gelora_cli.config.config import DataConfig, TaskConfig
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import one_question, read_squad_json

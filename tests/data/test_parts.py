@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit

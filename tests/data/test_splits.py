@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import TextSplit, draw_rows, encode, epoch_batches, sorted_batches
 from gelora_cli.models.models import load_tokenizer, resolve_model

@@ -12,7 +12,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from gelora_cli.config.config import TaskConfig, value_problems
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.squad import (
     Answer,
     EncodedWindows,

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry import twonn
 from gelora_cli.geometry.twonn import IdimEstimate, collapse_copies, estimate_idim, fit, mle, nearest_two
 

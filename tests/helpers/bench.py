@@ -10,7 +10,8 @@ import pytest
 
 from gelora_cli.commands import main as cli
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import RunResult, read_artifact
+from gelora_cli.core.artifacts import RunResult
+from gelora_cli.core.codec import read_artifact
 from gelora_cli.launchers import jobs
 
 FAST = ["train.epochs=1", "train.batch_size=16", "train.learning_rate=0.01", "precision=float32"]

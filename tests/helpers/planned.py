@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.planning import EXEMPT, plan_method
-from gelora_cli.core.artifacts import (
-    BlockMap,
-    LinearShape,
-    ModelMap,
-    RankPlan,
-)
+from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap, RankPlan
 from gelora_cli.core.budget import Budget
 
 START = {"adalora": 1.5, "sora": 2.0}

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import (
-    BlockMap,
-    IdProfile,
-    LayerIdim,
-    LinearShape,
-    ModelMap,
-    ProfileSettings,
-)
+from gelora_cli.core.artifacts import BlockMap, IdProfile, LayerIdim, LinearShape, ModelMap, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 
 IDIMS = (0.0, 6.5, 9.0, 8.25, 11.5, 11.5, 10.0)

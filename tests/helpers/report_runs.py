@@ -11,7 +11,8 @@ import numpy as np
 
 from gelora_cli.config.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, RunResult, read_artifact
+from gelora_cli.core.artifacts import EvalResult, RunResult
+from gelora_cli.core.codec import read_artifact
 from tests.helpers.plans import PROFILE
 from tests.helpers.written_runs import write_run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core.artifacts import GeloraError, RunError, StoppedError
+from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.runtime import how_it_ended
 from gelora_cli.launchers import workers as launch
 from gelora_cli.launchers.workers import Failure, run_workers, true_cause
@@ -59,7 +59,7 @@ def test_a_process_ends_where_its_parent_is_another(lives: bool) -> None:
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
-from gelora_cli.core.artifacts import RunError, StoppedError
+from gelora_cli.core.errors import RunError, StoppedError
 from gelora_cli.launchers.workers import worker
 from gelora_cli.launchers.signals import listening
 

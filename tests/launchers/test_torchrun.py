@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers import workers as launch
 from tests.helpers.bench import Bench
 

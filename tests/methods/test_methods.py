@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.config import MethodConfig
-from gelora_cli.core.artifacts import GeloraError, LayerIdim
+from gelora_cli.core.artifacts import LayerIdim
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods import AttachRequest, attach_lora, load_adapter
 from gelora_cli.methods.base import head_state
 from gelora_cli.methods.lora import ADAPTER, check_lora, load_peft

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.files import WEIGHTS, WEIGHTS_INDEX, model_files
 from gelora_cli.models.models import HeadSpec, ResolvedModel, load_model, load_tokenizer, resolve_model
 from tests.helpers.tiny import make_tiny

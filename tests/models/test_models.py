@@ -20,7 +20,8 @@ from tokenizers import processors
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from gelora_cli.core.artifacts import GeloraError, ModelMap
+from gelora_cli.core.artifacts import ModelMap
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.models import (
     CONVERSION_AUTHOR,
     CONVERSION_TITLE,
@@ -825,7 +826,7 @@ def resolve_apart(home: Path, endpoint: str, *, offline: bool = False, **options
     """What `resolve_model` gives in a process of its own with that `HF_HOME` and `HF_ENDPOINT`."""
     code = (
         "import json, sys\n"
-        "from gelora_cli.core.artifacts import GeloraError\n"
+        "from gelora_cli.core.errors import GeloraError\n"
         "from gelora_cli.models.models import resolve_model\n"
         "try:\n"
         "    found = resolve_model(**json.loads(sys.argv[1]))\n"

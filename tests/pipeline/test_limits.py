@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import StoppedError
+from gelora_cli.core.errors import StoppedError
 from gelora_cli.training import evaluation
 from gelora_cli.training.checkpoint import saved_checkpoints, whole_checkpoint
 from tests.helpers.bench import Bench, predictions, without_times

@@ -14,7 +14,9 @@ import torch
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.config import read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, IdProfile, RunManifest, read_artifact
+from gelora_cli.core.artifacts import IdProfile, RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.merging import merge_adapter
 from gelora_cli.models.models import ResolvedModel, in_modules, load_model, resolve_model
 from gelora_cli.pipeline.lineage import adapter_digest, find_lineage, load_start

@@ -16,7 +16,8 @@ from gelora_cli.allocation.ranks import PLANNED
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.config import read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core.codec import read_artifact
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
 from tests.helpers.many import on_two_processes
 from tests.helpers.squad_runs import arguments as squad_arguments

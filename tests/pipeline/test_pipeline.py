@@ -21,7 +21,9 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.config import config as config_module
 from gelora_cli.config.config import RunConfig, write_config
 from gelora_cli.core import rundir, runtime
-from gelora_cli.core.artifacts import GeloraError, IdProfile, RankPlan, RunManifest, read_artifact
+from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import train_machine
 from gelora_cli.pipeline import stages as pipeline
 from gelora_cli.report.rows import rows_of

@@ -9,8 +9,9 @@ import pytest
 
 from gelora_cli.config.config import RunConfig, complete
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, IdProfile
+from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.squad import QuestionSplit
 from gelora_cli.models.models import ResolvedModel
 from gelora_cli.pipeline.inputs import Prepared, check_profile, profile_directory, run_fingerprints

@@ -17,7 +17,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.config import KIND_METRICS, REPORTED, read_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RunManifest, read_artifact
+from gelora_cli.core.artifacts import IdProfile, RunManifest
+from gelora_cli.core.codec import read_artifact
 from gelora_cli.metrics.evaluate_metrics import METRICS
 from gelora_cli.training import evaluation
 from tests.helpers.bench import FAST, predictions, result_of

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import Tracker, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate

@@ -13,11 +13,9 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import (
-    GeloraError,
-    RankPlan,
-)
+from gelora_cli.core.artifacts import RankPlan
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.plots.run import plot_profile, plot_ranks, profile_figure, ranks_figure
 from tests.helpers.plans import IDIMS, PLAN, PROFILE, make_profile
 

@@ -14,7 +14,8 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.config import read_config, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core.codec import read_artifact
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.listing import listed_runs
 from gelora_cli.report.rows import differing, rows_of

@@ -16,7 +16,9 @@ import pytest
 from gelora_cli.commands import main as cli
 from gelora_cli.config.config import MethodConfig, RunConfig, read_config, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import GeloraError, RankPlan, RunManifest, RunResult, read_artifact
+from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.plots import comparison as figures
 from gelora_cli.report.build import write_report
 from gelora_cli.report.compared import row_groups

@@ -10,14 +10,9 @@ import pytest
 
 from gelora_cli.config.config import read_config, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import (
-    GeloraError,
-    OtherVersionError,
-    RunManifest,
-    RunResult,
-    UnusableError,
-    read_artifact,
-)
+from gelora_cli.core.artifacts import RunManifest, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
 from gelora_cli.report.listing import list_runs, listed_runs
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect, examine_runs

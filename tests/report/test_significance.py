@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.config import RunConfig, TaskConfig, write_config
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, GeloraError, RunResult, read_artifact
+from gelora_cli.core.artifacts import EvalResult, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.report.significance import ComparedRow, Comparison, compare_rows
 from tests.helpers.written_runs import write_run

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from gelora_cli.core.artifacts import to_json
+from gelora_cli.core.codec import to_json
 from tests.helpers.plans import PLAN
 
 SCRIPT = Path(__file__).parents[2] / "scripts/figures.py"

@@ -16,8 +16,9 @@ import pytest
 from gelora_cli.allocation.planning import METHODS
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.config import complete, value_problems
-from gelora_cli.core.artifacts import EvalResult, GeloraError, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.artifacts import EvalResult, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import write_artifact
 from gelora_cli.data.squad import load_questions
 from scripts import figure3

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, GeloraError, RunError, StoppedError, TrainResult, UnusableError
+from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.errors import GeloraError, RunError, StoppedError, UnusableError
 from gelora_cli.core.runtime import make_accelerator, usable_cores, worker_threads
 from gelora_cli.training.checkpoint import (
     TENSORS,

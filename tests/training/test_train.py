@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from gelora_cli.config.config import MethodConfig
-from gelora_cli.core.artifacts import EvalResult, RunError, TrainResult
+from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora

@@ -1,0 +1,93 @@
+"""One object by name, and what an entry lacks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
+from gelora_cli.core.registry import Registry
+
+
+class Shape(ABC):
+    name: ClassVar[str]
+    corners: ClassVar[int]
+
+    @abstractmethod
+    def area(self) -> float: ...
+
+
+def registry() -> Registry[Shape]:
+    return Registry("shape", f"{__name__}:Shape", {"circle": "nowhere.circle"})
+
+
+def test_an_entry_is_kept_under_its_name() -> None:
+    shapes = registry()
+
+    @shapes.register
+    class Square(Shape):
+        name = "square"
+        corners = 4
+
+        def area(self) -> float:
+            return 1.0
+
+    assert shapes.names() == ("circle", "square")
+    assert shapes.get("square").area() == 1.0
+    assert "square" in shapes and "line" not in shapes
+
+
+def test_a_name_that_is_not_there_has_a_neighbour() -> None:
+    with pytest.raises(GeloraError, match="did you mean circle"):
+        registry().get("circel")
+
+
+def test_what_an_entry_lacks_is_an_error_when_it_is_registered() -> None:
+    class Half(Shape):
+        name = "half"
+
+    with pytest.raises(GeloraError, match="lacks area, corners"):
+        registry().register(Half)  # type: ignore[type-abstract]
+
+
+def test_another_kind_and_a_taken_name_are_refused() -> None:
+    shapes = registry()
+
+    class Circle(Shape):
+        name = "circle"
+        corners = 0
+
+        def area(self) -> float:
+            return 3.0
+
+    with pytest.raises(GeloraError, match="no subclass"):
+        shapes.register(dict)  # type: ignore[arg-type]
+    with pytest.raises(GeloraError, match="is there already"):
+        shapes.register(Circle)
+
+
+def test_plugins_are_imported_once_and_fingerprinted(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import pathlib\nwith open(pathlib.Path(__file__).parent / 'log', 'a') as f: f.write('x')"
+    )
+    (tmp_path / "_helper.py").write_text("raise ValueError")
+    load_plugins(tmp_path)
+    load_plugins(tmp_path)
+    assert (tmp_path / "log").read_text() == "x"
+    before = plugins_fingerprint(tmp_path)
+    (tmp_path / "_helper.py").write_text("raise TypeError")
+    assert plugins_fingerprint(tmp_path) != before
+
+
+def test_plugins_that_cannot_be_imported_are_named(tmp_path: Path) -> None:
+    with pytest.raises(GeloraError, match="no such folder"):
+        load_plugins(tmp_path / "none")
+    with pytest.raises(GeloraError, match="no Python file"):
+        load_plugins(tmp_path)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(GeloraError, match=r"broken\.py can't be imported: ZeroDivisionError"):
+        load_plugins(tmp_path)
