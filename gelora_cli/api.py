@@ -75,14 +75,16 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     """
     from gelora_cli.core.runtime import Device
     from gelora_cli.geometry.profiling import measure
-    from gelora_cli.models.models import block_modules, check_positions, check_vocabulary, map_model, own_head
+    from gelora_cli.models.block_map import block_modules, map_model
+    from gelora_cli.models.heads import modules_outside_backbone
+    from gelora_cli.models.tokenizer import check_positions, check_vocabulary
 
     _check_model(model)
     _check_settings(ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), max_length)
     check_vocabulary(tokenizer, model)
     check_positions(model.config.to_dict(), type(model).__name__, max_length)
     split, start = _split(texts), time.perf_counter()
-    model_map = map_model(model, blocks=blocks, linears=linears, head_modules=own_head(model))
+    model_map = map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
     settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
     encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
     if encoded.shortened and (text := replace(encoded.shortened, key="max_length").describe()):

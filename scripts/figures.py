@@ -195,7 +195,11 @@ class Subject:
 
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """A tiny random model with the first one's tokenizer, then every model that was asked for."""
-    from gelora_cli.models.models import HeadSpec, block_modules, load_model, load_tokenizer, resolve_model
+    from gelora_cli.models.block_map import block_modules
+    from gelora_cli.models.heads import HeadSpec
+    from gelora_cli.models.load import load_model
+    from gelora_cli.models.locate import resolve_model
+    from gelora_cli.models.tokenizer import load_tokenizer
 
     head = HeadSpec("classification", ("no", "yes"))
     for number, path in enumerate(options.model or [None]):
@@ -283,7 +287,7 @@ def jacobian_ranks(subject: Subject, ids: list[int], *, whole: bool) -> list[Mat
     import torch
 
     from gelora_cli.geometry.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian
-    from gelora_cli.models.models import DECODERS
+    from gelora_cli.models.block_map import DECODERS
 
     subject.model.double()
     coarse = torch.float32 if subject.model.config.model_type in DECODERS else None

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, DebertaV2Config
 from gelora_cli.allocation.planning import METHODS, plan_method
 from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.models.models import map_model
+from gelora_cli.models.block_map import map_model
 
 START = {"adalora": 1.5, "sora": 2.0}
 CONFIG: dict[str, Any] = {  # config.json of microsoft/deberta-v3-base

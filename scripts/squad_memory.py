@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from gelora_cli.data.squad import QuestionSplit, load_questions
-from gelora_cli.models.models import load_tokenizer, resolve_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from scripts.squad_baselines import composed
 
 

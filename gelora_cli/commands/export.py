@@ -19,7 +19,8 @@ from gelora_cli.core.runtime import explained_memory
 from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
-from gelora_cli.models.models import LoadedModel, load_exported, own_head, save_exported
+from gelora_cli.models.heads import modules_outside_backbone
+from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import Export, model_card
 from gelora_cli.pipeline.inputs import Prepared
 from gelora_cli.pipeline.lineage import head_of
@@ -113,7 +114,7 @@ def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
 
     linears = [
         (f"{head}.{name}".rstrip("."), module)
-        for head in own_head(model)
+        for head in modules_outside_backbone(model)
         for name, module in model.get_submodule(head).named_modules()
         if isinstance(module, nn.Linear) and module.out_features == 1
     ]

@@ -16,7 +16,8 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing
 from gelora_cli.data.sources import SOURCES, completed_task, task_split
 from gelora_cli.models.files import model_files
-from gelora_cli.models.models import ResolvedModel, load_tokenizer, resolve_model
+from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.inputs import resolve_base
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from gelora_cli.core.artifacts import ModelMap, RankPlan
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.models import in_modules
+from gelora_cli.models.block_map import in_modules
 
 if TYPE_CHECKING:
     from gelora_cli.config.config import MethodConfig

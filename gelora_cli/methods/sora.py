@@ -17,7 +17,7 @@ from gelora_cli.core.artifacts import SavedAdapter
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
 from gelora_cli.methods.saved import replace_module, save_own
-from gelora_cli.models.models import norm_names
+from gelora_cli.models.block_map import norm_names
 
 
 class GatedLoraLinear(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
 from gelora_cli.methods.saved import save_own
-from gelora_cli.models.models import bias_names
+from gelora_cli.models.block_map import bias_names
 
 
 def attach_bitfit(request: AttachRequest) -> Attached:

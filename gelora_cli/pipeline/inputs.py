@@ -20,7 +20,8 @@ from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text
 from gelora_cli.data.splits import digest_of
 from gelora_cli.launchers.workers import inside_workers
-from gelora_cli.models.models import ResolvedModel, check_length, resolve_model
+from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
 
 

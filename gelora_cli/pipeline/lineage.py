@@ -20,7 +20,10 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.models.models import HeadSpec, LoadedModel, ResolvedModel, in_modules, load_model
+from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import LoadedModel, load_model
+from gelora_cli.models.locate import ResolvedModel
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ from gelora_cli.data.protocol import Parts, limit_evaluated, parts_of
 from gelora_cli.data.scale import restored, score_scale, standardized
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches
-from gelora_cli.models.models import LoadedModel
+from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.inputs import Prepared, budget_name
 from gelora_cli.pipeline.lineage import load_start
 
@@ -75,7 +75,7 @@ class Session:
     """One process's model, tokenizer and accelerator, loaded once and shared by the stages."""
 
     def __init__(self, prepared: Prepared, accelerator: Accelerator) -> None:
-        from gelora_cli.models.models import check_vocabulary, load_tokenizer
+        from gelora_cli.models.tokenizer import check_vocabulary, load_tokenizer
 
         self.prepared, self.accelerator, self.config = prepared, accelerator, prepared.config
         self.seconds: dict[str, float] = {}

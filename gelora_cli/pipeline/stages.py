@@ -35,7 +35,8 @@ from gelora_cli.data.splits import EncodedSplit, draw_rows
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import StopRequest, listening
 from gelora_cli.launchers.workers import inside_workers, run_workers, with_others, worker
-from gelora_cli.models.models import LoadedModel, ResolvedModel
+from gelora_cli.models.load import LoadedModel
+from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline.card import CardFacts, model_card
 from gelora_cli.pipeline.inputs import (
     Prepared,
@@ -400,7 +401,7 @@ def _await_announcement() -> bool:
 
 def _measure(session: Session, directory: Path) -> IdProfile:
     from gelora_cli.geometry.profiling import measure
-    from gelora_cli.models.models import block_modules
+    from gelora_cli.models.block_map import block_modules
 
     config, prepared, loaded = session.config, session.prepared, session.loaded
     train = prepared.splits["train"]
@@ -506,7 +507,7 @@ def _tracker(session: Session, attached: Attached) -> Tracker:
     from gelora_cli.geometry.profiling import pooled_states
     from gelora_cli.geometry.twonn import estimate_idim
     from gelora_cli.methods.base import plain_model
-    from gelora_cli.models.models import block_modules
+    from gelora_cli.models.block_map import block_modules
 
     given, rows, pad = session.config.profile, session.prepared.splits["train"], session.pad_token_id
     device, model_map = session.accelerator.device, session.loaded.map

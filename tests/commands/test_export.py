@@ -21,7 +21,9 @@ from gelora_cli.config.overrides import override_problems, split_arguments
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import ScoreScale
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.models import HeadSpec, load_model, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import resolve_model
 from gelora_cli.pipeline.card import hub_id
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.rows import rows

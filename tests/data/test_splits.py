@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import TextSplit, draw_rows, encode, epoch_batches, sorted_batches
-from gelora_cli.models.models import load_tokenizer, resolve_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import KINDS, SENTENCES, make_tokenizer
 
 

@@ -22,7 +22,8 @@ from gelora_cli.data.squad import (
     one_question,
     read_squad_json,
 )
-from gelora_cli.models.models import load_tokenizer, resolve_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.rows import squad_rows, write_squad
 from tests.helpers.squad_cases import LONG, TASK, V2, split_of
 from tests.helpers.tiny import DECODERS, KINDS, make_tokenizer

@@ -16,7 +16,11 @@ from gelora_cli.geometry import states
 from gelora_cli.geometry.profiling import Measurement, measure, pool
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
-from gelora_cli.models.models import HeadSpec, LoadedModel, block_modules, load_model, load_tokenizer, resolve_model
+from gelora_cli.models.block_map import block_modules
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import LoadedModel, load_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.rows import rows
 from tests.helpers.tiny import DECODERS, KINDS
 

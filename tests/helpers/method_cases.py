@@ -10,7 +10,10 @@ from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings, RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.methods.base import base_name
-from gelora_cli.models.models import HeadSpec, LoadedModel, load_model, load_tokenizer, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import LoadedModel, load_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import SENTENCES
 
 HEAD = HeadSpec("classification", ("no", "yes"))

@@ -17,7 +17,9 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
 from gelora_cli.methods import METHODS, Attached, AttachRequest
-from gelora_cli.models.models import LoadedModel, load_tokenizer, resolve_model
+from gelora_cli.models.load import LoadedModel
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.session import EpochInputs
 from gelora_cli.training.loop import fine_tune
 from tests.helpers.method_cases import HEAD, inputs_of, profile_of
@@ -53,7 +55,7 @@ class Case:
 def case(
     directory: Path, method: str, *, kind: str = "bert", modules: str = "attention", seed: int = 0, **changes: Any
 ) -> Case:
-    from gelora_cli.models.models import load_model
+    from gelora_cli.models.load import load_model
 
     settings = settings_of(method, modules=modules, **changes)
     loaded = load_model(resolve_model(hub=None, path=str(directory)), HEAD, seed=0)

@@ -23,7 +23,8 @@ from gelora_cli.methods import AttachRequest, attach_lora, load_adapter
 from gelora_cli.methods.base import head_state
 from gelora_cli.methods.lora import ADAPTER, check_lora, load_peft
 from gelora_cli.methods.saved import WEIGHTS
-from gelora_cli.models.models import load_model, resolve_model
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import resolve_model
 from tests.helpers.method_cases import HEAD, inputs_of, loaded_and_plan, plain, profile_of
 from tests.helpers.tiny import KINDS, SENTENCES
 

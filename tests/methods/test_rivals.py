@@ -26,7 +26,7 @@ from gelora_cli.methods.adalora import BudgetAllocator
 from gelora_cli.methods.base import head_state
 from gelora_cli.methods.eva import cut
 from gelora_cli.methods.sora import SHRINK
-from gelora_cli.models.models import bias_names
+from gelora_cli.models.block_map import bias_names
 from gelora_cli.training.loop import fine_tune
 from tests.helpers.method_cases import plain
 from tests.helpers.rivals import STEPS, case, logits, tune
@@ -471,7 +471,9 @@ import sys, torch
 from pathlib import Path
 from safetensors.torch import load_file
 from gelora_cli.methods import load_adapter
-from gelora_cli.models.models import HeadSpec, load_model, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import resolve_model
 for method in sys.argv[3:]:
     place, head = Path(sys.argv[2]) / method, HeadSpec("classification", ("no", "yes"))
     model = load_model(resolve_model(hub=None, path=sys.argv[1]), head, seed=9).model

@@ -16,7 +16,10 @@ from safetensors.torch import load_file, save_file
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.files import WEIGHTS, WEIGHTS_INDEX, model_files
-from gelora_cli.models.models import HeadSpec, ResolvedModel, load_model, load_tokenizer, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import make_tiny
 
 LABELS = HeadSpec("classification", ("bad", "good"))
@@ -246,7 +249,7 @@ def test_usual_configurations_are_accepted(bert: Path, tmp_path: Path) -> None:
 
 
 def test_roberta_without_a_padding_id_has_a_longest_input(tmp_path: Path) -> None:
-    from gelora_cli.models.models import check_length
+    from gelora_cli.models.tokenizer import check_length
 
     model = make_tiny("roberta", tmp_path)
     config_with(pad_token_id=None)(model)

@@ -22,23 +22,11 @@ from transformers.utils import logging as transformers_logging
 
 from gelora_cli.core.artifacts import ModelMap
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.models import (
-    CONVERSION_AUTHOR,
-    CONVERSION_TITLE,
-    KINDS,
-    HeadSpec,
-    LoadedModel,
-    ResolvedModel,
-    block_modules,
-    check_length,
-    check_vocabulary,
-    count_params,
-    in_modules,
-    load_model,
-    load_tokenizer,
-    map_model,
-    resolve_model,
-)
+from gelora_cli.models.block_map import KINDS, block_modules, count_params, in_modules, map_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import LoadedModel, load_model
+from gelora_cli.models.locate import CONVERSION_AUTHOR, CONVERSION_TITLE, ResolvedModel, resolve_model
+from gelora_cli.models.tokenizer import check_length, check_vocabulary, load_tokenizer
 from tests.helpers.tiny import DECODERS, ENCODERS, SENTENCES, make_tiny
 from tests.helpers.tiny import KINDS as TINY_KINDS
 
@@ -827,7 +815,7 @@ def resolve_apart(home: Path, endpoint: str, *, offline: bool = False, **options
     code = (
         "import json, sys\n"
         "from gelora_cli.core.errors import GeloraError\n"
-        "from gelora_cli.models.models import resolve_model\n"
+        "from gelora_cli.models.locate import resolve_model\n"
         "try:\n"
         "    found = resolve_model(**json.loads(sys.argv[1]))\n"
         "    answer = {'source': found.source, 'directory': str(found.directory), 'fingerprint': found.fingerprint}\n"

@@ -16,7 +16,10 @@ from gelora_cli.core import rundir
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.methods import METHODS, AttachRequest
 from gelora_cli.methods.saved import describe_peft
-from gelora_cli.models.models import HeadSpec, load_model, load_tokenizer, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.card import CardFacts, _loading
 from tests.helpers.method_cases import profile_of
 from tests.helpers.tiny import KINDS, make_tiny

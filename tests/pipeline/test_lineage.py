@@ -18,7 +18,9 @@ from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.merging import merge_adapter
-from gelora_cli.models.models import ResolvedModel, in_modules, load_model, resolve_model
+from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.pipeline.lineage import adapter_digest, find_lineage, load_start
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.method_cases import HEAD

@@ -13,7 +13,7 @@ from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.squad import QuestionSplit
-from gelora_cli.models.models import ResolvedModel
+from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline.inputs import Prepared, check_profile, profile_directory, run_fingerprints
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of

@@ -15,7 +15,10 @@ from gelora_cli.config.config import TaskConfig
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.collate import collate
 from gelora_cli.data.squad import EncodedWindows, encode_windows
-from gelora_cli.models.models import HeadSpec, load_model, load_tokenizer, resolve_model
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.load import load_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.tasks import answers
 from gelora_cli.training.evaluation import forward, judge, prediction_rows
 from tests.helpers.squad_cases import LONG, TASK, V2, split_of

@@ -17,7 +17,8 @@ from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora
-from gelora_cli.models.models import load_tokenizer, resolve_model
+from gelora_cli.models.locate import resolve_model
+from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.training.loop import TrainSettings, best_epoch, fine_tune, is_better, parameter_groups
 from tests.helpers.method_cases import loaded_and_plan
 from tests.helpers.rows import rows

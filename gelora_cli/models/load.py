@@ -1,0 +1,239 @@
+"""Loading a task model: backbone and head, from safetensors alone and without remote code; and writing one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli.core.artifacts import ModelMap
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.runtime import first_line
+from gelora_cli.models.block_map import DECODERS, in_modules, map_model
+from gelora_cli.models.files import weight_files
+from gelora_cli.models.heads import (
+    HeadSpec,
+    TaskWeights,
+    choose_head,
+    find_head_modules,
+    label_names,
+    modules_outside_backbone,
+    reorder_rows,
+)
+from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.models.pretrained import quiet_transformers, read_config
+from gelora_cli.models.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A task model in float32 and evaluation mode, with its map.
+
+    `head_origin` says where the head comes from, `arguments` is what `from_pretrained` needs to load such a model.
+    """
+
+    model: PreTrainedModel
+    map: ModelMap
+    head_origin: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def load_model(
+    resolved: ResolvedModel,
+    head: HeadSpec,
+    *,
+    seed: int,
+    dropout: float | None = None,
+    blocks: str | None = None,
+    linears: Mapping[str, str] | None = None,
+    positional: bool = False,
+) -> LoadedModel:
+    """Load the backbone in float32 with the task's head, in evaluation mode, and map it.
+
+    What the weights don't hold (head, DeBERTa's pooler) is drawn from `seed`, whatever ran before and without a
+    trace in the global random state. `dropout` replaces every dropout probability of the configuration. A
+    classification head that the weights hold is taken over where config.json names the task's labels, in whatever
+    order and case; its rows are brought into the task's order. Otherwise the whole head is drawn from `seed`, as if
+    the weights held none. `positional` takes its rows as they are. A head of other tasks is taken over where its size
+    fits. The head is trained either way.
+
+    Raises:
+        GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
+    """
+    with quiet_transformers():
+        own, config = read_config(resolved), _task_config(resolved, head, dropout)
+        weights = _load_weights(resolved, config, head, seed)
+        arguments = _loading_arguments(weights, head, own)
+        choice = choose_head(weights, head, label_names(own), positional)
+        if not choice.take_over:
+            weights = _load_weights(resolved, config, head, seed, without=weights.model)
+    if choice.order:
+        reorder_rows(weights, choice.order)
+    model = weights.model
+    head_modules = find_head_modules(weights, resolved.source)
+    _check_finite(model, resolved.source)
+    model_map = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
+    return LoadedModel(model, model_map, choice.origin, arguments)
+
+
+def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
+    """The model's configuration with the task's labels, dropout and, where it has none of its own, padding token."""
+    config = read_config(resolved)
+    if getattr(config, "quantization_config", None) is not None:
+        raise GeloraError(f"{resolved.source} is quantised; full-precision weights are accepted. Give model.path=DIR.")
+    if head.kind == "classification":
+        config.id2label = dict(enumerate(head.label_names))
+        config.label2id = {name: index for index, name in config.id2label.items()}
+        config.problem_type = "single_label_classification"
+    else:
+        config.num_labels = 1 if head.kind == "regression" else 2
+        config.problem_type = "regression" if head.kind == "regression" else None
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    if config.model_type in DECODERS or config.pad_token_id is None:
+        config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
+    _check_padding(config, resolved.source)
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    return config
+
+
+def _check_padding(config: PreTrainedConfig, source: str) -> None:
+    """Refuse a padding token that has no row in the embeddings, which the model's class would stumble over."""
+    pad, rows = config.pad_token_id, getattr(config, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
+        raise GeloraError(
+            f"pad_token_id={pad} of {source}: the model embeds ids 0 to {rows - 1}. Set the right one in config.json."
+        )
+
+
+def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
+    """Set every dropout probability that the configuration names, also those that are None (taken from another)."""
+    if not 0 <= probability < 1:
+        raise GeloraError(f"model.dropout={probability}: a probability from 0 to below 1 is accepted.")
+    for name, value in config.to_dict().items():
+        if ("dropout" in name or name.endswith("pdrop")) and (value is None or type(value) in (int, float)):
+            setattr(config, name, probability)
+
+
+def _load_weights(
+    resolved: ResolvedModel,
+    config: PreTrainedConfig,
+    head: HeadSpec,
+    seed: int,
+    without: PreTrainedModel | None = None,
+) -> TaskWeights:
+    """The task model with its weights; the head of `without`, the same model, is left out and drawn from the seed."""
+    import torch
+
+    factory = _factory(head)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": resolved.directory, "use_safetensors": True}
+    try:
+        if without is not None:
+            factory = type(without)
+            source = {"pretrained_model_name_or_path": None, "state_dict": _tensors_without_head(resolved, without)}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model, info = factory.from_pretrained(
+                **source,
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                key_mapping=_renamed_base(_factory(head), config),
+            )
+    except MemoryError:
+        raise
+    except Exception as error:  # OSError, SafetensorError, or what a class makes of values that it didn't expect
+        raise GeloraError(
+            f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {first_line(error)}. "
+            f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
+        ) from error
+    model.name_or_path = str(resolved.directory)
+    return TaskWeights(model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]})
+
+
+def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> dict[str, Any]:
+    """All tensors of the weights but those of the model's head."""
+    from safetensors.torch import load_file
+
+    head, tensors = modules_outside_backbone(model), dict[str, Any]()
+    for name in weight_files(resolved.directory, resolved.source):
+        held = load_file(resolved.directory / name)
+        tensors |= {key: tensor for key, tensor in held.items() if not in_modules(key, head)}
+    return tensors
+
+
+def _check_finite(model: PreTrainedModel, source: str) -> None:
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise GeloraError(
+                f"The weights of {source} hold NaN or infinite values, first in {name}; finite ones are accepted. The "
+                "file is damaged or was saved in half precision after an overflow: fetch it again or take another."
+            )
+
+
+def _loading_arguments(weights: TaskWeights, head: HeadSpec, own: PreTrainedConfig) -> dict[str, Any]:
+    """What `from_pretrained` needs to build this task model from the base, whose own configuration is `own`."""
+    import torch
+
+    config: Any = weights.model.config
+    arguments: dict[str, Any] = {}
+    if head.kind == "classification":
+        arguments |= {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
+    else:
+        arguments |= {"num_labels": config.num_labels}
+    if config.pad_token_id != own.pad_token_id:
+        arguments |= {"pad_token_id": config.pad_token_id}
+    if own.dtype not in (None, torch.float32):
+        arguments |= {"dtype": "float32"}
+    if weights.mismatched:  # a head of another size in the weights, whose place the adapter's takes
+        arguments |= {"ignore_mismatched_sizes": True}
+    if renamed := _renamed_base(_factory(head), config):
+        arguments |= {"key_mapping": renamed}
+    return arguments
+
+
+def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:
+    """The renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
+
+    Llama's and Qwen2's question answering models do (`transformer.`, not `model.`): without it they stay random.
+    """
+    from transformers import MODEL_MAPPING
+
+    task_class = factory._model_mapping.get(type(config), None)
+    base_class: Any = MODEL_MAPPING.get(type(config), None)
+    if task_class is None or base_class is None or task_class.base_model_prefix == base_class.base_model_prefix:
+        return None
+    return {rf"^{base_class.base_model_prefix}\.": f"{task_class.base_model_prefix}."}
+
+
+def _factory(head: HeadSpec) -> Any:
+    """Transformers' own choice of the task model's class."""
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
+
+
+def save_exported(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write a task model and its tokenizer for `load_exported`, weights under the names of the task's own class."""
+    with quiet_transformers():
+        model.save_pretrained(directory, save_original_format=False)  # no `key_mapping` is needed to read them
+        tokenizer.save_pretrained(directory)
+
+
+def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        model = _factory(head).from_pretrained(directory, use_safetensors=True, local_files_only=True)
+        return model.eval(), AutoTokenizer.from_pretrained(directory, local_files_only=True)

@@ -1,0 +1,138 @@
+"""A model's tokenizer, and how many tokens the model takes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.runtime import first_line
+from gelora_cli.models.block_map import DECODERS, KINDS
+from gelora_cli.models.files import VOCABULARIES, read_config_json
+from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.models.pretrained import quiet_transformers, read_config
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's fast tokenizer, padding on the right; a decoder without padding token pads with its end token.
+
+    `kind` is the model type, by default that of config.json. An encoder's tokenizer must put its special tokens
+    around a text and between the two texts of a pair, which some have dropped in silence.
+
+    Raises:
+        GeloraError: no tokenizer, a missing package, no fast version, or special tokens that aren't added.
+    """
+    with quiet_transformers():
+        kind = kind or read_config(resolved).model_type
+        tokenizer = _read_tokenizer(resolved)
+    if not tokenizer.is_fast:
+        raise GeloraError(
+            f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer; one with tokenizer.json is "
+            "accepted. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
+        )
+    tokenizer.padding_side = "right"
+    if kind in DECODERS or (kind not in KINDS and tokenizer.cls_token_id is None):
+        _give_padding(tokenizer, resolved.source)
+    else:
+        _check_special_tokens(tokenizer, resolved.source)
+    return tokenizer
+
+
+def _read_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    _check_tokenizer_files(resolved)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise GeloraError(
+            f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. Accepted is what save_pretrained "
+            "of AutoTokenizer writes (tokenizer.json); a tiktoken file needs `pip install tiktoken`. No remote code."
+        ) from error
+    return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _check_tokenizer_files(resolved: ResolvedModel) -> None:
+    """Refuse a missing vocabulary, for which transformers puts an empty one, and a missing reader of it."""
+    present = [name for name in VOCABULARIES if (resolved.directory / name).is_file()]
+    if not present:
+        raise GeloraError(
+            f"{resolved.source} has no tokenizer in {resolved.directory}; one of {', '.join(VOCABULARIES)} is needed. "
+            "Save it beside the weights: AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
+        )
+    readers = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+    missing = [package for package, module in readers.items() if importlib.util.find_spec(module) is None]
+    if present[0].endswith(".model") and missing:
+        raise GeloraError(
+            f"The tokenizer of {resolved.source} ({present[0]}) can't be read without {' and '.join(missing)}. "
+            f"Install it: pip install {' '.join(missing)}."
+        )
+
+
+def _give_padding(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    if tokenizer.pad_token_id is not None:
+        return
+    if tokenizer.eos_token_id is None:
+        raise GeloraError(
+            f"The tokenizer of {source} has neither a padding nor an end token; one of them is needed. "
+            "Set pad_token in its tokenizer_config.json."
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Refuse a tokenizer that doesn't write `CLS text SEP` and `CLS text SEP text SEP`."""
+    single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")["input_ids"]
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    framed = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
+    if start is None or end is None or not framed or end not in pair[2:-2]:
+        raise GeloraError(
+            f"The tokenizer of {source} doesn't add its special tokens: a pair of texts becomes "
+            f"{tokenizer.convert_ids_to_tokens(pair)}; {tokenizer.cls_token or 'CLS'} first and "
+            f"{tokenizer.sep_token or 'SEP'} after each text are needed. Take the tokenizer.json of the original "
+            "model, or another version of transformers."
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Refuse a tokenizer with ids beyond the rows of the model's input embeddings.
+
+    Raises:
+        GeloraError: the largest id has no row.
+    """
+    rows = cast("nn.Embedding", model.get_input_embeddings()).num_embeddings
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise GeloraError(
+            f"The tokenizer has ids up to {largest}, the model embeds 0 to {rows - 1}: they are not of one model. "
+            "Give a directory that holds the tokenizer saved with these weights."
+        )
+
+
+def check_length(resolved: ResolvedModel, max_length: int) -> None:
+    """Refuse token sequences beyond a model's table of positions; rotary and relative positions have no such end.
+
+    Raises:
+        GeloraError: `max_length` is above what config.json allows.
+    """
+    check_positions(read_config_json(resolved.directory, resolved.source), resolved.source, max_length)
+
+
+def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
+    """The same of a configuration as config.json holds it; `source` names it."""
+    rows, kind = config.get("max_position_embeddings"), config.get("model_type")
+    if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
+        return
+    pad = config.get("pad_token_id")
+    reserved = (1 if pad is None else pad) + 1 if kind == "roberta" else 0  # RoBERTa counts positions from behind it
+    longest = rows - reserved
+    if max_length > longest:
+        raise GeloraError(
+            f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
+            f"take task.max_length={longest} or less."
+        )
