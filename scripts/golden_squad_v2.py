@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from gelora_cli.metrics.base import load_metric
 from gelora_cli.metrics.definitions import question_points
-from gelora_cli.metrics.evaluate_metrics import load_metric
 
 WORDS = ["the", "cat", "Cat,", "a", "an", "sat", "on", "mat.", "42", "caf\u00e9", "\u4e1c\u4eac", "'s", "U.S.", ""]
 NAMES = {

@@ -30,6 +30,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_text
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown_name
+from gelora_cli.core.registries import METRICS
 from gelora_cli.core.rundir import write_atomic
 
 
@@ -358,16 +359,6 @@ BATCH_SIZE = 32
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
-
-REPORTED: dict[str, tuple[str, ...]] = {
-    "accuracy": ("accuracy",),
-    "accuracy_f1": ("f1", "accuracy"),
-    "mcc": ("matthews_correlation",),
-    "pearson_spearman": ("pearson_spearman_mean", "pearson", "spearman"),
-    "squad": ("f1", "exact_match"),
-    "squad_v2": ("f1", "exact_match"),
-}
-"""Metric -> its values that a task may report, the usual one first."""
 
 KIND_METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "accuracy_f1", "mcc"),
@@ -904,11 +895,10 @@ def _metric_problem(task: TaskConfig) -> str | None:
     metric = task.metric or metrics[0]
     if metric not in metrics:
         return f"task.metric={metric} does not judge task.kind={task.kind}; {nearest(metric, metrics)}"
-    if not task.reported or task.reported in REPORTED[metric]:
+    values = METRICS.get(metric).values()
+    if not task.reported or task.reported in values:
         return None
-    return (
-        f"task.reported={task.reported} is no value of task.metric={metric}; {nearest(task.reported, REPORTED[metric])}"
-    )
+    return f"task.reported={task.reported} is no value of task.metric={metric}; {nearest(task.reported, values)}"
 
 
 def standardizes(task: TaskConfig) -> bool:
@@ -1117,7 +1107,8 @@ def _with_task(config: RunConfig) -> RunConfig:
     """Name, metric and reported value, where the task leaves them open."""
     task, source = config.task, Path(config.data.text or "text")
     metric = task.metric or KIND_METRICS[task.kind][0]
-    named = {"name": task.name or slug(source.stem), "metric": metric, "reported": task.reported or REPORTED[metric][0]}
+    reported = task.reported or METRICS.get(metric).reported
+    named = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
     if standardizes(task) is standardizes(replace(task, standardize="auto")):
         named["standardize"] = "auto"  # said or not, it is the same run
     return replace(config, task=replace(task, **named))  # type: ignore[arg-type]

@@ -78,21 +78,6 @@ def mean_points(predicted: Array, true: Array, weights: Array) -> Array:
     return np.asarray(100 * _sums(predicted, weights) / weights.sum(1, keepdims=True))
 
 
-# Task metric to its values by name, `task.metric` and `task.reported`: those that have a score.
-SCORES: dict[str, dict[str, Score]] = {
-    "accuracy": {"accuracy": accuracy},
-    "accuracy_f1": {"accuracy": accuracy, "f1": f1},
-    "mcc": {"matthews_correlation": matthews_correlation},
-    "pearson_spearman": {
-        "pearson": pearson,
-        "spearman": spearman,
-        "pearson_spearman_mean": pearson_spearman_mean,
-    },
-    "squad": {"exact_match": mean_points, "f1": mean_points},
-    "squad_v2": {"exact_match": mean_points, "f1": mean_points},
-}
-
-
 def question_points(metric: str, reported: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:
     """What each question's text is worth, 0 to 1, (n,): exact match or F1, the best over its gold answers.
 

@@ -1,4 +1,4 @@
-"""GLUE's and SQuAD's metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, no file."""
+"""The metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, no file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 import uuid
 from fractions import Fraction
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import evaluate
 import numpy as np
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
+from gelora_cli.metrics.definitions import Array, points_at_zero
+
+if TYPE_CHECKING:
+    from gelora_cli.metrics.base import AnswerMetric, Metric
 
 CHOSEN = "chosen_on_eval"
 LONGEST_TEXT = 1_000_000
@@ -28,7 +31,8 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
     them. An instance shares nothing with another one, in this process or in any other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, entry: Metric) -> None:
+        self.entry = entry
         # A fixed seed keeps evaluate from reading numpy's global random state; no metric here draws anything.
         super().__init__(keep_in_memory=True, experiment_id=f"{os.getpid()}-{uuid.uuid4().hex}", seed=0)
 
@@ -37,7 +41,7 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
         return os.path.join(self._data_dir_root, self.name)  # noqa: PTH118
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=self.features_of_a_row())
+        return evaluate.MetricInfo(description=self.entry.__doc__ or "", citation="", features=self.features_of_a_row())
 
     def features_of_a_row(self) -> datasets.Features:
         """The types of `predictions` and `references`."""
@@ -55,14 +59,21 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
         return values
 
     def _nothing(self) -> GeloraError:
-        return GeloraError(f"{type(self).__name__}: no predictions were added. Evaluate at least one example.")
+        return GeloraError(f"{self.title}: no predictions were added. Evaluate at least one example.")
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return type(self.entry).__name__
 
 
-class _Metric(_LocalMetric):
-    """A metric of one number per example: the values that `scores` names."""
+class NumberMetric(_LocalMetric):
+    """A metric of one number per example, of the values that its entry in the registry defines."""
 
-    dtype = "int64"
-    scores: dict[str, Score]
+    @property
+    def dtype(self) -> str:
+        """The type of a prediction and of a reference."""
+        return "float64" if self.entry.target == "scores" else "int64"
 
     def features_of_a_row(self) -> datasets.Features:
         """One number each."""
@@ -76,56 +87,16 @@ class _Metric(_LocalMetric):
         """
         for name, values in (("predictions", predictions), ("references", references)):
             if self.dtype == "int64" and np.asarray(values).dtype.kind == "f" and len(values):
-                raise GeloraError(f"{type(self).__name__}: {name} are fractions, labels are accepted; take the argmax.")
+                raise GeloraError(f"{self.title}: {name} are fractions, labels are accepted; take the argmax.")
         super().add_batch(predictions=predictions, references=references, **other)
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         if not len(predictions):
             raise self._nothing()
-        return self.values(np.asarray(predictions), np.asarray(references))
-
-    def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """The metric's values of two (n,) arrays, n above 0."""
-        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.scores.items()}
+        return self.entry.compute(np.asarray(predictions), np.asarray(references))
 
 
-class Accuracy(_Metric):
-    """Share of equal labels, `accuracy`: `scores.accuracy`."""
-
-    scores = SCORES["accuracy"]
-
-
-class AccuracyAndF1(_Metric):
-    """`accuracy`, and `f1` of class 1: `scores.accuracy`, `scores.f1`. Labels are 0 and 1."""
-
-    scores = SCORES["accuracy_f1"]
-
-    def values(self, predictions: Array, references: Array) -> dict[str, float]:
-        """Both, in 0..1.
-
-        Raises:
-            GeloraError: a label other than 0 and 1.
-        """
-        labels = np.union1d(predictions, references)
-        if not set(labels.tolist()) <= {0, 1}:
-            raise GeloraError(f"accuracy_f1: labels {labels.tolist()[:5]} given; 0 and 1 are accepted.")
-        return super().values(predictions, references)
-
-
-class MatthewsCorrelation(_Metric):
-    """Matthews correlation of K classes, `matthews_correlation`: `scores.matthews_correlation`."""
-
-    scores = SCORES["mcc"]
-
-
-class PearsonAndSpearman(_Metric):
-    """`pearson`, `spearman`, and their mean `pearson_spearman_mean`: as `scores` has them."""
-
-    dtype = "float64"
-    scores = SCORES["pearson_spearman"]
-
-
-class Squad(_LocalMetric):
+class SquadMetric(_LocalMetric):
     """SQuAD v1.1: exact match and F1 of the words, of each question the best over its gold answers, 0 to 100.
 
     A text is compared in lower case, without punctuation, articles and extra blanks. F1 = 2 P R / (P + R), with P and
@@ -133,6 +104,8 @@ class Squad(_LocalMetric):
     (Rajpurkar et al., EMNLP 2016). A question's row is {"id", "prediction_text"} and
     {"id", "answers": {"text", "answer_start"}}.
     """
+
+    entry: AnswerMetric
 
     def features_of_a_row(self) -> datasets.Features:
         """As `evaluate` has them for its own SQuAD metrics."""
@@ -153,7 +126,7 @@ class Squad(_LocalMetric):
         if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
             raise GeloraError(f"squad: question {without[0]} has no gold answer; squad_v2 takes such questions.")
         texts = [given[row["id"]]["prediction_text"] for row in references]
-        return {name: 100 * float(question_points("squad", name, texts, golds).mean()) for name in SCORES["squad"]}
+        return {name: 100 * float(self.entry.points(name, texts, golds).mean()) for name in self.entry.scores}
 
     def _by_id(self, predictions: Any, references: Any) -> dict[str, Any]:
         """Predictions by question.
@@ -166,23 +139,23 @@ class Squad(_LocalMetric):
         given = {row["id"]: row for row in predictions}
         asked = [row["id"] for row in references]
         if len(set(asked)) < len(asked) or len(given) < len(predictions):
-            raise GeloraError(f"{type(self).__name__}: an id comes twice; each question counts once.")
+            raise GeloraError(f"{self.title}: an id comes twice; each question counts once.")
         if odd := sorted(given.keys() ^ set(asked)):
             what = "a prediction" if odd[0] in given else "a question"
             raise GeloraError(
-                f"{type(self).__name__}: {len(odd)} ids are not on both sides, the first, {odd[0]}, is only {what}; "
+                f"{self.title}: {len(odd)} ids are not on both sides, the first, {odd[0]}, is only {what}; "
                 "every question needs its prediction."
             )
         return given
 
 
-class SquadV2(Squad):
+class SquadV2Metric(SquadMetric):
     """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100.
 
     A prediction is its best span and a score for "no answer"; above the threshold 0 it counts as no answer. An
     unanswerable question is worth 100 if nothing is predicted, else 0. `best_..._chosen_on_eval` is the highest over
     all thresholds, `..._threshold` that threshold: chosen on the evaluated data itself, so never to be compared with
-    a fixed one (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `Squad`, with `no_answer_score` in the prediction.
+    a fixed one (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `SquadMetric`, with `no_answer_score` in the prediction.
     """
 
     def _prediction(self) -> dict[str, datasets.Value]:
@@ -197,8 +170,8 @@ class SquadV2(Squad):
         empty = np.array([not text for text in texts])
         values: dict[str, float] = {}
         best: dict[str, float] = {}
-        for name in SCORES["squad_v2"]:
-            raw = question_points("squad_v2", name, texts, golds)
+        for name in self.entry.scores:
+            raw = self.entry.points(name, texts, golds)
             at_zero = points_at_zero(raw, answerable, no_answer)
             values |= {name: 100 * float(at_zero.mean())}
             for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
@@ -238,24 +211,3 @@ def _whole_numbers(shares: Array) -> tuple[list[int], int]:
     unit = math.lcm(*(share.denominator for share in exact))
     numerators = [share.numerator * (unit // share.denominator) for share in exact]
     return [numerators[index] for index in place.tolist()], unit
-
-
-METRICS: dict[str, type[_LocalMetric]] = {
-    "accuracy": Accuracy,
-    "accuracy_f1": AccuracyAndF1,
-    "mcc": MatthewsCorrelation,
-    "pearson_spearman": PearsonAndSpearman,
-    "squad": Squad,
-    "squad_v2": SquadV2,
-}
-
-
-def load_metric(name: str) -> _LocalMetric:
-    """A fresh metric by its name in a task's YAML.
-
-    Raises:
-        GeloraError: no such metric.
-    """
-    if name not in METRICS:
-        raise GeloraError(f"task.metric={name}: unknown metric; accepted: {', '.join(METRICS)}.")
-    return METRICS[name]()

@@ -18,6 +18,7 @@ from gelora_cli.allocation.ranks import PLANNED, budget_line
 from gelora_cli.config.config import RunConfig
 from gelora_cli.core.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.core.messages import markdown_code, markdown_text
+from gelora_cli.core.registries import METRICS
 
 LORA = """A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient
 LoRA Fine-tuning*, arXiv 2412.09250, or a control of it)"""
@@ -54,16 +55,6 @@ OWN_LINES = (
 )
 
 CHOSEN = "- `..._chosen_on_eval`: the best over all thresholds, chosen on the evaluated data itself: optimistic"
-
-METRIC_TYPES = {
-    "accuracy": "accuracy",
-    "f1": "f1",
-    "matthews_correlation": "matthews_correlation",
-    "pearson": "pearsonr",
-    "spearman": "spearmanr",
-    "exact_match": "exact_match",
-}
-"""Our metrics that the hub knows -> their names there."""
 
 TERMS = {
     "glue": "GLUE's tasks have the terms of their sources (https://gluebenchmark.com)",
@@ -127,14 +118,15 @@ def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) ->
     """The card's metadata, of which the hub makes its page; what is not on the hub is not named."""
     merged = bool(export and export.form == "merged")
     config, base, data = facts.config, hub_id(facts.base), _hub_data(facts.config)
-    known = _known_metrics(result.results[0], result.reported)
+    hub_types = METRICS.get(config.task.metric).hub_types
+    known = _known_metrics(result.results[0], result.reported, hub_types)
     values: dict[str, Any] = {"library_name": "transformers" if merged else "peft" if facts.peft else "gelora"}
     values |= {"base_model": base, "base_model_relation": "finetune" if merged else "adapter"} if base else {}
     values |= {"pipeline_tag": _hub_task(config)}
     english = config.task.source == "demo" or (data and config.task.source in TERMS)
     values |= {"language": "en"} if english else {}
     values |= {"datasets": [data]} if data else {}
-    values |= {"metrics": [METRIC_TYPES.get(name, name) for name in known]}
+    values |= {"metrics": [hub_types.get(name, name) for name in known]}
     values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task, *["smoke"] * result.smoke)))}
     if result.smoke:  # no value of a trial goes into the hub's tables
         return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
@@ -148,17 +140,18 @@ def _indexed(found: EvalResult, result: RunResult, config: RunConfig) -> dict[st
     """One split's metrics as the hub's `model-index` has them."""
     data = {"name": result.task, "type": _hub_data(config) or config.task.source}
     data |= {"config": config.task.folder or config.task.name, "split": found.split}
-    known = _known_metrics(found, result.reported)
-    metrics = [{"type": METRIC_TYPES.get(name, name), "name": name, "value": known[name]} for name in known]
+    hub_types = METRICS.get(config.task.metric).hub_types
+    known = _known_metrics(found, result.reported, hub_types)
+    metrics = [{"type": hub_types.get(name, name), "name": name, "value": known[name]} for name in known]
     return {"task": {"type": _hub_task(config)}, "dataset": data, "metrics": metrics}
 
 
-def _known_metrics(found: EvalResult, reported: str) -> dict[str, float]:
+def _known_metrics(found: EvalResult, reported: str, hub_types: Mapping[str, str]) -> dict[str, float]:
     """The metrics that the hub knows, and the reported one; as far as they are numbers."""
     return {
         name: value
         for name, value in found.metrics.items()
-        if (name in METRIC_TYPES or name == reported) and math.isfinite(value)
+        if (name in hub_types or name == reported) and math.isfinite(value)
     }
 
 

@@ -13,8 +13,9 @@ from gelora_cli.config.config import TaskConfig, read_config
 from gelora_cli.core.artifacts import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METRICS
 from gelora_cli.core.rundir import CONFIG, PREDICTIONS
-from gelora_cli.metrics.definitions import SCORES, Array, Score, of_all, points_at_zero, question_points
+from gelora_cli.metrics.definitions import Array, Score, of_all, points_at_zero, question_points
 
 Row = dict[str, Any]
 REDO = "Restore it, or do the run again with force=true."
@@ -41,7 +42,7 @@ class Predicted:
     @property
     def score(self) -> Score:
         """The reported metric."""
-        return SCORES[self.metric[0]][self.metric[1]]
+        return METRICS.get(self.metric[0]).scores[self.metric[1]]
 
 
 def read_predictions(directory: Path) -> Predicted:
@@ -53,8 +54,8 @@ def read_predictions(directory: Path) -> Predicted:
     """
     result = read_artifact(RunResult, directory / RunResult.FILE)
     task = read_config(directory / CONFIG).task
-    if result.reported not in SCORES.get(task.metric, {}):
-        known = ", ".join(f"{metric}: {' '.join(names)}" for metric, names in SCORES.items())
+    if task.metric not in METRICS or result.reported not in METRICS.get(task.metric).scores:
+        known = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
         raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
     ids, rows = _rows(directory / PREDICTIONS, result.results[0].split)
     try:

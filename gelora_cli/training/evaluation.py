@@ -18,7 +18,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import gather_rows
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.splits import EncodedSplit, sorted_batches
-from gelora_cli.metrics.evaluate_metrics import load_metric
+from gelora_cli.metrics.base import load_metric
 from gelora_cli.tasks import answers
 from gelora_cli.tasks.answers import Answered
 

@@ -26,7 +26,7 @@ from gelora_cli.config.config import (
 )
 from gelora_cli.config.overrides import group_choices, groups
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.metrics.evaluate_metrics import METRICS
+from gelora_cli.core.registries import METRICS
 from tests.helpers.composed import composed
 
 GROUP_OPTIONS = [(group, option) for group in groups("run") for option in group_choices(group)]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gelora_cli.metrics.definitions import SCORES, of_all, points_at_zero, question_points
+from gelora_cli.core.registries import METRICS
+from gelora_cli.metrics.definitions import of_all, points_at_zero, question_points
 
 Array = NDArray[Any]
+SCORES = {name: METRICS.get(name).scores for name in METRICS.names()}
 NUMBERS = [(metric, name) for metric, names in SCORES.items() for name in names]
 
 

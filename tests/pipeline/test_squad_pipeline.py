@@ -11,7 +11,7 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts import RankPlan
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.metrics.evaluate_metrics import load_metric
+from gelora_cli.metrics.base import load_metric
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.rows import squad_rows, write_squad
 from tests.helpers.squad_runs import SMALL, arguments, content

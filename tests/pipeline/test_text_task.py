@@ -15,11 +15,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.config import KIND_METRICS, REPORTED, read_config
+from gelora_cli.config.config import read_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.metrics.evaluate_metrics import METRICS
 from gelora_cli.training import evaluation
 from tests.helpers.bench import FAST, predictions, result_of
 from tests.helpers.rows import rows
@@ -258,10 +257,3 @@ def test_the_readmes_yaml_is_a_task(
     )
     assert command_line(["run", "--config-dir", "mine", "task=reviews"]) == 2
     assert f"data.text={tmp_path}/reviews.csv: no such file" in capsys.readouterr().err
-
-
-def test_every_metric_gives_what_may_be_reported() -> None:
-    assert REPORTED.keys() == METRICS.keys() == {name for names in KIND_METRICS.values() for name in names}
-    for name in ("accuracy", "accuracy_f1", "mcc", "pearson_spearman"):
-        values = METRICS[name]().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])
-        assert set(REPORTED[name]) == set(values)

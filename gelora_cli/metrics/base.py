@@ -1,0 +1,103 @@
+"""What a metric is: one object per `task.metric`, registered under its name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METRICS
+from gelora_cli.metrics.definitions import Array, Score, of_all
+
+if TYPE_CHECKING:
+    import evaluate
+
+Target = Literal["labels", "scores", "answers"]
+"""What a row is labelled with, and so what is predicted for it: a class, a number, or a text of the context."""
+
+
+class Metric(ABC):
+    """A metric of a task, with every value that it computes.
+
+    A metric of labels or scores declares its attributes and needs no method. One whose rows are no single numbers,
+    such as the answers of questions, overrides `evaluate_metric` as well.
+
+    Attributes:
+        name: what `task.metric` says.
+        target: what the predictions are; task kinds with this target may be evaluated with the metric.
+        reported: the value that a task reports where it names none.
+        scores: every value that can be reported, in the order in which they are computed and written; each has its
+            numpy definition over resamples (shapes: `definitions`).
+        hub_types: values that the model hub knows, with their names there.
+        max_labels: the largest number of labels that it can be computed of; None for any.
+        digits: digits behind the point in tables.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[Target]
+    reported: ClassVar[str]
+    scores: ClassVar[Mapping[str, Score]]
+    hub_types: ClassVar[Mapping[str, str]]
+    max_labels: ClassVar[int | None] = None
+    digits: ClassVar[int] = 4
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a metric that reports by default what it doesn't compute."""
+        super().__init_subclass__()
+        if hasattr(cls, "scores") and hasattr(cls, "reported") and cls.reported not in cls.scores:
+            raise GeloraError(
+                f"{cls.__qualname__}: reported={cls.reported} is none of its scores ({', '.join(cls.scores)})"
+            )
+
+    def values(self) -> tuple[str, ...]:
+        """Return the values that a task may report, the usual one first."""
+        return tuple(dict.fromkeys([self.reported, *self.scores]))
+
+    def compute(self, predictions: Array, references: Array) -> dict[str, float]:
+        """Return every value of two (n,) arrays, n above 0.
+
+        Raises:
+            GeloraError: the metric isn't defined for these values.
+        """
+        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.scores.items()}
+
+    def evaluate_metric(self) -> evaluate.Metric:
+        """Return a fresh `evaluate.Metric`, to which predictions are added batch by batch."""
+        from gelora_cli.metrics.evaluate_metrics import NumberMetric
+
+        return NumberMetric(self)
+
+
+class AnswerMetric(Metric):
+    """A metric of questions, which gives each question's text points, 0 to 1, of which the scores are means."""
+
+    target = "answers"
+    digits = 2
+
+    @abstractmethod
+    def points(self, value: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:
+        """Return what each question's text is worth in a value of the metric, (n,), before "no answer" is decided."""
+
+    @abstractmethod
+    def evaluate_metric(self) -> evaluate.Metric:
+        """Return a fresh `evaluate.Metric` of rows with an id and a text."""
+
+
+def load_metric(name: str) -> evaluate.Metric:
+    """Return a fresh `evaluate.Metric` by its name in a task's YAML.
+
+    Raises:
+        GeloraError: there is no such metric.
+    """
+    return METRICS.get(name).evaluate_metric()
+
+
+def metrics_of(target: Target) -> tuple[str, ...]:
+    """Return the metrics of predictions of one form, the usual one first."""
+    return tuple(name for name in METRICS.names() if METRICS.get(name).target == target)
+
+
+def reportable_values() -> tuple[str, ...]:
+    """Return the values of all metrics by name, each once."""
+    return tuple(dict.fromkeys(value for name in METRICS.names() for value in METRICS.get(name).values()))
