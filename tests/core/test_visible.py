@@ -134,7 +134,9 @@ def test_a_reports_markdown_holds_no_html_of_others(tmp_path: Path) -> None:
 
 def test_a_card_holds_no_html_or_code_of_names(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path, "lora", 0, 0.5))
-    task = replace(run.config.task, name="demo", labels=["<script>x</script>", "a\nb"], source="text")
+    task = replace(
+        run.config.task, name="demo", labels=["<script>x</script>", "a\nb"], source="text", metric="accuracy"
+    )
     data = replace(run.config.data, text="/data/<i>rows</i>.csv")
     config = replace(run.config, task=task, data=data, preset_source="mine")
     base = '/models/x")\nimport os; os.system("touch hacked") #'
