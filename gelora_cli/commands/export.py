@@ -22,10 +22,11 @@ from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.heads import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import Export, model_card
+from gelora_cli.pipeline.description import card_facts, describe_adapter
+from gelora_cli.pipeline.finished import reopened
 from gelora_cli.pipeline.inputs import Prepared
 from gelora_cli.pipeline.lineage import head_of
 from gelora_cli.pipeline.session import only_model
-from gelora_cli.pipeline.stages import card_facts, describe_adapter, reopened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

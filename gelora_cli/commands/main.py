@@ -566,7 +566,7 @@ def _handled(command: str, config: Any, paths: list[Path], words: str) -> Outcom
         return HANDLERS[command](config, paths, words)
     if getattr(config, "dry_run", False):
         raise GeloraError("dry_run=true looks at one process: leave the launcher (torchrun) out")
-    from gelora_cli.pipeline.stages import main as follow
+    from gelora_cli.pipeline.worker import main as follow
 
     config.launch.processes = int(os.environ["WORLD_SIZE"])
     return lead_or_follow(lambda: HANDLERS[command](config, paths, words), follow)
@@ -585,7 +585,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
     from gelora_cli.core.runtime import setup_logging
     from gelora_cli.launchers.jobs import Outcome
     from gelora_cli.pipeline.dry_run import estimate
-    from gelora_cli.pipeline.stages import run
+    from gelora_cli.pipeline.run import run
 
     setup_logging()
     if config.dry_run:
@@ -613,7 +613,7 @@ def _report_run(config: RunConfig, command: str, *, measure: bool) -> Outcome:
 def _profile(config: RunConfig, _: list[Path], __: str) -> None:
     from gelora_cli.allocation.layer_checks import profile_table
     from gelora_cli.core.runtime import setup_logging
-    from gelora_cli.pipeline.stages import profile
+    from gelora_cli.pipeline.profile_stage import profile
 
     if config.dry_run:
         raise GeloraError("dry_run=true: gelora profile has none; gelora run dry_run=true shows a profile's cost too")
@@ -671,7 +671,7 @@ def _pattern_files(output: str | None) -> list[Path]:
 def _evaluate(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.outputs import check_output, write_output
     from gelora_cli.core.codec import to_json
-    from gelora_cli.pipeline.stages import EvaluationReport, evaluate
+    from gelora_cli.pipeline.predict import EvaluationReport, evaluate
 
     if config.output:
         check_output(_path(config.output), force=config.force)
@@ -688,7 +688,7 @@ def _predict(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.prediction_files import prediction_text, with_inputs
     from gelora_cli.config.config import list_problems, value_problems
     from gelora_cli.core.runtime import setup_logging
-    from gelora_cli.pipeline.stages import predict
+    from gelora_cli.pipeline.predict import predict
 
     if problems := value_problems(config):
         raise GeloraError(list_problems(problems))

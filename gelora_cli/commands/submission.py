@@ -24,8 +24,9 @@ from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.sources import source_directory, unlabelled_split
 from gelora_cli.data.tables import row_count
+from gelora_cli.pipeline.finished import reopened
 from gelora_cli.pipeline.inputs import collected
-from gelora_cli.pipeline.stages import predict_splits, reopened
+from gelora_cli.pipeline.predict import predict_splits
 from gelora_cli.report.listing import aligned
 
 HEADER = "index\tprediction\n"

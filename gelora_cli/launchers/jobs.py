@@ -39,7 +39,7 @@ HEAVY = (
     "torch",
     "accelerate",
     "datasets",
-    "gelora_cli.pipeline.stages",
+    "gelora_cli.pipeline.worker",
     "gelora_cli.training.loop",
     "gelora_cli.methods",
 )

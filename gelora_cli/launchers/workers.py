@@ -23,7 +23,7 @@ from gelora_cli.core.runtime import die_with_parent, how_it_ended
 from gelora_cli.launchers.signals import WORKER_OF, StopRequest, listening, stopped_by
 
 T = TypeVar("T")
-WORKER_MODULE = "gelora_cli.pipeline.stages"
+WORKER_MODULE = "gelora_cli.pipeline.worker"
 REPORT_TO = "GELORA_REPORT_TO"
 STOP_SECONDS = 120.0  # for a last checkpoint, once the run is asked to stop
 CRASH_SECONDS = 10.0  # for the others, once a worker has ended badly
@@ -155,7 +155,7 @@ def _broadcast(arguments: list[str] | None) -> list[str] | None:
 
 
 def run_workers(arguments: Sequence[str], processes: int) -> None:
-    """Run `python -m gelora_cli.pipeline.stages ARGUMENTS` in N processes that know each other, and wait for them.
+    """Run `python -m gelora_cli.pipeline.worker ARGUMENTS` in N processes that know each other, and wait for them.
 
     A signal is passed on to all, which have `STOP_SECONDS` to end; where one fails, the others have `CRASH_SECONDS`.
 

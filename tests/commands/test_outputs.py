@@ -19,7 +19,7 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.pipeline import stages as pipeline
+from gelora_cli.pipeline import predict as pipeline
 
 
 def test_what_gelora_wrote_is_replaced_and_nothing_else(tmp_path: Path) -> None:

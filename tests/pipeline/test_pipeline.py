@@ -25,7 +25,9 @@ from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import train_machine
-from gelora_cli.pipeline import stages as pipeline
+from gelora_cli.pipeline import resume, worker
+from gelora_cli.pipeline.reload_check import compare_scores
+from gelora_cli.pipeline.run import starts_from_scratch
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect
 from gelora_cli.training.checkpoint import Checkpoints, TrainState
@@ -269,9 +271,9 @@ def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch
     write_config(RunConfig(precision="auto"), tmp_path / rundir.CONFIG)
     rundir.write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
     seen: list[RunConfig] = []
-    monkeypatch.setattr(pipeline, "prepare", seen.append)
-    monkeypatch.setattr(pipeline, "work_evaluate", lambda *_: None)
-    pipeline.main(["evaluate", str(tmp_path), "results.json", "2"])
+    monkeypatch.setattr(worker, "prepare", seen.append)
+    monkeypatch.setattr(worker, "work_evaluate", lambda *_: None)
+    worker.main(["evaluate", str(tmp_path), "results.json", "2"])
     assert [(config.precision, config.launch.processes) for config in seen] == [("bf16", 2)]
 
 
@@ -301,22 +303,22 @@ def test_reloaded_scores_that_differ_are_an_error_whatever_the_adapter_does() ->
     trained = np.array([[0.5, -2.0], [1.0, 3.0]], np.float32)
     for precision, small in (("float32", 1e-7), ("bf16", 1e-3)):
         moved = trained + np.float32(0.5)
-        good = pipeline.compare_scores(trained, trained, moved, precision, empty=False)
+        good = compare_scores(trained, trained, moved, precision, empty=False)
         assert (good.passed, good.warning) == (True, "")
-        still = pipeline.compare_scores(trained, trained + np.float32(small), trained, precision, empty=False)
+        still = compare_scores(trained, trained + np.float32(small), trained, precision, empty=False)
         assert still.passed
         assert "the adapter moved nothing" in still.warning
         for base in (trained, moved):
-            assert not pipeline.compare_scores(trained, trained + np.float32(0.1), base, precision, empty=False).passed
-        lost = pipeline.compare_scores(trained, moved, moved, precision, empty=False)
+            assert not compare_scores(trained, trained + np.float32(0.1), base, precision, empty=False).passed
+        lost = compare_scores(trained, moved, moved, precision, empty=False)
         assert not lost.passed, "the base model's scores: the adapter was not loaded"
-        pruned = pipeline.compare_scores(trained, trained, trained, precision, empty=True)
+        pruned = compare_scores(trained, trained, trained, precision, empty=True)
         assert (pruned.passed, pruned.warning) == (True, "")
-        assert not pipeline.compare_scores(trained, moved, trained, precision, empty=True).passed
+        assert not compare_scores(trained, moved, trained, precision, empty=True).passed
 
 
 def interrupted(directory: Path, **changes: Any) -> RunConfig:
-    """A run directory with a whole checkpoint, and the configuration of the one who goes on."""
+    """Make a run directory with a whole checkpoint, and the configuration of the one who goes on."""
     config = RunConfig()
     write_config(config, directory / rundir.CONFIG)
     state = TrainState(4, 64, 0, (), (), 0, 0, None, 1.0, 0.0, 1, train_machine())
@@ -330,9 +332,9 @@ def test_how_to_start_anew_is_true_with_force_too(tmp_path: Path) -> None:
         place.mkdir()
         config = interrupted(place, **changes)
         with pytest.raises(GeloraError, match=f"delete {place / rundir.CHECKPOINTS} to start anew"):
-            pipeline._resumable(place, config)
+            resume.is_resumable(place, config)
         shutil.rmtree(place / rundir.CHECKPOINTS)
-        assert not pipeline._resumable(place, config)
+        assert not resume.is_resumable(place, config)
 
 
 def test_other_threads_are_refused_and_force_resumes_with_a_warning(
@@ -345,7 +347,7 @@ def test_other_threads_are_refused_and_force_resumes_with_a_warning(
     threads = torch.get_num_threads()
     config = interrupted(tmp_path, threads=threads + 3, thread_settings=f"OMP_NUM_THREADS={threads + 3}")
     with pytest.raises(GeloraError) as caught:
-        pipeline._resumable(tmp_path, config)
+        resume.is_resumable(tmp_path, config)
     message = str(caught.value)
     assert f"CPU threads was {threads + 3} (OMP_NUM_THREADS={threads + 3})" in message
     assert f"is now {threads} (OMP_NUM_THREADS=1)" in message
@@ -353,7 +355,7 @@ def test_other_threads_are_refused_and_force_resumes_with_a_warning(
     assert len(message) < 500
     assert not said
     assert (tmp_path / rundir.CHECKPOINTS).exists()
-    assert pipeline._resumable(tmp_path, replace(config, force=True))
+    assert resume.is_resumable(tmp_path, replace(config, force=True))
     assert len(said) == 1
     assert "numbers may differ in their last digits" in said[0]
 
@@ -365,17 +367,17 @@ def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
     monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
     for name, threads in (("same", torch.get_num_threads()), ("older", 0)):
         (tmp_path / name).mkdir()
-        assert pipeline._resumable(tmp_path / name, interrupted(tmp_path / name, threads=threads))
+        assert resume.is_resumable(tmp_path / name, interrupted(tmp_path / name, threads=threads))
     assert not said
 
 
 def test_force_resumes_what_the_same_command_left_unfinished(tmp_path: Path) -> None:
     rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola 'x=[a, b]'"), tmp_path)
     for same in ("gelora run task=cola 'x=[a, b]' force=true", "gelora run task=cola 'x=[a, b]'"):
-        assert not pipeline._starts_anew(tmp_path, True, same)
-    assert pipeline._starts_anew(tmp_path, True, "gelora run task=cola force=true")
+        assert not starts_from_scratch(tmp_path, True, same)
+    assert starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
     rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola force=true"), tmp_path)
-    assert not pipeline._starts_anew(tmp_path, True, "gelora run task=cola force=true")
+    assert not starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
 
 
 @pytest.mark.parametrize("track", [True, False])
@@ -385,7 +387,7 @@ def test_a_run_that_goes_on_with_another_tracking_warns(
     config = interrupted(tmp_path)
     said: list[str] = []
     monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
-    assert pipeline._resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
+    assert resume.is_resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
     wanted = ["begun with profile.track=False, goes on with True: the tracked course has gaps"]
     assert said == (wanted if track else [])
 

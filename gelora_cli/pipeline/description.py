@@ -1,0 +1,48 @@
+"""What a model card and a saved adapter say of the run's surroundings: the base model and the way to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.models.load import LoadedModel
+from gelora_cli.pipeline.card import CardFacts
+from gelora_cli.pipeline.inputs import Prepared
+
+
+def card_facts(directory: Path, prepared: Prepared, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
+    """Return what the card of a run, or of its export to `target`, says of its surroundings."""
+    return CardFacts(
+        config=prepared.config,
+        command=read_artifact(RunManifest, directory / RunManifest.FILE).command,
+        base=base_name(prepared, target or directory),
+        peft=(directory / rundir.ADAPTER / rundir.PEFT_CONFIG).exists(),
+        arguments=loaded.arguments,
+        starts_from=tuple(str(ancestor.directory) for ancestor in prepared.ancestors),
+    )
+
+
+def base_name(prepared: Prepared, directory: Path) -> str:
+    """Return the base model's hub id, or its path seen from a directory."""
+    model = prepared.config.model
+    if model.path is None:
+        return model.hub or prepared.model.source
+    return rundir.relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
+
+
+def describe_adapter(adapter: Path, prepared: Prepared, directory: Path) -> None:
+    """Note beside an adapter of PEFT's what it belongs on, seen from `directory`, and the kind of its task.
+
+    With the adapters of earlier runs in its base that is no name that can be loaded: nobody puts it on the bare one.
+    """
+    from gelora_cli.methods.saved import describe_peft
+
+    ancestors = [rundir.relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
+    answers = prepared.config.task.kind == "question_answering"
+    describe_peft(
+        adapter,
+        base=" + ".join((base_name(prepared, directory), *ancestors)),
+        task_type="QUESTION_ANS" if answers else "SEQ_CLS",
+    )

@@ -1,0 +1,22 @@
+"""Where the work of a command is done: in this process, in workers, or beside the processes of a launcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gelora_cli.launchers.workers import inside_workers, run_workers, with_others
+
+
+def work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
+    """Work in this process, or start N workers; where an outer launcher already did, this one leads them."""
+    from gelora_cli.core.runtime import offline_workers, share_of_cores
+
+    if inside_workers():
+        with with_others(arguments):
+            work()
+        return
+    if processes == 1:
+        work()
+        return
+    with share_of_cores(processes), offline_workers():
+        run_workers(arguments, processes)

@@ -1,0 +1,64 @@
+"""Opening a finished run again: its frozen configuration, and whether model and data are those that it had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.pipeline.inputs import Prepared, resolve_start
+
+
+def reopened(directory: Path) -> Prepared:
+    """Resolve a finished run with its model, in its precision, without rows.
+
+    Raises:
+        GeloraError: it is unfinished or damaged, or its model is not there or is another one.
+    """
+    config = finished_config(directory)
+    resolved, ancestors = resolve_start(config)
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    _check_model(directory, manifest, resolved)
+    return Prepared(config, resolved, {}, manifest.precision, ancestors)
+
+
+def finished_config(directory: Path) -> RunConfig:
+    """Return the configuration of a finished run, once its files are seen to be intact.
+
+    Raises:
+        GeloraError: it is unfinished or damaged.
+    """
+    if not rundir.is_done(directory):
+        raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
+    rundir.check_intact(directory)
+    rundir.remove_finished_work(directory)
+    return frozen_config(directory)
+
+
+def frozen_config(directory: Path) -> RunConfig:
+    """Return a run's frozen configuration, in the precision that the run had."""
+    precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
+    return replace(read_config(directory / rundir.CONFIG), precision=precision)
+
+
+def check_unchanged(directory: Path, prepared: Prepared) -> None:
+    """Refuse another model or other data than the run had.
+
+    Raises:
+        GeloraError: naming what is another.
+    """
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    _check_model(directory, manifest, prepared.model)
+    for name, digest in prepared.fingerprints.items():
+        if manifest.fingerprints.get(name) != digest:
+            raise GeloraError(f"the split {name} is not the one that {directory} was run on; restore that data")
+
+
+def _check_model(directory: Path, manifest: RunManifest, resolved: ResolvedModel) -> None:
+    if manifest.fingerprints.get("model") != resolved.fingerprint:
+        raise GeloraError(f"{resolved.source} is not the model that {directory} was trained on; restore that model")

@@ -1,0 +1,69 @@
+"""The manifest `run.json`: what ran where and on what, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from gelora_cli.config.config import NUMERICS
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.pipeline.inputs import Prepared
+
+
+@contextmanager
+def recorded_manifest(
+    directory: Path, prepared: Prepared, fingerprints: dict[str, str], command: str
+) -> Iterator[None]:
+    """Keep run.json true: `running` until the work ends, then `done`, `failed` or `interrupted` with the error."""
+    manifest = _new_manifest(prepared, fingerprints, command)
+    with suppress(GeloraError):  # a resumed run keeps its time of creation; a new one has none
+        manifest = replace(manifest, created=read_artifact(RunManifest, directory / RunManifest.FILE).created)
+    rundir.write_artifact(manifest, directory)
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit | StoppedError)
+        if isinstance(error, GeloraError):
+            error.directory = str(directory)
+        with suppress(GeloraError):  # a full disk refuses this too; the first error is the one to show
+            _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
+        raise
+    _end_manifest(directory, "done", None)
+
+
+def _new_manifest(prepared: Prepared, fingerprints: dict[str, str], command: str) -> RunManifest:
+    import torch
+
+    from gelora_cli.core.runtime import device_name, git_commit, versions
+
+    config = prepared.config
+    return RunManifest(
+        status="running",
+        command=command,
+        created=rundir.now(),
+        updated=rundir.now(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        processes=config.launch.processes,
+        device=device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        precision=prepared.precision,
+        versions=versions(),
+        git_commit=git_commit(),
+        fingerprints=fingerprints,
+        seconds={},
+        peak_bytes=None,
+        error=None,
+        numerics=NUMERICS,
+    )
+
+
+def _end_manifest(directory: Path, status: str, error: str | None) -> None:
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    rundir.write_artifact(replace(manifest, status=status, updated=rundir.now(), error=error), directory)

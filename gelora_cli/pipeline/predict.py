@@ -1,0 +1,76 @@
+"""Scoring and labelling with the adapter of a finished run, from its directory alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.config.config import RunConfig, TaskConfig
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.codec import read_artifact, to_json
+from gelora_cli.core.runtime import explained_memory
+from gelora_cli.data.sources import Split
+from gelora_cli.pipeline.dispatch import work_or_launch
+from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopened
+from gelora_cli.pipeline.inputs import Prepared, prepare
+from gelora_cli.pipeline.session import only_model, open_session
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The results of `gelora evaluate`, handed from the workers to the command that started them."""
+
+    results: tuple[EvalResult, ...]
+
+
+def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
+    """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
+    config = finished_config(directory)
+    config = replace(config, launch=replace(config.launch, processes=processes))
+    prepared = prepare(config)
+    check_unchanged(directory, prepared)
+    with tempfile.TemporaryDirectory(prefix="gelora-") as place:  # nothing is written to the run
+        target = Path(place) / "results.json"
+        arguments = ["evaluate", str(directory), str(target), str(processes)]
+        work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, prepared))
+        return read_artifact(EvaluationReport, target).results
+
+
+def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
+    """Score the saved adapter, in every process; the main one writes the results to `target`."""
+    with explained_memory():
+        session = open_session(prepared, None)
+        session.open_scale(directory)
+        model = session.reloaded(directory)
+        results = tuple(session.judge(model, split).result for split in session.reported_splits())
+    if session.accelerator.is_main_process:
+        rundir.write_atomic(target, to_json(EvaluationReport(results)))
+    session.accelerator.wait_for_everyone()
+
+
+def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> tuple[TaskConfig, Split, list[dict[str, Any]]]:
+    """Label rows with a finished run's adapter; `rows` gives them once the task is known.
+
+    Returns:
+        The run's task, the rows, and a prediction for each, in their order.
+    """
+    config = finished_config(directory)
+    split = rows(config)
+    return config.task, split, predict_splits(directory, [split])[0]
+
+
+def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[str, Any]]]:
+    """Label the rows of each split with a finished run's adapter, loaded once."""
+    from gelora_cli.training.evaluation import prediction_rows
+
+    prepared = reopened(directory)
+    with explained_memory():
+        session = only_model(prepared)
+        session.open_scale(directory)
+        model = session.with_adapter(session.loaded, directory)
+        task, encoded = prepared.config.task, (session.encode_aloud(split) for split in splits)
+        return [prediction_rows(task, split, session.outputs(model, split)) for split in encoded]

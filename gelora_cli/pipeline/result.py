@@ -1,0 +1,102 @@
+"""What a run came to: `result.json`, predictions, pictures, the card, and remarks with what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.config.config import RunConfig
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import EvalResult, IdProfile, RankPlan, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.runtime import LOGGER
+from gelora_cli.data.protocol import Parts
+from gelora_cli.pipeline.card import model_card
+from gelora_cli.pipeline.description import card_facts
+from gelora_cli.pipeline.session import Session
+from gelora_cli.plots.trajectories import plot_track, read_track
+
+if TYPE_CHECKING:
+    from gelora_cli.training.evaluation import Judged
+
+
+def make_result(
+    session: Session,
+    plan: RankPlan,
+    saved: IdProfile | None,
+    reused: bool,
+    trained: TrainResult,
+    check: ReloadCheck,
+) -> RunResult:
+    """Put together what a run came to, from its plan, its profile, its training and the reload check."""
+    from gelora_cli.training.loop import best_epoch
+
+    config, parts = session.config, session.parts
+    results = _reported(parts, trained.evaluations[trained.selected_epoch - 1])
+    first = trained.settled_epoch - 1
+    best, best_value = best_epoch(trained.evaluations[first:])
+    return RunResult(
+        task=config.task.name,
+        model=session.prepared.model_name,
+        method=config.method.name,
+        budget=plan.budget,
+        seed=config.seed,
+        protocol=config.protocol,
+        selection=parts.rule.format(epoch=trained.selected_epoch),
+        reported=config.task.reported,
+        value=results[0].value,
+        results=results,
+        last_value=_reported(parts, trained.evaluations[-1])[0].value,
+        best_value=best_value,
+        best_epoch=best + first,
+        ranks=plan.ranks,
+        effective_ranks=trained.effective_ranks,
+        adapter_params=trained.adapter_params,
+        trained_params=plan.trained_params,
+        head_params=plan.head_params,
+        collapsed=any(result.collapsed for result in results) or trained.adapter_params == 0,
+        reload_check=check,
+        train=trained,
+        profile_seconds=saved.seconds if saved else 0.0,
+        profile_reused=reused,
+        attach_seconds=round(session.seconds["attach"], 3),
+        train_seconds=trained.seconds,
+        smoke=config.smoke,
+        scale=session.scale,
+    )
+
+
+def _reported(parts: Parts, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
+    """Return the results of the reported splits."""
+    return tuple(result for result in results if result.split in parts.reported)
+
+
+def write_result(directory: Path, session: Session, result: RunResult, plan: RankPlan, judged: list[Judged]) -> None:
+    """Write predictions, the task's own files, the result, the picture of the trajectory and the card."""
+    lines = "".join(rundir.json_text(row) + "\n" for found in judged for row in found.rows)
+    rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
+    for name in judged[0].files:
+        content = {key: value for found in judged for key, value in found.files[name].items()}
+        rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
+    rundir.write_artifact(result, directory)
+    if moments := read_track(directory / rundir.METRICS):
+        plot_track(moments, result, directory / rundir.TRACK)
+    facts = card_facts(directory, session.prepared, session.loaded)
+    rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
+    LOGGER.info("%s: %.4f", result.reported, result.value)
+    for remark in with_remedies(result, session.config):
+        LOGGER.warning("%s", remark)
+
+
+def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
+    """Return the remarks on a run, with what to try where it has collapsed."""
+    if not result.collapsed or result.reload_check.warning:
+        return result.remarks
+    tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", "more train.epochs"]
+    if config.task.kind == "regression" and result.scale is None:
+        tries.insert(0, "task.standardize=true")
+    if config.protocol == "last":
+        tries.append("protocol=split (the best epoch)")
+    if config.task.kind == "classification" and config.task.metric != "mcc":
+        tries.append("task.metric=mcc, which is 0 for one label")
+    return (*result.remarks, f"what may help: {', '.join(tries)}")

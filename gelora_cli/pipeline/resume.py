@@ -1,0 +1,83 @@
+"""Whether an interrupted run can be resumed from its checkpoint with the numbers that it would have had."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.core import rundir
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.runtime import LOGGER
+from gelora_cli.launchers.workers import inside_workers
+
+if TYPE_CHECKING:
+    from gelora_cli.training.checkpoint import TrainState
+
+
+def is_resumable(directory: Path, config: RunConfig) -> bool:
+    """Say whether an unfinished training left a valid checkpoint; lines of metrics written after it are cut.
+
+    Raises:
+        GeloraError: it was written by another number of processes, whose random states it holds, on another kind of
+            device, or with another number of CPU threads; the last resumes with `force=true`, and a warning.
+    """
+    from gelora_cli.core.runtime import train_machine
+    from gelora_cli.training.checkpoint import whole_checkpoint
+
+    state = whole_checkpoint(directory)
+    if state is None:
+        return False
+    processes, anew = config.launch.processes, f"delete {directory / rundir.CHECKPOINTS} to start anew."
+    if state.processes != processes:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
+            f"holds the random states of those, and launch.processes={processes} would end with other numbers. Give "
+            f"launch.processes={state.processes}, or {anew}"
+        )
+    here = train_machine()
+    if state.machine.split(",")[0] != here.split(",")[0]:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step} on another kind of device ({state.machine}): its "
+            f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Go on "
+            f"there, or {anew}"
+        )
+    _compare_threads(directory, state, config)
+    if state.machine != here:
+        LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
+    _compare_probe(directory, config)
+    rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
+    return True
+
+
+def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> None:
+    """Refuse to resume with another number of CPU threads than before, which changes the last digits of sums.
+
+    Raises:
+        GeloraError: the numbers differ, without `force=true`.
+    """
+    from gelora_cli.core.runtime import thread_settings, worker_threads
+
+    if not state.threads or not state.machine.startswith("cpu"):
+        return
+    threads = worker_threads(1 if inside_workers() else config.launch.processes)
+    if threads == state.threads:
+        return
+    before = f"{state.threads} ({state.thread_settings or 'no OMP_NUM_THREADS set'})"
+    now = f"{threads} ({thread_settings() or 'no OMP_NUM_THREADS set'})"
+    if not config.force:
+        raise GeloraError(
+            f"{directory} was interrupted at step {state.step}. Its number of CPU threads was {before} and is now "
+            f"{now}, which would change last digits. Set OMP_NUM_THREADS={state.threads}, or give force=true to resume "
+            "all the same."
+        )
+    LOGGER.warning("CPU threads were %s, now %s (force=true): numbers may differ in their last digits", before, now)
+
+
+def _compare_probe(directory: Path, config: RunConfig) -> None:
+    """Warn where `profile.track` differs from the previous attempt: the trajectory will have gaps."""
+    with suppress(GeloraError):  # one that can't be read is written from scratch
+        before, now = read_config(directory / rundir.CONFIG).profile.track, config.profile.track
+        if before != now:
+            LOGGER.warning("begun with profile.track=%s, goes on with %s: the tracked course has gaps", before, now)

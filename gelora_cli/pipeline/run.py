@@ -1,0 +1,102 @@
+"""One run from its command to DONE: what is there already, the lock, the manifest, the work, the marker.
+
+A run is composed once, frozen in its directory, and worked on by one process in place or by N workers.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gelora_cli.config.config import RunConfig, complete, read_config, write_config
+from gelora_cli.core import rundir
+from gelora_cli.core.artifacts import RunManifest, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.pipeline.dispatch import work_or_launch
+from gelora_cli.pipeline.inputs import check_profile, prepare, profile_directory, run_directory, run_fingerprints
+from gelora_cli.pipeline.linking import equal_run, link_run
+from gelora_cli.pipeline.manifest import recorded_manifest
+from gelora_cli.pipeline.result import with_remedies
+from gelora_cli.pipeline.resume import is_resumable
+from gelora_cli.pipeline.stages import work_run
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is done: its directory, its reported metric and value, and whether it was done before.
+
+    `remarks` are what a reader must know beside the value.
+    `same_as` is the run that was trained in its stead, if it is linked to one.
+    """
+
+    directory: Path
+    reported: str
+    value: float
+    already_done: bool = False
+    remarks: tuple[str, ...] = ()
+    same_as: Path | None = None
+
+
+def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
+    """Do all stages of one run, or nothing where it is done; with the ranks of a finished run it is linked to that one.
+
+    With `measure` false (`gelora train`) the profile must be there, or a plan given by `ranks.path`.
+
+    Raises:
+        GeloraError: anything a user can fix; the run's status then says `failed`.
+    """
+    prepared = prepare(complete(config))
+    config, fingerprints = prepared.config, run_fingerprints(prepared)
+    directory = run_directory(prepared, fingerprints)
+    if rundir.is_done(directory) and not config.force:
+        return _done_before(directory)
+    if not measure:
+        check_profile(config, profile_directory(prepared, fingerprints))
+    rundir.create(directory)
+    with rundir.locked(directory, "the run directory"):
+        if rundir.is_done(directory) and not config.force:  # another command has ended it since
+            return _done_before(directory)
+        trained = None if config.force else equal_run(prepared, fingerprints)
+        if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
+            rundir.clear(directory)
+        write_config(replace(config, precision=prepared.precision), directory / rundir.CONFIG)
+        with recorded_manifest(directory, prepared, fingerprints, command):
+            if trained:
+                link_run(trained, directory, config)
+            else:
+                work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
+        rundir.mark_done(directory)
+    return _finished(directory)
+
+
+def _done_before(directory: Path) -> Finished:
+    rundir.check_intact(directory)
+    rundir.remove_finished_work(directory)
+    return _finished(directory, already_done=True)
+
+
+def _finished(directory: Path, *, already_done: bool = False) -> Finished:
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    remarks = with_remedies(result, read_config(directory / rundir.CONFIG))
+    same_as = read_artifact(RunManifest, directory / RunManifest.FILE).same_as
+    trained = None if same_as is None else Path(os.path.normpath(directory / same_as))
+    return Finished(directory, result.reported, result.value, already_done, remarks, trained)
+
+
+def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:
+    """Say whether `force=true` drops what is there: not what the same command, with or without it, left unfinished."""
+    if not force:
+        return False
+    with suppress(GeloraError, ValueError):
+        manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        return rundir.is_done(directory) or _without_force(manifest.command) != _without_force(command)
+    return True
+
+
+def _without_force(command: str) -> list[str]:
+    """Return the words of a command but for `force=true`, which changes nothing of an unfinished run."""
+    return [word for word in shlex.split(command) if not word.startswith("force=")]

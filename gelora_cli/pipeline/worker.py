@@ -1,0 +1,33 @@
+"""The entry point of worker processes: `python -m gelora_cli.pipeline.worker COMMAND DIRECTORY [TARGET PROCESSES]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gelora_cli.config.config import read_config
+from gelora_cli.core import rundir
+from gelora_cli.launchers.workers import worker
+from gelora_cli.pipeline.finished import frozen_config
+from gelora_cli.pipeline.inputs import prepare
+from gelora_cli.pipeline.predict import work_evaluate
+from gelora_cli.pipeline.profile_stage import work_profile
+from gelora_cli.pipeline.stages import work_run
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do one process's part of a command, with the configuration frozen in its directory."""
+    command, directory = arguments[0], Path(arguments[1])
+    if command == "evaluate":
+        config = frozen_config(directory)
+        config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
+        work_evaluate(directory, Path(arguments[2]), prepare(config))
+    else:
+        prepared = prepare(read_config(directory / rundir.CONFIG), judged=command == "run")
+        (work_run if command == "run" else work_profile)(directory, prepared)
+
+
+if __name__ == "__main__":
+    worker(main, sys.argv[1:])
