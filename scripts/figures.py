@@ -287,10 +287,10 @@ def jacobian_ranks(subject: Subject, ids: list[int], *, whole: bool) -> list[Mat
     import torch
 
     from gelora_cli.geometry.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian
-    from gelora_cli.models.block_map import DECODERS
+    from gelora_cli.models.kinds.base import kind_of
 
     subject.model.double()
-    coarse = torch.float32 if subject.model.config.model_type in DECODERS else None
+    coarse = torch.float32 if kind_of(subject.model.config.model_type).is_decoder else None
     ranks = []
     calls = block_calls(subject.model.base_model, subject.blocks, inputs_of(ids))
     for block, call in zip(subject.blocks, calls, strict=True):

@@ -61,7 +61,7 @@ class ModelMap:
     bias_params: int = 0
     norm_params: int = 0
 
-    ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "output")
+    ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "qkv", "output")
 
     def linears(self, block: BlockMap, modules: str) -> tuple[LinearShape, ...]:
         """The linears of a block that `modules` (`attention` or `all`) adapts."""

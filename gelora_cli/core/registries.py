@@ -11,6 +11,7 @@ from gelora_cli.core.registry import Registry
 
 if TYPE_CHECKING:
     from gelora_cli.metrics.base import Metric
+    from gelora_cli.models.kinds.base import ModelKind
 
 METRICS: Registry[Metric] = Registry(
     "metric",
@@ -24,3 +25,18 @@ METRICS: Registry[Metric] = Registry(
         "squad_v2": "gelora_cli.metrics.answers",
     },
 )
+
+MODEL_KINDS: Registry[ModelKind] = Registry(
+    "model kind",
+    "gelora_cli.models.kinds.base:ModelKind",
+    {
+        "bert": "gelora_cli.models.kinds.bert",
+        "roberta": "gelora_cli.models.kinds.roberta",
+        "electra": "gelora_cli.models.kinds.electra",
+        "deberta-v2": "gelora_cli.models.kinds.deberta_v2",
+        "llama": "gelora_cli.models.kinds.llama",
+        "mistral": "gelora_cli.models.kinds.mistral",
+        "qwen2": "gelora_cli.models.kinds.qwen2",
+    },
+)
+"""Kinds of model by the `model_type` of config.json."""

@@ -8,47 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.kinds.base import ROLES, kind_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-ROLES = ("query", "key", "value", "output", "up", "gate", "down")
-
-_ENCODER = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "output": "attention.output.dense",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-}
-_DEBERTA = _ENCODER | {
-    "query": "attention.self.query_proj",
-    "key": "attention.self.key_proj",
-    "value": "attention.self.value_proj",
-}
-_DECODER = {
-    "query": "self_attn.q_proj",
-    "key": "self_attn.k_proj",
-    "value": "self_attn.v_proj",
-    "output": "self_attn.o_proj",
-    "up": "mlp.up_proj",
-    "gate": "mlp.gate_proj",
-    "down": "mlp.down_proj",
-}
-KINDS: dict[str, tuple[str, dict[str, str]]] = {
-    "bert": ("encoder.layer", _ENCODER),
-    "roberta": ("encoder.layer", _ENCODER),
-    "electra": ("encoder.layer", _ENCODER),
-    "deberta-v2": ("encoder.layer", _DEBERTA),
-    "llama": ("layers", _DECODER),
-    "mistral": ("layers", _DECODER),
-    "qwen2": ("layers", _DECODER),
-}
-"""Model type of `config.json` -> the list of blocks, below the base model, and role -> linear inside a block."""
-
-DECODERS = ("llama", "mistral", "qwen2")
 
 
 def map_model(
@@ -61,15 +26,15 @@ def map_model(
     """Name the blocks and their adaptable linears, with the shapes that they have in the model.
 
     `blocks` (a list of modules, below the base model or by its full name) and `linears` (role -> name inside a block)
-    replace what `KINDS` says of the model's type, and are needed for a type that it doesn't list. `head_params` are
+    replace what the entry of the model's type says, and are needed for a type without an entry. `head_params` are
     the parameters of `head_modules`, `backbone_params` all others; a shared parameter counts once.
 
     Raises:
         GeloraError: an unlisted type that isn't named by hand, or a name that isn't in the model.
     """
-    known_blocks, known_linears = KINDS.get(model.config.model_type, (None, None))
-    block_list, roles = blocks or known_blocks, linears or known_linears
-    if block_list is None or roles is None:
+    kind = kind_of(model.config.model_type)
+    block_list, roles = blocks or kind.blocks, linears or kind.linears
+    if not block_list or not roles:
         raise _unknown_kind(model)
     _check_roles(roles)
     list_name = _block_list_name(model, block_list)
@@ -90,8 +55,8 @@ def _unknown_kind(model: PreTrainedModel) -> GeloraError:
         for name, candidate in _block_lists(model).items()
     ]
     return GeloraError(
-        f"Model type {model.config.model_type!r} is not known; known are {', '.join(KINDS)}. Name its modules by hand, "
-        "as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
+        f"Model type {model.config.model_type!r} is not known; known are {', '.join(MODEL_KINDS.names())}. "
+        "Name its modules by hand, as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
         f"(roles: {', '.join(ROLES)}). Lists of blocks found: {'; '.join(found) or 'none'}."
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gelora_cli.core.artifacts import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import first_line
-from gelora_cli.models.block_map import DECODERS, in_modules, map_model
+from gelora_cli.models.block_map import in_modules, map_model
 from gelora_cli.models.files import weight_files
 from gelora_cli.models.heads import (
     HeadSpec,
@@ -21,6 +21,7 @@ from gelora_cli.models.heads import (
     modules_outside_backbone,
     reorder_rows,
 )
+from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.pretrained import quiet_transformers, read_config
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -94,7 +95,7 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
         config.problem_type = "regression" if head.kind == "regression" else None
     if hasattr(config, "use_cache"):
         config.use_cache = False
-    if config.model_type in DECODERS or config.pad_token_id is None:
+    if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
     _check_padding(config, resolved.source)
     if dropout is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import first_line
-from gelora_cli.models.block_map import DECODERS, KINDS
 from gelora_cli.models.files import VOCABULARIES, read_config_json
+from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.pretrained import quiet_transformers, read_config
 
@@ -36,10 +36,7 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
             "accepted. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
         )
     tokenizer.padding_side = "right"
-    if kind in DECODERS or (kind not in KINDS and tokenizer.cls_token_id is None):
-        _give_padding(tokenizer, resolved.source)
-    else:
-        _check_special_tokens(tokenizer, resolved.source)
+    kind_of(kind).prepare_tokenizer(tokenizer, resolved.source)
     return tokenizer
 
 
@@ -74,31 +71,6 @@ def _check_tokenizer_files(resolved: ResolvedModel) -> None:
         )
 
 
-def _give_padding(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-    if tokenizer.pad_token_id is not None:
-        return
-    if tokenizer.eos_token_id is None:
-        raise GeloraError(
-            f"The tokenizer of {source} has neither a padding nor an end token; one of them is needed. "
-            "Set pad_token in its tokenizer_config.json."
-        )
-    tokenizer.pad_token = tokenizer.eos_token
-
-
-def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-    """Refuse a tokenizer that doesn't write `CLS text SEP` and `CLS text SEP text SEP`."""
-    single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")["input_ids"]
-    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
-    framed = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
-    if start is None or end is None or not framed or end not in pair[2:-2]:
-        raise GeloraError(
-            f"The tokenizer of {source} doesn't add its special tokens: a pair of texts becomes "
-            f"{tokenizer.convert_ids_to_tokens(pair)}; {tokenizer.cls_token or 'CLS'} first and "
-            f"{tokenizer.sep_token or 'SEP'} after each text are needed. Take the tokenizer.json of the original "
-            "model, or another version of transformers."
-        )
-
-
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Refuse a tokenizer with ids beyond the rows of the model's input embeddings.
 
@@ -125,13 +97,8 @@ def check_length(resolved: ResolvedModel, max_length: int) -> None:
 
 def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
     """The same of a configuration as config.json holds it; `source` names it."""
-    rows, kind = config.get("max_position_embeddings"), config.get("model_type")
-    if not isinstance(rows, int) or kind in DECODERS or config.get("position_biased_input") is False:
-        return
-    pad = config.get("pad_token_id")
-    reserved = (1 if pad is None else pad) + 1 if kind == "roberta" else 0  # RoBERTa counts positions from behind it
-    longest = rows - reserved
-    if max_length > longest:
+    longest = kind_of(config.get("model_type")).longest_input(config)
+    if longest is not None and max_length > longest:
         raise GeloraError(
             f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
             f"take task.max_length={longest} or less."

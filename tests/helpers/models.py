@@ -1,0 +1,40 @@
+"""Small steps of the tests of models: heads, texts, damaged files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.locate import ResolvedModel, resolve_model
+
+LABELS = HeadSpec("classification", ("unacceptable", "acceptable"))
+SCORE = HeadSpec("regression")
+SPAN = HeadSpec("question_answering")
+TEXTS = ["the cat sat on the mat", "a dog"]
+DISTILBERT = {"query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "down": "ffn.lin2"}
+
+
+def from_directory(directory: Path) -> ResolvedModel:
+    return resolve_model(hub=None, path=str(directory))
+
+
+def refusal(call: Any, *arguments: Any, **options: Any) -> str:
+    """The message with which a call is refused."""
+    with pytest.raises(GeloraError) as refused:
+        call(*arguments, **options)
+    return str(refused.value)
+
+
+def rewrite_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def rewrite_weights(directory: Path, change: Any) -> None:
+    tensors = load_file(directory / "model.safetensors")
+    save_file(change(tensors), directory / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,134 @@
+"""Kinds of model: what an entry must say, and one that a user adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from transformers import ModernBertConfig, ModernBertForSequenceClassification
+
+from gelora_cli.core.artifacts import IdProfile, RankPlan
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import load_plugins
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.block_map import map_model
+from gelora_cli.models.kinds.base import EncoderKind, ModelKind, kind_of
+from tests.helpers.bench import Bench, result_of
+from tests.helpers.registries import forget_entries_afterwards
+from tests.helpers.tiny import DECODERS, make_tiny
+
+DISTILBERT = """
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.kinds.base import EncoderKind
+
+
+@MODEL_KINDS.register
+class DistilBert(EncoderKind):
+    name = "distilbert"
+    blocks = "transformer.layer"
+    linears = {
+        "query": "attention.q_lin",
+        "key": "attention.k_lin",
+        "value": "attention.v_lin",
+        "output": "attention.out_lin",
+        "up": "ffn.lin1",
+        "down": "ffn.lin2",
+    }
+"""
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_entries_afterwards(monkeypatch, MODEL_KINDS)
+
+
+def test_a_kind_of_a_users_folder_is_mapped_profiled_and_trained(tmp_path: Path, glue_dir: Path) -> None:
+    bench = Bench(tmp_path / "runs", glue_dir, {"distilbert": make_tiny("distilbert", tmp_path / "model")})
+    assert bench.run("task=cola", model="distilbert") != 0
+    (tmp_path / "kinds").mkdir()
+    (tmp_path / "kinds" / "distilbert.py").write_text(DISTILBERT, encoding="utf-8")
+    load_plugins(tmp_path / "kinds")
+    assert bench.run("task=cola", model="distilbert") == 0
+    directory = next(found for found in bench.directories() if (found / "DONE").exists())
+    assert len(read_artifact(IdProfile, directory / IdProfile.FILE).layers) == 4
+    plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+    assert any(name.startswith("distilbert.transformer.layer.2.attention.") for name in plan.rank_pattern)
+    assert result_of(directory).reload_check.passed
+
+
+def test_every_entry_says_what_its_models_are() -> None:
+    for name in MODEL_KINDS.names():
+        kind = MODEL_KINDS.get(name)
+        assert kind.name == name and kind_of(name) is kind
+        assert kind.is_decoder == (name in DECODERS)
+        assert (kind.longest_input({"max_position_embeddings": 100}) is None) == kind.is_decoder
+
+
+def test_an_entry_that_lacks_a_part_is_refused_when_it_is_registered() -> None:
+    class Half(EncoderKind):
+        name = "half"
+        blocks = "layers"
+
+    with pytest.raises(GeloraError, match="lacks linears"):
+        MODEL_KINDS.register(Half)
+
+    class Bare(ModelKind):
+        name = "bare"
+        blocks = "layers"
+        linears: ClassVar[Mapping[str, str]] = {"query": "q"}
+
+    with pytest.raises(GeloraError, match="lacks longest_input, prepare_tokenizer, is_decoder"):
+        MODEL_KINDS.register(Bare)  # type: ignore[type-abstract]
+    assert "half" not in MODEL_KINDS and "bare" not in MODEL_KINDS
+
+
+@pytest.mark.parametrize(
+    ("block_list", "roles", "named"),
+    [
+        ("", {"query": "q"}, "names no list of blocks"),
+        ("layers", {"querry": "q"}, "roles are query, key, value, qkv, output"),
+        ("layers", {"up": "fc1", "down": "fc2"}, "names no linear of the attention"),
+        ("layers", {}, "names no linear of the attention"),
+    ],
+)
+def test_an_entry_that_maps_nothing_is_refused_when_it_is_registered(
+    block_list: str, roles: dict[str, str], named: str
+) -> None:
+    class Odd(EncoderKind):
+        name = "odd"
+        blocks = block_list
+        linears = roles
+
+    with pytest.raises(GeloraError, match=named):
+        MODEL_KINDS.register(Odd)
+    assert "odd" not in MODEL_KINDS
+
+
+def test_a_fused_projection_is_a_role_of_its_own() -> None:
+    class ModernBert(EncoderKind):
+        name = "modernbert"
+        blocks = "layers"
+        linears: ClassVar[Mapping[str, str]] = {
+            "qkv": "attn.Wqkv",
+            "output": "attn.Wo",
+            "gate_up": "mlp.Wi",
+            "down": "mlp.Wo",
+        }
+
+    MODEL_KINDS.register(ModernBert)
+    config = ModernBertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    with torch.device("meta"):
+        model = ModernBertForSequenceClassification(config)
+    model_map = map_model(model, head_modules=("head", "classifier"))
+    block = model_map.blocks[0]
+    assert [(linear.role, linear.in_features, linear.out_features) for linear in block.linears] == [
+        ("qkv", 32, 96),
+        ("output", 32, 32),
+        ("gate_up", 32, 128),
+        ("down", 64, 32),
+    ]
+    assert [linear.role for linear in model_map.linears(block, "attention")] == ["qkv", "output"]
