@@ -164,7 +164,7 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
     return LoraConfig(**planned, task_type=task_type, **more)
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: object) -> None:
     from transformers import PreTrainedModel
 
     if not isinstance(model, PreTrainedModel):

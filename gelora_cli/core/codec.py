@@ -12,9 +12,12 @@ import textwrap
 import types
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SCHEMA_VERSION = 2
 
@@ -26,11 +29,18 @@ MOST_BYTES = 2**28
 Artifact = TypeVar("Artifact")
 
 
+class StoredArtifact(Protocol):
+    """A frozen dataclass that knows the name of its file."""
+
+    FILE: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
 PLAIN_KINDS = (str, int, bool)
 """Kinds of value that JSON has as they are."""
 
 
-def to_json(artifact: Any) -> str:
+def to_json(artifact: DataclassInstance) -> str:
     """The artifact as indented JSON: `schema` (its type), `schema_version`, the `sha256` of its values, and these."""
     values = json.loads(json.dumps(dataclasses.asdict(artifact), allow_nan=False))
     head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION, "sha256": _digest(values)}
@@ -71,7 +81,7 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
         ) from error
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """What a message says of something that may be long."""
     return textwrap.shorten(str(value), 200)
 
@@ -114,14 +124,14 @@ def read_text(path: Path, what: str) -> str:
         raise GeloraError(f"{path} can't be read as {what}: {reason}.") from error
 
 
-def _decode(kind: Any, value: Any) -> Any:
+def _decode(kind: Any, value: object) -> Any:
     """`value`, as JSON gives it, in the shape of the annotation `kind`."""
     if type(value) is kind and kind in PLAIN_KINDS:  # most values, and the rest is slow beside it
         return value
     return _decode_other(kind, value)
 
 
-def _decode_other(kind: Any, value: Any) -> Any:
+def _decode_other(kind: Any, value: object) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(typing.cast(type, kind), value)
@@ -139,14 +149,15 @@ def _decode_other(kind: Any, value: Any) -> Any:
     return _expect(value, kind)
 
 
-def _decode_dataclass(kind: type, value: Any) -> Any:
+def _decode_dataclass(kind: type, value: object) -> object:
     """Build a dataclass; a field with a default may be missing: the file was written before the field was added."""
     hints, required = _field_types(kind)
     known = set(hints)
-    given = set(_expect(value, dict))
+    values = _expect(value, dict)
+    given = set(values)
     if not required <= given <= known:
         raise ValueError(f"{kind.__name__} has other fields: {sorted((required - given) | (given - known))}")
-    return kind(**{name: _decode(hints[name], value[name]) for name in given})
+    return kind(**{name: _decode(hints[name], values[name]) for name in given})
 
 
 @functools.cache
@@ -157,7 +168,7 @@ def _field_types(kind: type) -> tuple[dict[str, Any], set[str]]:
     return {field.name: hints[field.name] for field in fields}, required
 
 
-def _expect(value: Any, kind: Any) -> Any:
+def _expect(value: object, kind: Any) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{_short(repr(value))} is not of type {kind}")
     return value

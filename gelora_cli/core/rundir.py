@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gelora_cli.core.artifacts import RunManifest
-from gelora_cli.core.codec import read_artifact, read_text, to_json
+from gelora_cli.core.codec import StoredArtifact, read_artifact, read_text, to_json
 from gelora_cli.core.errors import GeloraError, UnusableError
 
 LOGGER = logging.getLogger("gelora")
@@ -211,19 +211,19 @@ def writing(path: Path, fix: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def write_artifact(artifact: Any, directory: Path) -> Path:
+def write_artifact(artifact: StoredArtifact, directory: Path) -> Path:
     """Store an artifact under its own file name."""
     path = directory / str(artifact.FILE)
     write_atomic(path, to_json(artifact))
     return path
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
     """JSON as every reader takes it: what is not finite becomes null."""
     return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False, indent=indent)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -332,7 +332,7 @@ def _open_lock(directory: Path) -> TextIO:
         return _open_regular(directory / LOCK, os.O_RDWR | os.O_CREAT)
 
 
-def _taken(file: Any) -> bool:
+def _taken(file: TextIO) -> bool:
     """Whether the lock could be taken."""
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -472,14 +472,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _sign(file: Any) -> None:
+def _sign(file: TextIO) -> None:
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
     file.flush()
 
 
-def _soon_taken(file: Any) -> bool:
+def _soon_taken(file: TextIO) -> bool:
     """Whether the lock could be taken within `LOCK_SECONDS`: whoever lists runs has it for a moment."""
     deadline = time.monotonic() + LOCK_SECONDS
     while not _taken(file):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.messages import visible
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from tqdm import tqdm
+
+Item = TypeVar("Item")
 
 LOGGER = logging.getLogger("gelora")
 PR_SET_PDEATHSIG = 1
@@ -301,7 +303,7 @@ class Device:
     is_main_process: bool = True
 
 
-def gather_objects(accelerator: Accelerator | Device, item: Any) -> list[Any]:
+def gather_objects(accelerator: Accelerator | Device, item: Item) -> list[Item]:
     """Every process's item, in order of rank, on every process."""
     from accelerate.utils import gather_object
 

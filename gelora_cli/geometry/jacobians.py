@@ -114,7 +114,7 @@ def output_of(block: nn.Module, call: BlockCall) -> Tensor:
     return _first(block(call.hidden, *call.args, **call.kwargs))
 
 
-def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **kwargs: Any) -> Tensor:
+def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: object, **kwargs: object) -> Tensor:
     """The Jacobian (D, D) of a block's output at one token by its input at the same token, all other inputs held.
 
     `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`, by one forward pass of `COPIES` equal sequences, and a
@@ -145,7 +145,7 @@ def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: Any, **k
     return torch.cat(rows)
 
 
-def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: object, **kwargs: object) -> Tensor:
     """The Jacobian (T * D, T * D) of a block's whole output by its whole input, tokens major; arguments as above.
 
     Raises:
@@ -164,9 +164,8 @@ def _check(block: nn.Module, hidden: Tensor) -> None:
         raise ValueError(f"hidden states of shape {tuple(hidden.shape)} given; (1, T, D) is needed")
 
 
-def _first(output: Any) -> Tensor:
-    found: Tensor = output[0] if isinstance(output, tuple) else output
-    return found
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:

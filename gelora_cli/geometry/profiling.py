@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.allocation.layer_checks import pooling_fix
-from gelora_cli.core.artifacts import IdProfile, LayerIdim, ProfileSettings
+from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
 from gelora_cli.data.collate import collate
@@ -35,14 +35,33 @@ class Measurement:
     copies: int
     used: int
 
-    def profile(self, **about: Any) -> IdProfile:
-        """The measurement as an artifact; `about` are the profile's other fields."""
-        counts: dict[str, Any] = {
-            "examples_drawn": self.drawn,
-            "examples_copies": self.copies,
-            "examples_used": self.used,
-        }
-        return IdProfile(layers=self.layers, **counts, **about)
+    def profile(
+        self,
+        *,
+        model: str,
+        model_fingerprint: str,
+        task: str,
+        data_fingerprint: str,
+        settings: ProfileSettings,
+        examples_seen: int,
+        model_map: ModelMap,
+        seconds: float,
+    ) -> IdProfile:
+        """Return the measurement as an artifact; the arguments are the profile's other fields."""
+        return IdProfile(
+            model=model,
+            model_fingerprint=model_fingerprint,
+            task=task,
+            data_fingerprint=data_fingerprint,
+            settings=settings,
+            examples_seen=examples_seen,
+            examples_drawn=self.drawn,
+            examples_copies=self.copies,
+            examples_used=self.used,
+            layers=self.layers,
+            model_map=model_map,
+            seconds=seconds,
+        )
 
 
 def measure(
@@ -166,7 +185,7 @@ class _BlockStates:
     def _input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._keep(args[0] if args else kwargs["hidden_states"])
 
-    def _output(self, _: nn.Module, __: Any, output: Any) -> None:
+    def _output(self, _: nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         self._keep(output[0] if isinstance(output, tuple) else output)
 
     def _keep(self, hidden: torch.Tensor) -> None:

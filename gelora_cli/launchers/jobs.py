@@ -226,7 +226,7 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
         os._exit(code)
 
 
-def _tell(line: Connection, **message: Any) -> None:
+def _tell(line: Connection, **message: object) -> None:
     line.send_bytes(json.dumps(message).encode())
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from gelora_cli.core.errors import GeloraError
 
@@ -309,34 +309,34 @@ def _size_problems(config: Mapping[str, Any], weight_bytes: int) -> list[str]:
     return [f"it describes at least {least:,} parameters, for which weights of {weight_bytes:,} bytes are too small"]
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_positive(value: Any) -> bool:
-    return bool(_is_whole(value) and value > 0)
+def _is_positive(value: object) -> TypeGuard[int]:
+    return _is_whole(value) and value > 0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_at_least_0(value: Any) -> bool:
+def _is_at_least_0(value: object) -> bool:
     return value is None or (_is_number(value) and value >= 0)
 
 
-def _is_dtype(value: Any) -> bool:
+def _is_dtype(value: object) -> bool:
     return isinstance(value, dict) or bool(DTYPES.fullmatch(str(value)))
 
 
-def _are_labels(value: Any) -> bool:
+def _are_labels(value: object) -> bool:
     """Whether this is an object from numbers to names."""
     if not isinstance(value, dict):
         return False
     return all(re.fullmatch(r"\d{1,9}", str(key)) and isinstance(name, str | int) for key, name in value.items())
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value of a file in a message: printable and short."""
     try:
         text = repr(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gelora_cli.core.artifacts import ModelMap
 from gelora_cli.core.errors import GeloraError
@@ -27,7 +27,15 @@ from gelora_cli.models.pretrained import quiet_transformers, read_config
 from gelora_cli.models.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+    TaskFactory: TypeAlias = type[AutoModelForQuestionAnswering] | type[AutoModelForSequenceClassification]
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ def _load_weights(
     """The task model with its weights; the head of `without`, the same model, is left out and drawn from the seed."""
     import torch
 
-    factory = _factory(head)
+    factory: Any = _factory(head)
     source: dict[str, Any] = {"pretrained_model_name_or_path": resolved.directory, "use_safetensors": True}
     try:
         if without is not None:
@@ -203,21 +211,21 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, own: PreTrainedConf
     return arguments
 
 
-def _renamed_base(factory: Any, config: PreTrainedConfig) -> dict[str, str] | None:
+def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, str] | None:
     """The renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
 
     Llama's and Qwen2's question answering models do (`transformer.`, not `model.`): without it they stay random.
     """
     from transformers import MODEL_MAPPING
 
-    task_class = factory._model_mapping.get(type(config), None)
+    task_class: Any = factory._model_mapping.get(type(config), None)
     base_class: Any = MODEL_MAPPING.get(type(config), None)
     if task_class is None or base_class is None or task_class.base_model_prefix == base_class.base_model_prefix:
         return None
     return {rf"^{base_class.base_model_prefix}\.": f"{task_class.base_model_prefix}."}
 
 
-def _factory(head: HeadSpec) -> Any:
+def _factory(head: HeadSpec) -> TaskFactory:
     """Transformers' own choice of the task model's class."""
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 

@@ -232,7 +232,7 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     return f"In this directory:\n\n{text}"
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     """A value as Python reads it, on one line; text cannot end before its closing quote."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 

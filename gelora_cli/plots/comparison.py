@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import mean
@@ -216,7 +216,7 @@ def _idim_line(axis: Axes, profile: IdProfile, label: str, place: int, shift: fl
         axis.plot(*zip(*marked, strict=True), "x", color=INK, markersize=9, linestyle="none", clip_on=False, zorder=4)
 
 
-def _groups(rows: Any) -> list[tuple[str, list[Row]]]:
+def _groups(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     """Rows of equal task, model, budget, protocol and metric, under a title in words."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:

@@ -123,7 +123,7 @@ def _points(metric: str, reported: str, rows: list[Row]) -> Array:
     return points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
 
 
-def _frozen(label: Any) -> Any:
+def _frozen(label: object) -> object:
     return tuple(label) if isinstance(label, list) else label
 
 
