@@ -62,7 +62,7 @@ def _unknown_kind(model: PreTrainedModel) -> GeloraError:
 
 
 def _block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
-    """The outermost lists of equal blocks, by their names below the base model."""
+    """Return the outermost lists of equal blocks, by their names below the base model."""
     from torch import nn
 
     lists: dict[str, nn.ModuleList] = {}
@@ -97,7 +97,7 @@ def _did_you_mean(name: str, accepted: Iterable[str]) -> str:
 
 
 def _block_list_name(model: PreTrainedModel, blocks: str) -> str:
-    """The full name, in the task model, of the list of blocks."""
+    """Return the full name, in the task model, of the list of blocks."""
     from torch import nn
 
     modules = dict(model.named_modules())
@@ -127,28 +127,28 @@ def _linear_shape(model: PreTrainedModel, block: str, role: str, name: str) -> L
 
 
 def count_params(module: nn.Module) -> int:
-    """Number of parameters, a shared one counted once."""
+    """Return the number of parameters, a shared one counted once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def block_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
-    """The modules of the map's blocks, in their order."""
+    """Return the modules of the map's blocks, in their order."""
     return [model.get_submodule(block.name) for block in map.blocks]
 
 
 def in_modules(name: str, modules: Iterable[str]) -> bool:
-    """Whether a parameter of this full name lies in one of the modules."""
+    """Return whether a parameter of this full name lies in one of the modules."""
     return any(name.startswith(f"{module}.") for module in modules)
 
 
 def bias_names(model: nn.Module, head: Iterable[str]) -> list[str]:
-    """The backbone's bias terms, by the name that every known kind gives them."""
+    """Return the names of the backbone's bias terms, by the name that every known kind gives them."""
     head = tuple(head)
     return [name for name, _ in model.named_parameters() if name.endswith("bias") and not in_modules(name, head)]
 
 
 def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
-    """The parameters of the backbone's norms (LayerNorm, RMSNorm, ...)."""
+    """Return the names of the parameters of the backbone's norms (LayerNorm, RMSNorm, ...)."""
     head = tuple(head)
     norms = [name for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
     return [name for name, _ in model.named_parameters() if in_modules(name, norms) and not in_modules(name, head)]

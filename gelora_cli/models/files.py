@@ -99,7 +99,7 @@ def check_directory(directory: Path, source: str) -> None:
 
 
 def has_weights(directory: Path) -> bool:
-    """Whether a directory holds safetensors, whole or by an index."""
+    """Return whether a directory holds safetensors, whole or by an index."""
     return (directory / WEIGHTS).is_file() or (directory / WEIGHTS_INDEX).is_file()
 
 
@@ -247,7 +247,7 @@ def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int) -> 
 
 
 def _size_values(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the model's sizes, each for itself."""
+    """Yield what is wrong with the model's sizes, each for itself."""
     for key, (low, high) in SIZES.items():
         value = config.get(key)
         by_block = isinstance(value, list) and key == "intermediate_size"  # a few decoders have one for each block
@@ -256,7 +256,7 @@ def _size_values(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number_values(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with probabilities and other numbers."""
+    """Yield what is wrong with probabilities and other numbers."""
     for key, value in config.items():
         if key.endswith(("dropout", "dropout_prob", "pdrop")):
             if value is not None and not (_is_number(value) and 0 <= value < 1):
@@ -268,7 +268,7 @@ def _number_values(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _named_values(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the values that are no sizes, by their keys."""
+    """Yield what is wrong with the values that are no sizes, by their keys."""
     checks: dict[str, tuple[Callable[[Any], bool], str]] = {
         "model_type": (lambda value: isinstance(value, str), "a name such as bert is accepted"),
         "dtype": (_is_dtype, "a type such as float32 is accepted"),
@@ -285,7 +285,7 @@ def _named_values(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between two values."""
+    """Yield what is wrong between two values."""
     width: Any = config.get("hidden_size")
     heads: Any = config.get("num_attention_heads")
     groups: Any = config.get("num_key_value_heads")
@@ -297,7 +297,7 @@ def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _size_problems(config: Mapping[str, Any], weight_bytes: int) -> list[str]:
-    """Whether the model is so much larger than its weights that building it could fill the memory."""
+    """Return a problem if the model is so much larger than its weights that building it could fill the memory."""
     width: Any = config.get("hidden_size")
     rows: Any = config.get("vocab_size")
     inner: Any = config.get("intermediate_size")
@@ -330,14 +330,14 @@ def _is_dtype(value: object) -> bool:
 
 
 def _are_labels(value: object) -> bool:
-    """Whether this is an object from numbers to names."""
+    """Return whether this is an object from numbers to names."""
     if not isinstance(value, dict):
         return False
     return all(re.fullmatch(r"\d{1,9}", str(key)) and isinstance(name, str | int) for key, name in value.items())
 
 
 def _shown(value: object) -> str:
-    """A value of a file in a message: printable and short."""
+    """Return a value of a file for a message: printable and short."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists within lists

@@ -38,7 +38,7 @@ class TaskWeights:
     mismatched: set[str]
 
     def output_layer(self, rows: int) -> str | None:
-        """The name of the last linear of the head that has so many rows; None of a head of another form."""
+        """Return the name of the last linear of the head that has so many rows; None of a head of another form."""
         from torch import nn
 
         outside = _beside_backbone(self.model) if self.model.base_model is not self.model else set()
@@ -51,12 +51,14 @@ class TaskWeights:
 
 
 def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    """The label names of config.json in the order of their rows; none where they say nothing, as LABEL_0 does."""
+    """Return the label names of config.json in the order of their rows; none if they say nothing, as LABEL_0 does."""
     names: dict[Any, Any] = config.id2label or {}
     if sorted(names) != list(range(len(names))):
         return ()
-    found = tuple(str(names[index]) for index in range(len(names)))
-    return () if all(re.fullmatch(r"LABEL_\d+", name, re.IGNORECASE) for name in found) else found
+    labels = tuple(str(names[index]) for index in range(len(names)))
+    if all(re.fullmatch(r"LABEL_\d+", label, re.IGNORECASE) for label in labels):
+        return ()
+    return labels
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class HeadChoice:
     order: tuple[int, ...] = ()
 
 
-def choose_head(weights: TaskWeights, head: HeadSpec, own: tuple[str, ...], positional: bool) -> HeadChoice:
-    """Decide about the head in the weights, which config.json describes with the labels `own`."""
+def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], positional: bool) -> HeadChoice:
+    """Decide about the head in the weights, which config.json describes with the labels `saved`."""
     rows = {"classification": len(head.label_names), "regression": 1, "question_answering": 2}[head.kind]
     output = weights.output_layer(rows)
     if output is None or f"{output}.weight" in weights.missing:
@@ -79,31 +81,31 @@ def choose_head(weights: TaskWeights, head: HeadSpec, own: tuple[str, ...], posi
     if head.kind != "classification":
         return HeadChoice(True, "that of the weights")
     if positional:
-        names = f"{_listed(own) or 'no names'} for {_listed(head.label_names)}"
+        names = f"{_listed(saved) or 'no names'} for {_listed(head.label_names)}"
         return HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
-    return _match_labels(own, head.label_names)
+    return _match_labels(saved, head.label_names)
 
 
-def _match_labels(own: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice:
+def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice:
     """Decide about a classification head by the names of its labels, whatever their case."""
-    if not own:
+    if not saved:
         return HeadChoice(
             False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
         )
-    position = {name.strip().casefold(): index for index, name in enumerate(own)}
+    position = {name.strip().casefold(): index for index, name in enumerate(saved)}
     order = tuple(position.get(name.strip().casefold(), -1) for name in wanted)
-    if sorted(order) != list(range(len(own))):
+    if sorted(order) != list(range(len(saved))):
         return HeadChoice(
-            False, f"drawn from the seed: that of the weights is for {_listed(own)}, not {_listed(wanted)}"
+            False, f"drawn from the seed: that of the weights is for {_listed(saved)}, not {_listed(wanted)}"
         )
     if list(order) == sorted(order):
         return HeadChoice(True, "that of the weights, whose labels have the same names")
-    moved = f"reordered from {_listed(own)} to {_listed(wanted)}"
+    moved = f"reordered from {_listed(saved)} to {_listed(wanted)}"
     return HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Label names in a message: the first ones, each cut where it is long and without what a terminal would obey."""
+    """Return label names for a message: the first ones, cut where they are long, without what a terminal would obey."""
     shown = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
     cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in shown]
     return ", ".join(cut) + (", ..." if len(names) > MOST_NAMES else "")
@@ -149,17 +151,17 @@ def modules_outside_backbone(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def _beside_backbone(model: PreTrainedModel) -> set[str]:
-    """The parameters outside the backbone of a model that sets it apart."""
+    """Return the parameters outside the backbone of a model that sets it apart."""
     prefix = f"{model.base_model_prefix}."
     return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
 
 
 def _topmost(module: nn.Module, names: set[str], prefix: str = "") -> Iterator[str]:
-    """Names of the topmost modules all of whose parameters are among `names`."""
+    """Yield the names of the topmost modules all of whose parameters are among `names`."""
     for child_name, child in module.named_children():
         name = prefix + child_name
-        own = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
-        if own and own <= names:
+        inside = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
+        if inside and inside <= names:
             yield name
-        elif own & names:
+        elif inside & names:
             yield from _topmost(child, names, f"{name}.")

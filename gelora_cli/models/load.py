@@ -74,10 +74,11 @@ def load_model(
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
     """
     with quiet_transformers():
-        own, config = read_config(resolved), _task_config(resolved, head, dropout)
+        base_config = read_config(resolved)
+        config = _task_config(resolved, head, dropout)
         weights = _load_weights(resolved, config, head, seed)
-        arguments = _loading_arguments(weights, head, own)
-        choice = choose_head(weights, head, label_names(own), positional)
+        arguments = _loading_arguments(weights, head, base_config)
+        choice = choose_head(weights, head, label_names(base_config), positional)
         if not choice.take_over:
             weights = _load_weights(resolved, config, head, seed, without=weights.model)
     if choice.order:
@@ -90,7 +91,7 @@ def load_model(
 
 
 def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
-    """The model's configuration with the task's labels, dropout and, where it has none of its own, padding token."""
+    """Return the configuration with the task's labels and dropout, and a padding token where it has none."""
     config = read_config(resolved)
     if getattr(config, "quantization_config", None) is not None:
         raise GeloraError(f"{resolved.source} is quantised; full-precision weights are accepted. Give model.path=DIR.")
@@ -136,7 +137,10 @@ def _load_weights(
     seed: int,
     without: PreTrainedModel | None = None,
 ) -> TaskWeights:
-    """The task model with its weights; the head of `without`, the same model, is left out and drawn from the seed."""
+    """Return the task model with its weights.
+
+    The head of `without`, the same model loaded before, is left out and drawn from the seed.
+    """
     import torch
 
     factory: Any = _factory(head)
@@ -169,7 +173,7 @@ def _load_weights(
 
 
 def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> dict[str, Any]:
-    """All tensors of the weights but those of the model's head."""
+    """Return all tensors of the weights but those of the model's head."""
     from safetensors.torch import load_file
 
     head, tensors = modules_outside_backbone(model), dict[str, Any]()
@@ -190,8 +194,8 @@ def _check_finite(model: PreTrainedModel, source: str) -> None:
             )
 
 
-def _loading_arguments(weights: TaskWeights, head: HeadSpec, own: PreTrainedConfig) -> dict[str, Any]:
-    """What `from_pretrained` needs to build this task model from the base, whose own configuration is `own`."""
+def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedConfig) -> dict[str, Any]:
+    """Return what `from_pretrained` needs to build this task model from the one whose configuration is `base`."""
     import torch
 
     config: Any = weights.model.config
@@ -200,9 +204,9 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, own: PreTrainedConf
         arguments |= {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
     else:
         arguments |= {"num_labels": config.num_labels}
-    if config.pad_token_id != own.pad_token_id:
+    if config.pad_token_id != base.pad_token_id:
         arguments |= {"pad_token_id": config.pad_token_id}
-    if own.dtype not in (None, torch.float32):
+    if base.dtype not in (None, torch.float32):
         arguments |= {"dtype": "float32"}
     if weights.mismatched:  # a head of another size in the weights, whose place the adapter's takes
         arguments |= {"ignore_mismatched_sizes": True}
@@ -212,7 +216,7 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, own: PreTrainedConf
 
 
 def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, str] | None:
-    """The renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
+    """Return the renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
 
     Llama's and Qwen2's question answering models do (`transformer.`, not `model.`): without it they stay random.
     """
@@ -226,7 +230,7 @@ def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, s
 
 
 def _factory(head: HeadSpec) -> TaskFactory:
-    """Transformers' own choice of the task model's class."""
+    """Return transformers' choice of the task model's class."""
     from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
     return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
@@ -240,7 +244,7 @@ def save_exported(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, di
 
 
 def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
+    """Return a task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
     from transformers import AutoTokenizer
 
     with quiet_transformers():

@@ -72,7 +72,7 @@ def resolve_model(
 
 
 def _locate(hub: str | None, path: str | None, revision: str | None, package: str | None) -> tuple[Path, str]:
-    """The directory and how it is named to the user."""
+    """Return the directory and how it is named to the user."""
     if path:
         directory = Path(path).expanduser().absolute()
         if directory.is_dir():
@@ -88,7 +88,7 @@ def _locate(hub: str | None, path: str | None, revision: str | None, package: st
 
 
 def _names_a_directory(path: str) -> bool:
-    """Whether a path that isn't there was meant as a directory rather than as a hub id (`name` or `owner/name`)."""
+    """Return whether a path that isn't there was meant as a directory, not as a hub id (`name` or `owner/name`)."""
     if path[0] in "./~" or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
         return True
     return "/" in path and Path(path).parent.is_dir()
@@ -108,7 +108,7 @@ def _missing_directory(path: str, directory: Path) -> GeloraError:
 
 
 def _package_folder(package: str) -> Path | None:
-    """The folder `model/` of an installed package, found without importing it."""
+    """Return the folder `model/` of an installed package, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -116,7 +116,7 @@ def _package_folder(package: str) -> Path | None:
 
 
 def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, str]:
-    """The snapshot of a hub repository, and `owner/name@commit`."""
+    """Return the snapshot of a hub repository, and `owner/name@commit`."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         HFValidationError,
@@ -144,7 +144,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
 
 
 def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
-    """`revision` if it holds safetensors; for the default one, else the converter's pull request on top of it."""
+    """Return `revision` if it has safetensors; for the default one, else the converter's pull request on top of it."""
     info = api.model_info(repository, revision=revision, timeout=HUB_SECONDS)
     files = {file.rfilename for file in info.siblings or ()}
     if files & {WEIGHTS, WEIGHTS_INDEX}:
@@ -159,7 +159,7 @@ def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
 
 
 def _conversions(api: HfApi, repository: str) -> list[str]:
-    """Open pull requests (`refs/pr/N`) by the hub's safetensors converter, told apart by author and title."""
+    """Return the open pull requests (`refs/pr/N`) of the hub's safetensors converter, by author and title."""
     discussions = api.get_repo_discussions(repository, discussion_type="pull_request", discussion_status="open")
     return [
         f"refs/pr/{request.num}"
@@ -170,7 +170,7 @@ def _conversions(api: HfApi, repository: str) -> list[str]:
 
 
 def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
-    """The cached snapshot of `revision`; by default `main`, or the one pull request cached if that has the weights."""
+    """Return the cached snapshot of `revision`: by default of `main`, or of the one pull request with the weights."""
     from huggingface_hub import constants, snapshot_download
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"

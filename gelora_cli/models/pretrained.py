@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Transformers without its loading report and progress bars, its verbosity restored afterwards."""
+    """Keep transformers from showing its loading report and progress bars; its verbosity is restored afterwards."""
     from transformers.utils import logging as untyped_logging
 
     logging: Any = untyped_logging

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's fast tokenizer, padding on the right; a decoder without padding token pads with its end token.
+    """Return the model's fast tokenizer, padding on the right; a decoder without padding token pads with its end token.
 
     `kind` is the model type, by default that of config.json. An encoder's tokenizer must put its special tokens
     around a text and between the two texts of a pair, which some have dropped in silence.
@@ -96,7 +96,7 @@ def check_length(resolved: ResolvedModel, max_length: int) -> None:
 
 
 def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
-    """The same of a configuration as config.json holds it; `source` names it."""
+    """Refuse what `check_length` refuses, by a configuration as config.json holds it; `source` names the model."""
     longest = kind_of(config.get("model_type")).longest_input(config)
     if longest is not None and max_length > longest:
         raise GeloraError(
