@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
 from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
-from gelora_cli.config.config import ProfileConfig, TaskConfig, list_problems, value_problems
+from gelora_cli.config.checks import declared_problems, list_problems
+from gelora_cli.config.schema import ProfileConfig, TaskConfig
 from gelora_cli.core.artifacts import IdProfile, ProfileSettings, RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -177,7 +177,7 @@ def _check_model(model: object) -> None:
 
 
 def _check_settings(profile: ProfileConfig, max_length: int) -> None:
-    problems = value_problems(SimpleNamespace(profile=profile, task=TaskConfig(max_length=max_length)))
+    problems = [*declared_problems(profile, "profile."), *declared_problems(TaskConfig(max_length=max_length), "task.")]
     if problems:
         raise GeloraError(list_problems(problems))
 

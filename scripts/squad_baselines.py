@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from gelora_cli.commands.main import register_schemas
-from gelora_cli.config.config import TaskConfig, config_dir
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.data.squad import QuestionSplit, load_questions
 from gelora_cli.metrics.base import load_metric
 from gelora_cli.tasks.answers import references

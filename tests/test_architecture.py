@@ -155,7 +155,9 @@ def test_only_the_pipeline_and_the_functions_for_others_import_stages() -> None:
 
 LIGHT = [
     "commands.main",
-    "config.config",
+    "config.complete",
+    "config.help",
+    "config.identity",
     "config.overrides",
     "core.rundir",
     "data.demo",

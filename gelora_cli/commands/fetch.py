@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from gelora_cli.config.config import RunConfig
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.codec import to_json
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing

@@ -7,10 +7,11 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.messages import visible
 
 if TYPE_CHECKING:
-    from gelora_cli.config.config import RunConfig
     from gelora_cli.config.overrides import Arguments
+    from gelora_cli.config.schema import RunConfig
     from gelora_cli.data.sources import Split
     from gelora_cli.launchers.jobs import JobServer, Outcome
 
@@ -179,7 +180,7 @@ def _shortened(message: str) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from gelora_cli.config.config import nearest
+    from gelora_cli.core.messages import nearest
     from gelora_cli.launchers.workers import drop_leftover_launcher
 
     drop_leftover_launcher()
@@ -199,7 +200,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise GeloraError(f"{command}: unknown command; {nearest(command, COMMANDS)}")
     if {"-h", "--help", "--hydra-help"} & set(rest):
-        print(command_help(command))
+        print(command_help(command, rest))
         return 0
     return _hydra_command(command, rest)
 
@@ -226,23 +227,19 @@ def overview() -> str:
     )
 
 
-def command_help(command: str) -> str:
-    """`gelora COMMAND --help`: usage, examples, groups with their options, keys with their defaults."""
-    from gelora_cli.config.config import CHOICES, SCHEMAS
-    from gelora_cli.config.overrides import group_choices, groups, keys
+def command_help(command: str, given: Iterable[str] = ()) -> str:
+    """Return the text of `gelora COMMAND --help`; groups among the overrides beside it decide the defaults shown."""
+    from gelora_cli.config.help import key_lines
 
-    name = _config_name(command)
-    shown = {key: CHOICES.get(key) for key in keys(SCHEMAS[name]) if key not in ("preset_source",)}
-    hidden = tuple(f"{group}.name" for group in groups(name))
-    rows = [f"  {key}" + (f"={'|'.join(accepted)}" if accepted else "") for key, accepted in shown.items()]
-    options = [f"  {group}={'|'.join(group_choices(group))}" for group in groups(name)]
+    words = list(given)
     usage = f"usage: gelora {command} {POSITIONAL.get(command, '')} [OVERRIDES]".replace("  ", " ")
-    kept = [row for row in rows if not row.strip().startswith(("task.presets", *hidden))]
     parts = [f"gelora {command}: {COMMANDS[command]}", "", usage, "", "examples:", EXAMPLES[command], ""]
-    parts += ["groups:", *options, ""] if options else []
-    parts += ["keys (their defaults: --cfg job):", *kept, ""]
+    width = shutil.get_terminal_size((100, 24)).columns
+    parts += key_lines(_config_name(command), words, everything="all" in words, width=width)
     sweep = "  -m (multirun)" if command in SWEPT else ""
-    return "\n".join([*parts, f"flags: --cfg job [--resolve]{sweep}  --config-dir DIR (your own groups)  --help"])
+    return "\n".join(
+        [*parts, "", f"flags: --cfg job [--resolve]{sweep}  --config-dir DIR (your own groups)  --help [all]"]
+    )
 
 
 def _config_name(command: str) -> str:
@@ -306,7 +303,8 @@ def _resolved_jobs(name: str, flags: list[str], overrides: list[str]) -> list[tu
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from gelora_cli.config.config import complete, list_problems, value_problems
+    from gelora_cli.config.checks import list_problems, value_problems
+    from gelora_cli.config.complete import complete
     from gelora_cli.config.overrides import composed_config, restore_text
 
     given: list[list[str]] = []
@@ -334,7 +332,7 @@ def _check_jobs(server: JobServer, command: str, jobs: list[tuple[str, RunConfig
     Raises:
         GeloraError: what is wrong with any, under the first job that has it.
     """
-    from gelora_cli.config.config import list_problems
+    from gelora_cli.config.checks import list_problems
 
     alike: dict[str, list[tuple[str, RunConfig]]] = {}
     for label, config in jobs:
@@ -404,7 +402,7 @@ def _serve_jobs(descriptor: str, parent: str) -> int:
 
 def _answer(request: dict[str, Any]) -> Any:
     """What a sweep asks for: the problems of all its jobs, or the outcome of one."""
-    from gelora_cli.config.config import parse_config
+    from gelora_cli.config.files import parse_config
 
     command = request["command"]
     if "check" in request:
@@ -446,7 +444,7 @@ def _checked_overrides(name: str, given: Arguments, overrides: list[str]) -> lis
     Raises:
         GeloraError: some are wrong; together with what is wrong with the values of the rest.
     """
-    from gelora_cli.config.config import list_problems
+    from gelora_cli.config.checks import list_problems
     from gelora_cli.config.overrides import override_problems
 
     problems, good = override_problems(name, overrides, given.config_dir, multirun=given.multirun)
@@ -459,8 +457,9 @@ def _problems_of_rest(name: str, overrides: list[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    from gelora_cli.config.config import config_dir, value_problems
+    from gelora_cli.config.checks import value_problems
     from gelora_cli.config.overrides import composed_config, protect_text
+    from gelora_cli.config.shipped import config_dir
 
     register_schemas()
     try:
@@ -474,7 +473,7 @@ def register_schemas() -> None:
     """Give Hydra the typed configuration of every command."""
     from hydra.core.config_store import ConfigStore
 
-    from gelora_cli.config.config import SCHEMAS
+    from gelora_cli.config.schema import SCHEMAS
 
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
@@ -483,8 +482,8 @@ def register_schemas() -> None:
 def _hydra_main(name: str, flags: list[str], overrides: list[str], job: Callable[[Any], None]) -> None:
     import hydra
 
-    from gelora_cli.config.config import config_dir
     from gelora_cli.config.overrides import protect_text, restore_text
+    from gelora_cli.config.shipped import config_dir
 
     register_schemas()
     before = sys.argv
@@ -629,7 +628,8 @@ def _ranks(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.allocation.planning import plan_method
     from gelora_cli.allocation.ranks import PLANNED, format_plan, rank_pattern_json
     from gelora_cli.commands.outputs import check_output, write_output
-    from gelora_cli.config.config import list_problems, plan_settings, value_problems
+    from gelora_cli.config.checks import list_problems, value_problems
+    from gelora_cli.config.presets import plan_settings
     from gelora_cli.core.artifacts import IdProfile
     from gelora_cli.core.budget import parse_budget
     from gelora_cli.core.codec import read_artifact, to_json
@@ -686,7 +686,7 @@ def _evaluate(config: Any, paths: list[Path], _: str) -> None:
 def _predict(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.outputs import check_output, write_output
     from gelora_cli.commands.prediction_files import prediction_text, with_inputs
-    from gelora_cli.config.config import list_problems, value_problems
+    from gelora_cli.config.checks import list_problems, value_problems
     from gelora_cli.core.runtime import setup_logging
     from gelora_cli.pipeline.predict import predict
 
@@ -735,7 +735,7 @@ def _given_rows(run: RunConfig, config: Any) -> Split:
 
 def _export(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.export import export
-    from gelora_cli.config.config import list_problems, value_problems
+    from gelora_cli.config.checks import list_problems, value_problems
     from gelora_cli.core.runtime import setup_logging
 
     if problems := value_problems(config):
@@ -753,7 +753,8 @@ def _export(config: Any, paths: list[Path], _: str) -> None:
 
 def _submit(config: Any, paths: list[Path], _: str) -> None:
     from gelora_cli.commands.submission import submit, summary
-    from gelora_cli.config.config import list_problems, local_or_hub, value_problems
+    from gelora_cli.config.checks import list_problems, value_problems
+    from gelora_cli.config.paths import local_or_hub
     from gelora_cli.core.runtime import setup_logging
 
     if problems := value_problems(config):
@@ -821,7 +822,7 @@ def _report(config: Any, paths: list[Path], _: str) -> None:
 
 def _fetch(config: RunConfig, paths: list[Path], command: str) -> None:
     from gelora_cli.commands.fetch import Fetched, fetch
-    from gelora_cli.config.config import complete
+    from gelora_cli.config.complete import complete
     from gelora_cli.core.runtime import setup_logging
 
     if config.dry_run:
@@ -888,22 +889,17 @@ def _complete(arguments: list[str]) -> int:
 
 def _value_completions(name: str, word: str) -> list[str]:
     """Return the completions of `key=` and the start of a value, of a key whose accepted values are known."""
-    from omegaconf import OmegaConf
-
-    from gelora_cli.config.config import CHOICES, SCHEMAS
-    from gelora_cli.config.overrides import keys
+    from gelora_cli.config.keys import accepted_words
+    from gelora_cli.config.schema import SCHEMAS
 
     key, equals, start = word.partition("=")
-    if not equals or key not in keys(SCHEMAS[name]):
-        return []
-    switch = isinstance(OmegaConf.select(OmegaConf.structured(SCHEMAS[name]), key), bool)
-    accepted = ("true", "false") if switch else CHOICES.get(key, ())
+    accepted = accepted_words(SCHEMAS[name], key) if equals else ()
     return [f"{key}={value}" for value in accepted if value.startswith(start)]
 
 
 def _path(text: str) -> Path:
     """Return a path as given, with `~` as the home directory where there is one of that name."""
-    from gelora_cli.config.config import expand_home
+    from gelora_cli.config.paths import expand_home
 
     return Path(expand_home(text))
 

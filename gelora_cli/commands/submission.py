@@ -16,7 +16,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gelora_cli.config.config import DataConfig, RunConfig, TaskConfig, list_problems, read_config
+from gelora_cli.config.checks import list_problems
+from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import DataConfig, RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
 from gelora_cli.core.codec import read_artifact

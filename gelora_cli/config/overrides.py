@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.config.config import SCHEMAS, config_dir, expand_home, nearest
+from gelora_cli.config.keys import declared_keys
+from gelora_cli.config.paths import expand_home
+from gelora_cli.config.schema import SCHEMAS
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import nearest
 from gelora_cli.core.runtime import first_line
 
 NOT_AN_OVERRIDE = (
@@ -32,13 +36,6 @@ SHORT_FLAGS = {"-c": "--cfg", "-p": "--package", "-m": "--multirun", "-cd": "--c
 LARGEST_INTEGER = 2**63 - 1
 MISSING = "???"
 """What YAML and Hydra write for a value that is yet to be given."""
-
-
-PATHS = (
-    *("runs_dir", "init_from", "model.path", "ranks.path", "output", "file", "published"),
-    *("data.glue", "data.squad", "data.squad_v2", "data.text", "data.text_validation"),
-)
-"""Keys whose value is a path, or may be one."""
 
 
 INTERPOLATION = re.compile(r"\$\{[^{}]*\}|\$\{")
@@ -220,15 +217,9 @@ def groups(config_name: str) -> list[str]:
     return [*found, "experiment"] if config_name == "run" else found
 
 
-def keys(schema: Any, prefix: str = "") -> Iterator[str]:
-    """Every key of a schema, dotted."""
-    hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        kind = hints[field.name]
-        if dataclasses.is_dataclass(kind):
-            yield from keys(kind, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name
+def keys(schema: type) -> Iterator[str]:
+    """Yield every key of a schema that a user may give, dotted."""
+    yield from (entry.name for entry in declared_keys(schema) if not entry.declared.internal)
 
 
 def _override_problems(config_name: str, override: Any, extra: Path | None, *, multirun: bool) -> list[str]:
@@ -260,7 +251,7 @@ def _value_problems(config_name: str, key: str, value: Any, extra: Path | None) 
         return [f"{key}={value}: an integer of {len(str(abs(value)))} digits; at most {LARGEST_INTEGER} is accepted"]
     if key in groups(config_name):
         return _option_problem(key, value, group_choices(key, extra))
-    if key in PATHS and isinstance(value, str):
+    if key in _path_keys(config_name) and isinstance(value, str):
         return _path_problem(key, value) or _key_problem(config_name, key, value)
     if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
         return [f"{key}={value}: a list within a list; accepted is a plain list, such as {key}=[one,other]"]
@@ -272,6 +263,11 @@ def _option_problem(group: str, value: Any, choices: list[str]) -> list[str]:
     if value is None:
         return [f"{group}=null: one option is needed; {nearest('', choices)}. Leave it out to have the default"]
     return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {nearest(str(value), choices)}"]
+
+
+def _path_keys(config_name: str) -> set[str]:
+    """Return the keys of a command whose value is a path, or may be one."""
+    return {entry.name for entry in declared_keys(SCHEMAS[config_name]) if entry.declared.path}
 
 
 def _path_problem(key: str, value: str) -> list[str]:
@@ -333,7 +329,7 @@ def _is_below_a_value(config_name: str, key: str) -> bool:
 
 def _near_keys(config_name: str, key: str) -> str:
     """Return the nearest key, and the keys of the same section (or the sections and groups)."""
-    known = [name for name in keys(SCHEMAS[config_name]) if name != "preset_source"]  # written by gelora alone
+    known = list(keys(SCHEMAS[config_name]))
     section = key.rpartition(".")[0]
     siblings = [name for name in known if section and name.rpartition(".")[0] == section]
     if not siblings:

@@ -11,6 +11,13 @@ from typing import Any
 WEIGHTS = "model.safetensors"
 
 
+def config_dir() -> Path:
+    """The folder of Hydra's groups: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
 @cache
 def shipped_presets(configs: Path) -> frozenset[tuple[tuple[str, str], ...]]:
     """Return the content of every preset in gelora's own task and method YAML files, as `preset_content` gives it.

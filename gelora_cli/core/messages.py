@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import reprlib
 from collections.abc import Iterable
@@ -51,6 +52,14 @@ def listed(names: Iterable[object]) -> str:
         if length > LONGEST_LIST:
             return f"{', '.join(texts[:position])} and {len(texts) - position:,} more"
     return ", ".join(texts)
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+    """Return `accepted: a, b, c`, preceded by the nearest of them to `name` if one is near; many are cut short."""
+    names = sorted(accepted)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean {shown_name(close[0])}? " if close else ""
+    return f"{hint}accepted: {listed(names)}"
 
 
 def is_broken(text: str) -> bool:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.config.config import nearest
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import is_broken, shown, shown_path
+from gelora_cli.core.messages import is_broken, nearest, shown, shown_path
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.delimited import Dialect, read_delimited
 from gelora_cli.data.json_input import parse_json, refuse_repeated

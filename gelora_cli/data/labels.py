@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.config.config import nearest
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import is_broken, listed, shown, shown_name
+from gelora_cli.core.messages import is_broken, listed, nearest, shown, shown_name
 from gelora_cli.data.files import Table
 
 MISSING_MARKS = frozenset(

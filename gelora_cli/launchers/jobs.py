@@ -25,7 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gelora_cli.config.config import RunConfig, config_text
+from gelora_cli.config.files import config_text
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError

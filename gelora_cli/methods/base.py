@@ -17,7 +17,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.block_map import in_modules
 
 if TYPE_CHECKING:
-    from gelora_cli.config.config import MethodConfig
+    from gelora_cli.config.schema import MethodConfig
 
 Inputs = dict[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ import yaml
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES
 from gelora_cli.allocation.ranks import PLANNED, budget_line
-from gelora_cli.config.config import RunConfig
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.core.messages import markdown_code, markdown_text
 from gelora_cli.core.registries import METRICS

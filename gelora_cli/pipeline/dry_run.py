@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gelora_cli.allocation.ranks import format_plan
-from gelora_cli.config.config import RunConfig, complete
+from gelora_cli.config.complete import complete
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan
 from gelora_cli.core.codec import read_artifact

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from gelora_cli.allocation.planning import EXEMPT, needs_profile
 from gelora_cli.allocation.saved_plan import read_plan
-from gelora_cli.config.config import ModelConfig, RunConfig, identity_hash, list_problems, profile_hash
+from gelora_cli.config.checks import list_problems
+from gelora_cli.config.identity import identity_hash, profile_hash
+from gelora_cli.config.schema import ModelConfig, RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
-from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import PLANNED
-from gelora_cli.config.config import RunConfig, plan_settings
+from gelora_cli.config.presets import plan_settings
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
 from gelora_cli.core.budget import parse_budget

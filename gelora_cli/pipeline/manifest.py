@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import NUMERICS
+from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.config.config import RunConfig, TaskConfig
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json

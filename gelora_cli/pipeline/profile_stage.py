@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import RunConfig, complete, write_config
+from gelora_cli.config.complete import complete
+from gelora_cli.config.files import write_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.codec import read_artifact

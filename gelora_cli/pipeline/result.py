@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.config.config import RunConfig
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult, IdProfile, RankPlan, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.runtime import LOGGER

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.config.config import RunConfig, read_config
+from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER

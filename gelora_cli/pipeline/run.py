@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gelora_cli.config.config import RunConfig, complete, read_config, write_config
+from gelora_cli.config.complete import complete
+from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact

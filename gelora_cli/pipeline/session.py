@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.allocation.saved_plan import read_plan
-from gelora_cli.config.config import RunConfig, plan_settings, standardizes
+from gelora_cli.config.checks import standardizes
+from gelora_cli.config.presets import plan_settings
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import (
     SMOKE_REMARK,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import read_config
+from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.launchers.workers import worker
 from gelora_cli.pipeline.finished import frozen_config

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.config.config import TaskConfig, read_config
+from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.artifacts import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError

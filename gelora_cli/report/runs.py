@@ -13,7 +13,9 @@ from typing import Any
 
 from gelora_cli.allocation.planning import EXEMPT
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
-from gelora_cli.config.config import RunConfig, identity_values, read_config
+from gelora_cli.config.files import read_config
+from gelora_cli.config.identity import identity_values
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
 from gelora_cli.core.budget import parse_budget

@@ -10,7 +10,9 @@ from typing import Any
 from pyarrow import parquet
 
 from gelora_cli.allocation.planning import EXEMPT, needs_profile
-from gelora_cli.config.config import RunConfig, complete, profile_hash
+from gelora_cli.config.complete import complete
+from gelora_cli.config.identity import profile_hash
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.budget import parse_budget
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in

@@ -18,8 +18,10 @@ from hydra.core.override_parser.types import Override, Transformer
 from omegaconf import OmegaConf
 
 from gelora_cli.commands.main import register_schemas
-from gelora_cli.config.config import RunConfig, config_dir, list_problems
+from gelora_cli.config.checks import list_problems
 from gelora_cli.config.overrides import override_problems
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, plan_method
-from gelora_cli.config.config import plan_settings
+from gelora_cli.config.presets import plan_settings
 from gelora_cli.core.artifacts import IdProfile, RankPlan, RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact

@@ -124,7 +124,7 @@ def test_hydras_help_is_the_commands_own(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_closed_standard_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gelora_cli.config.config import TaskConfig
+    from gelora_cli.config.schema import TaskConfig
     from gelora_cli.data.files import read_questions, read_rows
 
     monkeypatch.setattr("sys.stdin", None)

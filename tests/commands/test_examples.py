@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands import main as cli
-from gelora_cli.config.config import config_dir
+from gelora_cli.config.shipped import config_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIAL = "[]{}()*?<>!^;&$`"

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from gelora_cli.commands import main as cli
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.config import RunConfig, TaskConfig, config_text, parse_config, read_config, write_config
+from gelora_cli.config.files import config_text, parse_config, read_config, write_config
 from gelora_cli.config.overrides import protect_text, restore_text
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from tests.helpers.bench import Bench
 

@@ -14,7 +14,7 @@ import pytest
 from gelora_cli.commands import fetch as fetching
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.outputs import check_output, write_output
-from gelora_cli.config.config import TaskConfig
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.errors import GeloraError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gelora_cli.commands.prediction_files import prediction_text, with_inputs
-from gelora_cli.config.config import TaskConfig
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit
 

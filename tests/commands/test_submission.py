@@ -14,7 +14,7 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.submission import PARTS, Candidate, Part, Submission, _zipped, choose_runs, lines
-from gelora_cli.config.config import RunConfig, TaskConfig
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from tests.helpers.bench import Bench
@@ -181,7 +181,7 @@ def test_the_table_is_the_benchmarks() -> None:
 def labels_of(part: Part) -> list[str]:
     from omegaconf import OmegaConf
 
-    from gelora_cli.config.config import config_dir
+    from gelora_cli.config.shipped import config_dir
 
     values: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "task" / f"{part.task}.yaml"))
     return list(values.get("labels", []))

@@ -11,20 +11,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from gelora_cli.commands.main import register_schemas
-from gelora_cli.config.config import (
-    SMOKE,
-    RunConfig,
-    complete,
-    config_dir,
-    identity_hash,
-    identity_values,
-    profile_hash,
-    read_config,
-    slug,
-    value_problems,
-    write_config,
-)
+from gelora_cli.config.checks import value_problems
+from gelora_cli.config.complete import SMOKE, complete
+from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.identity import identity_hash, identity_values, profile_hash
 from gelora_cli.config.overrides import group_choices, groups
+from gelora_cli.config.paths import slug
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
 from tests.helpers.composed import composed

@@ -6,25 +6,19 @@ with `absent=` in config/schema.py; where the arithmetic changes on purpose, `NU
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.commands.main import register_schemas
-from gelora_cli.config.config import (
-    RunConfig,
-    complete,
-    config_dir,
-    config_text,
-    identity_hash,
-    parse_config,
-    profile_hash,
-)
+from gelora_cli.config.complete import complete
+from gelora_cli.config.defaults import composed_values
+from gelora_cli.config.files import config_text, parse_config
+from gelora_cli.config.identity import identity_hash, profile_hash
 from gelora_cli.config.overrides import groups
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.typed import typed
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.rundir import write_artifact
 from tests.helpers.rank_profiles import MINILM
@@ -127,7 +121,7 @@ ede6262c 373e02595744a1b7 task=cola model=minilm method=houlsby budget=rank:4
 ade6f2ea 373e02595744a1b7 task=cola model=minilm method=pfeiffer budget=auto method.modules=all
 8268cd08 373e02595744a1b7 task=cola model=minilm method=bitfit budget=auto
 b06f475f ebc0a4f1c7bde3bb task=cola model=minilm budget=0.05M method=full smoke=true seed=2
-f62ed295 373e02595744a1b7 experiment=demo
+f62ed295 373e02595744a1b7 task=demo model=minilm budget=0.05M seed=0
 81e20c4c 6b4595902b3ddd67 model.path=/models/mine task=rte
 """
 """Identity hash, profile hash and overrides of each configuration; PLAN is the directory of a saved plan."""
@@ -142,22 +136,19 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@cache
-def composed_groups(*words: str) -> DictConfig:
-    """The options of groups, composed once however many keys are set beside them."""
-    register_schemas()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("run", list(words))
-    OmegaConf.set_struct(config, False)  # model.linears takes roles that it does not name
-    return config
-
-
 def configured(words: str) -> RunConfig:
     """The completed configuration of overrides: `group=option` and `key=value`."""
-    overrides = words.split()
-    options = [word for word in overrides if word.partition("=")[0] in groups("run")]
-    values = [word.removeprefix("+") for word in overrides if word not in options]
-    config = OmegaConf.to_object(OmegaConf.merge(composed_groups(*options), OmegaConf.from_dotlist(values)))
+    pairs = [word.removeprefix("+").partition("=") for word in words.split()]
+    options = {name: value for name, _, value in pairs if name in groups("run")}
+    values = composed_values("run", {name: value for name, value in options.items() if name != "experiment"})
+    for name, _, value in pairs:
+        if name not in options:
+            *sections, last = name.split(".")
+            holder = values
+            for part in sections:
+                holder = holder.setdefault(part, {})
+            holder[last] = yaml.safe_load(value)
+    config = typed(RunConfig, values)
     assert isinstance(config, RunConfig)
     return complete(config)
 

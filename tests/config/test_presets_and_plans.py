@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.config.config import complete, identity_values
+from gelora_cli.config.complete import complete
+from gelora_cli.config.identity import identity_values
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import write_artifact

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.config.config import CHOICES, DataConfig, TaskConfig
+from gelora_cli.config.keys import accepted_words
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.delimited import SEPARATORS, Dialect
 from gelora_cli.data.files import read_rows
@@ -79,7 +80,7 @@ def test_a_found_separator_is_named_and_a_given_one_holds(tmp_path: Path) -> Non
     with pytest.raises(GeloraError, match=r"Name it so in the file: .*trained on") as caught:
         read_rows(other, str(path))
     assert "task.columns" not in str(caught.value)
-    assert set(CHOICES["data.separator"]) == {"auto", *SEPARATORS}
+    assert set(accepted_words(DataConfig, "separator")) == {"auto", *SEPARATORS}
 
 
 LONE = {"row_3": '"so it begins', "row_8": 'it ends so"', "row_9": 'and so"', "row_21": '"here, there'}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.config.config import TaskConfig
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.glue import load_split
 from tests.helpers.rows import TASKS, rows, write_split

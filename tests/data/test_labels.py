@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.user_data import own_split, own_task

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.splits import TextSplit

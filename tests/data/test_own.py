@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_questions, read_rows
 from gelora_cli.data.sources import completed_task, task_split, unlabelled_split

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from gelora_cli.config.config import TaskConfig, value_problems
+from gelora_cli.config.checks import cross_task_problems, declared_problems
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.squad import (
     Answer,
@@ -199,15 +200,11 @@ def test_misplaced_answers_can_be_dropped_from_training(tmp_path: Path) -> None:
 
 
 def test_a_window_must_hold_more_than_question_and_stride() -> None:
-    config = type("Config", (), {})()
-    config.task = TaskConfig(**(vars(TASK) | {"max_length": 32}))
-    from gelora_cli.config.config import _window_problem
-
-    assert "take task.max_length=33 or more" in str(_window_problem(config.task))
-    config.task.max_length = 33
-    assert _window_problem(config.task) is None
-    assert value_problems(config) == []
-    encoded = encode_windows(split_of(("which " * 30, LONG, "number 17")), make_tokenizer("roberta"), config.task)
+    task = TaskConfig(**(vars(TASK) | {"max_length": 32}))
+    assert any("take task.max_length=33 or more" in problem for problem in cross_task_problems(task))
+    task.max_length = 33
+    assert cross_task_problems(task) == [*declared_problems(task, "task.")] == []
+    encoded = encode_windows(split_of(("which " * 30, LONG, "number 17")), make_tokenizer("roberta"), task)
     assert encoded.lengths.max() == 33
 
 

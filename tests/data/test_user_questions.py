@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.config.config import DataConfig, TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.sources import SOURCES, task_split, training_text, unlabelled_split
 from tests.helpers.rows import squad_rows, write_squad

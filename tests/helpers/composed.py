@@ -8,9 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gelora_cli.commands.main import register_schemas
-from gelora_cli.config.config import (
-    config_dir,
-)
+from gelora_cli.config.shipped import config_dir
 
 
 def composed(*overrides: str, name: str = "run") -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.config.config import MethodConfig, ModelConfig, RunConfig, TaskConfig, write_config
+from gelora_cli.config.files import write_config
+from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact

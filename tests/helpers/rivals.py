@@ -11,7 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.config.config import MethodConfig, config_dir
+from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.runtime import make_accelerator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gelora_cli.config.config import TaskConfig
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.data.squad import (
     Answer,
     QuestionSplit,

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import (
-    NUMERICS,
-    MethodConfig,
-    RunConfig,
-    TrainConfig,
-    write_config,
-)
+from gelora_cli.config.files import write_config
+from gelora_cli.config.identity import NUMERICS
+from gelora_cli.config.schema import MethodConfig, RunConfig, TrainConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
 from tests.helpers.plans import PLAN

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands import main as cli
-from gelora_cli.config.config import RunConfig
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.launchers import jobs
 from gelora_cli.launchers.jobs import JobServer, Outcome

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.config.config import MethodConfig
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts import LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError

@@ -17,7 +17,7 @@ from peft.tuners.adalora import RankAllocator
 from safetensors.torch import load_file, save_file
 
 from gelora_cli.allocation.planning import METHODS as PLANNED_METHODS
-from gelora_cli.config.config import config_dir
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts import EvalResult, RankPlan, SavedAdapter
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import make_accelerator

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.config.config import MethodConfig, ModelConfig, RunConfig, TaskConfig
+from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.methods import METHODS, AttachRequest

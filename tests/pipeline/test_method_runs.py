@@ -14,7 +14,7 @@ import pytest
 from gelora_cli.allocation.planning import EXEMPT, METHODS
 from gelora_cli.allocation.ranks import PLANNED
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.config import read_config
+from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact
@@ -242,7 +242,8 @@ def test_the_ranks_command_shows_the_plan_of_any_method(
 
 
 def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
-    from gelora_cli.config.config import MethodConfig, ModelConfig, PresetConfig, RunConfig, TaskConfig, complete
+    from gelora_cli.config.complete import complete
+    from gelora_cli.config.schema import MethodConfig, ModelConfig, PresetConfig, RunConfig, TaskConfig
 
     def completed(presets: dict[str, Any], model: str = "custom") -> RunConfig:
         task = TaskConfig(name="mine", columns=["text"], labels=["a", "b"], presets=presets)

@@ -18,8 +18,9 @@ from accelerate.state import AcceleratorState
 from sklearn.metrics import matthews_corrcoef
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config import config as config_module
-from gelora_cli.config.config import RunConfig, write_config
+from gelora_cli.config import complete as complete_module
+from gelora_cli.config.files import write_config
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir, runtime
 from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest
 from gelora_cli.core.codec import read_artifact
@@ -206,8 +207,8 @@ def test_drawn_evaluation_rows_keep_the_parts_of_a_protocol_apart(bench: Bench) 
 def test_a_smoke_run_is_short_and_says_what_it_is(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = config_module.SmokeLimits(profile_examples=40, train_examples=33, eval_examples=5)
-    monkeypatch.setattr(config_module, "SMOKE", few)
+    few = complete_module.SmokeLimits(profile_examples=40, train_examples=33, eval_examples=5)
+    monkeypatch.setattr(complete_module, "SMOKE", few)
     real = ["task=cola", "method=lora", "budget=rank:2", "train.epochs=3"]
     assert bench.run(*real, "smoke=true") == 0
     directory = bench.only()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.config.config import RunConfig, complete
+from gelora_cli.config.complete import complete
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.config import read_config
+from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.config import (
-    ProfileConfig,
-    read_config,
-    write_config,
-)
+from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.schema import ProfileConfig
 from gelora_cli.core import rundir
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.rows import rows_of

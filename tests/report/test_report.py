@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from gelora_cli.commands import main as cli
-from gelora_cli.config.config import MethodConfig, RunConfig, read_config, write_config
+from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.schema import MethodConfig, RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.config.config import read_config, write_config
+from gelora_cli.config.files import read_config, write_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact

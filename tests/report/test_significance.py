@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gelora_cli.config.config import RunConfig, TaskConfig, write_config
+from gelora_cli.config.files import write_config
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact

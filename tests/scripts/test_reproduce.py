@@ -15,7 +15,8 @@ import pytest
 
 from gelora_cli.allocation.planning import METHODS
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.config import complete, value_problems
+from gelora_cli.config.checks import value_problems
+from gelora_cli.config.complete import complete
 from gelora_cli.core.artifacts import EvalResult, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError

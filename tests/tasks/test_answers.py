@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.config.config import TaskConfig
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.collate import collate
 from gelora_cli.data.squad import EncodedWindows, encode_windows

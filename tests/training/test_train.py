@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.config.config import MethodConfig
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator

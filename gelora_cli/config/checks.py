@@ -1,0 +1,305 @@
+"""What is wrong with a configuration: what each key's declaration refuses, and what does not go together.
+
+Every message names the key, what was given, what is accepted and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from gelora_cli.allocation.planning import METHODS
+from gelora_cli.config.keys import Key, declared_keys
+from gelora_cli.config.method_settings import METHOD_KEYS
+from gelora_cli.config.paths import slug
+from gelora_cli.config.presets import find_preset, global_batch_size
+from gelora_cli.config.saved_plan import saved_plan_problem
+from gelora_cli.config.schema import (
+    KIND_METRICS,
+    MethodConfig,
+    PresetConfig,
+    RunConfig,
+    TaskConfig,
+)
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import listed, nearest, shown_name
+from gelora_cli.core.registries import METRICS
+
+LONGEST_NAME = 100
+"""Characters of a name: file systems take 255 bytes, and parts of our own are added."""
+
+
+def list_problems(problems: list[str]) -> str:
+    """All configuration errors as one message."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems with the configuration:\n" + "\n".join(f"  - {text}" for text in problems)
+
+
+def value_problems(config: Any) -> list[str]:
+    """Return what is wrong with the values of a composed configuration, each as one sentence with its fix."""
+    problems = list(declared_problems(config))
+    problems += [problem for problem in _cross_key_problems(config) if problem]
+    return problems
+
+
+def declared_problems(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
+    for entry in declared_keys(type(config)):
+        problem = _value_problem(entry, prefix + entry.name, entry.value_in(config))
+        if problem:
+            yield problem
+
+
+def _value_problem(entry: Key, name: str, value: Any) -> str | None:
+    """Return what is wrong with a key's value: not one of its words, out of its bounds, or no name of a directory."""
+    declared = entry.declared
+    accepted = declared.accepted()
+    if value is None:
+        return None
+    if accepted and value not in accepted:
+        return f"{name}={value}: not known; {nearest(str(value), accepted)}"
+    if declared.low is not None and not _is_within(value, declared.low, True, declared.high):
+        return _bounds_problem(name, value, f"at least {declared.low}", declared.high)
+    if declared.above is not None and not _is_within(value, declared.above, False, declared.high):
+        return _bounds_problem(name, value, f"above {declared.above}", declared.high)
+    return _directory_problem(name, value) if declared.directory else None
+
+
+def _bounds_problem(name: str, value: float, below: str, high: float) -> str:
+    above = "" if high == math.inf else f" and at most {high}"
+    return f"{name}={value}: accepted is a number {below}{above}"
+
+
+def _is_within(value: float, low: float, closed: bool, high: float) -> bool:
+    """Whether a number is finite and between the bounds; an integer that no float can hold is not."""
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        return False
+    return finite and (low <= value if closed else low < value) and value <= high
+
+
+def _directory_problem(key: str, name: str) -> str | None:
+    """Return what is wrong with a name that becomes a directory: no plain word, it could lead out of `runs_dir`."""
+    if name and len(name) > LONGEST_NAME:
+        return f"{key}={name}: {len(name)} characters; at most {LONGEST_NAME} are accepted, since it names a directory"
+    if not name or slug(name) == name:
+        return None
+    return (
+        f"{key}={name}: letters, digits, '.', '_' and '-' are accepted, since it names a directory; take {slug(name)}"
+    )
+
+
+def _cross_key_problems(config: Any) -> Iterator[str | None]:
+    """Yield what does not go together, None for all that does."""
+    if hasattr(config, "budget"):
+        yield _budget_problem(config.budget)
+    if hasattr(config, "method"):
+        for name, owners in METHOD_KEYS.items():
+            yield _method_problem(config.method, name, owners)
+        yield _schedule_problem(config.method)
+    if isinstance(config, RunConfig):
+        yield _batch_problem(config)
+        yield _preset_problem(config)
+        yield saved_plan_problem(config)
+        yield from cross_task_problems(config.task)
+
+
+def cross_task_problems(task: TaskConfig) -> list[str]:
+    """Return what does not go together in a task."""
+    found = [check(task) for check in TASK_CHECKS]
+    return [problem for problem in found if problem]
+
+
+def _budget_problem(budget: int | float | str) -> str | None:
+    try:
+        parse_budget(budget)
+    except GeloraError as error:
+        return str(error)
+    return None
+
+
+def _method_problem(method: MethodConfig, key: str, owners: tuple[str, ...]) -> str | None:
+    value = getattr(method, key)
+    if method.name not in METHODS or (method.name in owners) is (value is not None):
+        return None
+    if key == "scaling" and value is None:  # of the preset
+        return None
+    if value is None:
+        return f"method.{key}=null: method={method.name} needs it; leave the key out to have the method's own"
+    return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {', '.join(owners)}"
+
+
+def _schedule_problem(method: MethodConfig) -> str | None:
+    if method.tinit is None or method.tfinal is None or method.tinit + method.tfinal < 1:
+        return None
+    return (
+        f"method.tinit={method.tinit} and method.tfinal={method.tfinal} leave no step in which ranks are pruned: they "
+        "are shares of the optimizer steps, and their sum must be below 1"
+    )
+
+
+def _batch_problem(config: RunConfig) -> str | None:
+    batch, micro, processes = global_batch_size(config), config.train.micro_batch_size, config.launch.processes
+    if batch is None or batch < 1 or processes < 1:
+        return None
+    if batch % processes:
+        return (
+            f"train.batch_size={batch} is not divisible among launch.processes={processes}: the global batch is shared "
+            f"equally; take train.batch_size={batch + processes - batch % processes} or another number of processes"
+        )
+    share = batch // processes
+    if micro is not None and micro > 0 and share % micro:
+        return (
+            f"train.micro_batch_size={micro} does not divide the {share} examples that each of {processes} processes "
+            f"takes of train.batch_size={batch}; take a divisor of {share}"
+        )
+    return None
+
+
+def _preset_problem(config: RunConfig) -> str | None:
+    preset = find_preset(config)
+    if preset is not None:
+        return _preset_value_problem(preset)
+    needed = [key for key in ("learning_rate", "epochs", "batch_size") if getattr(config.train, key) is None]
+    if not needed:
+        return None
+    missing = " ".join(f"train.{key}=..." for key in needed)
+    return f"task={config.task.name} has no preset for {config.method.preset} to complete: give {missing}"
+
+
+def _preset_value_problem(preset: PresetConfig) -> str | None:
+    """Return what is wrong with the values of a preset, which OmegaConf leaves unchecked."""
+    for entry in declared_keys(PresetConfig):
+        value, name = entry.value_in(preset), f"preset.{entry.name}"
+        if value is not None and str not in entry.types():
+            kinds: tuple[type, ...] = (int, float) if float in entry.types() else (int,)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                what = "a number" if float in kinds else "a whole number"
+                return f"{name}={str(value)[:40]}: accepted is {what}"
+        problem = _value_problem(entry, name, value)
+        if problem:
+            return problem
+    return None
+
+
+def _window_problem(task: TaskConfig) -> str | None:
+    special = 4  # as many as the known tokenizers put around a question and a context
+    room = task.max_length - task.max_question_length - special
+    if task.kind != "question_answering" or room > task.stride:
+        return None
+    return (
+        f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside task.max_question_length="
+        f"{task.max_question_length} and {special} special tokens, which must be more than task.stride={task.stride}: "
+        f"take task.max_length={task.max_question_length + special + task.stride + 1} or more, or lower the others"
+    )
+
+
+def _unanswerable_problem(task: TaskConfig) -> str | None:
+    if task.kind != "question_answering" or (task.metric == "squad_v2") is task.unanswerable:
+        return None
+    fix = "task.metric=squad_v2" if task.unanswerable else "task.metric=squad"
+    return f"task.unanswerable={str(task.unanswerable).lower()} does not go with task.metric={task.metric}; take {fix}"
+
+
+def _metric_problem(task: TaskConfig) -> str | None:
+    metrics = KIND_METRICS.get(task.kind)
+    if metrics is None:
+        return None
+    metric = task.metric or metrics[0]
+    if metric not in metrics:
+        return f"task.metric={metric} does not judge task.kind={task.kind}; {nearest(metric, metrics)}"
+    values = METRICS.get(metric).values()
+    if not task.reported or task.reported in values:
+        return None
+    return f"task.reported={task.reported} is no value of task.metric={metric}; {nearest(task.reported, values)}"
+
+
+def standardizes(task: TaskConfig) -> bool:
+    """Whether a completed task trains on standardised scores."""
+    if task.kind != "regression":
+        return False
+    return task.source == "text" if task.standardize == "auto" else bool(task.standardize)
+
+
+def _standardize_problem(task: TaskConfig) -> str | None:
+    if task.standardize not in ("auto", True, False):
+        return f"task.standardize={task.standardize}: not known; accepted: auto, true, false"
+    if task.standardize is True and task.kind != "regression":
+        return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
+    return None
+
+
+def _column_problem(task: TaskConfig) -> str | None:
+    if task.kind == "question_answering":
+        if task.source == "text":
+            return f"task.kind={task.kind} needs task=squad data.squad=FILE.json; task=text takes labels or scores"
+        if len(set(task.columns)) != 2 or len(task.columns) != 2:
+            return f"{_columns_text(task)}: two different columns are accepted, of the questions and of their contexts"
+        return None
+    label = task.label if task.source == "text" else "label"
+    if len(task.columns) not in (1, 2) or len({*task.columns, label}) <= len(task.columns):
+        shown = _columns_text(task) + (f" task.label={task.label}" if task.source == "text" else "")
+        return f"{shown}: one or two columns of text and another one for the label are accepted"
+    return None
+
+
+def _columns_text(task: TaskConfig) -> str:
+    return f"task.columns=[{listed(task.columns)}]"
+
+
+def _split_problem(task: TaskConfig) -> str | None:
+    """What is wrong with the names of the splits: none to evaluate, the training rows, one twice, or no plain word."""
+    names = task.eval_splits
+    if not names or len(set(names)) < len(names) or "train" in names:
+        return (
+            f"task.eval_splits=[{listed(names)}]: one or more different splits other than train are accepted, the "
+            "deciding one first; leave the key out for the task's own"
+        )
+    for name in (*names, *task.test_splits):
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
+            return f"{shown_name(name)} is no name of a split: letters, digits, '_', '-' and '.' are accepted"
+    return None
+
+
+def _labels_problem(task: TaskConfig) -> str | None:
+    """What is wrong with given label names, where they don't come from the rows."""
+    if task.kind != "classification" or (task.source == "text" and not task.labels):
+        return None
+    if len(set(task.labels)) < max(2, len(task.labels)):
+        return f"task.labels=[{listed(task.labels)}]: two or more different labels are needed"
+    if task.metric == "accuracy_f1" and len(task.labels) != 2:
+        return f"task.labels=[{listed(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
+    return None
+
+
+def _group_problem(task: TaskConfig) -> str | None:
+    if task.group is None:
+        return None
+    if task.source != "text":
+        return (
+            f"task.group={task.group}: only task=text has a column of groups (SQuAD's are its articles); leave it out"
+        )
+    if task.group == task.label:
+        return (
+            f"task.group={task.group} is task.label, too: rows of a group stay on one side, so that no label could be "
+            "held out; name the column that says which rows belong together, such as an article or author"
+        )
+    return None
+
+
+TASK_CHECKS = (
+    _window_problem,
+    _unanswerable_problem,
+    _metric_problem,
+    _column_problem,
+    _group_problem,
+    _standardize_problem,
+    _split_problem,
+    _labels_problem,
+)
+"""What does not go together in a task; each returns a message or None."""

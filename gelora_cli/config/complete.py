@@ -1,0 +1,84 @@
+"""From what a user gave to the configuration of a run: names, paths, presets and a saved plan filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gelora_cli.config.checks import list_problems, standardizes, value_problems
+from gelora_cli.config.paths import absolute, local_or_hub, slug
+from gelora_cli.config.presets import with_presets
+from gelora_cli.config.saved_plan import with_saved_plan
+from gelora_cli.config.schema import KIND_METRICS, RunConfig
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METRICS
+
+
+@dataclass(frozen=True)
+class SmokeLimits:
+    """The most of each that `smoke=true` takes: rows of the profile, of training, of each evaluated split, epochs."""
+
+    profile_examples: int = 200
+    train_examples: int = 128
+    eval_examples: int = 64
+    epochs: int = 1
+
+
+SMOKE = SmokeLimits()
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """The configuration with presets filled in and paths made absolute; nothing that matters is left None.
+
+    Raises:
+        GeloraError: every problem with a value at once.
+    """
+    problems = value_problems(config)
+    if problems:
+        raise GeloraError(list_problems(problems))
+    return _with_smoke(with_presets(with_saved_plan(with_task(_with_paths(config)))))
+
+
+def with_task(config: RunConfig) -> RunConfig:
+    """Name, metric and reported value, where the task leaves them open."""
+    task, source = config.task, Path(config.data.text or "text")
+    metric = task.metric or KIND_METRICS[task.kind][0]
+    reported = task.reported or METRICS.get(metric).reported
+    named = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
+    if standardizes(task) is standardizes(replace(task, standardize="auto")):
+        named["standardize"] = "auto"  # said or not, it is the same run
+    return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
+
+
+def _with_smoke(config: RunConfig) -> RunConfig:
+    """Few rows for profile, training and evaluation where `smoke=true`; smaller numbers that were given stay."""
+    if not config.smoke:
+        return config
+    profile, data = config.profile, config.data
+    return replace(
+        config,
+        profile=replace(
+            profile,
+            max_examples=min(profile.max_examples, SMOKE.profile_examples),
+            track_examples=min(profile.track_examples or SMOKE.profile_examples, SMOKE.profile_examples),
+        ),
+        data=replace(
+            data,
+            max_train_examples=min(data.max_train_examples or SMOKE.train_examples, SMOKE.train_examples),
+            max_eval_examples=min(data.max_eval_examples or SMOKE.eval_examples, SMOKE.eval_examples),
+        ),
+        train=replace(config.train, epochs=min(config.train.epochs or SMOKE.epochs, SMOKE.epochs)),
+    )
+
+
+def _with_paths(config: RunConfig) -> RunConfig:
+    model = config.model
+    if model.path is not None:
+        path = local_or_hub(model.path)
+        model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
+    ranks = replace(config.ranks, path=absolute(config.ranks.path))
+    places = ("glue", "squad", "squad_v2", "text", "text_validation")
+    sources = {key: local_or_hub(place) for key in places if (place := getattr(config.data, key)) is not None}
+    data = replace(config.data, **sources)  # type: ignore[arg-type]
+    paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
+    return replace(config, model=model, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]

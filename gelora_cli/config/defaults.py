@@ -1,0 +1,89 @@
+"""The defaults of a command as they are for a task, model and method: read from `configs/` without Hydra.
+
+Hydra takes most of a second to start; help has less. It reads the same files by the few rules that they use: a list of
+`defaults` in order, each a group with its option or a file of the same group, and `_self_` for the file itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from gelora_cli.config.complete import with_task
+from gelora_cli.config.presets import with_presets
+from gelora_cli.config.schema import SCHEMAS, RunConfig
+from gelora_cli.config.shipped import config_dir
+from gelora_cli.config.typed import typed
+from gelora_cli.core.errors import GeloraError
+
+
+def default_options(config_name: str) -> dict[str, str]:
+    """Return the option that each configuration group of a command has by default."""
+    entries = _read(config_dir() / f"{config_name}.yaml").get("defaults", [])
+    groups = [entry for entry in entries if isinstance(entry, dict)]
+    options = {group: option for entry in groups for group, option in entry.items()}
+    return {group: option for group, option in options.items() if (config_dir() / group / f"{option}.yaml").exists()}
+
+
+def resolved_defaults(config_name: str, options: Mapping[str, str]) -> Any:
+    """Return a command's configuration with these options of its groups, training settings from their preset.
+
+    Raises:
+        GeloraError: an option has no file here, or its preset can't be used.
+    """
+    try:
+        config = typed(SCHEMAS[config_name], composed_values(config_name, options))
+    except ValueError as error:
+        raise GeloraError(f"configs: {error}") from error
+    return with_presets(with_task(config)) if isinstance(config, RunConfig) else config
+
+
+def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """Return what gelora's files set of a command's keys, with these options of its groups.
+
+    Raises:
+        GeloraError: gelora has no such option.
+    """
+    values = _read(config_dir() / f"{config_name}.yaml")
+    values.pop("defaults", None)
+    for group, option in (default_options(config_name) | dict(options)).items():
+        values[group] = _merged(_option(group, option), values.get(group, {}))
+    return values
+
+
+def schema_defaults(config_name: str) -> Any:
+    """Return a command's configuration with nothing but the defaults of its declarations."""
+    return cast(Any, SCHEMAS[config_name])()
+
+
+def _option(group: str, option: str) -> dict[str, Any]:
+    """Return the values of an option of a group, those of the files that it builds on below its own.
+
+    Raises:
+        GeloraError: gelora has no such option.
+    """
+    file = config_dir() / group / f"{option}.yaml"
+    if not file.exists():
+        raise GeloraError(f"{group}={option}: no option of gelora's own")
+    own = _read(file)
+    values: dict[str, Any] = {}
+    for base in own.pop("defaults", []):
+        if base != "_self_":
+            values = _merged(values, _option(group, base))
+    return _merged(values, own)
+
+
+def _merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both mappings as one; where both hold a mapping, these are merged, too."""
+    merged = dict(values)
+    for name, value in over.items():
+        known = merged.get(name)
+        merged[name] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return cast(dict[str, Any], yaml.safe_load(file.read_text(encoding="utf-8")) or {})

@@ -1,0 +1,151 @@
+"""A command's keys as `--help` shows them, from their declarations: default, accepted values, one line each."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
+from gelora_cli.config.keys import Key, declared_keys, section_help
+from gelora_cli.config.overrides import group_choices, groups
+from gelora_cli.config.schema import SCHEMAS
+from gelora_cli.core.errors import GeloraError
+
+LEFT = 34
+"""Columns of `key=default`; what is longer has its line to itself."""
+NARROWEST = 60
+FIRST = ("budget", "seed", "model.path", "data", "method", "train", "runs_dir", "precision", "protocol", "launch")
+"""Keys and sections that come first, in this order; the others follow as they are declared."""
+
+
+def key_lines(
+    config_name: str,
+    given: Iterable[str] = (),
+    *,
+    everything: bool = False,
+    width: int = 100,
+    extra: Path | None = None,
+) -> list[str]:
+    """Return the lines of help on the groups and keys of a command.
+
+    Args:
+        config_name: the command's configuration, a key of `SCHEMAS`.
+        given: overrides beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
+        everything: all keys instead of the common ones.
+        width: columns to wrap at.
+        extra: a folder of the user's own groups.
+    """
+    width = max(width, NARROWEST)
+    options = default_options(config_name) | _given_options(config_name, given)
+    config = _shown_config(config_name, options)
+    shown = [entry for entry in declared_keys(SCHEMAS[config_name]) if _is_shown(entry, config)]
+    lines: list[str] = []
+    if options:
+        lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
+    common = sorted((entry for entry in shown if entry.declared.common), key=_place)
+    rest = [entry for entry in shown if not entry.declared.common]
+    lines += [_heading(config_name, options), *_key_lines(common, config, width)]
+    if everything:
+        for name, what in section_help(SCHEMAS[config_name]).items():
+            inside = [entry for entry in rest if entry.section == name]
+            if inside:
+                lines += ["", f"{name}: {what}", *_key_lines(inside, config, width)]
+    elif rest:
+        sections = dict.fromkeys(f"{entry.section}.*" for entry in rest)
+        lines += ["", *textwrap.wrap(f"{len(rest)} more keys ({', '.join(sections)}): --help all", width)]
+    return lines
+
+
+def _given_options(config_name: str, given: Iterable[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    return {name: value for name, equals, value in pairs if equals and name in groups(config_name)}
+
+
+def _shown_config(config_name: str, options: Mapping[str, str]) -> Any:
+    """Return the configuration whose values are shown as defaults; of groups of the user's own, the declared ones."""
+    own = {name: value for name, value in options.items() if name != "experiment"}
+    try:
+        return resolved_defaults(config_name, own)
+    except GeloraError:
+        return schema_defaults(config_name)
+
+
+def _is_shown(entry: Key, config: Any) -> bool:
+    """Whether a key can be given: not the name of a group's option, nor a setting that the method does not have."""
+    if entry.declared.internal or entry.last == "presets":
+        return False
+    if entry.last == "name" and entry.section in ("model", "method"):
+        return False
+    is_of_method = entry.section == "method" and None in entry.declared.absent and entry.name != "method.modules"
+    return not (is_of_method and entry.value_in(config) is None)
+
+
+def _group_lines(config_name: str, options: Mapping[str, str], width: int, extra: Path | None) -> list[str]:
+    lines: list[str] = []
+    for group in groups(config_name):
+        choices = group_choices(group, extra)
+        if len(choices) > 1 or group == "experiment":
+            chosen = f"{group}={options.get(group, 'null')}"
+            lines += _entry(chosen, ", ".join(choices), width)
+    return lines
+
+
+def _heading(config_name: str, options: Mapping[str, str]) -> str:
+    told = " ".join(f"{name}={options[name]}" for name in ("task", "model", "method") if name in options)
+    return f"keys, with their defaults for {told}:" if told and config_name == "run" else "keys, with their defaults:"
+
+
+def _place(entry: Key) -> int:
+    """Return where a common key stands."""
+    for name in (entry.name, entry.section):
+        if name in FIRST:
+            return FIRST.index(name)
+    return len(FIRST)
+
+
+def _key_lines(entries: Iterable[Key], config: Any, width: int) -> list[str]:
+    lines: list[str] = []
+    for entry in entries:
+        lines += _entry(f"{entry.name}={_written(entry.value_in(config))}", _told(entry), width)
+    return lines
+
+
+def _entry(left: str, right: str, width: int) -> list[str]:
+    """Return `left` and beside it `right`, wrapped."""
+    indent = " " * (LEFT + 2)
+    wrapped = textwrap.wrap(right, width, initial_indent=indent, subsequent_indent=indent)
+    if len(left) < LEFT:
+        return [f"  {left:<{LEFT}}{wrapped[0].strip()}", *wrapped[1:]] if wrapped else [f"  {left}"]
+    return [f"  {left}", *wrapped]
+
+
+def _told(entry: Key) -> str:
+    """Return a key's line of help with what it accepts."""
+    declared = entry.declared
+    told = ", ".join(declared.accepted()) or _limits(declared.low, declared.above, declared.high)
+    return f"{declared.help} ({told})" if told else declared.help
+
+
+def _limits(low: float | None, above: float | None, high: float) -> str:
+    """Return the bounds of a number in words; empty where it has none."""
+    if low is None and above is None:
+        return ""
+    if low is None:
+        return f"above {above:g}" if high == math.inf else f"above {above:g}, at most {high:,g}"
+    return f"at least {low:,g}" if high == math.inf else f"{low:,g} to {high:,}"
+
+
+def _written(value: Any) -> str:
+    """Return a value as a user writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

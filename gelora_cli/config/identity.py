@@ -1,0 +1,104 @@
+"""Which run a configuration is: the settings that can change a number, and the hashes over them.
+
+Which key counts is declared beside it (`identity`, `absent`, `profile` in `schema.py`); here is only what depends on
+other keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, needs_profile
+from gelora_cli.config.keys import Key, declared_keys
+from gelora_cli.config.schema import ProfileConfig, RunConfig
+from gelora_cli.core.budget import Budget, parse_budget
+
+NUMERICS = 2
+"""The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
+numbers, so that older runs stay readable but never count as done and are never averaged with newer ones."""
+
+MEASUREMENT = 2
+"""Raised when the same text and settings would profile to other numbers: saved profiles are then not reused."""
+
+
+def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
+    """Return eight hex digits over exactly what can change a number of this run."""
+    text = json.dumps(identity_values(config) | {"fingerprints": fingerprints}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def identity_values(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that can change a number of this run, beside what model and data hold.
+
+    What `init_from` merges into the model is in the model's fingerprint.
+    """
+    budget = parse_budget(config.budget)
+    ignored = _without_effect(config, budget)
+    counted = [
+        entry
+        for entry in declared_keys(RunConfig)
+        if entry.declared.identity is not False
+        and entry.name not in ignored
+        and entry.section not in ignored
+        and entry.value_in(config) not in entry.declared.absent
+    ]
+    values = _nested(config, counted)
+    if "budget" in values:
+        values["budget"] = budget.name  # several spellings are one budget
+    values["numerics"] = NUMERICS
+    return values
+
+
+def profile_hash(config: RunConfig, model: str, text: str) -> str:
+    """Return sixteen hex digits over what a profile depends on: model, text, lengths (and windows), its settings."""
+    windows = {"task.stride", "task.max_question_length"} if config.task.kind != "question_answering" else set()
+    counted = [entry for entry in declared_keys(RunConfig) if entry.declared.profile and entry.name not in windows]
+    values = {"measurement": MEASUREMENT, "model": model, "text": text}
+    for name, value in _named(config, counted):
+        values[name.rpartition(".")[2]] = value
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def profile_values(profile: ProfileConfig) -> dict[str, Any]:
+    """Return the settings of a profile that can change a number of it; tracking only observes."""
+    counted = {entry.name for entry in declared_keys(ProfileConfig) if entry.declared.profile}
+    return {name: value for name, value in asdict(profile).items() if name in counted}
+
+
+def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
+    """Return the keys and sections that change no number of this run, given its other keys."""
+    method, ignored = config.method.name, set()
+    if config.protocol != "split":
+        ignored.add("task.split")
+    if config.ranks.path is not None:  # ranks, scaling and modules are the saved plan's
+        return ignored | {"profile", "ranks", "budget", "method.scaling", "method.modules"}
+    if method in EXEMPT:
+        ignored.add("budget")
+    if not needs_profile(method, budget):
+        ignored |= {"profile", "ranks"}
+    if method in EXEMPT or (method in ADAPTER_ROLES and budget.kind not in ("rank", "auto")):
+        ignored.add("method.modules")
+    return ignored
+
+
+def _nested(config: RunConfig, counted: Iterable[Key]) -> dict[str, Any]:
+    """Return the values of keys as a mapping in which each section is a mapping of its own."""
+    values: dict[str, Any] = {}
+    for name, value in _named(config, counted):
+        part, _, last = name.rpartition(".")
+        holder = values.setdefault(part, {}) if part else values
+        holder[last] = value
+    return values
+
+
+def _named(config: RunConfig, counted: Iterable[Key]) -> list[tuple[str, Any]]:
+    """Return each name in the identity with its value; keys that share a name form a list in their order."""
+    found: dict[str, list[Any]] = {}
+    for entry in counted:
+        name = entry.declared.identity if isinstance(entry.declared.identity, str) else entry.name
+        found.setdefault(name, []).append(entry.value_in(config))
+    return [(name, values[0] if len(values) == 1 else values) for name, values in found.items()]

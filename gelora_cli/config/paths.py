@@ -1,0 +1,29 @@
+"""Paths and names in a configuration: home directories, hub ids, words that are safe as a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def slug(name: str) -> str:
+    """A name that is safe as one directory: letters, digits, `.`, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "custom"
+
+
+def expand_home(path: str) -> str:
+    """Return a path with a leading `~` or `~user` as that home directory; as it is where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises a RuntimeError where there is none
+
+
+def local_or_hub(text: str) -> str:
+    """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
+    path = Path(expand_home(text))
+    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
+    return str(path.absolute()) if looks_local or path.exists() else text
+
+
+def absolute(path: str | None) -> str | None:
+    """Return a path from the root, with `~` as the home directory; None stays None."""
+    return None if path is None else str(Path(expand_home(path)).absolute())

@@ -1,0 +1,170 @@
+"""Training settings that a configuration leaves open: presets of tasks and methods, the user's first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from gelora_cli.config.method_settings import METHOD_KEYS
+from gelora_cli.config.schema import (
+    DEFAULT_MODULES,
+    DEFAULT_SCALING,
+    MethodConfig,
+    ModelConfig,
+    PresetConfig,
+    RanksCommandConfig,
+    RunConfig,
+    TrainConfig,
+)
+from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
+from gelora_cli.core.errors import GeloraError
+
+BATCH_SIZE = 32
+"""Of a preset that names none."""
+
+
+def with_presets(config: RunConfig) -> RunConfig:
+    """Fill in what the configuration leaves open: from its preset, else modules and scaling from their defaults."""
+    preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
+    given = {key: value for key, value in asdict(config.train).items() if value is not None}
+    preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
+    method = replace(
+        config.method,
+        modules=config.method.modules or preset.modules or DEFAULT_MODULES,
+        scaling=_scaling(config.method, preset.scaling),
+        presets={},
+    )
+    return replace(
+        config,
+        task=replace(config.task, presets={}),
+        method=method,
+        train=TrainConfig(**(asdict(config.train) | preset_values | given)),
+        preset_source=preset.source + _said_of_method(config.method, method, preset),
+    )
+
+
+def find_preset(config: RunConfig) -> PresetConfig | None:
+    """The preset of this method family, whole: what it leaves open is the task's own preset for `gelora`.
+
+    The user's presets come before gelora's own; in both the task's come first, then the method's for this model, and
+    then the method's for this task. Its source says in brackets which one it is and why.
+    """
+    task, method, model = config.task, config.method, config.model
+    name = _model_with_presets(model)
+    family = [("task", method.preset, name), ("task", method.preset, "default")]
+    by_model = [("method", task.name, name), ("method", "default", name)]
+    by_task = [("method", task.name, "default"), ("method", "default", "default")]
+    found = _found_presets(config, [*family, *by_model, *by_task])
+    if not found:
+        return None
+    chosen = _most_specific(found)
+    shared = _found_presets(config, [("task", "gelora", name), ("task", "gelora", "default")])
+    base = _most_specific(shared).preset if shared else PresetConfig(0.0, "")
+    epochs = chosen.preset.epochs or base.epochs
+    if epochs is None:
+        return None
+    reason = f"presets.{chosen.key} of the {chosen.group}"
+    if model.path is not None and chosen.key.endswith(f".{name}") and name != "default":
+        reason += f", since {Path(model.path).name} holds {name}'s weights"
+    if chosen != found[0]:
+        reason += f", yours, before gelora's own presets.{found[0].key}"
+    return replace(
+        chosen.preset,
+        epochs=epochs,
+        batch_size=chosen.preset.batch_size or base.batch_size or BATCH_SIZE,
+        modules=chosen.preset.modules or base.modules,
+        source=f"{chosen.preset.source} ({reason})",
+    )
+
+
+def global_batch_size(config: RunConfig) -> int | None:
+    """Return the global batch, the preset's where none is given; None where there is no preset."""
+    preset = find_preset(config)
+    return config.train.batch_size or (preset.batch_size if preset else None)
+
+
+def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
+    """What `plan_method` takes of a configuration, beside the budget."""
+    ranks, method = config.ranks, config.method
+    return {
+        "method": method.name,
+        "seed": config.seed,
+        "modules": method.modules or DEFAULT_MODULES,
+        "scaling": _scaling(method, None),
+        "start_ratio": method.start_ratio,
+        "layer_norms": method.layer_norms,
+        "rule": ranks.rule,
+        "rounding": ranks.rounding,
+        "on_deficit": ranks.on_deficit,
+    }
+
+
+def _scaling(method: MethodConfig, preset: float | None) -> float | None:
+    """Return the method's scaling, where it leaves it open the preset's, else the default; None where it has none."""
+    if method.scaling is not None or method.name not in METHOD_KEYS["scaling"]:
+        return method.scaling
+    return DEFAULT_SCALING if preset is None else preset
+
+
+def _said_of_method(given: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
+    """Return which settings the preset has set, or that its learning rate is meant for another scaling."""
+    taken = []
+    if given.modules is None and preset.modules is not None:
+        taken.append(f"method.modules={preset.modules}")
+    if given.scaling is None and preset.scaling is not None and completed.scaling is not None:
+        taken.append(f"method.scaling={preset.scaling:g}")
+    said = f"; with its {' '.join(taken)}" if taken else ""
+    if given.scaling is not None and preset.scaling not in (None, given.scaling):
+        said += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
+    return said
+
+
+@dataclass(frozen=True)
+class _FoundPreset:
+    """A preset, the group (task or method) and key under which it stands, and whether it is the user's."""
+
+    preset: PresetConfig
+    group: str
+    key: str
+    is_users: bool
+
+
+def _found_presets(config: RunConfig, places: list[tuple[str, str, str]]) -> list[_FoundPreset]:
+    """The presets that there are at these places (group, first key, second key), in their order."""
+    presets = {"task": config.task.presets, "method": config.method.presets}
+    found = []
+    for group, first, second in places:
+        preset = _typed(presets[group].get(first, {}).get(second))
+        if preset is not None:
+            is_users = preset_content(asdict(preset)) not in shipped_presets(config_dir())
+            found.append(_FoundPreset(preset, group, f"{first}.{second}", is_users))
+    return found
+
+
+def _most_specific(found: list[_FoundPreset]) -> _FoundPreset:
+    """The first of the user's presets, or else the first of gelora's own."""
+    return next((preset for preset in found if preset.is_users), found[0])
+
+
+def _model_with_presets(model: ModelConfig) -> str:
+    """The name under which a model's presets stand; a model under a path is known by its weights or its hub id."""
+    if model.path is None:
+        return model.name
+    return known_model(config_dir(), model.path) or "default"
+
+
+def _typed(preset: Any) -> PresetConfig | None:
+    """A preset, which OmegaConf leaves untyped in nested mappings."""
+    if not isinstance(preset, dict):
+        return cast("PresetConfig | None", preset)
+    known = [field.name for field in fields(PresetConfig)]
+    wrong = [key for key in preset if key not in known] + [
+        key for key in ("learning_rate", "source") if key not in preset
+    ]
+    if wrong:
+        raise GeloraError(
+            f"a preset holds {', '.join(preset)}: {wrong[0]} is {'unknown' if wrong[0] in preset else 'missing'}; "
+            f"accepted: {', '.join(known)}, of which learning_rate and source are needed"
+        )
+    return PresetConfig(**preset)

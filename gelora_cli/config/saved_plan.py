@@ -1,0 +1,68 @@
+"""What `ranks.path` brings: a whole plan, which no other key may contradict."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from gelora_cli.allocation.ranks import PLANNED
+from gelora_cli.allocation.saved_plan import read_plan
+from gelora_cli.config.identity import profile_values
+from gelora_cli.config.schema import ProfileConfig, RanksConfig, RunConfig
+from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
+
+
+def with_saved_plan(config: RunConfig) -> RunConfig:
+    """Take over what a saved plan brings, so that the configuration says what is trained."""
+    if config.ranks.path is None:
+        return config
+    plan = read_plan(config.ranks.path)
+    ranks = replace(config.ranks, rule=plan.rule, rounding=plan.rounding, on_deficit=plan.on_deficit)
+    method = replace(config.method, name=plan.method, modules=plan.modules, scaling=plan.scaling)
+    return replace(config, ranks=ranks, method=method, budget=plan.budget)
+
+
+def saved_plan_problem(config: RunConfig) -> str | None:
+    """Return what does not go with `ranks.path`: no plan there, another method's, or keys that would change nothing."""
+    path = config.ranks.path
+    if path is None:
+        return None
+    usable = f"leave ranks.path out, or take one of {', '.join(PLANNED)}"
+    if config.method.name not in PLANNED:
+        return f"ranks.path={path}: method={config.method.name} takes no saved ranks; {usable}"
+    try:
+        plan = read_plan(path)
+    except GeloraError as error:
+        return str(error)
+    if plan.method not in PLANNED:
+        return f"ranks.path={path} holds a plan of method={plan.method}, which are no ranks of LoRA; {usable}"
+    ignored = _ignored_beside(config, plan)
+    if not ignored:
+        return None
+    return (
+        f"ranks.path={path} brings a whole plan (method={plan.method} budget={plan.budget} method.modules="
+        f"{plan.modules} method.scaling={plan.scaling:g}); beside it {' '.join(ignored)} would change nothing. Leave "
+        "that out, or leave ranks.path out to plan again from the saved profile"
+    )
+
+
+def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
+    """Return the keys that a saved plan would overrule: those that have neither their default nor the plan's value."""
+    ranks, method, default = config.ranks, config.method, RanksConfig()
+    kept: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "method": (method.name, ("gelora", plan.method)),
+        "method.modules": (method.modules, (None, plan.modules)),
+        "method.scaling": (method.scaling, (None, plan.scaling)),
+        "ranks.rule": (ranks.rule, (default.rule, plan.rule)),
+        "ranks.rounding": (ranks.rounding, (default.rounding, plan.rounding)),
+        "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),
+    }
+    with suppress(GeloraError):  # a wrong budget is named by itself
+        kept["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
+    if not config.profile.track and not config.smoke:  # which look at the profile's settings, or set them
+        usual = profile_values(ProfileConfig())
+        kept |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
+    return [f"{key}={value}" for key, (value, accepted) in kept.items() if value not in accepted]

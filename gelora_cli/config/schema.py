@@ -1,0 +1,538 @@
+"""The configuration: every key declared once, with its default, what it accepts, its help and whether it counts.
+
+A key is added by one line here, and by one in a YAML file of `configs/` where a group gives it another value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+
+from gelora_cli.allocation.planning import METHODS
+from gelora_cli.config.keys import Declaration, key, section
+
+LARGEST_SEED = 2**31 - 1
+SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
+QUOTING = ("auto", "quotes", "none")
+MODULES = ("attention", "all")
+FORCE_OUTPUT = "replace an output file that gelora did not write, or that was changed since"
+DEBUG = "show tracebacks"
+
+DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
+"""What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
+
+KIND_METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "accuracy_f1", "mcc"),
+    "regression": ("pearson_spearman",),
+    "question_answering": ("squad", "squad_v2"),
+}
+"""Kind of task -> the metrics that evaluate it, the usual one first."""
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of the methods."""
+    return METHODS
+
+
+@dataclass
+class PresetConfig:
+    """Training settings for one task, method family and model, with where they come from.
+
+    Without `epochs`, `batch_size` and `modules` they are those of the task's own preset for `gelora`, so that methods
+    train alike. `scaling` belongs to the learning rate, and is taken over by no other preset.
+    """
+
+    learning_rate: float = field(metadata=Declaration(help="the largest learning rate", above=0).metadata())
+    source: str = field(metadata=Declaration(help="where these settings come from").metadata())
+    epochs: int | None = key(None, help="passes over the training rows", low=1)
+    batch_size: int | None = key(None, help="the global batch", low=1)
+    scaling: float | None = key(None, help="alpha / r that the learning rate is meant for", above=0)
+    modules: str | None = key(None, help="which linears are adapted", choices=MODULES)
+
+
+@dataclass
+class TaskConfig:
+    """A task: where its rows are, what they mean and how it is evaluated.
+
+    From `unanswerable` on the keys are those of question answering.
+    """
+
+    name: str = key("", help="name in the run directory; empty: the file's", directory=True)
+    kind: str = key("classification", help="what is predicted", choices=tuple(KIND_METRICS))
+    source: str = key(
+        "glue",
+        help="where the rows come from",
+        choices=("glue", "squad", "squad_v2", "text", "demo"),
+        directory=True,
+    )
+    columns: list[str] = key([], help="one or two columns of text; of question answering question and context")
+    label: str | None = key(
+        "label", help="of task=text, the column of labels or scores; null: none, to profile alone", identity=False
+    )
+    group: str | None = key(
+        None, help="a column that says which rows belong together (author, article): held out together", identity=False
+    )
+    labels: list[str] = key([], help="names of the labels, in order; empty: those of the training rows")
+    metric: str = key("", help="what evaluates the task; empty: the usual one of its kind")
+    reported: str = key("", help="the value of the metric that is reported; empty: the metric's usual one")
+    eval_splits: list[str] = key(["validation"], help="the splits to evaluate, the deciding one first")
+    test_splits: list[str] = key(["test"], help="the splits without labels, for submissions")
+    split: str = key("halves", help="how protocol=split divides the evaluated rows", choices=("halves", "held_out"))
+    empty_text: str = key("error", help="what happens to a row without text", choices=("error", "keep"))
+    standardize: Union[bool, str] = key(  # noqa: UP007 - OmegaConf reads this form
+        "auto",
+        help="train on scores of mean 0 and deviation 1; auto: of task=text; predictions keep the scale",
+        absent=("auto",),
+    )
+    max_length: int = key(128, help="tokens of a text or window; the rest is cut", low=4, high=100_000, profile=True)
+    folder: str | None = key(
+        None, help="where the splits lie in a directory or data set; null: at its top or in data", directory=True
+    )
+    unanswerable: bool = key(False, help="whether questions may have no answer")
+    misplaced_answers: str = key(
+        "error", help="what happens to an answer that is not at its offset", choices=("error", "drop")
+    )
+    stride: int = key(128, help="context tokens that neighbouring windows share", low=0, high=100_000, profile=True)
+    max_question_length: int = key(64, help="tokens of a question; the rest is cut", low=1, high=100_000, profile=True)
+    max_answer_length: int = key(30, help="tokens of the longest answer that is predicted", low=1, high=100_000)
+    n_best: int = key(20, help="candidates of a start and an end that are combined", low=1, high=1_000)
+    presets: dict[str, dict[str, PresetConfig]] = key(
+        {}, help="method family, then model (or default), to training settings", identity=False
+    )
+
+
+@dataclass
+class ModelConfig:
+    """A model on the hub, in an installed package, or under a path of the user's.
+
+    `sha256` and `bytes` are those of `model.safetensors` of package and hub; by them a copy under a path is recognised.
+    What the weights hold is in the fingerprint of the model, so that few of these keys count themselves.
+    """
+
+    name: str = key("custom", help="name in the run directory", directory=True, identity=False)
+    hub: str | None = key(None, help="the model's id on the hub", identity=False)
+    path: str | None = key(
+        None, help="your own model: a directory, or an id on the hub", path=True, identity=False, common=True
+    )
+    revision: str | None = key(None, help="revision on the hub; null: the newest", identity=False)
+    package: str | None = key(None, help="an installed package that holds the model", identity=False)
+    sha256: str | None = key(None, help="sha256 of model.safetensors, by which a copy is recognised", identity=False)
+    bytes: int | None = key(None, help="size of model.safetensors", identity=False)
+    dropout: float | None = key(
+        None, help="dropout in the model; null: as its configuration has it", low=0, high=0.99, identity="dropout"
+    )
+    head: str = key(
+        "auto",
+        help="how a classification head is taken over: by the names of its labels, or as its rows lie",
+        choices=("auto", "positional"),
+        identity="model_head",
+        absent=("auto",),
+    )
+    blocks: str | None = key(
+        None,
+        help="the list of blocks, of a kind of model that gelora does not know, such as transformer.layer",
+        identity="linears",
+        profile=True,
+    )
+    linears: dict[str, str] = key(
+        {},
+        help="role (query, key, value, output, up, gate, down) to the linear's name in a block, of such a model",
+        identity="linears",
+        profile=True,
+    )
+
+
+@dataclass
+class MethodConfig:
+    """A fine-tuning method; `preset` names the family of training settings that it takes.
+
+    What a method has no use for is None (`METHOD_KEYS` says which has what). `modules` and `scaling` that are None
+    come from the preset, else from `DEFAULT_MODULES` and `DEFAULT_SCALING`. `presets` are task (or `default`) to model
+    (or `default`) to settings, for methods that don't take GeLoRA's.
+    """
+
+    name: str = key("gelora", help="name in the run directory", choices=method_names)
+    preset: str = key("gelora", help="the family of training settings that the method takes", identity=False)
+    modules: str | None = key(
+        None,
+        help="what is adapted: query, key, value and output, or all linears; null: the preset's, else attention",
+        choices=MODULES,
+        absent=(None,),
+        common=True,
+    )
+    scaling: float | None = key(
+        None,
+        help="alpha / r of every block; null: the preset's, else 32",
+        above=0,
+        absent=(None,),
+        common=True,
+    )
+    dropout: float | None = key(0.0, help="dropout on the adapter's input", low=0, high=0.99, absent=(None,))
+    start_ratio: float | None = key(
+        None, help="trainable parameters at the start over the budget", low=1, high=100, absent=(None,)
+    )
+    tinit: float | None = key(
+        None, help="share of the optimizer steps before ranks are pruned", low=0, high=1, absent=(None,)
+    )
+    tfinal: float | None = key(
+        None, help="share of the optimizer steps after ranks were pruned", low=0, high=1, absent=(None,)
+    )
+    delta_t: float | None = key(
+        None, help="share of the optimizer steps between two allocations", above=0, high=1, absent=(None,)
+    )
+    orthogonality: float | None = key(None, help="weight of the regularisation", low=0, absent=(None,))
+    threshold_total: float | None = key(
+        None, help="threshold of the gates, times the optimizer steps", low=0, absent=(None,)
+    )
+    prune_at: float | None = key(
+        None,
+        help="share of the optimizer steps after which the smallest gates close if the budget is passed",
+        above=0,
+        high=1,
+        absent=(None,),
+    )
+    threshold_rule: str | None = key(
+        None,
+        help="soft threshold as in the paper, or as in its code, which also zeroes gates below twice the threshold",
+        choices=("paper", "code"),
+        absent=(None, "paper"),
+    )
+    gate_penalty: float | None = key(
+        None, help="weight of mean |g| over all gates in the loss", low=0, absent=(None, 0.0)
+    )
+    layer_norms: bool | None = key(None, help="train the layer norms, too, and count them", absent=(None,))
+    rho: float | None = key(
+        None, help="no module gets more than rho times its even share", low=1, high=100, absent=(None,)
+    )
+    presets: dict[str, dict[str, PresetConfig]] = key(
+        {}, help="task (or default), then model (or default), to training settings", identity=False
+    )
+
+
+@dataclass
+class ProfileConfig:
+    """How the idim profile is measured.
+
+    `track` measures it again while a model is fine-tuned, on `track_examples` (None: all), with stable ranks of the
+    blocks' Jacobians at `track_tokens` tokens; it changes no number.
+    """
+
+    pooling: str = key(
+        "mean",
+        help="one vector per text: the mean of its tokens, the first, the last",
+        choices=("mean", "cls", "last"),
+        profile=True,
+    )
+    estimator: str = key("fit", help="the estimator of TwoNN", choices=("fit", "mle"), profile=True)
+    discard: float = key(
+        0.1, help="share of the largest distance ratios that is left out", low=0, high=0.9, profile=True
+    )
+    max_examples: int = key(10_000, help="training rows that are measured", low=20, profile=True)
+    seed: int = key(0, help="of the draw of the rows", low=0, high=LARGEST_SEED, profile=True)
+    batch_size: int = key(64, help="texts per forward pass", low=1, profile=True)
+    track: bool = key(False, help="measure idim and stable ranks while training, too", identity=False)
+    track_examples: int | None = key(
+        500, help="training rows that are measured while training; null: all", low=20, identity=False
+    )
+    track_tokens: int = key(4, help="tokens at which the blocks' Jacobians are taken", low=1, identity=False)
+
+
+@dataclass
+class RanksConfig:
+    """How a profile and a budget become ranks; `path` takes a saved plan instead."""
+
+    rule: str = key(
+        "growth+1",
+        help="weight of a block: the growth of the idim across it, with or without the 1 on top",
+        choices=("growth+1", "growth"),
+    )
+    rounding: str = key(
+        "up", help="how real-valued ranks are rounded for budget=auto", choices=("up", "nearest", "down")
+    )
+    on_deficit: str = key(
+        "error", help="what happens where the budget is below the lower bounds", choices=("error", "shrink")
+    )
+    path: str | None = key(
+        None,
+        help="take the whole plan of a saved ranks.json or run directory: ranks, budget, modules, scaling",
+        path=True,
+        identity=False,
+    )
+
+
+@dataclass
+class TrainConfig:
+    """Fine-tuning; what is None comes from the task's preset."""
+
+    epochs: int | None = key(None, help="passes over the training rows; null: the preset's", low=1, common=True)
+    max_steps: int | None = key(None, help="end after so many optimizer steps, in whatever epoch", low=1)
+    batch_size: int | None = key(
+        None, help="the global batch, the same for any number of processes; null: the preset's", low=1, common=True
+    )
+    micro_batch_size: int | None = key(
+        None, help="examples per process at once; null: the whole share, no accumulation", low=1
+    )
+    learning_rate: float | None = key(None, help="the largest learning rate; null: the preset's", above=0, common=True)
+    warmup_ratio: float = key(0.06, help="share of the optimizer steps in which the rate rises", low=0, high=1)
+    weight_decay: float = key(0.0, help="of weights; biases and norms have none", low=0)
+    max_grad_norm: float = key(1.0, help="longer gradients are cut to this norm", above=0)
+    eval_batch_size: int = key(64, help="examples per batch of an evaluation", low=1)
+    log_steps: int = key(20, help="a line of the log every so many optimizer steps", low=1, identity=False)
+    checkpoint_steps: int | None = key(
+        None, help="a checkpoint every so many optimizer steps; null: by the clock alone", low=1, identity=False
+    )
+    checkpoint_seconds: float | None = key(
+        300.0, help="and every so many seconds; both null: none", low=0, identity=False
+    )
+
+
+@dataclass
+class LaunchConfig:
+    """How many worker processes share the work."""
+
+    processes: int = key(
+        1, help="worker processes, one per GPU, or sharing the CPU's cores", low=1, identity=False, common=True
+    )
+
+
+@dataclass
+class DataConfig:
+    """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file.
+
+    What the rows hold is in the fingerprints of the data, so that few of these keys count themselves.
+    """
+
+    glue: str = key(
+        "nyu-mll/glue", help="GLUE: hub id, or a directory of the same layout", path=True, identity=False, common=True
+    )
+    squad: str = key(
+        "rajpurkar/squad", help="SQuAD: hub id, directory, or FILE.json", path=True, identity=False, common=True
+    )
+    squad_v2: str = key("rajpurkar/squad_v2", help="SQuAD 2.0: the same", path=True, identity=False, common=True)
+    text: str | None = key(
+        None,
+        help="of task=text: a file (.csv .tsv .jsonl .ndjson .parquet .txt), a directory or a hub id",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    text_validation: str | None = key(
+        None, help="its rows to evaluate; null: held out from the training rows", path=True, identity=False, common=True
+    )
+    separator: str = key(
+        "auto", help="of CSV and TSV files; auto: found where clear", choices=SEPARATORS, identity=False, common=True
+    )
+    quoting: str = key(
+        "auto",
+        help="whether fields stand in quotes; none: a quote is a character like any other",
+        choices=QUOTING,
+        identity=False,
+        common=True,
+    )
+    max_train_examples: int | None = key(
+        None, help="draw that many training rows with the seed", low=1, identity="max_train_examples", common=True
+    )
+    max_eval_examples: int | None = key(
+        None,
+        help="draw that many rows of each evaluated split, the same for every seed and method",
+        low=1,
+        identity="max_eval_examples",
+        absent=(None,),
+        common=True,
+    )
+
+
+@dataclass
+class RunConfig:
+    """The whole configuration of a run.
+
+    `init_from` is an earlier run's directory, whose adapter is merged into the base and so is in the fingerprint of
+    the model; `preset_source` says where completed training settings come from.
+    """
+
+    task: TaskConfig = section(TaskConfig, help="what is learned from which rows")
+    model: ModelConfig = section(ModelConfig, help="the pretrained model")
+    method: MethodConfig = section(MethodConfig, help="how it is fine-tuned, and which rank each block gets")
+    profile: ProfileConfig = section(ProfileConfig, help="how the idim of the layers is measured")
+    ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
+    train: TrainConfig = section(TrainConfig, help="fine-tuning")
+    launch: LaunchConfig = section(LaunchConfig, help="worker processes")
+    data: DataConfig = section(DataConfig, help="where the data is")
+    budget: Union[int, float, str] = key(  # noqa: UP007 - OmegaConf reads this form
+        "auto",
+        help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
+        common=True,
+    )
+    seed: int = key(0, help="of heads, adapters, batches and drawn rows", low=0, high=LARGEST_SEED, common=True)
+    precision: str = key(
+        "auto",
+        help="auto: bf16 autocast where the hardware has it, else float32",
+        choices=("auto", "float32", "bf16"),
+        common=True,
+    )
+    protocol: str = key(
+        "last",
+        help="the reported weights: the last epoch's, the best on the dev set, or the best on rows not reported",
+        choices=("last", "dev", "split"),
+        common=True,
+    )
+    init_from: str | None = key(
+        None, help="start from the adapter of that run, merged into the base", path=True, identity=False, common=True
+    )
+    runs_dir: str = key("runs", help="directory of all runs", path=True, identity=False, common=True)
+    force: bool = key(False, help="do a finished run again", identity=False, common=True)
+    smoke: bool = key(
+        False, help="a short trial on few rows, marked as no result wherever it shows", absent=(False,), common=True
+    )
+    dry_run: bool = key(
+        False, help="check everything, show parameters, memory and time, write nothing", identity=False, common=True
+    )
+    debug: bool = key(False, help=DEBUG, identity=False, common=True)
+    preset_source: str = key("", help="where the training settings come from", identity=False, internal=True)
+
+
+@dataclass
+class RanksCommandConfig:
+    """`gelora ranks PATH`: re-plan from a saved profile."""
+
+    method: MethodConfig = section(MethodConfig, help="which rank each block gets")
+    ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
+    budget: Union[int, float, str] = key(  # noqa: UP007
+        "auto",
+        help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
+        common=True,
+    )
+    seed: int = key(0, help="of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
+    output: str | None = key(
+        None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
+    )
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class EvaluateCommandConfig:
+    """`gelora evaluate RUN`: score a finished run's adapter again."""
+
+    launch: LaunchConfig = section(LaunchConfig, help="worker processes")
+    output: str | None = key(None, help="also write the results to this JSON file", path=True, common=True)
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class PredictDataConfig:
+    """How a CSV file to predict is written; None: as the run's own files."""
+
+    separator: str | None = key(
+        None, help="of a CSV or TSV file; null: as the run's own", choices=SEPARATORS, common=True
+    )
+    quoting: str | None = key(
+        None, help="whether fields stand in quotes; null: as the run's own", choices=QUOTING, common=True
+    )
+
+
+@dataclass
+class PredictCommandConfig:
+    """`gelora predict RUN`: label a split, a file, or standard input; or answer one question about a context."""
+
+    split: str | None = key(None, help="a split of the task's data, such as test", common=True)
+    file: str | None = key(
+        None,
+        help=".csv .tsv .jsonl .ndjson .parquet .txt, of questions SQuAD's .json; null or -: standard input",
+        path=True,
+        common=True,
+    )
+    question: str | None = key(None, help="of question answering: one question ...", common=True)
+    context: str | None = key(None, help="... about this text", common=True)
+    data: PredictDataConfig = section(PredictDataConfig, help="how the file is written")
+    output: str | None = key(None, help="where to write the predictions; null: standard output", path=True, common=True)
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class SubmitDataConfig:
+    """Where a submission's test rows are; None: where each run's data was."""
+
+    glue: str | None = key(
+        None, help="hub id or directory of the test rows; null: where each run's data was", path=True, common=True
+    )
+
+
+@dataclass
+class SubmitCommandConfig:
+    """`gelora submit DIR...`: a submission to the GLUE benchmark from finished runs."""
+
+    output: str | None = key(
+        None, help="the directory to write: eleven files, submission.zip, submission.json", path=True, common=True
+    )
+    choose: str | None = key(
+        None,
+        help="best: of several runs of a task the one with the largest value on the dev set",
+        choices=("best",),
+        common=True,
+    )
+    check_rows: bool = key(True, help="refuse another number of test rows than the benchmark's", common=True)
+    fill_missing: bool = key(False, help="a constant in every line of the files of tasks without a run", common=True)
+    data: SubmitDataConfig = section(SubmitDataConfig, help="where the test rows are")
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class ExportCommandConfig:
+    """`gelora export RUN`: a finished run as a whole model, or its adapter alone."""
+
+    output: str | None = key(None, help="the directory to write", path=True, common=True)
+    form: str = key(
+        "merged",
+        help="merged: the adapter in the model's weights, in float32; adapter: for the base model",
+        choices=("merged", "adapter"),
+        common=True,
+    )
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class LsCommandConfig:
+    """`gelora ls DIR`: the runs below a directory, as a table or as JSON; `verify` compares files with their sha256."""
+
+    runs_dir: str = key("runs", help="the directory, where none is given", path=True, common=True)
+    verify: bool = key(False, help="compare every file of a finished run with its sha256, as report does", common=True)
+    json: bool = key(False, help="JSON in place of a table", common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class ReportCommandConfig:
+    """`gelora report DIR...`: runs as one page, tables and pictures."""
+
+    output: str = key("report", help="the folder, made where there is none", path=True, common=True)
+    title: str = key("Which rank where", help="the heading of the page", common=True)
+    mix_protocols: bool = key(False, help="runs of several protocols, each in tables of its own", common=True)
+    published: str | None = key(None, help="a CSV of published figures, shown apart", path=True, common=True)
+    figures: bool = key(True, help="draw the pictures", common=True)
+    force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+@dataclass
+class DoctorCommandConfig:
+    """`gelora doctor`: what this machine has and lacks."""
+
+    runs_dir: str = key("runs", help="the directory of runs whose disk is looked at", path=True, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
+SCHEMAS: dict[str, type] = {
+    "run": RunConfig,
+    "ranks": RanksCommandConfig,
+    "evaluate": EvaluateCommandConfig,
+    "predict": PredictCommandConfig,
+    "submit": SubmitCommandConfig,
+    "export": ExportCommandConfig,
+    "ls": LsCommandConfig,
+    "report": ReportCommandConfig,
+    "doctor": DoctorCommandConfig,
+}
+"""Name of a command's configuration, and of its file in `configs/` -> its schema."""
