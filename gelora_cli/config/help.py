@@ -47,7 +47,7 @@ def key_lines(
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
     common = sorted((entry for entry in shown if entry.declared.common), key=_place)
     rest = [entry for entry in shown if not entry.declared.common]
-    lines += [_heading(config_name, options), *_key_lines(common, config, width)]
+    lines += [*textwrap.wrap(_heading(config_name, options), width), *_key_lines(common, config, width)]
     if everything:
         for name, what in section_help(SCHEMAS[config_name]).items():
             inside = [entry for entry in rest if entry.section == name]

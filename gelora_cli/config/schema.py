@@ -443,8 +443,8 @@ class PredictCommandConfig:
         path=True,
         common=True,
     )
-    question: str | None = key(None, help="of question answering: one question ...", common=True)
-    context: str | None = key(None, help="... about this text", common=True)
+    question: str | None = key(None, help="one question, in place of a file; its text is context=", common=True)
+    context: str | None = key(None, help="the text that question= is about", common=True)
     data: PredictDataConfig = section(PredictDataConfig, help="how the file is written")
     output: str | None = key(None, help="where to write the predictions; null: standard output", path=True, common=True)
     force: bool = key(False, help=FORCE_OUTPUT, common=True)
