@@ -281,6 +281,14 @@ class ReloadCheck:
     passed: bool
     warning: str = ""
 
+    def in_words(self) -> str:
+        """Return a sentence for log and card that says how near the scores are."""
+        near = f" within {self.largest_difference:.2g}" if self.largest_difference else ""
+        return (
+            f"the saved adapter, loaded again, gives the same scores{near} on {self.examples} sequences; without the "
+            f"adapter they differ by up to {self.adapter_effect:.2g}"
+        )
+
 
 @dataclass(frozen=True)
 class RunResult:

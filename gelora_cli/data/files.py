@@ -154,7 +154,8 @@ def read_rows(task: Any, name: str, dialect: Dialect | None = None) -> TextSplit
         if table.note:
             LOGGER.warning("%s: %s", name, table.note)
     if not len(table):
-        raise GeloraError(f"{table.name}: no rows; give at least one line")
+        fix = "give lines to read, file=FILE or split=NAME" if name == "-" else "give at least one line"
+        raise GeloraError(f"{table.name}: no rows; {fix}")
     columns = tuple(table.texts(column) for column in task.columns)
     table.refuse_empty(columns, "remove those rows")
     return TextSplit("input", np.arange(len(table), dtype=np.int64), columns, None)

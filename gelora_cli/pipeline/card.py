@@ -196,7 +196,7 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
         f"- training settings: {facts.config.preset_source}",
         f"- seconds: {_profile_text(result)}, attaching {result.attach_seconds:.1f}, training "
         f"{result.train_seconds:.1f}",
-        f"- reload check: largest difference of scores {check.largest_difference:.2g} on {check.examples} sequences",
+        f"- reload check: {check.in_words()}",
     ]
     if export and export.form == "merged":
         lines.append(

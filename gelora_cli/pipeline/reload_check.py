@@ -59,11 +59,7 @@ def save_and_reload(session: Session, attached: Attached, directory: Path) -> Re
             f"reload check: the reloaded adapter gives other scores ({check}). The adapter in {directory} is not to be "
             "used."
         )
-    LOGGER.info(
-        "reload check: the saved adapter, loaded again, gives the same scores to %.2g; without it they differ by %.2g",
-        check.largest_difference,
-        check.adapter_effect,
-    )
+    LOGGER.info("reload check: %s", check.in_words())
     return check
 
 

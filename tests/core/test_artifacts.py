@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core.artifacts import EvalResult, ProfileSettings, RunResult
+from gelora_cli.core.artifacts import EvalResult, ProfileSettings, ReloadCheck, RunResult
 from gelora_cli.core.codec import SCHEMA_VERSION, from_json, read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
 
@@ -71,3 +71,12 @@ def test_results_written_before_remarks_and_scales_still_open() -> None:
         del values[name]
     assert from_json(EvalResult, json.dumps(values)) == replace(RESULT, collapsed=True, remark="")
     assert {"scale", "smoke"} <= {field.name for field in fields(RunResult) if field.default is not MISSING}
+
+
+def test_a_reload_check_says_how_near_the_scores_are() -> None:
+    exact = ReloadCheck(64, 0.0, 1e-4, 0.35, passed=True)
+    assert exact.in_words() == (
+        "the saved adapter, loaded again, gives the same scores on 64 sequences; without the adapter they differ by up "
+        "to 0.35"
+    )
+    assert "the same scores within 2e-06 on 64" in replace(exact, largest_difference=2e-6).in_words()

@@ -216,6 +216,9 @@ def test_standard_input_is_read_as_files_are(monkeypatch: pytest.MonkeyPatch) ->
         given(b"one\ntw\xf6\n")
         with pytest.raises(GeloraError, match="standard input, line 2: not UTF-8 text"):
             read_input()
+    given(b"")
+    with pytest.raises(GeloraError, match="standard input: no rows; give lines to read, file=FILE or split=NAME"):
+        read_rows(TASK, "-")
 
 
 GOOD = "review,mood\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(30))
