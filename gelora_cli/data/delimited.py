@@ -156,6 +156,7 @@ class _Parser:
                 if not fields:
                     continue
                 row = self._fitted(fields, names, self.start + line)
+                self._refuse_header(row, names, self.start + line)
                 if not run_on and reader.line_num > line and self._runs_on(row, character):
                     run_on = self.start + line
                 for name, place in places.items():
@@ -200,6 +201,14 @@ class _Parser:
             f'separated by {self.separator}; put texts that hold the separator in "quotes", or name the separator by '
             f"data.separator=NAME ({', '.join(SEPARATORS)})"
         )
+
+    def _refuse_header(self, row: Sequence[str], names: Sequence[str], line: int) -> None:
+        """Refuse a row that says the names of the columns again, as files that were joined by `cat` have."""
+        if len(names) > 1 and [field.strip() for field in row] == names:
+            raise GeloraError(
+                f"{self.where}, line {line}: the names of the columns again, as where files were joined; remove that "
+                "line"
+            )
 
     def _runs_on(self, row: Sequence[str], character: str) -> bool:
         """Say whether a field holds a line break and a separator; in a single column of a TSV the break is enough."""

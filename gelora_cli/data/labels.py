@@ -52,6 +52,7 @@ def learned_labels(table: Table, column: str) -> list[str]:
     if named := [name.strip() for name in table.classes.get(column, ())]:
         return [name for name in named if name in counts]
     _refuse_variants(table, column, names, counts)
+    _refuse_truths_beside_numbers(table, column, names, counts)
     numbers = all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts)
     return sorted(counts, key=lambda name: (Decimal(name) if numbers else 0, name))
 
@@ -155,6 +156,19 @@ def _refuse_variants(table: Table, column: str, names: Sequence[str], counts: Co
                 f"({counts[common]} rows) in case or invisible characters alone; write one of them in {column}, or if "
                 "they are two labels name all of them: task.labels=[...]"
             )
+
+
+def _refuse_truths_beside_numbers(table: Table, column: str, names: Sequence[str], counts: Counter[str]) -> None:
+    """Refuse `true` or `false` beside `1` or `0`: parts of the rows were written in another way."""
+    truths = [name for name in counts if name.casefold() in ("true", "false")]
+    numbers = [name for name in counts if _number(name) in (0, 1)]
+    if truths and numbers:
+        others = min(truths, numbers, key=lambda group: sum(counts[name] for name in group))
+        row = next(row for row, name in enumerate(names) if name in others)
+        raise GeloraError(
+            f"{table.where(row)}: label {names[row]}, and {listed(truths)} stand beside {listed(numbers)} in {column}; "
+            "write them in one way, or if they are different labels name all of them: task.labels=[...]"
+        )
 
 
 def _folded(name: str) -> str:

@@ -67,6 +67,15 @@ class TextSplit:
         counts = np.bincount(np.asarray(self.labels, np.int64), minlength=len(names))
         return "labels " + listed(f"{shown_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
 
+    def distinct_texts(self) -> set[tuple[str, ...]]:
+        """The texts of its rows, each once."""
+        return set(zip(*self.columns, strict=True))
+
+    def rows_also_in(self, other: TextSplit) -> int:
+        """How many rows have the texts of a row of `other`."""
+        known = other.distinct_texts()
+        return sum(texts in known for texts in zip(*self.columns, strict=True))
+
     def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedSplit:
         """Every row as one token sequence of at most `task.max_length`."""
         return encode(self, tokenizer, task.max_length)

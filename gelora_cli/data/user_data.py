@@ -139,9 +139,14 @@ def _place(task: Any, key: str, given: str | None) -> Path:
         )
     path = Path(given)
     if path.is_absolute():
+        known = ", ".join(READERS)
         if not exists(path):
-            known = ", ".join(READERS)
             raise GeloraError(f"data.{key}={shown_path(given)}: no such file or directory; accepted: {known}")
+        if not path.is_file() and not path.is_dir():
+            raise GeloraError(
+                f"data.{key}={shown_path(given)} is neither a file nor a directory, and rows are read more than once; "
+                f"write them to a file first: {known}"
+            )
         return path
     names = [f"{split}{rest}" for split in ("train", *task.eval_splits, *task.test_splits) for rest in ("-*", ".*")]
     folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
@@ -175,13 +180,17 @@ def _split(task: Any, table: Table, split: str) -> TextSplit:
     notes = [table.note]
     if task.label in table.columns:
         if task.kind == "regression":
-            labels = _scores(table, task.label)
+            labels, rounded = _scores(table, task.label)
+            notes.append(rounded)
         else:
             labels = classes(table, task)
             notes.append(respelled(table, task))
         if split == "train" and len(np.unique(labels)) < 2:
             only = shown_name(table.columns[task.label][0])
-            raise GeloraError(f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from")
+            fix = f" ({notes[-1]})" if notes[-1] else ""
+            raise GeloraError(
+                f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from{fix}"
+            )
     groups = _group_names(table, task.group) if task.group in table.columns else None
     note = "; ".join(filter(None, notes))
     return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, note, groups)
@@ -204,13 +213,21 @@ def _group_names(table: Table, column: str) -> list[str]:
     return names
 
 
-def _scores(table: Table, column: str) -> NDArray[np.float32]:
+def _scores(table: Table, column: str) -> tuple[NDArray[np.float32], str]:
+    """Return the scores (n,), and what is to be said where different ones are equal in float32."""
     numbers = [_number(value) for value in table.columns[column]]
     for row, number in enumerate(numbers):
         if not abs(number) <= LARGEST_SCORE:
             value = shown(table.columns[column][row])
             raise GeloraError(f"{table.where(row)}: {column} is {value}, no finite number; give one, or remove the row")
-    return np.array(numbers, dtype=np.float32)
+    scores = np.array(numbers, dtype=np.float32)
+    different, left = len(set(numbers)), len(np.unique(scores))
+    if left == different:
+        return scores, ""
+    return scores, (
+        f"{different:,} different values of {column} are {left:,} in float32, which holds seven digits: subtract their "
+        "mean, or give them in another unit"
+    )
 
 
 def _number(value: Any) -> float:

@@ -20,11 +20,14 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text
-from gelora_cli.data.splits import digest_of
+from gelora_cli.data.splits import TextSplit, digest_of
 from gelora_cli.launchers.workers import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
+
+FEWEST_TEXTS = 20
+"""Different training texts that TwoNN needs (`twonn.MIN_POINTS`, which is not imported: it would bring torch)."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,28 @@ def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
         check_length(model, config.task.max_length)
     with collected(problems):
         precision = resolve_precision(config.precision)
+    if "train" in splits and (is_profiled(config) or not judged):
+        with collected(problems):
+            _check_distinct_texts(splits["train"])
     if judged and not problems:
         with collected(problems):
             parts_of(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return Prepared(config, model, splits, precision, ancestors)
+
+
+def _check_distinct_texts(train: Split) -> None:
+    """Refuse fewer different texts than TwoNN needs, before anything is written.
+
+    Raises:
+        GeloraError: with the numbers.
+    """
+    if isinstance(train, TextSplit) and (distinct := len(train.distinct_texts())) < FEWEST_TEXTS:
+        raise GeloraError(
+            f"{len(train):,} training rows with {distinct:,} different texts: a profile needs at least {FEWEST_TEXTS}. "
+            "Give more rows, or train without a profile: method=lora with a budget such as rank:4"
+        )
 
 
 @contextmanager

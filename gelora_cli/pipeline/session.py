@@ -70,7 +70,24 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
             LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
         if split.note:
             LOGGER.info("%s: %s", split.name, split.note)
+    if config.task.source == "text":
+        _warn_of_shared_texts(prepared)
     return Session(prepared, accelerator)
+
+
+def _warn_of_shared_texts(prepared: Prepared) -> None:
+    """Say which evaluated splits of the user's own hold texts that are trained on: their values are too high."""
+    train = prepared.splits.get("train")
+    for name, split in prepared.splits.items():
+        if name == "train" or not isinstance(train, TextSplit) or not isinstance(split, TextSplit):
+            continue
+        if shared := split.rows_also_in(train):
+            LOGGER.warning(
+                "%s: %s of %s rows have texts that are trained on, too, so its values tell little of new texts",
+                name,
+                f"{shared:,}",
+                f"{len(split):,}",
+            )
 
 
 class Session:

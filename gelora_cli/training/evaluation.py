@@ -165,12 +165,14 @@ def label_verdict(predictions: NDArray[np.int64], labels: NDArray[Any], accuracy
     The share of the most common label is what a model that looks at nothing reaches.
     """
     share = float(np.bincount(labels).max()) / len(labels)
+    if share == 1:
+        return Verdict(False, f"one label for all {len(labels):,} rows of the data, so the value says little")
     if is_constant(predictions, labels):
         reached = float((labels == predictions[0]).mean())
         is_majority = reached == share
         known = "that label's share" if is_majority else f"that label's share, {share:.4f} the most common one's"
         return Verdict(True, f"collapsed: one label for all {len(labels):,} rows ({reached:.4f} is {known})")
-    if accuracy is not None and accuracy <= share < 1:
+    if accuracy is not None and accuracy <= share:
         return Verdict(False, f"the value to beat is {share:.4f}, the share of the most common label: it is not beaten")
     return Verdict()
 
@@ -179,6 +181,8 @@ def score_verdict(predictions: Floats, labels: Floats) -> Verdict:
     """What predicted scores (n,) say beside the labels (n,)."""
     low, high = float(labels.min()), float(labels.max())
     seen = f"predicted {predictions.min():.6g} to {predictions.max():.6g}, labels {low:.6g} to {high:.6g}"
+    if low == high:
+        return Verdict(False, f"one score for all {len(labels):,} rows of the data, so no correlation can be measured")
     if is_constant(predictions, labels):
         return Verdict(True, f"collapsed: one score for all {len(labels):,} rows ({seen})")
     if ((predictions < low) | (predictions > high)).all():

@@ -145,3 +145,10 @@ def test_a_message_is_short_however_many_columns_there_are(tmp_path: Path) -> No
         with pytest.raises(GeloraError, match=message) as caught:
             read(tmp_path / "a.csv")
         assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+def test_the_names_of_the_columns_again_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "joined.tsv"
+    path.write_text("plot\tverdict\none\tdull\nplot\tverdict\ntwo\tfine\n")
+    with pytest.raises(GeloraError, match=r"line 3: the names of the columns again.*remove that line"):
+        read(path)

@@ -92,3 +92,16 @@ def test_labels_are_shown_with_their_counts(tmp_path: Path) -> None:
     assert split.label_counts(found) == r"labels 'a\x1b[31m' 30, b 30"
     many = [f"label {i}" for i in range(1000)]
     assert len(split.label_counts(many)) < 300
+
+
+@pytest.mark.parametrize("values", [[True, 1, False, 0], ["TRUE", "FALSE", "1"], [True, 1.0]])
+def test_truths_beside_numbers_are_refused_with_a_line(tmp_path: Path, values: list[Any]) -> None:
+    with pytest.raises(GeloraError, match=r"a.jsonl, line \d: label .* stand beside .*task.labels="):
+        read(tmp_path / "a.jsonl", values)
+    names = list(dict.fromkeys(str(value) for value in values))
+    assert read(tmp_path / "a.jsonl", values, labels=names)[0] == names  # the user says that they are different
+
+
+def test_truths_alone_are_labels(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.jsonl", [True, False])[0] == ["False", "True"]
+    assert read(tmp_path / "a.jsonl", ["true", "2"])[0] == ["2", "true"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +21,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_questions, read_rows
 from gelora_cli.data.sources import completed_task, task_split, unlabelled_split
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.user_data import own_files, own_text
+from gelora_cli.data.user_data import own_files, own_split, own_text
 
 TASK = TaskConfig(name="reviews", source="text", columns=["review"], label="mood", metric="accuracy")
 MOODS = ("sad", "glad", "so so")
@@ -373,3 +375,26 @@ def test_given_validation_rows_keep_their_groups(tmp_path: Path) -> None:
     )
     validation = read(replace(TASK, group="paper"), data, "validation")
     assert validation.group_names == ["paper 0"] * 20 + ["paper 1"] * 20
+
+
+def test_scores_that_float32_can_not_tell_apart_are_named(tmp_path: Path) -> None:
+    scores = replace(TASK, kind="regression", metric="pearson_spearman_mean")
+    path = write(tmp_path / "a.jsonl", [row | {"mood": 1.7e9 + i} for i, row in enumerate(ROWS)])
+    told = "100 different values of mood are 2 in float32.*subtract their mean"
+    assert re.search(told, own_split(scores, DataConfig(text=str(path), text_validation=str(path)), "train").note)
+    path = write(tmp_path / "b.jsonl", [row | {"mood": 1.7e9 + i / 100} for i, row in enumerate(ROWS)])
+    with pytest.raises(GeloraError, match=r"every row has mood 1700000000.0.*100 different values"):
+        read(scores, DataConfig(text=str(path)))
+
+
+def test_what_is_neither_file_nor_directory_is_named(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(GeloraError, match="neither a file nor a directory"):
+        read(TASK, DataConfig(text=str(pipe)))
+
+
+def test_rows_that_are_trained_on_too_are_counted() -> None:
+    train = TextSplit("train", np.arange(3), (["a", "b", "b"], ["x", "y", "z"]), None)
+    other = TextSplit("validation", np.arange(3), (["b", "b", "a"], ["x", "y", "x"]), None)
+    assert (other.rows_also_in(train), train.rows_also_in(other), len(train.distinct_texts())) == (2, 2, 3)

@@ -18,7 +18,8 @@ def test_one_label_for_all_rows_names_the_share_to_beat() -> None:
     rare = label_verdict(np.full(10, 2), LABELS, 0.1)
     assert rare.collapsed
     assert "(0.1000 is that label's share, 0.7000 the most common one's)" in rare.remark
-    assert not label_verdict(np.zeros(7, np.int64), LABELS[:7], 1.0).remark  # there is one label to predict
+    alike = label_verdict(np.zeros(7, np.int64), LABELS[:7], 1.0)
+    assert (alike.collapsed, alike.remark) == (False, "one label for all 7 rows of the data, so the value says little")
 
 
 @pytest.mark.parametrize(("accuracy", "said"), [(0.7, True), (0.8, False), (None, False)])
@@ -38,6 +39,8 @@ def test_scores_outside_the_range_of_the_labels_are_a_collapse() -> None:
     assert "labels 20000 to 70500" in outside.remark
     assert score_verdict(np.full(3, 30_000.0), labels).remark.startswith("collapsed: one score for all 3 rows")
     assert score_verdict(np.array([3.1, 4.6, 25_000.0]), labels) == score_verdict(labels, labels)
+    alike = score_verdict(np.array([3.1, 4.6]), np.full(2, 2.5))
+    assert (alike.collapsed, "no correlation can be measured" in alike.remark) == (False, True)
 
 
 def test_scores_of_any_size_are_standardised_and_come_back() -> None:
