@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -151,6 +152,8 @@ def _message_of(error: Exception) -> GeloraError:
         return GeloraError(
             f"the package {name} is missing: {install_package(name)}, or all that gelora needs: {install_gelora()}"
         )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return GeloraError(f"{error.strerror}: raise the limit of open files (ulimit -n), or close what holds them")
     if isinstance(error, OSError) and error.filename is not None:
         return GeloraError(f"{_shown_path(error.filename)}: {error.strerror}; give another path, or change that one")
     return RunError(
@@ -250,6 +253,10 @@ def _hydra_command(command: str, arguments: list[str]) -> int:
     """Check the overrides, then let Hydra compose and call the command, once or for every job of a sweep."""
     from gelora_cli.config.overrides import split_arguments
 
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise GeloraError("the working directory is gone or can't be read; change to another one: cd DIR") from error
     words = [command, *arguments]
     if command == "ls":
         arguments = ["json=true" if argument == "--json" else argument for argument in arguments]

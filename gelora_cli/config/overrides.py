@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,7 +171,7 @@ def override_problems(
     for text in overrides:
         readable, override = _parsed(protect_text(text))
         if override is None:
-            problems.append(f"{text}: {NOT_AN_OVERRIDE}")
+            problems.append(f"{text}: {_quoting_advice(text) or NOT_AN_OVERRIDE}")
             continue
         found = _override_problems(config_name, override, extra, multirun=multirun)
         problems += restore_text(found)
@@ -202,6 +203,17 @@ def _quoted(text: str) -> str:
     if not equals or re.search(r"[\'\"\[\]{},$\\]", value) or not re.fullmatch(r"[+]{0,2}[\w./@:-]+", key):
         return text
     return f"{key}='{expand_home(value)}'"
+
+
+def _quoting_advice(text: str) -> str:
+    """Return how to write an override whose value holds brackets or quotes; nothing where quotes don't help."""
+    key, _, value = text.partition("=")
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ("\\" + found[2] if found[2] else ""), value)
+    quoted = f'{key}="{escaped}"'
+    _, override = _parsed(protect_text(quoted))
+    if override is None or not value or restore_text(override.value()) != value:
+        return ""
+    return f"its value holds characters with a meaning of their own; quote it: {shlex.quote(quoted)}"
 
 
 def group_choices(group: str, extra: Path | None = None) -> list[str]:

@@ -206,6 +206,8 @@ def writing(path: Path, fix: str | None = None) -> Iterator[None]:
             raise
         full = number in (errno.ENOSPC, errno.EDQUOT)
         usual = "free space on the disk" if full else "check the directory, or take another runs_dir=DIR"
+        if number == errno.EFBIG:
+            usual = "raise the limit of a file's size (ulimit -f)"
         raise GeloraError(
             f"{path} can't be written: {os.strerror(number)}; {fix or usual}, and run the same command again."
         ) from error

@@ -11,6 +11,7 @@ from gelora_cli.core.messages import visible
 from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
 
 HEADER = ("status", "value", "metric", "age", "run")
+LONGEST_CELL = 700
 JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message")
 
 
@@ -66,11 +67,19 @@ def list_jobs(jobs: Sequence[Job]) -> str:
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two blanks apart; a cell is one line that no terminal obeys."""
-    rows = [[visible(cell, one_line=True) for cell in row] for row in rows]
+    """Columns as wide as their widest cell, two blanks apart; a cell is one line that no terminal obeys.
+
+    A cell of more than `LONGEST_CELL` characters is cut, since every other one of its column is padded to it.
+    """
+    rows = [[_cell(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(text: str) -> str:
+    text = visible(text, one_line=True)
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 def _listed(run: Run | Unused, directory: Path) -> Listed:

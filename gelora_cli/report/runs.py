@@ -30,6 +30,9 @@ Cell = tuple[str, str, str, str, Settings, str]
 DAMAGED, OTHER_VERSION = "damaged", "of another version"
 """States of runs that can't be read, beside those of `rundir.status`."""
 
+STATUSES = ("running", "done", "failed", "interrupted")
+"""What `run.json` says of a run."""
+
 LONGEST_REASON = 400
 
 SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
@@ -138,6 +141,11 @@ def _read(directory: Path, *, verify: bool) -> Run | Unused:
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE, verify=verify)
     if age_seconds(manifest.updated) is None:
         raise GeloraError(f"{directory / RunManifest.FILE} is damaged: updated={shown(manifest.updated)} is no time.")
+    if manifest.status not in STATUSES:
+        raise GeloraError(
+            f"{directory / RunManifest.FILE} is damaged: status={shown(manifest.status)}; gelora writes "
+            f"{', '.join(STATUSES)}."
+        )
     status = rundir.status_of(directory, manifest)
     if status != "done":
         return Unused(directory, status, manifest.error or "", _asked_cell(directory), manifest.updated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shlex
@@ -116,6 +117,41 @@ def test_a_file_that_the_system_refuses_is_named(
     monkeypatch.setitem(cli.HANDLERS, "ls", lambda *_: (tmp_path / "loop").read_text())
     assert command_line(["ls", str(tmp_path)]) == 2
     assert f"{tmp_path / 'loop'}: Too many levels of symbolic links" in capsys.readouterr().err
+
+
+def test_too_many_open_files_name_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.csv")
+
+    monkeypatch.setitem(cli.HANDLERS, "ls", refuse)
+    assert command_line(["ls", str(tmp_path)]) == 2
+    assert "Too many open files: raise the limit of open files (ulimit -n)" in capsys.readouterr().err
+
+
+def test_a_working_directory_that_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    assert command_line(["ls", "/"]) == 2
+    assert "the working directory is gone" in capsys.readouterr().err
+    assert command_line(["ls", "--help"]) == 0
+
+
+@pytest.mark.parametrize("name", ["a[b].csv", "a{b}.csv", "a'b.csv", 'a"b.csv', 'a\\"b.csv', "a[b]\\", "[review"])
+def test_a_value_that_needs_quotes_is_shown_with_them(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from gelora_cli.config.overrides import override_problems
+
+    assert command_line(["run", "task=text", f"data.text=/no/{name}", "model=minilm"]) == 2
+    message = capsys.readouterr().err
+    (word,) = shlex.split(message.partition("quote it: ")[2])
+    assert not override_problems("run", [word], None)[0]
+    assert command_line(["run", "task=text", word, "model=minilm"]) == 2
+    assert f"data.text=/no/{name}: no such file or directory" in capsys.readouterr().err
 
 
 def test_hydras_help_is_the_commands_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,3 +233,16 @@ def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.
     assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures=false"]) == 0
     shown = (tmp_path / "report" / "table.md").read_text()
     assert "numerics=1" in shown
+
+
+def test_a_status_that_nothing_writes_is_damage_and_no_cell_fills_the_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, "gelora", 0, 0.8)
+    for seed, values in enumerate([{"status": "finished"}, {"same_as": "x" * 100_000}]):
+        valued(MANIFEST, **values)(write_run(tmp_path, "lora", seed, 0.7))
+    assert command_line(["ls", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("damaged")
+    assert "status='finished'; gelora writes running, done, failed, interrupted" in lines[2]
+    assert max(map(len, lines)) < 1000
