@@ -12,6 +12,7 @@ from gelora_cli.core.registry import Registry
 if TYPE_CHECKING:
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
+    from gelora_cli.trackers.base import TrackerKind
 
 METRICS: Registry[Metric] = Registry(
     "metric",
@@ -40,3 +41,9 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
     },
 )
 """Kinds of model by the `model_type` of config.json."""
+TRACKERS: Registry[TrackerKind] = Registry(
+    "tracker",
+    "gelora_cli.trackers.base:TrackerKind",
+    {"json_lines": "gelora_cli.trackers.json_lines"},
+)
+"""Where the metrics of a training go; `json_lines` is always there."""

@@ -27,8 +27,8 @@ LEAST_TOKENS = 12
 
 
 @dataclass(frozen=True)
-class Tracker:
-    """What is looked at, of a model that trains.
+class GeometryProbe:
+    """Measures the geometry of a model that trains, on fixed examples.
 
     `states()` gives the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D), and
     `estimate` the idim of one. `probes` are the model's inputs of one sequence, and a token in it. `updates()` gives
@@ -46,7 +46,7 @@ class Tracker:
     linears: Sequence[Sequence[str]]
 
     def measure(self) -> dict[str, Any]:
-        """The values of this moment, by the process that asks; layers from 0, blocks from 1.
+        """Return the values of this moment, in the process that asks; layers from 0, blocks from 1.
 
         `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None where there is no estimate.
         `jacobian_stable_ranks` of every block: the mean over the probe tokens of the stable rank of the Jacobian

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def _profile_cost(session: Session) -> float:
     import torch
 
     from gelora_cli.data.collate import collate
-    from gelora_cli.training.loop import padded_tokens
+    from gelora_cli.training.timing import padded_tokens
 
     split = session.profile_split()
     batches = sorted_batches(split.lengths, session.config.profile.batch_size)
@@ -116,11 +116,20 @@ def _profile_cost(session: Session) -> float:
 
 def _training_cost(session: Session, attached: Attached, train: EncodedSplit) -> tuple[float, float]:
     """Seconds of training and of all its evaluations, from a few steps and batches."""
-    from gelora_cli.training.loop import padded_tokens, time_steps
+    from gelora_cli.training.loop import Trainer
+    from gelora_cli.training.timing import no_results, padded_tokens, time_steps
 
     settings, config = session.settings(), session.config
-    shared: dict[str, Any] = {"pad_token_id": session.pad_token_id, "accelerator": session.accelerator}
-    times = time_steps(attached, train, settings, steps=ESTIMATE_STEPS + 1, **shared)
+    trainer = Trainer(
+        attached,
+        train,
+        settings,
+        pad_token_id=session.pad_token_id,
+        accelerator=session.accelerator,
+        evaluate=no_results,
+        callbacks=(),
+    )
+    times = time_steps(trainer, ESTIMATE_STEPS + 1)
     timed = times[1:] or times  # the first step warms up
     total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))
     steps_per_epoch = -(-len(train) // settings.batch_size)

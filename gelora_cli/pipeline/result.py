@@ -29,7 +29,7 @@ def make_result(
     check: ReloadCheck,
 ) -> RunResult:
     """Put together what a run came to, from its plan, its profile, its training and the reload check."""
-    from gelora_cli.training.loop import best_epoch
+    from gelora_cli.training.selection import best_epoch
 
     config, parts = session.config, session.parts
     results = _reported(parts, trained.evaluations[trained.selected_epoch - 1])

@@ -25,9 +25,9 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
             device, or with another number of CPU threads; the last resumes with `force=true`, and a warning.
     """
     from gelora_cli.core.runtime import train_machine
-    from gelora_cli.training.checkpoint import whole_checkpoint
+    from gelora_cli.training.checkpoint import latest_valid_checkpoint
 
-    state = whole_checkpoint(directory)
+    state = latest_valid_checkpoint(directory)
     if state is None:
         return False
     processes, anew = config.launch.processes, f"delete {directory / rundir.CHECKPOINTS} to start anew."

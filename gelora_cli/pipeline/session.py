@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from gelora_cli.methods.base import Attached
     from gelora_cli.training.evaluation import Judged
-    from gelora_cli.training.loop import TrainSettings
+    from gelora_cli.training.settings import TrainSettings
 
 PROBE_EXAMPLES = 8
 
@@ -213,7 +213,7 @@ class Session:
 
     def settings(self) -> TrainSettings:
         """What fine-tuning depends on, of the configuration."""
-        from gelora_cli.training.loop import TrainSettings
+        from gelora_cli.training.settings import TrainSettings
 
         config = self.config
         aside = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds")

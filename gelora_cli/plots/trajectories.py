@@ -50,7 +50,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Moment:
-    """What was measured after `step` optimizer steps; `values` by the keys of `Tracker.measure`."""
+    """What was measured after `step` optimizer steps; `values` by the keys of `GeometryProbe.measure`."""
 
     step: int
     epoch: int

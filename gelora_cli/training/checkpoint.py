@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what trains and where it stands, in safetensors and JSON, whole or not at all.
+"""Checkpoints of a training: what trains and where it stands, in safetensors and JSON, complete or not at all.
 
 A checkpoint is a directory `checkpoints/step-N-E`, after N steps and E evaluations, with `state.safetensors` and
 `state.json`, which names the sha256 of the tensors. It is written under another name and renamed when it is whole; the
@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
@@ -31,7 +31,7 @@ class TrainState:
     """Where a training stands after `step` optimizer steps, beside its tensors.
 
     `examples` were trained on, `loss_examples` of them since the last line of metrics, and `losses` are the first and
-    the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all tries so far; `machine`
+    the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all attempts; `machine`
     is where it was written (`runtime.train_machine`). `threads` are the CPU threads that each process computed with,
     and `thread_settings` the environment variables that set them; 0 in a checkpoint written before they were kept.
     """
@@ -57,8 +57,35 @@ class TrainState:
     FILE: ClassVar[str] = "state.json"
 
 
+class Checkpoint(NamedTuple):
+    """A training's state: where it stands, and its tensors by name, on the CPU."""
+
+    state: TrainState
+    tensors: dict[str, torch.Tensor]
+
+
+class CheckpointStore(Protocol):
+    """Where checkpoints are kept, and when one is due."""
+
+    @property
+    def used(self) -> bool:
+        """Return whether any are written."""
+
+    def due_by_step(self, step: int) -> bool:
+        """Return whether one is due after this step, which every process sees alike."""
+
+    def due_by_clock(self) -> bool:
+        """Return whether one is due by this process's clock."""
+
+    def save(self, state: TrainState, tensors: dict[str, torch.Tensor]) -> None:
+        """Keep a checkpoint in place of those before it."""
+
+    def latest(self) -> Checkpoint | None:
+        """Return the newest valid checkpoint."""
+
+
 @dataclass
-class Checkpoints:
+class Checkpoints(CheckpointStore):
     """The checkpoints of one run directory, every `steps` optimizer steps or `seconds`; none where both are None."""
 
     directory: Path
@@ -71,15 +98,15 @@ class Checkpoints:
 
     @property
     def used(self) -> bool:
-        """Whether any are written."""
+        """Return whether any are written."""
         return self.steps is not None or self.seconds is not None
 
     def due_by_step(self, step: int) -> bool:
-        """Whether one is to be written after this step, which every process sees alike."""
+        """Return whether one is due after this step, which every process sees alike."""
         return self.steps is not None and step % self.steps == 0
 
     def due_by_clock(self) -> bool:
-        """Whether `seconds` have passed since the last one, by this process's clock."""
+        """Return whether `seconds` have passed since the last one, by this process's clock."""
         return self.seconds is not None and time.perf_counter() - self.written >= self.seconds
 
     def save(self, state: TrainState, tensors: dict[str, torch.Tensor]) -> None:
@@ -92,9 +119,9 @@ class Checkpoints:
 
         root = self.directory / CHECKPOINTS
         target, temporary = step_path(self.directory, state), root / f".writing-{os.getpid()}"
-        if target.exists() and _is_whole(target, self.directory):
+        if target.exists() and _is_valid(target, self.directory):
             self.written = time.perf_counter()
-            return  # of the same moment: a whole one is never replaced, so that there is always one
+            return  # of the same step: a valid one is never replaced, so that there is always one
         for old in (target, *root.glob(".writing-*")):
             shutil.rmtree(old, ignore_errors=True)
         with writing(target):
@@ -119,45 +146,47 @@ class Checkpoints:
                 shutil.rmtree(other, ignore_errors=True)
         self.written = time.perf_counter()
 
-    def latest(self) -> tuple[TrainState, dict[str, torch.Tensor]] | None:
-        """The newest whole checkpoint; a damaged one is named in the log and passed over."""
+    def latest(self) -> Checkpoint | None:
+        """Return the newest valid checkpoint; a damaged one is named in the log and passed over."""
         from safetensors.torch import load_file
 
-        state = whole_checkpoint(self.directory)
-        return None if state is None else (state, load_file(step_path(self.directory, state) / TENSORS))
+        state = latest_valid_checkpoint(self.directory)
+        if state is None:
+            return None
+        return Checkpoint(state, load_file(step_path(self.directory, state) / TENSORS))
 
 
 def step_path(directory: Path, state: TrainState) -> Path:
-    """The place of a checkpoint in a run directory."""
+    """Return the place of a checkpoint in a run directory."""
     return directory / CHECKPOINTS / f"step-{state.step:08d}-{len(state.evaluations):04d}"
 
 
-def whole_checkpoint(directory: Path) -> TrainState | None:
-    """The state of a run directory's newest whole checkpoint; damaged ones are named in the log.
+def latest_valid_checkpoint(directory: Path) -> TrainState | None:
+    """Return the state of a run directory's newest valid checkpoint; damaged ones are named in the log.
 
     Raises:
-        GeloraError: one can't be read, or was written by another version: it is for the user to let it go.
+        GeloraError: one can't be read, or was written by another version: the user must delete it.
     """
     for path in reversed(saved_checkpoints(directory)):
         try:
-            return checked(path, directory)
+            return verify_checkpoint(path, directory)
         except UnusableError as error:
-            raise UnusableError(f"{error} To start anew, delete the checkpoint {path}.") from error
+            raise UnusableError(f"{error} To start from scratch, delete the checkpoint {path}.") from error
         except GeloraError as error:
             LOGGER.warning("checkpoint %s is not used: %s", path, error)
     return None
 
 
 def saved_checkpoints(directory: Path) -> list[Path]:
-    """The checkpoints of a run directory, oldest first."""
+    """Return the checkpoints of a run directory, oldest first."""
     return sorted((directory / CHECKPOINTS).glob("step-*"))
 
 
-def checked(path: Path, run: Path) -> TrainState:
-    """The state of a checkpoint that is whole, and belongs to the run's metrics so far.
+def verify_checkpoint(path: Path, run: Path) -> TrainState:
+    """Return the state of a checkpoint that is complete and belongs to the run's metrics so far.
 
     Raises:
-        GeloraError: what of it is missing, damaged or another's.
+        GeloraError: what of it is missing, damaged or of another training.
     """
     state = read_artifact(TrainState, path / TrainState.FILE)
     if step_path(run, state) != path:
@@ -171,9 +200,9 @@ def checked(path: Path, run: Path) -> TrainState:
     return state
 
 
-def _is_whole(path: Path, run: Path) -> bool:
+def _is_valid(path: Path, run: Path) -> bool:
     try:
-        return bool(checked(path, run))
+        return bool(verify_checkpoint(path, run))
     except GeloraError:
         return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gelora_cli.training.loop import TrainSettings
+from gelora_cli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
     learning_rate=1e-3,

@@ -27,11 +27,11 @@ from gelora_cli.methods.base import head_state
 from gelora_cli.methods.eva import cut
 from gelora_cli.methods.sora import SHRINK
 from gelora_cli.models.block_map import bias_names
-from gelora_cli.training.loop import fine_tune
 from tests.helpers.method_cases import plain
 from tests.helpers.rivals import STEPS, case, logits, tune
 from tests.helpers.tiny import KINDS
 from tests.helpers.train_settings import SETTINGS
+from tests.helpers.training import fine_tune
 
 RIVALS = ("adalora", "sora", "eva", "bitfit", "houlsby", "pfeiffer", "full")
 PRUNING = ("adalora", "sora")

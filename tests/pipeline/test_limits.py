@@ -12,7 +12,7 @@ import pytest
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.training import evaluation
-from gelora_cli.training.checkpoint import saved_checkpoints, whole_checkpoint
+from gelora_cli.training.checkpoint import latest_valid_checkpoint, saved_checkpoints
 from tests.helpers.bench import Bench, predictions, without_times
 
 RUN = ("task=cola", "train.epochs=3", "train.checkpoint_steps=2")
@@ -56,7 +56,7 @@ def test_a_model_that_vanishes_leaves_the_checkpoint_and_the_run_goes_on(
     assert message.startswith("gelora: ")
     assert str(moved) in message
     assert rundir.status(mine.only()) == "failed"
-    assert whole_checkpoint(mine.only()) is not None
+    assert latest_valid_checkpoint(mine.only()) is not None
     shutil.move(tmp_path / "elsewhere", moved)
     assert mine.run(*RUN) == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from torch import nn
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.jacobians import stable_rank
-from gelora_cli.geometry.probe import Tracker, probe_places, undisturbed
+from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
 from gelora_cli.methods.base import plain_model
 from gelora_cli.plots.trajectories import CAVEATS, Moment, read_track, track_figure
@@ -40,8 +40,8 @@ class LinearBlocks(nn.Module):
         return states
 
 
-def tracker(body: Any, estimate: Any = lambda points: ESTIMATE, **changes: Any) -> Tracker:
-    """A tracker of a body with `blocks`, on two probe tokens of random states (1, 5, 8)."""
+def probe(body: Any, estimate: Any = lambda points: ESTIMATE, **changes: Any) -> GeometryProbe:
+    """Make a probe of a body with `blocks`, on two probe tokens of random states (1, 5, 8)."""
     states = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
     values: dict[str, Any] = {
         "states": lambda: [np.zeros((30, 2), np.float32)],
@@ -49,12 +49,12 @@ def tracker(body: Any, estimate: Any = lambda points: ESTIMATE, **changes: Any) 
         "updates": None,
         "linears": [],
     }
-    return Tracker(model=body, body=body, blocks=body.blocks, estimate=estimate, **(values | changes))
+    return GeometryProbe(model=body, body=body, blocks=body.blocks, estimate=estimate, **(values | changes))
 
 
 def test_jacobians_of_known_matrices_have_their_stable_ranks() -> None:
     one, graded = torch.outer(torch.arange(1.0, 9.0), torch.ones(8)), torch.diag(torch.tensor([2.0] + [1.0] * 7))
-    found = tracker(LinearBlocks([torch.eye(8), graded, one])).measure()
+    found = probe(LinearBlocks([torch.eye(8), graded, one])).measure()
     for key in ("jacobian_stable_ranks", "jacobian_low", "jacobian_high"):
         assert found[key] == pytest.approx([8.0, 1 + 7 / 4, 1.0])
     assert found["idims"] == [2.0]
@@ -64,7 +64,7 @@ def test_jacobians_of_known_matrices_have_their_stable_ranks() -> None:
 
 def test_updates_are_a_mean_over_the_linears_that_moved() -> None:
     moved = {"a": torch.eye(4), "b": torch.ones(4, 3), "c": torch.zeros(4, 4), "d": torch.full((2, 2), torch.inf)}
-    found = tracker(
+    found = probe(
         LinearBlocks([torch.eye(8)]), updates=lambda: moved, linears=[["a", "b", "c", "x"], ["c"], ["a", "d"]]
     )
     assert found.measure()["update_stable_ranks"] == [pytest.approx(2.5), None, None]
@@ -74,7 +74,7 @@ def test_what_can_not_be_measured_ends_no_run() -> None:
     def refuse(_: Any) -> IdimEstimate:
         raise GeloraError("a grid")
 
-    found = tracker(LinearBlocks([torch.eye(8) * torch.nan]), refuse).measure()
+    found = probe(LinearBlocks([torch.eye(8) * torch.nan]), refuse).measure()
     assert found["idims"] == found["jacobian_stable_ranks"] == [None]
     json.dumps(found, allow_nan=False)
 

@@ -20,13 +20,13 @@ from gelora_cli.training.checkpoint import (
     TENSORS,
     Checkpoints,
     TrainState,
-    checked,
+    latest_valid_checkpoint,
     saved_checkpoints,
-    whole_checkpoint,
+    verify_checkpoint,
 )
-from gelora_cli.training.loop import fine_tune
 from tests.helpers.rivals import Case, case
 from tests.helpers.train_settings import SETTINGS
+from tests.helpers.training import fine_tune
 
 METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full")
 VALUES = (0.5, 0.9, 0.7)
@@ -80,7 +80,7 @@ def lines(directory: Path) -> list[dict[str, Any]]:
 
 def resume(directory: Path) -> None:
     """What `gelora run` does before it goes on."""
-    state = whole_checkpoint(directory)
+    state = latest_valid_checkpoint(directory)
     rundir.cut(directory / rundir.METRICS, state.metrics_bytes if state else 0)
 
 
@@ -116,7 +116,7 @@ def test_without_checkpoints_it_starts_anew(bert: Path, tmp_path: Path) -> None:
     none = Checkpoints(tmp_path, None, None)
     with pytest.raises(KilledError):
         train(case(bert, "gelora"), tmp_path, checkpoints=none, die=lambda kind, number: number == 9)
-    assert whole_checkpoint(tmp_path) is None
+    assert latest_valid_checkpoint(tmp_path) is None
     assert not (tmp_path / rundir.CHECKPOINTS).exists()
 
 
@@ -133,7 +133,7 @@ def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path:
 
     with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24, a checkpoint holds it"):
         train(case(bert, "gelora"), broken, stop=stop)
-    state = whole_checkpoint(broken)
+    state = latest_valid_checkpoint(broken)
     assert state is not None
     assert state.step in (11, 12)
     resume(broken)
@@ -172,14 +172,14 @@ def test_a_checkpoint_says_its_threads_and_opens_without(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     train(case(bert, "gelora"), tmp_path, max_steps=4)
-    state = whole_checkpoint(tmp_path)
+    state = latest_valid_checkpoint(tmp_path)
     assert state is not None
     assert (state.threads, state.thread_settings) == (torch.get_num_threads(), "OMP_NUM_THREADS=1")
     path = saved_checkpoints(tmp_path)[-1] / TrainState.FILE
     values = json.loads(path.read_text())
     older = {key: value for key, value in values.items() if key not in ("threads", "thread_settings", "sha256")}
     path.write_text(json.dumps(older))
-    assert whole_checkpoint(tmp_path) == replace(state, threads=0, thread_settings="")
+    assert latest_valid_checkpoint(tmp_path) == replace(state, threads=0, thread_settings="")
 
 
 def test_the_threads_of_workers_are_asked_of_a_process_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +199,8 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
 
     def refused(message: str) -> None:
         with pytest.raises(GeloraError, match=message):
-            checked(path, tmp_path)
-        assert whole_checkpoint(tmp_path) is None
+            verify_checkpoint(path, tmp_path)
+        assert latest_valid_checkpoint(tmp_path) is None
         shutil.rmtree(path)
         shutil.copytree(spare, path)
 
@@ -228,7 +228,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     shutil.copytree(spare, path)
     (path / TrainState.FILE).write_text(text.replace('"schema_version": ', '"schema_version": 1'))
     with pytest.raises(UnusableError, match=r"is what this version reads.*delete the checkpoint"):
-        whole_checkpoint(tmp_path)
+        latest_valid_checkpoint(tmp_path)
     shutil.rmtree(path)
     shutil.copytree(spare, path)
     metrics = tmp_path / rundir.METRICS
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     metrics.write_text(text[:-5])
     refused("was changed or cut")
     metrics.write_text(text + '{"later": 1}\n')
-    assert checked(path, tmp_path).step == 24
+    assert verify_checkpoint(path, tmp_path).step == 24
 
 
 def test_a_damaged_one_is_replaced_when_its_moment_comes_again(bert: Path, tmp_path: Path) -> None:
@@ -251,14 +251,14 @@ def test_a_damaged_one_is_replaced_when_its_moment_comes_again(bert: Path, tmp_p
     (path / TENSORS).write_bytes(b"")
     (tmp_path / rundir.CHECKPOINTS / ".writing-1").mkdir()
     checkpoints.save(state, tensors)
-    assert whole_checkpoint(tmp_path) is not None
+    assert latest_valid_checkpoint(tmp_path) is not None
     assert [entry.name for entry in (tmp_path / rundir.CHECKPOINTS).iterdir()] == [path.name]
 
 
 def test_losses_that_are_not_finite_leave_the_last_good_one(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="the loss is"):
         train(case(bert, "gelora"), tmp_path, learning_rate=1e30, max_grad_norm=1e30, warmup_ratio=0.5)
-    state = whole_checkpoint(tmp_path)
+    state = latest_valid_checkpoint(tmp_path)
     found = Checkpoints(tmp_path, 1, None).latest()
     assert state is None or (found is not None and all(torch.isfinite(tensor).all() for tensor in found[1].values()))
 
@@ -282,4 +282,4 @@ def test_a_checkpoint_half_written_leaves_the_one_before(
     with pytest.raises(GeloraError, match="free space on the disk"):
         checkpoints.save(replace(state, step=13), tensors)
     assert saved_checkpoints(tmp_path) == [path]
-    assert checked(path, tmp_path).step == 12
+    assert verify_checkpoint(path, tmp_path).step == 12

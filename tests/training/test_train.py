@@ -19,10 +19,13 @@ from gelora_cli.data.splits import TextSplit, encode, epoch_batches
 from gelora_cli.methods import Attached, AttachRequest, attach_lora
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
-from gelora_cli.training.loop import TrainSettings, best_epoch, fine_tune, is_better, parameter_groups
+from gelora_cli.training.optimization import parameter_groups
+from gelora_cli.training.selection import best_epoch, is_better
+from gelora_cli.training.settings import TrainSettings
 from tests.helpers.method_cases import loaded_and_plan
 from tests.helpers.rows import rows
 from tests.helpers.train_settings import SETTINGS
+from tests.helpers.training import fine_tune
 
 
 def result(value: float) -> tuple[EvalResult, ...]:

@@ -1,0 +1,44 @@
+"""The geometry probe of a run: its examples, its tokens, and the modules that it looks at."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gelora_cli.data.splits import draw_rows
+from gelora_cli.pipeline.session import Session
+
+if TYPE_CHECKING:
+    from gelora_cli.geometry.probe import GeometryProbe
+    from gelora_cli.methods.base import Attached
+
+
+def make_probe(session: Session, attached: Attached) -> GeometryProbe:
+    """Make the probe on rows of the train split drawn with the profile's seed, whatever part trains."""
+    from gelora_cli.data.collate import collate
+    from gelora_cli.geometry.probe import GeometryProbe, probe_places
+    from gelora_cli.geometry.profiling import pooled_states
+    from gelora_cli.geometry.twonn import estimate_idim
+    from gelora_cli.methods.base import plain_model
+    from gelora_cli.models.block_map import block_modules
+
+    given, rows, pad = session.config.profile, session.prepared.splits["train"], session.pad_token_id
+    device, model_map = session.accelerator.device, session.loaded.map
+    drawn = session.encode(rows.take(draw_rows(len(rows), given.track_examples, given.seed)))
+    split = drawn.take(drawn.distinct_rows()[: given.track_examples])
+    model = plain_model(attached.model)
+    blocks = block_modules(model, model_map)
+    shared: dict[str, Any] = {"batch_size": given.batch_size, "pad_token_id": pad, "accelerator": session.accelerator}
+    places = probe_places(split.lengths, given.track_tokens)
+    return GeometryProbe(
+        model=attached.model,
+        body=model.base_model,
+        blocks=blocks,
+        states=lambda: pooled_states(model, blocks, split, given.pooling, **shared),
+        estimate=partial(estimate_idim, estimator=given.estimator, discard=given.discard, seed=given.seed),
+        probes=[(collate(split, np.array([row]), pad, device).inputs, token) for row, token in places],
+        updates=attached.updates,
+        linears=[[linear.name for linear in block.linears] for block in model_map.blocks],
+    )

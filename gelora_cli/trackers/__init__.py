@@ -1,0 +1,1 @@
+"""Trackers: where the lines of metrics of a training go, behind one protocol."""

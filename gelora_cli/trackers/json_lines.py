@@ -1,0 +1,33 @@
+"""Metrics as lines of JSON in the run directory: the tracker that is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.core import rundir
+from gelora_cli.core.registries import TRACKERS
+from gelora_cli.trackers.base import Tracker, TrackerKind
+
+
+class JsonLinesTracker:
+    """Appends each line to a file, so that a killed run keeps what it wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Append one line."""
+        rundir.append_line(self.path, dict(values))
+
+
+@TRACKERS.register
+class JsonLines(TrackerKind):
+    """`metrics.jsonl`, which reports, pictures and resumed trainings read."""
+
+    name = "json_lines"
+
+    def open(self, directory: Path) -> Tracker:
+        """Return the tracker that writes `metrics.jsonl`."""
+        return JsonLinesTracker(directory / rundir.METRICS)

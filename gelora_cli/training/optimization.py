@@ -1,0 +1,44 @@
+"""AdamW and its schedule, as transformers' Trainer has them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gelora_cli.methods.base import trainable
+from gelora_cli.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LambdaLR
+
+NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+"""Names of parameters that transformers' Trainer leaves out of weight decay, in lower case."""
+
+
+def make_optimizer(model: nn.Module, settings: TrainSettings, total_steps: int) -> tuple[torch.optim.AdamW, LambdaLR]:
+    """Return AdamW over what trains, and its linear schedule with warm-up in optimizer steps (rounded up)."""
+    from transformers import get_linear_schedule_with_warmup
+
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    warmup = math.ceil(settings.warmup_ratio * total_steps)
+    schedule: LambdaLR = get_linear_schedule_with_warmup(optimizer, warmup, total_steps)  # type: ignore[no-untyped-call]
+    return optimizer, schedule
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups of what trains in `model`: with weight decay, and biases and norms without it.
+
+    Which parameters are decayed is transformers' own choice (`Trainer.get_decay_parameter_names`).
+    """
+    from transformers.trainer_pt_utils import get_parameter_names
+
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], NEVER_DECAYED))  # type: ignore[no-untyped-call]
+    with_decay = [parameter for name, parameter in trainable(model).items() if name in decayed]
+    without_decay = [parameter for name, parameter in trainable(model).items() if name not in decayed]
+    return [
+        {"params": with_decay, "weight_decay": weight_decay},
+        {"params": without_decay, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,96 @@
+"""Callbacks that tell of a training: lines of metrics to trackers and the log, and the progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.runtime import LOGGER, log_through_progress, progress
+from gelora_cli.training.callback import Callback, LossReading
+
+if TYPE_CHECKING:
+    from gelora_cli.trackers.base import Tracker
+    from gelora_cli.training.loop import Trainer
+
+
+class MetricsLog(Callback):
+    """Gives every tracker a line for each reading of the loss and each evaluated split, in the main process."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = trackers
+
+    def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
+        """Record the loss, and the ranks of a method that moves them."""
+        values: dict[str, Any] = {
+            "step": trainer.state.step,
+            "epoch": trainer.state.epoch,
+            "loss": reading.loss,
+            "learning_rate": reading.learning_rate,
+            "seconds": round(reading.seconds, 3),
+            "examples_per_second": round(reading.examples_per_second, 1),
+        }
+        if trainer.attached.moving_ranks is not None:
+            ranks, params = trainer.attached.moving_ranks()
+            values |= {"ranks": list(ranks.values()), "adapter_params": params}
+        self._record(trainer, values)
+
+    def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
+        """Record each split."""
+        state = trainer.state
+        for result in results:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+            place = (state.epoch, state.step, state.losses[-1], result.split)
+            LOGGER.info("epoch %d, step %d: loss %.4f  %s  %s", *place, shown)
+            values = {
+                "step": state.step,
+                "epoch": state.epoch,
+                "split": result.split,
+                **result.metrics,
+                "examples": result.examples,
+                "seconds": round(time.perf_counter() - state.started, 3),
+                "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
+            }
+            self._record(trainer, values)
+
+    def _record(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        if trainer.accelerator.is_main_process:
+            for tracker in self.trackers:
+                tracker.log(values)
+
+
+class ProgressBar(Callback):
+    """Shows the examples trained on, their rate, the last loss and the last value; log lines are printed above it."""
+
+    def __init__(self) -> None:
+        self.open = contextlib.ExitStack()
+        self.bar: Any = None
+        self.shown = 0
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Open the bar where the training stands."""
+        settings = trainer.settings
+        planned = min(settings.epochs * len(trainer.split), trainer.total_steps * settings.batch_size)
+        self.open.enter_context(log_through_progress())
+        bar = progress(planned, "ex", "train", shown=trainer.accelerator.is_main_process)
+        self.bar = self.open.enter_context(bar)
+        self.on_step(trainer)
+
+    def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
+        """Show the loss and the value of the last evaluation beside the bar."""
+        values = {"loss": f"{reading.loss:.4f}"}
+        if trainer.state.evaluations:
+            result = trainer.state.evaluations[-1][0]
+            values[result.reported] = f"{result.value:.4f}"
+        self.bar.set_postfix(refresh=False, **values)
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Move the bar."""
+        self.bar.update(trainer.state.examples - self.shown)
+        self.shown = trainer.state.examples
+
+    def close(self) -> None:
+        """Close the bar."""
+        self.open.close()

@@ -1,0 +1,161 @@
+"""Where a training stands: everything that changes while it goes on, and what a checkpoint holds of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.runtime import gather_rows, thread_settings, train_machine
+from gelora_cli.methods.base import Attached, below
+from gelora_cli.training.checkpoint import Checkpoint, TrainState
+from gelora_cli.training.optimization import make_optimizer
+from gelora_cli.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch to keep so far, its value, and a copy of its weights where they must be put back."""
+
+    value: float
+    epoch: int
+    weights: dict[str, torch.Tensor]
+
+
+class TrainingState:
+    """The one owner of what changes in a training: parameters, optimizer, schedule, counts, losses, random states.
+
+    `state_dict` and `load_state_dict` are a checkpoint's two ways, bitwise. `loss_sum` is this process's sum of losses
+    over the examples since the last reading, of which all processes together had `loss_examples`.
+    """
+
+    def __init__(self, attached: Attached, settings: TrainSettings, total_steps: int, accelerator: Accelerator) -> None:
+        self.attached, self.accelerator = attached, accelerator
+        self.optimizer, self.schedule = make_optimizer(attached.model, settings, total_steps)
+        self.epoch = 0
+        self.step = 0
+        self.examples = 0
+        self.evaluations: list[tuple[EvalResult, ...]] = []
+        self.best = Best(-math.inf, 0, {})
+        self.settled_epoch = 0
+        self.loss_sum = torch.zeros((), device=accelerator.device)
+        self.loss_examples = 0
+        self.losses: list[float] = []
+        self.evaluation_seconds = 0.0
+        self.started = self.last_reading = time.perf_counter()
+
+    @contextlib.contextmanager
+    def beside_training(self) -> Iterator[None]:
+        """Count the seconds of evaluating and observing apart from those of training."""
+        start = time.perf_counter()
+        yield
+        elapsed = time.perf_counter() - start
+        self.evaluation_seconds += elapsed
+        self.last_reading += elapsed
+
+    def last_learning_rate(self) -> float:
+        """Return the learning rate of the step just taken; the optimizer's own is already that of the next step."""
+        return float(self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step - 1))
+
+    def copy_weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of what trains, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
+
+    def state_dict(self) -> Checkpoint | None:
+        """Return the state on the CPU, in the main process; every process must ask, since each gives its share.
+
+        None in the other processes, and where the loss is not finite: that ends the training at its next reading, and
+        the checkpoint before it stays.
+        """
+        shares = self._shares()
+        if not self.accelerator.is_main_process or not torch.isfinite(shares["share/loss_sum"]).all():
+            return None
+        state = TrainState(
+            step=self.step,
+            examples=self.examples,
+            loss_examples=self.loss_examples,
+            losses=tuple(self.losses[:1] + self.losses[1:][-1:]),
+            evaluations=tuple(self.evaluations),
+            best_epoch=self.best.epoch,
+            settled_epoch=self.settled_epoch,
+            best_value=self.best.value if math.isfinite(self.best.value) else None,
+            seconds=time.perf_counter() - self.started,
+            evaluation_seconds=self.evaluation_seconds,
+            processes=self.accelerator.num_processes,
+            machine=train_machine(),
+            threads=torch.get_num_threads(),
+            thread_settings=thread_settings(),
+        )
+        return Checkpoint(state, self._tensors() | shares)
+
+    def load_state_dict(self, checkpoint: Checkpoint) -> None:
+        """Put back the state of an earlier attempt, bitwise."""
+        state, tensors = checkpoint
+        self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
+        self.losses, self.evaluations = list(state.losses), list(state.evaluations)
+        self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch
+        self.started, self.last_reading = time.perf_counter() - state.seconds, time.perf_counter()
+        self._load_parameters(tensors)
+        if self.attached.load_state is not None:
+            self.attached.load_state(below("method/", tensors))
+        self._move_schedule()
+        self._load_share(tensors)
+        value = -math.inf if state.best_value is None else state.best_value
+        self.best = Best(value, state.best_epoch, below("best/", tensors))
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Return what trains, its optimizer state, the best weights so far, and what the method keeps."""
+        tensors = {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
+        for name, parameter in self.attached.trainable().items():
+            tensors[f"parameter/{name}"] = parameter
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"{key}/{name}"] = value
+        if self.attached.state is not None:
+            for name, tensor in self.attached.state().items():
+                tensors[f"method/{name}"] = tensor
+        return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+    def _shares(self) -> dict[str, torch.Tensor]:
+        """Return what each process has alone, in order of rank: random states, the losses since the last reading."""
+        device = self.accelerator.device
+        random = torch.get_rng_state()
+        if device.type == "cuda":
+            random = torch.cat([random, torch.cuda.get_rng_state(device)])
+        shares = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}
+        return {f"share/{name}": gather_rows(self.accelerator, tensor).cpu() for name, tensor in shares.items()}
+
+    def _load_parameters(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.attached.trainable().items():
+                parameter.copy_(tensors[f"parameter/{name}"])
+                state = {key: tensors[f"{key}/{name}"] for key in ADAM_STATE if f"{key}/{name}" in tensors}
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+                }
+
+    def _move_schedule(self) -> None:
+        """Set the learning rates of the step that comes next."""
+        self.schedule.last_epoch = self.step
+        for group, base, factor in zip(
+            self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.step)
+
+    def _load_share(self, tensors: dict[str, torch.Tensor]) -> None:
+        rank, cpu = self.accelerator.process_index, len(torch.get_rng_state())
+        self.loss_sum = tensors["share/loss_sum"][rank].to(self.accelerator.device)
+        random = tensors["share/random"][rank].clone()  # a view has its storage's beginning read
+        torch.set_rng_state(random[:cpu])
+        if len(random) > cpu:
+            torch.cuda.set_rng_state(random[cpu:].clone(), self.accelerator.device)

@@ -1,0 +1,39 @@
+"""What a training would cost: seconds of its first steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.data.splits import EncodedSplit, epoch_batches
+
+if TYPE_CHECKING:
+    from gelora_cli.training.loop import Trainer
+
+
+def time_steps(trainer: Trainer, steps: int) -> list[tuple[int, float]]:
+    """Return padded tokens and seconds of the first optimizer steps, which change what is attached."""
+    settings, split = trainer.settings, trainer.split
+    trainer.model.train()
+    times = []
+    for rows in epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)[:steps]:
+        start = time.perf_counter()
+        trainer.train_step(rows)
+        float(trainer.state.loss_sum)  # waits for the device
+        times.append((padded_tokens(split, [rows]), time.perf_counter() - start))
+    return times
+
+
+def padded_tokens(split: EncodedSplit, batches: Sequence[NDArray[np.int64]]) -> int:
+    """Return the tokens of these batches, each row padded to the longest of its batch."""
+    return sum(int(split.lengths[rows].max()) * len(rows) for rows in batches)
+
+
+def no_results(epoch: int) -> tuple[EvalResult, ...]:
+    """Evaluate nothing: for a trainer whose steps are timed alone."""
+    return ()
