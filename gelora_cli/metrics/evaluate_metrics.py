@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 import os
 import uuid
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import datasets
 import evaluate
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.metrics.definitions import Array, points_at_zero
 
 if TYPE_CHECKING:
     from gelora_cli.metrics.base import AnswerMetric, Metric
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+"""One mapping for each question, as `evaluate` has them."""
 
 CHOSEN = "chosen_on_eval"
 LONGEST_TEXT = 1_000_000
@@ -47,7 +52,7 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
         """The types of `predictions` and `references`."""
         raise NotImplementedError
 
-    def compute(self, **given: Any) -> dict[str, float]:
+    def compute(self, **given: object) -> dict[str, float]:
         """The metric's values over everything added, and over `predictions=` and `references=` if given.
 
         Raises:
@@ -79,21 +84,25 @@ class NumberMetric(_LocalMetric):
         """One number each."""
         return datasets.Features({name: datasets.Value(self.dtype) for name in ("predictions", "references")})
 
-    def add_batch(self, *, predictions: Any = None, references: Any = None, **other: Any) -> None:
+    def add_batch(
+        self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **other: object
+    ) -> None:
         """Add predictions and references, (n,) each.
 
         Raises:
             GeloraError: values with a fraction where labels are expected: evaluate would cut it off.
         """
         for name, values in (("predictions", predictions), ("references", references)):
-            if self.dtype == "int64" and np.asarray(values).dtype.kind == "f" and len(values):
+            numbers = np.asarray(values)
+            if self.dtype == "int64" and numbers.dtype.kind == "f" and numbers.size:
                 raise GeloraError(f"{self.title}: {name} are fractions, labels are accepted; take the argmax.")
         super().add_batch(predictions=predictions, references=references, **other)
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        if not len(predictions):
+    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+        predicted = np.asarray(predictions)
+        if not predicted.size:
             raise self._nothing()
-        return self.entry.compute(np.asarray(predictions), np.asarray(references))
+        return self.entry.compute(predicted, np.asarray(references))
 
 
 class SquadMetric(_LocalMetric):
@@ -120,7 +129,7 @@ class SquadMetric(_LocalMetric):
     def _prediction(self) -> dict[str, datasets.Value]:
         return {"id": datasets.Value("string"), "prediction_text": datasets.Value("string")}
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
         given = self._by_id(predictions, references)
         golds = [row["answers"]["text"] for row in references]
         if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
@@ -128,7 +137,7 @@ class SquadMetric(_LocalMetric):
         texts = [given[row["id"]]["prediction_text"] for row in references]
         return {name: 100 * float(self.entry.points(name, texts, golds).mean()) for name in self.entry.scores}
 
-    def _by_id(self, predictions: Any, references: Any) -> dict[str, Any]:
+    def _by_id(self, predictions: Rows, references: Rows) -> dict[str, Any]:
         """Predictions by question.
 
         Raises:
@@ -161,7 +170,7 @@ class SquadV2Metric(SquadMetric):
     def _prediction(self) -> dict[str, datasets.Value]:
         return super()._prediction() | {"no_answer_score": datasets.Value("float64")}
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
         given = self._by_id(predictions, references)
         rows = [given[row["id"]] for row in references]
         texts, golds = [row["prediction_text"] for row in rows], [row["answers"]["text"] for row in references]
