@@ -35,7 +35,7 @@ def parse_json(text: str, where: str, accepted: str) -> Any:
         raise GeloraError(f"{where}: not JSON ({error}); {accepted}") from error
 
 
-def refuse_repeated(value: Any, names: tuple[str, ...], where: str) -> None:
+def refuse_repeated(value: object, names: tuple[str, ...], where: str) -> None:
     """Refuse an object that gives one of the names twice, since which value is meant is not known.
 
     Raises:

@@ -28,7 +28,7 @@ LONGEST_LABEL = 200
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
-def is_missing(value: Any, known: Sequence[str] = ()) -> bool:
+def is_missing(value: object, known: Sequence[str] = ()) -> bool:
     """Say whether a value is no label: empty, NaN, or a mark of a missing value that is not among the known labels."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True

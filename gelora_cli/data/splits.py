@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown_name
@@ -271,7 +271,7 @@ class Spool:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
         self._rows = 0
 
-    def add(self, values: Any) -> None:
+    def add(self, values: ArrayLike) -> None:
         """Append rows: (n,), or (n, width).
 
         Raises:

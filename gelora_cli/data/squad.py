@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,13 +239,13 @@ def _json_answers(asked: dict[str, Any]) -> tuple[Answer, ...] | None:
     return found
 
 
-def _start(value: Any) -> int:
+def _start(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
         raise ValueError(f"answer_start is {shown(value)}")
     return int(value)
 
 
-def _id(value: Any) -> str:
+def _id(value: object) -> str:
     if not isinstance(value, str | int):
         raise TypeError(f"id is {shown(value)}")
     return str(value)
@@ -270,7 +270,7 @@ def one_question(question: str, context: str) -> QuestionSplit:
     return found
 
 
-def _answers(value: Any, row: int, where: str) -> tuple[Answer, ...]:
+def _answers(value: Mapping[str, Any], row: int, where: str) -> tuple[Answer, ...]:
     try:
         pairs = zip(value["text"], value["answer_start"], strict=True)
         return tuple(dict.fromkeys(Answer(str(text), _start(start)) for text, start in pairs))

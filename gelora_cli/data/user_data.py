@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,7 +230,7 @@ def _scores(table: Table, column: str) -> tuple[NDArray[np.float32], str]:
     )
 
 
-def _number(value: Any) -> float:
+def _number(value: SupportsFloat | str) -> float:
     """A number, also one written as text; NaN for anything else."""
     try:
         return math.nan if isinstance(value, bool) else float(value)
