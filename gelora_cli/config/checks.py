@@ -48,7 +48,8 @@ def value_problems(config: Any) -> list[str]:
 
 def declared_problems(config: Any, prefix: str = "") -> Iterator[str]:
     """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
-    for entry in declared_keys(type(config)):
+    schema: type = type(config)
+    for entry in declared_keys(schema):
         problem = _value_problem(entry, prefix + entry.name, entry.value_in(config))
         if problem:
             yield problem
