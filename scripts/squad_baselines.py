@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from gelora_cli.commands.main import register_schemas
+from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.data.squad import QuestionSplit, load_questions

@@ -1,156 +1,39 @@
-"""`gelora export`: a finished run as a whole Hugging Face model with the adapter merged, or its adapter alone."""
+"""`gelora export`: a finished run as a model of its own, or its adapter alone."""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunResult, ScoreScale
-from gelora_cli.core.codec import read_artifact
-from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.core.runtime import explained_memory
-from gelora_cli.data.scale import standardized
-from gelora_cli.data.sources import unlabelled_split
-from gelora_cli.data.splits import draw_rows
-from gelora_cli.models.heads import modules_outside_backbone
-from gelora_cli.models.load import LoadedModel, load_exported, save_exported
-from gelora_cli.pipeline.card import Export, model_card
-from gelora_cli.pipeline.description import card_facts, describe_adapter
-from gelora_cli.pipeline.finished import reopened
-from gelora_cli.pipeline.inputs import Prepared
-from gelora_cli.pipeline.lineage import head_of
-from gelora_cli.pipeline.session import only_model
+from gelora_cli.commands.base import Command, Positional, check_values, output_directory, relative
+from gelora_cli.commands.registry import COMMANDS
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-Floats = NDArray[np.float32]
-
-EXAMPLES = 256
-TOLERANCE = 1e-4
-FIX = "free space there, or take another output=DIR"
+    from gelora_cli.config.schema import ExportCommandConfig
 
 
-def export(directory: Path, target: Path, form: str = "merged") -> Export:
-    """Write a finished run to `target`, whole or not at all, with a model card.
+@COMMANDS.register
+class ExportCommand(Command["ExportCommandConfig"]):
+    """Write what others load (see `exporting`)."""
 
-    `merged`: the model in float32 with the adapter in its weights and the head, and the tokenizer, as transformers
-    alone loads them. They are read back, and their scores (logits; of question answering those of the best spans) on
-    256 rows of the first evaluated split compared with the unmerged adapter's, in float32: the largest difference must
-    be within 1e-4 of the largest score, or of 1 where that is less. Where a run trained on standardised scores,
-    their mean and standard deviation are folded into the head, and differences count in standard deviations.
-    `adapter`: what PEFT, or `gelora_cli.methods.load_adapter`, puts on the base model; its outputs stay standardised.
+    name = "export"
+    summary = "a finished run as a model that transformers loads by itself, or its adapter alone"
+    examples = "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter"
+    schema = "export"
+    positional = Positional("RUN")
 
-    Raises:
-        GeloraError: an unfinished or damaged run, a method that can't be merged, a head that can't hold the mean of
-            the scores, or a target that is not empty.
-        RunError: the merged model gives other scores.
-    """
-    prepared = reopened(directory)
-    _check_form(prepared, form)
-    with explained_memory(), rundir.new_directory(target) as place:
-        found, loaded = (_merged if form == "merged" else _adapter)(directory, prepared, place)
-        facts = card_facts(directory, prepared, loaded, place)
-        result = read_artifact(RunResult, directory / RunResult.FILE)
-        plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-        rundir.write_atomic(place / rundir.CARD, model_card(result, plan, facts, found))
-    return found
+    def handle(self, config: ExportCommandConfig, paths: list[Path], typed: str) -> None:
+        """Export, and print how far the merged model's scores are from the adapter's."""
+        from gelora_cli.commands.exporting import export
+        from gelora_cli.core.runtime import setup_logging
 
-
-def _check_form(prepared: Prepared, form: str) -> None:
-    method = prepared.config.method.name
-    if form == "merged" and method in ADAPTER_ROLES:
-        raise GeloraError(f"form=merged: method={method} can't be merged: {NOT_MERGEABLE}. Take form=adapter.")
-    if form == "adapter" and prepared.ancestors:
-        raise GeloraError(
-            "form=adapter: this adapter belongs on a model into which those of earlier runs are merged (init_from), "
-            "and on no other. Take form=merged."
-        )
-
-
-def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
-    """Merge, write, read back, compare."""
-    from gelora_cli.methods.merging import merge_adapter
-
-    session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
-    rows = unlabelled_split(task, prepared.config.data, task.eval_splits[0])
-    rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
-    encoded = session.encode(rows)
-    wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
-    merged = merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER)
-    scale = read_artifact(RunResult, directory / RunResult.FILE).scale
-    if scale is not None:
-        fold_scale(merged, scale)
-    with rundir.writing(place, FIX):
-        save_exported(merged, session.tokenizer, place)
-        for path in place.iterdir():
-            rundir.honour_umask(path)
-    model, tokenizer = load_exported(place, head_of(prepared.config))
-    again = rows.encoded(tokenizer, task)
-    if not np.array_equal(again.tokens, encoded.tokens):
-        raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
-    found = session.scores(model.to(session.accelerator.device), again)
-    if scale is None:
-        return Export("merged", directory.name, len(rows), *_difference(found, wanted)), session.loaded
-    in_deviations = _difference(standardized(found, scale), wanted)
-    difference, tolerance = (scale.sd * value for value in in_deviations)
-    return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
-
-
-def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
-    """Let a model of standardised scores give scores on the scale of the data: its last linear times sd, plus mean.
-
-    Raises:
-        GeloraError: that linear has no bias to hold the mean, or is not found.
-    """
-    import torch
-    from torch import nn
-
-    linears = [
-        (f"{head}.{name}".rstrip("."), module)
-        for head in modules_outside_backbone(model)
-        for name, module in model.get_submodule(head).named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == 1
-    ]
-    if len(linears) != 1 or linears[0][1].bias is None:
-        what = f"the head {linears[0][0]} has no bias" if len(linears) == 1 else "no single last linear layer is found"
-        raise GeloraError(
-            f"form=merged: the run trained on standardised scores (mean {scale.mean:.6g}), and {what} to hold the "
-            "mean. Take form=adapter, whose card says how its outputs become scores, or train again with "
-            "task.standardize=false."
-        )
-    head = linears[0][1]
-    with torch.no_grad():
-        head.weight.mul_(scale.sd)
-        head.bias.mul_(scale.sd).add_(scale.mean)
-
-
-def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
-    """The largest difference of two models' scores, and what is accepted.
-
-    Raises:
-        RunError: it is larger than that, or not a number.
-    """
-    difference, tolerance = float(abs(found - wanted).max()), TOLERANCE * max(1.0, float(abs(wanted).max()))
-    if not difference <= tolerance:
-        raise RunError(
-            f"the merged model's scores differ from the adapter's by {difference:.3g}, {tolerance:.3g} is accepted; "
-            "nothing was exported. Take form=adapter."
-        )
-    return difference, tolerance
-
-
-def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
-    """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
-    with rundir.writing(place, FIX):
-        for path in sorted((directory / rundir.ADAPTER).iterdir()):
-            shutil.copyfile(path, place / path.name)
-        describe_adapter(place, prepared, place)
-    return Export("adapter", directory.name), only_model(prepared).loaded
+        check_values(config)
+        target = output_directory(config.output)
+        setup_logging()
+        exported = export(paths[0].absolute(), target, config.form)
+        if exported.form == "merged":
+            print(
+                f"merged in float32: largest difference of scores from the adapter's {exported.difference:.2g} on "
+                f"{exported.examples} examples, at most {exported.tolerance:.2g} is accepted"
+            )
+        print(f"{exported.form}: {relative(target)}")

@@ -1,128 +1,43 @@
-"""`gelora fetch DIR`: model, tokenizer and data of a run with their revisions, as a directory for offline machines."""
+"""`gelora fetch`: what a run needs, as a directory for machines without a network."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import shlex
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.codec import to_json
+from gelora_cli.commands.base import Command, Positional, relative
+from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing
-from gelora_cli.data.sources import SOURCES, completed_task, task_split
-from gelora_cli.models.files import model_files
-from gelora_cli.models.locate import ResolvedModel, resolve_model
-from gelora_cli.models.tokenizer import load_tokenizer
-from gelora_cli.pipeline.inputs import resolve_base
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import RunConfig
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """`fetched.json`: where each part came from (`owner/name@commit` of the hub), and the sha256 of every file."""
+@COMMANDS.register
+class Fetch(Command["RunConfig"]):
+    """Copy model, tokenizer and data (see `fetching`)."""
 
-    model: str
-    model_fingerprint: str
-    data: str
-    files: dict[str, str]
-    overrides: tuple[str, ...]
+    name = "fetch"
+    summary = "copy model, tokenizer and data with their revisions to a directory for offline machines"
+    examples = "  gelora fetch offline task=cola model=deberta_v3_base"
+    schema = "run"
+    positional = Positional("DIR")
 
-    FILE: ClassVar[str] = "fetched.json"
+    def handle(self, config: RunConfig, paths: list[Path], typed: str) -> None:
+        """Copy, and print the command that takes what was copied."""
+        from gelora_cli.commands.fetching import Fetched, fetch
+        from gelora_cli.config.complete import complete
+        from gelora_cli.core.runtime import setup_logging
 
-
-def fetch(config: RunConfig, target: Path) -> Fetched:
-    """Copy what `config`'s model and task need to `target`, read it back, and write `fetched.json`.
-
-    Raises:
-        GeloraError: the sources can't be had, what was copied is not whole, or `target` can't be written to.
-    """
-    _check_vacant(target, force=config.force)
-    resolved = resolve_base(config.model)
-    with _nothing_left(target):
-        create(target)
-        return _fetch(config, resolved, target)
-
-
-def _check_vacant(target: Path, *, force: bool) -> None:
-    """Refuse a directory with other files in it than those of an earlier fetch."""
-    if target.is_dir() and any(target.iterdir()) and not (target / Fetched.FILE).is_file() and not force:
-        raise GeloraError(
-            f"{target} is not empty, and no {Fetched.FILE} says that an earlier fetch filled it: give another "
-            "directory, or force=true to write into this one"
-        )
-
-
-@contextlib.contextmanager
-def _nothing_left(target: Path) -> Iterator[None]:
-    """Remove directories that were not there before, where what is done with them is refused."""
-    missing = [path for path in (target, *target.parents) if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        if missing:
-            shutil.rmtree(target, ignore_errors=True)
-        for path in missing[1:]:  # those above it, as long as nothing else has come into them
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise
-
-
-def _fetch(config: RunConfig, resolved: ResolvedModel, target: Path) -> Fetched:
-    model_directory = target / "models" / config.model.name
-    for name in model_files(resolved.directory, resolved.source):
-        _copy(resolved.directory / name, model_directory / name)
-    overrides = [_override("model.path", model_directory)]
-    data = _fetch_data(config, target, overrides)
-    copied = resolve_model(hub=None, path=str(model_directory))
-    if copied.fingerprint != resolved.fingerprint:
-        raise GeloraError(f"{model_directory} is not what {resolved.source} holds; remove it and fetch again")
-    load_tokenizer(copied)
-    paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
-    files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
-    found = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
-    write_atomic(target / Fetched.FILE, to_json(found))
-    return found
-
-
-def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
-    """Copy the task's files as they lie in its directory or directories; where they came from."""
-    task, data = config.task, config.data
-    sources = []
-    for key, (place, files) in SOURCES[task.source].files(task, data).items():
-        source, copy = getattr(data, key), target / key / ("" if place.is_dir() else place.name)
-        for file in files:
-            _copy(file, _inside(target, copy / file.relative_to(place), task.folder))
-        sources.append(source if Path(source).is_absolute() else f"{source}@{place.name}")
-        overrides.append(_override(f"data.{key}", copy))
-        data = replace(data, **{key: str(copy.absolute())})  # type: ignore[arg-type]
-    task = completed_task(task, data)
-    for split in ("train", *task.eval_splits):
-        task_split(task, data, split)
-    return ", ".join(sources) or f"task={task.name} is generated: no data to fetch"
-
-
-def _override(key: str, path: Path) -> str:
-    """As Hydra reads it, whatever characters the path holds."""
-    text = str(path)
-    if not re.fullmatch(r"[\w./@+-]+", text, re.ASCII):
-        text = "'" + text.replace("'", r"\'") + "'"
-    return f"{key}={text}"
-
-
-def _inside(target: Path, path: Path, folder: str | None) -> Path:
-    if not path.resolve().is_relative_to(target.resolve()):
-        raise GeloraError(f"task.folder={folder}: leads out of {target}; give the name of a folder in the data set")
-    return path
-
-
-def _copy(file: Path, copy: Path) -> None:
-    with writing(copy.parent, "check the directory, or take another: gelora fetch DIR"):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        temporary = copy.parent / f".{copy.name}.tmp"
-        temporary.unlink(missing_ok=True)
-        shutil.copyfile(file, temporary)
-        temporary.replace(copy)
+        if config.dry_run:
+            raise GeloraError("dry_run=true: gelora fetch has none; leave it out")
+        setup_logging()
+        target = paths[0].absolute()
+        fetched = fetch(complete(config), target)
+        checksums = relative(target / Fetched.FILE)
+        print(f"model:  {fetched.model}\ndata:   {fetched.data}")
+        print(f"{len(fetched.files)} files, their sha256 in {checksums}; where there is no network:")
+        task = [word for word in shlex.split(typed) if word.startswith("task")] or [f"task={config.task.name}"]
+        print(f"  {shlex.join(['gelora', 'run', *task, *fetched.overrides])}")
+        print("The directory may be moved; paths may be relative: what counts is what the files hold.")

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
 from omegaconf import OmegaConf
 
-from gelora_cli.commands.main import register_schemas
+from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import RunConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.commands import main as cli
-from gelora_cli.commands.main import COMMANDS, command_line
+from gelora_cli.commands.main import command_line
+from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import GeloraError
 from tests.helpers.bench import Bench
@@ -37,8 +37,8 @@ def done(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: 
 def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["--help"]) == 0
     overview = capsys.readouterr().out
-    assert all(name in overview for name in COMMANDS)
-    for name in COMMANDS:
+    assert all(name in overview for name in COMMANDS.names())
+    for name in COMMANDS.names():
         assert command_line([name, "--help"]) == 0
         assert f"gelora {name} " in capsys.readouterr().out
 
@@ -46,12 +46,12 @@ def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[st
 def test_the_examples_of_the_help_are_accepted() -> None:
     from gelora_cli.config.overrides import override_problems, split_arguments
 
-    for name, text in cli.EXAMPLES.items():
-        for line in text.splitlines():
+    for name in COMMANDS.names():
+        for line in COMMANDS.get(name).examples.splitlines():
             words = shlex.split(line.split("gelora ", 1)[1], comments=True)
             given = split_arguments([word for word in words[1:] if word != "--json"])
             overrides = [word for word in given.words if "=" in word]
-            assert override_problems(cli._config_name(name), overrides, None)[0] == [], line
+            assert override_problems(COMMANDS.get(name).schema, overrides, None)[0] == [], line
 
 
 def test_the_composed_configuration_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +101,7 @@ def test_what_nobody_foresaw_is_one_line_unless_debugging(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("no such luck")
 
-    monkeypatch.setitem(cli.HANDLERS, "ls", fail)
+    monkeypatch.setattr(COMMANDS.get("ls"), "handle", fail)
     assert command_line(["ls", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "ZeroDivisionError: no such luck" in line
@@ -114,7 +114,7 @@ def test_a_file_that_the_system_refuses_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    monkeypatch.setitem(cli.HANDLERS, "ls", lambda *_: (tmp_path / "loop").read_text())
+    monkeypatch.setattr(COMMANDS.get("ls"), "handle", lambda *_: (tmp_path / "loop").read_text())
     assert command_line(["ls", str(tmp_path)]) == 2
     assert f"{tmp_path / 'loop'}: Too many levels of symbolic links" in capsys.readouterr().err
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.commands import main as cli
+from gelora_cli.commands.main import command_line
+from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.shipped import config_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,20 +41,20 @@ def shown_commands() -> Iterator[tuple[str, str]]:
         for line in path.read_text(encoding="utf-8").splitlines():
             if found := re.match(r"#.*?(gelora \w+ .*=.*)$", line):
                 yield path.name, found[1]
-    for name, text in cli.EXAMPLES.items():
-        for line in text.splitlines():
+    for name in COMMANDS.names():
+        for line in COMMANDS.get(name).examples.splitlines():
             yield f"gelora {name} --help", line.strip()
 
 
-COMMANDS = sorted(set(shown_commands()))
+SHOWN = sorted(set(shown_commands()))
 
 
 def test_there_are_many() -> None:
-    assert len(COMMANDS) > 50
-    assert {"README.md", "text.yaml", "gelora run --help"} <= {place for place, _ in COMMANDS}
+    assert len(SHOWN) > 50
+    assert {"README.md", "text.yaml", "gelora run --help"} <= {place for place, _ in SHOWN}
 
 
-@pytest.mark.parametrize(("place", "line"), COMMANDS)
+@pytest.mark.parametrize(("place", "line"), SHOWN)
 def test_it_survives_the_shell(place: str, line: str) -> None:
     assert survives(line), f"{place}: {line}"
 
@@ -76,6 +77,6 @@ def test_the_check_itself(line: str, expected: bool) -> None:
 
 
 def test_a_comment_that_zsh_hands_over_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.command_line(["--version", "#", "a", "comment"]) == 0
-    assert cli.command_line(["run", "--cfg", "job", "seed=7", "#", "some", "words"]) == 0
+    assert command_line(["--version", "#", "a", "comment"]) == 0
+    assert command_line(["run", "--cfg", "job", "seed=7", "#", "some", "words"]) == 0
     assert "seed: 7" in capsys.readouterr().out

@@ -14,9 +14,9 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from gelora_cli.commands import main as cli
-from gelora_cli.commands.export import fold_scale
+from gelora_cli.commands.exporting import fold_scale
 from gelora_cli.commands.main import command_line
+from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.overrides import override_problems, split_arguments
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import ScoreScale
@@ -180,7 +180,7 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
             command, *words = shlex.split(line)[1:]
             assert words[0] == ".", name
             overrides = [word for word in split_arguments(words).words if "=" in word]
-            assert not override_problems(cli._config_name(command), overrides, None)[0]
+            assert not override_problems(COMMANDS.get(command).schema, overrides, None)[0]
         assert ("form=adapter" in text) is (name == "houlsby")
 
 

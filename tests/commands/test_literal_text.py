@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from gelora_cli.commands import main as cli
 from gelora_cli.commands.main import command_line
+from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.files import config_text, parse_config, read_config, write_config
 from gelora_cli.config.overrides import protect_text, restore_text
 from gelora_cli.config.schema import RunConfig, TaskConfig
@@ -105,7 +105,7 @@ def test_protected_text_comes_back_as_it_was(text: str) -> None:
 def given_to(monkeypatch: pytest.MonkeyPatch, command: str, *words: str) -> Any:
     """The configuration that a command is called with."""
     found: list[Any] = []
-    monkeypatch.setitem(cli.HANDLERS, command, lambda config, paths, words: found.append(config))
+    monkeypatch.setattr(COMMANDS.get(command), "handle", lambda config, paths, typed: found.append(config))
     assert command_line([command, *words]) == 0
     return found[0]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gelora_cli.commands import fetch as fetching
+from gelora_cli.commands import fetching
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.outputs import check_output, write_output
 from gelora_cli.config.schema import TaskConfig

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from gelora_cli.commands.main import register_schemas
+from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.complete import SMOKE, complete
 from gelora_cli.config.files import read_config, write_config

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.commands import main as cli
+from gelora_cli.commands import sweep
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts import RunResult
 from gelora_cli.core.codec import read_artifact
@@ -66,8 +66,8 @@ def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
             asked.append(request)
-            return {"outcome": cli._answer(request), "status": 0}
+            return {"outcome": sweep.answer(request), "status": 0}
 
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(jobs, "JobServer", HereServer)
+    monkeypatch.setattr(sweep, "JobServer", HereServer)
     return asked

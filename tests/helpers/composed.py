@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from gelora_cli.commands.main import register_schemas
+from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.shipped import config_dir
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.commands import main as cli
+from gelora_cli.commands.sweep import report_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.launchers import jobs
@@ -152,7 +152,7 @@ def test_the_last_table_has_a_row_for_every_job(capsys: pytest.CaptureFixture[st
         Outcome(2, "/runs/c", "no such\nfile", seconds=1.0),
         Outcome(130, None, "interrupted"),
     ]
-    assert cli._report_sweep(["seed=0", "seed=1", "seed=2", "seed=3", "seed=4"], outcomes) == 130
+    assert report_sweep(["seed=0", "seed=1", "seed=2", "seed=3", "seed=4"], outcomes) == 130
     shown = capsys.readouterr()
     rows = [re.split("  +", line) for line in shown.out.strip().splitlines()]
     assert rows == [

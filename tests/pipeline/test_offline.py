@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.commands import doctor
-from gelora_cli.commands.doctor import findings
+from gelora_cli.commands import diagnosis
+from gelora_cli.commands.diagnosis import findings
 from gelora_cli.commands.main import command_line
 from gelora_cli.core import install
 from gelora_cli.core.install import install_gelora, install_package
@@ -26,7 +26,7 @@ from tests.helpers.bench import Bench, answer_here, result_of
 def test_doctor_looks_at_everything_and_names_fixes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.5)
+    monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.5)
     assert command_line(["doctor", f"runs_dir={tmp_path / 'runs'}"]) == 0
     shown = capsys.readouterr().out
     names = ("versions", "devices", "precision", "tokenizers", "runs_dir", "hub cache", "temporary files", "hub")
@@ -38,14 +38,14 @@ def test_doctor_looks_at_everything_and_names_fixes(
 def test_doctor_fails_where_nothing_could_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.5)
+    monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.5)
     (tmp_path / "file").write_text("")
     assert command_line(["doctor", f"runs_dir={tmp_path / 'file' / 'runs'}"]) == 2
     assert "nothing will run before this is mended: runs_dir" in capsys.readouterr().err
 
 
 def test_every_finding_that_is_not_ok_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_there", lambda _: False)
+    monkeypatch.setattr(diagnosis, "_there", lambda _: False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     found = list(findings(tmp_path))
     assert {finding.what for finding in found if finding.state == "note"} >= {"tokenizers", "model=minilm"}
@@ -120,7 +120,7 @@ def test_ls_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_doctor_without_torch_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.1)
+    monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.1)
     found = list(findings(tmp_path))
     (missing,) = [finding for finding in found if finding.what == "devices"]
     assert missing.state == "problem"
@@ -144,13 +144,13 @@ def test_a_package_that_is_missing_is_named(
 
 def test_doctor_compares_with_the_tested_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     constraints = tmp_path / "constraints.txt"
-    monkeypatch.setattr(doctor, "CONSTRAINTS", constraints)
+    monkeypatch.setattr(diagnosis, "CONSTRAINTS", constraints)
     numpy = importlib.metadata.version("numpy")
-    assert list(doctor._tested_versions()) == []  # a wheel has none
+    assert list(diagnosis._tested_versions()) == []  # a wheel has none
     constraints.write_text(f"# made\nnumpy=={numpy}\nnot-installed==1.0\n")
-    assert [finding.state for finding in doctor._tested_versions()] == ["ok"]
+    assert [finding.state for finding in diagnosis._tested_versions()] == ["ok"]
     constraints.write_text("numpy==0.1\n")
-    (finding,) = doctor._tested_versions()
+    (finding,) = diagnosis._tested_versions()
     assert (finding.state, finding.text) == ("note", f"others are installed than tested: numpy {numpy} (0.1)")
 
 
@@ -160,10 +160,10 @@ def test_doctor_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> Non
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(doctor, "HUB_SECONDS", 0.2)
+    monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
     started = time.perf_counter()
-    (finding,) = doctor._hub()
+    (finding,) = diagnosis._hub()
     assert time.perf_counter() - started < 10
     assert finding.state == "note"
     assert "no answer within 0.2 s" in finding.text

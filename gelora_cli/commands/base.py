@@ -1,0 +1,106 @@
+"""What a command is: a class per command with its help, its path arguments and what it does; and what they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from gelora_cli.core.errors import GeloraError
+
+if TYPE_CHECKING:
+    from gelora_cli.launchers.jobs import Outcome
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Positional:
+    """The path arguments of a command: how its help calls one, whether one is needed, and whether many are accepted."""
+
+    label: str
+    required: bool = True
+    many: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.label}..." if self.many else self.label
+
+
+class Command(ABC, Generic[Config]):
+    """One command, of the configuration `Config`.
+
+    A file of a command is imported for `gelora --help`, too. So it imports at the top only what is light; `handle`
+    imports what the command needs.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `gelora --help`."""
+    examples: ClassVar[str]
+    """Lines that the help shows. Each can be pasted into bash and zsh."""
+
+    schema: ClassVar[str]
+    """The name of its configuration: a key of `SCHEMAS`, and a file of `configs/`."""
+    positional: ClassVar[Positional | None] = None
+    flags: ClassVar[Mapping[str, str]] = {}
+    """Flags of this command alone, each with the override that it stands for."""
+
+    launchable: ClassVar[bool] = False
+    """Whether an outer launcher (torchrun) may run it on several processes."""
+    sweepable: ClassVar[bool] = False
+    """Whether `-m` runs it for several values of a key."""
+    needs_labels: ClassVar[bool] = True
+    """Whether a job of a sweep is refused where its data has no labels."""
+
+    @abstractmethod
+    def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:
+        """Do what the command says, and print what came of it.
+
+        Args:
+            config: the composed configuration.
+            paths: the path arguments, as many as `positional` accepts.
+            typed: the whole command as it was typed, for what is written into a run directory.
+
+        Returns:
+            What a sweep shows of a job; nothing where the exit code 0 says all.
+
+        Raises:
+            GeloraError: what is wrong, in one message for the user.
+        """
+
+
+def check_values(config: Any) -> None:
+    """Refuse a configuration with values that no command accepts.
+
+    Raises:
+        GeloraError: all that is wrong with them.
+    """
+    from gelora_cli.config.checks import list_problems, value_problems
+
+    if problems := value_problems(config):
+        raise GeloraError(list_problems(problems))
+
+
+def user_path(text: str) -> Path:
+    """Return a path as given, with `~` as the home directory where there is one of that name."""
+    from gelora_cli.config.paths import expand_home
+
+    return Path(expand_home(text))
+
+
+def output_directory(text: str | None) -> Path:
+    """Return the directory of `output=DIR`.
+
+    Raises:
+        GeloraError: none is given.
+    """
+    if text is None:
+        raise GeloraError("output=DIR is needed: the directory to write, empty or not there yet")
+    return user_path(text).resolve()
+
+
+def relative(path: Path) -> Path:
+    """Return the path from here where it lies below, else as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

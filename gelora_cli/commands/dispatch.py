@@ -1,0 +1,77 @@
+"""One command line: its path arguments and overrides, and then one job or a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.commands.base import Command, user_path
+from gelora_cli.commands.execution import execute
+from gelora_cli.commands.hydra_app import check_overrides, compose_each
+from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.overrides import split_arguments
+from gelora_cli.core.errors import GeloraError
+
+
+def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
+    """Check the arguments of a command, then do it once or for every job of a sweep; return the exit code.
+
+    Raises:
+        GeloraError: all that is wrong with the arguments.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise GeloraError("the working directory is gone or can't be read; change to another one: cd DIR") from error
+    words = [command.name, *arguments]
+    given = split_arguments([command.flags.get(argument, argument) for argument in arguments])
+    if given.multirun and not command.sweepable:
+        raise GeloraError(f"gelora {command.name} takes no -m; those that sweep: {', '.join(sweepable_names())}")
+    paths = _check_paths(command, [word for word in given.words if _is_path(word)])
+    overrides = check_overrides(command.schema, given, [word for word in given.words if not _is_path(word)])
+    has_launcher = any(override.startswith("hydra/launcher=") for override in overrides)
+    if given.multirun and not has_launcher:
+        from gelora_cli.commands.sweep import run_sweep
+
+        return run_sweep(command, given.flags, overrides, words)
+    codes: list[int] = []
+    compose_each(
+        command.schema,
+        given.flags,
+        overrides,
+        lambda config: codes.append(execute(command, config, paths, words).code),
+        elsewhere=has_launcher,
+    )
+    return max(codes, default=0)
+
+
+def sweepable_names() -> list[str]:
+    """Return the commands that take `-m`."""
+    return [name for name in COMMANDS.names() if COMMANDS.get(name).sweepable]
+
+
+def _is_path(word: str) -> bool:
+    """Whether an argument is no override (`key=value`, `~key`) but a path, such as `a=b/c` written as `./a=b/c`."""
+    if word.startswith(("/", "./", "../", "~/")):
+        return True
+    return "=" not in word and (not word.startswith("~") or "/" in word)
+
+
+def _check_paths(command: Command[Any], words: list[str]) -> list[Path]:
+    """Return the path arguments.
+
+    Raises:
+        GeloraError: there are more or fewer than the command takes.
+    """
+    positional = command.positional
+    if positional is None:
+        accepted, expected = not words, "only key=value overrides"
+    elif positional.many:
+        accepted, expected = bool(words) or not positional.required, str(positional)
+    else:
+        accepted, expected = len(words) == 1 or not (words or positional.required), f"one {positional}"
+    if not accepted:
+        shown = " ".join(words) or "nothing"
+        raise GeloraError(f"gelora {command.name} takes {expected}, {shown} given.\n{command.examples}")
+    return [user_path(word) for word in words]

@@ -1,0 +1,46 @@
+"""`gelora evaluate`: a finished run's adapter, scored again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.commands.base import Command, Positional, user_path
+from gelora_cli.commands.registry import COMMANDS
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import EvaluateCommandConfig
+    from gelora_cli.core.artifacts import EvalResult
+
+
+@COMMANDS.register
+class Evaluate(Command["EvaluateCommandConfig"]):
+    """Score the adapter of a run on its evaluated splits."""
+
+    name = "evaluate"
+    summary = "score a finished run's adapter again"
+    examples = "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json"
+    schema = "evaluate"
+    positional = Positional("RUN")
+    launchable = True
+
+    def handle(self, config: EvaluateCommandConfig, paths: list[Path], typed: str) -> None:
+        """Score, print a line for each split, and write them where `output` asks for it."""
+        from gelora_cli.commands.outputs import check_output, write_output
+        from gelora_cli.core.codec import to_json
+        from gelora_cli.pipeline.predict import EvaluationReport, evaluate
+
+        if config.output:
+            check_output(user_path(config.output), force=config.force)
+        results = evaluate(paths[0].absolute(), config.launch.processes)
+        for result in results:
+            print(_describe(result))
+        if config.output:
+            write_output(user_path(config.output), to_json(EvaluationReport(results)), force=config.force)
+
+
+def _describe(result: EvalResult) -> str:
+    """Return the metrics of a split, and below them its remark if it has one."""
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    line = f"{result.split}: {result.examples} examples  {metrics}"
+    return f"{line}\n{result.remark}" if result.remark else line

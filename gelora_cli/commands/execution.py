@@ -1,0 +1,54 @@
+"""One command with its composed configuration, in this process or on the processes of an outer launcher."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gelora_cli.commands.base import Command
+from gelora_cli.commands.failures import print_error, shorten, user_error
+from gelora_cli.config.overrides import composed_config
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.launchers.jobs import Outcome
+from gelora_cli.launchers.workers import inside_workers, lead_or_follow
+
+
+def execute(command: Command[Any], composed: Any, paths: list[Path], words: list[str]) -> Outcome:
+    """Do what a command says, and return what came of it.
+
+    An error is one message, printed at once, so that the other jobs of a sweep go on.
+
+    Args:
+        command: what to do.
+        composed: the configuration, as Hydra composed it or as the command's dataclass.
+        paths: the path arguments.
+        words: the command and its arguments, as they were typed.
+
+    Raises:
+        Exception: any error as it was, where `debug=true` is given.
+    """
+    config: Any = None
+    try:
+        config = composed_config(composed) if isinstance(composed, DictConfig) else composed
+        return _handle(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
+    except Exception as error:
+        if getattr(config, "debug", False):
+            raise
+        message = user_error(error)
+        return Outcome(print_error(message), message.directory, shorten(str(message)))
+
+
+def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -> Outcome | None:
+    """Do it here, or as one of the processes that an outer launcher (torchrun) has started."""
+    if not command.launchable or not inside_workers():
+        return command.handle(config, paths, typed)
+    if getattr(config, "dry_run", False):
+        raise GeloraError("dry_run=true looks at one process: leave the launcher (torchrun) out")
+    from gelora_cli.pipeline.worker import main as follow
+
+    config.launch.processes = int(os.environ["WORLD_SIZE"])
+    return lead_or_follow(lambda: command.handle(config, paths, typed), follow)

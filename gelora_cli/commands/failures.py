@@ -1,0 +1,56 @@
+"""What a user reads of an error: one message on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+
+from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.messages import visible
+
+LONGEST_WORD = 200
+"""Characters of a name or number in a message. A longer one is shown by its two ends."""
+
+
+def user_error(error: Exception) -> GeloraError:
+    """Return an error as a message for the user: a package that is missing, a path that can't be used, or our fault."""
+    from gelora_cli.core.install import install_gelora, install_package
+    from gelora_cli.core.runtime import first_line
+
+    if isinstance(error, GeloraError):
+        return error
+    name = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name not in ("", "gelora_cli"):
+        return GeloraError(
+            f"the package {name} is missing: {install_package(name)}, or all that gelora needs: {install_gelora()}"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return GeloraError(f"{error.strerror}: raise the limit of open files (ulimit -n), or close what holds them")
+    if isinstance(error, OSError) and error.filename is not None:
+        return GeloraError(f"{_path_text(error.filename)}: {error.strerror}; give another path, or change that one")
+    return RunError(
+        f"unexpected {type(error).__name__}: {first_line(error)}. The same command with debug=true shows where it "
+        "comes from; please report it as a fault of gelora."
+    )
+
+
+def print_error(error: GeloraError) -> int:
+    """Print an error's message and return its exit code."""
+    where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
+    print(visible(shorten(f"gelora: {error}{where}")), file=sys.stderr)
+    return error.exit_code
+
+
+def shorten(message: str) -> str:
+    """Return a message in which names and numbers that fill several lines are shown by their two ends."""
+
+    def ends(word: re.Match[str]) -> str:
+        return f"{word[0][:60]}...{word[0][-40:]}"
+
+    return re.sub(rf"\S{{{LONGEST_WORD},}}", ends, message)
+
+
+def _path_text(path: object) -> str:
+    return os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)

@@ -1,0 +1,117 @@
+"""Hydra behind the commands: overrides are checked first, so that every mistake is named at once; then it composes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from gelora_cli.config.checks import list_problems, value_problems
+from gelora_cli.config.overrides import (
+    Arguments,
+    composed_config,
+    override_problems,
+    protect_text,
+    restore_text,
+)
+from gelora_cli.config.schema import SCHEMAS
+from gelora_cli.config.shipped import config_dir
+from gelora_cli.core.errors import GeloraError
+
+LONGEST_REASON = 300
+"""Characters that are shown of why Hydra refuses a configuration."""
+
+SHOWS_CONFIG = ("--cfg", "-c", "--info", "-i")
+"""Flags with which Hydra prints a configuration and runs nothing."""
+
+
+def check_overrides(schema: str, given: Arguments, overrides: list[str]) -> list[str]:
+    """Return the overrides in a form that Hydra parses.
+
+    Raises:
+        GeloraError: some are wrong; together with what is wrong with the values of the rest.
+    """
+    problems, good = override_problems(schema, overrides, given.config_dir, multirun=given.multirun)
+    if problems:
+        raise GeloraError(list_problems(problems + _problems_of_rest(schema, good)))
+    return good
+
+
+def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
+    """Return what is wrong with the values of overrides that can be composed."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    register_schemas()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return value_problems(composed_config(compose(schema, [protect_text(text) for text in overrides])))
+    except (HydraException, GeloraError):
+        return []
+
+
+def register_schemas() -> None:
+    """Give Hydra the typed configuration of every command."""
+    from hydra.core.config_store import ConfigStore
+
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def compose_each(
+    schema: str, flags: list[str], overrides: list[str], job: Callable[[Any], None], *, elsewhere: bool = False
+) -> None:
+    """Let Hydra compose, and call `job` with each configuration; `elsewhere` is in processes that Hydra starts.
+
+    Raises:
+        GeloraError: what Hydra refuses.
+        Exception: what a job raised first, as it was.
+    """
+    from hydra.errors import HydraException
+
+    failures: list[BaseException] = []
+
+    def guarded(config: Any) -> None:
+        try:
+            job(config)
+        except BaseException as error:  # Hydra would print it and end the process
+            failures.append(error)
+
+    try:
+        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):  # its errors come here instead of to the terminal
+            call_hydra(schema, flags, overrides, job if elsewhere else guarded)
+    except Exception as error:
+        of_hydra = isinstance(error, HydraException)  # some of them are OSErrors, too
+        if "debug=true" in overrides or isinstance(error, ImportError) or (isinstance(error, OSError) and not of_hydra):
+            raise
+        raise GeloraError(_refusal(error)) from error
+    if failures:
+        raise failures[0]
+
+
+def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callable[[Any], None]) -> None:
+    """Call Hydra's own entry point with our arguments in place of the process's."""
+    import hydra
+
+    register_schemas()
+    before = sys.argv
+    sys.argv = ["gelora", *map(protect_text, overrides), *flags]
+    shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown) if shows_config else contextlib.nullcontext():
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=schema)(job)()
+    finally:
+        sys.argv = before
+        print(restore_text(shown.getvalue()), end="")
+
+
+def _refusal(error: Exception) -> str:
+    """Return Hydra's or YAML's reasons in one line; which of several came first is what it is about."""
+    reasons = " ".join(str(error).split()) or type(error).__name__
+    shown = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
+    return f"the configuration can't be composed: {shown}"

@@ -1,0 +1,48 @@
+"""`gelora ls`: the runs below a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from gelora_cli.commands.base import Command, Positional, user_path
+from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.core.errors import GeloraError
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import LsCommandConfig
+
+
+@COMMANDS.register
+class Ls(Command["LsCommandConfig"]):
+    """List runs, as tables or as JSON."""
+
+    name = "ls"
+    summary = "list runs, their status and value"
+    examples = """  gelora ls
+  gelora ls runs/cola --json
+  gelora ls verify=true                                 # compare every file with its sha256, as report does"""
+    schema = "ls"
+    positional = Positional("DIR", required=False)
+    flags: ClassVar[Mapping[str, str]] = {"--json": "json=true"}
+
+    def handle(self, config: LsCommandConfig, paths: list[Path], typed: str) -> None:
+        """Print the runs, and below them the grid of those that are done."""
+        from gelora_cli.core.rundir import json_text
+        from gelora_cli.report.grid import runs_table
+        from gelora_cli.report.listing import list_runs, listed_runs
+        from gelora_cli.report.runs import examine_runs, sort_runs
+
+        directory = paths[0] if paths else user_path(config.runs_dir)
+        if not directory.is_dir():
+            raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
+        examined = examine_runs([directory], verify=config.verify)
+        listed = listed_runs(directory, examined)
+        if config.json:
+            print(json_text([asdict(row) for row in listed], indent=1))
+            return
+        print(list_runs(directory, listed))
+        if table := runs_table(sort_runs(examined).runs):
+            print(f"\n{table}")

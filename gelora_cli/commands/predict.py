@@ -1,0 +1,78 @@
+"""`gelora predict`: labels or answers of a finished run for a split, a file, standard input or one question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.commands.base import Command, Positional, check_values, user_path
+from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.core.errors import GeloraError
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import PredictCommandConfig, RunConfig
+    from gelora_cli.data.sources import Split
+
+
+@COMMANDS.register
+class Predict(Command["PredictCommandConfig"]):
+    """Label or answer rows with a finished run."""
+
+    name = "predict"
+    summary = "label or answer a split, a file or standard input with a finished run"
+    examples = """  gelora predict RUN split=test output=predictions.csv
+  gelora predict RUN file=sentences.txt
+  echo 'The cats sleeps.' | gelora predict RUN
+  gelora predict RUN file=questions.json                # in the format of SQuAD
+  gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'"""
+    schema = "predict"
+    positional = Positional("RUN")
+
+    def handle(self, config: PredictCommandConfig, paths: list[Path], typed: str) -> None:
+        """Predict, and print the rows or write them where `output` says."""
+        from gelora_cli.commands.outputs import check_output, write_output
+        from gelora_cli.commands.prediction_files import prediction_text, with_inputs
+        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.pipeline.predict import predict
+
+        check_values(config)
+        setup_logging()
+        _check_sources(config)
+        if config.output:
+            check_output(user_path(config.output), force=config.force)
+        task, split, rows = predict(paths[0].absolute(), lambda run: _read_split(run, config))
+        target = user_path(config.output) if config.output else None
+        text = prediction_text(with_inputs(task, split, rows), target)
+        if target:
+            write_output(target, text, force=config.force)
+            print(f"{len(rows)} predictions: {config.output}")
+        else:
+            print(text, end="")
+
+
+def _check_sources(config: PredictCommandConfig) -> None:
+    """Refuse several sources of rows, and a question without its context."""
+    if sum(value is not None for value in (config.split, config.file, config.question)) > 1:
+        raise GeloraError("split=, file= and question= exclude each other; give one, or none for standard input")
+    if (config.question is None) != (config.context is None):
+        raise GeloraError("question=... and context=... belong together: give both")
+
+
+def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
+    """Return what the user wants labelled or answered, in the form of the run's task."""
+    from gelora_cli.data.delimited import Dialect
+    from gelora_cli.data.files import read_questions, read_rows
+    from gelora_cli.data.sources import unlabelled_split
+    from gelora_cli.data.squad import one_question
+
+    if config.split:
+        return unlabelled_split(run.task, run.data, config.split)
+    if run.task.kind == "question_answering":
+        if config.question is None or config.context is None:
+            return read_questions(config.file or "-")
+        return one_question(config.question, config.context)
+    if config.question is not None:
+        raise GeloraError(f"question=... is for question answering; task={run.task.name} takes file= or lines")
+    separator = config.data.separator or run.data.separator
+    quoting = config.data.quoting or run.data.quoting
+    return read_rows(run.task, config.file or "-", Dialect(separator, quoting))

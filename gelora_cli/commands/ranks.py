@@ -1,0 +1,76 @@
+"""`gelora ranks`: a plan for a budget from a saved profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.commands.base import Command, Positional, check_values, user_path
+from gelora_cli.commands.registry import COMMANDS
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import RanksCommandConfig
+    from gelora_cli.core.artifacts import RankPlan
+
+
+@COMMANDS.register
+class Ranks(Command["RanksCommandConfig"]):
+    """Plan ranks, show them, and write them for PEFT where `output` names a file."""
+
+    name = "ranks"
+    summary = "stage 2: plan ranks for a budget from a saved profile (no torch)"
+    examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
+  gelora ranks profile.json budget=rank:8 output=rank_pattern.json"""
+    schema = "ranks"
+    positional = Positional("PATH")
+
+    def handle(self, config: RanksCommandConfig, paths: list[Path], typed: str) -> None:
+        """Plan, write, and print the plan."""
+        from gelora_cli.allocation.planning import plan_method
+        from gelora_cli.allocation.ranks import format_plan
+        from gelora_cli.commands.outputs import check_output
+        from gelora_cli.config.presets import plan_settings
+        from gelora_cli.core.artifacts import IdProfile
+        from gelora_cli.core.budget import parse_budget
+        from gelora_cli.core.codec import read_artifact
+
+        check_values(config)
+        for target in _output_files(config.output):
+            check_output(target, force=config.force)
+        source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
+        profile = read_artifact(IdProfile, source)
+        plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
+        written = _write_plan(plan, config)
+        print(f"{format_plan(plan)}\n{written}")  # after the files, which must not depend on whoever reads this
+
+
+def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
+    """Write a plan where `output` asks for it, and return a line that says what was written."""
+    import json
+
+    from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
+    from gelora_cli.commands.outputs import write_output
+    from gelora_cli.core.codec import to_json
+
+    if plan.method not in PLANNED:
+        return f"method={plan.method} has no rank_pattern before it is run; nothing was written"
+    if config.output is None:
+        return "nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train"
+    pattern, *beside = _output_files(config.output)
+    for target in beside:
+        write_output(target, to_json(plan), force=config.force)
+    write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
+    written = f"for peft.LoraConfig(**json.load(file)): {pattern}"
+    if beside:
+        written += f"\nto train with these ranks: gelora train ... ranks.path={pattern} (its plan: {beside[0].name})"
+    return written
+
+
+def _output_files(output: str | None) -> list[Path]:
+    """Return the files of a pattern: itself, and the plan beside it unless it is a pipe or a device."""
+    from gelora_cli.allocation.ranks import plan_beside
+
+    if not output:
+        return []
+    pattern = user_path(output)
+    return [pattern] if pattern.exists() and not pattern.is_file() else [pattern, plan_beside(pattern)]

@@ -1,0 +1,52 @@
+"""`gelora report`: runs compared on one page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.commands.base import Command, Positional, relative, user_path
+from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import visible
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import ReportCommandConfig
+
+
+@COMMANDS.register
+class ReportCommand(Command["ReportCommandConfig"]):
+    """Write the page of a comparison, with its tables and pictures."""
+
+    name = "report"
+    summary = "runs as one page, tables, tests of their differences and pictures (no torch)"
+    examples = """  gelora report runs
+  gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
+  gelora report runs mix_protocols=true published=published.csv"""
+    schema = "report"
+    positional = Positional("DIR", many=True)
+
+    def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:
+        """Write the report, and print what it says and which runs it left out."""
+        from gelora_cli.report.build import write_report
+
+        if not config.output:
+            raise GeloraError(
+                "output= is empty: a directory is accepted, made where there is none; output=. is this one"
+            )
+        written = write_report(
+            paths,
+            user_path(config.output),
+            title=config.title,
+            mix_protocols=config.mix_protocols,
+            published=user_path(config.published) if config.published else None,
+            figures=config.figures,
+            force=config.force,
+        )
+        for line in written.summary:
+            print(f"- {line}")
+        for run in written.unused:
+            reason = f": {run.reason}" if run.reason else ""
+            print(visible(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
+        print(f"report:  {relative(written.page)} ({written.files} files beside each other)")

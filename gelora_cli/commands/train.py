@@ -1,0 +1,31 @@
+"""`gelora train`: the stages after the profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gelora_cli.commands.base import Command
+from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.commands.run import run_and_report
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import RunConfig
+    from gelora_cli.launchers.jobs import Outcome
+
+
+@COMMANDS.register
+class Train(Command["RunConfig"]):
+    """Fine-tune and evaluate with a profile or a plan that is there."""
+
+    name = "train"
+    summary = "stages 2 and 3 from a saved profile or plan"
+    examples = """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
+  gelora train task=cola model=minilm data.glue=DIR ranks.path=RUN seed=1"""
+    schema = "run"
+    launchable = True
+    sweepable = True
+
+    def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
+        """Run the stages after the profile, and print where the results are."""
+        return run_and_report(config, typed, measure=False)
