@@ -125,7 +125,7 @@ def test_too_many_open_files_name_the_limit(
     def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.csv")
 
-    monkeypatch.setitem(cli.HANDLERS, "ls", refuse)
+    monkeypatch.setattr(COMMANDS.get("ls"), "handle", refuse)
     assert command_line(["ls", str(tmp_path)]) == 2
     assert "Too many open files: raise the limit of open files (ulimit -n)" in capsys.readouterr().err
 
