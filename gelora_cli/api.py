@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
 from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
+from gelora_cli.allocation.ranks import planned_methods, rank_pattern_json
 from gelora_cli.config.checks import declared_problems, list_problems
 from gelora_cli.config.schema import ProfileConfig, TaskConfig
 from gelora_cli.core.artifacts import IdProfile, ProfileSettings, RankPlan
@@ -133,8 +133,9 @@ def plan_ranks(
     Raises:
         GeloraError: a budget that can't be met, with the smallest that can, or an unknown option.
     """
-    if method not in PLANNED:
-        raise GeloraError(f"method={method}: its ranks are known only once it has run; accepted: {', '.join(PLANNED)}")
+    planned = planned_methods()
+    if method not in planned:
+        raise GeloraError(f"method={method}: its ranks are known only once it has run; accepted: {', '.join(planned)}")
     if unknown := sorted(rules.keys() - set(RULES)):
         raise GeloraError(f"{', '.join(unknown)}: no such option; accepted besides those named: {', '.join(RULES)}")
     return plan_for_budget(profile, parse_budget(budget), method=method, modules=modules, scaling=scaling, **rules)
@@ -156,7 +157,8 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
     from peft import LoraConfig
 
     if plan.unit != "rank":
-        raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {', '.join(PLANNED)}")
+        planned = ", ".join(planned_methods())
+        raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {planned}")
     planned = rank_pattern_json(plan)
     overruling = sorted({*planned, "use_rslora"} & more.keys())
     if overruling:

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, DebertaV2Config
 
-from gelora_cli.allocation.planning import METHODS, plan_method
+from gelora_cli.allocation.planning import plan_method
 from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.registries import METHODS
 from gelora_cli.models.block_map import map_model
 
 START = {"adalora": 1.5, "sora": 2.0}
@@ -50,7 +51,7 @@ def main() -> None:
     found = map_model(model, head_modules=("pooler", "classifier"))
     print(f"backbone {found.backbone_params:,}, head {found.head_params:,}, budget {arguments.budget}")
     print(f"{'method':<10}{'adapter':>12}{'of budget':>11}{'at the most':>13}  per block")
-    for method in METHODS:
+    for method in METHODS.names():
         if method not in ("shuffled", "random", "reversed"):
             print(row(found, method, arguments.budget, arguments.modules))
 

@@ -1,7 +1,7 @@
-"""Controls: assignments of the same units of rank to blocks that don't follow the profile. No torch, no numpy.
+"""Controls: the units of GeLoRA's ranks on other blocks. No torch, no numpy.
 
-Each takes GeLoRA's ranks and `fits`, which says whether an assignment keeps within the budget and the blocks' largest
-ranks, and gives an assignment with the same total that fits. What a seed draws is the same everywhere.
+Each has the same total as GeLoRA's ranks and keeps within the budget and the blocks' largest ranks. What a seed draws
+is the same everywhere.
 """
 
 from __future__ import annotations
@@ -9,32 +9,71 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.base import AllocationProblem, Allocator
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import ALLOCATORS
 
-Ranks = tuple[int, ...]
-Fits = Callable[[Ranks], bool]
+IsFeasible = Callable[[Ranks], bool]
 DRAWS = 10_000
 
 
-def shuffled(ranks: Ranks, fits: Fits, seed: int) -> Ranks:
-    """A permutation of the ranks that changes them, uniform over those; the ranks themselves where all are equal.
+@ALLOCATORS.register
+class Shuffled(Allocator):
+    """A permutation of GeLoRA's ranks."""
+
+    name = "shuffled"
+
+    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
+        """Return a drawn permutation of GeLoRA's ranks."""
+        return shuffle_ranks(problem.growth_ranks, problem.is_feasible, seed)
+
+
+@ALLOCATORS.register
+class RandomAssignment(Allocator):
+    """Any assignment with the total of GeLoRA's ranks."""
+
+    name = "random"
+
+    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
+        """Return a drawn assignment of GeLoRA's units."""
+        return draw_ranks(problem.growth_ranks, problem.is_feasible, seed)
+
+
+@ALLOCATORS.register
+class Reversed(Allocator):
+    """GeLoRA's ranks from the last block to the first."""
+
+    name = "reversed"
+
+    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
+        """Return `r_(L + 1 - i)`; `seed` changes nothing."""
+        return reverse_ranks(problem.growth_ranks, problem.is_feasible)
+
+
+def shuffle_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
+    """Return a permutation of the ranks that changes them, uniform over those; equal ranks as they are.
 
     Raises:
-        GeloraError: none of the drawn permutations fits.
+        GeloraError: none of the drawn permutations is feasible.
     """
     if len(set(ranks)) == 1:
         return ranks
     generator = random.Random(f"shuffled {seed}")
-    return _first(lambda: tuple(generator.sample(ranks, len(ranks))), lambda found: found != ranks and fits(found))
+
+    def draw() -> Ranks:
+        return tuple(generator.sample(ranks, len(ranks)))
+
+    return _first(draw, lambda drawn: drawn != ranks and is_feasible(drawn))
 
 
-def randomly(ranks: Ranks, fits: Fits, seed: int) -> Ranks:
-    """Uniform over all assignments with the same total and every block at least 1.
+def draw_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
+    """Return ranks drawn uniformly from all with the same total and every block at least 1.
 
     An assignment of T units to L blocks is a choice of L - 1 of the T - 1 places between units.
 
     Raises:
-        GeloraError: none of the drawn assignments fits.
+        GeloraError: none of the drawn assignments is feasible.
     """
     generator, total = random.Random(f"random {seed}"), sum(ranks)
 
@@ -42,31 +81,24 @@ def randomly(ranks: Ranks, fits: Fits, seed: int) -> Ranks:
         cuts = sorted(generator.sample(range(1, total), len(ranks) - 1))
         return tuple(after - before for before, after in zip([0, *cuts], [*cuts, total], strict=True))
 
-    return _first(draw, fits)
+    return _first(draw, is_feasible)
 
 
-def reverse(ranks: Ranks, fits: Fits, seed: int) -> Ranks:
-    """`r_(L + 1 - i)`; `seed` changes nothing.
+def reverse_ranks(ranks: Ranks, is_feasible: IsFeasible) -> Ranks:
+    """Return the ranks in reverse.
 
     Raises:
-        GeloraError: it does not fit.
+        GeloraError: they are not feasible.
     """
-    return _first(lambda: ranks[::-1], fits)
+    return _first(lambda: ranks[::-1], is_feasible)
 
 
-def _first(draw: Callable[[], Ranks], accepted: Callable[[Ranks], bool]) -> Ranks:
+def _first(draw: Callable[[], Ranks], is_accepted: Callable[[Ranks], bool]) -> Ranks:
     for _ in range(DRAWS):
-        found = draw()
-        if accepted(found):
-            return found
+        drawn = draw()
+        if is_accepted(drawn):
+            return drawn
     raise GeloraError(
         "no such assignment of the same total keeps within the budget and the largest ranks of the blocks, whose units "
         "cost differently here; take another budget or method"
     )
-
-
-CONTROLS: dict[str, Callable[[Ranks, Fits, int], Ranks]] = {
-    "shuffled": shuffled,
-    "random": randomly,
-    "reversed": reverse,
-}

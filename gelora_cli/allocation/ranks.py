@@ -9,34 +9,31 @@ All arithmetic is in fractions of the decimal numbers that the profile's JSON sh
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.allocation.controls import CONTROLS
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.base import ROUNDING, AllocationProblem, Allocator, Rule
 from gelora_cli.allocation.layer_checks import layer_warnings
 from gelora_cli.core.artifacts import BlockRank, IdProfile, RankPlan
 from gelora_cli.core.budget import Budget, max_ranks, unit_costs
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import ALLOCATORS, METHODS
 
 RULES = ("growth+1", "growth")
-ROUNDING: dict[str, Callable[[Fraction], int]] = {
-    "up": math.ceil,
-    "nearest": lambda rank: math.floor(rank + Fraction(1, 2)),
-    "down": math.floor,
-}
 ON_DEFICIT = ("error", "shrink")
 EXEMPT_BUDGET = "exempt"
 
-PLANNED = ("gelora", "lora", *CONTROLS)
 
-Ranks = tuple[int, ...]
+def planned_methods() -> tuple[str, ...]:
+    """Return the names of the methods whose LoRA ranks an allocator gives, from a profile, before they train."""
+    return tuple(name for name in METHODS.names() if METHODS.get(name).allocator)
 
 
 def plan_ranks(
@@ -85,14 +82,15 @@ def plan_ranks(
             profile that doesn't fit its model.
     """
     _check_choices(method, rule, rounding, on_deficit, scaling)
-    problem = _problem(profile, budget, modules, _Rule(rule, rounding, on_deficit))
+    allocator = ALLOCATORS.get(METHODS.get(method).allocator)
+    problem = allocation_problem(profile, budget, modules, Rule(rule, rounding, on_deficit))
     warnings = layer_warnings(profile)
     try:
-        own, uniform, gelora = problem.own_ranks, _uniform(problem, budget.name), _gelora(problem, budget.name, method)
-        ranks = _assign(problem, method, seed, gelora, uniform)
+        own, uniform, gelora = problem.own_ranks, problem.uniform_ranks, _growth_ranks(problem, allocator)
+        ranks = _allocated(problem, allocator, seed)
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
         raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
-    rows = _rows(profile, problem, modules, ranks, ends=method == "gelora")
+    rows = _rows(profile, problem, modules, ranks, ends=allocator.follows_growth)
     return RankPlan(
         method=method,
         rule=rule,
@@ -110,73 +108,11 @@ def plan_ranks(
         adapter_params=problem.cost(ranks),
         head_params=profile.model_map.head_params,
         backbone_params=profile.model_map.backbone_params,
-        note=_note(problem, method, ranks, gelora, uniform),
+        note=_note(problem, allocator, ranks, gelora, uniform),
         unit="rank",
         trained_params=problem.cost(ranks),
         warnings=warnings,
     )
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """The settings that turn growth into weights, lower bounds and ranks."""
-
-    name: str
-    rounding: str
-    on_deficit: str
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What is to be planned: per block the growth, the parameters of a unit and the largest rank; rule and bound."""
-
-    growths: tuple[Fraction, ...]
-    units: tuple[int, ...]
-    caps: Ranks
-    rule: _Rule
-    bound: int | None
-
-    @property
-    def ones(self) -> Ranks:
-        return (1,) * len(self.growths)
-
-    @property
-    def weights(self) -> Sequence[Fraction | int]:
-        if self.rule.name == "growth+1":
-            return [growth + 1 for growth in self.growths]
-        return self.growths if any(self.growths) else self.ones
-
-    @property
-    def real_ranks(self) -> tuple[Fraction, ...]:
-        """`r_i` before rounding; the rule `growth` keeps every block at 1 at least."""
-        if self.rule.name == "growth+1":
-            return tuple(growth + 1 for growth in self.growths)
-        return tuple(max(growth, Fraction(1)) for growth in self.growths)
-
-    @property
-    def own_ranks(self) -> Ranks:
-        return self._within(map(ROUNDING[self.rule.rounding], self.real_ranks))
-
-    @property
-    def lower_bounds(self) -> Ranks:
-        """`l_i = max(1, ceil(g_i))`."""
-        return self._within(map(math.ceil, self.growths))
-
-    @property
-    def start(self) -> Ranks:
-        """The ranks that are there before the first unit is handed out."""
-        return self.lower_bounds if self.rule.name == "growth+1" else self.ones
-
-    def fits(self, ranks: Ranks) -> bool:
-        """Whether no rank passes its block's largest, and the cost not the bound (`auto`: what its own ranks cost)."""
-        bound = self.cost(self.own_ranks) if self.bound is None else self.bound
-        return self.cost(ranks) <= bound and all(rank <= cap for rank, cap in zip(ranks, self.caps, strict=True))
-
-    def cost(self, ranks: Ranks) -> int:
-        return sum(rank * unit for rank, unit in zip(ranks, self.units, strict=True))
-
-    def _within(self, ranks: Iterable[int]) -> Ranks:
-        return tuple(min(max(1, rank), cap) for rank, cap in zip(ranks, self.caps, strict=True))
 
 
 def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
@@ -259,7 +195,7 @@ def _integer_if_whole(value: float) -> int | float:
 
 def _check_choices(method: str, rule: str, rounding: str, on_deficit: str, scaling: float) -> None:
     given = (
-        ("method.name", method, PLANNED),
+        ("method.name", method, planned_methods()),
         ("ranks.rule", rule, RULES),
         ("ranks.rounding", rounding, ROUNDING),
         ("ranks.on_deficit", on_deficit, ON_DEFICIT),
@@ -271,17 +207,23 @@ def _check_choices(method: str, rule: str, rounding: str, on_deficit: str, scali
         raise GeloraError(f"method.scaling={scaling} given; alpha / r must be a number above zero, for example 32.")
 
 
-def _problem(profile: IdProfile, budget: Budget, modules: str, rule: _Rule) -> _Problem:
+def allocation_problem(profile: IdProfile, budget: Budget, modules: str, rule: Rule) -> AllocationProblem:
+    """Return what a profile and a budget ask of an allocator.
+
+    Raises:
+        GeloraError: the profile doesn't fit its model, or holds an idim that is no finite number.
+    """
     blocks, layers = len(profile.model_map.blocks), [row.layer for row in profile.layers]
     if layers != list(range(blocks + 1)):
         raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {blocks}. Profile again.")
     idims = [_exact(row.idim) for row in profile.layers]
-    return _Problem(
+    return AllocationProblem(
         growths=tuple(itertools.starmap(_growth, itertools.pairwise(idims))),
         units=unit_costs(profile.model_map, modules),
         caps=max_ranks(profile.model_map, modules),
         rule=rule,
         bound=budget.params(profile.model_map, modules),
+        budget=budget.name,
     )
 
 
@@ -298,92 +240,34 @@ def _growth(before: Fraction, after: Fraction) -> Fraction:
     return max(after - before, Fraction(0))
 
 
-def _solve(problem: _Problem, budget: str) -> Ranks:
-    """Ranks for the problem's bound; without one the rule's own.
-
-    Raises:
-        GeloraError: the bound is below the smallest plan; `budget` names it as the user did.
-    """
-    if problem.bound is None:
-        return problem.own_ranks
-    shrinks = problem.rule.on_deficit == "shrink"
-    even, smallest = problem.cost(problem.ones), problem.cost(problem.start)
-    if problem.bound >= smallest:
-        return hand_out(problem.weights, problem.start, problem.caps, problem.units, problem.bound)
-    if shrinks and problem.bound >= even:
-        return hand_out(problem.weights, problem.ones, problem.lower_bounds, problem.units, problem.bound)
-    raise _too_small(problem, budget, shrinks=shrinks)
-
-
-def _too_small(problem: _Problem, budget: str, *, shrinks: bool) -> GeloraError:
-    even, smallest, bound = problem.cost(problem.ones), problem.cost(problem.start), problem.bound or 0
-    other = "" if bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
-    return GeloraError(
-        f"budget={budget} gives the adapter {bound:,} parameters, but {_least(problem, shrinks)}; "
-        f"the smallest possible is budget={even if shrinks else smallest}. Give that or more{other}."
-    )
-
-
-def _gelora(problem: _Problem, budget: str, method: str) -> Ranks:
-    """GeLoRA's own ranks; the uniform control needs none, and goes on where GeLoRA can't meet the budget."""
+def _growth_ranks(problem: AllocationProblem, allocator: Allocator) -> Ranks:
+    """Return GeLoRA's own ranks; nothing where it can't meet the budget and the allocator does not need them."""
     try:
-        return _solve(problem, budget)
+        return problem.growth_ranks
     except GeloraError:
-        if method != "lora":
+        if allocator.needs_growth_ranks:
             raise
         return ()
 
 
-def _assign(problem: _Problem, method: str, seed: int, gelora: Ranks, uniform: Ranks) -> Ranks:
-    if method in CONTROLS:
-        return CONTROLS[method](gelora, problem.fits, seed)
-    return uniform if method == "lora" else gelora
-
-
-def _least(problem: _Problem, shrinks: bool) -> str:
-    if shrinks or problem.start == problem.ones:
-        return f"rank 1 in every block costs {problem.cost(problem.ones):,}"
-    return f"the lower bounds of the ranks ({' '.join(map(str, problem.start))}) cost {problem.cost(problem.start):,}"
-
-
-def _uniform(problem: _Problem, budget: str) -> Ranks:
-    """Equal weights from rank 1, under the bound or what auto costs.
+def _allocated(problem: AllocationProblem, allocator: Allocator, seed: int) -> Ranks:
+    """Return the allocator's ranks.
 
     Raises:
-        GeloraError: the bound is below rank 1 everywhere.
+        GeloraError: it refuses, or gives ranks that pass the budget or a block's largest rank.
     """
-    bound = problem.cost(problem.own_ranks) if problem.bound is None else problem.bound
-    if bound < problem.cost(problem.ones):
-        raise _too_small(problem, budget, shrinks=True)
-    return hand_out(problem.ones, problem.ones, problem.caps, problem.units, bound)
+    ranks = allocator.allocate(problem, seed)
+    if not problem.is_feasible(ranks):
+        raise GeloraError(
+            f"the allocator {allocator.name} gives the ranks {_listed(ranks)}, which cost more than "
+            f"{problem.largest_cost:,} parameters or are not from 0 to {_listed(problem.caps)}. Correct the allocator."
+        )
+    return ranks
 
 
-def hand_out(
-    weights: Sequence[Fraction | int], start: Ranks, ceilings: Ranks, units: Sequence[int], bound: int
-) -> Ranks:
-    """Units one at a time to the largest `w_i / (2 n_i + 1)` until the next one no longer fits the bound.
-
-    A unit costs `units[i]` parameters in block i, and `bound` is that of all. Blocks at their ceiling and blocks of
-    weight 0 get none; ties go to the earlier block.
-    """
-    ranks = list(start)
-    left = bound - sum(rank * unit for rank, unit in zip(start, units, strict=True))
-
-    def entry(block: int) -> tuple[Fraction, int]:
-        return -Fraction(weights[block]) / (2 * ranks[block] + 1), block
-
-    waiting = [entry(i) for i, weight in enumerate(weights) if weight and ranks[i] < ceilings[i]]
-    heapq.heapify(waiting)
-    while waiting and units[waiting[0][1]] <= left:
-        _, block = heapq.heappop(waiting)
-        ranks[block] += 1
-        left -= units[block]
-        if ranks[block] < ceilings[block]:
-            heapq.heappush(waiting, entry(block))
-    return tuple(ranks)
-
-
-def _rows(profile: IdProfile, problem: _Problem, modules: str, ranks: Ranks, *, ends: bool) -> tuple[BlockRank, ...]:
+def _rows(
+    profile: IdProfile, problem: AllocationProblem, modules: str, ranks: Ranks, *, ends: bool
+) -> tuple[BlockRank, ...]:
     lower_bounds, real_ranks = problem.lower_bounds, problem.real_ranks
 
     def row(i: int) -> BlockRank:
@@ -406,7 +290,7 @@ def _rows(profile: IdProfile, problem: _Problem, modules: str, ranks: Ranks, *, 
     return tuple(row(i) for i in range(len(ranks)))
 
 
-def _rank_ends(profile: IdProfile, problem: _Problem, i: int) -> tuple[int | None, int | None]:
+def _rank_ends(profile: IdProfile, problem: AllocationProblem, i: int) -> tuple[int | None, int | None]:
     """Block i's rank with its growth at the lower and at the upper end of the intervals."""
     before, after = profile.layers[i], profile.layers[i + 1]
     low = _growth(_exact(before.high), _exact(after.low))
@@ -414,17 +298,17 @@ def _rank_ends(profile: IdProfile, problem: _Problem, i: int) -> tuple[int | Non
     return _rank_if(problem, i, low), _rank_if(problem, i, high)
 
 
-def _rank_if(problem: _Problem, i: int, growth: Fraction) -> int | None:
+def _rank_if(problem: AllocationProblem, i: int, growth: Fraction) -> int | None:
     growths = (*problem.growths[:i], growth, *problem.growths[i + 1 :])
     try:
-        return _solve(replace(problem, growths=growths), "")[i]
+        return replace(problem, growths=growths).growth_ranks[i]
     except GeloraError:
         return None
 
 
-def _note(problem: _Problem, method: str, ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
+def _note(problem: AllocationProblem, allocator: Allocator, ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
     """Say what a reader should know of this plan, in sentences; empty where there is nothing to say."""
-    if method == "gelora":
+    if allocator.follows_growth:
         notes = (_uniform_note(problem, ranks, uniform), _below_note(problem, ranks), _full_note(problem, ranks))
         return " ".join(filter(None, (*notes, _auto_note(problem, ranks))))
     return " ".join(filter(None, (_control_note(ranks, gelora, uniform), _full_note(problem, ranks))))
@@ -438,13 +322,13 @@ def _control_note(ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
     return f"GeLoRA's ranks: {_listed(gelora)}{', which are the uniform ones' if gelora == uniform else ''}."
 
 
-def _uniform_note(problem: _Problem, ranks: Ranks, uniform: Ranks) -> str:
+def _uniform_note(problem: AllocationProblem, ranks: Ranks, uniform: Ranks) -> str:
     if ranks != uniform:
         return ""
     return f"The plan equals the uniform one, so method=lora trains the same: {_why_uniform(problem, ranks)}."
 
 
-def _why_uniform(problem: _Problem, ranks: Ranks) -> str:
+def _why_uniform(problem: AllocationProblem, ranks: Ranks) -> str:
     if len(ranks) == 1:
         return "there is one block"
     if ranks == problem.caps:
@@ -456,7 +340,7 @@ def _why_uniform(problem: _Problem, ranks: Ranks) -> str:
     return "the growths differ, but they move no unit of rank at this budget"
 
 
-def _below_note(problem: _Problem, ranks: Ranks) -> str:
+def _below_note(problem: AllocationProblem, ranks: Ranks) -> str:
     below = [i for i, bound in enumerate(problem.lower_bounds, 1) if ranks[i - 1] < bound]
     if not below:
         return ""
@@ -469,13 +353,13 @@ def _below_note(problem: _Problem, ranks: Ranks) -> str:
     return f"{_blocks(below)} below the lower bound ({why})."
 
 
-def _full_note(problem: _Problem, ranks: Ranks) -> str:
+def _full_note(problem: AllocationProblem, ranks: Ranks) -> str:
     full = [i for i, cap in enumerate(problem.caps, 1) if ranks[i - 1] == cap]
     passed_over = "" if problem.bound is None else "; further units pass over"
     return f"{_blocks(full)} full: the rank is the smallest side of the modules{passed_over}." if full else ""
 
 
-def _auto_note(problem: _Problem, ranks: Ranks) -> str:
+def _auto_note(problem: AllocationProblem, ranks: Ranks) -> str:
     if problem.bound != problem.cost(problem.own_ranks):
         return ""
     same = "the same ranks" if ranks == problem.own_ranks else f"other ranks: {_listed(problem.own_ranks)}"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RankPlan, RunResult, ScoreScale
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import explained_memory
 from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split
@@ -65,9 +65,10 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
 
 
 def _check_form(prepared: Prepared, form: str) -> None:
-    method = prepared.config.method.name
-    if form == "merged" and method in ADAPTER_ROLES:
-        raise GeloraError(f"form=merged: method={method} can't be merged: {NOT_MERGEABLE}. Take form=adapter.")
+    method = METHODS.get(prepared.config.method.name)
+    if form == "merged" and method.unmergeable:
+        why = f"method={method.name} can't be merged: {method.unmergeable}"
+        raise GeloraError(f"form=merged: {why}. Take form=adapter.")
     if form == "adapter" and prepared.ancestors:
         raise GeloraError(
             "form=adapter: this adapter belongs on a model into which those of earlier runs are merged (init_from), "
@@ -77,7 +78,7 @@ def _check_form(prepared: Prepared, form: str) -> None:
 
 def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
     """Merge, write, read back, compare."""
-    from gelora_cli.methods.merging import merge_adapter
+    from gelora_cli.methods.updates.merging import merge_adapter
 
     session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
     rows = unlabelled_split(task, prepared.config.data, task.eval_splits[0])

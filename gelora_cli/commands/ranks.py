@@ -48,11 +48,11 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
     """Write a plan where `output` asks for it, and return a line that says what was written."""
     import json
 
-    from gelora_cli.allocation.ranks import PLANNED, rank_pattern_json
+    from gelora_cli.allocation.ranks import planned_methods, rank_pattern_json
     from gelora_cli.commands.outputs import write_output
     from gelora_cli.core.codec import to_json
 
-    if plan.method not in PLANNED:
+    if plan.method not in planned_methods():
         return f"method={plan.method} has no rank_pattern before it is run; nothing was written"
     if config.output is None:
         return "nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train"

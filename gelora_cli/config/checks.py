@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
-from gelora_cli.allocation.planning import METHODS
 from gelora_cli.config.keys import Key, declared_keys
-from gelora_cli.config.method_settings import METHOD_KEYS
 from gelora_cli.config.paths import slug
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
@@ -26,7 +25,7 @@ from gelora_cli.config.schema import (
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, nearest, shown_name
-from gelora_cli.core.registries import METRICS
+from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS
 
 LONGEST_NAME = 100
 """Characters of a name: file systems take 255 bytes, and parts of our own are added."""
@@ -100,8 +99,9 @@ def _cross_key_problems(config: Any) -> Iterator[str | None]:
     if hasattr(config, "budget"):
         yield _budget_problem(config.budget)
     if hasattr(config, "method"):
-        for name, owners in METHOD_KEYS.items():
-            yield _method_problem(config.method, name, owners)
+        yield _allocator_problem(config.method.name)
+        for name in method_settings():
+            yield _method_problem(config.method, name)
         yield _schedule_problem(config.method)
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
@@ -124,15 +124,31 @@ def _budget_problem(budget: int | float | str) -> str | None:
     return None
 
 
-def _method_problem(method: MethodConfig, key: str, owners: tuple[str, ...]) -> str | None:
+def method_settings() -> tuple[str, ...]:
+    """Return the keys of `method.` that only some methods have."""
+    return tuple(
+        item.name for item in fields(MethodConfig) if item.name not in ("name", "preset", "modules", "presets")
+    )
+
+
+def _allocator_problem(name: str) -> str | None:
+    """Return that a method, of a plug-in, names an allocator that there is not."""
+    allocator = METHODS.get(name).allocator if name in METHODS else ""
+    if not allocator or allocator in ALLOCATORS:
+        return None
+    return f"method={name}: its allocator {allocator} is not known; {nearest(allocator, ALLOCATORS.names())}"
+
+
+def _method_problem(method: MethodConfig, key: str) -> str | None:
     value = getattr(method, key)
-    if method.name not in METHODS or (method.name in owners) is (value is not None):
+    if method.name not in METHODS or (key in METHODS.get(method.name).settings) is (value is not None):
         return None
     if key == "scaling" and value is None:  # of the preset
         return None
     if value is None:
         return f"method.{key}=null: method={method.name} needs it; leave the key out to have the method's own"
-    return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {', '.join(owners)}"
+    owners = ", ".join(name for name in METHODS.names() if key in METHODS.get(name).settings)
+    return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {owners}"
 
 
 def _schedule_problem(method: MethodConfig) -> str | None:

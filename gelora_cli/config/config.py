@@ -25,8 +25,6 @@ from gelora_cli.config.identity import identity_values as identity_values
 from gelora_cli.config.identity import profile_hash as profile_hash
 from gelora_cli.config.identity import profile_values as profile_values
 from gelora_cli.config.keys import declared_keys
-from gelora_cli.config.method_settings import LORA_LIKE as LORA_LIKE
-from gelora_cli.config.method_settings import METHOD_KEYS as METHOD_KEYS
 from gelora_cli.config.paths import absolute as absolute
 from gelora_cli.config.paths import expand_home as expand_home
 from gelora_cli.config.paths import local_or_hub as local_or_hub

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, needs_profile
 from gelora_cli.config.keys import Key, declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.budget import Budget, parse_budget
+from gelora_cli.core.registries import METHODS
 
 NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
@@ -71,16 +71,19 @@ def profile_values(profile: ProfileConfig) -> dict[str, Any]:
 
 def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
     """Return the keys and sections that change no number of this run, given its other keys."""
-    method, ignored = config.method.name, set()
+    ignored: set[str] = set()
     if config.protocol != "split":
         ignored.add("task.split")
     if config.ranks.path is not None:  # ranks, scaling and modules are the saved plan's
         return ignored | {"profile", "ranks", "budget", "method.scaling", "method.modules"}
-    if method in EXEMPT:
+    if config.method.name not in METHODS:  # a plug-in's that is not loaded, as where runs are listed
+        return ignored
+    method = METHODS.get(config.method.name)
+    if method.exempt:
         ignored.add("budget")
-    if not needs_profile(method, budget):
+    if not method.needs_profile(budget):
         ignored |= {"profile", "ranks"}
-    if method in EXEMPT or (method in ADAPTER_ROLES and budget.kind not in ("rank", "auto")):
+    if not method.depends_on_modules(budget):
         ignored.add("method.modules")
     return ignored
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from gelora_cli.config.method_settings import METHOD_KEYS
 from gelora_cli.config.schema import (
     DEFAULT_MODULES,
     DEFAULT_SCALING,
@@ -19,6 +18,7 @@ from gelora_cli.config.schema import (
 )
 from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 
 BATCH_SIZE = 32
 """Of a preset that names none."""
@@ -102,7 +102,7 @@ def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
 
 def _scaling(method: MethodConfig, preset: float | None) -> float | None:
     """Return the method's scaling, where it leaves it open the preset's, else the default; None where it has none."""
-    if method.scaling is not None or method.name not in METHOD_KEYS["scaling"]:
+    if method.scaling is not None or "scaling" not in METHODS.get(method.name).settings:
         return method.scaling
     return DEFAULT_SCALING if preset is None else preset
 

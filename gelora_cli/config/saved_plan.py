@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from gelora_cli.allocation.ranks import PLANNED
+from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.identity import profile_values
 from gelora_cli.config.schema import ProfileConfig, RanksConfig, RunConfig
@@ -30,14 +30,15 @@ def saved_plan_problem(config: RunConfig) -> str | None:
     path = config.ranks.path
     if path is None:
         return None
-    usable = f"leave ranks.path out, or take one of {', '.join(PLANNED)}"
-    if config.method.name not in PLANNED:
+    planned = planned_methods()
+    usable = f"leave ranks.path out, or take one of {', '.join(planned)}"
+    if config.method.name not in planned:
         return f"ranks.path={path}: method={config.method.name} takes no saved ranks; {usable}"
     try:
         plan = read_plan(path)
     except GeloraError as error:
         return str(error)
-    if plan.method not in PLANNED:
+    if plan.method not in planned:
         return f"ranks.path={path} holds a plan of method={plan.method}, which are no ranks of LoRA; {usable}"
     ignored = _ignored_beside(config, plan)
     if not ignored:

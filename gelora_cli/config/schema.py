@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Union
 
-from gelora_cli.allocation.planning import METHODS
 from gelora_cli.config.keys import Declaration, key, section
+from gelora_cli.core.registries import METHODS
 
 LARGEST_SEED = 2**31 - 1
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
@@ -31,7 +31,7 @@ KIND_METRICS: dict[str, tuple[str, ...]] = {
 
 def method_names() -> tuple[str, ...]:
     """Return the names of the methods."""
-    return METHODS
+    return METHODS.names()
 
 
 @dataclass
@@ -146,7 +146,7 @@ class ModelConfig:
 class MethodConfig:
     """A fine-tuning method; `preset` names the family of training settings that it takes.
 
-    What a method has no use for is None (`METHOD_KEYS` says which has what). `modules` and `scaling` that are None
+    What a method has no use for is None (`Method.settings` says which has what). `modules` and `scaling` that are None
     come from the preset, else from `DEFAULT_MODULES` and `DEFAULT_SCALING`. `presets` are task (or `default`) to model
     (or `default`) to settings, for methods that don't take GeLoRA's.
     """

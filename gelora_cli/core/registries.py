@@ -10,9 +10,44 @@ from typing import TYPE_CHECKING
 from gelora_cli.core.registry import Registry
 
 if TYPE_CHECKING:
+    from gelora_cli.allocation.base import Allocator
+    from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
     from gelora_cli.trackers.base import TrackerKind
+
+ALLOCATORS: Registry[Allocator] = Registry(
+    "allocator",
+    "gelora_cli.allocation.base:Allocator",
+    {
+        "growth": "gelora_cli.allocation.growth",
+        "uniform": "gelora_cli.allocation.uniform",
+        "shuffled": "gelora_cli.allocation.controls",
+        "random": "gelora_cli.allocation.controls",
+        "reversed": "gelora_cli.allocation.controls",
+    },
+)
+"""Which rank where: from the growth of the idim and a budget to a rank per block."""
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    "gelora_cli.methods.base:Method",
+    {
+        "gelora": "gelora_cli.methods.lora",
+        "lora": "gelora_cli.methods.lora",
+        "shuffled": "gelora_cli.methods.lora",
+        "random": "gelora_cli.methods.lora",
+        "reversed": "gelora_cli.methods.lora",
+        "adalora": "gelora_cli.methods.adalora",
+        "sora": "gelora_cli.methods.sora",
+        "eva": "gelora_cli.methods.eva",
+        "houlsby": "gelora_cli.methods.bottleneck",
+        "pfeiffer": "gelora_cli.methods.bottleneck",
+        "bitfit": "gelora_cli.methods.bitfit",
+        "full": "gelora_cli.methods.full",
+    },
+)
+"""Fine-tuning methods by the name that a user gives, in the order in which tables and pictures show them."""
 
 METRICS: Registry[Metric] = Registry(
     "metric",

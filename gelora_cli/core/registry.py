@@ -34,6 +34,11 @@ class Registry(Generic[Entry]):
         """Return every name, the built-in ones first; nothing is imported."""
         return tuple(dict.fromkeys([*self._modules, *self._entries]))
 
+    def place(self, name: str) -> int:
+        """Return where a name stands in the order; one that is not known comes after all others."""
+        names = self.names()
+        return names.index(name) if name in names else len(names)
+
     def __contains__(self, name: object) -> bool:
         return name in self._modules or name in self._entries
 
@@ -76,7 +81,15 @@ class Registry(Generic[Entry]):
 
 
 def _lacking(entry: type[Any]) -> list[str]:
-    """Return the abstract methods, and the class attributes declared without a value, that a class leaves open."""
+    """Return the abstract methods, and the class attributes declared without a value, that a class leaves open.
+
+    A class that declares an attribute again without a value opens it again for its subclasses.
+    """
     abstract = sorted(getattr(entry, "__abstractmethods__", ()))
-    declared = {name for parent in entry.__mro__ for name in inspect.get_annotations(parent)}
-    return abstract + sorted(name for name in declared if not hasattr(entry, name))
+    is_open: dict[str, bool] = {}
+    for parent in entry.__mro__:
+        for name in inspect.get_annotations(parent):
+            is_open.setdefault(name, name not in vars(parent))
+        for name in vars(parent):
+            is_open.setdefault(name, False)
+    return abstract + sorted(name for name, lacks in is_open.items() if lacks)

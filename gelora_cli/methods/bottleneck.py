@@ -1,77 +1,104 @@
-"""Bottleneck adapters: small modules behind the attention's and the feed-forward's output projections.
-
-B examples, T tokens, d the width of the hidden states, m the bottleneck.
-"""
+"""Bottleneck adapters: Houlsby et al. (arXiv 1902.00751) and Pfeiffer et al. (arXiv 2005.00247)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import nn
+from gelora_cli.allocation.apportionment import apportion
+from gelora_cli.allocation.planning import PlanRequest, Shapes, block_row
+from gelora_cli.core.artifacts import LinearShape, RankPlan, SavedAdapter
+from gelora_cli.core.budget import Budget
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
 
-from gelora_cli.core.artifacts import SavedAdapter
-from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
-from gelora_cli.methods.saved import replace_module, save_own
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "houlsby": nn.functional.gelu,
-    "pfeiffer": nn.functional.relu,
-}
+if TYPE_CHECKING:
+    from torch import nn
 
 
-class BottleneckLinear(nn.Module):
-    """A linear and an adapter on what it gives: `h + up(activation(down(h)))` with `h = base(x)`.
+class Bottleneck(Method):
+    """A small module behind output projections: `h + up(activation(down(h)))`.
 
-    `up` starts at zero, so that nothing changes before the first step. The adapter stands before the block's dropout,
-    residual connection and norm.
+    `roles` are those of the linears behind which an adapter stands, in the order in which they are met; `activation`
+    is the name of a function of `torch.nn.functional`.
     """
 
-    def __init__(self, base: nn.Linear, size: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.base, self.activation = base, activation
-        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.down = nn.Linear(base.out_features, size, **placed)
-        self.up = nn.Linear(size, base.out_features, **placed)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
-        """The linear's output, adapted."""
-        hidden = self.base(x)  # (B, T, d)
-        adapted: torch.Tensor = hidden + self.up(self.activation(self.down(hidden)))  # m in between
-        return adapted
-
-
-def attach_bottlenecks(request: AttachRequest) -> Attached:
-    """An adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
-
-    GELU for `houlsby`, ReLU for `pfeiffer`, as in their papers; no norm trains. New parameters come from the seed.
-
-    Raises:
-        GeloraError: another number of parameters than planned.
-    """
-    model, plan = request.model, request.plan
-    freeze_but(model, request.model_map.head_modules)
-    with torch.random.fork_rng():
-        torch.manual_seed(request.seed)
-        _add(model, plan.method, plan.rank_pattern)
-    refuse_differences(count_problems(model, plan, request.model_map))
-    about = (plan.method, model.config.model_type)
-    return Attached(
-        model,
-        plan,
-        save=lambda directory: save_own(directory, *about, trainable(model), plan.rank_pattern, plan.scaling),
+    roles: ClassVar[tuple[str, ...]]
+    activation: ClassVar[str]
+    unmergeable = (
+        "its bottleneck adapters are not linear (an activation stands between down and up), so no weights of the base "
+        "model can hold them"
     )
+    has_own_sizes = True
+
+    def plan(self, request: PlanRequest) -> RankPlan:
+        """Hand out widths in turn, so that bottlenecks differ by one at most.
+
+        Behind a linear of d outputs one of size m has `m (2 d + 1) + d` parameters: two linears with biases.
+        """
+        shapes = request.shapes()
+        sites = self._sites(shapes)
+        units = [sum(2 * linear.out_features + 1 for linear in site) for site in sites]
+        fixed = [sum(linear.out_features for linear in site) for site in sites]
+        shapes.check_bound(sum(fixed) + sum(units), "a bottleneck of 1 in every block")
+        caps = tuple(min(linear.out_features for linear in site) for site in sites)
+        ones = (1,) * len(units)
+        sizes = apportion(ones, ones, caps, units, shapes.bound - sum(fixed))
+        params = [size * unit + constant for size, unit, constant in zip(sizes, units, fixed, strict=True)]
+        rows = tuple(
+            block_row(i, size, tuple(linear.name for linear in site), cost)
+            for i, (size, site, cost) in enumerate(zip(sizes, sites, params, strict=True), start=1)
+        )
+        total = sum(params)
+        return shapes.plan(blocks=rows, unit="bottleneck", adapter_params=total, trained_params=total, scaling=1.0)
+
+    def attach(self, context: MethodContext) -> AdaptedModel:
+        """Put an adapter behind every planned linear (see `updates.bottleneck`)."""
+        from gelora_cli.methods.updates.bottleneck import attach_bottlenecks
+
+        return attach_bottlenecks(context, self.activation)
+
+    def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
+        """Put an adapter behind every linear that has a size."""
+        from gelora_cli.methods.updates.bottleneck import add_bottlenecks
+
+        add_bottlenecks(model, self.activation, saved.sizes)
+
+    def depends_on_modules(self, budget: Budget) -> bool:
+        """Return whether the budget is what LoRA on these modules costs; the adapters stand elsewhere."""
+        return budget.kind in ("rank", "auto")
+
+    def _sites(self, shapes: Shapes) -> list[list[LinearShape]]:
+        """Return the linears of each block behind which an adapter stands.
+
+        Raises:
+            GeloraError: a block lacks one of them.
+        """
+        sites = [[linear for linear in block.linears if linear.role in self.roles] for block in shapes.model_map.blocks]
+        if any([linear.role for linear in site] != list(self.roles) for site in sites):
+            raise GeloraError(
+                f"method={self.name} needs a linear for {' and '.join(self.roles)} in every block, which this "
+                f"{shapes.model_map.kind} model's map does not name. Name them by +model.linears, or take another "
+                "method."
+            )
+        return sites
 
 
-def rebuild_bottlenecks(model: nn.Module, saved: SavedAdapter) -> None:
-    """Put an adapter behind every linear that has a size."""
-    _add(model, saved.method, saved.sizes)
+@METHODS.register
+class Houlsby(Bottleneck):
+    """Adapters behind attention and feed-forward."""
+
+    name = "houlsby"
+    description = "Bottleneck adapters after attention and feed-forward (Houlsby et al., arXiv 1902.00751)"
+    roles = ("output", "down")
+    activation = "gelu"
 
 
-def _add(model: nn.Module, method: str, sizes: Mapping[str, int]) -> None:
-    for name, size in sizes.items():
-        base: Any = model.get_submodule(name)
-        replace_module(model, name, BottleneckLinear(base, size, ACTIVATIONS[method]))
+@METHODS.register
+class Pfeiffer(Bottleneck):
+    """Adapters behind feed-forward alone."""
+
+    name = "pfeiffer"
+    description = "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)"
+    roles = ("down",)
+    activation = "relu"

@@ -1,166 +1,38 @@
-"""EVA, explained variance adaptation (Paischer et al., arXiv 2410.07170) by PEFT: ranks and A from activations."""
+"""EVA, explained variance adaptation (Paischer et al., arXiv 2410.07170)."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
-
-import torch
-from peft import EvaConfig, LoraConfig
-from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
-
-from gelora_cli.allocation.planning import with_module_ranks
-from gelora_cli.allocation.ranks import hand_out
-from gelora_cli.core.artifacts import LinearShape
-from gelora_cli.core.budget import adapted_linears
-from gelora_cli.core.errors import GeloraError
-from gelora_cli.methods.base import Attached, AttachRequest, Inputs
-from gelora_cli.methods.lora import ADAPTER, attach_lora, layers_of
-
-MOST_BATCHES = 2_000
-TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle
+from gelora_cli.allocation.apportionment import apportion
+from gelora_cli.allocation.planning import PlanRequest, with_module_ranks
+from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import AdaptedModel, MethodContext
+from gelora_cli.methods.peft_format import PeftMethod
 
 
-def attach_eva(request: AttachRequest) -> Attached:
-    """LoRA whose A are the leading right-singular vectors of each linear's inputs, and whose ranks follow from them.
+@METHODS.register
+class Eva(PeftMethod):
+    """LoRA whose A and ranks come from the activations."""
 
-    Units of rank go to the components in the order of their explained variance ratio over all modules, until the next
-    no longer fits the budget; a module that gets none is left out. B is zero, so that nothing changes before the first
-    step. The main process alone computes this; the others get its numbers.
+    name = "eva"
+    description = "A LoRA adapter with ranks by explained variance of activations (EVA, arXiv 2410.07170)"
+    settings = ("scaling", "dropout", "rho")
 
-    Raises:
-        GeloraError: the components don't settle, or PEFT did not do what the plan says.
-    """
-    ranks, components = request.once(lambda: _explained(request))
-    plan = with_module_ranks(request.plan, request.model_map, ranks)
-    plan = replace(plan, note=f"EVA's own ranks by explained variance; {len(plan.rank_pattern)} modules adapted.")
-    attached = attach_lora(replace(request, plan=plan))
-    model: Any = attached.model
-    with torch.no_grad():
-        for name, layer in layers_of(model, LoraLayer).items():
-            layer.lora_A[ADAPTER].weight.copy_(components[name])
-    return attached
+    def plan(self, request: PlanRequest) -> RankPlan:
+        """Plan even ranks; EVA's own come from the activations, when it is attached."""
+        shapes = request.shapes()
+        linears = shapes.linears
+        costs = [linear.unit_params for linear in linears]
+        shapes.check_bound(max(costs), "one unit of rank")
+        caps = tuple(linear.max_rank for linear in linears)
+        ranks = apportion((1,) * len(costs), (0,) * len(costs), caps, costs, shapes.bound)
+        named = {linear.name: rank for linear, rank in zip(linears, ranks, strict=True)}
+        note = "EVA hands out the same units by explained variance, once it has seen activations."
+        plan = shapes.uniform_plan(0, unit="rank", adapter_params=0, trained_params=0, note=note)
+        return with_module_ranks(plan, shapes.model_map, named)
 
+    def attach(self, context: MethodContext) -> AdaptedModel:
+        """Measure activations, then add LoRA of the ranks that follow (see `updates.eva`)."""
+        from gelora_cli.methods.updates.eva import attach_eva
 
-def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], bound: int) -> dict[str, int]:
-    """Rank of every linear: components by explained variance ratio, largest first, until the next passes the bound.
-
-    `ratios` are those of a linear's components, descending; ties go to the earlier linear.
-    """
-    ranks = dict.fromkeys((linear.name for linear in linears), 0)
-    order = sorted(
-        (-ratio, place, linear.unit_params) for place, linear in enumerate(linears) for ratio in ratios[linear.name]
-    )
-    left = bound
-    for _, place, cost in order:
-        if cost > left:
-            break
-        ranks[linears[place].name] += 1
-        left -= cost
-    return ranks
-
-
-def _explained(request: AttachRequest) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
-    """Rank of every adapted linear, and its components (rank, in) on the CPU."""
-    model, bound = request.model, request.plan.budget_params or 0
-    linears = [linear for block in adapted_linears(request.model_map, request.plan.modules) for linear in block]
-    config, components = _config(request, linears)
-    batches = request.batches(TOKENS_PER_COMPONENT * components)
-    watched = _Watched([linear.name for linear in linears], components)
-    with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it skips
-        get_eva_state_dict(
-            model,
-            batches,
-            config,
-            forward_fn=watched.forward,
-            prepare_model_inputs_fn=lambda inputs, _: inputs["attention_mask"].bool(),
-            prepare_layer_inputs_fn=watched.tokens,
-            gather_distributed_inputs=False,
-            show_progress_bar=False,
-        )
-    hooks = watched.hooks()
-    ratios = {name: hook.svd.explained_variance_ratio_.tolist() for name, hook in hooks.items()}
-    ranks = cut(linears, ratios, bound)
-    return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
-
-
-def _config(request: AttachRequest, linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
-    """The total in units as even ranks over the modules, and the most components that one of them is asked for.
-
-    Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.
-    """
-    cheapest, count = min(linear.unit_params for linear in linears), len(linears)
-    caps = tuple(linear.max_rank for linear in linears)
-    even = hand_out((1,) * count, (0,) * count, caps, (cheapest,) * count, request.plan.budget_params or 0)
-    pattern = {re.escape(linear.name): max(1, rank) for linear, rank in zip(linears, even, strict=True)}
-    largest = max(pattern.values())
-    rho = min(request.settings.rho or 1.0, min(linear.in_features for linear in linears) / largest)
-    config = LoraConfig(
-        r=largest,
-        target_modules=[linear.name for linear in linears],
-        rank_pattern=pattern,
-        init_lora_weights="eva",
-        eva_config=EvaConfig(rho=max(1.0, rho)),
-    )
-    return config, round(largest * max(1.0, rho))
-
-
-class _Watched:
-    """PEFT's hooks, seen from its forward function: they hold what it does not return, the explained variances.
-
-    PEFT measures modules of equal inputs (query, key, value) once; the inputs of the first batch say which those are.
-    """
-
-    def __init__(self, names: Sequence[str], components: int) -> None:
-        self.names, self.components = names, components
-        self.inputs: dict[str, torch.Tensor] = {}
-        self.measured: dict[str, SVDHook] = {}
-        self.called: set[str] = set()
-        self.batches = 0
-
-    def forward(self, model: Any, inputs: Inputs) -> Any:
-        """One batch; gives up after more batches than components should take to settle."""
-        self.batches += 1
-        if self.batches > MOST_BATCHES:
-            raise GeloraError(
-                f"method=eva: {self.components} components of a linear's inputs have not settled after {MOST_BATCHES} "
-                "batches. Give a smaller budget, a smaller method.rho, or more training rows."
-            )
-        self.called = set()
-        if self.batches == 1 and (tokens := int(inputs["attention_mask"].sum())) < self.components:
-            raise GeloraError(
-                f"method=eva: {self.components} components of a linear's inputs are asked of {tokens} tokens. Give a "
-                "smaller budget, a smaller method.rho, or more training rows."
-            )
-        for name in self.names:
-            for hook in model.get_submodule(name)._forward_hooks.values():
-                if isinstance(hook, SVDHook):
-                    self.measured[name] = hook
-        return model(**inputs)
-
-    def tokens(self, layer_input: Any, mask: torch.Tensor, name: str) -> torch.Tensor:
-        """The inputs of a linear at real tokens, (tokens, in), from its first call in a forward pass.
-
-        DeBERTa's query and key are called again, with embeddings of relative positions: those are no rows.
-        """
-        hidden: torch.Tensor = layer_input[0] if isinstance(layer_input, tuple | list) else layer_input
-        if name in self.called:
-            return hidden.new_zeros(0, hidden.shape[-1])
-        self.called.add(name)
-        found = hidden[mask]
-        if self.batches == 1:
-            self.inputs[name] = found
-        return found
-
-    def hooks(self) -> dict[str, SVDHook]:
-        """Every module's hook: its own, or that of the module with equal inputs."""
-        return {name: self.measured[self._source(name)] for name in self.names}
-
-    def _source(self, name: str) -> str:
-        same = (other for other in self.measured if torch.equal(self.inputs[other], self.inputs[name]))
-        return name if name in self.measured else next(same)
+        return attach_eva(context)

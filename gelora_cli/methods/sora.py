@@ -1,191 +1,64 @@
-"""SoRA, sparse low-rank adaptation (Ding et al., EMNLP 2023, arXiv 2311.11696): gates that a soft threshold closes.
-
-B examples, T tokens, r gates of a linear.
-"""
+"""SoRA, sparse low-rank adaptation (Ding et al., EMNLP 2023, arXiv 2311.11696)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from gelora_cli.allocation.planning import PlanRequest, as_written
+from gelora_cli.core.artifacts import RankPlan, SavedAdapter
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
 
-from gelora_cli.core.artifacts import SavedAdapter
-from gelora_cli.core.runtime import LOGGER
-from gelora_cli.methods.base import Attached, AttachRequest, count_problems, freeze_but, refuse_differences, trainable
-from gelora_cli.methods.saved import replace_module, save_own
-from gelora_cli.models.block_map import norm_names
+if TYPE_CHECKING:
+    from torch import nn
 
 
-class GatedLoraLinear(nn.Module):
-    """A linear and a gated update: `base(x) + scaling * B diag(g) A x`.
+@METHODS.register
+class Sora(Method):
+    """LoRA with a gate for each unit of rank, which a soft threshold closes while it trains."""
 
-    A (r, in) from Kaiming's rule, B (out, r) zero, g (r,) from N(0, 1).
-    """
+    name = "sora"
+    description = "A LoRA adapter whose gates were closed by a threshold (SoRA, arXiv 2311.11696)"
+    settings = (
+        *("scaling", "dropout", "start_ratio", "threshold_total", "prune_at", "threshold_rule"),
+        *("gate_penalty", "layer_norms"),
+    )
 
-    def __init__(self, base: nn.Linear, rank: int, scaling: float, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.base, self.scaling, self.dropout = base, scaling, nn.Dropout(dropout)
-        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.sora_A = nn.Parameter(torch.empty(rank, base.in_features, **placed))
-        self.sora_B = nn.Parameter(torch.zeros(base.out_features, rank, **placed))
-        self.gate = nn.Parameter(torch.randn(rank, **placed))
-        nn.init.kaiming_uniform_(self.sora_A, a=math.sqrt(5))
+    def plan(self, request: PlanRequest) -> RankPlan:
+        """Take the largest uniform rank within `start_ratio` times the budget; gates close from there.
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
-        """The linear's output and the gated update."""
-        gated = nn.functional.linear(self.dropout(x), self.sora_A) * self.gate  # (B, T, r)
-        updated: torch.Tensor = self.base(x) + nn.functional.linear(gated, self.sora_B) * self.scaling  # (B, T, out)
-        return updated
-
-    def update(self) -> torch.Tensor:
-        """What is added to the linear's weight: `scaling * B diag(g) A`, (out, in)."""
-        found: torch.Tensor = self.scaling * (self.sora_B * self.gate) @ self.sora_A
-        return found
-
-
-def soft_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Return `sign(g) max(|g| - threshold, 0)`, the paper's rule."""
-    return gate.sign() * (gate.abs() - threshold).clamp(min=0)
-
-
-def code_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Return the gates as the published code leaves them: it zeroes whatever was below `2 * threshold`.
-
-    It moves gates beyond the threshold towards zero by the threshold, and then zeroes all that are below it.
-    """
-    moved = torch.where(gate.abs() > threshold, gate - gate.sign() * threshold, gate)
-    return torch.where(moved.abs() < threshold, 0.0, moved)
-
-
-SHRINK = {"paper": soft_threshold, "code": code_threshold}
-"""`method.threshold_rule` -> what happens to the gates after each optimizer step."""
-
-
-def attach_sora(request: AttachRequest) -> Attached:
-    """Put gated updates of the planned rank on every planned linear, to be sparsified while they train.
-
-    After each optimizer step every gate moves towards zero by the threshold: `g <- sign(g) max(|g| - xi, 0)` with
-    `xi = threshold_total / total_steps` (equation 7 of the paper, xi constant as in its code without schedule). The
-    published code differs from the paper in two ways, and both are settings: `threshold_rule=code` also zeroes what
-    was below `2 xi`, and `gate_penalty` adds `gate_penalty * mean |g|` over all gates to the loss (10 in its script).
-    Ours: after `prune_at` of the steps the gates with the smallest `|g|` are closed for good so far as the budget
-    needs it.
-
-    Raises:
-        GeloraError: another number of parameters than planned.
-    """
-    model, plan, settings = request.model, request.plan, request.settings
-    norms = norm_names(model, request.model_map.head_modules) if settings.layer_norms else []
-    freeze_but(model, request.model_map.head_modules, also=norms)
-    with torch.random.fork_rng():
-        torch.manual_seed(request.seed)
-        layers = _gate(model, plan.rank_pattern, plan.scaling, settings.dropout or 0.0)
-    refuse_differences(count_problems(model, plan, request.model_map))
-    return _Gates(request, layers).attached()
-
-
-def _gate(model: nn.Module, ranks: Mapping[str, int], scaling: float, dropout: float = 0.0) -> dict[str, Any]:
-    """A gated update of these ranks on the linears of these names."""
-    layers = {}
-    for name, rank in ranks.items():
-        base: Any = model.get_submodule(name)
-        layers[name] = GatedLoraLinear(base, rank, scaling, dropout)
-        replace_module(model, name, layers[name])
-    return layers
-
-
-class _Gates:
-    """The gates of all layers as they close."""
-
-    def __init__(self, request: AttachRequest, layers: dict[str, Any]) -> None:
-        self.request, self.layers, settings = request, layers, request.settings
-        self.threshold = (settings.threshold_total or 0.0) / request.total_steps
-        self.shrink = SHRINK[settings.threshold_rule or "paper"]
-        self.penalty = settings.gate_penalty or 0.0
-        self.prune_step = math.ceil((settings.prune_at or 1.0) * request.total_steps)
-        self.norm_params = request.model_map.norm_params if settings.layer_norms else 0
-        self.open: dict[str, torch.Tensor] = {}
-
-    def attached(self) -> Attached:
-        return Attached(
-            self.request.model,
-            self.request.plan,
-            save=self.save,
-            extra_loss=self.extra_loss if self.penalty else None,
-            after_step=self.after_step,
-            moving_ranks=self.ranks,
-            settled=lambda: bool(self.open),
-            state=lambda: self.open,
-            load_state=self.load_state,
-            updates=self.updates,
+        A gate with its row of A and its column of B costs `in + out + 1`.
+        """
+        shapes = request.shapes()
+        costs = shapes.triplet_costs
+        norms = shapes.model_map.norm_params if request.layer_norms else 0
+        ratio = as_written(request.start_ratio)
+        least = max(math.ceil(sum(costs) / ratio), *costs)
+        shapes.check_bound(norms + least, "a start from rank 1 everywhere")
+        rank = shapes.within_sides(int(ratio * (shapes.bound - norms)) // sum(costs))
+        peak = norms + rank * sum(costs)
+        note = (
+            f"SoRA starts from rank {rank} everywhere; gates close by a threshold, and by size where too many are open."
         )
+        note += f" The {norms:,} parameters of the norms train too, and count." if norms else ""
+        left = min(shapes.bound, peak)
+        return shapes.uniform_plan(rank, unit="gate", adapter_params=left, trained_params=peak, note=note)
 
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back which gates may be open."""
-        self.open = {name: mask.to(self.layers[name].gate.device) for name, mask in state.items()}
+    def attach(self, context: MethodContext) -> AdaptedModel:
+        """Put gated updates on every planned linear (see `updates.sora`)."""
+        from gelora_cli.methods.updates.sora import attach_sora
 
-    def extra_loss(self) -> torch.Tensor:
-        """Return `gate_penalty * mean |g|` over the gates of all layers."""
-        return self.penalty * torch.cat([layer.gate for layer in self.layers.values()]).abs().mean()
+        return attach_sora(context)
 
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """The proximal step on every gate; at `prune_step`, and from then on, the budget too."""
-        for layer in self.layers.values():
-            layer.gate.copy_(self.shrink(layer.gate, self.threshold))
-        if step == self.prune_step:
-            self._prune()
-        for name, mask in self.open.items():
-            self.layers[name].gate.mul_(mask)
+    def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
+        """Put a gated update on every linear that has open gates."""
+        from gelora_cli.methods.updates.sora import rebuild_sora
 
-    def _prune(self) -> None:
-        """Let the largest gates that fit the budget be open from now on; `|g|` decides, then the order of the plan."""
-        before = sum(rank for rank in self.ranks()[0].values())
-        sizes = torch.cat([layer.gate.abs() for layer in self.layers.values()])
-        costs = torch.cat([torch.full_like(layer.gate, self._cost(layer)) for layer in self.layers.values()]).double()
-        order = torch.sort(sizes, descending=True, stable=True).indices
-        bound = (self.request.plan.budget_params or 0) - self.norm_params
-        fits = torch.empty_like(costs, dtype=torch.bool)
-        fits[order] = torch.cumsum(costs[order], 0) <= bound
-        masks = torch.split(fits.to(sizes.dtype), [len(layer.gate) for layer in self.layers.values()])
-        self.open = dict(zip(self.layers, masks, strict=True))
-        for name, mask in self.open.items():
-            self.layers[name].gate.mul_(mask)
-        after = sum(rank for rank in self.ranks()[0].values())
-        LOGGER.info("SoRA: %d gates were open at step %d, %d are left by the budget", before, self.prune_step, after)
+        rebuild_sora(model, saved)
 
-    def ranks(self) -> tuple[dict[str, int], int]:
-        """Open gates of each module, and what they cost."""
-        found = {name: int((layer.gate != 0).sum()) for name, layer in self.layers.items()}
-        return found, self.norm_params + sum(rank * self._cost(self.layers[name]) for name, rank in found.items())
+    def merge(self, model: nn.Module) -> None:
+        """Fold the gated updates into their linears."""
+        from gelora_cli.methods.updates.sora import fold_gates
 
-    @torch.no_grad()
-    def updates(self) -> dict[str, torch.Tensor]:
-        """What every layer adds to its linear's weight."""
-        return {name: layer.update() for name, layer in self.layers.items()}
-
-    def save(self, directory: Path) -> None:
-        """Write the open gates with their rows and columns; a linear without open gates is left out."""
-        plan, model = self.request.plan, self.request.model
-        tensors: dict[str, torch.Tensor] = dict(trainable(model))
-        sizes = {name: rank for name, rank in self.ranks()[0].items() if rank}
-        for name, layer in self.layers.items():
-            kept = layer.gate.detach() != 0
-            pruned = {"sora_A": layer.sora_A[kept], "sora_B": layer.sora_B[:, kept], "gate": layer.gate[kept]}
-            for part, tensor in pruned.items():
-                del tensors[f"{name}.{part}"]
-                tensors |= {f"{name}.{part}": tensor} if name in sizes else {}
-        save_own(directory, "sora", model.config.model_type, tensors, sizes, plan.scaling)
-
-    @staticmethod
-    def _cost(layer: Any) -> int:
-        return int(layer.base.in_features + layer.base.out_features + 1)
-
-
-def rebuild_sora(model: nn.Module, saved: SavedAdapter) -> None:
-    """Put a gated update on every linear that has open gates."""
-    _gate(model, saved.sizes, saved.scaling)
+        fold_gates(model)

@@ -13,24 +13,12 @@ from typing import Any
 
 import yaml
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES
-from gelora_cli.allocation.ranks import PLANNED, budget_line
+from gelora_cli.allocation.ranks import budget_line
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.core.messages import markdown_code, markdown_text
-from gelora_cli.core.registries import METRICS
+from gelora_cli.core.registries import METHODS, METRICS
 
-LORA = """A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient
-LoRA Fine-tuning*, arXiv 2412.09250, or a control of it)"""
-WHAT = {
-    "adalora": "A LoRA adapter in the form of singular values (AdaLoRA, arXiv 2303.10512)",
-    "sora": "A LoRA adapter whose gates were closed by a threshold (SoRA, arXiv 2311.11696)",
-    "eva": "A LoRA adapter with ranks by explained variance of activations (EVA, arXiv 2410.07170)",
-    "bitfit": "The bias terms of a fine-tuned model (BitFit, arXiv 2106.10199)",
-    "houlsby": "Bottleneck adapters after attention and feed-forward (Houlsby et al., arXiv 1902.00751)",
-    "pfeiffer": "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)",
-    "full": "All weights of a fine-tuned model",
-}
 LOADING = """```python
 {imports}
 from transformers import {auto_class}
@@ -94,7 +82,7 @@ class Export:
 
 def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export | None = None) -> str:
     """The README.md of a run's directory, or of what was exported of it."""
-    what = LORA if result.method in PLANNED else WHAT[result.method]
+    what = METHODS.get(result.method).description
     if export and export.form == "merged":
         what = f"A whole model in float32, merged from this: {what[0].lower()}{what[1:]}"
     parts = [
@@ -253,7 +241,7 @@ def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str
     made = f"Made by {markdown_code(_without_data_paths(facts.command))}"
     if export:
         return f"{made}\n\nExported from {markdown_text(export.run)} by `gelora export`"
-    form = " form=adapter" * (result.method in ADAPTER_ROLES)
+    form = " form=adapter" * bool(METHODS.get(result.method).unmergeable)
     file = "questions.json" if _answers(facts.config) else "sentences.txt"
     return f"""{made}
 

@@ -37,7 +37,7 @@ def describe_adapter(adapter: Path, prepared: Prepared, directory: Path) -> None
 
     With the adapters of earlier runs in its base that is no name that can be loaded: nobody puts it on the bare one.
     """
-    from gelora_cli.methods.saved import describe_peft
+    from gelora_cli.methods.updates.saved import describe_peft
 
     ancestors = [rundir.relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
     answers = prepared.config.task.kind == "question_answering"

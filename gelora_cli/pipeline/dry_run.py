@@ -27,7 +27,7 @@ from gelora_cli.pipeline.linking import equal_run
 from gelora_cli.pipeline.session import Session, open_session, plan_for, profile_settings
 
 if TYPE_CHECKING:
-    from gelora_cli.methods.base import Attached
+    from gelora_cli.methods.base import AdaptedModel
 
 ESTIMATE_STEPS = 4
 
@@ -114,7 +114,7 @@ def _profile_cost(session: Session) -> float:
     return (time.perf_counter() - start) * padded_tokens(split, batches) / padded_tokens(split, tried)
 
 
-def _training_cost(session: Session, attached: Attached, train: EncodedSplit) -> tuple[float, float]:
+def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit) -> tuple[float, float]:
     """Seconds of training and of all its evaluations, from a few steps and batches."""
     from gelora_cli.training.loop import Trainer
     from gelora_cli.training.timing import no_results, padded_tokens, time_steps

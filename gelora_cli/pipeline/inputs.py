@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gelora_cli.allocation.planning import EXEMPT, needs_profile
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash, profile_hash
@@ -17,6 +16,7 @@ from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import parts_of
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text
@@ -166,7 +166,7 @@ def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
 
 def budget_name(config: RunConfig) -> str | None:
     """The canonical budget; None of a method that is exempt from it."""
-    return None if config.method.name in EXEMPT else parse_budget(config.budget).name
+    return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name
 
 
 def profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
@@ -177,7 +177,7 @@ def profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
 
 def is_profiled(config: RunConfig) -> bool:
     """Whether this run's plan needs a profile that is measured or there."""
-    return config.ranks.path is None and needs_profile(config.method.name, parse_budget(config.budget))
+    return config.ranks.path is None and METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
 
 
 def whole_profile(path: Path) -> bool:

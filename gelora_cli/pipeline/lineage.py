@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES, NOT_MERGEABLE
 from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.models.block_map import in_modules
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
@@ -84,8 +84,9 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
         )
     rundir.check_intact(directory)
     config = read_config(directory / rundir.CONFIG)
-    if config.method.name in ADAPTER_ROLES:
-        raise GeloraError(f"init_from={init_from}: method={config.method.name} can't be merged: {NOT_MERGEABLE}.")
+    method = METHODS.get(config.method.name)
+    if method.unmergeable:
+        raise GeloraError(f"init_from={init_from}: method={method.name} can't be merged: {method.unmergeable}.")
     return [*_ancestors(config.init_from), Ancestor(directory, config)]
 
 
@@ -139,7 +140,7 @@ def _merged_body(
     resolved: ResolvedModel, ancestor: Ancestor, body: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The backbone's tensors after an ancestor's training, which began with `body` (empty: with the base's own)."""
-    from gelora_cli.methods.merging import merge_adapter
+    from gelora_cli.methods.updates.merging import merge_adapter
 
     loaded = _load(resolved, ancestor.config)
     _take_over(loaded, body)

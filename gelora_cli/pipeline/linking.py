@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.allocation.ranks import PLANNED
+from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.presets import plan_settings
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
@@ -30,9 +30,10 @@ def equal_run(prepared: Prepared, fingerprints: dict[str, str]) -> Path | None:
     None where there is none, and for a method whose ranks don't come from a profile.
     """
     config = prepared.config
-    if config.method.name not in PLANNED or config.ranks.path is not None:
+    planned = planned_methods()
+    if config.method.name not in planned or config.ranks.path is not None:
         return None
-    for method in PLANNED:
+    for method in planned:
         other = replace(config, method=replace(config.method, name=method))
         directory = run_directory(replace(prepared, config=other), fingerprints)
         if method != config.method.name and rundir.is_done(directory) and _has_plan_of(config, directory):

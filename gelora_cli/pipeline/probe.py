@@ -12,16 +12,16 @@ from gelora_cli.pipeline.session import Session
 
 if TYPE_CHECKING:
     from gelora_cli.geometry.probe import GeometryProbe
-    from gelora_cli.methods.base import Attached
+    from gelora_cli.methods.base import AdaptedModel
 
 
-def make_probe(session: Session, attached: Attached) -> GeometryProbe:
+def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     """Make the probe on rows of the train split drawn with the profile's seed, whatever part trains."""
     from gelora_cli.data.collate import collate
     from gelora_cli.geometry.probe import GeometryProbe, probe_places
     from gelora_cli.geometry.profiling import pooled_states
     from gelora_cli.geometry.twonn import estimate_idim
-    from gelora_cli.methods.base import plain_model
+    from gelora_cli.methods.updates.checks import plain_model
     from gelora_cli.models.block_map import block_modules
 
     given, rows, pad = session.config.profile, session.prepared.splits["train"], session.pad_token_id

@@ -20,7 +20,7 @@ from gelora_cli.pipeline.session import Session
 if TYPE_CHECKING:
     from torch import nn
 
-    from gelora_cli.methods.base import Attached
+    from gelora_cli.methods.base import AdaptedModel
 
 RELOAD_EXAMPLES = 64
 RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
@@ -29,7 +29,7 @@ RELOAD_ROUNDING = {"float32": 2.0**-23, "bf16": 2.0**-8}
 """Of the largest score, or of 1: an adapter that changes no score by more has moved nothing that can be seen."""
 
 
-def save_and_reload(session: Session, attached: Attached, directory: Path) -> ReloadCheck:
+def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -> ReloadCheck:
     """Save the adapter, load it into a fresh base model, and compare scores on 64 examples.
 
     They must be nearer to the trained model's than half of what the adapter changes, which is measured too: by the base
@@ -85,9 +85,9 @@ def compare_scores(
     return ReloadCheck(len(trained), difference, tolerance, effect, difference <= allowed, warning)
 
 
-def _with_head(fresh: LoadedModel, attached: Attached) -> nn.Module:
+def _with_head(fresh: LoadedModel, attached: AdaptedModel) -> nn.Module:
     """Put the trained head on the base model."""
-    from gelora_cli.methods.base import head_state
+    from gelora_cli.methods.updates.checks import head_state
 
     fresh.model.load_state_dict(head_state(attached.model, fresh.map.head_modules), strict=False)
     return fresh.model

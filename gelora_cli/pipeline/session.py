@@ -30,6 +30,7 @@ from gelora_cli.core.artifacts import (
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.data.protocol import Parts, limit_evaluated, parts_of
 from gelora_cli.data.scale import restored, score_scale, standardized
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from gelora_cli.methods.base import Attached
+    from gelora_cli.methods.base import AdaptedModel
     from gelora_cli.training.evaluation import Judged
     from gelora_cli.training.settings import TrainSettings
 
@@ -220,14 +221,14 @@ class Session:
         given = {key: value for key, value in asdict(config.train).items() if key not in aside}
         return TrainSettings(**given, seed=config.seed, protocol=config.protocol, loss=config.task.kind)
 
-    def attach(self, plan: RankPlan, train: EncodedSplit) -> Attached:
+    def attach(self, plan: RankPlan, train: EncodedSplit) -> AdaptedModel:
         """The method on the model; its outputs are compared with the base model's before anything is trained."""
-        from gelora_cli.methods import METHODS, AttachRequest
+        from gelora_cli.methods.base import MethodContext
 
         split, model = self.prepared.splits["train"], self.loaded.model
         probe = self.encode(split.take(draw_rows(len(split), PROBE_EXAMPLES, 0)))
         before = self.scores(model, probe)
-        request = AttachRequest(
+        context = MethodContext(
             model,
             self.loaded.map,
             plan,
@@ -241,7 +242,7 @@ class Session:
             once=self._once,
         )
         with self.timed("attach"):
-            attached = METHODS[self.config.method.name](request)
+            attached = METHODS.get(self.config.method.name).attach(context)
         difference = float(abs(self.scores(attached.model, probe) - before).max())
         if not difference <= 1e-5 * max(1.0, float(abs(before).max())):
             raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")

@@ -15,14 +15,14 @@ from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
 
 if TYPE_CHECKING:
-    from gelora_cli.methods.base import Attached
+    from gelora_cli.methods.base import AdaptedModel
     from gelora_cli.trackers.base import Tracker
     from gelora_cli.training.callback import Callback
     from gelora_cli.training.evaluation import Judged
 
 
 def train_stage(
-    session: Session, attached: Attached, train: EncodedSplit, directory: Path, stop: StopRequest
+    session: Session, attached: AdaptedModel, train: EncodedSplit, directory: Path, stop: StopRequest
 ) -> tuple[TrainResult, list[Judged]]:
     """Fine-tune, and return the selected epoch's predictions on each reported split."""
     from gelora_cli.training.checkpoint import Checkpoints
@@ -60,7 +60,7 @@ def train_stage(
 class EpochEvaluator:
     """Evaluates the model on every evaluated split, and holds the predictions of the epoch to keep."""
 
-    def __init__(self, session: Session, attached: Attached, stop: StopRequest) -> None:
+    def __init__(self, session: Session, attached: AdaptedModel, stop: StopRequest) -> None:
         self.session, self.attached, self.stop = session, attached, stop
         self.splits = session.eval_splits()
         self.latest: list[Judged] = []
@@ -87,7 +87,7 @@ class EpochEvaluator:
 
 
 def _geometry_callbacks(
-    session: Session, attached: Attached, stop: StopRequest, trackers: list[Tracker]
+    session: Session, attached: AdaptedModel, stop: StopRequest, trackers: list[Tracker]
 ) -> list[Callback]:
     """Return the callback that measures the geometry of a training, where `profile.track` asks for it."""
     from gelora_cli.training.observing import GeometryTrajectory

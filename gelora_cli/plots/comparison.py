@@ -11,8 +11,8 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gelora_cli.allocation.layer_checks import weak_layers
-from gelora_cli.allocation.planning import METHODS
 from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.registries import METHODS
 from gelora_cli.plots.style import DARK, DPI, INK, LIGHT, as_written, new_figure, number_ticks
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def _looks(rows: Sequence[Row]) -> dict[int, dict[str, Any]]:
 
 def _look(method: str, again: int = 0) -> dict[str, Any]:
     """Colour, marker and line of a method, the same in every picture; another fill and line where it comes again."""
-    place = METHODS.index(method) if method in METHODS else len(METHODS)
+    place = METHODS.place(method)
     fill = FILLS[again % len(FILLS)]
     look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[(place + place // 6 + again) % len(LINES)]}
     return {**look, "marker": MARKERS[place % len(MARKERS)], "fillstyle": fill}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import NONE, Table
 
@@ -99,7 +99,8 @@ def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table 
 def _matching(figure: Published, rows: Sequence[Row]) -> list[Row]:
     found = [row for row in rows if _matches(figure, row)]
     same = [row for row in found if row.budget == _budget_name(figure.budget)]
-    return same or ([] if figure.budget and figure.method not in ADAPTER_ROLES else found)
+    beside_any = not figure.budget or (figure.method in METHODS and METHODS.get(figure.method).has_own_sizes)
+    return same or (found if beside_any else [])
 
 
 def _matches(figure: Published, row: Row) -> bool:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gelora_cli.allocation.planning import METHODS
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
+from gelora_cli.core.registries import METHODS
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
 
 CURRENT_NUMERICS = str(NUMERICS)
@@ -224,7 +224,7 @@ def _by_seed(runs: Iterable[Run]) -> tuple[Run, ...]:
 def _place(cell: Cell) -> tuple[Any, ...]:
     """Where a row stands: by task, model, budget and protocol, exempt methods last, in the order of the methods."""
     task, model, budget, protocol, settings, method = cell
-    order = METHODS.index(method) if method in METHODS else len(METHODS)
+    order = METHODS.place(method)
     return (task, model, budget == EXEMPT_BUDGET, budget, protocol, order, settings)
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.allocation.planning import EXEMPT
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.files import read_config
 from gelora_cli.config.identity import identity_values
@@ -22,6 +21,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import shown
+from gelora_cli.core.registries import METHODS
 
 Settings = tuple[tuple[str, str], ...]
 Cell = tuple[str, str, str, str, Settings, str]
@@ -219,13 +219,15 @@ def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
     """
     values = flat(identity_values(replace(config, precision=manifest.precision)) | {"numerics": manifest.numerics})
     prints = {name: digest[:8] for name, digest in manifest.fingerprints.items()}
-    values |= {f"data.{name}": digest for name, digest in prints.items() if name not in ("model", "plan")}
+    values |= {f"data.{name}": digest for name, digest in prints.items() if name not in ("model", "plan", "plugins")}
     if config.init_from:
         values |= _start_settings(Path(config.init_from))
     elif "model" in prints:
         values["weights"] = prints["model"]
     if "plan" in prints:
         values["ranks.plan"] = prints["plan"]
+    if "plugins" in prints:
+        values["plugins"] = prints["plugins"]
     said = ("seed", "budget", "method.name", "protocol")
     return tuple(sorted((key, value) for key, value in values.items() if key not in said))
 
@@ -256,7 +258,8 @@ def _asked_cell(directory: Path) -> Cell | None:
         settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
         model = _model_name(config)
         method = config.method.name
-        budget = EXEMPT_BUDGET if method in EXEMPT else parse_budget(config.budget).name
+        is_exempt = method in METHODS and METHODS.get(method).exempt
+        budget = EXEMPT_BUDGET if is_exempt else parse_budget(config.budget).name
     except Exception:  # as in `_examine`
         return None
     return (config.task.name, model, budget, config.protocol, settings, method)

@@ -17,7 +17,7 @@ from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import LOGGER, seed_process
 from gelora_cli.data.collate import collate
 from gelora_cli.data.splits import EncodedSplit, epoch_batches
-from gelora_cli.methods.base import Attached
+from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
 from gelora_cli.training.losses import LOSSES
@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        attached: Attached,
+        attached: AdaptedModel,
         split: EncodedSplit,
         settings: TrainSettings,
         *,

@@ -32,8 +32,8 @@ class MetricsLog(Callback):
             "seconds": round(reading.seconds, 3),
             "examples_per_second": round(reading.examples_per_second, 1),
         }
-        if trainer.attached.moving_ranks is not None:
-            ranks, params = trainer.attached.moving_ranks()
+        if trainer.attached.current_ranks is not None:
+            ranks, params = trainer.attached.current_ranks()
             values |= {"ranks": list(ranks.values()), "adapter_params": params}
         self._record(trainer, values)
 

@@ -32,7 +32,7 @@ class BestEpoch(Callback):
     def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
         """Keep the epoch where it is the best so far."""
         state, value = trainer.state, results[0].value
-        settled = trainer.attached.settled()
+        settled = trainer.attached.budget_reached()
         if settled and not state.settled_epoch:
             state.settled_epoch = state.epoch
         if trainer.settings.protocol == "last":

@@ -13,7 +13,7 @@ import torch
 
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.runtime import gather_rows, thread_settings, train_machine
-from gelora_cli.methods.base import Attached, below
+from gelora_cli.methods.base import AdaptedModel, strip_prefix
 from gelora_cli.training.checkpoint import Checkpoint, TrainState
 from gelora_cli.training.optimization import make_optimizer
 from gelora_cli.training.settings import TrainSettings
@@ -40,7 +40,9 @@ class TrainingState:
     over the examples since the last reading, of which all processes together had `loss_examples`.
     """
 
-    def __init__(self, attached: Attached, settings: TrainSettings, total_steps: int, accelerator: Accelerator) -> None:
+    def __init__(
+        self, attached: AdaptedModel, settings: TrainSettings, total_steps: int, accelerator: Accelerator
+    ) -> None:
         self.attached, self.accelerator = attached, accelerator
         self.optimizer, self.schedule = make_optimizer(attached.model, settings, total_steps)
         self.epoch = 0
@@ -108,11 +110,11 @@ class TrainingState:
         self.started, self.last_reading = time.perf_counter() - state.seconds, time.perf_counter()
         self._load_parameters(tensors)
         if self.attached.load_state is not None:
-            self.attached.load_state(below("method/", tensors))
+            self.attached.load_state(strip_prefix("method/", tensors))
         self._move_schedule()
         self._load_share(tensors)
         value = -math.inf if state.best_value is None else state.best_value
-        self.best = Best(value, state.best_epoch, below("best/", tensors))
+        self.best = Best(value, state.best_epoch, strip_prefix("best/", tensors))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Return what trains, its optimizer state, the best weights so far, and what the method keeps."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from pyarrow import parquet
 
-from gelora_cli.allocation.planning import EXEMPT, needs_profile
 from gelora_cli.config.complete import complete
 from gelora_cli.config.identity import profile_hash
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.registries import METHODS
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 
@@ -63,7 +63,7 @@ def methods_text(sweeps: list[Sweep]) -> str:
     groups: dict[str, list[str]] = {}
     for sweep in sweeps:
         for method in listed(sweep.values.get("method", "gelora")) if sweep.command == "run" else ():
-            priced = method not in EXEMPT
+            priced = not METHODS.get(method).exempt
             budget = f"budget={', '.join(listed(sweep.values.get('budget', 'auto')))}" if priced else "no budget"
             groups.setdefault(budget, []).append(method)
     return "\n".join(f"{budget}: {', '.join(dict.fromkeys(methods))}" for budget, methods in groups.items())
@@ -100,7 +100,7 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -
     trained = examples * epochs * plan["relative_seconds"].get(config.method.name, 1.0)
     seconds = scale["seconds_per_run"] + (trained + judged * epochs / FORWARD) / rate
     steps = -(-examples // (config.train.batch_size or 1)) * epochs
-    profiled = not trains or needs_profile(config.method.name, parse_budget(config.budget))
+    profiled = not trains or METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
     profile = profile_hash(config, config.model.name, config.task.name) if profiled else None
     measured = min(rows, config.profile.max_examples) / (FORWARD * rate)
     return Cost(seconds, steps, profile, measured) if trains else Cost(0.0, 0, profile, measured)

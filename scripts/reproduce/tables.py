@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean, median
 
-from gelora_cli.allocation.planning import ADAPTER_ROLES, EXEMPT, plan_method
+from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.presets import plan_settings
 from gelora_cli.core.artifacts import IdProfile, RankPlan, RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.rundir import write_atomic
 from gelora_cli.report.published import Published, read_published
 from gelora_cli.report.rows import profile_seconds
@@ -165,7 +166,7 @@ def fits(figure: Published, setting: Setting) -> bool:
 def same_budget(figure: Published, setting: Setting) -> bool:
     """Whether a gap can be told: under the figure's budget, or of a method whose published size is none of ours."""
     _, method, budget, _ = setting
-    own = method in EXEMPT or method in ADAPTER_ROLES
+    own = METHODS.get(method).exempt or METHODS.get(method).has_own_sizes
     return own or (bool(figure.budget) and parse_budget(figure.budget).name == budget)
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gelora_cli.allocation.controls import CONTROLS, randomly, shuffled
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.controls import draw_ranks, reverse_ranks, shuffle_ranks
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.errors import GeloraError
 from tests.helpers.rank_profiles import MINILM, UNIT, make_profile, units
 
+CONTROLS: dict[str, Callable[[Ranks, Callable[[Ranks], bool], int], Ranks]] = {
+    "shuffled": shuffle_ranks,
+    "random": draw_ranks,
+    "reversed": lambda ranks, is_feasible, seed: reverse_ranks(ranks, is_feasible),
+}
 RANKS = st.lists(st.integers(1, 12), min_size=2, max_size=12).map(tuple)
 
 
@@ -32,13 +39,13 @@ def test_a_control_keeps_the_total_and_every_block(ranks: tuple[int, ...], name:
 
 @given(RANKS, st.integers(0, 1000))
 def test_shuffled_is_a_permutation_that_changes_the_plan_where_one_can(ranks: tuple[int, ...], seed: int) -> None:
-    found = shuffled(ranks, anything, seed)
+    found = shuffle_ranks(ranks, anything, seed)
     assert sorted(found) == sorted(ranks)
     assert (found == ranks) is (len(set(ranks)) == 1)
 
 
 def test_random_is_uniform_over_the_assignments() -> None:
-    counts = Counter(randomly((1, 2, 3), anything, seed) for seed in range(2_000))
+    counts = Counter(draw_ranks((1, 2, 3), anything, seed) for seed in range(2_000))
     assert len(counts) == 10  # ways to write 6 as three numbers from 1
     assert all(abs(count - 200) < 5 * 200**0.5 for count in counts.values())
 

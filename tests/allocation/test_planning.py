@@ -11,18 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gelora_cli.allocation.planning import EXEMPT, METHODS, PLANNERS, needs_profile, plan_method, with_module_ranks
-from gelora_cli.allocation.ranks import PLANNED, format_plan, plan_ranks
+from gelora_cli.allocation.planning import plan_method, with_module_ranks
+from gelora_cli.allocation.ranks import format_plan, plan_ranks
 from gelora_cli.core.artifacts import IdProfile, LinearShape, RankPlan
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
+from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED
 from tests.helpers.planned import INNER, MAP, START, WIDTH, encoder, plan_of
 from tests.helpers.rank_profiles import MINILM as PROFILE
 
 
 @pytest.mark.parametrize("modules", ["attention", "all"])
-@pytest.mark.parametrize("method", [*PLANNERS])
+@pytest.mark.parametrize("method", BOUNDED)
 def test_no_plan_passes_its_budget_and_little_is_left(method: str, modules: str) -> None:
     unit = {"houlsby": 2 * (2 * WIDTH + 1), "pfeiffer": 2 * WIDTH + 1}.get(method, WIDTH + INNER + 1)
     for bound in range(2_000, 6_300, 271):
@@ -69,7 +71,7 @@ def test_exempt_methods_cost_what_they_cost() -> None:
 
 
 @pytest.mark.parametrize("modules", ["attention", "all"])
-@pytest.mark.parametrize("method", [*PLANNERS])
+@pytest.mark.parametrize("method", BOUNDED)
 def test_a_budget_too_small_names_the_smallest_which_is_met(method: str, modules: str) -> None:
     with pytest.raises(GeloraError, match=f"method={method} needs") as refused:
         plan_of(method, Budget("params", 3), modules=modules)
@@ -81,7 +83,7 @@ def test_a_budget_too_small_names_the_smallest_which_is_met(method: str, modules
         plan_of(method, Budget("params", smallest - 1), modules=modules)
 
 
-@pytest.mark.parametrize("method", [*PLANNERS])
+@pytest.mark.parametrize("method", BOUNDED)
 def test_auto_is_what_geloras_own_ranks_cost(method: str) -> None:
     cost = plan_ranks(PROFILE, parse_budget("auto")).auto_params
     profile = profile_with_feed_forward()
@@ -114,8 +116,8 @@ def test_a_start_ratio_is_the_number_as_it_is_written(method: str, ratio: float,
 
 def test_which_plans_need_a_profile() -> None:
     some, auto = parse_budget("0.1M"), parse_budget("auto")
-    assert [method for method in METHODS if needs_profile(method, some)] == list(PLANNED)
-    assert [method for method in METHODS if not needs_profile(method, auto)] == list(EXEMPT)
+    assert [name for name in METHODS.names() if METHODS.get(name).needs_profile(some)] == list(PLANNED)
+    assert [name for name in METHODS.names() if not METHODS.get(name).needs_profile(auto)] == list(EXEMPT)
 
 
 def test_adapters_are_refused_where_a_place_is_missing() -> None:
@@ -124,7 +126,7 @@ def test_adapters_are_refused_where_a_place_is_missing() -> None:
         plan_of("pfeiffer", parse_budget("0.1M"), replace(MAP, blocks=blocks))
 
 
-@given(st.integers(1_500, 60_000), st.sampled_from([*PLANNERS]), st.sampled_from(["attention", "all"]))
+@given(st.integers(1_500, 60_000), st.sampled_from(BOUNDED), st.sampled_from(["attention", "all"]))
 def test_a_larger_budget_is_never_worse(bound: int, method: str, modules: str) -> None:
     plans = [plan_of(method, Budget("params", bound + more), modules=modules) for more in (0, 1, 40, 4_000)]
     assert all(first.adapter_params <= second.adapter_params for first, second in pairwise(plans))
@@ -144,7 +146,7 @@ def test_module_ranks_leave_out_what_gets_none() -> None:
 def test_deberta_v3_base_at_the_budget_of_the_published_tables() -> None:
     """0.3M on q, k, v, o: what is left of each method's budget is less than its unit."""
     deberta = encoder(12, 768, 3072)
-    used = {method: plan_of(method, parse_budget("0.3M"), deberta).adapter_params for method in PLANNERS}
+    used = {method: plan_of(method, parse_budget("0.3M"), deberta).adapter_params for method in BOUNDED}
     assert used == {
         "adalora": 195 * 1537,
         "sora": 300_000,

@@ -154,7 +154,7 @@ def test_refusals_write_nothing(made: dict[str, Path], tmp_path: Path, capsys: p
 def test_a_merged_model_that_differs_is_refused(
     made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gelora_cli.methods import merging
+    from gelora_cli.methods.updates import merging
 
     def spoilt(model: Any, directory: Path) -> Any:
         merged: Any = whole(model, directory)

@@ -9,7 +9,7 @@ import torch
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings, RankPlan
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.methods.base import base_name
+from gelora_cli.methods.updates.checks import base_name
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gelora_cli.allocation.planning import EXEMPT, plan_method
+from gelora_cli.allocation.planning import plan_method
 from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap, RankPlan
 from gelora_cli.core.budget import Budget
+from gelora_cli.core.registries import METHODS
 
 START = {"adalora": 1.5, "sora": 2.0}
 
@@ -37,7 +38,7 @@ MAP = encoder()
 def plan_of(
     method: str, budget: Budget, model_map: ModelMap = MAP, modules: str = "attention", layer_norms: bool = False
 ) -> RankPlan:
-    scaling = None if method in (*EXEMPT, "houlsby", "pfeiffer") else 4.0
+    scaling = 4.0 if "scaling" in METHODS.get(method).settings else None
     return plan_method(
         model_map,
         None,

@@ -15,9 +15,10 @@ from gelora_cli.config.schema import MethodConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
-from gelora_cli.methods import METHODS, Attached, AttachRequest
+from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -45,12 +46,12 @@ class Case:
     """A method on a tiny model, ready to be attached."""
 
     loaded: LoadedModel
-    request: AttachRequest
+    request: MethodContext
     train: EncodedSplit
     inputs: dict[str, torch.Tensor]
 
-    def attach(self) -> Attached:
-        return METHODS[self.request.plan.method](self.request)
+    def attach(self) -> AdaptedModel:
+        return METHODS.get(self.request.plan.method).attach(self.request)
 
 
 def case(
@@ -75,7 +76,7 @@ def case(
     labels = np.array([row["label"] for row in found])
     split = TextSplit("train", np.arange(64), ([row["sentence"] for row in found],), labels)
     train = encode(split, tokenizer, 64)
-    request = AttachRequest(
+    request = MethodContext(
         loaded.model,
         loaded.map,
         plan,
@@ -89,7 +90,7 @@ def case(
     return Case(loaded, request, train, inputs_of(directory, kind))
 
 
-def tune(found: Case, attached: Attached, **changes: Any) -> list[dict[str, Any]]:
+def tune(found: Case, attached: AdaptedModel, **changes: Any) -> list[dict[str, Any]]:
     """Three epochs of eight steps, and the lines of metrics."""
     lines: list[dict[str, Any]] = []
     results = (EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1),)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.data.splits import EncodedSplit
-from gelora_cli.methods.base import Attached
+from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.checkpoint import Checkpoints, CheckpointStore
 from gelora_cli.training.checkpointing import Checkpointing
 from gelora_cli.training.loop import Trainer
@@ -33,7 +33,7 @@ class Recorder:
 
 
 def fine_tune(
-    attached: Attached,
+    attached: AdaptedModel,
     split: EncodedSplit,
     settings: TrainSettings,
     *,

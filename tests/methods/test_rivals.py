@@ -16,16 +16,17 @@ from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from peft.tuners.adalora import RankAllocator
 from safetensors.torch import load_file, save_file
 
-from gelora_cli.allocation.planning import METHODS as PLANNED_METHODS
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts import EvalResult, RankPlan, SavedAdapter
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import make_accelerator
-from gelora_cli.methods import METHODS, Attached, load_adapter
-from gelora_cli.methods.adalora import BudgetAllocator
-from gelora_cli.methods.base import head_state
-from gelora_cli.methods.eva import cut
-from gelora_cli.methods.sora import SHRINK
+from gelora_cli.methods import load_adapter
+from gelora_cli.methods.base import AdaptedModel
+from gelora_cli.methods.updates.adalora import BudgetAllocator
+from gelora_cli.methods.updates.checks import head_state
+from gelora_cli.methods.updates.eva import cut
+from gelora_cli.methods.updates.sora import SHRINK
 from gelora_cli.models.block_map import bias_names
 from tests.helpers.method_cases import plain
 from tests.helpers.rivals import STEPS, case, logits, tune
@@ -43,7 +44,7 @@ def bert(tiny_models: dict[str, Path]) -> Path:
 
 
 def test_every_method_can_be_planned_attached_and_chosen() -> None:
-    assert set(METHODS) == set(PLANNED_METHODS) == {path.stem for path in (config_dir() / "method").glob("*.yaml")}
+    assert set(METHODS.names()) == {path.stem for path in (config_dir() / "method").glob("*.yaml")}
 
 
 def kinds_and_rivals() -> Iterator[tuple[str, str, str]]:
@@ -164,10 +165,10 @@ def test_adalora_prunes_to_the_budget(bert: Path, modules: str) -> None:
     values = {name: tensor for name, tensor in attached.model.named_parameters() if "lora_E" in name}
     assert sum(int((tensor != 0).sum()) for tensor in values.values()) == sum(ranks.values())
     tuner: Any = attached.model.base_model
-    assert tuner.rankallocator.settled
+    assert tuner.rankallocator.is_done
 
 
-def peft_config(attached: Attached) -> AdaLoraConfig:
+def peft_config(attached: AdaptedModel) -> AdaLoraConfig:
     model: Any = attached.model
     config: AdaLoraConfig = model.peft_config["default"]
     return config
@@ -211,7 +212,7 @@ def test_adalora_in_a_single_step_keeps_the_budget(bert: Path) -> None:
         found = case(bert, "adalora")
         attached = replace(found, request=replace(found.request, total_steps=steps)).attach()
         tune(found, attached, max_steps=steps)
-        assert attached.settled()
+        assert attached.budget_reached()
         assert attached.ranks()[1] <= (attached.plan.budget_params or 0)
 
 
@@ -230,7 +231,7 @@ def test_adaloras_weights_are_selected_only_after_its_last_allocation(bert: Path
         cost = next(iter(tuner.rankallocator.costs.values()))
         values = [tensor for name, tensor in attached.model.named_parameters() if "lora_E" in name]
         open_now = sum(int((tensor != 0).sum()) for tensor in values)
-        seen.append((step, attached.settled(), open_now * cost <= bound))
+        seen.append((step, attached.budget_reached(), open_now * cost <= bound))
 
     tune(found, replace(attached, after_step=watched), epochs=5, max_steps=33)
     assert [step for step, settled, _ in seen if settled] == list(range(33 - int(0.3 * 33), 34))
@@ -374,7 +375,7 @@ def test_eva_at_budgets_beyond_its_components_and_its_text(bert: Path) -> None:
     other = case(bert, "eva")
     short = [{name: tensor[:1, :6] for name, tensor in other.inputs.items()}]
     with pytest.raises(GeloraError, match="32 components of a linear's inputs are asked of 6 tokens"):
-        METHODS["eva"](replace(other.request, plan=full, batches=lambda _: short))
+        METHODS.get("eva").attach(replace(other.request, plan=full, batches=lambda _: short))
 
 
 def test_modules_without_a_rank_are_left_out(bert: Path) -> None:
@@ -397,9 +398,9 @@ def test_once_is_asked_of_the_main_process_alone(bert: Path) -> None:
     def given(_: Any) -> Any:
         return answers[0]
 
-    first = METHODS["eva"](replace(computed.request, once=compute_once))
+    first = METHODS.get("eva").attach(replace(computed.request, once=compute_once))
 
-    second = METHODS["eva"](replace(case(bert, "eva").request, once=given, batches=lambda _: ()))
+    second = METHODS.get("eva").attach(replace(case(bert, "eva").request, once=given, batches=lambda _: ()))
     pairs = zip(first.trainable().values(), second.trainable().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 

@@ -14,8 +14,9 @@ from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.methods import METHODS, AttachRequest
-from gelora_cli.methods.saved import describe_peft
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import MethodContext
+from gelora_cli.methods.updates.saved import describe_peft
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
@@ -58,7 +59,7 @@ def card_gives_what_was_trained(
         rounding="up",
         on_deficit="error",
     )
-    attached = METHODS[method](AttachRequest(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = METHODS.get(method).attach(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in attached.trainable().values():

@@ -17,7 +17,7 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.methods.merging import merge_adapter
+from gelora_cli.methods.updates.merging import merge_adapter
 from gelora_cli.models.block_map import in_modules
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel, resolve_model

@@ -11,20 +11,19 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.allocation.planning import EXEMPT, METHODS
-from gelora_cli.allocation.ranks import PLANNED
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.registries import METHODS
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
 from tests.helpers.many import on_two_processes
+from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED, RIVALS
 from tests.helpers.squad_runs import arguments as squad_arguments
 from tests.helpers.squad_runs import content
 from tests.helpers.wrong_methods import WRONG
 
-RIVALS = tuple(method for method in METHODS if method not in PLANNED)
 SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
 GRID = ["task=cola", "model.dropout=0", "train.micro_batch_size=4", "train.log_steps=1", *SETTINGS[:2]]
 QUESTIONS = ["model.dropout=0", "train.epochs=2", "budget=rank:2"]
@@ -216,7 +215,7 @@ def test_wrong_settings_of_a_method_are_one_message(
     assert not bench.directories()
 
 
-@pytest.mark.parametrize("method", [method for method in RIVALS if method not in EXEMPT])
+@pytest.mark.parametrize("method", BOUNDED)
 def test_a_budget_that_a_method_can_not_meet(
     bench: Bench,
     method: str,
@@ -233,7 +232,7 @@ def test_the_ranks_command_shows_the_plan_of_any_method(
 ) -> None:
     profiled = runs(auto)["gelora"][0]
     monkeypatch.chdir(tmp_path)
-    for method in METHODS:
+    for method in METHODS.names():
         capsys.readouterr()
         assert command_line(["ranks", str(profiled), "budget=2500", f"method={method}"]) == 0
         shown = capsys.readouterr().out

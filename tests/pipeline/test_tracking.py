@@ -16,7 +16,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
-from gelora_cli.methods.base import plain_model
+from gelora_cli.methods.updates.checks import plain_model
 from gelora_cli.plots.trajectories import CAVEATS, Moment, read_track, track_figure
 from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.rivals import Case, case, tune

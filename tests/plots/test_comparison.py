@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 
-from gelora_cli.allocation.planning import METHODS
+from gelora_cli.core.registries import METHODS
 from gelora_cli.plots import comparison as figures
 from gelora_cli.report.page import _task_tables
 from gelora_cli.report.rows import Row, rows_of
@@ -122,8 +122,8 @@ def test_the_course_of_the_ranks(rows: list[Row]) -> None:
 
 
 def test_methods_are_told_apart_without_colour() -> None:
-    looks = [figures._look(method) for method in METHODS]
-    assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == len(METHODS)
+    looks = [figures._look(method) for method in METHODS.names()]
+    assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == len(METHODS.names())
     again = [figures._look("lora", number) for number in range(6)]
     assert len({(look["fillstyle"], str(look["linestyle"])) for look in again}) == 6
 

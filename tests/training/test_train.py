@@ -16,7 +16,8 @@ from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.splits import TextSplit, encode, epoch_batches
-from gelora_cli.methods import Attached, AttachRequest, attach_lora
+from gelora_cli.methods.base import AdaptedModel, MethodContext
+from gelora_cli.methods.updates.lora import attach_lora
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.training.optimization import parameter_groups
@@ -38,13 +39,13 @@ def train(
     values: tuple[float, ...] = (0.5, 0.6, 0.7),
     examples: int = 43,
     dropout: float | None = None,
-) -> tuple[TrainResult, list[dict[str, Any]], Attached]:
+) -> tuple[TrainResult, list[dict[str, Any]], AdaptedModel]:
     found = rows("cola", examples, seed=1)
     loaded, plan = loaded_and_plan(directory, dropout=dropout)
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), "bert")
     labels = np.array([row["label"] for row in found])
     split = TextSplit("train", np.arange(examples), ([row["sentence"] for row in found],), labels)
-    attached = attach_lora(AttachRequest(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
     lines: list[dict[str, Any]] = []
     trained = fine_tune(
         attached,
@@ -185,5 +186,5 @@ def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
         train(bert, replace(SETTINGS, learning_rate=math.inf, warmup_ratio=0.0))
 
 
-def _pairs(one: Attached, other: Attached) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _pairs(one: AdaptedModel, other: AdaptedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(zip(one.trainable().values(), other.trainable().values(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import nn
 from gelora_cli.core.artifacts import SavedAdapter
 from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
 
 WEIGHTS = "adapter_model.safetensors"
@@ -72,27 +73,25 @@ def check_safetensors(directory: Path) -> None:
     )
 
 
-def load_own(
-    model: nn.Module, directory: Path, rebuild: Mapping[str, Callable[[nn.Module, SavedAdapter], None]]
-) -> nn.Module:
-    """A fresh base model with the saved adapter and head, for inference; `rebuild` puts a method's modules in place.
+def load_own(model: nn.Module, directory: Path) -> nn.Module:
+    """Return a fresh base model with the saved adapter and head, for inference; its method puts its modules in place.
 
     Raises:
-        GeloraError: the files are damaged, or the adapter is of another model.
+        GeloraError: the files are damaged, or the adapter is of another model or of a method that is not known.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     check_safetensors(directory)
     saved = read_artifact(SavedAdapter, directory / SavedAdapter.FILE)
-    if saved.method not in rebuild:
-        raise GeloraError(f"{directory}: an adapter of method {saved.method}; known: {', '.join(rebuild)}")
+    if saved.method not in METHODS:
+        raise GeloraError(f"{directory}: an adapter of method {saved.method}; known: {', '.join(METHODS.names())}")
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind != saved.base:
         raise GeloraError(f"{directory} holds an adapter of another model: of a {saved.base} model, this is {kind}")
     try:
         tensors = load_file(directory / WEIGHTS)
-        rebuild[saved.method](model, saved)
+        METHODS.get(saved.method).rebuild(model, saved)
     except (OSError, SafetensorError, AttributeError) as error:
         raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
     if len(tensors) != saved.tensors:

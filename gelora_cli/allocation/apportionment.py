@@ -1,0 +1,34 @@
+"""Units of rank shared among blocks in proportion to weights, within a budget in parameters; no torch, no numpy."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from fractions import Fraction
+
+Ranks = tuple[int, ...]
+
+
+def apportion(
+    weights: Sequence[Fraction | int], start: Ranks, ceilings: Ranks, units: Sequence[int], bound: int
+) -> Ranks:
+    """Give units one at a time to the largest `w_i / (2 n_i + 1)` until the next one no longer fits the bound.
+
+    A unit costs `units[i]` parameters in block i, and `bound` is that of all. Blocks at their ceiling and blocks of
+    weight 0 get none; ties go to the earlier block (Sainte-Lague).
+    """
+    ranks = list(start)
+    left = bound - sum(rank * unit for rank, unit in zip(start, units, strict=True))
+
+    def entry(block: int) -> tuple[Fraction, int]:
+        return -Fraction(weights[block]) / (2 * ranks[block] + 1), block
+
+    waiting = [entry(i) for i, weight in enumerate(weights) if weight and ranks[i] < ceilings[i]]
+    heapq.heapify(waiting)
+    while waiting and units[waiting[0][1]] <= left:
+        _, block = heapq.heappop(waiting)
+        ranks[block] += 1
+        left -= units[block]
+        if ranks[block] < ceilings[block]:
+            heapq.heappush(waiting, entry(block))
+    return tuple(ranks)

@@ -1,0 +1,40 @@
+"""BitFit (Ben Zaken et al., 2022, arXiv 2106.10199): the bias terms train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gelora_cli.allocation.planning import PlanRequest, exempt_plan
+from gelora_cli.core.artifacts import RankPlan, SavedAdapter
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@METHODS.register
+class BitFit(Method):
+    """All bias terms of the backbone train; it costs what it costs."""
+
+    name = "bitfit"
+    description = "The bias terms of a fine-tuned model (BitFit, arXiv 2106.10199)"
+    exempt = True
+
+    def plan(self, request: PlanRequest) -> RankPlan:
+        """Count the bias terms."""
+        params = request.model_map.bias_params
+        if not params:
+            kind = request.model_map.kind
+            raise GeloraError(f"method=bitfit: this {kind} model has no bias terms. Take another method.")
+        return exempt_plan(request, params, "all bias terms of the backbone")
+
+    def attach(self, context: MethodContext) -> AdaptedModel:
+        """Let the bias terms train, those of the norms too, and the head."""
+        from gelora_cli.methods.updates.subset import attach_bitfit
+
+        return attach_bitfit(context)
+
+    def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
+        """Add no module."""

@@ -1,0 +1,35 @@
+"""Full fine-tuning: every parameter trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gelora_cli.allocation.planning import PlanRequest, exempt_plan
+from gelora_cli.core.artifacts import RankPlan, SavedAdapter
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@METHODS.register
+class Full(Method):
+    """Every parameter of the backbone trains; it costs what it costs."""
+
+    name = "full"
+    description = "All weights of a fine-tuned model"
+    exempt = True
+
+    def plan(self, request: PlanRequest) -> RankPlan:
+        """Count the backbone."""
+        return exempt_plan(request, request.model_map.backbone_params, "every parameter of the backbone")
+
+    def attach(self, context: MethodContext) -> AdaptedModel:
+        """Let every parameter train."""
+        from gelora_cli.methods.updates.subset import attach_full
+
+        return attach_full(context)
+
+    def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
+        """Add no module."""

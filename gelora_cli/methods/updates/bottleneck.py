@@ -1,0 +1,69 @@
+"""Bottleneck adapters: small modules behind the attention's and the feed-forward's output projections.
+
+B examples, T tokens, d the width of the hidden states, m the bottleneck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
+from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
+from gelora_cli.methods.updates.saved import replace_module, save_own
+
+
+class BottleneckLinear(nn.Module):
+    """A linear and an adapter on what it gives: `h + up(activation(down(h)))` with `h = base(x)`.
+
+    `up` starts at zero, so that nothing changes before the first step. The adapter stands before the block's dropout,
+    residual connection and norm.
+    """
+
+    def __init__(self, base: nn.Linear, size: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.base, self.activation = base, activation
+        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
+        self.down = nn.Linear(base.out_features, size, **placed)
+        self.up = nn.Linear(size, base.out_features, **placed)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
+        """The linear's output, adapted."""
+        hidden = self.base(x)  # (B, T, d)
+        adapted: torch.Tensor = hidden + self.up(self.activation(self.down(hidden)))  # m in between
+        return adapted
+
+
+def attach_bottlenecks(context: MethodContext, activation: str) -> AdaptedModel:
+    """An adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
+
+    `activation` names a function of `torch.nn.functional`; no norm trains. New parameters come from the seed.
+
+    Raises:
+        GeloraError: another number of parameters than planned.
+    """
+    model, plan = context.model, context.plan
+    freeze_except(model, context.model_map.head_modules)
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        add_bottlenecks(model, activation, plan.rank_pattern)
+    raise_on_mismatch(count_problems(model, plan, context.model_map))
+    about = (plan.method, model.config.model_type)
+    return AdaptedModel(
+        model,
+        plan,
+        save=lambda directory: save_own(directory, *about, trainable(model), plan.rank_pattern, plan.scaling),
+    )
+
+
+def add_bottlenecks(model: nn.Module, activation: str, sizes: Mapping[str, int]) -> None:
+    """Put an adapter behind every linear that has a size."""
+    function: Callable[[torch.Tensor], torch.Tensor] = getattr(nn.functional, activation)
+    for name, size in sizes.items():
+        base: Any = model.get_submodule(name)
+        replace_module(model, name, BottleneckLinear(base, size, function))

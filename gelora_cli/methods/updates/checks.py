@@ -1,0 +1,68 @@
+"""What methods share in torch: freezing, counting, and reading back what was attached."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from gelora_cli.core.artifacts import ModelMap, RankPlan
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.models.block_map import in_modules
+
+PEFT_PREFIX, PEFT_HEAD = "base_model.model.", ".modules_to_save.default"
+
+
+def plain_model(model: nn.Module) -> PreTrainedModel:
+    """The task model without PEFT around it, a method's modules still in it."""
+    found: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(found, PreTrainedModel)
+    return found
+
+
+def base_name(name: str) -> str:
+    """A parameter's name as it is without PEFT around the model."""
+    return name.removeprefix(PEFT_PREFIX).replace(PEFT_HEAD, "")
+
+
+def trainable_params(model: nn.Module, head_modules: Sequence[str]) -> tuple[int, int]:
+    """Trainable parameters counted in the modules: of the adapter, and of the head."""
+    sizes = {base_name(name): tensor.numel() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    head = sum(size for name, size in sizes.items() if in_modules(name, head_modules))
+    return sum(sizes.values()) - head, head
+
+
+def freeze_except(model: nn.Module, head_modules: Sequence[str], also: Collection[str] = ()) -> None:
+    """Freeze the model but for its head and the parameters of these names."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in also or in_modules(name, head_modules))
+
+
+def count_problems(model: nn.Module, plan: RankPlan, model_map: ModelMap) -> list[str]:
+    """Where the trainable parameters differ from the plan's."""
+    adapter, head = trainable_params(model, model_map.head_modules)
+    counts = (("adapter", adapter, plan.trained_params), ("head", head, model_map.head_params))
+    return [f"{name} parameters {found} instead of {wanted}" for name, found, wanted in counts if found != wanted]
+
+
+def raise_on_mismatch(problems: Sequence[str]) -> None:
+    """Stop where what was attached is not what was planned.
+
+    Raises:
+        GeloraError: naming the first five differences.
+    """
+    if problems:
+        raise GeloraError(f"the adapter differs from the plan, nothing was trained: {'; '.join(problems[:5])}")
+
+
+def head_state(model: nn.Module, head_modules: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The head's trained tensors by their names in the model without a method."""
+    return {
+        base_name(name): tensor.detach()
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad and in_modules(base_name(name), head_modules)
+    }

@@ -1,0 +1,140 @@
+"""LoRA with the ranks of a plan through PEFT, read back and compared with it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, PeftType, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import PreTrainedModel
+
+from gelora_cli.allocation.ranks import rank_pattern_json
+from gelora_cli.core.artifacts import ModelMap, RankPlan
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.rundir import PEFT_CONFIG, PEFT_WEIGHTS
+from gelora_cli.core.runtime import first_line
+from gelora_cli.methods.base import AdaptedModel, MethodContext
+from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch
+from gelora_cli.methods.updates.saved import check_safetensors, staged
+
+ADAPTER = "default"
+
+
+def attach_lora(context: MethodContext) -> AdaptedModel:
+    """Add `scaling * B A` to every linear of the plan: A (r, in) from Kaiming's rule, B (out, r) zero.
+
+    The newly initialised modules of the model (head, pooler) train too, whole. New parameters are drawn from
+    `context.seed`; the global random state is left as it was found.
+
+    Raises:
+        GeloraError: PEFT did not do what the plan says.
+    """
+    config = LoraConfig(
+        **rank_pattern_json(context.plan),
+        lora_dropout=context.settings.dropout or 0.0,
+        bias="none",
+        modules_to_save=list(context.model_map.head_modules),
+    )
+    model = wrap(context, config)
+    check_lora(model, context.plan, context.model_map)
+    return AdaptedModel(
+        model, context.plan, save=lambda directory: save_peft(model, directory), updates=lambda: updates_of(model)
+    )
+
+
+def wrap(context: MethodContext, config: Any) -> PeftModel:
+    """The model with PEFT's adapter around it, its new parameters drawn from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        model = get_peft_model(context.model, config)
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainable: bool = True) -> None:
+    """Read ranks, scaling and (of a model that trains) parameter counts back from the modules; compare with the plan.
+
+    Raises:
+        GeloraError: a difference, which stops the run.
+    """
+    found = layers_of(model, LoraLayer)
+    problems = [
+        f"{name}: rank {found[name].r[ADAPTER] if name in found else 'none'} instead of {rank}"
+        for name, rank in plan.rank_pattern.items()
+        if name not in found or found[name].r[ADAPTER] != rank or found[name].lora_A[ADAPTER].out_features != rank
+    ]
+    problems += [f"{name}: adapted, but not in the plan" for name in found.keys() - plan.rank_pattern.keys()]
+    problems += [
+        f"{name}: scaling {layer.scaling[ADAPTER]} instead of {plan.scaling}"
+        for name, layer in found.items()
+        if abs(layer.scaling[ADAPTER] - plan.scaling) > 1e-9 * plan.scaling
+    ]
+    raise_on_mismatch(problems + (count_problems(model, plan, model_map) if trainable else []))
+
+
+def save_peft(model: PeftModel, directory: Path) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all."""
+    with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary, warnings.catch_warnings():
+        # AdaLoRA may leave a module no rank at all, which PEFT takes for an incomplete save.
+        warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
+        # No method adapts the embeddings, so PEFT need not ask where the base model lay for the size of its vocabulary.
+        model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
+
+
+def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
+    """A fresh base model with the saved adapter and head, loaded by PEFT alone, for inference.
+
+    Raises:
+        GeloraError: no safetensors, for which PEFT would unpickle another file; a damaged adapter, or another kind.
+    """
+    check_safetensors(directory)
+    kind = _saved_kind(directory)
+    try:
+        with warnings.catch_warnings():
+            if kind == PeftType.ADALORA:
+                # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds by itself.
+                warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+            return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # what PEFT makes of a damaged file, or of an adapter of another model
+        raise GeloraError(
+            f"{directory} can't be loaded by PEFT on this model: {first_line(error)}. Restore it, or do the run again "
+            "with force=true."
+        ) from error
+
+
+def _saved_kind(directory: Path) -> PeftType:
+    """The kind of a saved adapter; of those that PEFT knows only the ones that gelora writes load nothing else."""
+    path = directory / PEFT_CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind = PeftType(values["peft_type"])
+        if kind not in (PeftType.LORA, PeftType.ADALORA):
+            raise ValueError(f"peft_type={kind.value} is none that gelora writes")
+        if values.get("megatron_config"):
+            raise ValueError("megatron_config makes PEFT import a module, which gelora's adapters never do")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise GeloraError(
+            f"{path} can't be read as an adapter's configuration: {first_line(error)}. Restore it, or do the run again "
+            "with force=true."
+        ) from error
+    return kind
+
+
+@torch.no_grad()
+def updates_of(model: PeftModel, kind: type = LoraLayer) -> dict[str, torch.Tensor]:
+    """What PEFT's layers of this kind add to the weights of their linears, (out, in)."""
+    return {name: layer.get_delta_weight(ADAPTER) for name, layer in layers_of(model, kind).items()}
+
+
+def layers_of(model: PeftModel, kind: type) -> dict[str, Any]:
+    """Full name in the base model to PEFT's layer of this kind."""
+    modules: Any = model.get_base_model()
+    assert isinstance(modules, nn.Module)
+    return {name: module for name, module in modules.named_modules() if isinstance(module, kind)}
