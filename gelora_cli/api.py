@@ -157,8 +157,8 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
     from peft import LoraConfig
 
     if plan.unit != "rank":
-        planned = ", ".join(planned_methods())
-        raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {planned}")
+        accepted = ", ".join(planned_methods())
+        raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {accepted}")
     planned = rank_pattern_json(plan)
     overruling = sorted({*planned, "use_rslora"} & more.keys())
     if overruling:

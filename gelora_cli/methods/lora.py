@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gelora_cli.allocation.planning import PlanRequest
 from gelora_cli.core.artifacts import RankPlan
 from gelora_cli.core.registries import METHODS
@@ -12,7 +14,7 @@ from gelora_cli.methods.peft_format import PeftMethod
 class PlannedLora(PeftMethod):
     """LoRA in every planned linear, with the ranks that its allocator gives; a subclass names the allocator."""
 
-    allocator: str
+    allocator: ClassVar[str]
     settings = ("scaling", "dropout")
     description = (
         "A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient\n"

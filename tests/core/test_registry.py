@@ -54,6 +54,26 @@ def test_what_an_entry_lacks_is_an_error_when_it_is_registered() -> None:
         registry().register(Half)  # type: ignore[type-abstract]
 
 
+def test_an_attribute_that_is_declared_again_is_open_again() -> None:
+    class Polygon(Shape):
+        name = "polygon"
+        corners = 5
+
+        def area(self) -> float:
+            return 2.0
+
+    class Regular(Polygon):
+        corners: ClassVar[int]
+
+    class Triangle(Regular):
+        corners = 3
+
+    shapes = registry()
+    with pytest.raises(GeloraError, match="lacks corners"):
+        shapes.register(Regular)
+    assert shapes.register(Triangle) is Triangle
+
+
 def test_another_kind_and_a_taken_name_are_refused() -> None:
     shapes = registry()
 
