@@ -14,6 +14,7 @@ from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.overrides import (
     Arguments,
     composed_config,
+    load_named_plugins,
     override_problems,
     protect_text,
     restore_text,
@@ -35,10 +36,11 @@ def check_overrides(schema: str, given: Arguments, overrides: list[str]) -> list
     Raises:
         GeloraError: some are wrong; together with what is wrong with the values of the rest.
     """
+    search_path = load_named_plugins(overrides) if schema in ("run", "ranks") else []
     problems, good = override_problems(schema, overrides, given.config_dir, multirun=given.multirun)
     if problems:
-        raise GeloraError(list_problems(problems + _problems_of_rest(schema, good)))
-    return good
+        raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
+    return [*good, *search_path]
 
 
 def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:

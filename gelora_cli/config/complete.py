@@ -11,6 +11,7 @@ from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
 from gelora_cli.config.schema import KIND_METRICS, RunConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS
 
 
@@ -33,10 +34,20 @@ def complete(config: RunConfig) -> RunConfig:
     Raises:
         GeloraError: every problem with a value at once.
     """
+    config = _with_plugins(config)
     problems = value_problems(config)
     if problems:
         raise GeloraError(list_problems(problems))
     return _with_smoke(with_presets(with_saved_plan(with_task(_with_paths(config)))))
+
+
+def _with_plugins(config: RunConfig) -> RunConfig:
+    """Load the plug-ins, without which a method of theirs is not known, and name their folder in full."""
+    if config.plugins is None:
+        return config
+    folder = absolute(config.plugins)
+    load_plugins(Path(folder or ""))
+    return replace(config, plugins=folder)
 
 
 def with_task(config: RunConfig) -> RunConfig:

@@ -17,6 +17,7 @@ from gelora_cli.config.schema import SCHEMAS
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import nearest
+from gelora_cli.core.plugins import load_plugins, loaded_folders
 from gelora_cli.core.runtime import first_line
 
 NOT_AN_OVERRIDE = (
@@ -179,6 +180,23 @@ def override_problems(
     return problems, good
 
 
+def load_named_plugins(overrides: list[str]) -> list[str]:
+    """Load the plug-ins that overrides name, and return the override by which Hydra finds their YAML files.
+
+    They are loaded before anything is checked, since the names in other overrides may be theirs.
+
+    Raises:
+        GeloraError: the folder is not there, or one of its entries lacks a part.
+    """
+    named = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("plugins=")]
+    if not named or named[-1] in ("", "null"):
+        return []
+    folder = Path(expand_home(named[-1])).absolute()
+    load_plugins(folder)
+    quoted = str(folder).replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
 def _parsed(text: str) -> tuple[str, Any]:
     """Return an override's text in a form that Hydra parses, and parsed; None for one that it can't parse.
 
@@ -218,7 +236,7 @@ def _quoting_advice(text: str) -> str:
 
 def group_choices(group: str, extra: Path | None = None) -> list[str]:
     """The options of a configuration group: ours, and those of the user's folder."""
-    folders = [config_dir() / group, *([extra / group] if extra else [])]
+    folders = [folder / group for folder in (config_dir(), *([extra] if extra else []), *loaded_folders())]
     return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
 
 

@@ -17,6 +17,7 @@ QUOTING = ("auto", "quotes", "none")
 MODULES = ("attention", "all")
 FORCE_OUTPUT = "replace an output file that gelora did not write, or that was changed since"
 DEBUG = "show tracebacks"
+PLUGINS = "folder of your own methods, allocators and tasks; the content of its files is part of the run's identity"
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
@@ -379,6 +380,7 @@ class RunConfig:
     init_from: str | None = key(
         None, help="start from the adapter of that run, merged into the base", path=True, identity=False, common=True
     )
+    plugins: str | None = key(None, help=PLUGINS, path=True, identity=False)
     runs_dir: str = key("runs", help="directory of all runs", path=True, identity=False, common=True)
     force: bool = key(False, help="do a finished run again", identity=False, common=True)
     smoke: bool = key(
@@ -403,6 +405,7 @@ class RanksCommandConfig:
         common=True,
     )
     seed: int = key(0, help="of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
+    plugins: str | None = key(None, help=PLUGINS, path=True)
     output: str | None = key(
         None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
     )

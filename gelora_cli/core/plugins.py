@@ -1,7 +1,8 @@
 """Plug-ins: a user's own methods, allocators, task kinds, metrics, models, trackers, launchers.
 
 They are Python files in a folder that the user names by `plugins=DIR`; each registers its entries as the built-in ones
-do. Nothing is imported that the user did not name.
+do. Subfolders such as `DIR/method` hold their YAML files. Nothing is imported that the user did not name, or that a
+finished run which is opened again was not run with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import sys
 from pathlib import Path
 
 from gelora_cli.core.errors import GeloraError
+
+_loaded: list[Path] = []
+"""The folders that this process has loaded, in their order."""
 
 
 def load_plugins(directory: Path) -> None:
@@ -25,6 +29,13 @@ def load_plugins(directory: Path) -> None:
         raise GeloraError(f"plugins={directory}: no Python file in it; a folder with NAME.py files is accepted")
     for path in files:
         _load(path)
+    if directory.resolve() not in _loaded:
+        _loaded.append(directory.resolve())
+
+
+def loaded_folders() -> tuple[Path, ...]:
+    """Return the folders of plug-ins that this process has loaded."""
+    return tuple(_loaded)
 
 
 def plugin_files(directory: Path) -> list[Path]:
@@ -39,10 +50,15 @@ def plugin_files(directory: Path) -> list[Path]:
 
 
 def plugins_fingerprint(directory: Path) -> str:
-    """Return the sha256 over the names and contents of a folder's Python files, which a run's identity holds."""
+    """Return the sha256 over the names and contents of a folder's Python files, which a run's identity holds.
+
+    What its YAML files say is in the run's configuration.
+    """
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.py")):
-        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in sorted(directory.rglob("*.py")):
+        digest.update(
+            f"{path.relative_to(directory).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
     return digest.hexdigest()
 
 

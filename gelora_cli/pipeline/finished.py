@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
@@ -13,6 +12,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline.inputs import Prepared, resolve_start
+from gelora_cli.pipeline.run_config import open_config
 
 
 def reopened(directory: Path) -> Prepared:
@@ -42,9 +42,9 @@ def finished_config(directory: Path) -> RunConfig:
 
 
 def frozen_config(directory: Path) -> RunConfig:
-    """Return a run's frozen configuration, in the precision that the run had."""
+    """Return a run's frozen configuration, in the precision that the run had; its plug-ins are loaded."""
     precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
-    return replace(read_config(directory / rundir.CONFIG), precision=precision)
+    return replace(open_config(directory), precision=precision)
 
 
 def check_unchanged(directory: Path, prepared: Prepared) -> None:

@@ -16,6 +16,7 @@ from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import parts_of
@@ -71,6 +72,8 @@ def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
     """
     from gelora_cli.core.runtime import check_processes, resolve_precision
 
+    if config.plugins is not None:
+        load_plugins(Path(config.plugins))
     problems: list[str] = []
     with collected(problems):
         if not inside_workers():
@@ -143,11 +146,17 @@ def resolve_base(model: ModelConfig) -> ResolvedModel:
 
 
 def run_fingerprints(prepared: Prepared) -> dict[str, str]:
-    """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it."""
-    if prepared.config.ranks.path is None:
-        return prepared.fingerprints
-    plan = read_plan(prepared.config.ranks.path)
-    return prepared.fingerprints | {"plan": digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])}
+    """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it.
+
+    Of plug-ins the content of their files.
+    """
+    config, fingerprints = prepared.config, prepared.fingerprints
+    if config.ranks.path is not None:
+        plan = read_plan(config.ranks.path)
+        fingerprints["plan"] = digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
+    if config.plugins is not None:
+        fingerprints["plugins"] = plugins_fingerprint(Path(config.plugins))
+    return fingerprints
 
 
 def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
@@ -25,6 +24,7 @@ from gelora_cli.models.block_map import in_modules
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.pipeline.run_config import open_config
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
             "End that run first, or bring it back."
         )
     rundir.check_intact(directory)
-    config = read_config(directory / rundir.CONFIG)
+    config = open_config(directory)
     method = METHODS.get(config.method.name)
     if method.unmergeable:
         raise GeloraError(f"init_from={init_from}: method={method.name} can't be merged: {method.unmergeable}.")
