@@ -130,6 +130,15 @@ def test_allocation_needs_no_torch(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_methods_are_registered_without_torch() -> None:
+    code = (
+        "import sys; from gelora_cli.core.registries import ALLOCATORS, METHODS; "
+        "[registry.get(name) for registry in (ALLOCATORS, METHODS) for name in registry.names()]; "
+        f"sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("module", ["twonn", "jacobians", "theory"])
 def test_the_mathematics_of_geometry_imports_no_configuration(module: str) -> None:
     assert {package_of(name) for name in GRAPH[f"geometry.{module}"]} <= {"core", "geometry"}

@@ -127,7 +127,7 @@ SILENT = (
     *("profile.track_examples", "profile.track_tokens", "ranks.path", "train.log_steps", "train.checkpoint_steps"),
     *("train.checkpoint_seconds", "launch.processes", "data.glue", "data.squad", "data.squad_v2", "data.text"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
-    *("debug", "preset_source"),
+    *("debug", "preset_source", "plugins"),
 )
 """Written out once more on purpose: whoever takes a key out of the identity says so here, too."""
 
