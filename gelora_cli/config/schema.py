@@ -380,7 +380,7 @@ class RunConfig:
     init_from: str | None = key(
         None, help="start from the adapter of that run, merged into the base", path=True, identity=False, common=True
     )
-    plugins: str | None = key(None, help=PLUGINS, path=True, identity=False)
+    plugins: str | None = key(None, help=PLUGINS, path=True, identity=False, common=True)
     runs_dir: str = key("runs", help="directory of all runs", path=True, identity=False, common=True)
     force: bool = key(False, help="do a finished run again", identity=False, common=True)
     smoke: bool = key(
@@ -405,7 +405,7 @@ class RanksCommandConfig:
         common=True,
     )
     seed: int = key(0, help="of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
-    plugins: str | None = key(None, help=PLUGINS, path=True)
+    plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
     output: str | None = key(
         None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
     )
