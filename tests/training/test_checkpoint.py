@@ -32,6 +32,23 @@ METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full")
 VALUES = (0.5, 0.9, 0.7)
 
 
+STORED = """{
+  "schema": "TrainState", "schema_version": 2,
+  "step": 16, "examples": 128, "loss_examples": 0, "losses": [0.7646768093109131, 0.6783679127693176],
+  "evaluations": [
+    [{"split": "validation", "examples": 10, "metrics": {"accuracy": 0.5}, "reported": "accuracy",
+      "collapsed": false, "seconds": 0.1, "remark": ""}],
+    [{"split": "validation", "examples": 10, "metrics": {"accuracy": 0.9}, "reported": "accuracy",
+      "collapsed": false, "seconds": 0.1, "remark": ""}]
+  ],
+  "best_epoch": 2, "settled_epoch": 1, "best_value": 0.9, "seconds": 1.4733179539998673,
+  "evaluation_seconds": 8.199399962904863e-05, "processes": 1,
+  "machine": "cpu, cpu (x86_64, 2 cores), torch 2.13.0+cpu", "metrics_bytes": 0,
+  "metrics_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+  "tensors_sha256": "", "threads": 1, "thread_settings": "OMP_NUM_THREADS=1"
+}"""
+
+
 class KilledError(Exception):
     """What ends a training in a test, at any point."""
 
@@ -180,6 +197,39 @@ def test_a_checkpoint_says_its_threads_and_opens_without(
     older = {key: value for key, value in values.items() if key not in ("threads", "thread_settings", "sha256")}
     path.write_text(json.dumps(older))
     assert latest_valid_checkpoint(tmp_path) == replace(state, threads=0, thread_settings="")
+
+
+def test_a_checkpoint_of_the_version_before_opens(tmp_path: Path) -> None:
+    """`STORED` was written before the loop had a state of its own; only the digest of the tensors is ours."""
+    from safetensors.torch import save_file
+
+    place = tmp_path / rundir.CHECKPOINTS / "step-00000016-0002"
+    place.mkdir(parents=True)
+    save_file({"share/loss_sum": torch.zeros(1)}, place / TENSORS)
+    stored = json.loads(STORED) | {"tensors_sha256": rundir.file_sha256(place / TENSORS)}
+    (place / TrainState.FILE).write_text(json.dumps(stored))
+    checkpoint = Checkpoints(tmp_path, 1, None).latest()
+    assert checkpoint is not None
+    state = checkpoint.state
+    assert (state.step, state.examples, state.losses) == (16, 128, (0.7646768093109131, 0.6783679127693176))
+    assert [results[0].value for results in state.evaluations] == [0.5, 0.9]
+    assert (state.best_epoch, state.settled_epoch, state.best_value, state.processes) == (2, 1, 0.9, 1)
+    assert list(checkpoint.tensors) == ["share/loss_sum"]
+
+
+def test_the_names_in_a_checkpoint_stay(bert: Path, tmp_path: Path) -> None:
+    """A later version must find each of these under the same name."""
+    from safetensors.torch import load_file
+
+    found = case(bert, "gelora")
+    train(found, tmp_path, max_steps=8, protocol="dev")
+    (path,) = saved_checkpoints(tmp_path)
+    names = set(load_file(path / TENSORS))
+    parameters = {name.removeprefix("parameter/") for name in names if name.startswith("parameter/")}
+    assert {f"{kind}/{name}" for kind in ("exp_avg", "exp_avg_sq", "step", "best") for name in parameters} <= names
+    assert {name for name in names if name.startswith("share/")} == {"share/random", "share/loss_sum"}
+    written = json.loads((path / TrainState.FILE).read_text())
+    assert written.keys() - {"sha256"} == json.loads(STORED).keys()
 
 
 def test_the_threads_of_workers_are_asked_of_a_process_like_them(monkeypatch: pytest.MonkeyPatch) -> None:

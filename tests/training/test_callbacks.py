@@ -1,0 +1,83 @@
+"""The hooks of the loop: when each is called, and what is let go of at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.runtime import make_accelerator
+from gelora_cli.training.callback import Callback, LossReading
+from gelora_cli.training.loop import Trainer
+from gelora_cli.training.selection import BestEpoch
+from tests.helpers.rivals import case
+from tests.helpers.train_settings import SETTINGS
+
+
+class Witness(Callback):
+    """Writes down each hook with the step at which it was called; fails in the hook `fail_in`."""
+
+    def __init__(self, fail_in: str = "") -> None:
+        self.calls: list[str] = []
+        self.fail_in = fail_in
+
+    def on_start(self, trainer: Trainer) -> None:
+        self._note("start", trainer)
+
+    def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
+        assert reading.loss == trainer.state.losses[-1]
+        self._note("loss", trainer)
+
+    def on_step(self, trainer: Trainer) -> None:
+        self._note("step", trainer)
+
+    def before_evaluation(self, trainer: Trainer) -> None:
+        self._note("before", trainer)
+
+    def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
+        assert trainer.state.evaluations[-1] == results
+        self._note("evaluation", trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        self._note("end", trainer)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def _note(self, hook: str, trainer: Trainer) -> None:
+        self.calls.append(f"{hook} {trainer.state.step}")
+        if hook == self.fail_in:
+            raise ValueError(hook)
+
+
+def trainer(directory: Path, witness: Witness) -> Trainer:
+    """One epoch of five steps, whose loss is read every second step."""
+    found = case(directory, "gelora")
+    return Trainer(
+        found.attach(),
+        found.train,
+        replace(SETTINGS, epochs=1, log_steps=2, max_steps=5),
+        pad_token_id=0,
+        accelerator=make_accelerator("float32"),
+        evaluate=lambda epoch: (EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1),),
+        callbacks=[BestEpoch(lambda: None), witness],
+    )
+
+
+def test_the_hooks_come_in_order(tiny_models: dict[str, Path]) -> None:
+    witness = Witness()
+    result = trainer(tiny_models["bert"], witness).fit()
+    steps = "step 1, loss 2, step 2, step 3, loss 4, step 4, loss 5, step 5"
+    assert ", ".join(witness.calls) == f"start 0, {steps}, before 5, evaluation 5, end 5, close"
+    assert (result.steps, result.selected_epoch) == (5, 1)
+
+
+@pytest.mark.parametrize("hook", ["start", "step", "evaluation"])
+def test_a_training_that_fails_closes_its_callbacks_and_has_no_end(tiny_models: dict[str, Path], hook: str) -> None:
+    witness = Witness(fail_in=hook)
+    with pytest.raises(ValueError, match=hook):
+        trainer(tiny_models["bert"], witness).fit()
+    assert witness.calls[-1] == "close"
+    assert not any(call.startswith("end") for call in witness.calls)
