@@ -38,14 +38,14 @@ def list_problems(problems: list[str]) -> str:
     return f"{len(problems)} problems with the configuration:\n" + "\n".join(f"  - {text}" for text in problems)
 
 
-def value_problems(config: Any) -> list[str]:
+def value_problems(config: object) -> list[str]:
     """Return what is wrong with the values of a composed configuration, each as one sentence with its fix."""
     problems = list(declared_problems(config))
     problems += [problem for problem in _cross_key_problems(config) if problem]
     return problems
 
 
-def declared_problems(config: Any, prefix: str = "") -> Iterator[str]:
+def declared_problems(config: object, prefix: str = "") -> Iterator[str]:
     """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
     schema: type = type(config)
     for entry in declared_keys(schema):
@@ -94,7 +94,7 @@ def _directory_problem(key: str, name: str) -> str | None:
     )
 
 
-def _cross_key_problems(config: Any) -> Iterator[str | None]:
+def _cross_key_problems(config: object) -> Iterator[str | None]:
     """Yield what does not go together, None for all that does."""
     if hasattr(config, "budget"):
         yield _budget_problem(config.budget)

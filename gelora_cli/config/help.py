@@ -73,7 +73,7 @@ def _shown_config(config_name: str, options: Mapping[str, str]) -> Any:
         return schema_defaults(config_name)
 
 
-def _is_shown(entry: Key, config: Any) -> bool:
+def _is_shown(entry: Key, config: object) -> bool:
     """Whether a key can be given: not the name of a group's option, nor a setting that the method does not have."""
     if entry.declared.internal or entry.last == "presets":
         return False
@@ -106,7 +106,7 @@ def _place(entry: Key) -> int:
     return len(FIRST)
 
 
-def _key_lines(entries: Iterable[Key], config: Any, width: int) -> list[str]:
+def _key_lines(entries: Iterable[Key], config: object, width: int) -> list[str]:
     lines: list[str] = []
     for entry in entries:
         lines += _entry(f"{entry.name}={_written(entry.value_in(config))}", _told(entry), width)
@@ -138,7 +138,7 @@ def _limits(low: float | None, above: float | None, high: float) -> str:
     return f"at least {low:,g}" if high == math.inf else f"{low:,g} to {high:,}"
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     """Return a value as a user writes it."""
     if value is None:
         return "null"

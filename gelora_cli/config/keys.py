@@ -123,11 +123,12 @@ class Key:
         """The dotted name of the section that it stands in; empty at the top."""
         return self.name.rpartition(".")[0]
 
-    def value_in(self, config: Any) -> Any:
+    def value_in(self, config: object) -> Any:
         """Return the key's value in a configuration of its schema."""
+        value = config
         for part in self.name.split("."):
-            config = getattr(config, part)
-        return config
+            value = getattr(value, part)
+        return value
 
     def types(self) -> tuple[Any, ...]:
         """Return the types that its value may have, None's among them."""

@@ -9,7 +9,7 @@ import shlex
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
@@ -19,6 +19,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import nearest
 from gelora_cli.core.plugins import load_plugins, loaded_folders
 from gelora_cli.core.runtime import first_line
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 NOT_AN_OVERRIDE = (
     "not an override; accepted is key=value, such as task=cola or train.epochs=3; quote values that hold a comma, = or "
@@ -252,7 +255,7 @@ def keys(schema: type) -> Iterator[str]:
     yield from (entry.name for entry in declared_keys(schema) if not entry.declared.internal)
 
 
-def _override_problems(config_name: str, override: Any, extra: Path | None, *, multirun: bool) -> list[str]:
+def _override_problems(config_name: str, override: Override, extra: Path | None, *, multirun: bool) -> list[str]:
     """Return what is wrong with one override, whatever it sweeps over."""
     key = override.key_or_group
     if key.split(".")[0].split("/")[0] == "hydra":
@@ -262,9 +265,10 @@ def _override_problems(config_name: str, override: Any, extra: Path | None, *, m
     if not override.is_sweep_override():
         return _value_problems(config_name, key, override.value(), extra)
     if not multirun:
-        values = override.input_line.partition("=")[2]
+        line = override.input_line or key  # what was parsed has a line
+        values = line.partition("=")[2]
         return [
-            f"{override.input_line}: several values are a sweep, which needs -m (of gelora run, profile and train); "
+            f"{line}: several values are a sweep, which needs -m (of gelora run, profile and train); "
             f"if this is one value, quote it: '{key}=\"{values}\"'"
         ]
     if not override.is_discrete_sweep():
@@ -273,7 +277,7 @@ def _override_problems(config_name: str, override: Any, extra: Path | None, *, m
     return [problem for value in values for problem in _value_problems(config_name, key, value, extra)]
 
 
-def _value_problems(config_name: str, key: str, value: Any, extra: Path | None) -> list[str]:
+def _value_problems(config_name: str, key: str, value: object, extra: Path | None) -> list[str]:
     """Return what is wrong with one value of a key or group."""
     if _holds_missing(value):
         return [f"{key}={value}: {MISSING} stands for a value that is missing; give one"]
@@ -288,7 +292,7 @@ def _value_problems(config_name: str, key: str, value: Any, extra: Path | None) 
     return _key_problem(config_name, key, value)
 
 
-def _option_problem(group: str, value: Any, choices: list[str]) -> list[str]:
+def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:
     """Return what is wrong with the option of a group."""
     if value is None:
         return [f"{group}=null: one option is needed; {nearest('', choices)}. Leave it out to have the default"]
@@ -310,7 +314,7 @@ def _path_problem(key: str, value: str) -> list[str]:
     return []
 
 
-def _holds_missing(value: Any) -> bool:
+def _holds_missing(value: object) -> bool:
     """Whether a value, or any in it, is the mark of one that is missing."""
     if isinstance(value, list):
         return any(map(_holds_missing, value))
@@ -319,7 +323,7 @@ def _holds_missing(value: Any) -> bool:
     return isinstance(value, str) and value == MISSING
 
 
-def _key_problem(config_name: str, key: str, value: Any) -> list[str]:
+def _key_problem(config_name: str, key: str, value: object) -> list[str]:
     """Return what the schema refuses of a key and its value."""
     from omegaconf import OmegaConf
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -338,7 +342,7 @@ def _key_problem(config_name: str, key: str, value: Any) -> list[str]:
     return []
 
 
-def _as_given(value: Any) -> str:
+def _as_given(value: object) -> str:
     """Return a value as a user writes it."""
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)

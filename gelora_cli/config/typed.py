@@ -9,7 +9,7 @@ import typing
 from typing import Any
 
 
-def typed(kind: Any, value: Any, key: str = "") -> Any:
+def typed(kind: Any, value: object, key: str = "") -> Any:
     """Return `value` as the annotation `kind` has it; a key that a dataclass has and `value` lacks gets its default.
 
     `key` is the dotted name for messages. Every text stays as it is: `${...}` and `???` mean nothing here.
@@ -22,7 +22,7 @@ def typed(kind: Any, value: Any, key: str = "") -> Any:
     return _typed_other(kind, value, key)
 
 
-def _typed_other(kind: Any, value: Any, key: str) -> Any:
+def _typed_other(kind: Any, value: object, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _typed_dataclass(typing.cast(type, kind), value, key)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -40,7 +40,7 @@ def _typed_other(kind: Any, value: Any, key: str) -> Any:
     return _expect(kind, value, key)
 
 
-def _typed_dataclass(kind: type, value: Any, key: str) -> Any:
+def _typed_dataclass(kind: type, value: object, key: str) -> Any:
     hints = _type_hints(kind)
     values = _expect(dict, value, key)
     unknown = [str(name) for name in values if name not in hints]
@@ -49,7 +49,7 @@ def _typed_dataclass(kind: type, value: Any, key: str) -> Any:
     return kind(**{name: typed(hints[name], item, _joined(key, name)) for name, item in values.items()})
 
 
-def _typed_union(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
+def _typed_union(kinds: tuple[Any, ...], value: object, key: str) -> Any:
     """The value as the first of the kinds that takes it as it is; None only where it is one of them."""
     if value is None and type(None) in kinds:
         return None
@@ -61,7 +61,7 @@ def _typed_union(kinds: tuple[Any, ...], value: Any, key: str) -> Any:
     raise ValueError(f"{key} is {type(value).__name__}, not {' or '.join(kind.__name__ for kind in others)}")
 
 
-def _expect(kind: Any, value: Any, key: str) -> Any:
+def _expect(kind: Any, value: object, key: str) -> Any:
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     wanted = " or ".join(one.__name__ for one in kind) if isinstance(kind, tuple) else kind.__name__
