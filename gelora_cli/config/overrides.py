@@ -266,10 +266,10 @@ def _override_problems(config_name: str, override: Override, extra: Path | None,
         return _value_problems(config_name, key, override.value(), extra)
     if not multirun:
         line = override.input_line or key  # what was parsed has a line
-        values = line.partition("=")[2]
+        swept = line.partition("=")[2]
         return [
             f"{line}: several values are a sweep, which needs -m (of gelora run, profile and train); "
-            f"if this is one value, quote it: '{key}=\"{values}\"'"
+            f"if this is one value, quote it: '{key}=\"{swept}\"'"
         ]
     if not override.is_discrete_sweep():
         return []
