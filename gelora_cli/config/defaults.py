@@ -7,14 +7,15 @@ Hydra takes most of a second to start; help has less. It reads the same files by
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from gelora_cli.config.complete import with_task
-from gelora_cli.config.presets import with_presets
-from gelora_cli.config.schema import SCHEMAS, RunConfig
+from gelora_cli.config.presets import plan_settings, with_presets
+from gelora_cli.config.schema import SCHEMAS, RanksCommandConfig, RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.typed import typed
 from gelora_cli.core.errors import GeloraError
@@ -38,7 +39,13 @@ def resolved_defaults(config_name: str, options: Mapping[str, str]) -> Any:
         config = typed(SCHEMAS[config_name], composed_values(config_name, options))
     except ValueError as error:
         raise GeloraError(f"configs: {error}") from error
-    return with_presets(with_task(config)) if isinstance(config, RunConfig) else config
+    if isinstance(config, RunConfig):
+        return with_presets(with_task(config))
+    if isinstance(config, RanksCommandConfig):
+        planned = plan_settings(config)
+        method = replace(config.method, modules=planned["modules"], scaling=planned["scaling"])
+        return replace(config, method=method)
+    return config
 
 
 def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LEFT = 34
 """Columns of `key=default`; what is longer has its line to itself."""
 NARROWEST = 60
 FIRST = ("budget", "seed", "model.path", "data", "method", "train", "runs_dir", "precision", "protocol", "launch")
-"""Keys and sections that come first, in this order; the others follow as they are declared."""
+"""Keys and sections of a run that come first, in this order; the others follow as they are declared."""
 
 
 def key_lines(
@@ -45,7 +45,9 @@ def key_lines(
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
-    common = sorted((entry for entry in shown if entry.declared.common), key=_place)
+    common = [entry for entry in shown if entry.declared.common]
+    if config_name == "run":
+        common.sort(key=_place)
     rest = [entry for entry in shown if not entry.declared.common]
     lines += [*textwrap.wrap(_heading(config_name, options), width), *_key_lines(common, config, width)]
     if everything:

@@ -187,7 +187,7 @@ class MethodConfig:
     )
     prune_at: float | None = key(
         None,
-        help="share of the optimizer steps after which the smallest gates close if the budget is passed",
+        help="share of the optimizer steps after which the smallest gates close if the budget is exceeded",
         above=0,
         high=1,
         absent=(None,),

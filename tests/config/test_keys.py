@@ -162,7 +162,7 @@ def test_defaults_without_hydra_are_those_of_hydra(options: dict[str, str]) -> N
 
 @pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "run"])
 def test_defaults_of_the_other_commands_are_those_of_hydra(name: str) -> None:
-    assert resolved_defaults(name, {}) == typed(SCHEMAS[name], asdict(composed(name=name)))
+    assert typed(SCHEMAS[name], composed_values(name, {})) == typed(SCHEMAS[name], asdict(composed(name=name)))
 
 
 def lines_of(*words: str, everything: bool = False, width: int = 110) -> list[str]:
@@ -185,6 +185,13 @@ def test_help_shows_the_defaults_of_task_model_and_method() -> None:
     mine = "\n".join(lines_of("task=reviews"))  # an option of the user's own
     assert "task=reviews " in mine
     assert "train.learning_rate=null " in mine
+
+
+def test_help_of_ranks_shows_what_is_planned_without_a_preset() -> None:
+    method = resolved_defaults("ranks", {}).method
+    assert (method.modules, method.scaling) == ("attention", 32.0)
+    assert "method.scaling=32 " in "\n".join(key_lines("ranks"))
+    assert resolved_defaults("ranks", {"method": "bitfit"}).method.scaling is None
 
 
 def test_help_shows_the_common_keys_and_all_the_rest_when_asked() -> None:
