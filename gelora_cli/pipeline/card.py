@@ -37,6 +37,7 @@ model = {auto_class}.from_pretrained(".")
 MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it, and gives
 other outputs on {base} itself. `gelora predict` and `gelora evaluate` on this directory put them together."""
 PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "{place}")')
+ANSWERS_NOTE = ".base_model  # PEFT's own class for answers drops token_type_ids"
 OWN_LINES = (
     "from pathlib import Path\n\nfrom gelora_cli.methods import load_adapter",
     'load_adapter(base, Path("{place}"))',
@@ -209,6 +210,8 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
         return MERGED_START.format(base=markdown_text(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
+    if facts.peft and _answers(config):
+        load += ANSWERS_NOTE
     place = "." if export else "adapter"
     text = LOADING.format(
         imports=imports,

@@ -15,6 +15,7 @@ from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskC
 from gelora_cli.core import rundir
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
+from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.methods.updates.saved import describe_peft
 from gelora_cli.models.heads import HeadSpec
@@ -31,6 +32,7 @@ HEADS = {
     "question_answering": HeadSpec("question_answering"),
 }
 TEXTS = ["the happy cat", "the old dog near the house"]
+SECOND_TEXTS = ["the old house", "the cat"]
 
 
 def rewrite_json(file: Path, **values: Any) -> None:
@@ -40,7 +42,10 @@ def rewrite_json(file: Path, **values: Any) -> None:
 def card_gives_what_was_trained(
     base: Path, head: HeadSpec, run: Path, monkeypatch: pytest.MonkeyPatch, method: str = "lora"
 ) -> dict[str, Any]:
-    """Attach, move and save an adapter, execute the card's lines beside it, and compare the outputs on two texts."""
+    """Attach, move and save an adapter, and compare the outputs on two pairs of texts.
+
+    The card's lines load it, and so does `gelora predict`.
+    """
     resolved = resolve_model(hub=None, path=str(base))
     loaded = load_model(resolved, head, seed=0)
     tokenizer = load_tokenizer(resolved, loaded.map.kind)
@@ -75,11 +80,14 @@ def card_gives_what_was_trained(
     with monkeypatch.context() as patch:
         patch.chdir(run)
         exec(text.split("```python\n")[1].rsplit("\n```", 1)[0], names)
-    batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    batch = dict(tokenizer(TEXTS, SECOND_TEXTS, padding=True, return_tensors="pt"))
+    again = load_adapter(load_model(resolved, head, seed=0).model, run / "adapter")
     with torch.inference_mode():
-        wanted, found = attached.model.eval()(**batch), names["model"].eval()(**batch)
+        wanted = attached.model.eval()(**batch)
+        outputs = [model.eval()(**batch) for model in (names["model"], again)]
     for name in ("start_logits", "end_logits") if head.kind == "question_answering" else ("logits",):
-        assert torch.allclose(found[name], wanted[name], atol=1e-5)
+        for found in outputs:
+            assert torch.allclose(found[name], wanted[name], atol=1e-5)
     if head.kind == "classification":
         assert names["base"].config.id2label == dict(enumerate(head.label_names))
     return names

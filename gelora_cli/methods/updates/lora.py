@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, PeftType, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
@@ -99,7 +99,12 @@ def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
             if kind == PeftType.ADALORA:
                 # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds by itself.
                 warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
-            return PeftModel.from_pretrained(model, directory, is_trainable=False, low_cpu_mem_usage=False).eval()
+            config = PeftConfig.from_pretrained(str(directory))
+            config.task_type = None  # the class that PEFT takes for QUESTION_ANS drops token_type_ids
+            loaded = PeftModel.from_pretrained(
+                model, directory, config=config, is_trainable=False, low_cpu_mem_usage=False
+            )
+            return loaded.eval()
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # what PEFT makes of a damaged file, or of an adapter of another model
