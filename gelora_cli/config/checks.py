@@ -45,6 +45,15 @@ def value_problems(config: object) -> list[str]:
     return problems
 
 
+def frozen_problems(config: RunConfig) -> list[str]:
+    """Return what can't be true of a run that has ended, each as one sentence: its configuration was edited since.
+
+    Most rules between keys are left out, since an older version may have had others.
+    """
+    between = (_column_problem(config.task), _labels_problem(config.task))
+    return [*declared_problems(config), *(problem for problem in between if problem)]
+
+
 def declared_problems(config: object, prefix: str = "") -> Iterator[str]:
     """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
     schema: type = type(config)

@@ -57,7 +57,8 @@ class StopRequest:
             raise stopped_by(number)
         if WORKER_OF not in os.environ:  # else its parent says so
             name = signal.Signals(number).name
-            os.write(2, f"gelora: {name}: stopping after this step; again to leave at once\n".encode())
+            with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
+                os.write(2, f"gelora: {name}: stopping after this step; again to leave at once\n".encode())
 
 
 def stopped_by(number: int) -> StoppedError:
@@ -67,12 +68,16 @@ def stopped_by(number: int) -> StoppedError:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Handle the signals by a new request while the work goes on; outside the main thread nothing is handled."""
+    """Handle the signals by a new request while the work goes on; outside the main thread nothing is handled.
+
+    SIGHUP, of a terminal that is closed, is among them unless `nohup` has it ignored.
+    """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.handle) for number in SIGNALS}
+    numbers = [*SIGNALS] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*SIGNALS, signal.SIGHUP]
+    before = {number: signal.signal(number, stop.handle) for number in numbers}
     try:
         yield stop
     finally:

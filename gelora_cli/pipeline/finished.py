@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gelora_cli.config.checks import frozen_problems
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
@@ -42,9 +43,16 @@ def finished_config(directory: Path) -> RunConfig:
 
 
 def frozen_config(directory: Path) -> RunConfig:
-    """Return a run's frozen configuration, in the precision that the run had; its plug-ins are loaded."""
+    """Return a run's frozen configuration, in the precision that the run had; its plug-ins are loaded.
+
+    Raises:
+        GeloraError: it can't be read, or was edited to a value that no run has.
+    """
     precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
-    return replace(open_config(directory), precision=precision)
+    config = replace(open_config(directory), precision=precision)
+    if problems := frozen_problems(config):
+        raise GeloraError(f"{directory / rundir.CONFIG} was edited: {problems[0]}. Restore it, or do the run again.")
+    return config
 
 
 def check_unchanged(directory: Path, prepared: Prepared) -> None:

@@ -66,13 +66,33 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
         if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
             rundir.clear(directory)
         write_config(replace(config, precision=prepared.precision), directory / rundir.CONFIG)
+        frozen = (directory / rundir.CONFIG).read_bytes()
         with recorded_manifest(directory, prepared, fingerprints, command):
             if trained:
                 link_run(trained, directory, config)
             else:
                 work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
+            check_still_there(directory, frozen)
         rundir.mark_done(directory)
     return _finished(directory)
+
+
+def check_still_there(directory: Path, frozen: bytes) -> None:
+    """Refuse to call a run done whose files were taken away or whose configuration was changed while it worked.
+
+    `run.json` is looked at by whoever ends it.
+
+    Raises:
+        GeloraError: naming the file.
+    """
+    for name in rundir.REQUIRED:
+        path = directory / name
+        if path.is_file() and (name != rundir.CONFIG or path.read_bytes() == frozen):
+            continue
+        how = "was changed" if path.is_file() else "was removed"
+        raise GeloraError(
+            f"{path} {how} while the run worked; leave its directory alone and run the same command again"
+        )
 
 
 def _done_before(directory: Path) -> Finished:
