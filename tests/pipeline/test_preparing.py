@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gelora_cli.config.complete import complete
@@ -13,8 +14,11 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit
+from gelora_cli.geometry import twonn
 from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.pipeline import inputs
 from gelora_cli.pipeline.inputs import Prepared, check_profile, profile_directory, run_fingerprints
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
@@ -51,3 +55,11 @@ def test_a_damaged_profile_is_none(tmp_path: Path) -> None:
     (tmp_path / IdProfile.FILE).write_text("{")
     with pytest.raises(GeloraError, match="gelora train measures none"):
         check_profile(complete(composed("model=minilm")), tmp_path)
+
+
+def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() -> None:
+    few = TextSplit("train", np.arange(40), ([f"text {i % 19}" for i in range(40)],), None)
+    with pytest.raises(GeloraError, match="40 training rows with 19 different texts: a profile needs at least 20"):
+        inputs._check_distinct_texts(few)
+    inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None))
+    assert inputs.FEWEST_TEXTS == twonn.MIN_POINTS
