@@ -24,7 +24,7 @@ from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import Export, model_card
 from gelora_cli.pipeline.description import card_facts, describe_adapter
 from gelora_cli.pipeline.finished import reopened
-from gelora_cli.pipeline.inputs import Prepared
+from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import head_of
 from gelora_cli.pipeline.session import only_model
 
@@ -64,7 +64,7 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     return found
 
 
-def _check_form(prepared: Prepared, form: str) -> None:
+def _check_form(prepared: ResolvedInputs, form: str) -> None:
     method = METHODS.get(prepared.config.method.name)
     if form == "merged" and method.unmergeable:
         why = f"method={method.name} can't be merged: {method.unmergeable}"
@@ -76,7 +76,7 @@ def _check_form(prepared: Prepared, form: str) -> None:
         )
 
 
-def _merged(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
+def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
     """Merge, write, read back, compare."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
@@ -148,7 +148,7 @@ def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
     return difference, tolerance
 
 
-def _adapter(directory: Path, prepared: Prepared, place: Path) -> tuple[Export, LoadedModel]:
+def _adapter(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
     """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
     with rundir.writing(place, FIX):
         for path in sorted((directory / rundir.ADAPTER).iterdir()):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
 from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import TASK_KINDS
 
 if TYPE_CHECKING:
     from gelora_cli.config.schema import PredictCommandConfig, RunConfig
@@ -67,7 +68,7 @@ def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
 
     if config.split:
         return unlabelled_split(run.task, run.data, config.split)
-    if run.task.kind == "question_answering":
+    if TASK_KINDS.get(run.task.kind).target == "answers":
         if config.question is None or config.context is None:
             return read_questions(config.file or "-")
         return one_question(config.question, config.context)

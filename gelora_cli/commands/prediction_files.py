@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.rundir import json_text
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
@@ -18,7 +19,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 PROBABILITY = "probability_"
 
 
-def with_inputs(task: Any, split: Split, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each row of `pipeline.predict` the input columns and, of labels, the probability of each by name.
 
     An input column with the name of another key, such as `id`, becomes `input_id`.
@@ -41,29 +42,24 @@ def prediction_text(rows: Sequence[dict[str, Any]], target: Path | None) -> str:
     return text.getvalue()
 
 
-def _input_columns(task: Any, split: Split) -> list[tuple[str, Sequence[str]]]:
+def _input_columns(task: TaskConfig, split: Split) -> list[tuple[str, Sequence[str]]]:
     if isinstance(split, TextSplit):
         return list(zip(task.columns, split.columns, strict=True))
     return [("question", split.questions), ("context", split.contexts)]
 
 
-def _with_inputs(task: Any, row: dict[str, Any], inputs: list[tuple[str, str]]) -> dict[str, Any]:
+def _with_inputs(task: TaskConfig, row: dict[str, Any], inputs: list[tuple[str, str]]) -> dict[str, Any]:
     scores, rest = row["scores"], {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
     taken = {*row, "probabilities", "probability", "no_answer_probability"}
     named = {(f"input_{name}" if name in taken else name): text for name, text in inputs}
-    return {"id": row["id"], "split": row["split"], **named, **rest, **_probabilities(task, scores), "scores": scores}
-
-
-def _probabilities(task: Any, scores: Any) -> dict[str, Any]:
-    """Of labels the probability of each, the softmax of the scores; of an answer its own."""
-    if task.kind == "classification":
-        largest = max(scores)
-        weights = [math.exp(score - largest) for score in scores]
-        shares = [weight / sum(weights) for weight in weights]
-        return {"probabilities": dict(zip(task.labels, shares, strict=True))}
-    if task.kind == "question_answering":
-        return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
-    return {}
+    return {
+        "id": row["id"],
+        "split": row["split"],
+        **named,
+        **rest,
+        **TASK_KINDS.get(task.kind).probabilities(task, scores),
+        "scores": scores,
+    }
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

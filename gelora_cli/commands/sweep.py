@@ -180,10 +180,10 @@ def answer(request: dict[str, Any]) -> Any:
 
 def _input_problem(command: Command[Any], config: RunConfig) -> str:
     """Return what is wrong with a job's model or data, or an empty string."""
-    from gelora_cli.pipeline.inputs import prepare
+    from gelora_cli.pipeline.inputs import resolve_inputs
 
     try:
-        prepare(config, judged=command.needs_labels)
+        resolve_inputs(config, require_labels=command.needs_labels)
     except Exception as error:
         return str(user_error(error))
     return ""

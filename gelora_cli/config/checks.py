@@ -16,7 +16,6 @@ from gelora_cli.config.paths import slug
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import (
-    KIND_METRICS,
     MethodConfig,
     PresetConfig,
     RunConfig,
@@ -25,7 +24,7 @@ from gelora_cli.config.schema import (
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, nearest, shown_name
-from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS
+from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
 
 LONGEST_NAME = 100
 """Characters of a name: file systems take 255 bytes, and parts of our own are added."""
@@ -233,9 +232,9 @@ def _unanswerable_problem(task: TaskConfig) -> str | None:
 
 
 def _metric_problem(task: TaskConfig) -> str | None:
-    metrics = KIND_METRICS.get(task.kind)
-    if metrics is None:
+    if task.kind not in TASK_KINDS:
         return None
+    metrics = TASK_KINDS.get(task.kind).metrics
     metric = task.metric or metrics[0]
     if metric not in metrics:
         return f"task.metric={metric} does not judge task.kind={task.kind}; {nearest(metric, metrics)}"

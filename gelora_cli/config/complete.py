@@ -9,10 +9,10 @@ from gelora_cli.config.checks import list_problems, standardizes, value_problems
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
-from gelora_cli.config.schema import KIND_METRICS, RunConfig
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
-from gelora_cli.core.registries import METRICS
+from gelora_cli.core.registries import METRICS, TASK_KINDS
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _with_plugins(config: RunConfig) -> RunConfig:
 def with_task(config: RunConfig) -> RunConfig:
     """Name, metric and reported value, where the task leaves them open."""
     task, source = config.task, Path(config.data.text or "text")
-    metric = task.metric or KIND_METRICS[task.kind][0]
+    metric = task.metric or TASK_KINDS.get(task.kind).metrics[0]
     reported = task.reported or METRICS.get(metric).reported
     named = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
     if standardizes(task) is standardizes(replace(task, standardize="auto")):

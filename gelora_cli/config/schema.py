@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from gelora_cli.config.keys import Declaration, key, section
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 
 LARGEST_SEED = 2**31 - 1
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
@@ -21,13 +21,6 @@ PLUGINS = "folder of your own methods, allocators and tasks; the content of its 
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
-
-KIND_METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "accuracy_f1", "mcc"),
-    "regression": ("pearson_spearman",),
-    "question_answering": ("squad", "squad_v2"),
-}
-"""Kind of task -> the metrics that evaluate it, the usual one first."""
 
 
 def method_names() -> tuple[str, ...]:
@@ -59,7 +52,7 @@ class TaskConfig:
     """
 
     name: str = key("", help="name in the run directory; empty: the file's", directory=True)
-    kind: str = key("classification", help="what is predicted", choices=tuple(KIND_METRICS))
+    kind: str = key("classification", help="what is predicted", choices=TASK_KINDS.names)
     source: str = key(
         "glue",
         help="where the rows come from",

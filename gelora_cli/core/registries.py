@@ -5,7 +5,7 @@ A name is enough to list an entry; its module is imported when the entry itself 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.registry import Registry
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
+    from gelora_cli.tasks.base import TaskKind
     from gelora_cli.trackers.base import TrackerKind
 
 ALLOCATORS: Registry[Allocator] = Registry(
@@ -82,3 +83,13 @@ TRACKERS: Registry[TrackerKind] = Registry(
     {"json_lines": "gelora_cli.trackers.json_lines"},
 )
 """Where the metrics of a training go; `json_lines` is always there."""
+
+TASK_KINDS: Registry[TaskKind[Any, Any]] = Registry(
+    "task kind",
+    "gelora_cli.tasks.base:TaskKind",
+    {
+        "classification": "gelora_cli.tasks.classification",
+        "regression": "gelora_cli.tasks.regression",
+        "question_answering": "gelora_cli.tasks.question_answering",
+    },
+)

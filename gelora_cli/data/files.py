@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, nearest, shown, shown_path
 from gelora_cli.core.runtime import LOGGER
@@ -138,7 +139,7 @@ def joined(tables: Sequence[Table], name: str) -> Table:
     return Table(name, values, range(1, rows + 1), "row", classes, tables[0].names, notes)
 
 
-def read_rows(task: Any, name: str, dialect: Dialect | None = None) -> TextSplit:
+def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> TextSplit:
     """Return texts for `gelora predict`: a file (columns by the task's names), or lines of standard input (`-`).
 
     A line of a pair task holds its two texts with a tab between them. A CSV file is read by `dialect`.

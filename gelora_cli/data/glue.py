@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.parquet import ParquetColumns
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
 from gelora_cli.data.tables import read_table, read_texts
 
 
-def load_split(directory: Path, task: Any, split: str) -> TextSplit:
+def load_split(directory: Path, task: TaskConfig, split: str) -> TextSplit:
     """One split of a task from `<directory>/<task>/<split>-*.parquet`, the hub's layout.
 
     `task` has `name`, `columns`, `labels` (names in the hub's order; empty for a score), `kind` and `empty_text`.
@@ -33,7 +35,7 @@ def load_split(directory: Path, task: Any, split: str) -> TextSplit:
     return TextSplit(split, ids, columns, _labels(table, task, split))
 
 
-def _check_rows(columns: Sequence[Sequence[str]], task: Any, split: str) -> None:
+def _check_rows(columns: Sequence[Sequence[str]], task: TaskConfig, split: str) -> None:
     if not columns[0]:
         raise GeloraError(f"task={task.name}: split {split} is empty; give data with at least one row")
     empty = [row for column in columns for row, text in enumerate(column) if not text.strip()]
@@ -52,24 +54,25 @@ def _ids(table: ParquetColumns) -> NDArray[np.int64]:
     return np.arange(table.rows, dtype=np.int64)
 
 
-def _labels(table: ParquetColumns, task: Any, split: str) -> NDArray[np.int64] | NDArray[np.float32] | None:
+def _labels(table: ParquetColumns, task: TaskConfig, split: str) -> NDArray[np.int64] | NDArray[np.float32] | None:
     if "label" not in table.columns:
         return None
     values = list(table.values("label"))
     if split in task.test_splits and all(value is None or value == -1 for value in values):
         return None
     names = table.classes.get("label") or task.labels
-    return _scores(values, task, split) if task.kind == "regression" else _classes(values, names, task, split)
+    is_scored = TASK_KINDS.get(task.kind).target == "scores"
+    return _scores(values, task, split) if is_scored else _classes(values, names, task, split)
 
 
-def _scores(values: Sequence[Any], task: Any, split: str) -> NDArray[np.float32]:
+def _scores(values: Sequence[Any], task: TaskConfig, split: str) -> NDArray[np.float32]:
     for row, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_SCORE:
             raise GeloraError(f"task={task.name}, split {split}, row {row}: label {shown(value)} is no finite number")
     return np.asarray(values, dtype=np.float32)
 
 
-def _classes(values: Sequence[Any], names: Sequence[str], task: Any, split: str) -> NDArray[np.int64]:
+def _classes(values: Sequence[Any], names: Sequence[str], task: TaskConfig, split: str) -> NDArray[np.int64]:
     """Return labels as positions in `task.labels`, matched by name; `names` are those of the data set's codes."""
     index = {name: position for position, name in enumerate(task.labels)}
     lookup: dict[Any, int] = dict(index) | {code: index[name] for code, name in enumerate(names) if name in index}

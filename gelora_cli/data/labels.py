@@ -8,11 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, listed, nearest, shown, shown_name
 from gelora_cli.data.files import Table
@@ -57,12 +57,13 @@ def learned_labels(table: Table, column: str) -> list[str]:
     return sorted(counts, key=lambda name: (Decimal(name) if numbers else 0, name))
 
 
-def classes(table: Table, task: Any) -> NDArray[np.int64]:
+def classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
     """Return labels as positions in `task.labels`, (n,).
 
     Raises:
         GeloraError: a missing label, or one that is not among the task's.
     """
+    assert task.label is not None
     index = {name: position for position, name in enumerate(task.labels)}
     names = row_labels(table, task.label, task.labels)
     for row, name in enumerate(names):
@@ -102,8 +103,9 @@ def row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
     return [spelled.get(name, name) for name in names]
 
 
-def respelled(table: Table, task: Any) -> str:
+def respelled(table: Table, task: TaskConfig) -> str:
     """Return which spellings of the rows' labels were taken for a label of another spelling, for the log."""
+    assert task.label is not None
     written = dict.fromkeys(str(value).strip() for value in table.columns[task.label])
     others = [name for name in written if name not in task.labels]
     return f"equal numbers are one label: {listed(others)} taken for {listed(task.labels)}" if others else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import draw_rows
@@ -20,7 +20,7 @@ SELECTING, REPORTED, HELD_OUT_NAME = "selecting half", "reported half", "held ou
 
 
 @dataclass(frozen=True)
-class Parts:
+class ProtocolSplits:
     """The rows of a run: to train on, to evaluate after each epoch (the deciding split first), and what is reported.
 
     `reported` are names of `evaluated`; `rule` says in words how the epoch is selected, `{epoch}` stands for it.
@@ -32,7 +32,7 @@ class Parts:
     rule: str
 
 
-def parts_of(task: Any, protocol: str, splits: Mapping[str, Split]) -> Parts:
+def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]) -> ProtocolSplits:
     """The parts of `splits` (`train` and the task's evaluated ones) under a protocol.
 
     `last` and `dev` take them as they are. `split` is SoRA's (arXiv 2311.11696) and needs no look at what is reported:
@@ -44,17 +44,17 @@ def parts_of(task: Any, protocol: str, splits: Mapping[str, Split]) -> Parts:
     Raises:
         GeloraError: too few rows to part.
     """
-    judged = tuple(splits[name] for name in task.eval_splits)
-    names = tuple(split.name for split in judged)
+    evaluated = tuple(splits[name] for name in task.eval_splits)
+    names = tuple(split.name for split in evaluated)
     if protocol == "last":
-        return Parts(splits["train"], judged, names, "no selection: the weights after the last step")
+        return ProtocolSplits(splits["train"], evaluated, names, "no selection: the weights after the last step")
     if protocol == "dev":
         rule = "best epoch on the evaluated split itself (epoch {epoch}): optimistic"
-        return Parts(splits["train"], judged, names, rule)
-    return (_held_out if task.split == "held_out" else _halves)(splits["train"], judged)
+        return ProtocolSplits(splits["train"], evaluated, names, rule)
+    return (_held_out if task.split == "held_out" else _halves)(splits["train"], evaluated)
 
 
-def limit_evaluated(parts: Parts, at_most: int | None) -> Parts:
+def limit_evaluated(parts: ProtocolSplits, at_most: int | None) -> ProtocolSplits:
     """Draw at most so many rows of each evaluated part: the same rows in every run and process, whatever its seed."""
     if at_most is None:
         return parts
@@ -62,17 +62,17 @@ def limit_evaluated(parts: Parts, at_most: int | None) -> Parts:
     return replace(parts, evaluated=drawn)
 
 
-def _halves(train: Split, judged: Sequence[Split]) -> Parts:
-    pairs = [_cut(split, len(split) // 2, (SELECTING, REPORTED)) for split in judged]
+def _halves(train: Split, evaluated: Sequence[Split]) -> ProtocolSplits:
+    pairs = [_cut(split, len(split) // 2, (SELECTING, REPORTED)) for split in evaluated]
     reported = tuple(second for _, second in pairs)
-    rule = f"best epoch on the other half of {judged[0].name} (epoch {{epoch}})"
-    return Parts(train, (pairs[0][0], *reported), tuple(split.name for split in reported), rule)
+    rule = f"best epoch on the other half of {evaluated[0].name} (epoch {{epoch}})"
+    return ProtocolSplits(train, (pairs[0][0], *reported), tuple(split.name for split in reported), rule)
 
 
-def _held_out(train: Split, judged: tuple[Split, ...]) -> Parts:
+def _held_out(train: Split, evaluated: tuple[Split, ...]) -> ProtocolSplits:
     held, rest = _cut(train, min(HELD_OUT, -(-len(train) // 10)), (HELD_OUT_NAME, ""))
     rule = f"best epoch on {len(held):,} training rows that were held out (epoch {{epoch}})"
-    return Parts(rest, (held, *judged), tuple(split.name for split in judged), rule)
+    return ProtocolSplits(rest, (held, *evaluated), tuple(split.name for split in evaluated), rule)
 
 
 def _cut(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, Split]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import dataset_directory
@@ -32,34 +33,34 @@ class Source:
     of a source whose rows may lack labels then.
     """
 
-    split: Callable[[Any, Any, str], Split]
-    complete: Callable[[Any, Any], Any] = lambda task, data: task
-    files: Callable[[Any, Any], dict[str, tuple[Path, list[Path]]]] = lambda task, data: {}
-    text: Callable[[Any, Any], tuple[Any, Split]] | None = None
+    split: Callable[[TaskConfig, DataConfig, str], Split]
+    complete: Callable[[TaskConfig, DataConfig], TaskConfig] = lambda task, data: task
+    files: Callable[[TaskConfig, DataConfig], dict[str, tuple[Path, list[Path]]]] = lambda task, data: {}
+    text: Callable[[TaskConfig, DataConfig], tuple[TaskConfig, Split]] | None = None
 
 
-def task_split(task: Any, data: Any, split: str) -> Split:
+def task_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     """One split of a task."""
     return SOURCES[task.source].split(task, data, split)
 
 
-def unlabelled_split(task: Any, data: Any, split: str) -> Split:
+def unlabelled_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
     return task_split(replace(task, test_splits=[split]), data, split).unlabelled()
 
 
-def completed_task(task: Any, data: Any) -> Any:
+def completed_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     """The task with what only its rows can say: label names that were not given."""
     return SOURCES[task.source].complete(task, data)
 
 
-def training_text(task: Any, data: Any) -> tuple[Any, Split]:
+def training_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
     """The completed task and its training rows, where nothing but their text is looked at."""
     read = SOURCES[task.source].text
     return read(task, data) if read else (completed_task(task, data), task_split(task, data, "train"))
 
 
-def _demo_split(_: Any, __: Any, split: str) -> TextSplit:
+def _demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
     splits = demo_splits()
     if split not in splits:
         raise GeloraError(f"task=demo has no split {split}; accepted: {', '.join(splits)}")
@@ -69,35 +70,40 @@ def _demo_split(_: Any, __: Any, split: str) -> TextSplit:
     return TextSplit(split, ids, ([row.sentence for row in rows],), labels)
 
 
-def _layout_split(task: Any, data: Any, split: str) -> Split:
+def _layout_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     if (place := _own_questions(task, data)) is not None:
         return user_questions(place, task, split)
-    load = load_questions if task.kind == "question_answering" else load_split
+    load = load_questions if _asks(task) else load_split
     return load(source_directory(task, data), task, split)
 
 
-def _layout_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
+def _layout_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     if (place := _own_questions(task, data)) is not None:
         return {task.source: (place, question_files(place, task))}
     directory = source_directory(task, data)
     return {task.source: (directory, sorted((directory / folder(task)).glob("*.parquet")))}
 
 
-def _own_questions(task: Any, data: Any) -> Path | None:
+def _own_questions(task: TaskConfig, data: DataConfig) -> Path | None:
     """The user's JSON file or directory of them, of a task of questions; None for the hub's layout."""
     place = Path(getattr(data, task.source))
-    if task.kind != "question_answering" or list(place.glob(f"{folder(task)}/*.parquet")):
+    if not _asks(task) or list(place.glob(f"{folder(task)}/*.parquet")):
         return None
     return place if is_question_json(place) else None
 
 
-def source_directory(task: Any, data: Any) -> Path:
+def _asks(task: TaskConfig) -> bool:
+    """Return whether a task's rows are questions."""
+    return TASK_KINDS.get(task.kind).target == "answers"
+
+
+def source_directory(task: TaskConfig, data: DataConfig) -> Path:
     """Where the files of a task in the hub's layout lie: a local directory, or of a hub id its snapshot."""
     given, patterns = getattr(data, task.source), [f"{folder(task)}/*.parquet"]
     return Path(given) if Path(given).is_absolute() else dataset_directory(given, patterns, f"data.{task.source}")
 
 
-def _question_text(task: Any, data: Any) -> tuple[Any, Split]:
+def _question_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
     """The training questions; those of a user's file without their answers where a run would refuse these."""
     try:
         return task, task_split(task, data, "train")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown_name
 from gelora_cli.core.rundir import writing
@@ -76,7 +77,7 @@ class TextSplit:
         known = other.distinct_texts()
         return sum(texts in known for texts in zip(*self.columns, strict=True))
 
-    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedSplit:
+    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedSplit:
         """Every row as one token sequence of at most `task.max_length`."""
         return encode(self, tokenizer, task.max_length)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, shown, shown_name
 from gelora_cli.core.runtime import LOGGER
@@ -81,7 +82,7 @@ class QuestionSplit:
         answers = [[(answer.text, answer.start) for answer in found] for found in self.labels or ()]
         return digest_of(*self._columns, answers)
 
-    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedWindows:
+    def encoded(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedWindows:
         """Windows of at most `task.max_length` tokens over every context."""
         return encode_windows(self, tokenizer, task)
 
@@ -150,7 +151,7 @@ class EncodedWindows(EncodedSplit):
         )
 
 
-def load_questions(directory: Path, task: Any, split: str) -> QuestionSplit:
+def load_questions(directory: Path, task: TaskConfig, split: str) -> QuestionSplit:
     """One split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
 
     `task.columns` are those of the question and the context. `task.unanswerable` says whether questions without an
@@ -251,7 +252,7 @@ def _id(value: object) -> str:
     return str(value)
 
 
-def checked_answers(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
+def checked_answers(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
     """The split, once its answers are seen to fit the task (see `load_questions`).
 
     Raises:
@@ -306,7 +307,7 @@ def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = Fal
         )
 
 
-def _check_unanswerable(split: QuestionSplit, task: Any, where: str) -> None:
+def _check_unanswerable(split: QuestionSplit, task: TaskConfig, where: str) -> None:
     assert split.labels is not None
     without = [number for number, found in zip(split.ids, split.labels, strict=True) if not found]
     if without and not task.unanswerable:
@@ -316,7 +317,7 @@ def _check_unanswerable(split: QuestionSplit, task: Any, where: str) -> None:
         )
 
 
-def _placed(split: QuestionSplit, task: Any, where: str) -> QuestionSplit:
+def _placed(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
     """The split, once every answer is seen to stand at its offset, or those that don't are dealt with."""
     assert split.labels is not None
     rows = range(len(split))
@@ -342,7 +343,7 @@ def _stands(answer: Answer, context: str) -> bool:
     return answer.start >= 0 and answer.text.strip() != "" and context[answer.start : answer.end] == answer.text
 
 
-def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, task: Any) -> EncodedWindows:
+def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedWindows:
     """Windows `question, context` of at most `task.max_length` tokens that share `task.stride` context tokens.
 
     A question is cut to `task.max_question_length` tokens. An answer is (first token, last token) in a window that
@@ -358,7 +359,7 @@ def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, tas
 class _Builder:
     """The windows so far, and what was seen of the answers."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: Any, split: QuestionSplit) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, split: QuestionSplit) -> None:
         self.tokenizer, self.task, self.split = tokenizer, task, split
         self.end_token = [] if tokenizer.cls_token_id is not None else [int(tokenizer.eos_token_id)]
         self.tokens, self.types, self.chars = Spool(np.int32), Spool(np.int8), Spool(np.int32, width=2)

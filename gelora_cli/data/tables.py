@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import listed, shown, shown_name, shown_path
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.parquet import ParquetColumns, read_parquet
 from gelora_cli.data.paths import is_directory
 
 
-def folder(task: Any) -> str:
+def folder(task: TaskConfig) -> str:
     """The task's folder in a data set: the hub's name of its configuration."""
     return str(task.folder or task.name)
 
 
 def read_table(
-    directory: Path, task: Any, split: str, needed: Sequence[str], *, optional: Sequence[str] = ()
+    directory: Path, task: TaskConfig, split: str, needed: Sequence[str], *, optional: Sequence[str] = ()
 ) -> ParquetColumns:
     """Read columns of all rows of `<directory>/<folder>/<split>-*.parquet`, which may lack the `optional` ones.
 
@@ -53,7 +54,7 @@ def read_texts(table: ParquetColumns, column: str) -> Iterator[str]:
         yield text
 
 
-def row_count(directory: Path, task: Any, split: str) -> int:
+def row_count(directory: Path, task: TaskConfig, split: str) -> int:
     """How many rows `<directory>/<folder>/<split>-*.parquet` have, without reading them.
 
     Raises:
@@ -66,7 +67,7 @@ def row_count(directory: Path, task: Any, split: str) -> int:
 
 
 @contextmanager
-def _parquet(directory: Path, task: Any, split: str) -> Iterator[list[Path]]:
+def _parquet(directory: Path, task: TaskConfig, split: str) -> Iterator[list[Path]]:
     """The files of a split, and a message for what can't be read of them."""
     import pyarrow
 
@@ -85,9 +86,9 @@ def available_splits(directory: Path, name: str) -> list[str]:
     return sorted({path.name.split("-")[0] for path in (directory / name).glob("*-*.parquet")})
 
 
-def _missing(directory: Path, task: Any, split: str) -> str:
+def _missing(directory: Path, task: TaskConfig, split: str) -> str:
     key, name = f"data.{task.source}", folder(task)
-    is_answering = task.kind == "question_answering"
+    is_answering = TASK_KINDS.get(task.kind).target == "answers"
     own = "; or give a file or directory of SQuAD's own JSON (FILE.json, train.json)" if is_answering else ""
     if not is_directory(directory):
         fix = f"give a hub id, or an existing directory in the hub's layout{own}"

@@ -17,8 +17,10 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import is_broken, listed, shown, shown_name, shown_path
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
 from gelora_cli.data.held_out import held_out_groups, joined_by_text
@@ -31,7 +33,7 @@ HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
 
 
-def own_task(task: Any, data: Any) -> Any:
+def own_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     """The task with its label names: those given, else those of the training rows.
 
     They come in the order in which the file names them (parquet's class labels), else numbers by value, others by name.
@@ -39,7 +41,7 @@ def own_task(task: Any, data: Any) -> Any:
     Raises:
         GeloraError: what `own_split` refuses, fewer than two labels, or about as many as rows.
     """
-    if task.kind == "regression":
+    if TASK_KINDS.get(task.kind).target == "scores":
         return task
     table = _read(task, data, "train")
     if task.label not in table.columns:
@@ -54,7 +56,7 @@ def own_task(task: Any, data: Any) -> Any:
     return replace(task, labels=names)
 
 
-def own_split(task: Any, data: Any, split: str) -> TextSplit:
+def own_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
     """One split: `train` and `validation` of a file, any split of a directory or hub data set. Ids are row numbers.
 
     Raises:
@@ -69,7 +71,7 @@ def own_split(task: Any, data: Any, split: str) -> TextSplit:
     return train if split == "train" else validation
 
 
-def own_text(task: Any, data: Any) -> tuple[Any, TextSplit]:
+def own_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, TextSplit]:
     """The task with its label names, and the text of the rows that a run would train on; of all rows, without labels,
     where it would refuse these.
 
@@ -87,7 +89,7 @@ def own_text(task: Any, data: Any) -> tuple[Any, TextSplit]:
         )
 
 
-def own_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
+def own_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     """The key of each source given, with its file or directory and the files that are needed of it."""
     splits = {"text": ("train", *task.eval_splits, *task.test_splits), "text_validation": ("validation",)}
     found = {}
@@ -98,7 +100,7 @@ def own_files(task: Any, data: Any) -> dict[str, tuple[Path, list[Path]]]:
     return found
 
 
-def _read(task: Any, data: Any, split: str) -> Table:
+def _read(task: TaskConfig, data: DataConfig, split: str) -> Table:
     """The rows of a split as they are in its files."""
     key = _key(data, split)
     place = _place(task, key, getattr(data, key))
@@ -113,24 +115,25 @@ def _read(task: Any, data: Any, split: str) -> Table:
     hidden = split in task.test_splits
     others = [task.label] if task.label else []
     request = Request(task.columns, others, dialect_of(data), task.group)
-    optional = [*others, task.group] if hidden else []
+    optional = [name for name in (task.label, task.group) if name] if hidden else []
     tables = [read_table(file, request, key=f"data.{key}", optional=optional) for file in files]
     table = tables[0] if len(tables) == 1 else joined(tables, f"{place}, split {split}")
-    if hidden and all(is_missing(value, task.labels) for value in table.columns.get(task.label, ())):
+    given = table.columns.get(task.label, []) if task.label else []
+    if hidden and task.label and all(is_missing(value, task.labels) for value in given):
         table.columns.pop(task.label, None)
     return table
 
 
-def dialect_of(data: Any) -> Dialect:
+def dialect_of(data: DataConfig) -> Dialect:
     """Return how the user says that CSV files are written."""
     return Dialect(data.separator, data.quoting)
 
 
-def _key(data: Any, split: str) -> str:
+def _key(data: DataConfig, split: str) -> str:
     return "text_validation" if split == "validation" and data.text_validation is not None else "text"
 
 
-def _place(task: Any, key: str, given: str | None) -> Path:
+def _place(task: TaskConfig, key: str, given: str | None) -> Path:
     """The file or directory that a key names; of a hub id its snapshot."""
     if given is None:
         raise GeloraError(
@@ -165,21 +168,21 @@ def _files(place: Path, folder: str | None, split: str) -> list[Path]:
     return []
 
 
-def _holds_out(task: Any, data: Any) -> bool:
+def _holds_out(task: TaskConfig, data: DataConfig) -> bool:
     """Whether validation rows must come from the training ones."""
     if data.text is None or data.text_validation is not None or "validation" not in task.eval_splits:
         return False
     return not _files(_place(task, "text", data.text), task.folder, "validation")
 
 
-def _split(task: Any, table: Table, split: str) -> TextSplit:
+def _split(task: TaskConfig, table: Table, split: str) -> TextSplit:
     columns = tuple(table.texts(name) for name in task.columns)
     if task.empty_text == "error":
         table.refuse_empty(columns, "remove those rows, or accept them with task.empty_text=keep")
     labels: NDArray[Any] | None = None
     notes = [table.note]
     if task.label in table.columns:
-        if task.kind == "regression":
+        if TASK_KINDS.get(task.kind).target == "scores":
             labels, rounded = _scores(table, task.label)
             notes.append(rounded)
         else:
@@ -238,7 +241,7 @@ def _number(value: SupportsFloat | str) -> float:
         return math.nan
 
 
-def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
+def _hold_out(whole: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:
     """Training and validation rows, in their order; a row of every label in training.
 
     Rows of equal texts are on one side, and rows of a group.
@@ -250,7 +253,7 @@ def _hold_out(whole: TextSplit, task: Any) -> tuple[TextSplit, TextSplit]:
         raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
     first = _first_equals(whole.columns)
     copies = int((first != np.arange(len(whole))).sum())
-    if whole.group_names is None:
+    if whole.group_names is None or task.group is None:
         held, groups = _held_rows(whole.labels, first), ""
     else:
         joined_groups = joined_by_text(whole.groups(), first)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_text
 from gelora_cli.data.splits import numbered
@@ -31,7 +31,7 @@ def is_question_json(place: Path) -> bool:
     return place.suffix.lower() == ".json" or (place.is_dir() and bool(_files(place, "train")))
 
 
-def question_files(place: Path, task: Any) -> list[Path]:
+def question_files(place: Path, task: TaskConfig) -> list[Path]:
     """The files that a task needs."""
     if place.suffix.lower() == ".json":
         return [place]
@@ -39,7 +39,7 @@ def question_files(place: Path, task: Any) -> list[Path]:
     return [file for split in splits for file in _files(place, split)]
 
 
-def user_questions(place: Path, task: Any, split: str) -> QuestionSplit:
+def user_questions(place: Path, task: TaskConfig, split: str) -> QuestionSplit:
     """One split of a JSON file (`train` and `validation`), or of a directory with a file per split.
 
     Of a split in `task.test_splits` no answers are read.
@@ -64,7 +64,7 @@ def user_questions(place: Path, task: Any, split: str) -> QuestionSplit:
     return found if hidden else checked_answers(found, task, str(file))
 
 
-def _file(place: Path, split: str, task: Any) -> Path | None:
+def _file(place: Path, split: str, task: TaskConfig) -> Path | None:
     """The file of a split; of a single file that is its training split."""
     if place.suffix.lower() == ".json" and not place.is_dir():
         if not place.is_file():

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,7 +17,10 @@ from gelora_cli.allocation.ranks import budget_line
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts import EvalResult, RankPlan, RunResult
 from gelora_cli.core.messages import markdown_code, markdown_text
-from gelora_cli.core.registries import METHODS, METRICS
+from gelora_cli.core.registries import METHODS, METRICS, TASK_KINDS
+
+if TYPE_CHECKING:
+    from gelora_cli.tasks.base import TaskKind
 
 LOADING = """```python
 {imports}
@@ -111,7 +114,7 @@ def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) ->
     known = _known_metrics(result.results[0], result.reported, hub_types)
     values: dict[str, Any] = {"library_name": "transformers" if merged else "peft" if facts.peft else "gelora"}
     values |= {"base_model": base, "base_model_relation": "finetune" if merged else "adapter"} if base else {}
-    values |= {"pipeline_tag": _hub_task(config)}
+    values |= {"pipeline_tag": _kind(config).hub_task}
     english = config.task.source == "demo" or (data and config.task.source in TERMS)
     values |= {"language": "en"} if english else {}
     values |= {"datasets": [data]} if data else {}
@@ -132,7 +135,7 @@ def _indexed(found: EvalResult, result: RunResult, config: RunConfig) -> dict[st
     hub_types = METRICS.get(config.task.metric).hub_types
     known = _known_metrics(found, result.reported, hub_types)
     metrics = [{"type": hub_types.get(name, name), "name": name, "value": known[name]} for name in known]
-    return {"task": {"type": _hub_task(config)}, "dataset": data, "metrics": metrics}
+    return {"task": {"type": _kind(config).hub_task}, "dataset": data, "metrics": metrics}
 
 
 def _known_metrics(found: EvalResult, reported: str, hub_types: Mapping[str, str]) -> dict[str, float]:
@@ -144,12 +147,8 @@ def _known_metrics(found: EvalResult, reported: str, hub_types: Mapping[str, str
     }
 
 
-def _answers(config: RunConfig) -> bool:
-    return config.task.kind == "question_answering"
-
-
-def _hub_task(config: RunConfig) -> str:
-    return "question-answering" if _answers(config) else "text-classification"
+def _kind(config: RunConfig) -> TaskKind[Any, Any]:
+    return TASK_KINDS.get(config.task.kind)
 
 
 def hub_id(name: str | None) -> str | None:
@@ -203,14 +202,14 @@ def _pictures(plan: RankPlan) -> list[str]:
 def _loading(facts: CardFacts, export: Export | None) -> str:
     """How to load it in Python."""
     config = facts.config
-    auto_class = "AutoModelForQuestionAnswering" if _answers(config) else "AutoModelForSequenceClassification"
+    auto_class = _kind(config).auto_class
     if export and export.form == "merged":
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:
         return MERGED_START.format(base=markdown_text(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
-    if facts.peft and _answers(config):
+    if facts.peft and _kind(config).target == "answers":
         load += ANSWERS_NOTE
     place = "." if export else "adapter"
     text = LOADING.format(
@@ -245,7 +244,7 @@ def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str
     if export:
         return f"{made}\n\nExported from {markdown_text(export.run)} by `gelora export`"
     form = " form=adapter" * bool(METHODS.get(result.method).unmergeable)
-    file = "questions.json" if _answers(facts.config) else "sentences.txt"
+    file = _kind(facts.config).example_file
     return f"""{made}
 
 In this directory:

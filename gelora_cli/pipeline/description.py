@@ -7,12 +7,13 @@ from pathlib import Path
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.card import CardFacts
-from gelora_cli.pipeline.inputs import Prepared
+from gelora_cli.pipeline.inputs import ResolvedInputs
 
 
-def card_facts(directory: Path, prepared: Prepared, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
+def card_facts(directory: Path, prepared: ResolvedInputs, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
     """Return what the card of a run, or of its export to `target`, says of its surroundings."""
     return CardFacts(
         config=prepared.config,
@@ -24,7 +25,7 @@ def card_facts(directory: Path, prepared: Prepared, loaded: LoadedModel, target:
     )
 
 
-def base_name(prepared: Prepared, directory: Path) -> str:
+def base_name(prepared: ResolvedInputs, directory: Path) -> str:
     """Return the base model's hub id, or its path seen from a directory."""
     model = prepared.config.model
     if model.path is None:
@@ -32,7 +33,7 @@ def base_name(prepared: Prepared, directory: Path) -> str:
     return rundir.relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
 
 
-def describe_adapter(adapter: Path, prepared: Prepared, directory: Path) -> None:
+def describe_adapter(adapter: Path, prepared: ResolvedInputs, directory: Path) -> None:
     """Note beside an adapter of PEFT's what it belongs on, seen from `directory`, and the kind of its task.
 
     With the adapters of earlier runs in its base that is no name that can be loaded: nobody puts it on the bare one.
@@ -40,9 +41,8 @@ def describe_adapter(adapter: Path, prepared: Prepared, directory: Path) -> None
     from gelora_cli.methods.updates.saved import describe_peft
 
     ancestors = [rundir.relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
-    answers = prepared.config.task.kind == "question_answering"
     describe_peft(
         adapter,
         base=" + ".join((base_name(prepared, directory), *ancestors)),
-        task_type="QUESTION_ANS" if answers else "SEQ_CLS",
+        task_type=TASK_KINDS.get(prepared.config.task.kind).peft_type,
     )

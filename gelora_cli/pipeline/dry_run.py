@@ -17,8 +17,8 @@ from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
 from gelora_cli.pipeline.inputs import (
     check_profile,
     is_profiled,
-    prepare,
     profile_directory,
+    resolve_inputs,
     run_directory,
     run_fingerprints,
     whole_profile,
@@ -40,7 +40,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     Raises:
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
     """
-    prepared = prepare(complete(config))
+    prepared = resolve_inputs(complete(config))
     config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
     rundir.check_free(directory)

@@ -12,11 +12,11 @@ from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.locate import ResolvedModel
-from gelora_cli.pipeline.inputs import Prepared, resolve_start
+from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_start
 from gelora_cli.pipeline.run_config import open_config
 
 
-def reopened(directory: Path) -> Prepared:
+def reopened(directory: Path) -> ResolvedInputs:
     """Resolve a finished run with its model, in its precision, without rows.
 
     Raises:
@@ -26,7 +26,7 @@ def reopened(directory: Path) -> Prepared:
     resolved, ancestors = resolve_start(config)
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     _check_model(directory, manifest, resolved)
-    return Prepared(config, resolved, {}, manifest.precision, ancestors)
+    return ResolvedInputs(config, resolved, {}, manifest.precision, ancestors)
 
 
 def finished_config(directory: Path) -> RunConfig:
@@ -55,7 +55,7 @@ def frozen_config(directory: Path) -> RunConfig:
     return config
 
 
-def check_unchanged(directory: Path, prepared: Prepared) -> None:
+def check_unchanged(directory: Path, prepared: ResolvedInputs) -> None:
     """Refuse another model or other data than the run had.
 
     Raises:

@@ -17,9 +17,9 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.data.protocol import parts_of
+from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.sources import Split, completed_task, task_split, training_text
 from gelora_cli.data.splits import TextSplit, digest_of
 from gelora_cli.launchers.workers import inside_workers
@@ -32,7 +32,7 @@ FEWEST_TEXTS = 20
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ResolvedInputs:
     """Everything a run depends on, found and checked before any work: files, rows and their fingerprints.
 
     `model` is what the run starts from: the base model with the adapters of its `ancestors` (`init_from`) merged.
@@ -56,7 +56,7 @@ class Prepared:
         Of articles only where the protocol parts a split by them.
         """
         found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
-        if self.config.protocol == "split" and self.config.task.kind == "question_answering":
+        if self.config.protocol == "split" and TASK_KINDS.get(self.config.task.kind).target == "answers":
             found |= {f"{name} (articles)": digest_of(split.groups().tolist()) for name, split in self.splits.items()}
         for name, split in self.splits.items():
             if self.config.task.group is not None and split.group_names is not None:
@@ -64,8 +64,8 @@ class Prepared:
         return found
 
 
-def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
-    """Find and check everything before work begins; with `judged` false only what a profile needs.
+def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> ResolvedInputs:
+    """Find and check everything before work begins; without `require_labels` only what a profile needs.
 
     Raises:
         GeloraError: too many processes, no such model or data, or rows that don't fit the task.
@@ -80,12 +80,12 @@ def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
     with collected(problems):
-        if judged:
+        if require_labels:
             config = replace(config, task=completed_task(config.task, config.data))
         else:
             task, splits["train"] = training_text(config.task, config.data)
             config = replace(config, task=task)
-        for name in ("train", *config.task.eval_splits) if judged else ():
+        for name in ("train", *config.task.eval_splits) if require_labels else ():
             with collected(problems):
                 splits[name] = _labelled_split(config, name)
     with collected(problems):
@@ -93,15 +93,15 @@ def prepare(config: RunConfig, *, judged: bool = True) -> Prepared:
         check_length(model, config.task.max_length)
     with collected(problems):
         precision = resolve_precision(config.precision)
-    if "train" in splits and (is_profiled(config) or not judged):
+    if "train" in splits and (is_profiled(config) or not require_labels):
         with collected(problems):
             _check_distinct_texts(splits["train"])
-    if judged and not problems:
+    if require_labels and not problems:
         with collected(problems):
-            parts_of(config.task, config.protocol, splits)
+            protocol_splits(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
-    return Prepared(config, model, splits, precision, ancestors)
+    return ResolvedInputs(config, model, splits, precision, ancestors)
 
 
 def _check_distinct_texts(train: Split) -> None:
@@ -145,7 +145,7 @@ def resolve_base(model: ModelConfig) -> ResolvedModel:
     )
 
 
-def run_fingerprints(prepared: Prepared) -> dict[str, str]:
+def run_fingerprints(prepared: ResolvedInputs) -> dict[str, str]:
     """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it.
 
     Of plug-ins the content of their files.
@@ -159,7 +159,7 @@ def run_fingerprints(prepared: Prepared) -> dict[str, str]:
     return fingerprints
 
 
-def run_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+def run_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where a run is kept, named by its budget, or by that of its saved plan."""
     config = prepared.config
     return rundir.run_path(
@@ -178,7 +178,7 @@ def budget_name(config: RunConfig) -> str | None:
     return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name
 
 
-def profile_directory(prepared: Prepared, fingerprints: dict[str, str]) -> Path:
+def profile_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where the profile of its model and text is kept, for every run that has the same."""
     digits = profile_hash(prepared.config, fingerprints["model"], fingerprints["train"])
     return rundir.profile_path(Path(prepared.config.runs_dir), digits)

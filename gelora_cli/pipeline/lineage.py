@@ -12,14 +12,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.models.block_map import in_modules
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
@@ -108,9 +108,7 @@ def adapter_digest(directory: Path) -> str:
 
 def head_of(config: RunConfig) -> HeadSpec:
     """The head of a run's task; one output where no labels are known, since a profile is all that is wanted."""
-    task = config.task
-    kind = "regression" if task.kind == "classification" and not task.labels else task.kind
-    return HeadSpec(cast("Any", kind), tuple(task.labels))
+    return TASK_KINDS.get(config.task.kind).head(config.task)
 
 
 def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[Ancestor]) -> LoadedModel:

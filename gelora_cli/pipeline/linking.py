@@ -17,14 +17,14 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.pipeline.inputs import Prepared, run_directory
+from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
 from gelora_cli.plots.run import plot_ranks
 
 REWRITTEN = (rundir.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, rundir.CARD, "ranks.png")
 """What a linked run has of its own; every other file is the trained run's."""
 
 
-def equal_run(prepared: Prepared, fingerprints: dict[str, str]) -> Path | None:
+def equal_run(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path | None:
     """Return the finished run of GeLoRA or a control with this run's ranks and all its settings but the method's name.
 
     None where there is none, and for a method whose ranks don't come from a profile.

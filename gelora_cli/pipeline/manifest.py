@@ -14,12 +14,12 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.pipeline.inputs import Prepared
+from gelora_cli.pipeline.inputs import ResolvedInputs
 
 
 @contextmanager
 def recorded_manifest(
-    directory: Path, prepared: Prepared, fingerprints: dict[str, str], command: str
+    directory: Path, prepared: ResolvedInputs, fingerprints: dict[str, str], command: str
 ) -> Iterator[None]:
     """Keep run.json true: `running` until the work ends, then `done`, `failed` or `interrupted` with the error."""
     manifest = _new_manifest(prepared, fingerprints, command)
@@ -38,7 +38,7 @@ def recorded_manifest(
     _end_manifest(directory, "done", None)
 
 
-def _new_manifest(prepared: Prepared, fingerprints: dict[str, str], command: str) -> RunManifest:
+def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:
     import torch
 
     from gelora_cli.core.runtime import device_name, git_commit, versions

@@ -16,7 +16,7 @@ from gelora_cli.core.runtime import explained_memory
 from gelora_cli.data.sources import Split
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopened
-from gelora_cli.pipeline.inputs import Prepared, prepare
+from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_inputs
 from gelora_cli.pipeline.session import only_model, open_session
 
 
@@ -31,7 +31,7 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
     config = finished_config(directory)
     config = replace(config, launch=replace(config.launch, processes=processes))
-    prepared = prepare(config)
+    prepared = resolve_inputs(config)
     check_unchanged(directory, prepared)
     with tempfile.TemporaryDirectory(prefix="gelora-") as place:  # nothing is written to the run
         target = Path(place) / "results.json"
@@ -40,13 +40,13 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
         return read_artifact(EvaluationReport, target).results
 
 
-def work_evaluate(directory: Path, target: Path, prepared: Prepared) -> None:
+def work_evaluate(directory: Path, target: Path, prepared: ResolvedInputs) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     with explained_memory():
         session = open_session(prepared, None)
         session.open_scale(directory)
         model = session.reloaded(directory)
-        results = tuple(session.judge(model, split).result for split in session.reported_splits())
+        results = tuple(session.evaluate(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         rundir.write_atomic(target, to_json(EvaluationReport(results)))
     session.accelerator.wait_for_everyone()

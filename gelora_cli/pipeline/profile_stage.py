@@ -15,7 +15,7 @@ from gelora_cli.core.runtime import LOGGER, explained_memory
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import listening
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import Prepared, prepare, profile_directory, whole_profile
+from gelora_cli.pipeline.inputs import ResolvedInputs, profile_directory, resolve_inputs, whole_profile
 from gelora_cli.pipeline.session import Session, open_session, profile_settings
 from gelora_cli.plots.run import plot_profile
 
@@ -25,7 +25,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
 
     Nothing but the text of training is looked at: of `task=text` labels that are missing or wrong are left out.
     """
-    prepared = prepare(complete(config), judged=False)
+    prepared = resolve_inputs(complete(config), require_labels=False)
     directory = profile_directory(prepared, prepared.fingerprints)
     rundir.create(directory)
     rundir.check_files(directory)
@@ -39,7 +39,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
 
 
-def work_profile(directory: Path, prepared: Prepared) -> None:
+def work_profile(directory: Path, prepared: ResolvedInputs) -> None:
     """Measure the profile, in every process."""
     with listening(), explained_memory():
         session = open_session(prepared, directory / rundir.LOG)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult, IdProfile, RankPlan, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.data.protocol import Parts
+from gelora_cli.data.protocol import ProtocolSplits
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.description import card_facts
 from gelora_cli.pipeline.session import Session
 from gelora_cli.plots.trajectories import plot_track, read_track
 
 if TYPE_CHECKING:
-    from gelora_cli.training.evaluation import Judged
+    from gelora_cli.training.evaluation import Evaluation
 
 
 def make_result(
@@ -66,17 +67,19 @@ def make_result(
     )
 
 
-def _reported(parts: Parts, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
+def _reported(parts: ProtocolSplits, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
     """Return the results of the reported splits."""
     return tuple(result for result in results if result.split in parts.reported)
 
 
-def write_result(directory: Path, session: Session, result: RunResult, plan: RankPlan, judged: list[Judged]) -> None:
+def write_result(
+    directory: Path, session: Session, result: RunResult, plan: RankPlan, evaluated: list[Evaluation]
+) -> None:
     """Write predictions, the task's own files, the result, the picture of the trajectory and the card."""
-    lines = "".join(rundir.json_text(row) + "\n" for found in judged for row in found.rows)
+    lines = "".join(rundir.json_text(row) + "\n" for found in evaluated for row in found.rows)
     rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
-    for name in judged[0].files:
-        content = {key: value for found in judged for key, value in found.files[name].items()}
+    for name in evaluated[0].files:
+        content = {key: value for found in evaluated for key, value in found.files[name].items()}
         rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
     rundir.write_artifact(result, directory)
     if moments := read_track(directory / rundir.METRICS):
@@ -93,10 +96,7 @@ def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
     if not result.collapsed or result.reload_check.warning:
         return result.remarks
     tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", "more train.epochs"]
-    if config.task.kind == "regression" and result.scale is None:
-        tries.insert(0, "task.standardize=true")
     if config.protocol == "last":
         tries.append("protocol=split (the best epoch)")
-    if config.task.kind == "classification" and config.task.metric != "mcc":
-        tries.append("task.metric=mcc, which is 0 for one label")
+    tries = TASK_KINDS.get(config.task.kind).remedies(config.task, tries, standardized=result.scale is not None)
     return (*result.remarks, f"what may help: {', '.join(tries)}")

@@ -19,7 +19,7 @@ from gelora_cli.core.artifacts import RunManifest, RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import check_profile, prepare, profile_directory, run_directory, run_fingerprints
+from gelora_cli.pipeline.inputs import check_profile, profile_directory, resolve_inputs, run_directory, run_fingerprints
 from gelora_cli.pipeline.linking import equal_run, link_run
 from gelora_cli.pipeline.manifest import recorded_manifest
 from gelora_cli.pipeline.result import with_remedies
@@ -51,7 +51,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     Raises:
         GeloraError: anything a user can fix; the run's status then says `failed`.
     """
-    prepared = prepare(complete(config))
+    prepared = resolve_inputs(complete(config))
     config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
     if rundir.is_done(directory) and not config.force:

@@ -30,14 +30,14 @@ from gelora_cli.core.artifacts import (
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.core.runtime import LOGGER, setup_logging
-from gelora_cli.data.protocol import Parts, limit_evaluated, parts_of
+from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated, protocol_splits
 from gelora_cli.data.scale import restored, score_scale, standardized
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches
 from gelora_cli.models.load import LoadedModel
-from gelora_cli.pipeline.inputs import Prepared, budget_name
+from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from gelora_cli.methods.base import AdaptedModel
-    from gelora_cli.training.evaluation import Judged
+    from gelora_cli.training.evaluation import Evaluation
     from gelora_cli.training.settings import TrainSettings
 
 PROBE_EXAMPLES = 8
 
 
-def open_session(prepared: Prepared, log: Path | None) -> Session:
+def open_session(prepared: ResolvedInputs, log: Path | None) -> Session:
     """Start the log, on standard error and in a file, with what is run on what, and load the model."""
     from gelora_cli.core.runtime import device_name, make_accelerator
 
@@ -66,8 +66,9 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
     if config.smoke:
         LOGGER.warning("%s", SMOKE_REMARK)
     LOGGER.info("precision %s, processes %d", prepared.precision, accelerator.num_processes)
+    has_labels = TASK_KINDS.get(config.task.kind).target == "labels"
     for split in prepared.splits.values():
-        if isinstance(split, TextSplit) and split.labels is not None and config.task.kind == "classification":
+        if isinstance(split, TextSplit) and split.labels is not None and has_labels:
             LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
         if split.note:
             LOGGER.info("%s: %s", split.name, split.note)
@@ -76,7 +77,7 @@ def open_session(prepared: Prepared, log: Path | None) -> Session:
     return Session(prepared, accelerator)
 
 
-def _warn_of_shared_texts(prepared: Prepared) -> None:
+def _warn_of_shared_texts(prepared: ResolvedInputs) -> None:
     """Say which evaluated splits of the user's own hold texts that are trained on: their values are too high."""
     train = prepared.splits.get("train")
     for name, split in prepared.splits.items():
@@ -94,7 +95,7 @@ def _warn_of_shared_texts(prepared: Prepared) -> None:
 class Session:
     """One process's model, tokenizer and accelerator, loaded once and shared by the stages."""
 
-    def __init__(self, prepared: Prepared, accelerator: Accelerator) -> None:
+    def __init__(self, prepared: ResolvedInputs, accelerator: Accelerator) -> None:
         from gelora_cli.models.tokenizer import check_vocabulary, load_tokenizer
 
         self.prepared, self.accelerator, self.config = prepared, accelerator, prepared.config
@@ -134,9 +135,9 @@ class Session:
         return encoded
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> ProtocolSplits:
         """What the protocol trains on, selects by and reports."""
-        parts = parts_of(self.config.task, self.config.protocol, self.prepared.splits)
+        parts = protocol_splits(self.config.task, self.config.protocol, self.prepared.splits)
         return limit_evaluated(parts, self.config.data.max_eval_examples)
 
     def eval_splits(self) -> list[EncodedSplit]:
@@ -164,16 +165,15 @@ class Session:
 
     def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
         """The numbers by which two models are compared on a split."""
-        from gelora_cli.training.evaluation import comparable
+        kind = TASK_KINDS.get(self.config.task.kind)
+        return kind.comparison_scores(self.forward(model, split), self.config.task)
 
-        return comparable(self.config.task, self.forward(model, split))
-
-    def judge(self, model: nn.Module, split: EncodedSplit) -> Judged:
+    def evaluate(self, model: nn.Module, split: EncodedSplit) -> Evaluation:
         """Metrics, prediction rows and the task's own files of a split."""
-        from gelora_cli.training.evaluation import judge
+        from gelora_cli.training.evaluation import evaluate
 
         started = time.perf_counter()
-        return judge(self.config.task, split, self.outputs(model, split), started)
+        return evaluate(self.config.task, split, self.outputs(model, split), started)
 
     def outputs(self, model: nn.Module, split: EncodedSplit) -> Any:
         """What `forward` gives, scores on the scale of the data."""
@@ -219,7 +219,8 @@ class Session:
         config = self.config
         aside = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds")
         given = {key: value for key, value in asdict(config.train).items() if key not in aside}
-        return TrainSettings(**given, seed=config.seed, protocol=config.protocol, loss=config.task.kind)
+        loss = TASK_KINDS.get(config.task.kind).loss
+        return TrainSettings(**given, seed=config.seed, protocol=config.protocol, loss=loss)
 
     def attach(self, plan: RankPlan, train: EncodedSplit) -> AdaptedModel:
         """The method on the model; its outputs are compared with the base model's before anything is trained."""
@@ -287,7 +288,7 @@ class EpochInputs:
             yield collate(self.split, rows, self.pad_token_id, self.device).inputs
 
 
-def only_model(prepared: Prepared) -> Session:
+def only_model(prepared: ResolvedInputs) -> Session:
     """Model, tokenizer and accelerator in this process, without a log."""
     from gelora_cli.core.runtime import make_accelerator
 
@@ -335,7 +336,7 @@ def saved_plan(path: str, model_map: ModelMap) -> RankPlan:
 
 def profile_settings(config: RunConfig) -> ProfileSettings:
     """What a profile's numbers depend on, of the configuration."""
-    given, windows = config.profile, config.task.kind == "question_answering"
+    given, windows = config.profile, TASK_KINDS.get(config.task.kind).target == "answers"
     return ProfileSettings(
         pooling=given.pooling,
         estimator=given.estimator,

@@ -9,7 +9,7 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RankPlan
 from gelora_cli.core.runtime import LOGGER, explained_memory
 from gelora_cli.launchers.signals import StopRequest, listening
-from gelora_cli.pipeline.inputs import Prepared, is_profiled
+from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
 from gelora_cli.pipeline.profile_stage import shared_profile
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
@@ -18,13 +18,13 @@ from gelora_cli.pipeline.train_stage import train_stage
 from gelora_cli.plots.run import plot_profile, plot_ranks
 
 
-def work_run(directory: Path, prepared: Prepared) -> None:
+def work_run(directory: Path, prepared: ResolvedInputs) -> None:
     """Do all stages of a run, in every process of it; the main one writes."""
     with listening() as stop, explained_memory():
         _work_run(directory, prepared, stop)
 
 
-def _work_run(directory: Path, prepared: Prepared, stop: StopRequest) -> None:
+def _work_run(directory: Path, prepared: ResolvedInputs, stop: StopRequest) -> None:
     session = open_session(prepared, directory / rundir.LOG)
     main = session.accelerator.is_main_process
     LOGGER.info("run directory %s", directory)

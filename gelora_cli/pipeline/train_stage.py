@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
     from gelora_cli.trackers.base import Tracker
     from gelora_cli.training.callback import Callback
-    from gelora_cli.training.evaluation import Judged
+    from gelora_cli.training.evaluation import Evaluation
 
 
 def train_stage(
     session: Session, attached: AdaptedModel, train: EncodedSplit, directory: Path, stop: StopRequest
-) -> tuple[TrainResult, list[Judged]]:
+) -> tuple[TrainResult, list[Evaluation]]:
     """Fine-tune, and return the selected epoch's predictions on each reported split."""
     from gelora_cli.training.checkpoint import Checkpoints
     from gelora_cli.training.checkpointing import Checkpointing
@@ -63,27 +63,27 @@ class EpochEvaluator:
     def __init__(self, session: Session, attached: AdaptedModel, stop: StopRequest) -> None:
         self.session, self.attached, self.stop = session, attached, stop
         self.splits = session.eval_splits()
-        self.latest: list[Judged] = []
-        self.kept: list[Judged] = []
+        self.latest: list[Evaluation] = []
+        self.kept: list[Evaluation] = []
 
     def __call__(self, epoch: int) -> tuple[EvalResult, ...]:
         """Evaluate the model as it is; a request to stop ends an evaluation at once."""
         with self.stop.deferred(False):
-            self.latest = self._judge()
-        return tuple(judged.result for judged in self.latest)
+            self.latest = self._evaluate()
+        return tuple(evaluated.result for evaluated in self.latest)
 
     def keep_latest(self) -> None:
         """Hold the predictions of the last evaluation, whose epoch is the one to keep so far."""
         self.kept = self.latest
 
-    def reported(self) -> list[Judged]:
+    def reported(self) -> list[Evaluation]:
         """Return the kept epoch's predictions on the reported splits, once the training has ended."""
         # An epoch that was evaluated before the run was resumed: its weights are back, so its predictions are, too.
-        kept = self.kept or self._judge()
-        return [judged for judged in kept if judged.result.split in self.session.parts.reported]
+        kept = self.kept or self._evaluate()
+        return [evaluated for evaluated in kept if evaluated.result.split in self.session.parts.reported]
 
-    def _judge(self) -> list[Judged]:
-        return [self.session.judge(self.attached.model, split) for split in self.splits]
+    def _evaluate(self) -> list[Evaluation]:
+        return [self.session.evaluate(self.attached.model, split) for split in self.splits]
 
 
 def _geometry_callbacks(

@@ -11,7 +11,7 @@ from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.launchers.workers import worker
 from gelora_cli.pipeline.finished import frozen_config
-from gelora_cli.pipeline.inputs import prepare
+from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.predict import work_evaluate
 from gelora_cli.pipeline.profile_stage import work_profile
 from gelora_cli.pipeline.stages import work_run
@@ -23,9 +23,9 @@ def main(arguments: Sequence[str]) -> None:
     if command == "evaluate":
         config = frozen_config(directory)
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
-        work_evaluate(directory, Path(arguments[2]), prepare(config))
+        work_evaluate(directory, Path(arguments[2]), resolve_inputs(config))
     else:
-        prepared = prepare(read_config(directory / rundir.CONFIG), judged=command == "run")
+        prepared = resolve_inputs(read_config(directory / rundir.CONFIG), require_labels=command == "run")
         (work_run if command == "run" else work_profile)(directory, prepared)
 
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gelora_cli.config.files import read_config
-from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.artifacts import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import METRICS
+from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.core.rundir import CONFIG, PREDICTIONS
-from gelora_cli.metrics.definitions import Array, Score, of_all, points_at_zero, question_points
+from gelora_cli.metrics.definitions import Array, Score, of_all
 
 Row = dict[str, Any]
 REDO = "Restore it, or do the run again with force=true."
@@ -60,7 +57,7 @@ def read_predictions(directory: Path) -> Predicted:
         raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
     ids, rows = _rows(directory / PREDICTIONS, result.results[0].split)
     try:
-        predicted, true = _arrays(task, result.reported, rows)
+        predicted, true = TASK_KINDS.get(task.kind).arrays(task, result.reported, rows)
     except (KeyError, TypeError, ValueError) as error:
         raise GeloraError(f"{directory / PREDICTIONS} is damaged: {error!r}. {REDO}") from error
     found = Predicted(
@@ -93,19 +90,6 @@ def _rows(path: Path, split: str) -> tuple[tuple[str, ...], list[Row]]:
     return ids, [found[number] for number in ids]
 
 
-def _arrays(task: TaskConfig, reported: str, rows: list[Row]) -> tuple[Array, Array]:
-    """`predicted` and `true` (n,): classes by number, scores as they are (nan for none), or a question's points."""
-    if task.kind == "question_answering":
-        return _points(task.metric, reported, rows), np.zeros(len(rows))
-    predicted, true = [row["prediction"] for row in rows], [row["label"] for row in rows]
-    if task.kind == "regression":
-        return np.array(predicted, np.float64), np.array(true, np.float64)
-    if not task.labels:
-        return np.array(predicted, np.int64), np.array(true, np.int64)
-    number = {label: number for number, label in enumerate(task.labels)}
-    return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
-
-
 def _groups(path: Path, rows: list[Row]) -> tuple[str, ...] | None:
     """The rows' groups; None where no row has one, as in predictions written before groups were."""
     groups = [row.get("group") for row in rows]
@@ -114,14 +98,6 @@ def _groups(path: Path, rows: list[Row]) -> tuple[str, ...] | None:
     if None in groups:
         raise GeloraError(f"{path}: no group of {rows[groups.index(None)]['id']}, though other rows have one. {REDO}")
     return tuple(map(str, groups))
-
-
-def _points(metric: str, reported: str, rows: list[Row]) -> Array:
-    points = question_points(metric, reported, [row["prediction"] for row in rows], [row["label"] for row in rows])
-    if metric == "squad":
-        return points
-    null, span = (np.array([row["scores"][name] for row in rows], np.float64) for name in ("null", "span"))
-    return points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
 
 
 def _frozen(label: object) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
 
 CURRENT_NUMERICS = str(NUMERICS)
@@ -80,8 +80,9 @@ class Row:
 
     @property
     def digits(self) -> int:
-        """Digits behind the point: SQuAD's metrics are percentages."""
-        return 2 if self.runs[0].config.task.kind == "question_answering" else 4
+        """Digits behind the point, as the metric has them; 4 of a plug-in's metric that isn't loaded."""
+        metric = self.runs[0].config.task.metric
+        return METRICS.get(metric).digits if metric in METRICS else 4
 
     @property
     def values(self) -> list[float]:

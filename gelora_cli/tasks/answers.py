@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from gelora_cli.data.collate import Batch, padded
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.data.squad import EncodedWindows, QuestionSplit
+from gelora_cli.tasks.base import Floats
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,21 @@ class Answered:
         return "" if unanswerable and self.difference > 0 else self.spans[0].text
 
 
-def width(task: Any) -> int:
+def width(task: TaskConfig) -> int:
     """Numbers kept of a window: the null score, then scores, first and last tokens of its n best spans."""
     return 1 + 3 * int(task.n_best)
 
 
-def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: Any) -> torch.Tensor:
+def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: TaskConfig) -> torch.Tensor:
     """Of start and end logits (B, T), the exact n best spans of each window, (B, 1 + 3 n) float32.
 
     A span lies in the context, has at most `task.max_answer_length` tokens and blanks at neither end; its score is the
     sum of its two logits. Where a window has fewer than n spans, the rest has first token -1 and no score to speak of.
     """
+    import torch
+
+    from gelora_cli.data.collate import padded
+
     start, end = output.start_logits.float(), output.end_logits.float()  # (B, T)
     null = torch.from_numpy(split.null[batch.rows]).to(start.device)[:, None]  # (B, 1)
     null_score = start.gather(1, null) + end.gather(1, null)
@@ -75,15 +81,17 @@ def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: Any) 
 
 def _filled(values: torch.Tensor, size: int) -> torch.Tensor:
     """(B, k) to (B, size), with -1 behind."""
+    import torch
+
     return torch.nn.functional.pad(values, (0, size - values.shape[1]), value=-1.0)
 
 
-def scores_of(values: Floats, task: Any) -> Floats:
+def scores_of(values: Floats, task: TaskConfig) -> Floats:
     """The scores alone, (n, 1 + n_best): what can be compared between two models."""
     return values[:, : 1 + int(task.n_best)]
 
 
-def answer(split: EncodedWindows, values: Floats, task: Any) -> list[Answered]:
+def answer(split: EncodedWindows, values: Floats, task: TaskConfig) -> list[Answered]:
     """Every question's answer from the reduced values (windows, 1 + 3 n) of its windows.
 
     A span that several windows hold counts once, with its best score; the null score is the lowest of the windows'.
@@ -94,7 +102,7 @@ def answer(split: EncodedWindows, values: Floats, task: Any) -> list[Answered]:
     return [_answer(split, values, task, row, mine) for row, mine in enumerate(windows)]
 
 
-def _answer(split: EncodedWindows, values: Floats, task: Any, row: int, windows: list[int]) -> Answered:
+def _answer(split: EncodedWindows, values: Floats, task: TaskConfig, row: int, windows: list[int]) -> Answered:
     found: dict[tuple[int, int], float] = {}
     for score, start, end in (span for window in windows for span in _spans(split, values[window], task, window)):
         found[start, end] = max(score, found.get((start, end), -math.inf))
@@ -105,7 +113,7 @@ def _answer(split: EncodedWindows, values: Floats, task: Any, row: int, windows:
     return Answered(str(split.source.ids[row]), spans or (Span(null, 0, 0, ""),), null)
 
 
-def _spans(split: EncodedWindows, values: Floats, task: Any, window: int) -> Iterator[tuple[float, int, int]]:
+def _spans(split: EncodedWindows, values: Floats, task: TaskConfig, window: int) -> Iterator[tuple[float, int, int]]:
     """Score, first character and the one behind the last of a window's spans."""
     scores, first, last = values[1:].reshape(3, int(task.n_best))
     chars = split.chars[split.offsets[window] : split.offsets[window + 1]]
@@ -114,7 +122,7 @@ def _spans(split: EncodedWindows, values: Floats, task: Any, window: int) -> Ite
     yield from zip(scores[real].tolist(), starts, ends, strict=True)
 
 
-def probabilities(answered: Answered, task: Any) -> list[float]:
+def probabilities(answered: Answered, task: TaskConfig) -> list[float]:
     """Softmax over the scores of the n best spans and, where there may be none, of "no answer" (last)."""
     scores = np.array([span.score for span in answered.spans] + ([answered.null] if task.unanswerable else []))
     weights = np.exp(scores - scores.max())
@@ -135,13 +143,13 @@ def references(split: QuestionSplit) -> list[dict[str, Any]]:
     ]
 
 
-def metric_row(answered: Answered, task: Any) -> dict[str, Any]:
+def metric_row(answered: Answered, task: TaskConfig) -> dict[str, Any]:
     """A question's best span, and where there may be no answer its score, as the metrics take them."""
     row: dict[str, Any] = {"id": answered.id, "prediction_text": answered.spans[0].text}
     return row | ({"no_answer_score": answered.difference} if task.unanswerable else {})
 
 
-def prediction_row(split: EncodedWindows, row: int, answered: Answered, task: Any) -> dict[str, Any]:
+def prediction_row(split: EncodedWindows, row: int, answered: Answered, task: TaskConfig) -> dict[str, Any]:
     """A line of `predictions.jsonl`: the scores are logits, `start` counts characters."""
     best = answered.spans[0]
     gold = None if split.source.labels is None else [answer.text for answer in split.source.labels[row]]
@@ -152,7 +160,7 @@ def prediction_row(split: EncodedWindows, row: int, answered: Answered, task: An
     return {"id": answered.id, "split": split.name, "prediction": text, "label": gold, "scores": scores}
 
 
-def official_files(found: list[Answered], task: Any) -> dict[str, dict[str, Any]]:
+def official_files(found: list[Answered], task: TaskConfig) -> dict[str, dict[str, Any]]:
     """`predictions.json` (id to text), `nbest.json` and, where there may be no answer, `na_prob.json`."""
     files: dict[str, dict[str, Any]] = {
         "predictions.json": {row.id: row.text(unanswerable=task.unanswerable) for row in found},
@@ -163,7 +171,7 @@ def official_files(found: list[Answered], task: Any) -> dict[str, dict[str, Any]
     )
 
 
-def _nbest(answered: Answered, task: Any) -> list[dict[str, Any]]:
+def _nbest(answered: Answered, task: TaskConfig) -> list[dict[str, Any]]:
     """Spans, best first; where there may be no answer, that as the empty text in its place."""
     spans = [*answered.spans, *([Span(answered.null, 0, 0, "")] if task.unanswerable else [])]
     rows = [

@@ -20,7 +20,6 @@ from gelora_cli.data.splits import EncodedSplit, epoch_batches
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
-from gelora_cli.training.losses import LOSSES
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.state import TrainingState
 
@@ -148,7 +147,7 @@ class Trainer:
         """Add the gradient of a micro-batch's share of the mean loss; gradients are averaged over the processes."""
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
         assert batch.labels is not None
-        losses = LOSSES[self.settings.loss](self.model(**batch.inputs), batch, batch.labels)  # (B,)
+        losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
         total = losses.sum() * float(counted)
         self.state.loss_sum += total.detach()
         loss = total * (self.accelerator.num_processes / global_examples)

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+    Loss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
+    """What the model gave for a batch, the batch, and its labels (B, ...), to one loss per row (B,)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class TrainSettings:
     log_steps: int
     seed: int
     protocol: str
-    loss: str
+    loss: Loss
 
     def total_steps(self, examples: int) -> int:
         """Return the optimizer steps of the whole training; the last batch of an epoch may be smaller."""

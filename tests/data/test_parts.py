@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.data.protocol import parts_of
+from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import QuestionSplit
 
-HALVES = SimpleNamespace(eval_splits=["a", "b"], split="halves")
-HELD_OUT = SimpleNamespace(eval_splits=["a"], split="held_out")
+HALVES = TaskConfig(eval_splits=["a", "b"], split="halves")
+HELD_OUT = TaskConfig(eval_splits=["a"], split="held_out")
 
 
 def texts(name: str, count: int) -> TextSplit:
@@ -28,7 +27,7 @@ def questions(titles: list[str] | None, contexts: list[str]) -> QuestionSplit:
 
 def test_halves_are_disjoint_and_together_the_whole() -> None:
     splits = {"train": texts("train", 20), "a": texts("a", 41), "b": texts("b", 30)}
-    parts = parts_of(HALVES, "split", splits)
+    parts = protocol_splits(HALVES, "split", splits)
     assert parts.train is splits["train"]
     assert [split.name for split in parts.evaluated] == ["a (selecting half)", "a (reported half)", "b (reported half)"]
     assert parts.reported == ("a (reported half)", "b (reported half)")
@@ -39,18 +38,18 @@ def test_halves_are_disjoint_and_together_the_whole() -> None:
 
 
 def test_the_rows_are_those_of_the_permutation_with_seed_42() -> None:
-    parts = parts_of(HALVES, "split", {"train": texts("train", 5), "a": texts("a", 41), "b": texts("b", 2)})
+    parts = protocol_splits(HALVES, "split", {"train": texts("train", 5), "a": texts("a", 41), "b": texts("b", 2)})
     order = torch.randperm(41, generator=torch.Generator().manual_seed(42)).numpy()
     assert list(parts.evaluated[0].ids) == sorted((100 + order[:20]).tolist())
     torch.manual_seed(7)
-    again = parts_of(HALVES, "split", {"train": texts("train", 9), "a": texts("a", 41), "b": texts("b", 2)})
+    again = protocol_splits(HALVES, "split", {"train": texts("train", 9), "a": texts("a", 41), "b": texts("b", 2)})
     assert [split.fingerprint() for split in again.evaluated] == [split.fingerprint() for split in parts.evaluated]
 
 
 @pytest.mark.parametrize(("rows", "held"), [(20_000, 1_000), (3_000, 300), (11, 2)])
 def test_rows_that_are_held_out_are_not_trained_on(rows: int, held: int) -> None:
     train, dev = texts("train", rows), texts("a", 7)
-    parts = parts_of(HELD_OUT, "split", {"train": train, "a": dev})
+    parts = protocol_splits(HELD_OUT, "split", {"train": train, "a": dev})
     assert [split.name for split in parts.evaluated] == ["train (held out)", "a"]
     assert parts.reported == ("a",)
     assert parts.evaluated[1].fingerprint() == dev.fingerprint()
@@ -64,8 +63,8 @@ def test_rows_that_are_held_out_are_not_trained_on(rows: int, held: int) -> None
 def test_questions_of_one_article_stay_on_one_side(titled: bool) -> None:
     names = [f"name {index % 9}" for index in range(70)]
     split = questions(names, ["text"] * 70) if titled else questions(None, names)
-    task = SimpleNamespace(eval_splits=["a"], split="halves")
-    selecting, reported = parts_of(task, "split", {"train": split, "a": split}).evaluated
+    task = TaskConfig(eval_splits=["a"], split="halves")
+    selecting, reported = protocol_splits(task, "split", {"train": split, "a": split}).evaluated
     assert isinstance(selecting, QuestionSplit)
     assert isinstance(reported, QuestionSplit)
     sides = [set(side.titles or side.contexts) for side in (selecting, reported)]
@@ -77,7 +76,7 @@ def test_questions_of_one_article_stay_on_one_side(titled: bool) -> None:
 @pytest.mark.parametrize("protocol", ["last", "dev"])
 def test_the_other_protocols_take_the_splits_as_they_are(protocol: str) -> None:
     splits = {"train": texts("train", 5), "a": texts("a", 3), "b": texts("b", 1)}
-    parts = parts_of(HALVES, protocol, splits)
+    parts = protocol_splits(HALVES, protocol, splits)
     assert (parts.train, *parts.evaluated) == (splits["train"], splits["a"], splits["b"])
     assert parts.reported == ("a", "b")
 
@@ -87,7 +86,7 @@ def test_what_cannot_be_parted_is_refused(name: str) -> None:
     task = HALVES if name == "a" else HELD_OUT
     splits = {"train": texts("train", 1 if name == "train" else 9), "a": texts("a", 1), "b": texts("b", 9)}
     with pytest.raises(GeloraError, match=f"protocol=split: the 1 rows of {name} can't be parted.*take protocol=last"):
-        parts_of(task, "split", splits)
+        protocol_splits(task, "split", splits)
     alone = questions(["one"] * 9, ["text"] * 9)
     with pytest.raises(GeloraError, match="too few articles"):
-        parts_of(SimpleNamespace(eval_splits=["a"], split="halves"), "split", {"train": alone, "a": alone})
+        protocol_splits(TaskConfig(eval_splits=["a"], split="halves"), "split", {"train": alone, "a": alone})

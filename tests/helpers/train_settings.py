@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -16,5 +17,5 @@ SETTINGS = TrainSettings(
     log_steps=1,
     seed=0,
     protocol="last",
-    loss="classification",
+    loss=TASK_KINDS.get("classification").loss,
 )

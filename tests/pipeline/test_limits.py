@@ -23,16 +23,16 @@ def at_second_evaluation(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     """Have something done when the second epoch is evaluated."""
 
     def plan(action: Callable[[], None]) -> None:
-        judge = evaluation.judge
+        evaluate = evaluation.evaluate
         calls: list[None] = []
 
-        def judged(*given: Any) -> evaluation.Judged:
+        def evaluated(*given: Any) -> evaluation.Evaluation:
             calls.append(None)
             if len(calls) == 2:
                 action()
-            return judge(*given)
+            return evaluate(*given)
 
-        monkeypatch.setattr(evaluation, "judge", judged)
+        monkeypatch.setattr(evaluation, "evaluate", evaluated)
 
     return plan
 

@@ -272,7 +272,7 @@ def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch
     write_config(RunConfig(precision="auto"), tmp_path / rundir.CONFIG)
     rundir.write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
     seen: list[RunConfig] = []
-    monkeypatch.setattr(worker, "prepare", seen.append)
+    monkeypatch.setattr(worker, "resolve_inputs", seen.append)
     monkeypatch.setattr(worker, "work_evaluate", lambda *_: None)
     worker.main(["evaluate", str(tmp_path), "results.json", "2"])
     assert [(config.precision, config.launch.processes) for config in seen] == [("bf16", 2)]

@@ -19,13 +19,13 @@ from gelora_cli.data.squad import QuestionSplit
 from gelora_cli.geometry import twonn
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline import inputs
-from gelora_cli.pipeline.inputs import Prepared, check_profile, profile_directory, run_fingerprints
+from gelora_cli.pipeline.inputs import ResolvedInputs, check_profile, profile_directory, run_fingerprints
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
 
 
-def prepared(config: RunConfig, **splits: QuestionSplit) -> Prepared:
-    return Prepared(config, ResolvedModel("a model", Path("nowhere"), "m"), dict(splits), "float32")
+def prepared(config: RunConfig, **splits: QuestionSplit) -> ResolvedInputs:
+    return ResolvedInputs(config, ResolvedModel("a model", Path("nowhere"), "m"), dict(splits), "float32")
 
 
 def test_of_a_saved_plan_all_that_training_takes_is_in_the_identity(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.tasks import answers
-from gelora_cli.training.evaluation import forward, judge, prediction_rows
+from gelora_cli.training.evaluation import evaluate, forward, prediction_rows
 from tests.helpers.squad_cases import LONG, TASK, V2, split_of
 from tests.helpers.tiny import make_tokenizer
 
@@ -110,13 +110,13 @@ def test_a_model_that_knows_the_answers_scores_full_marks() -> None:
         logit.zero_()
         logit[torch.arange(len(encoded)), torch.from_numpy(encoded.labels[:, column])] = 1.0
     values = answers.reduce_windows(output, batch, encoded, V2).numpy()
-    judged = judge(V2_SCORED, encoded, values, 0.0)
-    assert judged.result.metrics["exact_match"] == judged.result.metrics["f1"] == 100
-    assert judged.result.examples == 3
-    assert not judged.result.collapsed
-    assert judged.files["predictions.json"] == {"q0": "number 17", "q1": "cat", "q2": ""}
-    assert [row["prediction"] for row in judged.rows] == ["number 17", "cat", ""]
-    assert [row["label"] for row in judged.rows] == [["number 17"], ["cat"], []]
+    evaluated = evaluate(V2_SCORED, encoded, values, 0.0)
+    assert evaluated.result.metrics["exact_match"] == evaluated.result.metrics["f1"] == 100
+    assert evaluated.result.examples == 3
+    assert not evaluated.result.collapsed
+    assert evaluated.files["predictions.json"] == {"q0": "number 17", "q1": "cat", "q2": ""}
+    assert [row["prediction"] for row in evaluated.rows] == ["number 17", "cat", ""]
+    assert [row["label"] for row in evaluated.rows] == [["number 17"], ["cat"], []]
 
 
 V2_SCORED = TaskConfig(**(vars(V2) | {"metric": "squad_v2", "reported": "f1"}))
@@ -135,7 +135,7 @@ def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
     assert found.spans[0].score < 40
     output.start_logits[:] = torch.nan
     values = answers.reduce_windows(output, batch, encoded, task).numpy()
-    assert judge(task, encoded, values, 0.0).result.collapsed
+    assert evaluate(task, encoded, values, 0.0).result.collapsed
 
 
 def test_batches_change_no_answer(tiny_models: dict[str, Path]) -> None:

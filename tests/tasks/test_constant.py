@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gelora_cli.training.evaluation import is_constant, score_verdict
+from gelora_cli.tasks.base import is_constant
+from gelora_cli.tasks.regression import score_verdict
 
 LABELS = np.linspace(0, 5, 50, dtype=np.float32)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gelora_cli.data.scale import restored, score_scale, standardized
-from gelora_cli.training.evaluation import label_verdict, score_verdict
+from gelora_cli.tasks.classification import label_verdict
+from gelora_cli.tasks.regression import score_verdict
 
 LABELS = np.array([0] * 7 + [1] * 2 + [2])
 

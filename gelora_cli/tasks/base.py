@@ -1,0 +1,130 @@
+"""What a task kind is: one object that says what is made of a model's outputs, from the loss to the files of a run.
+
+Letters: B rows of a batch, T tokens, C classes, n rows of a split, W numbers kept of each row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.data.splits import EncodedSplit
+from gelora_cli.metrics.base import Target, metrics_of
+from gelora_cli.metrics.definitions import Array
+from gelora_cli.models.heads import HeadSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+Floats = NDArray[np.floating[Any]]
+Row = dict[str, Any]
+"""A line of `predictions.jsonl`: id, split, prediction, label and scores."""
+Encoded = TypeVar("Encoded", bound=EncodedSplit)
+Decoded = TypeVar("Decoded")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether predictions say nothing (`collapsed`), and what a reader must know of them (terms: `EvalResult`)."""
+
+    collapsed: bool = False
+    remark: str = ""
+
+
+class TaskKind(ABC, Generic[Encoded, Decoded]):
+    """A kind of task: its head, its loss, and how a model's outputs become predictions, metrics and files.
+
+    Everything that a kind must say is abstract or an attribute without a value, so that one that leaves a part out is
+    refused when it is registered. `Encoded` is the form of its token sequences, `Decoded` that of its predictions.
+
+    Attributes:
+        name: what `task.kind` says.
+        target: what its rows are labelled with, by which data are read and metrics are offered.
+        auto_class: the class of transformers that loads such a model.
+        peft_type: PEFT's name for the kind.
+        hub_task: the model hub's name for the kind.
+        example_file: a file to predict that the model card gives as an example.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[Target]
+    auto_class: ClassVar[str]
+    peft_type: ClassVar[str]
+    hub_task: ClassVar[str]
+    example_file: ClassVar[str]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that a task of this kind may have, the usual one first."""
+        return metrics_of(self.target)
+
+    @abstractmethod
+    def head(self, task: TaskConfig) -> HeadSpec:
+        """Return the head that the model gets for a task."""
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return one loss per row, (B,), of what the model gave for a batch, and of its labels (B, ...)."""
+
+    @abstractmethod
+    def width(self, task: TaskConfig) -> int:
+        """Return W, how many numbers `reduce` keeps of a row."""
+
+    @abstractmethod
+    def reduce(self, output: Any, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
+        """Return the numbers of each row that predictions are made of, (B, W) float32."""
+
+    def comparison_scores(self, values: Floats, task: TaskConfig) -> Floats:
+        """Return those of the kept numbers (n, W) by which two models can be compared; all of them by default."""
+        return values
+
+    @abstractmethod
+    def decode(self, split: Encoded, values: Floats, task: TaskConfig) -> Decoded:
+        """Return the predictions that the kept numbers of all rows (n, W) stand for."""
+
+    @abstractmethod
+    def evaluate(self, task: TaskConfig, split: Encoded, decoded: Decoded) -> tuple[dict[str, float], Verdict]:
+        """Return the values of the task's metric, and whether the predictions say anything."""
+
+    @abstractmethod
+    def rows(self, task: TaskConfig, split: Encoded, decoded: Decoded) -> list[Row]:
+        """Return a line of `predictions.jsonl` per example, in the order of the split."""
+
+    def files(self, task: TaskConfig, decoded: Decoded) -> dict[str, dict[str, Any]]:
+        """Return the kind's own files by name, each an object by example id; none by default."""
+        return {}
+
+    @abstractmethod
+    def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
+        """Return what the reported value's score takes of saved rows: `predicted` and `true`, (n,) each."""
+
+    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
+        """Return the probabilities that `gelora predict` writes beside a row, from its saved scores; none by default.
+
+        Under the key `probabilities` stands a mapping from label to probability, under any other a number.
+        """
+        return {}
+
+    def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
+        """Return what may help a collapsed run, the likeliest first; `general` helps any kind."""
+        return general
+
+
+def is_constant(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Return whether one value is predicted for every row where the labels hold several.
+
+    Scores that differ by a few roundings of float32 are one value: batches of other lengths sum in another order.
+    """
+    if len(np.unique(labels)) < 2:
+        return False
+    if predictions.dtype.kind == "f":
+        return bool(np.ptp(predictions) <= 4 * np.finfo(np.float32).eps * np.abs(predictions).max())
+    return len(np.unique(predictions)) == 1

@@ -1,0 +1,85 @@
+"""Classification: one label of a text, or of a pair of texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.metrics.definitions import Array
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
+from gelora_cli.tasks.text import TextKind
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+
+@TASK_KINDS.register
+class Classification(TextKind):
+    """Which label a text has: logits (B, C), cross entropy, the largest logit."""
+
+    name = "classification"
+    target = "labels"
+
+    def head(self, task: TaskConfig) -> HeadSpec:
+        """Return an output per label; one output where no labels are known, since a profile is all that is wanted."""
+        return HeadSpec("classification", tuple(task.labels)) if task.labels else HeadSpec("regression")
+
+    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the cross entropy of logits (B, C) and classes (B,)."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(output.logits.float(), labels, reduction="none")  # (B,)
+
+    def decide(self, logits: Floats) -> NDArray[np.int64]:
+        """Return the class with the largest logit, (n,)."""
+        return np.asarray(logits.argmax(1), np.int64)
+
+    def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
+        """Compare the classes with the share of the most common label."""
+        return label_verdict(predictions, labels, value if task.reported == "accuracy" else None)
+
+    def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
+        """Return predicted and true classes by number, (n,) each."""
+        predicted, true = [row["prediction"] for row in rows], [row["label"] for row in rows]
+        if not task.labels:
+            return np.array(predicted, np.int64), np.array(true, np.int64)
+        number = {label: number for number, label in enumerate(task.labels)}
+        return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
+
+    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
+        """Return the probability of each label by name, the softmax of the scores."""
+        largest = max(scores)
+        weights = [math.exp(score - largest) for score in scores]
+        shares = [weight / sum(weights) for weight in weights]
+        return {"probabilities": dict(zip(task.labels, shares, strict=True))}
+
+    def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
+        """Add the metric that shows a single label for what it is."""
+        return general if task.metric == "mcc" else [*general, "task.metric=mcc, which is 0 for one label"]
+
+
+def label_verdict(predictions: NDArray[np.int64], labels: NDArray[Any], accuracy: float | None) -> Verdict:
+    """Return what predicted classes (n,) say beside the labels (n,); `accuracy` is that of a task that reports it.
+
+    The share of the most common label is what a model that looks at nothing reaches.
+    """
+    share = float(np.bincount(labels).max()) / len(labels)
+    if share == 1:
+        return Verdict(False, f"one label for all {len(labels):,} rows of the data, so the value says little")
+    if is_constant(predictions, labels):
+        reached = float((labels == predictions[0]).mean())
+        is_majority = reached == share
+        known = "that label's share" if is_majority else f"that label's share, {share:.4f} the most common one's"
+        return Verdict(True, f"collapsed: one label for all {len(labels):,} rows ({reached:.4f} is {known})")
+    if accuracy is not None and accuracy <= share:
+        return Verdict(False, f"the value to beat is {share:.4f}, the share of the most common label: it is not beaten")
+    return Verdict()

@@ -1,0 +1,115 @@
+"""Question answering: which span of the context answers a question, if any does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.registries import METRICS, TASK_KINDS
+from gelora_cli.data.squad import EncodedWindows
+from gelora_cli.metrics.base import AnswerMetric, load_metric
+from gelora_cli.metrics.definitions import Array, points_at_zero
+from gelora_cli.models.heads import HeadSpec
+from gelora_cli.tasks import answers
+from gelora_cli.tasks.answers import Answered
+from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, is_constant
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+
+@TASK_KINDS.register
+class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
+    """Where the answer begins and ends: start and end logits (B, T) over the windows of a context."""
+
+    name = "question_answering"
+    target = "answers"
+    auto_class = "AutoModelForQuestionAnswering"
+    peft_type = "QUESTION_ANS"
+    hub_task = "question-answering"
+    example_file = "questions.json"
+
+    def head(self, task: TaskConfig) -> HeadSpec:
+        """Return two outputs per token."""
+        return HeadSpec("question_answering")
+
+    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross entropy of start and end logits (B, T) and tokens (B, 2); padding is left out."""
+        from torch.nn.functional import cross_entropy
+
+        padding = batch.inputs["attention_mask"] == 0  # (B, T)
+        start_logits = output.start_logits.float().masked_fill(padding, -math.inf)
+        end_logits = output.end_logits.float().masked_fill(padding, -math.inf)
+        start = cross_entropy(start_logits, labels[:, 0], reduction="none")  # (B,)
+        end = cross_entropy(end_logits, labels[:, 1], reduction="none")
+        return (start + end) / 2
+
+    def width(self, task: TaskConfig) -> int:
+        """Return the null score, and scores, first and last tokens of the n best spans."""
+        return answers.width(task)
+
+    def reduce(self, output: Any, batch: Batch, split: EncodedWindows, task: TaskConfig) -> torch.Tensor:
+        """Return the exact n best spans of each window, (B, 1 + 3 n) float32."""
+        return answers.reduce_windows(output, batch, split, task)
+
+    def comparison_scores(self, values: Floats, task: TaskConfig) -> Floats:
+        """Return the scores alone, (n, 1 + n_best)."""
+        return answers.scores_of(values, task)
+
+    def decode(self, split: EncodedWindows, values: Floats, task: TaskConfig) -> list[Answered]:
+        """Return every question's answer from the numbers of its windows."""
+        return answers.answer(split, values, task)
+
+    def evaluate(
+        self, task: TaskConfig, split: EncodedWindows, decoded: list[Answered]
+    ) -> tuple[dict[str, float], Verdict]:
+        """Return the values of the task's metric over the questions; one answer for all of them is a collapse."""
+        gold = answers.references(split.source)
+        metric = load_metric(task.metric)
+        metric.add_batch(predictions=[answers.metric_row(row, task) for row in decoded], references=gold)
+        values: dict[str, float] = metric.compute()
+        odd = [row for row in decoded if not math.isfinite(row.null)]
+        if odd:
+            return values, Verdict(True, f"collapsed: the scores of {len(odd):,} questions are no finite numbers")
+        texts = np.array([row.text(unanswerable=task.unanswerable) for row in decoded])
+        wanted = np.array([" / ".join(row["answers"]["text"]) for row in gold])
+        if is_constant(texts, wanted):
+            return values, Verdict(True, _one_answer(texts, gold))
+        return values, Verdict()
+
+    def rows(self, task: TaskConfig, split: EncodedWindows, decoded: list[Answered]) -> list[Row]:
+        """Return the answer and the gold answers of each question."""
+        return [answers.prediction_row(split, row, answered, task) for row, answered in enumerate(decoded)]
+
+    def files(self, task: TaskConfig, decoded: list[Answered]) -> dict[str, dict[str, Any]]:
+        """Return the files of SQuAD's official script."""
+        return answers.official_files(decoded, task)
+
+    def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
+        """Return each question's points, (n,), and zeros, which no score looks at."""
+        metric = cast(AnswerMetric, METRICS.get(task.metric))
+        points = metric.points(reported, [row["prediction"] for row in rows], [row["label"] for row in rows])
+        if task.unanswerable:
+            null = np.array([row["scores"]["null"] for row in rows], np.float64)
+            span = np.array([row["scores"]["span"] for row in rows], np.float64)
+            points = points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
+        return points, np.zeros(len(rows))
+
+    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
+        """Return the probability of the answer, and of "no answer" where there may be none."""
+        return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
+
+
+def _one_answer(texts: NDArray[np.str_], gold: Sequence[dict[str, Any]]) -> str:
+    """Return what is said of one text for every question; "no answer" has a share to compare the value with."""
+    if texts[0]:
+        return f"collapsed: one answer, {str(texts[0])[:40]!r}, for all {len(texts):,} questions"
+    share = sum(not row["answers"]["text"] for row in gold) / len(gold)
+    return f'collapsed: "no answer" for all {len(texts):,} questions ({share:.4f} of them have none)'

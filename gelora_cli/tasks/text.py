@@ -1,0 +1,83 @@
+"""What the kinds whose rows are texts with one label or score each have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.data.splits import EncodedSplit
+from gelora_cli.metrics.base import load_metric
+from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+
+class TextKind(TaskKind[EncodedSplit, Floats]):
+    """Texts with a label or score each; what is decoded are the outputs themselves, (n, W)."""
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    peft_type: ClassVar[str] = "SEQ_CLS"
+    hub_task: ClassVar[str] = "text-classification"
+    example_file: ClassVar[str] = "sentences.txt"
+
+    @abstractmethod
+    def decide(self, logits: Floats) -> NDArray[Any]:
+        """Return the prediction of each row of outputs (n, W): (n,) int64 classes or float32 scores."""
+
+    @abstractmethod
+    def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
+        """Return what predictions (n,) say beside the labels (n,), where `value` is the reported one."""
+
+    def width(self, task: TaskConfig) -> int:
+        """Return the number of labels, 1 where there are none."""
+        return len(task.labels) or 1
+
+    def reduce(self, output: Any, batch: Batch, split: EncodedSplit, task: TaskConfig) -> torch.Tensor:
+        """Return the logits, (B, W) float32."""
+        logits: torch.Tensor = output.logits
+        return logits.float()
+
+    def decode(self, split: EncodedSplit, values: Floats, task: TaskConfig) -> Floats:
+        """Return the outputs as they are, (n, W)."""
+        return values
+
+    def evaluate(self, task: TaskConfig, split: EncodedSplit, decoded: Floats) -> tuple[dict[str, float], Verdict]:
+        """Return the values of the task's metric; outputs that are no finite numbers are a collapse."""
+        predictions, labels = self.decide(decoded), split.labels
+        assert labels is not None
+        metric = load_metric(task.metric)
+        metric.add_batch(predictions=predictions, references=labels)
+        values = {name: float(value) for name, value in metric.compute().items()}
+        odd = int((~np.isfinite(decoded)).any(axis=1).sum())
+        if odd:
+            remark = f"collapsed: {odd:,} of {len(decoded):,} predictions are no finite numbers"
+            return values, Verdict(True, remark)
+        return values, self.verdict(task, predictions, labels, values[task.reported])
+
+    def rows(self, task: TaskConfig, split: EncodedSplit, decoded: Floats) -> list[Row]:
+        """Return the prediction and the label of each text, labels by name."""
+        decided = self.decide(decoded).tolist()
+        labels = [None] * len(split) if split.labels is None else split.labels.tolist()
+        ids = np.asarray(split.ids).tolist()
+        return [
+            {
+                "id": number,
+                "split": split.name,
+                "prediction": _shown(task, decision),
+                "label": _shown(task, label),
+                "scores": scores,
+            }
+            for number, decision, label, scores in zip(ids, decided, labels, decoded.tolist(), strict=True)
+        ]
+
+
+def _shown(task: TaskConfig, value: Any) -> Any:
+    """Return a class by its name where the task names its labels, any other value as it is."""
+    return task.labels[value] if task.labels and value is not None else value
