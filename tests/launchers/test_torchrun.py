@@ -70,13 +70,15 @@ LEFT_BY_OTHERS = [
 
 
 @pytest.mark.parametrize("left", LEFT_BY_OTHERS, ids=lambda left: " ".join(f"{k}={v}" for k, v in left.items()))
-def test_what_others_left_in_the_environment_is_ignored(left: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_left_in_the_environment_is_ignored(
+    left: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     for name, value in left.items():
         monkeypatch.setenv(name, value)
-    assert command_line(["--version"]) == 0  # any command
+    assert command_line(["ls", str(tmp_path)]) == 0  # any command
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=True)
     assert not launch.inside_workers()

@@ -33,6 +33,7 @@ from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect
 from gelora_cli.training.checkpoint import Checkpoints, TrainState
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
+from tests.helpers.composed import composed
 from tests.helpers.manifests import manifest
 from tests.helpers.rows import TASKS, rows, write_split
 from tests.helpers.tiny import KINDS
@@ -269,7 +270,9 @@ def test_evaluate_and_predict_work_from_the_directory_alone(
 
 
 def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_config(RunConfig(precision="auto"), tmp_path / rundir.CONFIG)
+    write_config(
+        complete_module.complete(composed("task=cola", "model=minilm", "precision=auto")), tmp_path / rundir.CONFIG
+    )
     rundir.write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
     seen: list[RunConfig] = []
     monkeypatch.setattr(worker, "resolve_inputs", seen.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind:
 
 
 def assert_the_card_loads(directory: Path, model: Path) -> None:
-    """The card's own lines load the adapter on the pretrained backbone, not on a random one."""
+    """The card's own lines, run in its directory, load the adapter on the pretrained backbone, not on a random one."""
     from safetensors.torch import load_file
 
     code = (directory / "README.md").read_text().split("```python")[1].split("```")[0]
     names: dict[str, Any] = {}
-    exec(code.replace('"adapter"', repr(str(directory / "adapter"))), names)
+    with chdir(directory):
+        exec(code, names)
     held = {tensor.sum().item() for tensor in load_file(model / "model.safetensors").values()}
     loaded = [tensor.sum().item() for name, tensor in names["base"].named_parameters() if "base_layer" in name]
     assert loaded

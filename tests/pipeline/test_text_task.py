@@ -19,7 +19,7 @@ from gelora_cli.config.files import read_config
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.training import evaluation
+from gelora_cli.tasks.classification import Classification
 from tests.helpers.bench import FAST, predictions, result_of
 from tests.helpers.rows import rows
 
@@ -218,7 +218,7 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "decide", lambda task, logits: np.zeros(len(logits), np.int64))
+    monkeypatch.setattr(Classification, "decide", lambda self, logits: np.zeros(len(logits), np.int64))
     words = given(tmp_path, tiny_models["bert"], f"data.text='{reviews}'", "method=lora", "budget=rank:1")
     words += ["train.max_steps=3", "task.max_length=6"]
     assert command_line(["profile", *words]) == 0

@@ -25,5 +25,5 @@ def test_a_tracker_that_can_not_be_opened_is_refused_when_it_is_registered() -> 
         name = "deaf"
 
     with pytest.raises(GeloraError, match="lacks open"):
-        TRACKERS.register(Deaf)
+        TRACKERS.register(Deaf)  # type: ignore[type-abstract]
     assert "deaf" not in TRACKERS
