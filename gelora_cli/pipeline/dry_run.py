@@ -13,6 +13,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
 from gelora_cli.pipeline.inputs import (
     check_profile,
@@ -49,6 +50,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     if not measure:
         check_profile(config, profile_path.parent)
     session = open_session(prepared, None)
+    LOGGER.info("head: %s", session.loaded.head_origin)
     measured = is_profiled(config) and not there
     saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
     plan, train = plan_for(session, saved), session.train_split()

@@ -103,7 +103,6 @@ class Session:
         self._warned: set[tuple[str, str]] = set()
         with self.timed("model"):
             self.loaded = self.fresh_model()
-            LOGGER.info("head: %s", self.loaded.head_origin)
             self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(prepared.model, self.loaded.map.kind)
         check_vocabulary(self.tokenizer, self.loaded.model)
         self.pad_token_id = int(self.tokenizer.pad_token_id or 0)

@@ -27,6 +27,7 @@ def work_run(directory: Path, prepared: ResolvedInputs) -> None:
 def _work_run(directory: Path, prepared: ResolvedInputs, stop: StopRequest) -> None:
     session = open_session(prepared, directory / rundir.LOG)
     main = session.accelerator.is_main_process
+    LOGGER.info("head: %s", session.loaded.head_origin)
     LOGGER.info("run directory %s", directory)
     with session.timed("profile"):
         saved, reused = shared_profile(session) if is_profiled(prepared.config) else (None, False)
