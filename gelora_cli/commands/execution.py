@@ -14,7 +14,7 @@ from gelora_cli.commands.failures import print_error, shorten, user_error
 from gelora_cli.config.overrides import composed_config
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers.jobs import Outcome
-from gelora_cli.launchers.workers import inside_workers, lead_or_follow
+from gelora_cli.launchers.workers import inside_workers, run_on_rank0
 
 
 def execute(command: Command[Any], composed: Any, paths: list[Path], words: list[str]) -> Outcome:
@@ -51,4 +51,4 @@ def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -
     from gelora_cli.pipeline.worker import main as follow
 
     config.launch.processes = int(os.environ["WORLD_SIZE"])
-    return lead_or_follow(lambda: command.handle(config, paths, typed), follow)
+    return run_on_rank0(lambda: command.handle(config, paths, typed), follow)

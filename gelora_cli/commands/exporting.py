@@ -15,7 +15,7 @@ from gelora_cli.core.artifacts import RankPlan, RunResult, ScoreScale
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.runtime import explained_memory
+from gelora_cli.core.runtime import translate_oom
 from gelora_cli.data.scale import standardized
 from gelora_cli.data.sources import unlabelled_split
 from gelora_cli.data.splits import draw_rows
@@ -55,7 +55,7 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     """
     prepared = reopened(directory)
     _check_form(prepared, form)
-    with explained_memory(), rundir.new_directory(target) as place:
+    with translate_oom(), rundir.new_directory(target) as place:
         found, loaded = (_merged if form == "merged" else _adapter)(directory, prepared, place)
         facts = card_facts(directory, prepared, loaded, place)
         result = read_artifact(RunResult, directory / RunResult.FILE)

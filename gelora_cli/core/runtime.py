@@ -64,7 +64,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def explained_memory() -> Iterator[None]:
+def translate_oom() -> Iterator[None]:
     """Turn a lack of memory into a message that says what to lower.
 
     Raises:
@@ -79,7 +79,7 @@ def explained_memory() -> Iterator[None]:
         raise RunError(f"out of memory: {first_line(error)}. {LESS_MEMORY}") from error
 
 
-def how_it_ended(code: int) -> str:
+def describe_exit_status(code: int) -> str:
     """How a process ended that said nothing, from its exit code, which is -n after signal n."""
     if code >= 0:
         return f"ended with exit code {code}"
@@ -150,7 +150,7 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 @contextlib.contextmanager
-def share_of_cores(processes: int) -> Iterator[None]:
+def limit_omp_threads(processes: int) -> Iterator[None]:
     """Give each of several CPU processes its share of the cores instead of all of them."""
     before = os.environ.get("OMP_NUM_THREADS")
     if before is None and processes > 1:
@@ -177,7 +177,7 @@ def worker_threads(processes: int) -> int:
 
     if processes == 1:
         return torch.get_num_threads()
-    with share_of_cores(processes):
+    with limit_omp_threads(processes):
         command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 

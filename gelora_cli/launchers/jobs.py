@@ -31,7 +31,7 @@ from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.rundir import find_runs, now
-from gelora_cli.core.runtime import die_with_parent, first_line, how_it_ended
+from gelora_cli.core.runtime import describe_exit_status, die_with_parent, first_line
 from gelora_cli.launchers.signals import SIGNALS
 
 SERVE = "--serve-jobs"
@@ -140,8 +140,8 @@ class JobServer:
                 self.pid = None
             return answer
         raise GeloraError(
-            f"the process that starts the jobs {how_it_ended(self.process.returncode)}, {TRIES} times, before it could "
-            "start one; see what it printed above, and try a single job without -m"
+            f"the process that starts the jobs {describe_exit_status(self.process.returncode)}, {TRIES} times, before "
+            "it could start one; see what it printed above, and try a single job without -m"
         )
 
     def _receive(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _without_word(status: int) -> Outcome:
     """What is known of a job that only left the exit status of its process."""
     if status == StoppedError.exit_code or -status in SIGNALS:
         return Outcome(StoppedError.exit_code, None, "interrupted; give the same command again to go on")
-    return Outcome(1, None, f"its process {how_it_ended(status)}")
+    return Outcome(1, None, f"its process {describe_exit_status(status)}")
 
 
 def _directory_of(pid: int, begun: str, runs_dir: Path) -> str | None:

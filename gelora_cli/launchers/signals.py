@@ -17,8 +17,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 WORKER_OF = "GELORA_WORKER_OF"  # in a worker's environment: the process that started it
 
 
-class StopRequest:
-    """Whether a signal has asked to stop; while `deferred`, it is for the work to look."""
+class SignalHandler:
+    """Records whether a signal has asked to stop; inside `defer_interrupts` the work itself must look."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -27,11 +27,11 @@ class StopRequest:
         self.is_deferred = False
 
     @contextlib.contextmanager
-    def deferred(self, value: bool = True) -> Iterator[None]:
+    def defer_interrupts(self, value: bool = True) -> Iterator[None]:
         """Let the work end by itself when it next looks, or (`False`) within that be interrupted at once again.
 
         Raises:
-            StoppedError: it was asked to stop before an inner part that is not deferred.
+            StoppedError: it was asked to stop before an inner part that may be interrupted.
         """
         before, self.is_deferred = self.is_deferred, value
         try:
@@ -67,12 +67,12 @@ def stopped_by(number: int) -> StoppedError:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[StopRequest]:
+def handle_signals() -> Iterator[SignalHandler]:
     """Handle the signals by a new request while the work goes on; outside the main thread nothing is handled.
 
     SIGHUP, of a terminal that is closed, is among them unless `nohup` has it ignored.
     """
-    stop = StopRequest()
+    stop = SignalHandler()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

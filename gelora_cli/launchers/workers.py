@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
-from gelora_cli.core.runtime import die_with_parent, how_it_ended
-from gelora_cli.launchers.signals import WORKER_OF, StopRequest, listening, stopped_by
+from gelora_cli.core.runtime import describe_exit_status, die_with_parent
+from gelora_cli.launchers.signals import WORKER_OF, SignalHandler, handle_signals, stopped_by
 
 T = TypeVar("T")
 WORKER_MODULE = "gelora_cli.pipeline.worker"
@@ -109,10 +109,11 @@ def _check_numbers() -> None:
             )
 
 
-def lead_or_follow(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
+def run_on_rank0(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
     """Where an outer launcher started several processes, the first one does `work`, alone up to what is for all.
 
-    The others `follow` with the arguments that `with_others` gives them, and end, with None, when the first one ends.
+    The others `follow` with the arguments that `broadcast_command` gives them. They end, with None, when the first
+    one ends.
     """
     if os.environ["RANK"] != "0":
         while (arguments := _broadcast(None)) is not None:
@@ -129,7 +130,7 @@ def lead_or_follow(work: Callable[[], T], follow: Callable[[list[str]], None]) -
 
 
 @contextlib.contextmanager
-def with_others(arguments: list[str]) -> Iterator[None]:
+def broadcast_command(arguments: list[str]) -> Iterator[None]:
     """Have the processes that follow do their part of what is done here; where that fails, each ends by itself."""
     _broadcast(arguments)
     _Followers.at_work = True
@@ -162,11 +163,11 @@ def run_workers(arguments: Sequence[str], processes: int) -> None:
     Raises:
         GeloraError: a worker failed; the message is that of the one that failed first by itself.
     """
-    with listening() as stop, stop.deferred(), _started(arguments, processes) as workers:
+    with handle_signals() as stop, stop.defer_interrupts(), _started(arguments, processes) as workers:
         signalled = _wait(workers, stop)
         failures = [failure for worker in workers if (failure := worker.failure())]
     if failures:
-        cause = true_cause(failures, signalled)
+        cause = root_cause(failures, signalled)
         # Asked to stop, they end one after the other, and a worker may see that another is gone already.
         asked = stop.requested and (cause.follows(signalled) or cause.lost_peer)
         raise _stopped(failures, stop) if asked else cause.error
@@ -196,7 +197,7 @@ def _leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def true_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Failure:
+def root_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Failure:
     """That of the worker that failed first by itself: not one that lost its peer, or ended as it was asked to then."""
     return min(failures, key=lambda failure: (failure.follows(signalled), failure.lost_peer, failure.time))
 
@@ -224,7 +225,7 @@ class _Worker:
         self.ended = min(self.ended, time.monotonic())
         return False
 
-    def failed(self, stop: StopRequest) -> bool:
+    def failed(self, stop: SignalHandler) -> bool:
         """Whether it has ended badly: not well, nor as it was asked to."""
         code = self.process.returncode
         return bool(code) and not (stop.requested and code == StoppedError.exit_code)
@@ -237,7 +238,7 @@ class _Worker:
         said = self.reports.read()
         if said:
             return Failure(self.rank, **json.loads(said))
-        return Failure(self.rank, self.ended, "", how_it_ended(code))
+        return Failure(self.rank, self.ended, "", describe_exit_status(code))
 
     def send(self, number: int) -> None:
         """Send a signal, unless it has ended."""
@@ -270,7 +271,7 @@ def _started(arguments: Sequence[str], processes: int) -> Iterator[list[_Worker]
             started.reports.close()
 
 
-def _wait(workers: Sequence[_Worker], stop: StopRequest) -> float:
+def _wait(workers: Sequence[_Worker], stop: SignalHandler) -> float:
     """Wait until all have ended, as they are asked to when one fails or `stop` is requested; when they were asked."""
     signalled = math.inf
     while running := [started for started in workers if started.runs()]:
@@ -290,7 +291,7 @@ def _send_all(workers: Sequence[_Worker], number: int) -> None:
         started.send(number)
 
 
-def _stopped(failures: Sequence[Failure], stop: StopRequest) -> StoppedError:
+def _stopped(failures: Sequence[Failure], stop: SignalHandler) -> StoppedError:
     """What a worker says of the stop, such as its step; else the signal that the run was sent."""
     said = [failure.message for failure in failures if failure.kind == StoppedError.__name__]
     more = [message for message in said if message != str(stopped_by(signal.SIGTERM))]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gelora_cli.launchers.workers import inside_workers, run_workers, with_others
+from gelora_cli.launchers.workers import broadcast_command, inside_workers, run_workers
 
 
 def work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
     """Work in this process, or start N workers; where an outer launcher already did, this one leads them."""
-    from gelora_cli.core.runtime import offline_workers, share_of_cores
+    from gelora_cli.core.runtime import limit_omp_threads, offline_workers
 
     if inside_workers():
-        with with_others(arguments):
+        with broadcast_command(arguments):
             work()
         return
     if processes == 1:
         work()
         return
-    with share_of_cores(processes), offline_workers():
+    with limit_omp_threads(processes), offline_workers():
         run_workers(arguments, processes)

@@ -12,7 +12,7 @@ from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
-from gelora_cli.core.runtime import explained_memory
+from gelora_cli.core.runtime import translate_oom
 from gelora_cli.data.sources import Split
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopened
@@ -42,7 +42,7 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
 
 def work_evaluate(directory: Path, target: Path, prepared: ResolvedInputs) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
-    with explained_memory():
+    with translate_oom():
         session = open_session(prepared, None)
         session.open_scale(directory)
         model = session.reloaded(directory)
@@ -68,7 +68,7 @@ def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[s
     from gelora_cli.training.evaluation import prediction_rows
 
     prepared = reopened(directory)
-    with explained_memory():
+    with translate_oom():
         session = only_model(prepared)
         session.open_scale(directory)
         model = session.with_adapter(session.loaded, directory)

@@ -11,9 +11,9 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.core.runtime import LOGGER, explained_memory
+from gelora_cli.core.runtime import LOGGER, translate_oom
 from gelora_cli.geometry.states import StateStore
-from gelora_cli.launchers.signals import listening
+from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import ResolvedInputs, profile_directory, resolve_inputs, whole_profile
 from gelora_cli.pipeline.session import Session, open_session, profile_settings
@@ -41,7 +41,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
 
 def work_profile(directory: Path, prepared: ResolvedInputs) -> None:
     """Measure the profile, in every process."""
-    with listening(), explained_memory():
+    with handle_signals(), translate_oom():
         session = open_session(prepared, directory / rundir.LOG)
         shared_profile(session, from_scratch=prepared.config.force)
         session.accelerator.wait_for_everyone()

@@ -7,8 +7,8 @@ from pathlib import Path
 from gelora_cli.allocation.ranks import format_plan
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile, RankPlan
-from gelora_cli.core.runtime import LOGGER, explained_memory
-from gelora_cli.launchers.signals import StopRequest, listening
+from gelora_cli.core.runtime import LOGGER, translate_oom
+from gelora_cli.launchers.signals import SignalHandler, handle_signals
 from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
 from gelora_cli.pipeline.profile_stage import shared_profile
 from gelora_cli.pipeline.reload_check import save_and_reload
@@ -20,11 +20,11 @@ from gelora_cli.plots.run import plot_profile, plot_ranks
 
 def work_run(directory: Path, prepared: ResolvedInputs) -> None:
     """Do all stages of a run, in every process of it; the main one writes."""
-    with listening() as stop, explained_memory():
+    with handle_signals() as stop, translate_oom():
         _work_run(directory, prepared, stop)
 
 
-def _work_run(directory: Path, prepared: ResolvedInputs, stop: StopRequest) -> None:
+def _work_run(directory: Path, prepared: ResolvedInputs, stop: SignalHandler) -> None:
     session = open_session(prepared, directory / rundir.LOG)
     main = session.accelerator.is_main_process
     LOGGER.info("head: %s", session.loaded.head_origin)

@@ -10,7 +10,7 @@ from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.core.registries import TRACKERS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.splits import EncodedSplit
-from gelora_cli.launchers.signals import StopRequest
+from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def train_stage(
-    session: Session, attached: AdaptedModel, train: EncodedSplit, directory: Path, stop: StopRequest
+    session: Session, attached: AdaptedModel, train: EncodedSplit, directory: Path, stop: SignalHandler
 ) -> tuple[TrainResult, list[Evaluation]]:
     """Fine-tune, and return the selected epoch's predictions on each reported split."""
     from gelora_cli.training.checkpoint import Checkpoints
@@ -37,7 +37,7 @@ def train_stage(
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
     shown = (train.describe(), settings.total_steps(len(train)), settings.batch_size, config.preset_source)
     LOGGER.info("training: %s; %d steps of %d, %s", *shown)
-    with stop.deferred():
+    with stop.defer_interrupts():
         trainer = Trainer(
             attached,
             train,
@@ -60,7 +60,7 @@ def train_stage(
 class EpochEvaluator:
     """Evaluates the model on every evaluated split, and holds the predictions of the epoch to keep."""
 
-    def __init__(self, session: Session, attached: AdaptedModel, stop: StopRequest) -> None:
+    def __init__(self, session: Session, attached: AdaptedModel, stop: SignalHandler) -> None:
         self.session, self.attached, self.stop = session, attached, stop
         self.splits = session.eval_splits()
         self.latest: list[Evaluation] = []
@@ -68,7 +68,7 @@ class EpochEvaluator:
 
     def __call__(self, epoch: int) -> tuple[EvalResult, ...]:
         """Evaluate the model as it is; a request to stop ends an evaluation at once."""
-        with self.stop.deferred(False):
+        with self.stop.defer_interrupts(False):
             self.latest = self._evaluate()
         return tuple(evaluated.result for evaluated in self.latest)
 
@@ -87,7 +87,7 @@ class EpochEvaluator:
 
 
 def _geometry_callbacks(
-    session: Session, attached: AdaptedModel, stop: StopRequest, trackers: list[Tracker]
+    session: Session, attached: AdaptedModel, stop: SignalHandler, trackers: list[Tracker]
 ) -> list[Callback]:
     """Return the callback that measures the geometry of a training, where `profile.track` asks for it."""
     from gelora_cli.training.observing import GeometryTrajectory
@@ -95,4 +95,4 @@ def _geometry_callbacks(
     if not session.config.profile.track:
         return []
     probe = make_probe(session, attached)
-    return [GeometryTrajectory(probe.measure, trackers, interruptible=partial(stop.deferred, False))]
+    return [GeometryTrajectory(probe.measure, trackers, interruptible=partial(stop.defer_interrupts, False))]

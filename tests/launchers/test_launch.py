@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
-from gelora_cli.core.runtime import how_it_ended
+from gelora_cli.core.runtime import describe_exit_status
 from gelora_cli.launchers import workers as launch
-from gelora_cli.launchers.workers import Failure, run_workers, true_cause
+from gelora_cli.launchers.workers import Failure, root_cause, run_workers
 
-KILLED = Failure(1, 10.0, "", how_it_ended(-signal.SIGKILL))
+KILLED = Failure(1, 10.0, "", describe_exit_status(-signal.SIGKILL))
 LOST = Failure(0, 9.9, "RuntimeError", "failed: RuntimeError: [gloo] Connection closed by peer")
 STOPPED = Failure(2, 11.0, "StoppedError", "interrupted by SIGTERM")
 WRONG = Failure(3, 12.0, "GeloraError", "no such split")
@@ -35,14 +35,14 @@ WRONG = Failure(3, 12.0, "GeloraError", "no such split")
     ],
 )
 def test_the_cause_is_what_failed_by_itself(failures: list[Failure], kind: type[GeloraError], message: str) -> None:
-    found = true_cause(failures, signalled=10.5).error
+    found = root_cause(failures, signalled=10.5).error
     assert type(found) is kind
     assert message in str(found)
 
 
 @pytest.mark.parametrize("code", [3, -signal.SIGSEGV])
 def test_how_a_process_ended_is_said(code: int) -> None:
-    assert how_it_ended(code) == ("ended with exit code 3" if code == 3 else "was ended by SIGSEGV")
+    assert describe_exit_status(code) == ("ended with exit code 3" if code == 3 else "was ended by SIGSEGV")
 
 
 @pytest.mark.parametrize("lives", [True, False])
@@ -61,10 +61,10 @@ import os, signal, sys, time
 from pathlib import Path
 from gelora_cli.core.errors import RunError, StoppedError
 from gelora_cli.launchers.workers import worker
-from gelora_cli.launchers.signals import listening
+from gelora_cli.launchers.signals import handle_signals
 
 def main(arguments):
-    with listening() as stop, stop.deferred():
+    with handle_signals() as stop, stop.defer_interrupts():
         place, rank = Path(arguments[0]), os.environ["RANK"]
         (place / rank).write_text(str(os.getpid()))
         while len(list(place.glob("[01]"))) < 2:

@@ -30,7 +30,7 @@ def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) 
 def test_the_others_follow_until_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     say(monkeypatch, 1, ["run", "somewhere"], ["evaluate", "there"], None)
     followed: list[list[str]] = []
-    assert launch.lead_or_follow(lambda: pytest.fail("only the first one does this"), followed.append) is None
+    assert launch.run_on_rank0(lambda: pytest.fail("only the first one does this"), followed.append) is None
     assert followed == [["run", "somewhere"], ["evaluate", "there"]]
 
 
@@ -41,17 +41,17 @@ def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pyt
     def work() -> str:
         if fails == "before":  # as where the directory is in use
             raise GeloraError("in use")
-        with launch.with_others(["run", "here"]):
+        with launch.broadcast_command(["run", "here"]):
             if fails == "within":  # they are at work: whatever it told them would be taken for a part of that
                 raise GeloraError("stopped")
         return "found"
 
     if fails == "never":
-        assert launch.lead_or_follow(work, lambda _: None) == "found"
+        assert launch.run_on_rank0(work, lambda _: None) == "found"
         assert told == [["run", "here"], None]
     else:
         with pytest.raises(GeloraError):
-            launch.lead_or_follow(work, lambda _: None)
+            launch.run_on_rank0(work, lambda _: None)
         assert told == ([None] if fails == "before" else [["run", "here"]])
 
 

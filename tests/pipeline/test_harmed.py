@@ -13,7 +13,7 @@ from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.launchers.signals import listening
+from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.finished import finished_config
 from gelora_cli.pipeline.run import check_still_there
 from tests.helpers.written_runs import write_run
@@ -65,7 +65,7 @@ def test_an_edited_configuration_is_one_message(
 def test_a_closed_terminal_asks_to_stop_unless_nohup_ignores_it(ignored: bool) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
-        with listening() as stop, stop.deferred():
+        with handle_signals() as stop, stop.defer_interrupts():
             signal.raise_signal(signal.SIGHUP) if ignored else stop.handle(signal.SIGHUP, None)
             assert stop.requested is not ignored
             assert (signal.getsignal(signal.SIGHUP) == signal.SIG_IGN) is ignored
