@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Command(ABC, Generic[Config]):
     examples: ClassVar[str]
     """Lines that the help shows. Each can be pasted into bash and zsh."""
 
-    schema: ClassVar[str]
-    """The name of its configuration: a key of `SCHEMAS`, and a file of `configs/`."""
+    keys: ClassVar[type]
+    """The dataclass that declares its keys: one in the command's own file, or `RunConfig`."""
+    groups: ClassVar[Mapping[str, str]] = {}
+    """Each configuration group of a command with keys of its own, with the option that it has by default."""
     positional: ClassVar[Positional | None] = None
     flags: ClassVar[Mapping[str, str]] = {}
     """Flags of this command alone, each with the override that it stands for."""
@@ -53,6 +56,19 @@ class Command(ABC, Generic[Config]):
     """Whether `-m` runs it for several values of a key."""
     needs_labels: ClassVar[bool] = True
     """Whether a job of a sweep is refused where its data has no labels."""
+
+    @property
+    def config_name(self) -> str:
+        """The name under which Hydra composes its keys: `run` for every command with the keys of a run."""
+        return "run" if self.keys is RunConfig else self.name
+
+    def with_defaults(self, config: Config) -> Config:
+        """Return the configuration as the command would complete it, for the defaults that `--help` shows.
+
+        Raises:
+            GeloraError: it can't be completed.
+        """
+        return config
 
     @abstractmethod
     def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:

@@ -9,9 +9,9 @@ from typing import Any
 from gelora_cli.commands.base import Command, user_path
 from gelora_cli.commands.execution import execute
 from gelora_cli.commands.hydra_app import check_overrides, compose_each
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.overrides import split_arguments
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
 
 def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     if given.multirun and not command.sweepable:
         raise GeloraError(f"gelora {command.name} takes no -m; those that sweep: {', '.join(sweepable_names())}")
     paths = _check_paths(command, [word for word in given.words if _is_path(word)])
-    overrides = check_overrides(command.schema, given, [word for word in given.words if not _is_path(word)])
+    overrides = check_overrides(command.config_name, given, [word for word in given.words if not _is_path(word)])
     has_launcher = any(override.startswith("hydra/launcher=") for override in overrides)
     if given.multirun and not has_launcher:
         from gelora_cli.commands.sweep import run_sweep
@@ -37,7 +37,7 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
         return run_sweep(command, given.flags, overrides, words)
     codes: list[int] = []
     compose_each(
-        command.schema,
+        command.config_name,
         given.flags,
         overrides,
         lambda config: codes.append(execute(command, config, paths, words).code),

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import DoctorCommandConfig
+
+@dataclass
+class DoctorCommandConfig:
+    """`gelora doctor`: what this machine has and lacks."""
+
+    runs_dir: str = key("runs", help="the directory of runs whose disk is looked at", path=True, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
 
 
 @COMMANDS.register
-class Doctor(Command["DoctorCommandConfig"]):
+class Doctor(Command[DoctorCommandConfig]):
     """Look at this machine and at what is installed (see `diagnosis`)."""
 
     name = "doctor"
     summary = "look at versions, devices, tokenizers, places and the hub; each finding with its fix"
     examples = "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs"
-    schema = "doctor"
+    keys = DoctorCommandConfig
 
     def handle(self, config: DoctorCommandConfig, paths: list[Path], typed: str) -> None:
         """Print each finding as soon as it is known."""

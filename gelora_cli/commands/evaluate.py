@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.commands.base import Command, Positional, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key, section
+from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LaunchConfig
+from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import EvaluateCommandConfig
     from gelora_cli.core.artifacts import EvalResult
 
 
+@dataclass
+class EvaluateCommandConfig:
+    """`gelora evaluate RUN`: score a finished run's adapter again."""
+
+    launch: LaunchConfig = section(LaunchConfig, help="worker processes")
+    output: str | None = key(None, help="also write the results to this JSON file", path=True, common=True)
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
 @COMMANDS.register
-class Evaluate(Command["EvaluateCommandConfig"]):
+class Evaluate(Command[EvaluateCommandConfig]):
     """Score the adapter of a run on its evaluated splits."""
 
     name = "evaluate"
     summary = "score a finished run's adapter again"
     examples = "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json"
-    schema = "evaluate"
+    keys = EvaluateCommandConfig
+    groups: ClassVar[Mapping[str, str]] = {"launch": "local"}
     positional = Positional("RUN")
     launchable = True
 

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, Positional, check_values, output_directory, relative
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import DEBUG
+from gelora_cli.core.registries import COMMANDS
 
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import ExportCommandConfig
+
+@dataclass
+class ExportCommandConfig:
+    """`gelora export RUN`: a finished run as a whole model, or its adapter alone."""
+
+    output: str | None = key(None, help="the directory to write", path=True, common=True)
+    form: str = key(
+        "merged",
+        help="merged: the adapter in the model's weights, in float32; adapter: for the base model",
+        choices=("merged", "adapter"),
+        common=True,
+    )
+    debug: bool = key(False, help=DEBUG, common=True)
 
 
 @COMMANDS.register
-class ExportCommand(Command["ExportCommandConfig"]):
+class ExportCommand(Command[ExportCommandConfig]):
     """Write what others load (see `exporting`)."""
 
     name = "export"
     summary = "a finished run as a model that transformers loads by itself, or its adapter alone"
     examples = "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter"
-    schema = "export"
+    keys = ExportCommandConfig
     positional = Positional("RUN")
 
     def handle(self, config: ExportCommandConfig, paths: list[Path], typed: str) -> None:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, Positional, relative
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
-
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.registries import COMMANDS
 
 
 @COMMANDS.register
-class Fetch(Command["RunConfig"]):
+class Fetch(Command[RunConfig]):
     """Copy model, tokenizer and data (see `fetching`)."""
 
     name = "fetch"
     summary = "copy model, tokenizer and data with their revisions to a directory for offline machines"
     examples = "  gelora fetch offline task=cola model=deberta_v3_base"
-    schema = "run"
+    keys = RunConfig
     positional = Positional("DIR")
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> None:

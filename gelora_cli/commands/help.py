@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gelora_cli.commands.base import Command
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.core.registries import COMMANDS
 
 COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
 
@@ -42,7 +42,7 @@ def command_help(command: Command[Any], given: Iterable[str] = ()) -> str:
     usage = ["usage: gelora", command.name, *([str(command.positional)] if command.positional else []), "[OVERRIDES]"]
     lines = [f"gelora {command.name}: {command.summary}", "", " ".join(usage), "", "examples:", command.examples, ""]
     width = shutil.get_terminal_size((100, 24)).columns
-    lines += key_lines(command.schema, words, everything="all" in words, width=width)
+    lines += key_lines(command.config_name, words, everything="all" in words, width=width)
     sweep = "  -m (multirun)" if command.sweepable else ""
     lines += ["", f"flags: --cfg job [--resolve]{sweep}  --config-dir DIR (your own groups)  --help [all]"]
     return "\n".join(lines)

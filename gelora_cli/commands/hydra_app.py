@@ -19,9 +19,9 @@ from gelora_cli.config.overrides import (
     protect_text,
     restore_text,
 )
-from gelora_cli.config.schema import SCHEMAS
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
 LONGEST_REASON = 300
 """Characters that are shown of why Hydra refuses a configuration."""
@@ -57,11 +57,20 @@ def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
 
 
 def register_schemas() -> None:
-    """Give Hydra the typed configuration of every command."""
+    """Give Hydra the typed configuration of every command.
+
+    `configs/run.yaml` names the groups of a run. A command with keys of its own has no such file: what it would say is
+    stored here.
+    """
     from hydra.core.config_store import ConfigStore
 
-    for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    store = ConfigStore.instance()
+    for name in COMMANDS.names():
+        command = COMMANDS.get(name)
+        store.store(name=f"{command.config_name}_schema", node=command.keys)
+        if command.config_name != "run":
+            groups = [{group: option} for group, option in command.groups.items()]
+            store.store(name=name, node={"defaults": [f"{name}_schema", *groups, "_self_", "/hydra_quiet"]})
 
 
 def compose_each(

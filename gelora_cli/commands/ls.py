@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gelora_cli.commands.base import Command, Positional, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import LsCommandConfig
+
+@dataclass
+class LsCommandConfig:
+    """`gelora ls DIR`: the runs below a directory, as a table or as JSON; `verify` compares files with their sha256."""
+
+    runs_dir: str = key("runs", help="the directory, where none is given", path=True, common=True)
+    verify: bool = key(False, help="compare every file of a finished run with its sha256, as report does", common=True)
+    json: bool = key(False, help="JSON in place of a table", common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
 
 
 @COMMANDS.register
-class Ls(Command["LsCommandConfig"]):
+class Ls(Command[LsCommandConfig]):
     """List runs, as tables or as JSON."""
 
     name = "ls"
@@ -24,7 +33,7 @@ class Ls(Command["LsCommandConfig"]):
     examples = """  gelora ls
   gelora ls runs/cola --json
   gelora ls verify=true                                 # compare every file with its sha256, as report does"""
-    schema = "ls"
+    keys = LsCommandConfig
     positional = Positional("DIR", required=False)
     flags: ClassVar[Mapping[str, str]] = {"--json": "json=true"}
 

@@ -6,8 +6,8 @@ import sys
 
 from gelora_cli import __version__
 from gelora_cli.commands.failures import print_error, user_error
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.registries import COMMANDS
 
 
 def main(argv: list[str] | None = None) -> None:

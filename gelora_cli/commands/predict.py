@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key, section
+from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, QUOTING, SEPARATORS, RunConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.core.registries import COMMANDS, TASK_KINDS
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import PredictCommandConfig, RunConfig
     from gelora_cli.data.sources import Split
 
 
+@dataclass
+class PredictDataConfig:
+    """How a CSV file to predict is written; None: as the run's own files."""
+
+    separator: str | None = key(
+        None, help="of a CSV or TSV file; null: as the run's own", choices=SEPARATORS, common=True
+    )
+    quoting: str | None = key(
+        None, help="whether fields stand in quotes; null: as the run's own", choices=QUOTING, common=True
+    )
+
+
+@dataclass
+class PredictCommandConfig:
+    """`gelora predict RUN`: label a split, a file, or standard input; or answer one question about a context."""
+
+    split: str | None = key(None, help="a split of the task's data, such as test", common=True)
+    file: str | None = key(
+        None,
+        help=".csv .tsv .jsonl .ndjson .parquet .txt, of questions SQuAD's .json; null or -: standard input",
+        path=True,
+        common=True,
+    )
+    question: str | None = key(None, help="one question, in place of a file; its text is context=", common=True)
+    context: str | None = key(None, help="the text that question= is about", common=True)
+    data: PredictDataConfig = section(PredictDataConfig, help="how the file is written")
+    output: str | None = key(None, help="where to write the predictions; null: standard output", path=True, common=True)
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
 @COMMANDS.register
-class Predict(Command["PredictCommandConfig"]):
+class Predict(Command[PredictCommandConfig]):
     """Label or answer rows with a finished run."""
 
     name = "predict"
@@ -26,7 +58,7 @@ class Predict(Command["PredictCommandConfig"]):
   echo 'The cats sleeps.' | gelora predict RUN
   gelora predict RUN file=questions.json                # in the format of SQuAD
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'"""
-    schema = "predict"
+    keys = PredictCommandConfig
     positional = Positional("RUN")
 
     def handle(self, config: PredictCommandConfig, paths: list[Path], typed: str) -> None:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, relative
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
-
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.registries import COMMANDS
 
 
 @COMMANDS.register
-class Profile(Command["RunConfig"]):
+class Profile(Command[RunConfig]):
     """Measure a profile, which runs share."""
 
     name = "profile"
     summary = "stage 1: measure the intrinsic dimension of every layer"
     examples = """  gelora profile task=sst2 model=minilm data.glue=DIR
   gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels"""
-    schema = "run"
+    keys = RunConfig
     launchable = True
     sweepable = True
     needs_labels = False

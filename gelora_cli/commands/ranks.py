@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Union
 
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key, section
+from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LARGEST_SEED, PLUGINS, MethodConfig, RanksConfig
+from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import RanksCommandConfig
     from gelora_cli.core.artifacts import RankPlan
 
 
+@dataclass
+class RanksCommandConfig:
+    """`gelora ranks PATH`: re-plan from a saved profile."""
+
+    method: MethodConfig = section(MethodConfig, help="which rank each block gets")
+    ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
+    budget: Union[int, float, str] = key(  # noqa: UP007
+        "auto",
+        help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
+        common=True,
+    )
+    seed: int = key(0, help="of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
+    plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
+    output: str | None = key(
+        None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
+    )
+    force: bool = key(False, help=FORCE_OUTPUT, common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
+
+
 @COMMANDS.register
-class Ranks(Command["RanksCommandConfig"]):
+class Ranks(Command[RanksCommandConfig]):
     """Plan ranks, show them, and write them for PEFT where `output` names a file."""
 
     name = "ranks"
     summary = "stage 2: plan ranks for a budget from a saved profile (no torch)"
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json"""
-    schema = "ranks"
+    keys = RanksCommandConfig
+    groups: ClassVar[Mapping[str, str]] = {"method": "gelora"}
     positional = Positional("PATH")
+
+    def with_defaults(self, config: RanksCommandConfig) -> RanksCommandConfig:
+        """Return the configuration with the modules and the scaling that a plan takes where none are given."""
+        from gelora_cli.config.presets import plan_settings
+
+        settings = plan_settings(config)
+        method = replace(config.method, modules=settings["modules"], scaling=settings["scaling"])
+        return replace(config, method=method)
 
     def handle(self, config: RanksCommandConfig, paths: list[Path], typed: str) -> None:
         """Plan, write, and print the plan."""

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, Positional, relative, user_path
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import visible
+from gelora_cli.core.registries import COMMANDS
 
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import ReportCommandConfig
+
+@dataclass
+class ReportCommandConfig:
+    """`gelora report DIR...`: runs as one page, tables and pictures."""
+
+    output: str = key("report", help="the folder, made where there is none", path=True, common=True)
+    title: str = key("Which rank where", help="the heading of the page", common=True)
+    mix_protocols: bool = key(False, help="runs of several protocols, each in tables of its own", common=True)
+    published: str | None = key(None, help="a CSV of published figures, shown apart", path=True, common=True)
+    figures: bool = key(True, help="draw the pictures", common=True)
+    force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
+    debug: bool = key(False, help=DEBUG, common=True)
 
 
 @COMMANDS.register
-class ReportCommand(Command["ReportCommandConfig"]):
+class ReportCommand(Command[ReportCommandConfig]):
     """Write the page of a comparison, with its tables and pictures."""
 
     name = "report"
@@ -24,7 +36,7 @@ class ReportCommand(Command["ReportCommandConfig"]):
     examples = """  gelora report runs
   gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
   gelora report runs mix_protocols=true published=published.csv"""
-    schema = "report"
+    keys = ReportCommandConfig
     positional = Positional("DIR", many=True)
 
     def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, relative
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import RunConfig
     from gelora_cli.launchers.jobs import Outcome
     from gelora_cli.pipeline.run import Finished
 
 
 @COMMANDS.register
-class Run(Command["RunConfig"]):
+class Run(Command[RunConfig]):
     """Profile, assign ranks, fine-tune, evaluate."""
 
     name = "run"
@@ -27,9 +27,16 @@ class Run(Command["RunConfig"]):
   gelora run task=text data.text=reviews.csv 'task.columns=[review]' task.label=sentiment model=minilm budget=0.1M
   gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2
   gelora run task=rte init_from=RUN                     # start from the adapter of RUN, merged into the base"""
-    schema = "run"
+    keys = RunConfig
     launchable = True
     sweepable = True
+
+    def with_defaults(self, config: RunConfig) -> RunConfig:
+        """Return the configuration with the names of its task and the training settings of its preset."""
+        from gelora_cli.config.complete import with_task
+        from gelora_cli.config.presets import with_presets
+
+        return with_presets(with_task(config))
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run every stage that is not done, and print where the results are."""

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command, Positional, check_values, output_directory, relative
-from gelora_cli.commands.registry import COMMANDS
+from gelora_cli.config.keys import key, section
+from gelora_cli.config.schema import DEBUG
+from gelora_cli.core.registries import COMMANDS
 
-if TYPE_CHECKING:
-    from gelora_cli.config.schema import SubmitCommandConfig
+
+@dataclass
+class SubmitDataConfig:
+    """Where a submission's test rows are; None: where each run's data was."""
+
+    glue: str | None = key(
+        None, help="hub id or directory of the test rows; null: where each run's data was", path=True, common=True
+    )
+
+
+@dataclass
+class SubmitCommandConfig:
+    """`gelora submit DIR...`: a submission to the GLUE benchmark from finished runs."""
+
+    output: str | None = key(
+        None, help="the directory to write: eleven files, submission.zip, submission.json", path=True, common=True
+    )
+    choose: str | None = key(
+        None,
+        help="best: of several runs of a task the one with the largest value on the dev set",
+        choices=("best",),
+        common=True,
+    )
+    check_rows: bool = key(True, help="refuse another number of test rows than the benchmark's", common=True)
+    fill_missing: bool = key(False, help="a constant in every line of the files of tasks without a run", common=True)
+    data: SubmitDataConfig = section(SubmitDataConfig, help="where the test rows are")
+    debug: bool = key(False, help=DEBUG, common=True)
 
 
 @COMMANDS.register
-class Submit(Command["SubmitCommandConfig"]):
+class Submit(Command[SubmitCommandConfig]):
     """Answer the benchmark's test rows (see `submission`)."""
 
     name = "submit"
     summary = "a submission to the GLUE benchmark from finished runs"
     examples = """  gelora submit runs output=submission
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR"""
-    schema = "submit"
+    keys = SubmitCommandConfig
     positional = Positional("DIR", many=True)
 
     def handle(self, config: SubmitCommandConfig, paths: list[Path], typed: str) -> None:

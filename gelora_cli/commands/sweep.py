@@ -15,7 +15,6 @@ from gelora_cli.commands.base import Command, relative
 from gelora_cli.commands.execution import execute
 from gelora_cli.commands.failures import user_error
 from gelora_cli.commands.hydra_app import compose_each
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
 from gelora_cli.config.files import parse_config
@@ -24,6 +23,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts import Estimate
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import visible
+from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers import jobs as job_server
 from gelora_cli.launchers.jobs import JobServer, Outcome
 from gelora_cli.launchers.workers import inside_workers
@@ -52,7 +52,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     """
     if inside_workers():
         raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
-    jobs = _resolve_jobs(command.schema, flags, overrides)
+    jobs = _resolve_jobs(command.config_name, flags, overrides)
     outcomes: list[Outcome] = []
     with JobServer() as server:
         _check_inputs(server, command.name, jobs)

@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.commands.run import run_and_report
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import RunConfig
     from gelora_cli.launchers.jobs import Outcome
 
 
 @COMMANDS.register
-class Train(Command["RunConfig"]):
+class Train(Command[RunConfig]):
     """Fine-tune and evaluate with a profile or a plan that is there."""
 
     name = "train"
     summary = "stages 2 and 3 from a saved profile or plan"
     examples = """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
   gelora train task=cola model=minilm data.glue=DIR ranks.path=RUN seed=1"""
-    schema = "run"
+    keys = RunConfig
     launchable = True
     sweepable = True
 

@@ -7,23 +7,23 @@ Hydra takes most of a second to start; help has less. It reads the same files by
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from gelora_cli.config.complete import with_task
-from gelora_cli.config.presets import plan_settings, with_presets
-from gelora_cli.config.schema import SCHEMAS, RanksCommandConfig, RunConfig
+from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.typed import typed
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
 
 def default_options(config_name: str) -> dict[str, str]:
     """Return the option that each configuration group of a command has by default."""
-    entries = _read(config_dir() / f"{config_name}.yaml").get("defaults", [])
+    if config_name != "run":
+        return dict(COMMANDS.get(config_name).groups)
+    entries = _read(config_dir() / "run.yaml").get("defaults", [])
     groups = [entry for entry in entries if isinstance(entry, dict)]
     options = {group: option for entry in groups for group, option in entry.items()}
     return {group: option for group, option in options.items() if (config_dir() / group / f"{option}.yaml").exists()}
@@ -36,16 +36,10 @@ def resolved_defaults(config_name: str, options: Mapping[str, str]) -> Any:
         GeloraError: an option has no file here, or its preset can't be used.
     """
     try:
-        config = typed(SCHEMAS[config_name], composed_values(config_name, options))
+        config = typed(command_keys(config_name), composed_values(config_name, options))
     except ValueError as error:
         raise GeloraError(f"configs: {error}") from error
-    if isinstance(config, RunConfig):
-        return with_presets(with_task(config))
-    if isinstance(config, RanksCommandConfig):
-        planned = plan_settings(config)
-        method = replace(config.method, modules=planned["modules"], scaling=planned["scaling"])
-        return replace(config, method=method)
-    return config
+    return COMMANDS.get(config_name).with_defaults(config)
 
 
 def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, Any]:
@@ -54,7 +48,7 @@ def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, A
     Raises:
         GeloraError: gelora has no such option.
     """
-    values = _read(config_dir() / f"{config_name}.yaml")
+    values = _read(config_dir() / "run.yaml") if config_name == "run" else {}
     values.pop("defaults", None)
     for group, option in (default_options(config_name) | dict(options)).items():
         values[group] = _merged(_option(group, option), values.get(group, {}))
@@ -63,7 +57,7 @@ def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, A
 
 def schema_defaults(config_name: str) -> Any:
     """Return a command's configuration with nothing but the defaults of its declarations."""
-    return cast(Any, SCHEMAS[config_name])()
+    return cast(Any, command_keys(config_name))()
 
 
 def _option(group: str, option: str) -> dict[str, Any]:

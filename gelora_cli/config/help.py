@@ -11,7 +11,7 @@ from typing import Any
 from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
 from gelora_cli.config.keys import Key, declared_keys, section_help
 from gelora_cli.config.overrides import group_choices, groups
-from gelora_cli.config.schema import SCHEMAS
+from gelora_cli.config.schema import command_keys
 from gelora_cli.core.errors import GeloraError
 
 LEFT = 34
@@ -32,7 +32,7 @@ def key_lines(
     """Return the lines of help on the groups and keys of a command.
 
     Args:
-        config_name: the command's configuration, a key of `SCHEMAS`.
+        config_name: the command's configuration, `run` or the name of a command with keys of its own.
         given: overrides beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
         everything: all keys instead of the common ones.
         width: columns to wrap at.
@@ -41,7 +41,7 @@ def key_lines(
     width = max(width, NARROWEST)
     options = default_options(config_name) | _given_options(config_name, given)
     config = _shown_config(config_name, options)
-    shown = [entry for entry in declared_keys(SCHEMAS[config_name]) if _is_shown(entry, config)]
+    shown = [entry for entry in declared_keys(command_keys(config_name)) if _is_shown(entry, config)]
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
@@ -51,7 +51,7 @@ def key_lines(
     rest = [entry for entry in shown if not entry.declared.common]
     lines += [*textwrap.wrap(_heading(config_name, options), width), *_key_lines(common, config, width)]
     if everything:
-        for name, what in section_help(SCHEMAS[config_name]).items():
+        for name, what in section_help(command_keys(config_name)).items():
             inside = [entry for entry in rest if entry.section == name]
             if inside:
                 lines += ["", f"{name}: {what}", *_key_lines(inside, config, width)]

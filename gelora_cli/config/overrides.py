@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
-from gelora_cli.config.schema import SCHEMAS
+from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import nearest
@@ -245,7 +245,7 @@ def group_choices(group: str, extra: Path | None = None) -> list[str]:
 
 def groups(config_name: str) -> list[str]:
     """The configuration groups that a command's schema has."""
-    names = [field.name for field in dataclasses.fields(SCHEMAS[config_name])]
+    names = [field.name for field in dataclasses.fields(command_keys(config_name))]
     found = [name for name in names if (config_dir() / name).is_dir()]
     return [*found, "experiment"] if config_name == "run" else found
 
@@ -301,7 +301,7 @@ def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:
 
 def _path_keys(config_name: str) -> set[str]:
     """Return the keys of a command whose value is a path, or may be one."""
-    return {entry.name for entry in declared_keys(SCHEMAS[config_name]) if entry.declared.path}
+    return {entry.name for entry in declared_keys(command_keys(config_name)) if entry.declared.path}
 
 
 def _path_problem(key: str, value: str) -> list[str]:
@@ -328,7 +328,7 @@ def _key_problem(config_name: str, key: str, value: object) -> list[str]:
     from omegaconf import OmegaConf
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-    config = OmegaConf.structured(SCHEMAS[config_name])
+    config = OmegaConf.structured(command_keys(config_name))
     if _is_below_a_value(config_name, key):
         return [f"{key}={value}: unknown key; {key.rpartition('.')[0]} takes a value and has no keys of its own"]
     try:
@@ -350,7 +350,7 @@ def _as_given(value: object) -> str:
 
 def _is_below_a_value(config_name: str, key: str) -> bool:
     """Whether the key is `a.b` where `a` is a key that takes a value, such as a number or a text."""
-    known: Any = SCHEMAS[config_name]
+    known: Any = command_keys(config_name)
     for part in key.split(".")[:-1]:
         if not dataclasses.is_dataclass(known):
             return False
@@ -363,7 +363,7 @@ def _is_below_a_value(config_name: str, key: str) -> bool:
 
 def _near_keys(config_name: str, key: str) -> str:
     """Return the nearest key, and the keys of the same section (or the sections and groups)."""
-    known = list(keys(SCHEMAS[config_name]))
+    known = list(keys(command_keys(config_name)))
     section = key.rpartition(".")[0]
     siblings = [name for name in known if section and name.rpartition(".")[0] == section]
     if not siblings:

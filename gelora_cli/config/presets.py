@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from gelora_cli.config.schema import (
     DEFAULT_MODULES,
@@ -12,7 +12,7 @@ from gelora_cli.config.schema import (
     MethodConfig,
     ModelConfig,
     PresetConfig,
-    RanksCommandConfig,
+    RanksConfig,
     RunConfig,
     TrainConfig,
 )
@@ -22,6 +22,14 @@ from gelora_cli.core.registries import METHODS
 
 BATCH_SIZE = 32
 """Of a preset that names none."""
+
+
+class PlanKeys(Protocol):
+    """The keys that decide a plan beside the budget: those of a run, and those of `gelora ranks`."""
+
+    method: MethodConfig
+    ranks: RanksConfig
+    seed: int
 
 
 def with_presets(config: RunConfig) -> RunConfig:
@@ -84,7 +92,7 @@ def global_batch_size(config: RunConfig) -> int | None:
     return config.train.batch_size or (preset.batch_size if preset else None)
 
 
-def plan_settings(config: RunConfig | RanksCommandConfig) -> dict[str, Any]:
+def plan_settings(config: PlanKeys) -> dict[str, Any]:
     """What `plan_method` takes of a configuration, beside the budget."""
     ranks, method = config.ranks, config.method
     return {

@@ -11,6 +11,7 @@ from gelora_cli.core.registry import Registry
 
 if TYPE_CHECKING:
     from gelora_cli.allocation.base import Allocator
+    from gelora_cli.commands.base import Command
     from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
@@ -93,3 +94,23 @@ TASK_KINDS: Registry[TaskKind[Any, Any]] = Registry(
         "question_answering": "gelora_cli.tasks.question_answering",
     },
 )
+
+COMMANDS: Registry[Command[Any]] = Registry(
+    "command",
+    "gelora_cli.commands.base:Command",
+    {
+        "run": "gelora_cli.commands.run",
+        "profile": "gelora_cli.commands.profile",
+        "ranks": "gelora_cli.commands.ranks",
+        "train": "gelora_cli.commands.train",
+        "evaluate": "gelora_cli.commands.evaluate",
+        "predict": "gelora_cli.commands.predict",
+        "export": "gelora_cli.commands.export",
+        "submit": "gelora_cli.commands.submit",
+        "ls": "gelora_cli.commands.ls",
+        "report": "gelora_cli.commands.report",
+        "fetch": "gelora_cli.commands.fetch",
+        "doctor": "gelora_cli.commands.doctor",
+    },
+)
+"""Commands in the order in which `gelora --help` lists them."""

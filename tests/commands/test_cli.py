@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.core import rundir
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 from tests.helpers.bench import Bench
 from tests.helpers.wrong_words import WRONG
 
@@ -51,7 +51,7 @@ def test_the_examples_of_the_help_are_accepted() -> None:
             words = shlex.split(line.split("gelora ", 1)[1], comments=True)
             given = split_arguments([word for word in words[1:] if word != "--json"])
             overrides = [word for word in given.words if "=" in word]
-            assert override_problems(COMMANDS.get(name).schema, overrides, None)[0] == [], line
+            assert override_problems(COMMANDS.get(name).config_name, overrides, None)[0] == [], line
 
 
 def test_the_composed_configuration_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.shipped import config_dir
+from gelora_cli.core.registries import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIAL = "[]{}()*?<>!^;&$`"

@@ -16,11 +16,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli.commands.exporting import fold_scale
 from gelora_cli.commands.main import command_line
-from gelora_cli.commands.registry import COMMANDS
 from gelora_cli.config.overrides import override_problems, split_arguments
 from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import ScoreScale
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
@@ -180,7 +180,7 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
             command, *words = shlex.split(line)[1:]
             assert words[0] == ".", name
             overrides = [word for word in split_arguments(words).words if "=" in word]
-            assert not override_problems(COMMANDS.get(command).schema, overrides, None)[0]
+            assert not override_problems(COMMANDS.get(command).config_name, overrides, None)[0]
         assert ("form=adapter" in text) is (name == "houlsby")
 
 

@@ -18,12 +18,14 @@ from gelora_cli.config.help import key_lines
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.keys import Declaration, accepted_words, declared_keys, key, section
 from gelora_cli.config.overrides import keys, override_problems
-from gelora_cli.config.schema import SCHEMAS, PresetConfig, RunConfig
+from gelora_cli.config.schema import PresetConfig, RunConfig
 from gelora_cli.config.typed import typed
+from gelora_cli.core.registries import COMMANDS
 from tests.helpers.composed import composed
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "gelora_cli" / "config"
+SCHEMAS = {COMMANDS.get(name).config_name: COMMANDS.get(name).keys for name in COMMANDS.names()}
 EVERY_KEY = [
     (name, entry) for name, schema in [*SCHEMAS.items(), ("preset", PresetConfig)] for entry in declared_keys(schema)
 ]
