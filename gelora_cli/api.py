@@ -25,7 +25,8 @@ from gelora_cli.core.artifacts import IdProfile, ProfileSettings, RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.data.splits import TextSplit, draw_rows, encode
+from gelora_cli.data.encoding import encode
+from gelora_cli.data.splits import TextSplit, draw_rows
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -87,7 +88,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
     settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
     encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
-    if encoded.shortened and (text := replace(encoded.shortened, key="max_length").describe()):
+    if encoded.truncation and (text := replace(encoded.truncation, key="max_length").describe()):
         LOGGER.warning("%s", text)
     with _left_as_it_was(model):
         measured = measure(

@@ -15,7 +15,8 @@ from pathlib import Path
 from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.config.shipped import config_dir
-from gelora_cli.data.squad import QuestionSplit, load_questions
+from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.squad import load_questions
 from gelora_cli.metrics.base import load_metric
 from gelora_cli.tasks.answers import references
 

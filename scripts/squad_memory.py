@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gelora_cli.data.squad import QuestionSplit, load_questions
+from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.squad import load_questions
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from scripts.squad_baselines import composed
@@ -30,7 +31,7 @@ def main() -> None:
     tokenizer = load_tokenizer(resolved)
     split = repeated(load_questions(arguments.data, task, "train"), arguments.questions)
     before, start = anonymous_bytes(), time.perf_counter()
-    encoded = split.encoded(tokenizer, task)
+    encoded = split.encode(tokenizer, task)
     seconds, after = time.perf_counter() - start, anonymous_bytes()
     mapped = [array for array in (encoded.tokens, encoded.types, encoded.chars) if array is not None]
     print(encoded.describe())

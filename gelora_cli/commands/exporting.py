@@ -16,8 +16,8 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import translate_oom
-from gelora_cli.data.scale import standardized
-from gelora_cli.data.sources import unlabelled_split
+from gelora_cli.data.scale import standardize
+from gelora_cli.data.sources import load_unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.heads import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
@@ -81,7 +81,7 @@ def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Exp
     from gelora_cli.methods.updates.merging import merge_adapter
 
     session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
-    rows = unlabelled_split(task, prepared.config.data, task.eval_splits[0])
+    rows = load_unlabelled_split(task, prepared.config.data, task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
@@ -94,13 +94,13 @@ def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Exp
         for path in place.iterdir():
             rundir.honour_umask(path)
     model, tokenizer = load_exported(place, head_of(prepared.config))
-    again = rows.encoded(tokenizer, task)
+    again = rows.encode(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
     found = session.scores(model.to(session.accelerator.device), again)
     if scale is None:
         return Export("merged", directory.name, len(rows), *_difference(found, wanted)), session.loaded
-    in_deviations = _difference(standardized(found, scale), wanted)
+    in_deviations = _difference(standardize(found, scale), wanted)
     difference, tolerance = (scale.sd * value for value in in_deviations)
     return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
 

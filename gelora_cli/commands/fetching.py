@@ -14,7 +14,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.codec import to_json
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing
-from gelora_cli.data.sources import SOURCES, completed_task, task_split
+from gelora_cli.data.sources import SOURCES, complete_task, load_task_split
 from gelora_cli.models.files import model_files
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -99,9 +99,9 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
         sources.append(source if Path(source).is_absolute() else f"{source}@{place.name}")
         overrides.append(_override(f"data.{key}", copy))
         data = replace(data, **{key: str(copy.absolute())})  # type: ignore[arg-type]
-    task = completed_task(task, data)
+    task = complete_task(task, data)
     for split in ("train", *task.eval_splits):
-        task_split(task, data, split)
+        load_task_split(task, data, split)
     return ", ".join(sources) or f"task={task.name} is generated: no data to fetch"
 
 

@@ -95,15 +95,15 @@ def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
     """Return what the user wants labelled or answered, in the form of the run's task."""
     from gelora_cli.data.delimited import Dialect
     from gelora_cli.data.files import read_questions, read_rows
-    from gelora_cli.data.sources import unlabelled_split
-    from gelora_cli.data.squad import one_question
+    from gelora_cli.data.sources import load_unlabelled_split
+    from gelora_cli.data.squad import single_question
 
     if config.split:
-        return unlabelled_split(run.task, run.data, config.split)
+        return load_unlabelled_split(run.task, run.data, config.split)
     if TASK_KINDS.get(run.task.kind).target == "answers":
         if config.question is None or config.context is None:
             return read_questions(config.file or "-")
-        return one_question(config.question, config.context)
+        return single_question(config.question, config.context)
     if config.question is not None:
         raise GeloraError(f"question=... is for question answering; task={run.task.name} takes file= or lines")
     separator = config.data.separator or run.data.separator

@@ -24,8 +24,8 @@ from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.data.sources import source_directory, unlabelled_split
-from gelora_cli.data.tables import row_count
+from gelora_cli.data.sources import load_unlabelled_split, source_directory
+from gelora_cli.data.tables import count_rows
 from gelora_cli.pipeline.finished import reopened
 from gelora_cli.pipeline.inputs import collected
 from gelora_cli.pipeline.predict import predict_splits
@@ -314,7 +314,7 @@ def _rows_to_fill(part: Part, source: str) -> int:
 
 def _rows_there(part: Part, task: TaskConfig, source: str) -> int:
     placed = _placed(part, task)
-    return row_count(source_directory(placed, DataConfig(glue=source)), placed, part.split)
+    return count_rows(source_directory(placed, DataConfig(glue=source)), placed, part.split)
 
 
 def _placed(part: Part, task: TaskConfig) -> TaskConfig:
@@ -326,7 +326,7 @@ def _answers(run: Candidate, glue: str | None) -> dict[str, Answers]:
     """What a run says in each of its files; its model is loaded once."""
     task, source = run.config.task, glue or run.config.data.glue
     parts = [part for part in PARTS if part.task == task.name]
-    splits = [unlabelled_split(_placed(part, task), DataConfig(glue=source), part.split) for part in parts]
+    splits = [load_unlabelled_split(_placed(part, task), DataConfig(glue=source), part.split) for part in parts]
     answered = predict_splits(run.directory, splits)
     return {part.file: lines(part, rows) for part, rows in zip(parts, answered, strict=True)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gelora_cli.data.splits import EncodedSplit
+from gelora_cli.data.encoding import EncodedSplit
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, dev
     return Batch(tensors, labels, rows)
 
 
-def padded(split: EncodedSplit, rows: NDArray[np.int64], values: NDArray[Any], fill: int) -> NDArray[np.int64]:
+def pad_token_values(
+    split: EncodedSplit, rows: NDArray[np.int64], values: NDArray[Any], fill: int
+) -> NDArray[np.int64]:
     """Values of every token of the split, (tokens, ...), as (B, T, ...) for these rows in the layout of `collate`."""
     mask, places = _layout(split, rows)
     return _filled(values[places], mask, fill)

@@ -19,8 +19,9 @@ from gelora_cli.data.delimited import Dialect, read_delimited
 from gelora_cli.data.json_input import parse_json, refuse_repeated
 from gelora_cli.data.parquet import read_parquet
 from gelora_cli.data.paths import is_file
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import QuestionSplit, read_squad_json
+from gelora_cli.data.squad import read_squad_json
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Table:
                 raise GeloraError(f"{self.where(row)}: no text in {column}, but {shown(text)}; give strings of UTF-8")
         return texts
 
-    def refuse_empty(self, columns: Iterable[Sequence[str]], fix: str) -> None:
+    def refuse_empty_texts(self, columns: Iterable[Sequence[str]], fix: str) -> None:
         """Refuse texts without anything but blanks.
 
         Raises:
@@ -158,7 +159,7 @@ def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> Te
         fix = "give lines to read, file=FILE or split=NAME" if name == "-" else "give at least one line"
         raise GeloraError(f"{table.name}: no rows; {fix}")
     columns = tuple(table.texts(column) for column in task.columns)
-    table.refuse_empty(columns, "remove those rows")
+    table.refuse_empty_texts(columns, "remove those rows")
     return TextSplit("input", np.arange(len(table), dtype=np.int64), columns, None)
 
 

@@ -11,7 +11,7 @@ from gelora_cli.core.messages import shown_path
 HUB_SECONDS = 5.0
 
 
-def dataset_directory(repository: str, patterns: Sequence[str], key: str) -> Path:
+def fetch_dataset(repository: str, patterns: Sequence[str], key: str) -> Path:
     """The hub's snapshot of a data set with the files that match `patterns`; `key` is what the user named it by.
 
     Raises:

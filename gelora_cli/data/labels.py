@@ -36,13 +36,13 @@ def is_missing(value: object, known: Sequence[str] = ()) -> bool:
     return name == "" or (name.casefold() in MISSING_MARKS and name not in known)
 
 
-def learned_labels(table: Table, column: str) -> list[str]:
+def infer_label_names(table: Table, column: str) -> list[str]:
     """Return the labels of a column: in the order in which the file names them, numbers by value, others by name.
 
     Raises:
         GeloraError: a missing label, about as many labels as rows, or labels that differ in case alone.
     """
-    names = row_labels(table, column, ())
+    names = read_row_labels(table, column, ())
     counts = Counter(names)
     if len(counts) > max(2, len(table) // 2):
         raise GeloraError(
@@ -65,7 +65,7 @@ def classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
     """
     assert task.label is not None
     index = {name: position for position, name in enumerate(task.labels)}
-    names = row_labels(table, task.label, task.labels)
+    names = read_row_labels(table, task.label, task.labels)
     for row, name in enumerate(names):
         if name not in index:
             raise GeloraError(
@@ -75,7 +75,7 @@ def classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
     return np.array([index[name] for name in names], dtype=np.int64)
 
 
-def row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
+def read_row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
     """Return the label of each row by name: strings without blanks around them, other values as they are written.
 
     Equal numbers are one label, under the name that is `known`, else under the shortest one in the column.
@@ -103,7 +103,7 @@ def row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
     return [spelled.get(name, name) for name in names]
 
 
-def respelled(table: Table, task: TaskConfig) -> str:
+def describe_respelled(table: Table, task: TaskConfig) -> str:
     """Return which spellings of the rows' labels were taken for a label of another spelling, for the log."""
     assert task.label is not None
     written = dict.fromkeys(str(value).strip() for value in table.columns[task.label])

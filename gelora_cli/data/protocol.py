@@ -54,7 +54,7 @@ def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]
     return (_held_out if task.split == "held_out" else _halves)(splits["train"], evaluated)
 
 
-def limit_evaluated(parts: ProtocolSplits, at_most: int | None) -> ProtocolSplits:
+def limit_evaluated_rows(parts: ProtocolSplits, at_most: int | None) -> ProtocolSplits:
     """Draw at most so many rows of each evaluated part: the same rows in every run and process, whatever its seed."""
     if at_most is None:
         return parts

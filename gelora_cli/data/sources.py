@@ -13,12 +13,13 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
-from gelora_cli.data.hub import dataset_directory
+from gelora_cli.data.hub import fetch_dataset
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import QuestionSplit, load_questions
-from gelora_cli.data.tables import folder
-from gelora_cli.data.user_data import own_files, own_split, own_task, own_text
-from gelora_cli.data.user_questions import is_question_json, question_files, user_questions
+from gelora_cli.data.squad import load_questions
+from gelora_cli.data.tables import task_folder
+from gelora_cli.data.user_data import complete_user_task, find_user_files, load_user_split, load_user_text
+from gelora_cli.data.user_questions import find_question_files, is_question_json, load_user_questions
 
 Split = TextSplit | QuestionSplit
 
@@ -39,25 +40,25 @@ class Source:
     text: Callable[[TaskConfig, DataConfig], tuple[TaskConfig, Split]] | None = None
 
 
-def task_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
+def load_task_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     """One split of a task."""
     return SOURCES[task.source].split(task, data, split)
 
 
-def unlabelled_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
+def load_unlabelled_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
-    return task_split(replace(task, test_splits=[split]), data, split).unlabelled()
+    return load_task_split(replace(task, test_splits=[split]), data, split).without_labels()
 
 
-def completed_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
+def complete_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     """The task with what only its rows can say: label names that were not given."""
     return SOURCES[task.source].complete(task, data)
 
 
-def training_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+def load_training_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
     """The completed task and its training rows, where nothing but their text is looked at."""
     read = SOURCES[task.source].text
-    return read(task, data) if read else (completed_task(task, data), task_split(task, data, "train"))
+    return read(task, data) if read else (complete_task(task, data), load_task_split(task, data, "train"))
 
 
 def _demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
@@ -72,22 +73,22 @@ def _demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
 
 def _layout_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     if (place := _own_questions(task, data)) is not None:
-        return user_questions(place, task, split)
+        return load_user_questions(place, task, split)
     load = load_questions if _asks(task) else load_split
     return load(source_directory(task, data), task, split)
 
 
 def _layout_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     if (place := _own_questions(task, data)) is not None:
-        return {task.source: (place, question_files(place, task))}
+        return {task.source: (place, find_question_files(place, task))}
     directory = source_directory(task, data)
-    return {task.source: (directory, sorted((directory / folder(task)).glob("*.parquet")))}
+    return {task.source: (directory, sorted((directory / task_folder(task)).glob("*.parquet")))}
 
 
 def _own_questions(task: TaskConfig, data: DataConfig) -> Path | None:
     """The user's JSON file or directory of them, of a task of questions; None for the hub's layout."""
     place = Path(getattr(data, task.source))
-    if not _asks(task) or list(place.glob(f"{folder(task)}/*.parquet")):
+    if not _asks(task) or list(place.glob(f"{task_folder(task)}/*.parquet")):
         return None
     return place if is_question_json(place) else None
 
@@ -99,19 +100,19 @@ def _asks(task: TaskConfig) -> bool:
 
 def source_directory(task: TaskConfig, data: DataConfig) -> Path:
     """Where the files of a task in the hub's layout lie: a local directory, or of a hub id its snapshot."""
-    given, patterns = getattr(data, task.source), [f"{folder(task)}/*.parquet"]
-    return Path(given) if Path(given).is_absolute() else dataset_directory(given, patterns, f"data.{task.source}")
+    given, patterns = getattr(data, task.source), [f"{task_folder(task)}/*.parquet"]
+    return Path(given) if Path(given).is_absolute() else fetch_dataset(given, patterns, f"data.{task.source}")
 
 
 def _question_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
     """The training questions; those of a user's file without their answers where a run would refuse these."""
     try:
-        return task, task_split(task, data, "train")
+        return task, load_task_split(task, data, "train")
     except GeloraError as error:
         place = _own_questions(task, data)
         if place is None:
             raise
-        split = user_questions(place, replace(task, test_splits=[*task.test_splits, "train"]), "train")
+        split = load_user_questions(place, replace(task, test_splits=[*task.test_splits, "train"]), "train")
         return task, replace(split, note=f"answers left out: {error}")
 
 
@@ -119,7 +120,7 @@ _LAYOUT = Source(_layout_split, files=_layout_files)
 _QUESTIONS = Source(_layout_split, files=_layout_files, text=_question_text)
 SOURCES: dict[str, Source] = {
     "demo": Source(_demo_split),
-    "text": Source(own_split, own_task, own_files, own_text),
+    "text": Source(load_user_split, complete_user_task, find_user_files, load_user_text),
     "glue": _LAYOUT,
     "squad": _QUESTIONS,
     "squad_v2": _QUESTIONS,

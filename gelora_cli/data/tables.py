@@ -14,7 +14,7 @@ from gelora_cli.data.parquet import ParquetColumns, read_parquet
 from gelora_cli.data.paths import is_directory
 
 
-def folder(task: TaskConfig) -> str:
+def task_folder(task: TaskConfig) -> str:
     """The task's folder in a data set: the hub's name of its configuration."""
     return str(task.folder or task.name)
 
@@ -54,7 +54,7 @@ def read_texts(table: ParquetColumns, column: str) -> Iterator[str]:
         yield text
 
 
-def row_count(directory: Path, task: TaskConfig, split: str) -> int:
+def count_rows(directory: Path, task: TaskConfig, split: str) -> int:
     """How many rows `<directory>/<folder>/<split>-*.parquet` have, without reading them.
 
     Raises:
@@ -71,7 +71,7 @@ def _parquet(directory: Path, task: TaskConfig, split: str) -> Iterator[list[Pat
     """The files of a split, and a message for what can't be read of them."""
     import pyarrow
 
-    place = directory / folder(task)
+    place = directory / task_folder(task)
     files = sorted(place.glob(f"{split}-*.parquet")) if is_directory(place) else []
     if not files:
         raise GeloraError(_missing(directory, task, split))
@@ -87,7 +87,7 @@ def available_splits(directory: Path, name: str) -> list[str]:
 
 
 def _missing(directory: Path, task: TaskConfig, split: str) -> str:
-    key, name = f"data.{task.source}", folder(task)
+    key, name = f"data.{task.source}", task_folder(task)
     is_answering = TASK_KINDS.get(task.kind).target == "answers"
     own = "; or give a file or directory of SQuAD's own JSON (FILE.json, train.json)" if is_answering else ""
     if not is_directory(directory):

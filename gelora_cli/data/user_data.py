@@ -9,7 +9,6 @@ held out instead (`held_out.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -19,34 +18,29 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import is_broken, listed, shown, shown_name, shown_path
+from gelora_cli.core.messages import is_broken, listed, shown, shown_name
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
-from gelora_cli.data.held_out import held_out_groups, joined_by_text
-from gelora_cli.data.hub import dataset_directory
-from gelora_cli.data.labels import classes, is_missing, learned_labels, respelled
-from gelora_cli.data.paths import exists
+from gelora_cli.data.held_out import hold_out_tenth
+from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
-
-HELD_OUT_EVERY = 10
-HELD_OUT_SEED = 0
+from gelora_cli.data.user_files import dialect_of, locate_source, split_files
 
 
-def own_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
+def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     """The task with its label names: those given, else those of the training rows.
 
     They come in the order in which the file names them (parquet's class labels), else numbers by value, others by name.
 
     Raises:
-        GeloraError: what `own_split` refuses, fewer than two labels, or about as many as rows.
+        GeloraError: what `load_user_split` refuses, fewer than two labels, or about as many as rows.
     """
     if TASK_KINDS.get(task.kind).target == "scores":
         return task
     table = _read(task, data, "train")
     if task.label not in table.columns:
         return task
-    names = task.labels or learned_labels(table, task.label)
+    names = task.labels or infer_label_names(table, task.label)
     most = 2 if task.metric == "accuracy_f1" else len(names)
     if not 2 <= len(set(names)) == len(names) <= most:
         raise GeloraError(
@@ -56,7 +50,7 @@ def own_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     return replace(task, labels=names)
 
 
-def own_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
+def load_user_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
     """One split: `train` and `validation` of a file, any split of a directory or hub data set. Ids are row numbers.
 
     Raises:
@@ -67,35 +61,35 @@ def own_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
     found = _split(task, _read(task, data, "train" if held else split), "train" if held else split)
     if not held or (found.labels is None and split == "train"):
         return found
-    train, validation = _hold_out(found, task)
+    train, validation = hold_out_tenth(found, task)
     return train if split == "train" else validation
 
 
-def own_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, TextSplit]:
+def load_user_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, TextSplit]:
     """The task with its label names, and the text of the rows that a run would train on; of all rows, without labels,
     where it would refuse these.
 
     Raises:
-        GeloraError: what `own_split` refuses, labels aside.
+        GeloraError: what `load_user_split` refuses, labels aside.
     """
     unjudged = replace(task, test_splits=[*task.test_splits, "train"])
     try:
-        known = own_task(unjudged, data)
-        return replace(task, labels=known.labels), own_split(known, data, "train")
+        known = complete_user_task(unjudged, data)
+        return replace(task, labels=known.labels), load_user_split(known, data, "train")
     except GeloraError as error:
-        split = own_split(replace(unjudged, label=None), data, "train")
+        split = load_user_split(replace(unjudged, label=None), data, "train")
         return task, replace(
             split, note="; ".join(filter(None, (split.note, f"all rows, their labels left out: {error}")))
         )
 
 
-def own_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+def find_user_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     """The key of each source given, with its file or directory and the files that are needed of it."""
     splits = {"text": ("train", *task.eval_splits, *task.test_splits), "text_validation": ("validation",)}
     found = {}
     for key in (key for key in splits if getattr(data, key) is not None):
-        place = _place(task, key, getattr(data, key))
-        files = [file for split in splits[key] for file in _files(place, task.folder, split)]
+        place = locate_source(task, key, getattr(data, key))
+        files = [file for split in splits[key] for file in split_files(place, task.folder, split)]
         found[key] = (place, [place] if place.is_file() else files)
     return found
 
@@ -103,8 +97,8 @@ def own_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[
 def _read(task: TaskConfig, data: DataConfig, split: str) -> Table:
     """The rows of a split as they are in its files."""
     key = _key(data, split)
-    place = _place(task, key, getattr(data, key))
-    files = _files(place, task.folder, split)
+    place = locate_source(task, key, getattr(data, key))
+    files = split_files(place, task.folder, split)
     if place.is_file() and split == ("validation" if key == "text_validation" else "train"):
         files = [place]
     if not files:
@@ -124,61 +118,21 @@ def _read(task: TaskConfig, data: DataConfig, split: str) -> Table:
     return table
 
 
-def dialect_of(data: DataConfig) -> Dialect:
-    """Return how the user says that CSV files are written."""
-    return Dialect(data.separator, data.quoting)
-
-
 def _key(data: DataConfig, split: str) -> str:
     return "text_validation" if split == "validation" and data.text_validation is not None else "text"
-
-
-def _place(task: TaskConfig, key: str, given: str | None) -> Path:
-    """The file or directory that a key names; of a hub id its snapshot."""
-    if given is None:
-        raise GeloraError(
-            f"task={task.name} needs data: give data.{key}=FILE ({', '.join(READERS)}), a directory in the hub's "
-            "layout or a hub id, and task.columns=[...] task.label=... for its columns"
-        )
-    path = Path(given)
-    if path.is_absolute():
-        known = ", ".join(READERS)
-        if not exists(path):
-            raise GeloraError(f"data.{key}={shown_path(given)}: no such file or directory; accepted: {known}")
-        if not path.is_file() and not path.is_dir():
-            raise GeloraError(
-                f"data.{key}={shown_path(given)} is neither a file nor a directory, and rows are read more than once; "
-                f"write them to a file first: {known}"
-            )
-        return path
-    names = [f"{split}{rest}" for split in ("train", *task.eval_splits, *task.test_splits) for rest in ("-*", ".*")]
-    folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
-    return dataset_directory(given, [folder + name for folder in folders for name in names], f"data.{key}")
-
-
-def _files(place: Path, folder: str | None, split: str) -> list[Path]:
-    """The files of a split in a directory: at its top or in `data`, or in the named folder."""
-    for directory in [place / folder] if folder else [place, place / "data"]:
-        names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-        found = [name for name in names if name.startswith((f"{split}.", f"{split}-")) and Path(name).suffix in READERS]
-        if len(found) > 1 and any(name.startswith(f"{split}.") for name in found):
-            raise GeloraError(f"{directory} has {listed(found)}: which is split {split}? Leave one, or name a file.")
-        if found:
-            return [directory / name for name in found]
-    return []
 
 
 def _holds_out(task: TaskConfig, data: DataConfig) -> bool:
     """Whether validation rows must come from the training ones."""
     if data.text is None or data.text_validation is not None or "validation" not in task.eval_splits:
         return False
-    return not _files(_place(task, "text", data.text), task.folder, "validation")
+    return not split_files(locate_source(task, "text", data.text), task.folder, "validation")
 
 
 def _split(task: TaskConfig, table: Table, split: str) -> TextSplit:
     columns = tuple(table.texts(name) for name in task.columns)
     if task.empty_text == "error":
-        table.refuse_empty(columns, "remove those rows, or accept them with task.empty_text=keep")
+        table.refuse_empty_texts(columns, "remove those rows, or accept them with task.empty_text=keep")
     labels: NDArray[Any] | None = None
     notes = [table.note]
     if task.label in table.columns:
@@ -187,7 +141,7 @@ def _split(task: TaskConfig, table: Table, split: str) -> TextSplit:
             notes.append(rounded)
         else:
             labels = classes(table, task)
-            notes.append(respelled(table, task))
+            notes.append(describe_respelled(table, task))
         if split == "train" and len(np.unique(labels)) < 2:
             only = shown_name(table.columns[task.label][0])
             fix = f" ({notes[-1]})" if notes[-1] else ""
@@ -239,60 +193,3 @@ def _number(value: SupportsFloat | str) -> float:
         return math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):  # an integer of 400 digits overflows
         return math.nan
-
-
-def _hold_out(whole: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:
-    """Training and validation rows, in their order; a row of every label in training.
-
-    Rows of equal texts are on one side, and rows of a group.
-
-    Raises:
-        GeloraError: no labels, or too few rows or groups.
-    """
-    if whole.labels is None:
-        raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
-    first = _first_equals(whole.columns)
-    copies = int((first != np.arange(len(whole))).sum())
-    if whole.group_names is None or task.group is None:
-        held, groups = _held_rows(whole.labels, first), ""
-    else:
-        joined_groups = joined_by_text(whole.groups(), first)
-        held = held_out_groups(whole.labels, joined_groups, seed=HELD_OUT_SEED)
-        groups = _described_groups(task.group, whole, joined_groups, held)
-    if not held.any():
-        rows = f"{len(whole)} rows{groups}" + (f", {copies} of them copies of others," if copies else "")
-        raise GeloraError(f"{rows} are too few to hold out a tenth; give data.text_validation=FILE")
-    train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
-    share = "in its share" if whole.group_names is None else "as near to its share as whole groups come"
-    note = f"{len(validation)} of {len(whole)} rows{groups} held out, seed {HELD_OUT_SEED}, each {task.label} {share}; "
-    note += f"{copies} copies of others, equal texts on one side; " if copies else ""
-    held_out = replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
-    return replace(train, note=whole.note), held_out
-
-
-def _described_groups(column: str, whole: TextSplit, joined_groups: NDArray[Any], held: NDArray[np.bool_]) -> str:
-    """Say how many groups there are, how many of them are held out, and how many share a text with another one."""
-    groups = whole.groups()
-    count, apart = int(groups.max()) + 1, int(joined_groups.max()) + 1
-    what = f"{count} group{'' if count == 1 else 's'}"
-    if held.any():
-        what = f"{len(np.unique(groups[held]))} of {count} groups of {column}"
-    shared = f", which equal texts join to {apart}" if apart < count else ""
-    return f" ({what}{shared})"
-
-
-def _first_equals(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """For each row the first one of the same texts, (n,)."""
-    seen: dict[tuple[str, ...], int] = {}
-    return np.array([seen.setdefault(texts, row) for row, texts in enumerate(zip(*columns, strict=True))])
-
-
-def _held_rows(labels: NDArray[Any], first: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are held out, (n,): every tenth distinct text, with its copies."""
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    if labels.dtype.kind == "i":
-        kept = order[np.unique(labels[order], return_index=True)[1]]
-        order = order[~np.isin(first[order], first[kept])]
-    distinct = order[first[order] == order]
-    return np.isin(first, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_text
-from gelora_cli.data.splits import numbered
-from gelora_cli.data.squad import QuestionSplit, checked_answers, read_squad_json
+from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.splits import number_groups
+from gelora_cli.data.squad import check_answers, read_squad_json
 
 HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
@@ -31,7 +32,7 @@ def is_question_json(place: Path) -> bool:
     return place.suffix.lower() == ".json" or (place.is_dir() and bool(_files(place, "train")))
 
 
-def question_files(place: Path, task: TaskConfig) -> list[Path]:
+def find_question_files(place: Path, task: TaskConfig) -> list[Path]:
     """The files that a task needs."""
     if place.suffix.lower() == ".json":
         return [place]
@@ -39,7 +40,7 @@ def question_files(place: Path, task: TaskConfig) -> list[Path]:
     return [file for split in splits for file in _files(place, split)]
 
 
-def user_questions(place: Path, task: TaskConfig, split: str) -> QuestionSplit:
+def load_user_questions(place: Path, task: TaskConfig, split: str) -> QuestionSplit:
     """One split of a JSON file (`train` and `validation`), or of a directory with a file per split.
 
     Of a split in `task.test_splits` no answers are read.
@@ -61,7 +62,7 @@ def user_questions(place: Path, task: TaskConfig, split: str) -> QuestionSplit:
     found = replace(read_squad_json(read_text(file), str(file), answered=not hidden), name=split)
     if held:
         found = _held_out(found, split, f"data.{task.source}={place}")
-    return found if hidden else checked_answers(found, task, str(file))
+    return found if hidden else check_answers(found, task, str(file))
 
 
 def _file(place: Path, split: str, task: TaskConfig) -> Path | None:
@@ -89,7 +90,7 @@ def _files(place: Path, split: str) -> list[Path]:
 def _held_out(whole: QuestionSplit, split: str, where: str) -> QuestionSplit:
     """The training or the validation side of all questions, each in its old order."""
     unit, names = _unit(whole)
-    units = numbered(names)
+    units = number_groups(names)
     if len(set(names)) < FEWEST_UNITS:
         raise GeloraError(
             f"{where}: {len(whole)} questions are too few to hold out a tenth, {FEWEST_UNITS} are needed; give more, "

@@ -16,8 +16,9 @@ from gelora_cli.allocation.layer_checks import pooling_fix
 from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
+from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
-from gelora_cli.data.splits import EncodedSplit, sorted_batches
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
 

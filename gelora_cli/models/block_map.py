@@ -136,7 +136,7 @@ def block_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
     return [model.get_submodule(block.name) for block in map.blocks]
 
 
-def in_modules(name: str, modules: Iterable[str]) -> bool:
+def is_inside(name: str, modules: Iterable[str]) -> bool:
     """Return whether a parameter of this full name lies in one of the modules."""
     return any(name.startswith(f"{module}.") for module in modules)
 
@@ -144,14 +144,14 @@ def in_modules(name: str, modules: Iterable[str]) -> bool:
 def bias_names(model: nn.Module, head: Iterable[str]) -> list[str]:
     """Return the names of the backbone's bias terms, by the name that every known kind gives them."""
     head = tuple(head)
-    return [name for name, _ in model.named_parameters() if name.endswith("bias") and not in_modules(name, head)]
+    return [name for name, _ in model.named_parameters() if name.endswith("bias") and not is_inside(name, head)]
 
 
 def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
     """Return the names of the parameters of the backbone's norms (LayerNorm, RMSNorm, ...)."""
     head = tuple(head)
     norms = [name for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
-    return [name for name, _ in model.named_parameters() if in_modules(name, norms) and not in_modules(name, head)]
+    return [name for name, _ in model.named_parameters() if is_inside(name, norms) and not is_inside(name, head)]
 
 
 def _bias_and_norm_params(model: nn.Module, head: tuple[str, ...]) -> tuple[int, int]:

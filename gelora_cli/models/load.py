@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gelora_cli.core.artifacts import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import first_line
-from gelora_cli.models.block_map import in_modules, map_model
+from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
 from gelora_cli.models.heads import (
     HeadSpec,
@@ -179,7 +179,7 @@ def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> di
     head, tensors = modules_outside_backbone(model), dict[str, Any]()
     for name in weight_files(resolved.directory, resolved.source):
         held = load_file(resolved.directory / name)
-        tensors |= {key: tensor for key, tensor in held.items() if not in_modules(key, head)}
+        tensors |= {key: tensor for key, tensor in held.items() if not is_inside(key, head)}
     return tensors
 
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.runtime import first_line
+from gelora_cli.models.directory_checks import check_directory
 from gelora_cli.models.files import (
     MODEL_FILES,
     WEIGHTS,
     WEIGHTS_INDEX,
-    check_directory,
+    describe_missing_safetensors,
     file_digests,
     has_weights,
-    no_safetensors,
-    weight_names,
+    read_weight_index,
 )
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     try:
         usable = _usable_revision(HfApi(), repository, revision)
         snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
-        if indexed := [glob.escape(name) for name in weight_names(snapshot, repository)]:
+        if indexed := [glob.escape(name) for name in read_weight_index(snapshot, repository)]:
             snapshot_download(repository, revision=snapshot.name, allow_patterns=indexed)
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise GeloraError(
@@ -155,7 +155,7 @@ def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
         if len(commits) > 1 and commits[1].commit_id == info.sha:
             return reference
     hint = f" Or take the older conversion {proposed[0]}: model.revision={proposed[0]}." if proposed else ""
-    raise GeloraError(no_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
+    raise GeloraError(describe_missing_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
 
 
 def _conversions(api: HfApi, repository: str) -> list[str]:

@@ -14,7 +14,8 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.runtime import LOGGER
-from gelora_cli.data.splits import EncodedSplit, epoch_batches, sorted_batches
+from gelora_cli.data.batches import epoch_batches, sorted_batches
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.inputs import (
     check_profile,
     is_profiled,

@@ -20,8 +20,8 @@ from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import protocol_splits
-from gelora_cli.data.sources import Split, completed_task, task_split, training_text
-from gelora_cli.data.splits import TextSplit, digest_of
+from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
+from gelora_cli.data.splits import TextSplit, sha256_of
 from gelora_cli.launchers.workers import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_length
@@ -57,10 +57,10 @@ class ResolvedInputs:
         """
         found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
         if self.config.protocol == "split" and TASK_KINDS.get(self.config.task.kind).target == "answers":
-            found |= {f"{name} (articles)": digest_of(split.groups().tolist()) for name, split in self.splits.items()}
+            found |= {f"{name} (articles)": sha256_of(split.groups().tolist()) for name, split in self.splits.items()}
         for name, split in self.splits.items():
             if self.config.task.group is not None and split.group_names is not None:
-                found[f"{name} (groups)"] = digest_of(split.group_names)
+                found[f"{name} (groups)"] = sha256_of(split.group_names)
         return found
 
 
@@ -81,9 +81,9 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     splits: dict[str, Split] = {}
     with collected(problems):
         if require_labels:
-            config = replace(config, task=completed_task(config.task, config.data))
+            config = replace(config, task=complete_task(config.task, config.data))
         else:
-            task, splits["train"] = training_text(config.task, config.data)
+            task, splits["train"] = load_training_text(config.task, config.data)
             config = replace(config, task=task)
         for name in ("train", *config.task.eval_splits) if require_labels else ():
             with collected(problems):
@@ -127,7 +127,7 @@ def collected(problems: list[str]) -> Iterator[None]:
 
 
 def _labelled_split(config: RunConfig, name: str) -> Split:
-    split = task_split(config.task, config.data, name)
+    split = load_task_split(config.task, config.data, name)
     if split.labels is None:
         raise GeloraError(f"task={config.task.name}: split {name} has no labels")
     return split
@@ -153,7 +153,7 @@ def run_fingerprints(prepared: ResolvedInputs) -> dict[str, str]:
     config, fingerprints = prepared.config, prepared.fingerprints
     if config.ranks.path is not None:
         plan = read_plan(config.ranks.path)
-        fingerprints["plan"] = digest_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
+        fingerprints["plan"] = sha256_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
     if config.plugins is not None:
         fingerprints["plugins"] = plugins_fingerprint(Path(config.plugins))
     return fingerprints

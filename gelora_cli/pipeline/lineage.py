@@ -20,7 +20,7 @@ from gelora_cli.core.artifacts import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.registries import METHODS, TASK_KINDS
-from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import ResolvedModel
@@ -155,7 +155,7 @@ def _take_over(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
         return
     prefix = f"{loaded.model.base_model_prefix}."
     own = {
-        name for name in loaded.model.base_model.state_dict() if not in_modules(prefix + name, loaded.map.head_modules)
+        name for name in loaded.model.base_model.state_dict() if not is_inside(prefix + name, loaded.map.head_modules)
     }
     odd = [name for name in own ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
     if odd:

@@ -32,10 +32,12 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.core.runtime import LOGGER, setup_logging
-from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated, protocol_splits
-from gelora_cli.data.scale import restored, score_scale, standardized
+from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits
+from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.data.sources import Split
-from gelora_cli.data.splits import EncodedSplit, TextSplit, draw_rows, epoch_batches
+from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
@@ -83,7 +85,7 @@ def _warn_of_shared_texts(prepared: ResolvedInputs) -> None:
     for name, split in prepared.splits.items():
         if name == "train" or not isinstance(train, TextSplit) or not isinstance(split, TextSplit):
             continue
-        if shared := split.rows_also_in(train):
+        if shared := split.count_rows_in(train):
             LOGGER.warning(
                 "%s: %s of %s rows have texts that are trained on, too, so its values tell little of new texts",
                 name,
@@ -122,12 +124,12 @@ class Session:
 
     def encode(self, split: Split) -> EncodedSplit:
         """Token sequences of a split."""
-        return split.encoded(self.tokenizer, self.config.task)
+        return split.encode(self.tokenizer, self.config.task)
 
     def encode_aloud(self, split: Split) -> EncodedSplit:
         """Token sequences of a split, and a warning in the log where texts had to be cut for them."""
         encoded = self.encode(split)
-        text = encoded.shortened.describe() if encoded.shortened else ""
+        text = encoded.truncation.describe() if encoded.truncation else ""
         if text and (split.name, text) not in self._warned:  # the profile and the training may read the same rows
             self._warned.add((split.name, text))
             LOGGER.warning("%s: %s", split.name, text)
@@ -137,7 +139,7 @@ class Session:
     def parts(self) -> ProtocolSplits:
         """What the protocol trains on, selects by and reports."""
         parts = protocol_splits(self.config.task, self.config.protocol, self.prepared.splits)
-        return limit_evaluated(parts, self.config.data.max_eval_examples)
+        return limit_evaluated_rows(parts, self.config.data.max_eval_examples)
 
     def eval_splits(self) -> list[EncodedSplit]:
         """The evaluated splits, the deciding one first."""
@@ -177,7 +179,7 @@ class Session:
     def outputs(self, model: nn.Module, split: EncodedSplit) -> Any:
         """What `forward` gives, scores on the scale of the data."""
         values = self.forward(model, split)
-        return values if self.scale is None else restored(values, self.scale)
+        return values if self.scale is None else unstandardize(values, self.scale)
 
     @cached_property
     def train_rows(self) -> Split:
@@ -191,7 +193,7 @@ class Session:
 
         A session that opens a finished run has it from `open_scale`.
         """
-        return score_scale(self.train_rows.labels) if standardizes(self.config.task) else None
+        return fit_score_scale(self.train_rows.labels) if standardizes(self.config.task) else None
 
     def open_scale(self, directory: Path) -> None:
         """Take the scale that a finished run was trained on."""
@@ -203,7 +205,7 @@ class Session:
             split = self.encode_aloud(self.train_rows)
             if self.scale is None:
                 return split
-            return replace(split, labels=standardized(split.labels, self.scale))
+            return replace(split, labels=standardize(split.labels, self.scale))
 
     def profile_split(self) -> EncodedSplit:
         """What the profile measures: `profile.max_examples` drawn rows, of questions as many of their windows."""

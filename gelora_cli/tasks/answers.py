@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.data.squad import EncodedWindows, QuestionSplit
+from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.windows import EncodedWindows
 from gelora_cli.tasks.base import Floats
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ def reduce_windows(output: Any, batch: Batch, split: EncodedWindows, task: TaskC
     """
     import torch
 
-    from gelora_cli.data.collate import padded
+    from gelora_cli.data.collate import pad_token_values
 
     start, end = output.start_logits.float(), output.end_logits.float()  # (B, T)
     null = torch.from_numpy(split.null[batch.rows]).to(start.device)[:, None]  # (B, 1)
     null_score = start.gather(1, null) + end.gather(1, null)
-    chars = padded(split, batch.rows, split.chars, -1)  # (B, T, 2)
+    chars = pad_token_values(split, batch.rows, split.chars, -1)  # (B, T, 2)
     outside = torch.from_numpy(chars[:, :, 1] <= chars[:, :, 0]).to(start.device)  # (B, T): no context, or blanks
     longest = min(int(task.max_answer_length), start.shape[1])
     ends = torch.nn.functional.pad(end.masked_fill(outside, -math.inf), (0, longest - 1), value=-math.inf)

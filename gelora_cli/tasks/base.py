@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.data.splits import EncodedSplit
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import Target, metrics_of
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.registries import METRICS, TASK_KINDS
-from gelora_cli.data.squad import EncodedWindows
+from gelora_cli.data.windows import EncodedWindows
 from gelora_cli.metrics.base import AnswerMetric, load_metric
 from gelora_cli.metrics.definitions import Array, points_at_zero
 from gelora_cli.models.heads import HeadSpec

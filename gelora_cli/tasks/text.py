@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.data.splits import EncodedSplit
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import load_metric
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict
 

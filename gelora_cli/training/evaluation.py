@@ -15,8 +15,9 @@ from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.runtime import gather_rows
+from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
-from gelora_cli.data.splits import EncodedSplit, sorted_batches
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.tasks.base import Floats, Row
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from torch import nn
 from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import LOGGER, seed_process
+from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.collate import collate
-from gelora_cli.data.splits import EncodedSplit, epoch_batches
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint

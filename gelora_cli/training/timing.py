@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.core.artifacts import EvalResult
-from gelora_cli.data.splits import EncodedSplit, epoch_batches
+from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.encoding import EncodedSplit
 
 if TYPE_CHECKING:
     from gelora_cli.training.loop import Trainer

@@ -11,8 +11,8 @@ import pytest
 
 from gelora_cli.commands.prediction_files import prediction_text, with_inputs
 from gelora_cli.config.schema import TaskConfig
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import QuestionSplit
 
 
 def table(text: str, delimiter: str = ",") -> list[dict[str, str]]:

@@ -18,8 +18,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef
 
-from gelora_cli.data import demo
+from gelora_cli.data import inflection
 from gelora_cli.data.demo import DemoExample, demo_splits
+from gelora_cli.data.demo_vocabulary import VOCABULARY
 
 Splits = dict[str, tuple[DemoExample, ...]]
 
@@ -109,7 +110,7 @@ def test_content_words_of_a_split_are_in_no_other(splits: Splits) -> None:
 
 def test_lemmas_are_held_out_in_all_their_forms() -> None:
     owners = defaultdict(set)
-    for kind, text in demo.VOCABULARY.items():
+    for kind, text in VOCABULARY.items():
         for lemma in text.split():
             for form in forms(kind, lemma):
                 owners[form.lower()].add((kind, lemma))
@@ -119,15 +120,15 @@ def test_lemmas_are_held_out_in_all_their_forms() -> None:
 
 def forms(kind: str, lemma: str) -> set[str]:
     if kind.endswith("verb") or kind == "intransitive":
-        inflected = (demo.third_person, demo.past, demo.participle, demo.gerund)
+        inflected = (inflection.third_person, inflection.past, inflection.participle, inflection.gerund)
         return {lemma} | {inflect(lemma) for inflect in inflected}
-    return {lemma} if kind.endswith(("name", "adjective", "place")) else {lemma, demo.plural(lemma)}
+    return {lemma} if kind.endswith(("name", "adjective", "place")) else {lemma, inflection.plural(lemma)}
 
 
 def test_the_training_vocabulary_is_large() -> None:
     sentences = {word for example in demo_splits()["train"] for word in words(example.sentence)}
     seen: Counter[str] = Counter()
-    for kind, text in demo.VOCABULARY.items():
+    for kind, text in VOCABULARY.items():
         group = "verb" if kind.endswith("verb") or kind == "intransitive" else kind.split()[-1]
         group = "noun" if group in ("person", "man", "woman", "thing", "place") else group
         seen[group] += sum(bool({form.lower() for form in forms(kind, lemma)} & sentences) for lemma in text.split())
@@ -256,7 +257,7 @@ def test_the_global_generator_is_left_alone() -> None:
     ],
 )
 def test_plural(noun: str, expected: str) -> None:
-    assert demo.plural(noun) == expected
+    assert inflection.plural(noun) == expected
 
 
 @pytest.mark.parametrize(
@@ -275,14 +276,16 @@ def test_plural(noun: str, expected: str) -> None:
     ],
 )
 def test_verb_forms(verb: str, expected: str) -> None:
-    given = [demo.third_person(verb), demo.past(verb), demo.participle(verb), demo.gerund(verb)]
+    given = [inflection.third_person(verb), inflection.past(verb), inflection.participle(verb), inflection.gerund(verb)]
     assert given == expected.split()
 
 
 def test_no_form_of_a_verb_is_ambiguous() -> None:
     """Past and base must differ, or an unacceptable sentence would be acceptable in the other reading."""
-    for kind, text in demo.VOCABULARY.items():
+    for kind, text in VOCABULARY.items():
         if kind.endswith("verb") or kind == "intransitive":
             for verb in text.split():
-                assert len({verb, demo.third_person(verb), demo.past(verb), demo.gerund(verb)}) == 4, verb
-                assert demo.participle(verb) not in {verb, demo.third_person(verb), demo.gerund(verb)}
+                assert (
+                    len({verb, inflection.third_person(verb), inflection.past(verb), inflection.gerund(verb)}) == 4
+                ), verb
+                assert inflection.participle(verb) not in {verb, inflection.third_person(verb), inflection.gerund(verb)}

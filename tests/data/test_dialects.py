@@ -14,7 +14,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.delimited import SEPARATORS, Dialect
 from gelora_cli.data.files import read_rows
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.user_data import own_split, own_task
+from gelora_cli.data.user_data import complete_user_task, load_user_split
 
 TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict", metric="accuracy")
 TEXTS = [f"a ship, a storm and {i} sailors" for i in range(40)]
@@ -32,7 +32,7 @@ def written(path: Path, header: str, row: str, **replaced: str) -> Path:
 def read(path: Path, task: TaskConfig = TASK, **dialect: str) -> TextSplit:
     """All rows of a file, which stands for training and validation rows alike."""
     data = replace(DataConfig(text=str(path), text_validation=str(path)), **dialect)  # type: ignore[arg-type]
-    return own_split(own_task(task, data), data, "train")
+    return load_user_split(complete_user_task(task, data), data, "train")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.user_data import own_split, own_task
+from gelora_cli.data.user_data import complete_user_task, load_user_split
 
 TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict", metric="accuracy")
 
@@ -22,8 +22,8 @@ def read(path: Path, values: list[Any], **task: Any) -> tuple[list[str], TextSpl
     rows = [{"plot": f"plot {i}", "verdict": values[i % len(values)]} for i in range(60)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = DataConfig(text=str(path), text_validation=str(path))
-    completed = own_task(replace(TASK, **task), data)
-    return completed.labels, own_split(completed, data, "train")
+    completed = complete_user_task(replace(TASK, **task), data)
+    return completed.labels, load_user_split(completed, data, "train")
 
 
 @pytest.mark.parametrize(

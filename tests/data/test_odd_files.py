@@ -14,8 +14,8 @@ from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import one_question, read_squad_json
-from gelora_cli.data.user_data import own_split, own_task
+from gelora_cli.data.squad import read_squad_json, single_question
+from gelora_cli.data.user_data import complete_user_task, load_user_split
 
 COUNT = 24
 TEXTS = [f"plot {i}" for i in range(COUNT)]
@@ -51,7 +51,7 @@ def read_both(directory: Path, table: pa.Table) -> list[TextSplit]:
     place.parent.mkdir(exist_ok=True, parents=True)
     pq.write_table(table, place)
     data = DataConfig(text=str(place), text_validation=str(place))
-    return [own_split(own_task(OWN, data), data, "train"), load_split(directory, GLUE, "train")]
+    return [load_user_split(complete_user_task(OWN, data), data, "train"), load_split(directory, GLUE, "train")]
 
 
 def labels_of(split: TextSplit) -> list[Any]:
@@ -89,7 +89,7 @@ def _read_one(directory: Path, table: pa.Table, task: TaskConfig) -> TextSplit:
     if task is GLUE:
         return load_split(directory, task, "train")
     data = DataConfig(text=str(place), text_validation=str(place))
-    return own_split(own_task(task, data), data, "train")
+    return load_user_split(complete_user_task(task, data), data, "train")
 
 
 def described(label: Any) -> bytes:
@@ -156,7 +156,7 @@ def jsonl(path: Path, row: str, task: TaskConfig = OWN) -> TextSplit:
     rows = [row.replace("TEXT", text).replace("LABEL", str(label)) for text, label in zip(TEXTS, LABELS, strict=True)]
     path.write_text("\n".join(rows))
     data = DataConfig(text=str(path), text_validation=str(path))
-    return own_split(own_task(task, data), data, "train")
+    return load_user_split(complete_user_task(task, data), data, "train")
 
 
 @pytest.mark.parametrize(
@@ -264,4 +264,4 @@ def test_a_broken_title_is_named_since_predictions_hold_it() -> None:
 def test_what_nobody_uses_of_a_squad_file_may_be_odd() -> None:
     assert read_squad_json(squad(title=NINES), "q.json").ids == ["q1"]
     with pytest.raises(GeloraError, match="the context of row 0"):
-        one_question("who?", "the \udcff cat")
+        single_question("who?", "the \udcff cat")

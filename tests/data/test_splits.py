@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.collate import collate
-from gelora_cli.data.splits import TextSplit, draw_rows, encode, epoch_batches, sorted_batches
+from gelora_cli.data.encoding import encode
+from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import KINDS, SENTENCES, make_tokenizer
@@ -90,13 +92,13 @@ def tokens_of(text: str, kind: str = "bert") -> int:
 def test_what_cutting_loses_is_counted() -> None:
     texts = ("the cat sat", *["the dog ran after the small bird in the city"] * 3)
     whole = [tokens_of(text) for text in texts]
-    lost = encode(split_of(texts), make_tokenizer("bert"), 8).shortened
+    lost = encode(split_of(texts), make_tokenizer("bert"), 8).truncation
     assert lost is not None
     assert (lost.texts, lost.cut, lost.needed) == (4, 3, max(whole))
     assert (lost.tokens, lost.lost) == (sum(whole), sum(max(length - 8, 0) for length in whole))
     share = f"{100 * lost.lost / lost.tokens:.2g} % of all tokens"
     assert f"3 of 4 texts are longer than task.max_length=8 tokens: their end is cut off, {share}" in lost.describe()
-    exact = encode(split_of(texts), make_tokenizer("bert"), max(whole)).shortened
+    exact = encode(split_of(texts), make_tokenizer("bert"), max(whole)).truncation
     assert exact is not None
     assert (exact.cut, exact.describe()) == (0, "")
 
@@ -104,7 +106,7 @@ def test_what_cutting_loses_is_counted() -> None:
 def test_the_lost_part_is_the_side_that_the_tokenizer_cuts() -> None:
     tokenizer = make_tokenizer("roberta")
     tokenizer.truncation_side = "left"
-    lost = encode(split_of(SENTENCES, SENTENCES), tokenizer, 10).shortened
+    lost = encode(split_of(SENTENCES, SENTENCES), tokenizer, 10).truncation
     assert lost is not None
     assert "their start is cut off" in lost.describe()
 

@@ -14,15 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from gelora_cli.config.checks import cross_task_problems, declared_problems
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.data.squad import (
-    Answer,
-    EncodedWindows,
-    QuestionSplit,
-    encode_windows,
-    load_questions,
-    one_question,
-    read_squad_json,
-)
+from gelora_cli.data.questions import Answer, QuestionSplit
+from gelora_cli.data.squad import load_questions, read_squad_json, single_question
+from gelora_cli.data.windows import EncodedWindows, encode_windows
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.rows import squad_rows, write_squad
@@ -163,7 +157,7 @@ def test_a_split_is_read_with_its_answers(squad_dir: Path) -> None:
         for answer in found
     )
     assert train.fingerprint() != train.take(np.arange(59)).fingerprint()
-    assert train.unlabelled().labels is None
+    assert train.without_labels().labels is None
 
 
 def refusal(root: Path, rows: list[dict[str, Any]], task: TaskConfig = TASK, split: str = "train") -> str:
@@ -221,7 +215,7 @@ def test_files_in_squads_own_format() -> None:
             read_squad_json(text, "x.json")
         assert message in str(caught.value)
     with pytest.raises(GeloraError, match="empty context"):
-        one_question("who?", " ")
+        single_question("who?", " ")
 
 
 @pytest.mark.parametrize(("source", "task"), [("squad", TASK), ("squad_v2", V2)])

@@ -10,14 +10,14 @@ import pytest
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.data.sources import SOURCES, task_split, training_text, unlabelled_split
+from gelora_cli.data.sources import SOURCES, load_task_split, load_training_text, load_unlabelled_split
 from tests.helpers.rows import squad_rows, write_squad
 from tests.helpers.squad_cases import TASK, V2
 from tests.helpers.user_questions import write_questions
 
 
 def read(task: TaskConfig, place: Path, split: str) -> Any:
-    return task_split(task, replace(DataConfig(), **{task.source: str(place)}), split)  # type: ignore[arg-type]
+    return load_task_split(task, replace(DataConfig(), **{task.source: str(place)}), split)  # type: ignore[arg-type]
 
 
 def test_a_directory_with_the_official_names_gives_what_the_hubs_layout_gives(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_questions_without_answers_can_be_profiled_and_labelled(tmp_path: Path) 
     file = write_questions(tmp_path / "train.json", squad_rows(40, 1, unanswerable=False), articles=20, answers=...)
     data = replace(DataConfig(), squad=str(file))
     with pytest.raises(GeloraError, match="some questions have no answers; to learn from, each needs them"):
-        task_split(TASK, data, "train")
-    _, train = training_text(TASK, data)
+        load_task_split(TASK, data, "train")
+    _, train = load_training_text(TASK, data)
     assert train.labels is None
     assert "answers left out" in train.note
-    assert len(unlabelled_split(TASK, data, "validation")) + len(train) == 40
+    assert len(load_unlabelled_split(TASK, data, "validation")) + len(train) == 40
 
 
 def test_the_files_of_a_task_are_those_that_it_reads(tmp_path: Path) -> None:

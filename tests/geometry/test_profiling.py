@@ -11,7 +11,8 @@ import torch
 
 from gelora_cli.core.artifacts import ProfileSettings
 from gelora_cli.core.runtime import LOGGER, make_accelerator
-from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
+from gelora_cli.data.encoding import EncodedSplit, encode
+from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import states
 from gelora_cli.geometry.profiling import Measurement, measure, pool
 from gelora_cli.geometry.states import StateStore

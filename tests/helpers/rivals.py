@@ -17,7 +17,8 @@ from gelora_cli.core.artifacts import EvalResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import make_accelerator
-from gelora_cli.data.splits import EncodedSplit, TextSplit, encode
+from gelora_cli.data.encoding import EncodedSplit, encode
+from gelora_cli.data.splits import TextSplit
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.locate import resolve_model

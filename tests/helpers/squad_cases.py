@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.data.squad import (
-    Answer,
-    QuestionSplit,
-)
+from gelora_cli.data.questions import Answer, QuestionSplit
 
 TASK = TaskConfig(
     name="squad",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import ResolvedModel
@@ -65,7 +65,7 @@ def saved_task_model(base: ResolvedModel, names: tuple[str, ...], directory: Pat
 
 def head_tensors(loaded: LoadedModel) -> dict[str, torch.Tensor]:
     return {
-        name: tensor for name, tensor in loaded.model.state_dict().items() if in_modules(name, loaded.map.head_modules)
+        name: tensor for name, tensor in loaded.model.state_dict().items() if is_inside(name, loaded.map.head_modules)
     }
 
 

@@ -18,7 +18,7 @@ from gelora_cli.core.artifacts import IdProfile, RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.updates.merging import merge_adapter
-from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.pipeline.lineage import adapter_digest, find_lineage, load_start
@@ -126,7 +126,7 @@ def test_the_backbone_is_taken_over_and_the_head_is_new(chain: Chain) -> None:
     linears = [linear.name for block in loaded.map.blocks for linear in loaded.map.linears(block, "attention")]
     tensors = plain.model.state_dict()
     for name, tensor in loaded.model.state_dict().items():
-        moved = in_modules(name, linears) and name.endswith("weight")
+        moved = is_inside(name, linears) and name.endswith("weight")
         assert torch.equal(tensor, tensors[name]) is not moved, name
 
 

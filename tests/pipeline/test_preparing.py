@@ -14,8 +14,8 @@ from gelora_cli.core import rundir
 from gelora_cli.core.artifacts import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import QuestionSplit
 from gelora_cli.geometry import twonn
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline import inputs

@@ -14,7 +14,7 @@ import torch
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.collate import collate
-from gelora_cli.data.squad import EncodedWindows, encode_windows
+from gelora_cli.data.windows import EncodedWindows, encode_windows
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model

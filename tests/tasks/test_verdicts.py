@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gelora_cli.data.scale import restored, score_scale, standardized
+from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.tasks.classification import label_verdict
 from gelora_cli.tasks.regression import score_verdict
 
@@ -46,11 +46,11 @@ def test_scores_outside_the_range_of_the_labels_are_a_collapse() -> None:
 
 def test_scores_of_any_size_are_standardised_and_come_back() -> None:
     scores = np.array([20_000.0, 45_000.0, 70_500.0, 1e6])
-    scale = score_scale(scores)
-    inside = standardized(scores, scale)
+    scale = fit_score_scale(scores)
+    inside = standardize(scores, scale)
     assert inside.dtype == np.float32
     assert (float(inside.mean()), float(inside.std())) == pytest.approx((0, 1), abs=1e-6)
-    assert restored(inside, scale) == pytest.approx(scores, rel=1e-5)
-    assert score_scale(np.full(4, 7.0)).sd == 1.0
-    close = restored(np.array([0.1, np.nextafter(np.float32(0.1), 1)]), score_scale(np.array([1e6, 1e6 + 2])))
+    assert unstandardize(inside, scale) == pytest.approx(scores, rel=1e-5)
+    assert fit_score_scale(np.full(4, 7.0)).sd == 1.0
+    close = unstandardize(np.array([0.1, np.nextafter(np.float32(0.1), 1)]), fit_score_scale(np.array([1e6, 1e6 + 2])))
     assert close[0] != close[1]

@@ -15,7 +15,9 @@ from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator
-from gelora_cli.data.splits import TextSplit, encode, epoch_batches
+from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.encoding import encode
+from gelora_cli.data.splits import TextSplit
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.lora import attach_lora
 from gelora_cli.models.locate import resolve_model

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from gelora_cli.core.artifacts import ModelMap, RankPlan
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.block_map import in_modules
+from gelora_cli.models.block_map import is_inside
 
 PEFT_PREFIX, PEFT_HEAD = "base_model.model.", ".modules_to_save.default"
 
@@ -32,14 +32,14 @@ def base_name(name: str) -> str:
 def trainable_params(model: nn.Module, head_modules: Sequence[str]) -> tuple[int, int]:
     """Trainable parameters counted in the modules: of the adapter, and of the head."""
     sizes = {base_name(name): tensor.numel() for name, tensor in model.named_parameters() if tensor.requires_grad}
-    head = sum(size for name, size in sizes.items() if in_modules(name, head_modules))
+    head = sum(size for name, size in sizes.items() if is_inside(name, head_modules))
     return sum(sizes.values()) - head, head
 
 
 def freeze_except(model: nn.Module, head_modules: Sequence[str], also: Collection[str] = ()) -> None:
     """Freeze the model but for its head and the parameters of these names."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in also or in_modules(name, head_modules))
+        parameter.requires_grad_(name in also or is_inside(name, head_modules))
 
 
 def count_problems(model: nn.Module, plan: RankPlan, model_map: ModelMap) -> list[str]:
@@ -64,5 +64,5 @@ def head_state(model: nn.Module, head_modules: Sequence[str]) -> dict[str, torch
     return {
         base_name(name): tensor.detach()
         for name, tensor in model.named_parameters()
-        if tensor.requires_grad and in_modules(base_name(name), head_modules)
+        if tensor.requires_grad and is_inside(base_name(name), head_modules)
     }

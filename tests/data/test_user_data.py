@@ -19,9 +19,9 @@ import pytest
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.files import read_questions, read_rows
-from gelora_cli.data.sources import completed_task, task_split, unlabelled_split
+from gelora_cli.data.sources import complete_task, load_task_split, load_unlabelled_split
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.user_data import own_files, own_split, own_text
+from gelora_cli.data.user_data import find_user_files, load_user_split, load_user_text
 
 TASK = TaskConfig(name="reviews", source="text", columns=["review"], label="mood", metric="accuracy")
 MOODS = ("sad", "glad", "so so")
@@ -46,7 +46,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read(task: TaskConfig, data: DataConfig, split: str = "train") -> TextSplit:
-    found = task_split(completed_task(task, data), data, split)
+    found = load_task_split(complete_task(task, data), data, split)
     assert isinstance(found, TextSplit)
     return found
 
@@ -59,7 +59,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
         assert read(TASK, data, split).fingerprint() == read(TASK, plain, split).fingerprint()
     whole = {int(n): text for part in ("train", "validation") for n, text in rows_of(read(TASK, data, part))}
     assert [whole[i] for i in range(100)] == [row["review"] for row in ROWS]
-    assert completed_task(TASK, data).labels == sorted(MOODS)
+    assert complete_task(TASK, data).labels == sorted(MOODS)
 
 
 def rows_of(split: TextSplit) -> list[tuple[int, str]]:
@@ -78,7 +78,7 @@ def test_a_tenth_is_held_out_by_label_and_always_the_same(tmp_path: Path) -> Non
         assert abs(held[label] - (kept[label] + held[label]) / 10) <= 1.5
     assert "100 of 1000 rows held out, seed 0" in validation.note
     assert validation.fingerprint() == read(TASK, data, "validation").fingerprint()
-    assert list(unlabelled_split(completed_task(TASK, data), data, "validation").ids) == list(validation.ids)
+    assert list(load_unlabelled_split(complete_task(TASK, data), data, "validation").ids) == list(validation.ids)
 
 
 def test_the_only_row_of_a_label_stays_in_training(tmp_path: Path) -> None:
@@ -134,26 +134,26 @@ def test_a_directory_in_the_hubs_layout(tmp_path: Path, folder: str | None) -> N
     assert [text.split()[0] for text in train.columns[0]] == ["train-00000-of-00002"] * 2 + ["train-00001-of-00002"]
     assert train.labels is not None and validation.labels is not None
     assert (train.labels.tolist(), validation.labels.tolist()) == ([1, 1, 0], [1])  # in the file's order, by name
-    assert len(unlabelled_split(completed_task(task, data), data, "test")) == 1
-    assert len(own_files(task, data)["text"][1]) == 4
+    assert len(load_unlabelled_split(complete_task(task, data), data, "test")) == 1
+    assert len(find_user_files(task, data)["text"][1]) == 4
 
 
 def test_numbers_as_labels_keep_their_order(tmp_path: Path) -> None:
     rows = [{"review": f"text {i}", "mood": (10, 9, -1)[i % 3]} for i in range(30)]
     for name in ("rows.csv", "rows.jsonl", "rows.parquet"):
-        assert completed_task(TASK, DataConfig(text=str(write(tmp_path / name, rows)))).labels == ["-1", "9", "10"]
+        assert complete_task(TASK, DataConfig(text=str(write(tmp_path / name, rows)))).labels == ["-1", "9", "10"]
 
 
 def test_text_without_labels_can_be_looked_at(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_bytes("\ufeff".encode() + "\r\n".join(LINES).encode())
     task, data = replace(TASK, columns=["text"]), DataConfig(text=str(tmp_path / "lines.txt"))
-    _, found = own_text(task, data)
+    _, found = load_user_text(task, data)
     assert (found.columns, found.labels) == ((LINES,), None)
     with pytest.raises(GeloraError, match="no column mood; a text file has no labels"):
         read(task, data)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("one\tother\nthis\tthat\n")
-    _, two = own_text(replace(task, columns=["a", "b"]), DataConfig(text=str(pairs)))
+    _, two = load_user_text(replace(task, columns=["a", "b"]), DataConfig(text=str(pairs)))
     assert two.columns == (["one", "this"], ["other", "that"])
 
 
@@ -163,7 +163,7 @@ def test_labels_that_a_run_would_refuse_are_left_out_of_a_profile(tmp_path: Path
     assert isinstance(content, str)
     (tmp_path / "rows.csv").write_text(content)
     task, data = replace(TASK, **changes), DataConfig(text=str(tmp_path / "rows.csv"))
-    completed, found = own_text(task, data)
+    completed, found = load_user_text(task, data)
     if wrong:
         assert (len(found), found.labels, completed) == (content.count("\n") - 1, None, task)
         assert found.note.startswith("all rows, their labels left out: ")
@@ -172,7 +172,7 @@ def test_labels_that_a_run_would_refuse_are_left_out_of_a_profile(tmp_path: Path
         assert found.fingerprint() == read(TASK, data).fingerprint()
         assert (len(found), completed.labels) == (27, ["a", "b"])
     with pytest.raises(GeloraError, match="no column revew"):
-        own_text(replace(task, columns=["revew"]), data)
+        load_user_text(replace(task, columns=["revew"]), data)
 
 
 def test_copies_stay_on_one_side(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_labels_of_digits_and_dashes_and_long_fields(tmp_path: Path) -> None:
     rows = [{"review": f"text {i} " + "x" * 200_000, "mood": ("--1", "2")[i % 2]} for i in range(30)]
     before = csv.field_size_limit()
     data = DataConfig(text=str(write(tmp_path / "rows.csv", rows)))
-    assert completed_task(TASK, data).labels == ["--1", "2"]
+    assert complete_task(TASK, data).labels == ["--1", "2"]
     assert len(read(TASK, data).columns[0][0]) > 200_000
     assert csv.field_size_limit() == before
 
@@ -381,7 +381,7 @@ def test_scores_that_float32_can_not_tell_apart_are_named(tmp_path: Path) -> Non
     scores = replace(TASK, kind="regression", metric="pearson_spearman_mean")
     path = write(tmp_path / "a.jsonl", [row | {"mood": 1.7e9 + i} for i, row in enumerate(ROWS)])
     told = "100 different values of mood are 2 in float32.*subtract their mean"
-    assert re.search(told, own_split(scores, DataConfig(text=str(path), text_validation=str(path)), "train").note)
+    assert re.search(told, load_user_split(scores, DataConfig(text=str(path), text_validation=str(path)), "train").note)
     path = write(tmp_path / "b.jsonl", [row | {"mood": 1.7e9 + i / 100} for i, row in enumerate(ROWS)])
     with pytest.raises(GeloraError, match=r"every row has mood 1700000000.0.*100 different values"):
         read(scores, DataConfig(text=str(path)))
@@ -397,4 +397,4 @@ def test_what_is_neither_file_nor_directory_is_named(tmp_path: Path) -> None:
 def test_rows_that_are_trained_on_too_are_counted() -> None:
     train = TextSplit("train", np.arange(3), (["a", "b", "b"], ["x", "y", "z"]), None)
     other = TextSplit("validation", np.arange(3), (["b", "b", "a"], ["x", "y", "x"]), None)
-    assert (other.rows_also_in(train), train.rows_also_in(other), len(train.distinct_texts())) == (2, 2, 3)
+    assert (other.count_rows_in(train), train.count_rows_in(other), len(train.distinct_texts())) == (2, 2, 3)

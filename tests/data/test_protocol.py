@@ -9,8 +9,8 @@ import torch
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.protocol import protocol_splits
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.data.squad import QuestionSplit
 
 HALVES = TaskConfig(eval_splits=["a", "b"], split="halves")
 HELD_OUT = TaskConfig(eval_splits=["a"], split="held_out")
