@@ -21,7 +21,8 @@ from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
 from gelora_cli.allocation.ranks import planned_methods, rank_pattern_json
 from gelora_cli.config.checks import declared_problems, list_problems
 from gelora_cli.config.schema import ProfileConfig, TaskConfig
-from gelora_cli.core.artifacts import IdProfile, ProfileSettings, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER

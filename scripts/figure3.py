@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.rundir import create
 from gelora_cli.plots.profiles import plot_profiles
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--output {given.output} given; a file that ends in .png or .svg is needed")
     try:
         profiles = labelled(given.profiles)
-        create(given.output.parent, "--output")
+        create_directory(given.output.parent, "--output")
         plot_profiles(profiles, given.output)
     except (GeloraError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

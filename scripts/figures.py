@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.rundir import create
 from gelora_cli.plots import theory as theory_plots
 from gelora_cli.plots.run import ranks_figure
 from gelora_cli.plots.style import write_figure
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         for name, figure in draw[options.figure](options):
-            create(options.output, "--output")
+            create_directory(options.output, "--output")
             for ending in ("png", "svg"):
                 write_figure(figure, options.output / f"{name}.{ending}")
             print(f"written: {options.output / name}.png, .svg\n")

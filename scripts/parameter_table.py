@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, DebertaV2Config
 
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
 from gelora_cli.models.block_map import map_model

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 from gelora_cli import lora_config, plan_ranks, profile_texts
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from tests.helpers.rows import rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gelora_cli.core.artifacts import IdProfile, LayerIdim
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 
 MOSTLY_DUPLICATES = 0.5
 """A layer of which more than this share of its points was collapsed is mostly duplicates."""

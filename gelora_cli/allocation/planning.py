@@ -12,7 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET, plan_ranks
-from gelora_cli.core.artifacts import BlockRank, IdProfile, LinearShape, ModelMap, RankPlan
+from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
+from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, adapted_linears
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS

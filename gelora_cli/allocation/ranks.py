@@ -21,7 +21,8 @@ from typing import Any
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import ROUNDING, AllocationProblem, Allocator, Rule
 from gelora_cli.allocation.layer_checks import layer_warnings
-from gelora_cli.core.artifacts import BlockRank, IdProfile, RankPlan
+from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, max_ranks, unit_costs
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import ALLOCATORS, METHODS

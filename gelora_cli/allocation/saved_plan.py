@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.allocation.ranks import plan_beside, rank_pattern_json
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 

@@ -13,7 +13,7 @@ from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LaunchConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.core.artifacts import EvalResult
+    from gelora_cli.core.artifacts.result import EvalResult
 
 
 @dataclass

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunResult, ScoreScale
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import RunResult, ScoreScale
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import new_directory
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.files import apply_umask, translate_write_errors, write_atomic
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import translate_oom
 from gelora_cli.data.scale import standardize
@@ -55,12 +58,12 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     """
     prepared = reopened(directory)
     _check_form(prepared, form)
-    with translate_oom(), rundir.new_directory(target) as place:
+    with translate_oom(), new_directory(target) as place:
         found, loaded = (_merged if form == "merged" else _adapter)(directory, prepared, place)
         facts = card_facts(directory, prepared, loaded, place)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-        rundir.write_atomic(place / rundir.CARD, model_card(result, plan, facts, found))
+        write_atomic(place / run_files.CARD, model_card(result, plan, facts, found))
     return found
 
 
@@ -85,14 +88,14 @@ def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Exp
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
-    merged = merge_adapter(session.fresh_model().model, directory / rundir.ADAPTER)
+    merged = merge_adapter(session.fresh_model().model, directory / run_files.ADAPTER)
     scale = read_artifact(RunResult, directory / RunResult.FILE).scale
     if scale is not None:
         fold_scale(merged, scale)
-    with rundir.writing(place, FIX):
+    with translate_write_errors(place, FIX):
         save_exported(merged, session.tokenizer, place)
         for path in place.iterdir():
-            rundir.honour_umask(path)
+            apply_umask(path)
     model, tokenizer = load_exported(place, head_of(prepared.config))
     again = rows.encode(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
@@ -150,8 +153,8 @@ def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
 
 def _adapter(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
     """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
-    with rundir.writing(place, FIX):
-        for path in sorted((directory / rundir.ADAPTER).iterdir()):
+    with translate_write_errors(place, FIX):
+        for path in sorted((directory / run_files.ADAPTER).iterdir()):
             shutil.copyfile(path, place / path.name)
         describe_adapter(place, prepared, place)
     return Export("adapter", directory.name), only_model(prepared).loaded

@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.codec import to_json
+from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.rundir import create, file_sha256, write_atomic, writing
+from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 from gelora_cli.data.sources import SOURCES, complete_task, load_task_split
 from gelora_cli.models.files import model_files
 from gelora_cli.models.locate import ResolvedModel, resolve_model
@@ -43,7 +44,7 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     _check_vacant(target, force=config.force)
     resolved = resolve_base(config.model)
     with _nothing_left(target):
-        create(target)
+        create_directory(target)
         return _fetch(config, resolved, target)
 
 
@@ -120,7 +121,7 @@ def _inside(target: Path, path: Path, folder: str | None) -> Path:
 
 
 def _copy(file: Path, copy: Path) -> None:
-    with writing(copy.parent, "check the directory, or take another: gelora fetch DIR"):
+    with translate_write_errors(copy.parent, "check the directory, or take another: gelora fetch DIR"):
         copy.parent.mkdir(parents=True, exist_ok=True)
         temporary = copy.parent / f".{copy.name}.tmp"
         temporary.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ class Ls(Command[LsCommandConfig]):
 
     def handle(self, config: LsCommandConfig, paths: list[Path], typed: str) -> None:
         """Print the runs, and below them the grid of those that are done."""
-        from gelora_cli.core.rundir import json_text
+        from gelora_cli.core.files import json_text
         from gelora_cli.report.grid import runs_table
         from gelora_cli.report.listing import list_runs, listed_runs
         from gelora_cli.report.runs import examine_runs, sort_runs

@@ -11,8 +11,9 @@ import os
 import stat
 from pathlib import Path
 
+from gelora_cli.core.directories import remove_partial_writes
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.rundir import file_sha256, remove_half_written, write_atomic, writing
+from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -23,7 +24,7 @@ def check_output(path: Path, *, force: bool) -> None:
             `force`.
     """
     target = _target(path)
-    with writing(path, "name a file in a directory that is there with output=FILE"):
+    with translate_write_errors(path, "name a file in a directory that is there with output=FILE"):
         if not target.parent.is_dir():
             raise GeloraError(f"output={path}: there is no directory {target.parent}; make it, or name another file")
         kind = _kind(target)
@@ -46,12 +47,12 @@ def write_output(path: Path, content: str, *, force: bool) -> None:
     """
     check_output(path, force=force)
     target, data = _target(path), content.encode()
-    with writing(path, "check the directory, or name another file with output=FILE"):
+    with translate_write_errors(path, "check the directory, or name another file with output=FILE"):
         if _kind(target) == "other":
             with target.open("wb") as file:
                 file.write(data)
             return
-        remove_half_written(target)
+        remove_partial_writes(target)
         write_atomic(target, data)
         write_atomic(_record(target), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.files import json_text
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.core.rundir import json_text
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
 

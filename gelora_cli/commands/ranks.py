@@ -13,7 +13,7 @@ from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LARGEST_SEED, PLUGINS,
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.core.artifacts import RankPlan
+    from gelora_cli.core.artifacts.plan import RankPlan
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.allocation.ranks import format_plan
         from gelora_cli.commands.outputs import check_output
         from gelora_cli.config.presets import plan_settings
-        from gelora_cli.core.artifacts import IdProfile
+        from gelora_cli.core.artifacts.profile import IdProfile
         from gelora_cli.core.budget import parse_budget
         from gelora_cli.core.codec import read_artifact
 

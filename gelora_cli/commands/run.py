@@ -68,7 +68,7 @@ def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
 
 def _print_outcome(outcome: Finished, *, track: bool) -> None:
     """Print the value of a run, and the files that a reader wants to open."""
-    from gelora_cli.core.rundir import TRACK
+    from gelora_cli.core.run_files import TRACK
 
     directory = relative(outcome.directory)
     if outcome.already_done:

@@ -19,11 +19,16 @@ from typing import Any, ClassVar
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import DataConfig, RunConfig, TaskConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import new_directory
+from gelora_cli.core.done import is_done
+from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.files import write_artifact, write_atomic
 from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.status import find_runs
 from gelora_cli.data.sources import load_unlabelled_split, source_directory
 from gelora_cli.data.tables import count_rows
 from gelora_cli.pipeline.finished import reopened
@@ -164,7 +169,7 @@ def submit(
         GeloraError: no such run, several for a task and no rule, labels or rows that are not the benchmark's, or a
             target that is not empty; all that is wrong together, before any prediction.
     """
-    with rundir.new_directory(target) as place:
+    with new_directory(target) as place:
         found, left_out = find_candidates(directories)
         chosen = choose_runs(found, choose)
         counts = _counts(chosen, glue, check_rows, fill_missing)
@@ -184,10 +189,10 @@ def submit(
 def _finished(place: Path, files: tuple[SubmittedFile, ...], choose: str | None, left_out: list[str]) -> Submission:
     """Write `submission.json`, and the zip if it is whole."""
     missing = tuple(part.file for part in PARTS if part.file not in {file.file for file in files})
-    submission = Submission(rundir.now(), choose, files, missing, tuple(left_out))
-    rundir.write_artifact(submission, place)
+    submission = Submission(utc_now(), choose, files, missing, tuple(left_out))
+    write_artifact(submission, place)
     if not missing:
-        rundir.write_atomic(place / ZIP, _zipped([place / part.file for part in PARTS]))
+        write_atomic(place / ZIP, _zipped([place / part.file for part in PARTS]))
     return submission
 
 
@@ -200,10 +205,10 @@ def find_candidates(directories: Sequence[Path]) -> tuple[list[Candidate], list[
     problems: list[str] = []
     paths: dict[Path, None] = {}
     for directory in directories:
-        below = rundir.find_runs(directory.resolve())
+        below = find_runs(directory.resolve())
         if not below:
             problems.append(f"{directory}: no run directory there or below; gelora ls DIR shows the runs there are")
-        elif below == [directory.resolve()] and not rundir.is_done(directory):
+        elif below == [directory.resolve()] and not is_done(directory):
             problems.append(f"{directory} is not finished; end it with the command that began it, or leave it out")
         paths |= dict.fromkeys(below)
     found, left_out = _sorted_out(list(paths))
@@ -218,10 +223,10 @@ def find_candidates(directories: Sequence[Path]) -> tuple[list[Candidate], list[
 def _sorted_out(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
     found, left_out = [], []
     for path in paths:
-        if not rundir.is_done(path):
+        if not is_done(path):
             left_out.append(f"{path}: not finished")
             continue
-        config, result = read_config(path / rundir.CONFIG), read_artifact(RunResult, path / RunResult.FILE)
+        config, result = read_config(path / run_files.CONFIG), read_artifact(RunResult, path / RunResult.FILE)
         if config.smoke:
             left_out.append(f"{path}: {SMOKE_REMARK}")
         elif config.task.name in TASKS and config.task.source == "glue":
@@ -350,7 +355,7 @@ def lines(part: Part, rows: Sequence[Mapping[str, Any]]) -> Answers:
 
 def _write(directory: Path, part: Part, answers: Answers, run: Candidate | None, candidates: int) -> SubmittedFile:
     text = HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(answers.words))
-    rundir.write_atomic(directory / part.file, text)
+    write_atomic(directory / part.file, text)
     return SubmittedFile(
         file=part.file,
         rows=len(answers.words),

@@ -20,7 +20,7 @@ from gelora_cli.config.complete import complete
 from gelora_cli.config.files import parse_config
 from gelora_cli.config.overrides import composed_config, restore_text
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts import Estimate
+from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import visible
 from gelora_cli.core.registries import COMMANDS

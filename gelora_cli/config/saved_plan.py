@@ -10,7 +10,7 @@ from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.identity import profile_values
 from gelora_cli.config.schema import ProfileConfig, RanksConfig, RunConfig
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 

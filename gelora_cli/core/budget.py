@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from gelora_cli.core.artifacts import LinearShape, ModelMap
+from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
 
 BudgetKind = Literal["params", "percent", "rank", "auto"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import ScoreScale
+from gelora_cli.core.artifacts.result import ScoreScale
 
 Scores = NDArray[np.floating[Any]]
 

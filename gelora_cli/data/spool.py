@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gelora_cli.core.rundir import writing
+from gelora_cli.core.files import translate_write_errors
 
 
 def _temporary() -> AbstractContextManager[None]:
-    return writing(Path(tempfile.gettempdir()), fix="free space there, or name another place by the variable TMPDIR")
+    return translate_write_errors(
+        Path(tempfile.gettempdir()), fix="free space there, or name another place by the variable TMPDIR"
+    )
 
 
 class Spool:

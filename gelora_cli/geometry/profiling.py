@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.allocation.layer_checks import pooling_fix
-from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
 from gelora_cli.data.batches import sorted_batches

@@ -27,11 +27,12 @@ from typing import Any
 
 from gelora_cli.config.files import config_text
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.rundir import find_runs, now
 from gelora_cli.core.runtime import describe_exit_status, die_with_parent, first_line
+from gelora_cli.core.status import find_runs
 from gelora_cli.launchers.signals import SIGNALS
 
 SERVE = "--serve-jobs"
@@ -97,7 +98,7 @@ class JobServer:
         Raises:
             StoppedError: a signal came before the job had begun.
         """
-        begun, started = now(), time.monotonic()
+        begun, started = utc_now(), time.monotonic()
         answer = self._ask({"command": command, "config": config_text(config), "words": words})
         found = Outcome(**answer["outcome"]) if "outcome" in answer else _without_word(answer["status"])
         if found.code and found.directory is None and "pid" in answer:

@@ -16,7 +16,7 @@ def load_adapter(model: PreTrainedModel, directory: Path) -> nn.Module:
     Raises:
         GeloraError: the adapter is damaged, of another model, or of a method that is not known here.
     """
-    from gelora_cli.core.rundir import PEFT_CONFIG
+    from gelora_cli.core.run_files import PEFT_CONFIG
     from gelora_cli.methods.updates.lora import load_peft
     from gelora_cli.methods.updates.saved import load_own
 

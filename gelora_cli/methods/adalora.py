@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gelora_cli.allocation.planning import PlanRequest, as_written
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.peft_format import PeftMethod

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from gelora_cli.allocation.planning import PlanRequest
-from gelora_cli.core.artifacts import ModelMap, RankPlan, SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.allocation.apportionment import apportion
 from gelora_cli.allocation.planning import PlanRequest, Shapes, block_row
-from gelora_cli.core.artifacts import LinearShape, RankPlan, SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.model_map import LinearShape
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS

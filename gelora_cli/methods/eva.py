@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gelora_cli.allocation.apportionment import apportion
 from gelora_cli.allocation.planning import PlanRequest, with_module_ranks
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.peft_format import PeftMethod

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.planning import PlanRequest, exempt_plan
-from gelora_cli.core.artifacts import RankPlan, SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import Method
 

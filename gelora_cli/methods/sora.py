@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.planning import PlanRequest, as_written
-from gelora_cli.core.artifacts import RankPlan, SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import ROLES, kind_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gelora_cli.core.artifacts import ModelMap
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.runtime import first_line
 from gelora_cli.models.block_map import is_inside, map_model

@@ -15,7 +15,8 @@ import yaml
 
 from gelora_cli.allocation.ranks import budget_line
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts import EvalResult, RankPlan, RunResult
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.messages import markdown_code, markdown_text
 from gelora_cli.core.registries import METHODS, METRICS, TASK_KINDS
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import relative_to
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.card import CardFacts
@@ -19,7 +20,7 @@ def card_facts(directory: Path, prepared: ResolvedInputs, loaded: LoadedModel, t
         config=prepared.config,
         command=read_artifact(RunManifest, directory / RunManifest.FILE).command,
         base=base_name(prepared, target or directory),
-        peft=(directory / rundir.ADAPTER / rundir.PEFT_CONFIG).exists(),
+        peft=(directory / run_files.ADAPTER / run_files.PEFT_CONFIG).exists(),
         arguments=loaded.arguments,
         starts_from=tuple(str(ancestor.directory) for ancestor in prepared.ancestors),
     )
@@ -30,7 +31,7 @@ def base_name(prepared: ResolvedInputs, directory: Path) -> str:
     model = prepared.config.model
     if model.path is None:
         return model.hub or prepared.model.source
-    return rundir.relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
+    return relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
 
 
 def describe_adapter(adapter: Path, prepared: ResolvedInputs, directory: Path) -> None:
@@ -40,7 +41,7 @@ def describe_adapter(adapter: Path, prepared: ResolvedInputs, directory: Path) -
     """
     from gelora_cli.methods.updates.saved import describe_peft
 
-    ancestors = [rundir.relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
+    ancestors = [relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
     describe_peft(
         adapter,
         base=" + ".join((base_name(prepared, directory), *ancestors)),

@@ -10,9 +10,12 @@ import numpy as np
 from gelora_cli.allocation.ranks import format_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import Estimate, IdProfile, LayerIdim, RankPlan
+from gelora_cli.core.artifacts.manifest import Estimate
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.core.locks import check_available
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
@@ -45,7 +48,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     prepared = resolve_inputs(complete(config))
     config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
-    rundir.check_free(directory)
+    check_available(directory)
     profile_path = profile_directory(prepared, fingerprints) / IdProfile.FILE
     there = whole_profile(profile_path)
     if not measure:
@@ -58,8 +61,8 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
     profile_seconds = _profile_cost(session) if measured else 0.0
     training, evaluation = _training_cost(session, session.attach(plan, train), train)
-    is_done = rundir.is_done(directory) and not config.force
-    trained = None if config.force or is_done else equal_run(prepared, fingerprints)
+    finished = is_done(directory) and not config.force
+    trained = None if config.force or finished else equal_run(prepared, fingerprints)
     found = Estimate(
         train_seconds=training,
         evaluation_seconds=evaluation,
@@ -68,10 +71,10 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         profile=str(profile_path.parent) if measured else None,
         peak_bytes=_peak(session),
         processes=config.launch.processes,
-        done=is_done or trained is not None,
+        done=finished or trained is not None,
     )
     lines = [f"run directory: {directory}", shown, _cost_text(session, found, len(train))]
-    if is_done:
+    if finished:
         lines.append("This run is done: nothing would be done again.")
     if trained is not None:
         lines.append(f"It has the ranks of {trained}, which is done: it would be linked to that run, not trained.")

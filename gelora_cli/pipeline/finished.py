@@ -7,9 +7,10 @@ from pathlib import Path
 
 from gelora_cli.config.checks import frozen_problems
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import clean_finished_run, is_done, verify_checksums
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_start
@@ -35,10 +36,10 @@ def finished_config(directory: Path) -> RunConfig:
     Raises:
         GeloraError: it is unfinished or damaged.
     """
-    if not rundir.is_done(directory):
+    if not is_done(directory):
         raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
-    rundir.check_intact(directory)
-    rundir.remove_finished_work(directory)
+    verify_checksums(directory)
+    clean_finished_run(directory)
     return frozen_config(directory)
 
 
@@ -51,7 +52,7 @@ def frozen_config(directory: Path) -> RunConfig:
     precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
     config = replace(open_config(directory), precision=precision)
     if problems := frozen_problems(config):
-        raise GeloraError(f"{directory / rundir.CONFIG} was edited: {problems[0]}. Restore it, or do the run again.")
+        raise GeloraError(f"{directory / run_files.CONFIG} was edited: {problems[0]}. Restore it, or do the run again.")
     return config
 
 

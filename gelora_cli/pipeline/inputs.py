@@ -11,8 +11,8 @@ from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash, profile_hash
 from gelora_cli.config.schema import ModelConfig, RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
@@ -162,7 +162,7 @@ def run_fingerprints(prepared: ResolvedInputs) -> dict[str, str]:
 def run_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where a run is kept, named by its budget, or by that of its saved plan."""
     config = prepared.config
-    return rundir.run_path(
+    return run_files.run_path(
         Path(config.runs_dir),
         task=config.task.name,
         model=config.model.name,
@@ -181,7 +181,7 @@ def budget_name(config: RunConfig) -> str | None:
 def profile_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where the profile of its model and text is kept, for every run that has the same."""
     digits = profile_hash(prepared.config, fingerprints["model"], fingerprints["train"])
-    return rundir.profile_path(Path(prepared.config.runs_dir), digits)
+    return run_files.profile_path(Path(prepared.config.runs_dir), digits)
 
 
 def is_profiled(config: RunConfig) -> bool:

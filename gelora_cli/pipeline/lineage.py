@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done, read_checksums, verify_checksums
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.files import file_sha256
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.heads import HeadSpec
@@ -43,7 +45,7 @@ class Ancestor:
     @property
     def adapter(self) -> Path:
         """Where its adapter is saved."""
-        return self.directory / rundir.ADAPTER
+        return self.directory / run_files.ADAPTER
 
 
 def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
@@ -76,13 +78,13 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
     if init_from is None:
         return []
     directory = Path(init_from)
-    if not rundir.is_done(directory):
+    if not is_done(directory):
         how = "is not a finished run (no DONE in it)" if directory.is_dir() else "is not there"
         raise GeloraError(
             f"init_from={init_from}: {directory} {how}; a finished run directory is accepted (gelora ls shows them). "
             "End that run first, or bring it back."
         )
-    rundir.check_intact(directory)
+    verify_checksums(directory)
     config = open_config(directory)
     method = METHODS.get(config.method.name)
     if method.unmergeable:
@@ -96,10 +98,10 @@ def adapter_digest(directory: Path) -> str:
     PEFT notes that. What somebody puts beside the adapter later is no part of it.
     """
     digest = hashlib.sha256()
-    names = sorted(name for name in rundir.named_digests(directory) if name.startswith(f"{rundir.ADAPTER}/"))
+    names = sorted(name for name in read_checksums(directory) if name.startswith(f"{run_files.ADAPTER}/"))
     for path in (directory / name for name in names):
-        content = rundir.file_sha256(path)
-        if path.name == rundir.PEFT_CONFIG:
+        content = file_sha256(path)
+        if path.name == run_files.PEFT_CONFIG:
             values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
             content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         digest.update(f"{path.name} {content}\n".encode())

@@ -11,16 +11,21 @@ from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.presets import plan_settings
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done, read_checksums, verify_checksums
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import translate_write_errors, write_artifact, write_atomic
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
 from gelora_cli.plots.run import plot_ranks
 
-REWRITTEN = (rundir.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, rundir.CARD, "ranks.png")
+REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, run_files.CARD, "ranks.png")
 """What a linked run has of its own; every other file is the trained run's."""
 
 
@@ -36,7 +41,7 @@ def equal_run(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path | 
     for method in planned:
         other = replace(config, method=replace(config.method, name=method))
         directory = run_directory(replace(prepared, config=other), fingerprints)
-        if method != config.method.name and rundir.is_done(directory) and _has_plan_of(config, directory):
+        if method != config.method.name and is_done(directory) and _has_plan_of(config, directory):
             return directory
     return None
 
@@ -46,7 +51,7 @@ def _has_plan_of(config: RunConfig, directory: Path) -> bool:
     try:
         if read_artifact(RunManifest, directory / RunManifest.FILE).same_as is not None:
             return False
-        rundir.check_intact(directory)
+        verify_checksums(directory)
         mine, trained = _plan(config, directory), read_artifact(RankPlan, directory / RankPlan.FILE)
     except GeloraError as error:
         LOGGER.warning("not linked to %s: %s", directory, error)
@@ -67,22 +72,22 @@ def link_run(trained: Path, directory: Path, config: RunConfig) -> None:
 
     `run.json` names that run, by its path from here, and has its device, versions and seconds.
     """
-    names = [name for name in rundir.named_digests(trained) if name not in REWRITTEN]
-    with rundir.writing(directory):
+    names = [name for name in read_checksums(trained) if name not in REWRITTEN]
+    with translate_write_errors(directory):
         for name in names:
             (directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(trained / name, directory / name)
     plan = _plan(config, trained)
-    rundir.write_artifact(plan, directory)
+    write_artifact(plan, directory)
     plot_ranks(plan, directory / "ranks.png")
     result = read_artifact(RunResult, trained / RunResult.FILE)
-    rundir.write_artifact(replace(result, method=config.method.name, profile_reused=True), directory)
+    write_artifact(replace(result, method=config.method.name, profile_reused=True), directory)
     same_as = os.path.relpath(trained, directory)
-    rundir.write_atomic(directory / rundir.CARD, _card(trained, config.method.name, result.method, same_as))
+    write_atomic(directory / run_files.CARD, _card(trained, config.method.name, result.method, same_as))
     mine = read_artifact(RunManifest, directory / RunManifest.FILE)
     theirs = read_artifact(RunManifest, trained / RunManifest.FILE)
     about_mine = {key: getattr(mine, key) for key in ("status", "command", "created", "updated", "pid", "host")}
-    rundir.write_artifact(replace(theirs, **about_mine, same_as=same_as), directory)
+    write_artifact(replace(theirs, **about_mine, same_as=same_as), directory)
 
 
 def _card(trained: Path, method: str, trained_method: str, same_as: str) -> str:
@@ -91,7 +96,7 @@ def _card(trained: Path, method: str, trained_method: str, same_as: str) -> str:
         f"This run of method={method} was not trained: its ranks are those of method={trained_method} with the same "
         f"settings, so it is the same run as `{same_as}`, whose files and card these are."
     )
-    text = (trained / rundir.CARD).read_text(encoding="utf-8") if (trained / rundir.CARD).exists() else ""
+    text = (trained / run_files.CARD).read_text(encoding="utf-8") if (trained / run_files.CARD).exists() else ""
     head, heading, rest = text.partition("\n# ")
     title, line, body = rest.partition("\n")
     return f"{head}{heading}{title}{line}\n{said}\n{body}" if heading else f"{said}\n"

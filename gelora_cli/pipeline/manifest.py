@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gelora_cli.config.identity import NUMERICS
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.pipeline.inputs import ResolvedInputs
 
 
@@ -25,7 +26,7 @@ def recorded_manifest(
     manifest = _new_manifest(prepared, fingerprints, command)
     with suppress(GeloraError):  # a resumed run keeps its time of creation; a new one has none
         manifest = replace(manifest, created=read_artifact(RunManifest, directory / RunManifest.FILE).created)
-    rundir.write_artifact(manifest, directory)
+    write_artifact(manifest, directory)
     try:
         yield
     except BaseException as error:
@@ -47,8 +48,8 @@ def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], comman
     return RunManifest(
         status="running",
         command=command,
-        created=rundir.now(),
-        updated=rundir.now(),
+        created=utc_now(),
+        updated=utc_now(),
         pid=os.getpid(),
         host=socket.gethostname(),
         processes=config.launch.processes,
@@ -66,4 +67,4 @@ def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], comman
 
 def _end_manifest(directory: Path, status: str, error: str | None) -> None:
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, status=status, updated=rundir.now(), error=error), directory)
+    write_artifact(replace(manifest, status=status, updated=utc_now(), error=error), directory)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.config.schema import RunConfig, TaskConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
+from gelora_cli.core.files import write_atomic
 from gelora_cli.core.runtime import translate_oom
 from gelora_cli.data.sources import Split
 from gelora_cli.pipeline.dispatch import work_or_launch
@@ -48,7 +48,7 @@ def work_evaluate(directory: Path, target: Path, prepared: ResolvedInputs) -> No
         model = session.reloaded(directory)
         results = tuple(session.evaluate(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
-        rundir.write_atomic(target, to_json(EvaluationReport(results)))
+        write_atomic(target, to_json(EvaluationReport(results)))
     session.accelerator.wait_for_everyone()
 
 

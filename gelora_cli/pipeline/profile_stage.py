@@ -8,9 +8,12 @@ from pathlib import Path
 from gelora_cli.config.complete import complete
 from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import check_files, create_directory
+from gelora_cli.core.files import write_artifact
+from gelora_cli.core.locks import wait_for_lock
 from gelora_cli.core.runtime import LOGGER, translate_oom
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
@@ -27,14 +30,14 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
     """
     prepared = resolve_inputs(complete(config), require_labels=False)
     directory = profile_directory(prepared, prepared.fingerprints)
-    rundir.create(directory)
-    rundir.check_files(directory)
+    create_directory(directory)
+    check_files(directory)
     if prepared.config.force or not whole_profile(directory / IdProfile.FILE):
-        write_config(prepared.config, directory / rundir.CONFIG)
+        write_config(prepared.config, directory / run_files.CONFIG)
         processes = prepared.config.launch.processes
         work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
     else:
-        with rundir.waiting_lock(directory, "the profile"):
+        with wait_for_lock(directory, "the profile"):
             StateStore(directory).clear()  # of a process that was killed when the profile was whole
     return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
 
@@ -42,7 +45,7 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
 def work_profile(directory: Path, prepared: ResolvedInputs) -> None:
     """Measure the profile, in every process."""
     with handle_signals(), translate_oom():
-        session = open_session(prepared, directory / rundir.LOG)
+        session = open_session(prepared, directory / run_files.LOG)
         shared_profile(session, from_scratch=prepared.config.force)
         session.accelerator.wait_for_everyone()
 
@@ -58,14 +61,14 @@ def shared_profile(session: Session, *, from_scratch: bool = False) -> tuple[IdP
             _measure(session, directory)
         session.accelerator.wait_for_everyone()
         return read_artifact(IdProfile, path), there
-    rundir.create(directory)
-    with rundir.waiting_lock(directory, "the profile", lambda: _announce(None)):
+    create_directory(directory)
+    with wait_for_lock(directory, "the profile", lambda: _announce(None)):
         there = not from_scratch and whole_profile(path)
         _announce(there)
         if not there:
             found = _measure(session, directory)
             plot_profile(found, directory / "profile.png")
-            rundir.write_artifact(found, directory)
+            write_artifact(found, directory)
         StateStore(directory).clear()  # also what a process left that was killed when the profile was whole
     session.accelerator.wait_for_everyone()
     found = read_artifact(IdProfile, path)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import ReloadCheck
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import ReloadCheck
 from gelora_cli.core.errors import RunError
+from gelora_cli.core.files import translate_write_errors
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.load import LoadedModel
@@ -41,9 +42,9 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
     """
     with session.timed("reload"):
         if session.accelerator.is_main_process:
-            with rundir.writing(directory / rundir.ADAPTER):
-                attached.save(directory / rundir.ADAPTER)
-                describe_adapter(directory / rundir.ADAPTER, session.prepared, directory)
+            with translate_write_errors(directory / run_files.ADAPTER):
+                attached.save(directory / run_files.ADAPTER)
+                describe_adapter(directory / run_files.ADAPTER, session.prepared, directory)
         session.accelerator.wait_for_everyone()
         split = session.prepared.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))

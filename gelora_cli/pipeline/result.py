@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, IdProfile, RankPlan, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.files import json_text, write_artifact, write_atomic
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import ProtocolSplits
@@ -76,16 +79,16 @@ def write_result(
     directory: Path, session: Session, result: RunResult, plan: RankPlan, evaluated: list[Evaluation]
 ) -> None:
     """Write predictions, the task's own files, the result, the picture of the trajectory and the card."""
-    lines = "".join(rundir.json_text(row) + "\n" for found in evaluated for row in found.rows)
-    rundir.write_atomic(directory / rundir.PREDICTIONS, lines)
+    lines = "".join(json_text(row) + "\n" for found in evaluated for row in found.rows)
+    write_atomic(directory / run_files.PREDICTIONS, lines)
     for name in evaluated[0].files:
         content = {key: value for found in evaluated for key, value in found.files[name].items()}
-        rundir.write_atomic(directory / name, rundir.json_text(content, indent=1) + "\n")
-    rundir.write_artifact(result, directory)
-    if moments := read_track(directory / rundir.METRICS):
-        plot_track(moments, result, directory / rundir.TRACK)
+        write_atomic(directory / name, json_text(content, indent=1) + "\n")
+    write_artifact(result, directory)
+    if moments := read_track(directory / run_files.METRICS):
+        plot_track(moments, result, directory / run_files.TRACK)
     facts = card_facts(directory, session.prepared, session.loaded)
-    rundir.write_atomic(directory / rundir.CARD, model_card(result, plan, facts))
+    write_atomic(directory / run_files.CARD, model_card(result, plan, facts))
     LOGGER.info("%s: %.4f", result.reported, result.value)
     for remark in with_remedies(result, session.config):
         LOGGER.warning("%s", remark)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import truncate_file
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.launchers.workers import inside_workers
 
@@ -30,7 +31,7 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
     state = latest_valid_checkpoint(directory)
     if state is None:
         return False
-    processes, anew = config.launch.processes, f"delete {directory / rundir.CHECKPOINTS} to start anew."
+    processes, anew = config.launch.processes, f"delete {directory / run_files.CHECKPOINTS} to start anew."
     if state.processes != processes:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
@@ -48,7 +49,7 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
     if state.machine != here:
         LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
     _compare_probe(directory, config)
-    rundir.cut(directory / rundir.METRICS, state.metrics_bytes)
+    truncate_file(directory / run_files.METRICS, state.metrics_bytes)
     return True
 
 
@@ -79,6 +80,6 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
 def _compare_probe(directory: Path, config: RunConfig) -> None:
     """Warn where `profile.track` differs from the previous attempt: the trajectory will have gaps."""
     with suppress(GeloraError):  # one that can't be read is written from scratch
-        before, now = read_config(directory / rundir.CONFIG).profile.track, config.profile.track
+        before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
         if before != now:
             LOGGER.warning("begun with profile.track=%s, goes on with %s: the tracked course has gaps", before, now)

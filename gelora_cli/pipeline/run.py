@@ -14,10 +14,14 @@ from pathlib import Path
 from gelora_cli.config.complete import complete
 from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.directories import create_directory
+from gelora_cli.core.done import clean_finished_run, clear_run, is_done, mark_done, verify_checksums
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.locks import lock_directory
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import check_profile, profile_directory, resolve_inputs, run_directory, run_fingerprints
 from gelora_cli.pipeline.linking import equal_run, link_run
@@ -54,26 +58,26 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     prepared = resolve_inputs(complete(config))
     config, fingerprints = prepared.config, run_fingerprints(prepared)
     directory = run_directory(prepared, fingerprints)
-    if rundir.is_done(directory) and not config.force:
+    if is_done(directory) and not config.force:
         return _done_before(directory)
     if not measure:
         check_profile(config, profile_directory(prepared, fingerprints))
-    rundir.create(directory)
-    with rundir.locked(directory, "the run directory"):
-        if rundir.is_done(directory) and not config.force:  # another command has ended it since
+    create_directory(directory)
+    with lock_directory(directory, "the run directory"):
+        if is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
         trained = None if config.force else equal_run(prepared, fingerprints)
         if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
-            rundir.clear(directory)
-        write_config(replace(config, precision=prepared.precision), directory / rundir.CONFIG)
-        frozen = (directory / rundir.CONFIG).read_bytes()
+            clear_run(directory)
+        write_config(replace(config, precision=prepared.precision), directory / run_files.CONFIG)
+        frozen = (directory / run_files.CONFIG).read_bytes()
         with recorded_manifest(directory, prepared, fingerprints, command):
             if trained:
                 link_run(trained, directory, config)
             else:
                 work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
             check_still_there(directory, frozen)
-        rundir.mark_done(directory)
+        mark_done(directory)
     return _finished(directory)
 
 
@@ -85,9 +89,9 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
     Raises:
         GeloraError: naming the file.
     """
-    for name in rundir.REQUIRED:
+    for name in run_files.REQUIRED_FILES:
         path = directory / name
-        if path.is_file() and (name != rundir.CONFIG or path.read_bytes() == frozen):
+        if path.is_file() and (name != run_files.CONFIG or path.read_bytes() == frozen):
             continue
         how = "was changed" if path.is_file() else "was removed"
         raise GeloraError(
@@ -96,14 +100,14 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
 
 
 def _done_before(directory: Path) -> Finished:
-    rundir.check_intact(directory)
-    rundir.remove_finished_work(directory)
+    verify_checksums(directory)
+    clean_finished_run(directory)
     return _finished(directory, already_done=True)
 
 
 def _finished(directory: Path, *, already_done: bool = False) -> Finished:
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    remarks = with_remedies(result, read_config(directory / rundir.CONFIG))
+    remarks = with_remedies(result, read_config(directory / run_files.CONFIG))
     same_as = read_artifact(RunManifest, directory / RunManifest.FILE).same_as
     trained = None if same_as is None else Path(os.path.normpath(directory / same_as))
     return Finished(directory, result.reported, result.value, already_done, remarks, trained)
@@ -115,7 +119,7 @@ def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:
         return False
     with suppress(GeloraError, ValueError):
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        return rundir.is_done(directory) or _without_force(manifest.command) != _without_force(command)
+        return is_done(directory) or _without_force(manifest.command) != _without_force(command)
     return True
 
 

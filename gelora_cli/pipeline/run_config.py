@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
@@ -21,7 +21,7 @@ def open_config(directory: Path) -> RunConfig:
     Raises:
         GeloraError: the configuration can't be read, or its plug-ins are gone or have changed.
     """
-    config = read_config(directory / rundir.CONFIG)
+    config = read_config(directory / run_files.CONFIG)
     if config.plugins is None:
         return config
     plugins = Path(config.plugins)

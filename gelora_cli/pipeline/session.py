@@ -16,20 +16,16 @@ from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import standardizes
 from gelora_cli.config.presets import plan_settings
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import (
-    SMOKE_REMARK,
-    IdProfile,
-    ModelMap,
-    ProfileSettings,
-    RankPlan,
-    RunManifest,
-    RunResult,
-    ScoreScale,
-)
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
+from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.data.batches import epoch_batches
@@ -264,7 +260,7 @@ class Session:
         """The saved adapter in this base model, in the run's precision."""
         from gelora_cli.methods import load_adapter
 
-        model = load_adapter(base.model, directory / rundir.ADAPTER).to(self.accelerator.device)
+        model = load_adapter(base.model, directory / run_files.ADAPTER).to(self.accelerator.device)
         prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
         return prepared
 
@@ -307,7 +303,7 @@ def close_session(session: Session, directory: Path) -> None:
     if session.accelerator.is_main_process:
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
         seconds = {stage: round(value, 3) for stage, value in session.seconds.items()}
-        rundir.write_artifact(replace(manifest, seconds=seconds, peak_bytes=int(peaks.max())), directory)
+        write_artifact(replace(manifest, seconds=seconds, peak_bytes=int(peaks.max())), directory)
 
 
 def plan_for(session: Session, saved: IdProfile | None) -> RankPlan:

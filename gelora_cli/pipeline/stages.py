@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from gelora_cli.allocation.ranks import format_plan
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RankPlan
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.files import write_artifact
 from gelora_cli.core.runtime import LOGGER, translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals
 from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
@@ -25,7 +27,7 @@ def work_run(directory: Path, prepared: ResolvedInputs) -> None:
 
 
 def _work_run(directory: Path, prepared: ResolvedInputs, stop: SignalHandler) -> None:
-    session = open_session(prepared, directory / rundir.LOG)
+    session = open_session(prepared, directory / run_files.LOG)
     main = session.accelerator.is_main_process
     LOGGER.info("head: %s", session.loaded.head_origin)
     LOGGER.info("run directory %s", directory)
@@ -48,9 +50,9 @@ def _work_run(directory: Path, prepared: ResolvedInputs, stop: SignalHandler) ->
 def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> None:
     """Write the profile and the plan as it was attached, with their pictures."""
     if saved is not None:
-        rundir.write_artifact(saved, directory)
+        write_artifact(saved, directory)
         plot_profile(saved, directory / "profile.png")
-    rundir.write_artifact(plan, directory)
+    write_artifact(plan, directory)
     if plan.blocks:
         plot_ranks(plan, directory / "ranks.png")
     for line in format_plan(plan).splitlines():

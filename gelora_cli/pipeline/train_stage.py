@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.registries import TRACKERS
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.encoding import EncodedSplit

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gelora_cli.config.files import read_config
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.launchers.workers import worker
 from gelora_cli.pipeline.finished import frozen_config
 from gelora_cli.pipeline.inputs import resolve_inputs
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), resolve_inputs(config))
     else:
-        prepared = resolve_inputs(read_config(directory / rundir.CONFIG), require_labels=command == "run")
+        prepared = resolve_inputs(read_config(directory / run_files.CONFIG), require_labels=command == "run")
         (work_run if command == "run" else work_profile)(directory, prepared)
 
 

@@ -11,7 +11,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gelora_cli.allocation.layer_checks import weak_layers
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import METHODS
 from gelora_cli.plots.style import DARK, DPI, INK, LIGHT, as_written, new_figure, number_ticks
 

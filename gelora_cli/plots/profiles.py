@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.plots.style import DARK, INK, MIDDLE, end_of, head, new_figure, number_ticks, write_figure
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.allocation.layer_checks import weak_layers
-from gelora_cli.core.artifacts import IdProfile, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.plots.style import (
     DARK,
     INK,

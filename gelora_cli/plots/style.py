@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.core.rundir import write_atomic
+from gelora_cli.core.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

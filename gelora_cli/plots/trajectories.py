@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.core.artifacts import RunResult
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.plots.style import DARK, INK, LIGHT, MIDDLE, end_of, head, new_figure, number_ticks, write_figure
 
 if TYPE_CHECKING:

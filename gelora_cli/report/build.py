@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.core import rundir
 from gelora_cli.core.codec import read_text
+from gelora_cli.core.directories import create_directory, remove_partial_writes
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_atomic
 from gelora_cli.core.messages import markdown_text
 from gelora_cli.plots.comparison import pictures
 from gelora_cli.report.compared import comparisons, row_groups
@@ -156,16 +157,16 @@ def _check_others(output: Path, files: Iterable[str]) -> None:
 
 def _write(output: Path, files: dict[str, bytes]) -> None:
     """The page of an earlier report goes first and the new one comes last, so that no mixture is read as whole."""
-    rundir.create(output, "output")
+    create_directory(output, "output")
     for name in files:
-        rundir.remove_half_written(output / name)
+        remove_partial_writes(output / name)
     earlier = _earlier(output)
     (output / PAGE).unlink(missing_ok=True)
     for name in earlier - set(files):
         (output / name).unlink(missing_ok=True)
-    rundir.write_atomic(output / CONTENTS, json.dumps({"files": sorted(files)}, indent=1) + "\n")
+    write_atomic(output / CONTENTS, json.dumps({"files": sorted(files)}, indent=1) + "\n")
     for name, content in files.items():
-        rundir.write_atomic(output / name, content)
+        write_atomic(output / name, content)
 
 
 def _earlier(output: Path) -> set[str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.config.files import read_config
-from gelora_cli.core.artifacts import RunResult
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS, TASK_KINDS
-from gelora_cli.core.rundir import CONFIG, PREDICTIONS
+from gelora_cli.core.run_files import CONFIG, PREDICTIONS
 from gelora_cli.metrics.definitions import Array, Score, of_all
 
 Row = dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.identity import NUMERICS
-from gelora_cli.core.artifacts import SMOKE_REMARK, RunResult
+from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.runs import Cell, Run, Settings, Unused
 

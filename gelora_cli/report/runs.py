@@ -15,20 +15,25 @@ from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.files import read_config
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import verify_checksums
 from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import shown
 from gelora_cli.core.registries import METHODS
+from gelora_cli.core.status import find_runs, status_of
 
 Settings = tuple[tuple[str, str], ...]
 Cell = tuple[str, str, str, str, Settings, str]
 """Task, model, budget, protocol, settings and method: what the runs of a row have in common."""
 
 DAMAGED, OTHER_VERSION = "damaged", "of another version"
-"""States of runs that can't be read, beside those of `rundir.status`."""
+"""States of runs that can't be read, beside those of `run_status`."""
 
 STATUSES = ("running", "done", "failed", "interrupted")
 """What `run.json` says of a run."""
@@ -67,7 +72,7 @@ class Run:
 
     def metric_lines(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`."""
-        path = self.directory / rundir.METRICS
+        path = self.directory / run_files.METRICS
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [json.loads(line) for line in lines]
 
@@ -146,11 +151,11 @@ def _read(directory: Path, *, verify: bool) -> Run | Unused:
             f"{directory / RunManifest.FILE} is damaged: status={shown(manifest.status)}; gelora writes "
             f"{', '.join(STATUSES)}."
         )
-    status = rundir.status_of(directory, manifest)
+    status = status_of(directory, manifest)
     if status != "done":
         return Unused(directory, status, manifest.error or "", _asked_cell(directory), manifest.updated)
     if verify:
-        rundir.check_intact(directory)
+        verify_checksums(directory)
     return _read_finished(directory, manifest, verify=verify)
 
 
@@ -191,7 +196,7 @@ def _read_finished(directory: Path, manifest: RunManifest, *, verify: bool) -> R
     plan = read_artifact(RankPlan, directory / RankPlan.FILE, verify=verify)
     if not result.results or any(found.reported not in found.metrics for found in result.results):
         raise GeloraError(f"{directory / RunResult.FILE} is not a whole RunResult: it lacks the reported metric.")
-    config = read_config(directory / rundir.CONFIG)
+    config = read_config(directory / run_files.CONFIG)
     return Run(directory, config, manifest, result, plan, _settings(config, manifest))
 
 
@@ -205,7 +210,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _paths(directories: Sequence[Path]) -> list[Path]:
     """Return the run directories, each once, in the order of their paths, however the directories were given."""
-    found = {path.resolve(): path for directory in directories for path in rundir.find_runs(directory)}
+    found = {path.resolve(): path for directory in directories for path in find_runs(directory)}
     return [found[place] for place in sorted(found)]
 
 
@@ -235,7 +240,7 @@ def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
 def _start_settings(start: Path) -> dict[str, str]:
     name = "/".join(start.parts[-4:])
     try:
-        config = read_config(start / rundir.CONFIG)
+        config = read_config(start / run_files.CONFIG)
         found = dict(_settings(config, read_artifact(RunManifest, start / RunManifest.FILE)))
     except GeloraError:
         return {"init_from": name}
@@ -247,14 +252,14 @@ def _model_name(config: RunConfig) -> str:
     """The model and the tasks that it was tuned on before, as results name it: `minilm+sst2`."""
     if config.init_from is None:
         return config.model.name
-    earlier = read_config(Path(config.init_from) / rundir.CONFIG)
+    earlier = read_config(Path(config.init_from) / run_files.CONFIG)
     return f"{_model_name(earlier)}+{earlier.task.name}"
 
 
 def _asked_cell(directory: Path) -> Cell | None:
     """The row that an unfinished run is of; None where its configuration or manifest can't be read."""
     try:
-        config = read_config(directory / rundir.CONFIG)
+        config = read_config(directory / run_files.CONFIG)
         settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
         model = _model_name(config)
         method = config.method.name

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
+from gelora_cli.core.files import append_line
 from gelora_cli.core.registries import TRACKERS
 from gelora_cli.trackers.base import Tracker, TrackerKind
 
@@ -19,7 +20,7 @@ class JsonLinesTracker:
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Append one line."""
-        rundir.append_line(self.path, dict(values))
+        append_line(self.path, dict(values))
 
 
 @TRACKERS.register
@@ -30,4 +31,4 @@ class JsonLines(TrackerKind):
 
     def open(self, directory: Path) -> Tracker:
         """Return the tracker that writes `metrics.jsonl`."""
-        return JsonLinesTracker(directory / rundir.METRICS)
+        return JsonLinesTracker(directory / run_files.METRICS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 
 if TYPE_CHECKING:
     from gelora_cli.training.loop import Trainer

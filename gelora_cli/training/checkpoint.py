@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.errors import GeloraError, UnusableError
-from gelora_cli.core.rundir import CHECKPOINTS, METRICS, file_sha256, prefix_sha256, write_atomic, writing
+from gelora_cli.core.files import file_sha256, prefix_sha256, translate_write_errors, write_atomic
+from gelora_cli.core.run_files import CHECKPOINTS, METRICS
 from gelora_cli.core.runtime import LOGGER
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Checkpoints(CheckpointStore):
             return  # of the same step: a valid one is never replaced, so that there is always one
         for old in (target, *root.glob(".writing-*")):
             shutil.rmtree(old, ignore_errors=True)
-        with writing(target):
+        with translate_write_errors(target):
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / TENSORS)
             _flush(temporary / TENSORS)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.runtime import gather_rows

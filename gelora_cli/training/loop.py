@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import LOGGER, seed_process
 from gelora_cli.data.batches import epoch_batches

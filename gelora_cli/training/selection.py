@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.training.callback import Callback
 from gelora_cli.training.state import Best
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.runtime import gather_rows, thread_settings, train_machine
 from gelora_cli.methods.base import AdaptedModel, strip_prefix
 from gelora_cli.training.checkpoint import Checkpoint, TrainState

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.encoding import EncodedSplit
 

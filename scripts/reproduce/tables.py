@@ -9,12 +9,14 @@ from statistics import fmean, median
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.presets import plan_settings
-from gelora_cli.core.artifacts import IdProfile, RankPlan, RunResult
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_atomic
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.rundir import write_atomic
 from gelora_cli.report.published import Published, read_published
 from gelora_cli.report.rows import profile_seconds
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan

@@ -12,7 +12,8 @@ from gelora_cli.allocation.layer_checks import layer_warnings, profile_table, we
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import format_plan, plan_ranks
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import IdProfile, LayerIdim, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import from_json, read_artifact, to_json
 from gelora_cli.core.errors import GeloraError

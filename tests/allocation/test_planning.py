@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gelora_cli.allocation.planning import plan_method, with_module_ranks
 from gelora_cli.allocation.ranks import format_plan, plan_ranks
-from gelora_cli.core.artifacts import IdProfile, LinearShape, RankPlan
+from gelora_cli.core.artifacts.model_map import LinearShape
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError

@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gelora_cli.allocation.ranks import format_plan, plan_ranks, rank_pattern_json
-from gelora_cli.core.artifacts import IdProfile, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, max_ranks, parse_budget, unit_costs
 from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core import rundir
+from gelora_cli.core.done import is_done, verify_checksums
 from tests.helpers.bench import Bench
 from tests.helpers.rows import rows, write_split
 from tests.helpers.wrong_methods import WRONG as WRONG_METHODS
@@ -271,7 +271,7 @@ def test_wrong_input_is_one_message(
     message = capsys.readouterr().err
     assert all(part in message for part in parts), message
     assert "Traceback" not in message
-    assert not [path for path in bench.directories() if rundir.is_done(path)]
+    assert not [path for path in bench.directories() if is_done(path)]
 
 
 def test_there_are_enough_of_them() -> None:
@@ -318,7 +318,7 @@ def test_card_and_pictures_may_be_changed(finished: Path, tmp_path: Path) -> Non
     shutil.copytree(finished, directory)
     (directory / "README.md").write_text("mine")
     (directory / "ranks.png").unlink()
-    rundir.check_intact(directory)
+    verify_checksums(directory)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import COMMANDS
 from tests.helpers.bench import Bench
 from tests.helpers.wrong_words import WRONG
@@ -185,9 +186,8 @@ def test_a_path_with_special_characters_can_be_given(bench: Bench, tmp_path: Pat
 def test_a_directory_in_use_and_one_that_cannot_be_written(
     done: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gelora_cli.core import rundir
 
-    with rundir.locked(done.only(), "the run directory"):
+    with lock_directory(done.only(), "the run directory"):
         assert done.run("task=cola", "force=true") == 2
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
     assert (done.only() / "DONE").exists()
@@ -334,7 +334,7 @@ def test_the_hub_that_cannot_be_reached_is_named_with_a_way_on(tmp_path: Path) -
 
 def test_the_next_command_cleans_what_a_killed_one_left(done: Bench) -> None:
     run = done.only()
-    (profile,) = (done.root / rundir.PROFILES).iterdir()
+    (profile,) = (done.root / run_files.PROFILES).iterdir()
     left = [run / "checkpoints" / "step-1", profile / "states"]
     for place in left:
         place.mkdir(parents=True)
@@ -351,10 +351,10 @@ def test_the_next_command_cleans_what_a_killed_one_left(done: Bench) -> None:
 def test_a_lock_that_is_a_link_is_one_message(done: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     run = done.only()
     (done.root / "thesis.txt").write_text("years of work")
-    (run / rundir.LOCK).unlink()
-    (run / rundir.LOCK).symlink_to(done.root / "thesis.txt")
+    (run / run_files.LOCK).unlink()
+    (run / run_files.LOCK).symlink_to(done.root / "thesis.txt")
     assert done.run("task=cola", "force=true") == 2
     assert ".lock is a symbolic link" in capsys.readouterr().err
     assert (done.root / "thesis.txt").read_text() == "years of work"
-    (run / rundir.LOCK).unlink()
+    (run / run_files.LOCK).unlink()
     assert done.run("task=cola") == 0

@@ -17,8 +17,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from gelora_cli.commands.exporting import fold_scale
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.overrides import override_problems, split_arguments
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import ScoreScale
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import ScoreScale
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.models.heads import HeadSpec
@@ -171,7 +171,7 @@ def test_a_merged_model_that_differs_is_refused(
 
 def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made: dict[str, Path]) -> None:
     for name, directory in made.items():
-        text, result = (directory / rundir.CARD).read_text(), result_of(directory)
+        text, result = (directory / run_files.CARD).read_text(), result_of(directory)
         data: Any = ModelCard(text).data
         assert {entry.dataset_split for entry in data.eval_results} == {"validation"}
         assert {entry.metric_name: entry.metric_value for entry in data.eval_results}[result.reported] == result.value

@@ -15,9 +15,9 @@ from gelora_cli.commands import fetching
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.outputs import check_output, write_output
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import file_sha256
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.pipeline import predict as pipeline
 
@@ -40,7 +40,7 @@ def test_what_gelora_wrote_is_replaced_and_nothing_else(tmp_path: Path) -> None:
 def test_the_record_is_one_that_sha256sum_reads_and_an_odd_one_counts_for_nothing(tmp_path: Path) -> None:
     path, record = tmp_path / "out", tmp_path / ".out.gelora"
     write_output(path, "one", force=False)
-    digest = rundir.file_sha256(path)
+    digest = file_sha256(path)
     assert record.read_text() == f"{digest}  out\n"
     for damage in (lambda: record.write_bytes(b"\xff" * 70), record.unlink, record.mkdir):
         damage()

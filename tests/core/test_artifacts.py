@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core.artifacts import EvalResult, ProfileSettings, ReloadCheck, RunResult
+from gelora_cli.core.artifacts.profile import ProfileSettings
+from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult
 from gelora_cli.core.codec import SCHEMA_VERSION, from_json, read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.budget import Budget, max_ranks, parse_budget, unit_costs
 from gelora_cli.core.errors import GeloraError
 

@@ -13,10 +13,10 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.streams import TolerantStream
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.core.messages import markdown_code, markdown_text, spreadsheet_text, visible
 from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.pipeline.card import CardFacts, model_card
@@ -79,7 +79,7 @@ def test_names_of_runs_and_errors_reach_no_terminal(tmp_path: Path, capsys: pyte
     run.rename(run.parent / f"x{CLEAR}")
     failed = write_run(tmp_path / "runs", "gelora", 0, 0.5)
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, status="failed", error=f"a{CLEAR}\nb"), failed)
+    write_artifact(replace(manifest, status="failed", error=f"a{CLEAR}\nb"), failed)
     assert command_line(["ls", str(tmp_path / "runs")]) == 0
     assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'out'}", "figures=false"]) == 0
     shown = capsys.readouterr()
@@ -125,7 +125,7 @@ def test_a_reports_markdown_holds_no_html_of_others(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "lora", 0, 0.5)
     failed = write_run(tmp_path / "runs", "gelora", 0, 0.5)
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, status="failed", error="<script>alert(1)</script>"), failed)
+    write_artifact(replace(manifest, status="failed", error="<script>alert(1)</script>"), failed)
     write_report([tmp_path / "runs"], tmp_path / "out", title="<b>mine</b>", figures=False)
     shown = (tmp_path / "out" / "table.md").read_text()
     assert "<script>" not in shown and "<b>" not in shown

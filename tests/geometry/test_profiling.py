@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.core.artifacts import ProfileSettings
+from gelora_cli.core.artifacts.profile import ProfileSettings
 from gelora_cli.core.runtime import LOGGER, make_accelerator
 from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit

@@ -10,7 +10,7 @@ import pytest
 
 from gelora_cli.commands import sweep
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import RunResult
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.launchers import jobs
 

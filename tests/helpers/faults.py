@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.core.rundir import file_sha256
+from gelora_cli.core.files import file_sha256
 from gelora_cli.training.checkpoint import saved_checkpoints
 
 PHASES = ("profile", "training", "evaluation", "checkpoint", "anywhere")

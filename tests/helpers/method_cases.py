@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import IdProfile, LayerIdim, ModelMap, ProfileSettings, RankPlan
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.methods.updates.checks import base_name
 from gelora_cli.models.heads import HeadSpec

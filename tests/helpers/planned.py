@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.core.artifacts import BlockMap, LinearShape, ModelMap, RankPlan
+from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.registries import METHODS
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import BlockMap, IdProfile, LayerIdim, LinearShape, ModelMap, ProfileSettings
+from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 
 IDIMS = (0.0, 6.5, 9.0, 8.25, 11.5, 11.5, 10.0)

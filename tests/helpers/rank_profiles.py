@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from gelora_cli.core.artifacts import BlockMap, IdProfile, LayerIdim, LinearShape, ModelMap, ProfileSettings
+from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import Budget
 
 UNIT = 3072  # one unit of rank on q, k, v, o of a block of MiniLM

@@ -11,9 +11,11 @@ import numpy as np
 
 from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import mark_done
+from gelora_cli.core.files import write_artifact
 from tests.helpers.plans import PROFILE
 from tests.helpers.written_runs import write_run
 
@@ -46,17 +48,17 @@ def write_whole(
         protocol=protocol,
         budget="rank:5",
     )
-    write_config(config, directory / rundir.CONFIG)
+    write_config(config, directory / run_files.CONFIG)
     results = tuple(
         EvalResult(split, EXAMPLES, {"accuracy": (right - fewer) / EXAMPLES}, "accuracy", collapsed, 0.1)
         for fewer, split in enumerate(SPLITS)
     )
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    rundir.write_artifact(replace(result, task=task, results=results, protocol=protocol), directory)
-    rundir.write_artifact(PROFILE, directory)
-    _write_lines(directory / rundir.PREDICTIONS, _predictions(right, seed))
-    _write_lines(directory / rundir.METRICS, _metrics(right, method))
-    rundir.mark_done(directory)
+    write_artifact(replace(result, task=task, results=results, protocol=protocol), directory)
+    write_artifact(PROFILE, directory)
+    _write_lines(directory / run_files.PREDICTIONS, _predictions(right, seed))
+    _write_lines(directory / run_files.METRICS, _metrics(right, method))
+    mark_done(directory)
     return directory
 
 

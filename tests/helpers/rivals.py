@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.config.shipped import config_dir
-from gelora_cli.core.artifacts import EvalResult
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import make_accelerator

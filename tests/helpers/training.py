@@ -8,7 +8,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.checkpoint import Checkpoints, CheckpointStore

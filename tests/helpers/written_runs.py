@@ -8,8 +8,13 @@ from pathlib import Path
 from gelora_cli.config.files import write_config
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.schema import MethodConfig, RunConfig, TrainConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, RankPlan, ReloadCheck, RunManifest, RunResult, TrainResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.done import mark_done
+from gelora_cli.core.environment import utc_now
+from gelora_cli.core.files import write_artifact
 from tests.helpers.plans import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)
@@ -25,8 +30,8 @@ def write_run(
     directory = root / method / f"s{seed}-{rate}"
     directory.mkdir(parents=True)
     method_config, train = MethodConfig(name=method, modules="attention", scaling=32.0), TrainConfig(learning_rate=rate)
-    write_config(RunConfig(method=method_config, train=train, seed=seed), directory / rundir.CONFIG)
-    now = rundir.now()
+    write_config(RunConfig(method=method_config, train=train, seed=seed), directory / run_files.CONFIG)
+    now = utc_now()
     ranks = PLAN.ranks if same else tuple(rank + 1 for rank in PLAN.ranks)
     plan: RankPlan = replace(PLAN, method=method, gelora_ranks=ranks)
     result = RunResult(
@@ -60,9 +65,9 @@ def write_run(
         "done", "gelora run", now, now, 1, "h", 1, "cpu", "float32", {}, None, {}, {}, 5_000_000, None, NUMERICS
     )
     for artifact in (plan, result, manifest):
-        rundir.write_artifact(artifact, directory)
-    (directory / rundir.ADAPTER).mkdir()
-    for name in (rundir.METRICS, rundir.PREDICTIONS, f"{rundir.ADAPTER}/{rundir.PEFT_WEIGHTS}"):
+        write_artifact(artifact, directory)
+    (directory / run_files.ADAPTER).mkdir()
+    for name in (run_files.METRICS, run_files.PREDICTIONS, f"{run_files.ADAPTER}/{run_files.PEFT_WEIGHTS}"):
         (directory / name).write_text("")
-    rundir.mark_done(directory)
+    mark_done(directory)
     return directory

@@ -25,7 +25,6 @@ import json, os, signal, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 from gelora_cli.launchers import jobs
-from gelora_cli.core import rundir
 from gelora_cli.launchers.jobs import Outcome
 from tests.helpers.manifests import manifest
 
@@ -41,7 +40,7 @@ def do(request):
     directory = Path(request["words"][1])
     directory.mkdir(parents=True, exist_ok=True)
     resumed = replace(manifest("running"), created="2020-01-01T00:00:00+00:00", pid=os.getpid())
-    rundir.write_artifact(replace(resumed, host=jobs.socket.gethostname()), directory)
+    write_artifact(replace(resumed, host=jobs.socket.gethostname()), directory)
     if work == "raise":
         raise ValueError("not ours")
     if work.isdigit():

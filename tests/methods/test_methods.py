@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.schema import MethodConfig
-from gelora_cli.core.artifacts import LayerIdim
+from gelora_cli.core.artifacts.profile import LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods import load_adapter

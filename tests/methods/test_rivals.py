@@ -17,7 +17,9 @@ from peft.tuners.adalora import RankAllocator
 from safetensors.torch import load_file, save_file
 
 from gelora_cli.config.shipped import config_dir
-from gelora_cli.core.artifacts import EvalResult, RankPlan, SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.runtime import make_accelerator
@@ -357,7 +359,7 @@ def test_eva_has_pefts_own_ranks_and_directions(bert: Path) -> None:
 
 
 def test_eva_is_cut_at_the_parameter_budget_in_its_own_order() -> None:
-    from gelora_cli.core.artifacts import LinearShape
+    from gelora_cli.core.artifacts.model_map import LinearShape
 
     linears = [LinearShape("small", "query", 4, 4), LinearShape("large", "up", 4, 12), LinearShape("none", "key", 4, 4)]
     ratios = {"small": [0.5, 0.2, 0.1], "large": [0.4, 0.3, 0.05], "none": [0.01]}

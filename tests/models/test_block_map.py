@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from gelora_cli.core.artifacts import ModelMap
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.block_map import block_modules, count_params, map_model
 from gelora_cli.models.heads import HeadSpec

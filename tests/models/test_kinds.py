@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-from gelora_cli.core.artifacts import IdProfile, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins

@@ -12,8 +12,8 @@ import torch
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
-from gelora_cli.core import rundir
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.directories import relative_to
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import MethodContext
@@ -70,7 +70,7 @@ def card_gives_what_was_trained(
         for parameter in attached.trainable().values():
             parameter.add_(torch.randn(parameter.shape) / 10)
     attached.save(run / "adapter")
-    way = rundir.relative_to(base, run)
+    way = relative_to(base, run)
     kind = "QUESTION_ANS" if head.kind == "question_answering" else "SEQ_CLS"
     describe_peft(run / "adapter", base=way, task_type=kind)
     task = TaskConfig(name="mine", kind=head.kind, labels=list(head.label_names))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core import rundir
+from gelora_cli.core.status import run_status
 from tests.helpers.faults import (
     EVERY_STEPS,
     Fault,
@@ -109,7 +109,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint(
     process.send_signal(number)
     assert process.wait(timeout=60) == 130
     assert left_over(tmp_path) == 0
-    assert rundir.status(only(tmp_path)) == "interrupted"
+    assert run_status(only(tmp_path)) == "interrupted"
     step = last_whole(tmp_path)
     assert step > 0
     assert command_line(arguments(place, fault, tmp_path)) == 0
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_takes_the_others_down_and_is_named(
     assert process.returncode == 1
     assert "SIGKILL, which the system sends where memory runs out" in message.splitlines()[-1]
     assert left_over(tmp_path) == 0
-    assert rundir.status(only(tmp_path)) == "failed"
+    assert run_status(only(tmp_path)) == "failed"
     capsys.readouterr()
     assert command_line(arguments(place, Fault("cola", "full", 1, "training", 0), tmp_path)) == 2
     assert f"Give launch.processes=2, or delete {only(tmp_path) / 'checkpoints'} to start" in capsys.readouterr().err
@@ -151,10 +151,10 @@ def test_a_sweep_stops_at_a_signal_and_goes_on(place: Place, tmp_path: Path) -> 
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "gelora: of 2 jobs 1 interrupted, 1 not started;" in message
-    assert [rundir.status(path) for path in directories(tmp_path)] == ["interrupted"]
+    assert [run_status(path) for path in directories(tmp_path)] == ["interrupted"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resumed from the checkpoint at step" in done.stderr
-    assert [rundir.status(path) for path in directories(tmp_path)] == ["done", "done"]
+    assert [run_status(path) for path in directories(tmp_path)] == ["done", "done"]
     pids = {(path / "run.json").read_text().split('"pid": ')[1].split(",")[0] for path in directories(tmp_path)}
     assert len(pids) == 2

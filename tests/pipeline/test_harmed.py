@@ -11,7 +11,8 @@ import pytest
 
 from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import RunConfig, TaskConfig
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
+from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.finished import finished_config
@@ -21,10 +22,10 @@ from tests.helpers.written_runs import write_run
 TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict", labels=["dull", "fine"])
 
 
-@pytest.mark.parametrize("name", rundir.REQUIRED)
+@pytest.mark.parametrize("name", run_files.REQUIRED_FILES)
 def test_a_run_that_lost_a_file_is_not_done(name: str, tmp_path: Path) -> None:
     directory = write_run(tmp_path, "lora", 0, 0.5)
-    frozen = (directory / rundir.CONFIG).read_bytes()
+    frozen = (directory / run_files.CONFIG).read_bytes()
     check_still_there(directory, frozen)
     (directory / name).unlink()
     with pytest.raises(GeloraError, match="was removed while the run worked"):
@@ -51,10 +52,10 @@ def test_an_edited_configuration_is_one_message(
     edit: Callable[[TaskConfig], TaskConfig], words: str, tmp_path: Path
 ) -> None:
     directory = write_run(tmp_path, "lora", 0, 0.5)
-    config: RunConfig = replace(read_config(directory / rundir.CONFIG), task=TASK)
+    config: RunConfig = replace(read_config(directory / run_files.CONFIG), task=TASK)
     for task in (TASK, edit(TASK)):
-        write_config(replace(config, task=task), directory / rundir.CONFIG)
-        rundir.mark_done(directory)  # DONE agrees with the edited file
+        write_config(replace(config, task=task), directory / run_files.CONFIG)
+        mark_done(directory)  # DONE agrees with the edited file
         if task is TASK:
             assert finished_config(directory).task == TASK
     with pytest.raises(GeloraError, match=f"config.yaml was edited: .*{words}"):

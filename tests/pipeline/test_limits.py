@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
+from gelora_cli.core.status import run_status
 from gelora_cli.training import evaluation
 from gelora_cli.training.checkpoint import latest_valid_checkpoint, saved_checkpoints
 from tests.helpers.bench import Bench, predictions, without_times
@@ -55,12 +56,12 @@ def test_a_model_that_vanishes_leaves_the_checkpoint_and_the_run_goes_on(
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("gelora: ")
     assert str(moved) in message
-    assert rundir.status(mine.only()) == "failed"
+    assert run_status(mine.only()) == "failed"
     assert latest_valid_checkpoint(mine.only()) is not None
     shutil.move(tmp_path / "elsewhere", moved)
     assert mine.run(*RUN) == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err
-    assert rundir.status(mine.only()) == "done"
+    assert run_status(mine.only()) == "done"
 
 
 def test_a_place_that_is_no_longer_writable_is_one_message_and_the_run_goes_on(
@@ -70,7 +71,7 @@ def test_a_place_that_is_no_longer_writable_is_one_message_and_the_run_goes_on(
 ) -> None:
     def replace() -> None:
         """Put a file where the directory of checkpoints was: a directory that is read-only does not stop root."""
-        place = bench.only() / rundir.CHECKPOINTS
+        place = bench.only() / run_files.CHECKPOINTS
         place.rename(bench.only() / ".kept")
         place.write_text("")
 
@@ -78,9 +79,9 @@ def test_a_place_that_is_no_longer_writable_is_one_message_and_the_run_goes_on(
     assert bench.run(*RUN) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "can't be written" in message
-    assert rundir.status(bench.only()) == "failed"
-    (bench.only() / rundir.CHECKPOINTS).unlink()
-    (bench.only() / ".kept").rename(bench.only() / rundir.CHECKPOINTS)
+    assert run_status(bench.only()) == "failed"
+    (bench.only() / run_files.CHECKPOINTS).unlink()
+    (bench.only() / ".kept").rename(bench.only() / run_files.CHECKPOINTS)
     assert len(saved_checkpoints(bench.only())) == 1
     assert bench.run(*RUN) == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err
@@ -102,7 +103,7 @@ def test_a_forced_run_that_was_stopped_goes_on_with_the_same_command(
         at_second_evaluation(stop)
         assert bench.run(*RUN, "force=true") == StoppedError.exit_code
     capsys.readouterr()
-    assert rundir.status(bench.only()) == "interrupted"
+    assert run_status(bench.only()) == "interrupted"
     assert bench.run(*RUN, "force=true") == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err
     assert (without_times(bench.only()), predictions(bench.only())) == whole

@@ -13,8 +13,9 @@ import torch
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.updates.merging import merge_adapter
@@ -119,7 +120,7 @@ def test_a_run_says_what_it_starts_from(chain: Chain, capsys: pytest.CaptureFixt
 
 
 def test_the_backbone_is_taken_over_and_the_head_is_new(chain: Chain) -> None:
-    config, base = read_config(chain.third / rundir.CONFIG), base_of(chain.bench.models["bert"])
+    config, base = read_config(chain.third / run_files.CONFIG), base_of(chain.bench.models["bert"])
     start, ancestors = find_lineage(base, config.init_from)
     assert [ancestor.directory for ancestor in ancestors] == [chain.first, chain.second]
     loaded, plain = load_start(start, config, ancestors), load_start(base, config, ())

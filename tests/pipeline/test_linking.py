@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import RankPlan, RunManifest
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.report.grid import grid_table
 from tests.helpers.bench import Bench, predictions, result_of, without_times

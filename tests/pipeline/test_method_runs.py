@@ -13,10 +13,14 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
 from gelora_cli.core.registries import METHODS
+from gelora_cli.core.status import run_status
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
 from tests.helpers.many import on_two_processes
 from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED, RIVALS
@@ -41,7 +45,7 @@ def runs(bench: Bench) -> dict[str, tuple[Path, RunResult, RankPlan]]:
 
 def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
     """What holds of every finished run, whatever the method."""
-    assert rundir.is_done(directory)
+    assert is_done(directory)
     assert result.reload_check.passed
     assert result.adapter_params == result.train.adapter_params
     assert result.train.trainable_params == result.trained_params + result.head_params
@@ -134,8 +138,8 @@ def test_the_first_of_the_processes_leads_each_run(pair: Pair) -> None:
     directories = [*pair.rivals.directories(), *pair.questions.directories()]
     assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 1
     for directory in directories:
-        assert rundir.status(directory) == "done"
-        assert read_config(directory / rundir.CONFIG).launch.processes == 2
+        assert run_status(directory) == "done"
+        assert read_config(directory / run_files.CONFIG).launch.processes == 2
         assert read_artifact(RunManifest, directory / RunManifest.FILE).processes == 2
         assert "processes 2" in (directory / "log.txt").read_text()
 

@@ -21,11 +21,15 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.config import complete as complete_module
 from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir, runtime
-from gelora_cli.core.artifacts import IdProfile, RankPlan, RunManifest
+from gelora_cli.core import run_files, runtime
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.core.runtime import train_machine
+from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, worker
 from gelora_cli.pipeline.reload_check import compare_scores
 from gelora_cli.pipeline.run import starts_from_scratch
@@ -271,9 +275,9 @@ def test_evaluate_and_predict_work_from_the_directory_alone(
 
 def test_a_worker_scores_in_the_precision_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(
-        complete_module.complete(composed("task=cola", "model=minilm", "precision=auto")), tmp_path / rundir.CONFIG
+        complete_module.complete(composed("task=cola", "model=minilm", "precision=auto")), tmp_path / run_files.CONFIG
     )
-    rundir.write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
+    write_artifact(replace(manifest("done"), precision="bf16"), tmp_path)
     seen: list[RunConfig] = []
     monkeypatch.setattr(worker, "resolve_inputs", seen.append)
     monkeypatch.setattr(worker, "work_evaluate", lambda *_: None)
@@ -324,7 +328,7 @@ def test_reloaded_scores_that_differ_are_an_error_whatever_the_adapter_does() ->
 def interrupted(directory: Path, **changes: Any) -> RunConfig:
     """Make a run directory with a whole checkpoint, and the configuration of the one who goes on."""
     config = RunConfig()
-    write_config(config, directory / rundir.CONFIG)
+    write_config(config, directory / run_files.CONFIG)
     state = TrainState(4, 64, 0, (), (), 0, 0, None, 1.0, 0.0, 1, train_machine())
     Checkpoints(directory, 4, None).save(replace(state, **changes), {})
     return config
@@ -335,9 +339,9 @@ def test_how_to_start_anew_is_true_with_force_too(tmp_path: Path) -> None:
         place = tmp_path / next(iter(changes))
         place.mkdir()
         config = interrupted(place, **changes)
-        with pytest.raises(GeloraError, match=f"delete {place / rundir.CHECKPOINTS} to start anew"):
+        with pytest.raises(GeloraError, match=f"delete {place / run_files.CHECKPOINTS} to start anew"):
             resume.is_resumable(place, config)
-        shutil.rmtree(place / rundir.CHECKPOINTS)
+        shutil.rmtree(place / run_files.CHECKPOINTS)
         assert not resume.is_resumable(place, config)
 
 
@@ -358,7 +362,7 @@ def test_other_threads_are_refused_and_force_resumes_with_a_warning(
     assert f"Set OMP_NUM_THREADS={threads + 3}, or give force=true" in message
     assert len(message) < 500
     assert not said
-    assert (tmp_path / rundir.CHECKPOINTS).exists()
+    assert (tmp_path / run_files.CHECKPOINTS).exists()
     assert resume.is_resumable(tmp_path, replace(config, force=True))
     assert len(said) == 1
     assert "numbers may differ in their last digits" in said[0]
@@ -376,11 +380,11 @@ def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
 
 
 def test_force_resumes_what_the_same_command_left_unfinished(tmp_path: Path) -> None:
-    rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola 'x=[a, b]'"), tmp_path)
+    write_artifact(replace(manifest("interrupted"), command="gelora run task=cola 'x=[a, b]'"), tmp_path)
     for same in ("gelora run task=cola 'x=[a, b]' force=true", "gelora run task=cola 'x=[a, b]'"):
         assert not starts_from_scratch(tmp_path, True, same)
     assert starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
-    rundir.write_artifact(replace(manifest("interrupted"), command="gelora run task=cola force=true"), tmp_path)
+    write_artifact(replace(manifest("interrupted"), command="gelora run task=cola force=true"), tmp_path)
     assert not starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
 
 
@@ -427,7 +431,7 @@ def test_a_failed_run_says_so_and_can_be_run_again(bench: Bench, capsys: pytest.
 
 def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     assert bench.run("-m", "task=cola", "budget=auto,1", "seed=0,1") == 2
-    assert sorted(rundir.status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
+    assert sorted(run_status(path) for path in bench.directories()) == ["done", "done", "failed", "failed"]
     shown = capfd.readouterr()
     assert "gelora: of 4 jobs 2 failed;" in shown.err
     rows = shown.out.rsplit("\n\n", 1)[1].splitlines()

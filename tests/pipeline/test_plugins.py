@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.status import find_runs
 from tests.helpers.bench import Bench, predictions, result_of
 
 ENTRIES = '''
@@ -113,4 +114,4 @@ def test_an_entry_that_lacks_a_part_is_one_message_before_any_work(bench: Bench,
     (plugins / "entries.py").write_text(ENTRIES.replace('"last_block"\n\n\n', '"lst_block"\n\n\n'))
     done = gelora(*bench.arguments("method=toy", "task=cola", f"plugins={plugins}"))
     assert "its allocator lst_block is not known" in done.stderr
-    assert not bench.root.exists() or not rundir.find_runs(bench.root)
+    assert not bench.root.exists() or not find_runs(bench.root)

@@ -10,10 +10,10 @@ import pytest
 
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import twonn
@@ -35,7 +35,7 @@ def test_of_a_saved_plan_all_that_training_takes_is_in_the_identity(tmp_path: Pa
     others = [plan_of("pfeiffer", parse_budget("rank:3")), replace(plan, scaling=8.0), replace(plan, modules="all")]
     found = []
     for row in (plan, *others, replace(plan, note="other words", gelora_ranks=(1, 1, 1))):
-        rundir.write_artifact(row, tmp_path)
+        write_artifact(row, tmp_path)
         found.append(run_fingerprints(prepared(config))["plan"])
     assert found[0] == found[-1]
     assert len(set(found)) == 1 + len(others)

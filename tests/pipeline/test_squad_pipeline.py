@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.metrics.base import load_metric
 from tests.helpers.bench import Bench, predictions, result_of

@@ -16,9 +16,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import IdProfile, RunManifest
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.status import find_runs
 from gelora_cli.tasks.classification import Classification
 from tests.helpers.bench import FAST, predictions, result_of
 from tests.helpers.rows import rows
@@ -50,7 +52,7 @@ def given(place: Path, model: Path, *more: str) -> list[str]:
 
 
 def only(place: Path) -> Path:
-    (directory,) = rundir.find_runs(place / "runs")
+    (directory,) = find_runs(place / "runs")
     return directory
 
 
@@ -67,7 +69,7 @@ def test_a_run_on_a_file_of_ones_own(
     assert command_line(["train", *words]) == 0  # the profile is that of the rows that the run trains on
     directory = only(tmp_path)
     assert directory.relative_to(tmp_path).parts[1] == "My-reviews"
-    config = read_config(directory / rundir.CONFIG)
+    config = read_config(directory / run_files.CONFIG)
     assert (config.task.labels, config.task.metric, config.task.reported) == (["glad", "sad"], "accuracy", "accuracy")
     assert "validation: 12 of 120 rows held out, seed 0, each mood in its share" in (directory / "log.txt").read_text()
     before_training = (directory / "log.txt").read_text().partition("training:")[0]
@@ -207,7 +209,7 @@ def test_raw_scores_trained_on_as_they_are_end_in_a_flag_and_its_remedy(
     assert shown[0] == f"pearson_spearman_mean: {result.value:.4f}"
     assert shown[1].startswith("collapsed: every prediction lies outside the range of the labels (predicted ")
     assert shown[2].startswith("what may help: task.standardize=true, train.learning_rate=0.001 (a tenth)")
-    log = (only(tmp_path) / rundir.LOG).read_text()
+    log = (only(tmp_path) / run_files.LOG).read_text()
     assert all(line in log for line in shown[:3])
 
 
@@ -226,7 +228,7 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
     assert command_line(["run", *words]) == 0
     result = result_of(only(tmp_path))
     shown = capsys.readouterr()
-    for text in (shown.out, (only(tmp_path) / rundir.LOG).read_text()):
+    for text in (shown.out, (only(tmp_path) / run_files.LOG).read_text()):
         value = text.index(f"accuracy: {result.value:.4f}")
         assert text.index("collapsed: one label for all 12 rows (") > value
         assert text.index("what may help: train.learning_rate=0.001 (a tenth)") > value

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import append_line
 from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
@@ -139,13 +140,13 @@ def test_an_observed_run_is_the_same_run(
     )
     assert bench.run(*RUN, *TRACKED) == 0
     assert "it was not tracked" in capsys.readouterr().out
-    assert not read_track(directory / rundir.METRICS)
+    assert not read_track(directory / run_files.METRICS)
     assert bench.run(*RUN, *TRACKED, "force=true") == 0
     assert bench.only() == directory
     assert (directory / "adapter/adapter_model.safetensors").read_bytes() == weights
     assert predictions(directory) == rows
     assert [line for line in without_times(directory) if "track" not in line] == lines
-    moments = read_track(directory / rundir.METRICS)
+    moments = read_track(directory / run_files.METRICS)
     assert [(moment.step, moment.epoch) for moment in moments] == [(0, 0), (6, 1), (12, 2)]
     check_moments(moments)
     assert "track.png" in (directory / "DONE").read_text()
@@ -174,7 +175,7 @@ def test_a_tracked_training_that_is_killed_keeps_its_course(
     other = Bench(tmp_path / "other", bench.data, bench.models)
     steps = [*RUN, *TRACKED, "train.checkpoint_steps=4"]
     assert bench.run(*steps) == 0
-    append, count = rundir.append_line, 0
+    append, count = append_line, 0
 
     def dying(path: Path, values: dict[str, Any]) -> None:
         nonlocal count
@@ -183,10 +184,10 @@ def test_a_tracked_training_that_is_killed_keeps_its_course(
             raise KeyboardInterrupt
         append(path, values)
 
-    monkeypatch.setattr(rundir, "append_line", dying)
+    monkeypatch.setattr("gelora_cli.trackers.json_lines.append_line", dying)
     assert other.run(*steps) == 130
-    monkeypatch.setattr(rundir, "append_line", append)
+    monkeypatch.setattr("gelora_cli.trackers.json_lines.append_line", append)
     assert other.run(*steps) == 0
-    assert "resumed from the checkpoint at step 6" in (other.only() / rundir.LOG).read_text()
+    assert "resumed from the checkpoint at step 6" in (other.only() / run_files.LOG).read_text()
     assert without_times(other.only()) == without_times(bench.only())
     assert sum("track" in line for line in without_times(other.only())) == 3

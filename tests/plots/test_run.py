@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.plots.run import plot_profile, plot_ranks, profile_figure, ranks_figure

@@ -13,9 +13,14 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config, write_config
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import mark_done
+from gelora_cli.core.files import write_artifact
+from gelora_cli.core.status import find_runs
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.listing import listed_runs
 from gelora_cli.report.rows import differing, rows_of
@@ -42,7 +47,7 @@ def instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]
 
 def dated(updated: str) -> Callable[[Path], object]:
     def damage(run: Path) -> None:
-        rundir.write_artifact(replace(read_artifact(RunManifest, run / MANIFEST), updated=updated), run)
+        write_artifact(replace(read_artifact(RunManifest, run / MANIFEST), updated=updated), run)
 
     return damage
 
@@ -61,20 +66,20 @@ def valued(name: str, **values: object) -> Callable[[Path], object]:
 DAMAGES: dict[str, Callable[[Path], object]] = {
     **{f"{name} is deep": write(name, DEEP) for name in (MANIFEST, RESULT, PLAN)},
     **{f"{name} has an endless integer": write(name, f'{{"a": {"9" * 6000}}}') for name in (MANIFEST, RESULT)},
-    **{f"{name} is empty": write(name, "") for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
-    **{f"{name} is not UTF-8": write(name, b"\xff\xfe{}") for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
-    **{f"{name} is a directory": instead(name, Path.mkdir) for name in (MANIFEST, RESULT, PLAN, rundir.CONFIG)},
-    **{f"{name} is a pipe": instead(name, os.mkfifo) for name in (MANIFEST, RESULT, rundir.CONFIG)},
+    **{f"{name} is empty": write(name, "") for name in (MANIFEST, RESULT, PLAN, run_files.CONFIG)},
+    **{f"{name} is not UTF-8": write(name, b"\xff\xfe{}") for name in (MANIFEST, RESULT, PLAN, run_files.CONFIG)},
+    **{f"{name} is a directory": instead(name, Path.mkdir) for name in (MANIFEST, RESULT, PLAN, run_files.CONFIG)},
+    **{f"{name} is a pipe": instead(name, os.mkfifo) for name in (MANIFEST, RESULT, run_files.CONFIG)},
     **{f"{name} leads nowhere": instead(name, lambda path: path.symlink_to("no")) for name in (MANIFEST, RESULT)},
-    **{f"{name} is a list": write(name, "[1, 2]") for name in (MANIFEST, RESULT, rundir.CONFIG)},
-    **{f"{name} is a number": write(name, "7") for name in (MANIFEST, PLAN, rundir.CONFIG)},
+    **{f"{name} is a list": write(name, "[1, 2]") for name in (MANIFEST, RESULT, run_files.CONFIG)},
+    **{f"{name} is a number": write(name, "7") for name in (MANIFEST, PLAN, run_files.CONFIG)},
     **{f"date {number}": dated(date) for number, date in enumerate(DATES)},
-    "config.yaml is deep": write(rundir.CONFIG, "seed: " + DEEP),
-    "config.yaml is Python": write(rundir.CONFIG, "seed: !!python/object/apply:os.system ['touch hacked']"),
-    "config.yaml has a tab": write(rundir.CONFIG, "task:\n\tname: a"),
-    "config.yaml has a NUL": write(rundir.CONFIG, "seed: \0"),
-    "config.yaml has an unknown budget": write(rundir.CONFIG, "budget: much"),
-    "config.yaml has a list of itself": write(rundir.CONFIG, "task: &a [*a]"),
+    "config.yaml is deep": write(run_files.CONFIG, "seed: " + DEEP),
+    "config.yaml is Python": write(run_files.CONFIG, "seed: !!python/object/apply:os.system ['touch hacked']"),
+    "config.yaml has a tab": write(run_files.CONFIG, "task:\n\tname: a"),
+    "config.yaml has a NUL": write(run_files.CONFIG, "seed: \0"),
+    "config.yaml has an unknown budget": write(run_files.CONFIG, "budget: much"),
+    "config.yaml has a list of itself": write(run_files.CONFIG, "task: &a [*a]"),
     "no results": valued(RESULT, results=[]),
     "no reported metric": valued(
         RESULT,
@@ -159,20 +164,21 @@ def test_a_directory_that_can_not_be_looked_into_is_listed(tmp_path: Path, monke
         return look(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert rundir.find_runs(tmp_path) == [good, closed]
+    assert find_runs(tmp_path) == [good, closed]
 
 
 def test_checksums_are_compared_where_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_run(tmp_path, "gelora", 0, 0.5)
-    (run / rundir.PREDICTIONS).write_text("changed")
+    (run / run_files.PREDICTIONS).write_text("changed")
     assert command_line(["ls", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("done ")
     assert command_line(["ls", str(tmp_path), "verify=true"]) == 0
     assert "predictions.jsonl is damaged or was changed" in capsys.readouterr().out
     assert not collect([tmp_path]).runs
-    monkeypatch.setattr(rundir, "file_sha256", None)  # whoever calls it fails
+    for module in ("core.done", "pipeline.lineage"):
+        monkeypatch.setattr(f"gelora_cli.{module}.file_sha256", None)  # whoever calls it fails
     assert command_line(["ls", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("done ")
 
@@ -188,11 +194,11 @@ def test_ages_of_other_zones_and_clocks_are_no_damage(tmp_path: Path, capsys: py
 
 def planned(directory: Path) -> None:
     """Make it a run that took a saved plan."""
-    config = read_config(directory / rundir.CONFIG)
-    write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / rundir.CONFIG)
+    config = read_config(directory / run_files.CONFIG)
+    write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / run_files.CONFIG)
     manifest = read_artifact(RunManifest, directory / MANIFEST)
-    rundir.write_artifact(replace(manifest, fingerprints={"plan": "a" * 64}), directory)
-    rundir.mark_done(directory)
+    write_artifact(replace(manifest, fingerprints={"plan": "a" * 64}), directory)
+    mark_done(directory)
 
 
 def test_a_key_that_a_run_lacks_is_no_difference(tmp_path: Path) -> None:
@@ -220,11 +226,11 @@ def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.
         write_run(tmp_path / "new", "gelora", seed, value)
         old = write_run(tmp_path / "old", "gelora", seed, 0.1)
         manifest = read_artifact(RunManifest, old / MANIFEST)
-        rundir.write_artifact(replace(manifest, numerics=1), old)
+        write_artifact(replace(manifest, numerics=1), old)
         values = json.loads((old / MANIFEST).read_text())
         values = {key: value for key, value in values.items() if key not in ("numerics", "sha256")}
         (old / MANIFEST).write_text(json.dumps(values))  # as it was before the number was recorded
-        rundir.mark_done(old)
+        mark_done(old)
     found = {row.name: row.mean for row in rows_of(collect([tmp_path]).runs)}
     assert found == {"gelora (numerics=1)": pytest.approx(0.1), "gelora (numerics=2)": pytest.approx(0.6)}
     assert "gelora (numerics=1)" in grid_table([tmp_path / "old"])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import ProfileConfig
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
+from gelora_cli.core.done import mark_done
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import Unused, collect
@@ -67,9 +68,9 @@ def test_runs_of_other_settings_are_other_rows(tmp_path: Path) -> None:
 def test_what_can_not_change_a_number_makes_no_row_of_its_own(tmp_path: Path) -> None:
     for seed, budget in ((0, "0.1M"), (1, "100000"), (2, "0.15M")):
         directory = write_run(tmp_path, "full", seed, 0.5)
-        config = replace(read_config(directory / rundir.CONFIG), budget=budget, precision="auto")
-        write_config(replace(config, profile=ProfileConfig(seed=seed)), directory / rundir.CONFIG)
-        rundir.mark_done(directory)
+        config = replace(read_config(directory / run_files.CONFIG), budget=budget, precision="auto")
+        write_config(replace(config, profile=ProfileConfig(seed=seed)), directory / run_files.CONFIG)
+        mark_done(directory)
     assert [line[2] for line in rows(grid_table([tmp_path])).values()] == ["0.0000"]
 
 
@@ -82,7 +83,7 @@ def test_rows_stand_in_the_order_of_the_methods(tmp_path: Path) -> None:
 def test_only_finished_runs_count_and_each_once(tmp_path: Path) -> None:
     done = write_run(tmp_path, "gelora", 0, 0.5)
     unfinished = write_run(tmp_path, "gelora", 1, 0.9)
-    (unfinished / rundir.DONE).unlink()
+    (unfinished / run_files.DONE).unlink()
     assert [run.directory for run in collect([tmp_path, done]).runs] == [done]
     (done / "result.json").write_text("{")
     assert grid_table([tmp_path]) == ""

@@ -16,10 +16,14 @@ import pytest
 from gelora_cli.commands import main as cli
 from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import MethodConfig, RunConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RankPlan, RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.plots import comparison as figures
 from gelora_cli.report.build import write_report
 from gelora_cli.report.compared import row_groups
@@ -30,9 +34,9 @@ from tests.helpers.report_runs import TASK, _write_lines, write_whole
 
 
 def unfinish(directory: Path, status: str, error: str | None) -> None:
-    (directory / rundir.DONE).unlink()
+    (directory / run_files.DONE).unlink()
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, status=status, error=error), directory)
+    write_artifact(replace(manifest, status=status, error=error), directory)
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def runs(tmp_path: Path) -> Path:
         write_whole(root, "lora", seed, 5 if seed == 0 else right - 1, collapsed=seed == 0)
     write_whole(root, "adalora", 0, 33)
     unfinish(write_whole(root, "adalora", 1, 33), "failed", "the loss is <not> finite & so on")
-    (write_whole(root, "lora", 7, 40) / rundir.PREDICTIONS).write_text("{}\n")
+    (write_whole(root, "lora", 7, 40) / run_files.PREDICTIONS).write_text("{}\n")
     return root
 
 
@@ -156,8 +160,8 @@ def test_controls_that_are_merged_are_counted_and_listed(tmp_path: Path) -> None
     for method in ("gelora", "lora"):
         directory = write_whole(tmp_path, method, 0, 30)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-        rundir.write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
-        rundir.mark_done(directory)
+        write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
+        mark_done(directory)
     lines = write_report([tmp_path], tmp_path / "out", figures=False).summary
     assert lines[0].startswith("2 finished runs: 2 methods (gelora, lora)")
     assert lines[1].startswith("1 run of controls with GeLoRA's plan")
@@ -193,11 +197,11 @@ def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> 
     write_whole(tmp_path, "lora", 0, 30)
     for number in "ab":
         directory = write_whole(tmp_path / number, "gelora", 0, 30)
-        config = read_config(directory / rundir.CONFIG)
-        write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / rundir.CONFIG)
+        config = read_config(directory / run_files.CONFIG)
+        write_config(replace(config, ranks=replace(config.ranks, path="plan")), directory / run_files.CONFIG)
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        rundir.write_artifact(replace(manifest, fingerprints={"plan": number * 8}), directory)
-        rundir.mark_done(directory)
+        write_artifact(replace(manifest, fingerprints={"plan": number * 8}), directory)
+        mark_done(directory)
     found = collect([tmp_path])
     (group,) = row_groups(rows_of(found.runs))
     assert not found.unused
@@ -210,19 +214,19 @@ def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> 
 
 def change_budget(directory: Path, modules: str | None, auto: int | None, budget: str) -> None:
     """`auto` is what auto costs: a rival's bound, and not that of those that follow the profile."""
-    config = read_config(directory / rundir.CONFIG)
+    config = read_config(directory / run_files.CONFIG)
     if modules:
         config = replace(config, method=replace(config.method, modules=modules))
     elif budget != "exempt":
         config = replace(config, budget="40000", method=replace(config.method, modules="all"))
-    write_config(config, directory / rundir.CONFIG)
+    write_config(config, directory / run_files.CONFIG)
     plan = read_artifact(RankPlan, directory / RankPlan.FILE)
     if auto:
         bound = auto if config.method.name == "adalora" else None
         plan = replace(plan, budget_params=bound, auto_params=0 if bound else auto)
-    rundir.write_artifact(plan, directory)
-    rundir.write_artifact(replace(read_artifact(RunResult, directory / RunResult.FILE), budget=budget), directory)
-    rundir.mark_done(directory)
+    write_artifact(plan, directory)
+    write_artifact(replace(read_artifact(RunResult, directory / RunResult.FILE), budget=budget), directory)
+    mark_done(directory)
 
 
 def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
@@ -243,8 +247,8 @@ def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
     write_whole(tmp_path, "gelora", 0, 30)
     full = write_whole(tmp_path, "full", 0, 30)
     result = read_artifact(RunResult, full / RunResult.FILE)
-    rundir.write_artifact(replace(result, budget="exempt"), full)
-    rundir.mark_done(full)
+    write_artifact(replace(result, budget="exempt"), full)
+    mark_done(full)
     budget = read_artifact(RankPlan, full / RankPlan.FILE).budget
     change_budget(write_whole(tmp_path, "houlsby", 0, 30), None, None, budget)
     (group,) = row_groups(rows_of(collect([tmp_path]).runs))
@@ -359,8 +363,8 @@ def test_wrong_places_are_named_together(tmp_path: Path) -> None:
 def test_a_metric_without_a_test_is_said_and_the_rest_goes_on(runs: Path, tmp_path: Path) -> None:
     odd = write_whole(tmp_path / "odd", "gelora", 0, 30, task="mine")
     config = RunConfig(task=replace(TASK, name="mine", metric="own"), method=MethodConfig(name="gelora"))
-    write_config(config, odd / rundir.CONFIG)
-    rundir.mark_done(odd)
+    write_config(config, odd / run_files.CONFIG)
+    mark_done(odd)
     write_report([runs, tmp_path / "odd"], tmp_path / "out", figures=False)
     text = "".join(read(tmp_path / "out")[0].text)
     assert "no test for own's accuracy" in text and "no difference shown" in text
@@ -391,10 +395,10 @@ def test_the_report_says_whether_its_tests_draw_examples_or_groups(tmp_path: Pat
     write_report([tmp_path / "runs"], tmp_path / "old", figures=False)
     assert "40 examples, taken as independent" in (tmp_path / "old" / "report.html").read_text()
     for directory in runs:
-        path = directory / rundir.PREDICTIONS
+        path = directory / run_files.PREDICTIONS
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         _write_lines(path, [line | {"group": f"author {line['id'] % 8}"} for line in lines])
-        rundir.mark_done(directory)
+        mark_done(directory)
     write_report([tmp_path / "runs"], tmp_path / "new", figures=False)
     for name in ("report.html", "table.md", "table.tex"):
         assert "40 examples of 8 groups, drawn as whole groups" in (tmp_path / "new" / name).read_text()

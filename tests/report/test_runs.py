@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from gelora_cli.config.files import read_config, write_config
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import RunManifest, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
+from gelora_cli.core.files import write_artifact
 from gelora_cli.report.listing import list_runs, listed_runs
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect, examine_runs
@@ -27,15 +30,15 @@ def start(root: Path, seed: int, rate: float) -> Path:
     target = root / "runs" / "sst2" / "minilm" / "gelora" / f"b1-s{seed}-{next(DIGITS):08x}"
     target.parent.mkdir(parents=True, exist_ok=True)
     reconfigure(written)
-    rundir.mark_done(written)
+    mark_done(written)
     return written.rename(target)
 
 
 def reconfigure(directory: Path, **changes: Any) -> None:
     """The configuration as the result of `write_run` has it, with these changes."""
-    config = replace(read_config(directory / rundir.CONFIG), budget="rank:5", **changes)
+    config = replace(read_config(directory / run_files.CONFIG), budget="rank:5", **changes)
     config = replace(config, task=replace(config.task, name="demo"), model=replace(config.model, name="minilm"))
-    write_config(config, directory / rundir.CONFIG)
+    write_config(config, directory / run_files.CONFIG)
 
 
 def run_from(root: Path, first: Path, seed: int, print_of_start: str) -> Path:
@@ -43,10 +46,10 @@ def run_from(root: Path, first: Path, seed: int, print_of_start: str) -> Path:
     directory = write_run(root, "gelora", seed, 0.6)
     reconfigure(directory, init_from=str(first))
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, fingerprints={"model": print_of_start}), directory)
+    write_artifact(replace(manifest, fingerprints={"model": print_of_start}), directory)
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    rundir.write_artifact(replace(result, model="minilm+demo"), directory)
-    rundir.mark_done(directory)
+    write_artifact(replace(result, model="minilm+demo"), directory)
+    mark_done(directory)
     return directory
 
 
@@ -87,9 +90,9 @@ def test_an_unfinished_run_from_another_is_marked_in_its_row(tmp_path: Path) -> 
     first = start(tmp_path, 0, 0.1)
     run_from(tmp_path / "later", first, 0, "start")
     failed = run_from(tmp_path / "later", first, 1, "start")
-    (failed / rundir.DONE).unlink()
+    (failed / run_files.DONE).unlink()
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
-    rundir.write_artifact(replace(manifest, status="failed"), failed)
+    write_artifact(replace(manifest, status="failed"), failed)
     found = collect([tmp_path / "later"])
     (row,) = rows_of(found.runs, found.unused)
     assert row.notes == "one seed, 1 failed"
@@ -103,7 +106,7 @@ def test_a_run_of_another_version_is_not_called_damaged(tmp_path: Path, name: st
     path.write_text(
         "".join(line for line in lines if '"schema_version"' not in line).replace("{", '{"schema_version": 1,', 1)
     )
-    rundir.mark_done(directory)
+    mark_done(directory)
     with pytest.raises(OtherVersionError):
         read_artifact(RunManifest if name == RunManifest.FILE else RunResult, path)
     (unused,) = collect([tmp_path]).unused

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig, TaskConfig
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, RunResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import json_text, write_artifact
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.report.significance import ComparedRow, Comparison, compare_rows
 from tests.helpers.written_runs import write_run
@@ -33,13 +34,13 @@ def write_rows(
 ) -> Path:
     """A finished run with these predictions and this value of the task's reported metric."""
     directory = write_run(root, method, seed, value, collapsed=collapsed)
-    write_config(RunConfig(task=task, seed=seed), directory / rundir.CONFIG)
+    write_config(RunConfig(task=task, seed=seed), directory / run_files.CONFIG)
     evaluated = EvalResult("validation", len(rows), {task.reported: value}, task.reported, collapsed, 0.1)
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    rundir.write_artifact(replace(result, reported=task.reported, results=(evaluated,)), directory)
+    write_artifact(replace(result, reported=task.reported, results=(evaluated,)), directory)
     others = [dict(rows[0]) | {"split": "another"}]
     lines = [json.dumps({"split": "validation"} | row) for row in [*rows, *others]]
-    (directory / rundir.PREDICTIONS).write_text("\n".join(lines) + "\n")
+    (directory / run_files.PREDICTIONS).write_text("\n".join(lines) + "\n")
     return directory
 
 
@@ -231,7 +232,7 @@ def test_other_data_are_refused_all_at_once(tmp_path: Path) -> None:
 
 
 def edit(directory: Path, change: Any) -> None:
-    path = directory / rundir.PREDICTIONS
+    path = directory / run_files.PREDICTIONS
     lines = [json.dumps(change(json.loads(line))) for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n")
 
@@ -251,7 +252,7 @@ def test_predictions_that_do_not_give_the_result_are_refused(tmp_path: Path) -> 
     path = write_labels(tmp_path, "a", 0, TRUE == 1)
     result = read_artifact(RunResult, path / RunResult.FILE)
     evaluated = replace(result.results[0], metrics={"accuracy": 0.75})
-    rundir.write_artifact(replace(result, results=(evaluated,)), path)
+    write_artifact(replace(result, results=(evaluated,)), path)
     with pytest.raises(GeloraError, match=r"gives accuracy 0.500000, result\.json says 0.750000"):
         read_predictions(path)
 
@@ -269,7 +270,7 @@ def test_predictions_that_do_not_give_the_result_are_refused(tmp_path: Path) -> 
 )
 def test_damaged_predictions_are_refused(tmp_path: Path, change: Any, message: str) -> None:
     path = write_labels(tmp_path, "a", 0, TRUE == 1)
-    (path / rundir.PREDICTIONS).write_text(change((path / rundir.PREDICTIONS).read_text()))
+    (path / run_files.PREDICTIONS).write_text(change((path / run_files.PREDICTIONS).read_text()))
     with pytest.raises(GeloraError, match=message):
         read_predictions(path)
 
@@ -280,7 +281,7 @@ def test_answers_with_line_separators_are_one_row(tmp_path: Path) -> None:
         {"id": name, "prediction": text, "label": [text]} for name, text in (("a", "cat\u2028sat"), ("b", "x\ny\x85"))
     ]
     path = write_rows(tmp_path, "squad", 0, rows, 100.0, task=task, collapsed=False)
-    (path / rundir.PREDICTIONS).write_text("".join(rundir.json_text({"split": "validation"} | r) + "\n" for r in rows))
+    (path / run_files.PREDICTIONS).write_text("".join(json_text({"split": "validation"} | r) + "\n" for r in rows))
     assert read_predictions(path).ids == ("a", "b")
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
@@ -97,7 +97,7 @@ def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
     recalls = [(predicted[true == label] == label).mean() for label in (False, True)]
     assert result.results[0].metrics == {"balanced_accuracy": pytest.approx(np.mean(recalls))}
     assert (directory / "margins.json").exists()
-    assert "type: balanced_accuracy" in (directory / rundir.CARD).read_text()
+    assert "type: balanced_accuracy" in (directory / run_files.CARD).read_text()
     assert read_predictions(directory).score(predicted[None], true, np.ones((1, len(true))))[0, 0] == result.value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core import rundir
+from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TRACKERS
 from gelora_cli.trackers.base import TrackerKind
@@ -16,7 +16,7 @@ from gelora_cli.trackers.base import TrackerKind
 def test_json_lines_keep_the_order_and_what_was_there(tmp_path: Path) -> None:
     for step in (1, 2):  # a resumed training opens the file again
         TRACKERS.get("json_lines").open(tmp_path).log({"step": step, "loss": 0.5})
-    lines = (tmp_path / rundir.METRICS).read_text().splitlines()
+    lines = (tmp_path / run_files.METRICS).read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.5}]
 
 

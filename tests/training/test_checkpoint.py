@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from gelora_cli.core import rundir
-from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError, UnusableError
+from gelora_cli.core.files import append_line, file_sha256, truncate_file
 from gelora_cli.core.runtime import make_accelerator, usable_cores, worker_threads
 from gelora_cli.training.checkpoint import (
     TENSORS,
@@ -67,7 +68,7 @@ def train(
 
     def record(values: dict[str, Any]) -> None:
         count("line")
-        rundir.append_line(directory / rundir.METRICS, values)
+        append_line(directory / run_files.METRICS, values)
 
     def evaluate(epoch: int) -> tuple[EvalResult, ...]:
         count("evaluation")
@@ -91,14 +92,14 @@ def train(
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (directory / rundir.METRICS).read_text().splitlines()]
+    found = [json.loads(line) for line in (directory / run_files.METRICS).read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in found]
 
 
 def resume(directory: Path) -> None:
     """What `gelora run` does before it goes on."""
     state = latest_valid_checkpoint(directory)
-    rundir.cut(directory / rundir.METRICS, state.metrics_bytes if state else 0)
+    truncate_file(directory / run_files.METRICS, state.metrics_bytes if state else 0)
 
 
 def same(one: tuple[dict[str, torch.Tensor], TrainResult], other: tuple[dict[str, torch.Tensor], TrainResult]) -> None:
@@ -134,7 +135,7 @@ def test_without_checkpoints_it_starts_anew(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         train(case(bert, "gelora"), tmp_path, checkpoints=none, die=lambda kind, number: number == 9)
     assert latest_valid_checkpoint(tmp_path) is None
-    assert not (tmp_path / rundir.CHECKPOINTS).exists()
+    assert not (tmp_path / run_files.CHECKPOINTS).exists()
 
 
 def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path: Path) -> None:
@@ -203,10 +204,10 @@ def test_a_checkpoint_of_the_version_before_opens(tmp_path: Path) -> None:
     """`STORED` was written before the loop had a state of its own; only the digest of the tensors is ours."""
     from safetensors.torch import save_file
 
-    place = tmp_path / rundir.CHECKPOINTS / "step-00000016-0002"
+    place = tmp_path / run_files.CHECKPOINTS / "step-00000016-0002"
     place.mkdir(parents=True)
     save_file({"share/loss_sum": torch.zeros(1)}, place / TENSORS)
-    stored = json.loads(STORED) | {"tensors_sha256": rundir.file_sha256(place / TENSORS)}
+    stored = json.loads(STORED) | {"tensors_sha256": file_sha256(place / TENSORS)}
     (place / TrainState.FILE).write_text(json.dumps(stored))
     checkpoint = Checkpoints(tmp_path, 1, None).latest()
     assert checkpoint is not None
@@ -281,7 +282,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
         latest_valid_checkpoint(tmp_path)
     shutil.rmtree(path)
     shutil.copytree(spare, path)
-    metrics = tmp_path / rundir.METRICS
+    metrics = tmp_path / run_files.METRICS
     text = metrics.read_text()
     metrics.write_text(text.replace("0", "1", 1))
     refused("was changed or cut")
@@ -299,10 +300,10 @@ def test_a_damaged_one_is_replaced_when_its_moment_comes_again(bert: Path, tmp_p
     assert state is not None
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # of a memory map of the file
     (path / TENSORS).write_bytes(b"")
-    (tmp_path / rundir.CHECKPOINTS / ".writing-1").mkdir()
+    (tmp_path / run_files.CHECKPOINTS / ".writing-1").mkdir()
     checkpoints.save(state, tensors)
     assert latest_valid_checkpoint(tmp_path) is not None
-    assert [entry.name for entry in (tmp_path / rundir.CHECKPOINTS).iterdir()] == [path.name]
+    assert [entry.name for entry in (tmp_path / run_files.CHECKPOINTS).iterdir()] == [path.name]
 
 
 def test_losses_that_are_not_finite_leave_the_last_good_one(bert: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gelora_cli.config.schema import MethodConfig
-from gelora_cli.core.artifacts import EvalResult, TrainResult
+from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.batches import epoch_batches

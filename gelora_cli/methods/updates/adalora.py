@@ -10,7 +10,7 @@ from peft import AdaLoraConfig, PeftModel
 from peft.tuners.adalora import AdaLoraModel, RankAllocator, SVDLinear
 from torch import nn
 
-from gelora_cli.core.artifacts import RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, MethodContext, strip_prefix
 from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch

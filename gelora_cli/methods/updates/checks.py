@@ -10,7 +10,8 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.core.artifacts import ModelMap, RankPlan
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.block_map import is_inside
 

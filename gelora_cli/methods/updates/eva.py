@@ -16,7 +16,7 @@ from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
 
 from gelora_cli.allocation.apportionment import apportion
 from gelora_cli.allocation.planning import with_module_ranks
-from gelora_cli.core.artifacts import LinearShape
+from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.budget import adapted_linears
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, Inputs, MethodContext

@@ -7,11 +7,11 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.rundir import PEFT_CONFIG
+from gelora_cli.core.run_files import PEFT_CONFIG
 from gelora_cli.methods import load_adapter
 
 

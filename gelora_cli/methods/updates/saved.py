@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import apply_umask, write_atomic
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.rundir import PEFT_CONFIG, STAGING, honour_umask, write_atomic
+from gelora_cli.core.run_files import PEFT_CONFIG, STAGING_PREFIX
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -24,10 +25,10 @@ WEIGHTS = "adapter_model.safetensors"
 def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     """A temporary directory whose files of these names are moved to `directory` at the end, whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING) as temporary:
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING_PREFIX) as temporary:
         yield Path(temporary)
         for name in names:
-            honour_umask(Path(temporary) / name)
+            apply_umask(Path(temporary) / name)
             (Path(temporary) / name).replace(directory / name)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gelora_cli.core.artifacts import SavedAdapter
+from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.runtime import LOGGER
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gelora_cli.core.artifacts import ModelMap
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
 

@@ -1,0 +1,65 @@
+"""Where a model's transformer blocks and adaptable linear layers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """One adaptable linear layer: its full module name, its role, and the shape of its weight.
+
+    `role` is one of `query`, `key`, `value`, `output` (attention) and `up`, `gate`, `down` (feed-forward), or that of a
+    fused projection, such as `qkv`.
+    """
+
+    name: str
+    role: str
+    in_features: int
+    out_features: int
+
+    @property
+    def unit_params(self) -> int:
+        """Return the parameters that one unit of LoRA rank costs: a row of A and a column of B."""
+        return self.in_features + self.out_features
+
+    @property
+    def max_rank(self) -> int:
+        """Return the smaller side, since no update of this matrix has a larger rank."""
+        return min(self.in_features, self.out_features)
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """One transformer block, counted from 1, with the linear layers that may be adapted."""
+
+    index: int
+    name: str
+    linears: tuple[LinearShape, ...]
+
+
+@dataclass(frozen=True)
+class ModelMap:
+    """A model's blocks and adaptable linear layers, and how many parameters it has.
+
+    `method.modules=attention` adapts the `ATTENTION_ROLES`, and `method.modules=all` every linear layer of `blocks`.
+    `head_modules` are the newly initialised modules (full names), which are trained and saved beside the adapter.
+    `bias_params` and `norm_params` count the backbone's bias terms and the parameters of its norms.
+    """
+
+    kind: str
+    blocks: tuple[BlockMap, ...]
+    head_modules: tuple[str, ...]
+    head_params: int
+    backbone_params: int
+    bias_params: int = 0
+    norm_params: int = 0
+
+    ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "qkv", "output")
+
+    def linears(self, block: BlockMap, modules: str) -> tuple[LinearShape, ...]:
+        """Return the linear layers of a block that `modules` (`attention` or `all`) adapts."""
+        if modules == "all":
+            return block.linears
+        return tuple(linear for linear in block.linears if linear.role in self.ATTENTION_ROLES)

@@ -1,0 +1,57 @@
+"""Names of the files in a run directory, and the directories in which runs and profiles are stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gelora_cli.core.artifacts.manifest import RunManifest
+
+CONFIG = "config.yaml"
+LOG = "log.txt"
+METRICS = "metrics.jsonl"
+PREDICTIONS = "predictions.jsonl"
+ADAPTER = "adapter"
+CARD = "README.md"
+DONE = "DONE"
+"""The marker of a finished run, written last."""
+REQUIRED_FILES = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", "result.json")
+"""The files that every finished run has, in addition to its adapter."""
+PEFT_CONFIG = "adapter_config.json"
+PEFT_WEIGHTS = "adapter_model.safetensors"
+ANSWER_FILES = ("predictions.json", "nbest.json", "na_prob.json")
+TRACK = "track.png"
+FILES = (
+    DONE,  # removed first: a directory without DONE is never read as a finished run
+    "result.json",
+    RunManifest.FILE,
+    METRICS,
+    PREDICTIONS,
+    "ranks.json",
+    "profile.json",
+    LOG,
+    CARD,
+    *ANSWER_FILES,
+    "profile.png",
+    "ranks.png",
+    TRACK,
+    CONFIG,
+)
+"""Every file that a run writes into its directory, in the order in which they are removed."""
+STAGING_PREFIX = ".adapter-"
+"""Prefix of the directories in which an adapter is written before its files are moved to `adapter/`."""
+CHECKPOINTS = "checkpoints"
+PROFILES = ".profiles"
+STATES = "states"
+"""The hidden states stored so far by a profile that is being measured."""
+LOCK = ".lock"
+
+
+def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:
+    """Return `<runs_dir>/<task>/<model>/<method>/b<budget>-s<seed>-<digits>`, without `b<budget>-` if it is None."""
+    name = f"s{seed}-{digits}"
+    return runs_dir / task / model / method / (name if budget is None else f"b{budget}-{name}")
+
+
+def profile_path(runs_dir: Path, digits: str) -> Path:
+    """Return the directory of the profile that all runs with equal inputs share."""
+    return runs_dir / PROFILES / digits
