@@ -25,7 +25,7 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.encoding import encode
 from gelora_cli.data.splits import TextSplit, draw_rows
 
@@ -75,7 +75,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     Raises:
         GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
     """
-    from gelora_cli.core.runtime import Device
+    from gelora_cli.core.distributed import Device
     from gelora_cli.geometry.profiling import measure
     from gelora_cli.models.block_map import block_modules, map_model
     from gelora_cli.models.heads import modules_outside_backbone

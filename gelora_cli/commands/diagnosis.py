@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.core.install import CONSTRAINTS, install_gelora, install_package
-from gelora_cli.core.runtime import first_line
+from gelora_cli.core.messages import first_line
 
 HUB_SECONDS = 3.0
 ASKED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -53,7 +53,7 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    from gelora_cli.core.runtime import PACKAGES, versions
+    from gelora_cli.core.environment import PACKAGES, versions
 
     found = versions()
     missing = [name for name in PACKAGES if name not in found]
@@ -92,7 +92,8 @@ def _installed(name: str) -> str | None:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from gelora_cli.core.runtime import device_name, resolve_precision, usable_cores
+    from gelora_cli.core.devices import device_name, resolve_precision
+    from gelora_cli.core.processes import usable_cores
 
     if torch.cuda.is_available():
         names = [device_name(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]

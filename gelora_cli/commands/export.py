@@ -38,7 +38,7 @@ class ExportCommand(Command[ExportCommandConfig]):
     def handle(self, config: ExportCommandConfig, paths: list[Path], typed: str) -> None:
         """Export, and print how far the merged model's scores are from the adapter's."""
         from gelora_cli.commands.exporting import export
-        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.core.logs import setup_logging
 
         check_values(config)
         target = output_directory(config.output)

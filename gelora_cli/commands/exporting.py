@@ -17,8 +17,8 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import new_directory
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.files import apply_umask, translate_write_errors, write_atomic
+from gelora_cli.core.memory import translate_oom
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.runtime import translate_oom
 from gelora_cli.data.scale import standardize
 from gelora_cli.data.sources import load_unlabelled_split
 from gelora_cli.data.splits import draw_rows

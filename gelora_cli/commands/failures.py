@@ -17,7 +17,7 @@ LONGEST_WORD = 200
 def user_error(error: Exception) -> GeloraError:
     """Return an error as a message for the user: a package that is missing, a path that can't be used, or our fault."""
     from gelora_cli.core.install import install_gelora, install_package
-    from gelora_cli.core.runtime import first_line
+    from gelora_cli.core.messages import first_line
 
     if isinstance(error, GeloraError):
         return error

@@ -25,7 +25,7 @@ class Fetch(Command[RunConfig]):
         """Copy, and print the command that takes what was copied."""
         from gelora_cli.commands.fetching import Fetched, fetch
         from gelora_cli.config.complete import complete
-        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.core.logs import setup_logging
 
         if config.dry_run:
             raise GeloraError("dry_run=true: gelora fetch has none; leave it out")

@@ -65,7 +65,7 @@ class Predict(Command[PredictCommandConfig]):
         """Predict, and print the rows or write them where `output` says."""
         from gelora_cli.commands.outputs import check_output, write_output
         from gelora_cli.commands.prediction_files import prediction_text, with_inputs
-        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.core.logs import setup_logging
         from gelora_cli.pipeline.predict import predict
 
         check_values(config)

@@ -26,7 +26,7 @@ class Profile(Command[RunConfig]):
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> None:
         """Measure, and print a row for each layer."""
         from gelora_cli.allocation.layer_checks import profile_table
-        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.core.logs import setup_logging
         from gelora_cli.pipeline.profile_stage import profile
 
         if config.dry_run:

@@ -45,7 +45,7 @@ class Run(Command[RunConfig]):
 
 def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
     """Run, or with `dry_run` estimate, and print what came of it; `measure` takes a profile where there is none."""
-    from gelora_cli.core.runtime import setup_logging
+    from gelora_cli.core.logs import setup_logging
     from gelora_cli.launchers.jobs import Outcome
     from gelora_cli.pipeline.dry_run import estimate
     from gelora_cli.pipeline.run import run

@@ -27,7 +27,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.files import write_artifact, write_atomic
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import find_runs
 from gelora_cli.data.sources import load_unlabelled_split, source_directory
 from gelora_cli.data.tables import count_rows

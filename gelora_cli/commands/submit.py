@@ -54,7 +54,7 @@ class Submit(Command[SubmitCommandConfig]):
         """Predict, write, and print a line for each file."""
         from gelora_cli.commands.submission import submit, summary
         from gelora_cli.config.paths import local_or_hub
-        from gelora_cli.core.runtime import setup_logging
+        from gelora_cli.core.logs import setup_logging
 
         check_values(config)
         target = output_directory(config.output)

@@ -16,9 +16,8 @@ from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import nearest
+from gelora_cli.core.messages import first_line, nearest
 from gelora_cli.core.plugins import load_plugins, loaded_folders
-from gelora_cli.core.runtime import first_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -2,9 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import platform
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
+
+PACKAGES = (
+    "gelora",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "tokenizers",
+)
+"""Packages whose versions a run records, since they can change a number."""
 
 
 def utc_now() -> str:
     """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of each installed package of `PACKAGES`."""
+    installed = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that gelora runs from, with `+` if files are changed; None in a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        is_changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):  # no git on this machine, or not our repository
+        return None
+    return head + ("+" if is_changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import socket
 import time
@@ -20,9 +19,9 @@ from gelora_cli.core.directories import check_files, remove_all_partial_writes
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import open_regular, translate_write_errors
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.run_files import LOCK
 
-LOGGER = logging.getLogger("gelora")
 RETRY_SECONDS = 0.5
 """`is_locked` of another command takes a lock for a moment, which must not count as "in use"."""
 WAIT_SECONDS = 1.0

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 LONGEST_VALUE = 60
 LONGEST_LIST = 240
+LONGEST_LINE = 300
+"""Characters of another library's error that a message quotes."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
 """What a terminal obeys or can't show, beside tabs and line ends; changes of direction and surrogates, too."""
@@ -60,6 +62,13 @@ def nearest(name: str, accepted: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {shown_name(close[0])}? " if close else ""
     return f"{hint}accepted: {listed(names)}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without its middle if it is long."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]}...{line[-half:]}"
 
 
 def is_broken(text: str) -> bool:

@@ -13,8 +13,8 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.messages import is_broken, nearest, shown, shown_path
-from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.delimited import Dialect, read_delimited
 from gelora_cli.data.json_input import parse_json, refuse_repeated
 from gelora_cli.data.parquet import read_parquet

@@ -11,8 +11,8 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.messages import is_broken, shown, shown_name
-from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.json_input import parse_json
 from gelora_cli.data.questions import Answer, QuestionSplit
 from gelora_cli.data.tables import read_table, read_texts

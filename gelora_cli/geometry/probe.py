@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.geometry.jacobians import block_calls, block_jacobian, stable_rank
 from gelora_cli.geometry.twonn import IdimEstimate
 

@@ -15,8 +15,10 @@ from torch import nn
 from gelora_cli.allocation.layer_checks import pooling_fix
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
+from gelora_cli.core.distributed import Device, gather_objects, gather_rows
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import LOGGER, Device, gather_objects, gather_rows, log_through_progress, progress
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
@@ -143,7 +145,7 @@ def _forward(
         torch.no_grad(),  # in inference mode what a model caches could not be used by its training
         _BlockStates(blocks) as tap,
         log_through_progress(),
-        progress(sum(map(len, batches.values())), "ex", "profile", shown=shown) as bar,
+        progress(sum(map(len, batches.values())), "ex", "profile", enabled=shown) as bar,
     ):
         for number, rows in batches.items():
             states = store.load(number) if store else None

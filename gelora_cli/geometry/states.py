@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.files import file_sha256, write_atomic
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.run_files import STATES
-from gelora_cli.core.runtime import LOGGER
 
 if TYPE_CHECKING:
     import torch

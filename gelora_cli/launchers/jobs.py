@@ -31,7 +31,8 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.runtime import describe_exit_status, die_with_parent, first_line
+from gelora_cli.core.messages import first_line
+from gelora_cli.core.processes import describe_exit_status, die_with_parent
 from gelora_cli.core.status import find_runs
 from gelora_cli.launchers.signals import SIGNALS
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
-from gelora_cli.core.runtime import describe_exit_status, die_with_parent
+from gelora_cli.core.processes import describe_exit_status, die_with_parent
 from gelora_cli.launchers.signals import WORKER_OF, SignalHandler, handle_signals, stopped_by
 
 T = TypeVar("T")

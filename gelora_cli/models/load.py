@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import first_line
+from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
 from gelora_cli.models.heads import (

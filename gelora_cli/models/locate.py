@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.install import install_gelora
-from gelora_cli.core.runtime import first_line
+from gelora_cli.core.messages import first_line
 from gelora_cli.models.directory_checks import check_directory
 from gelora_cli.models.files import (
     MODEL_FILES,

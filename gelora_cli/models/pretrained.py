@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import first_line
+from gelora_cli.core.messages import first_line
 from gelora_cli.models.locate import ResolvedModel
 
 if TYPE_CHECKING:

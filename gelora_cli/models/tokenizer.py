@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.runtime import first_line
+from gelora_cli.core.messages import first_line
 from gelora_cli.models.files import VOCABULARIES, read_config_json
 from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.locate import ResolvedModel

@@ -9,7 +9,7 @@ from gelora_cli.launchers.workers import broadcast_command, inside_workers, run_
 
 def work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
     """Work in this process, or start N workers; where an outer launcher already did, this one leads them."""
-    from gelora_cli.core.runtime import limit_omp_threads, offline_workers
+    from gelora_cli.core.processes import limit_omp_threads, offline_workers
 
     if inside_workers():
         with broadcast_command(arguments):

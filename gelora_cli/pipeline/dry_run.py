@@ -16,7 +16,7 @@ from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.inputs import (
@@ -153,7 +153,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
 
 
 def _peak(session: Session) -> int:
-    from gelora_cli.core.runtime import peak_bytes
+    from gelora_cli.core.memory import peak_bytes
 
     return peak_bytes(session.accelerator.device)
 

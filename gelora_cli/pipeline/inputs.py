@@ -16,9 +16,9 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS, TASK_KINDS
-from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
@@ -70,7 +70,7 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     Raises:
         GeloraError: too many processes, no such model or data, or rows that don't fit the task.
     """
-    from gelora_cli.core.runtime import check_processes, resolve_precision
+    from gelora_cli.core.devices import check_processes, resolve_precision
 
     if config.plugins is not None:
         load_plugins(Path(config.plugins))

@@ -21,7 +21,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done, read_checksums, verify_checksums
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import translate_write_errors, write_artifact, write_atomic
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
 from gelora_cli.plots.run import plot_ranks
 

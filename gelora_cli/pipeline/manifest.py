@@ -42,7 +42,8 @@ def recorded_manifest(
 def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:
     import torch
 
-    from gelora_cli.core.runtime import device_name, git_commit, versions
+    from gelora_cli.core.devices import device_name
+    from gelora_cli.core.environment import git_commit, versions
 
     config = prepared.config
     return RunManifest(

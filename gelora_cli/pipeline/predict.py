@@ -12,7 +12,7 @@ from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.files import write_atomic
-from gelora_cli.core.runtime import translate_oom
+from gelora_cli.core.memory import translate_oom
 from gelora_cli.data.sources import Split
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopened

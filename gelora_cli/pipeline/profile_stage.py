@@ -14,7 +14,8 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import check_files, create_directory
 from gelora_cli.core.files import write_artifact
 from gelora_cli.core.locks import wait_for_lock
-from gelora_cli.core.runtime import LOGGER, translate_oom
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.memory import translate_oom
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.dispatch import work_or_launch

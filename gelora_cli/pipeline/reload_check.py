@@ -12,7 +12,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import ReloadCheck
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.files import translate_write_errors
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.description import describe_adapter

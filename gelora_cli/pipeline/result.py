@@ -12,8 +12,8 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.files import json_text, write_artifact, write_atomic
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.protocol import ProtocolSplits
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.description import card_facts

@@ -11,7 +11,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import truncate_file
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.launchers.workers import inside_workers
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
         GeloraError: it was written by another number of processes, whose random states it holds, on another kind of
             device, or with another number of CPU threads; the last resumes with `force=true`, and a warning.
     """
-    from gelora_cli.core.runtime import train_machine
+    from gelora_cli.core.devices import train_machine
     from gelora_cli.training.checkpoint import latest_valid_checkpoint
 
     state = latest_valid_checkpoint(directory)
@@ -59,7 +59,7 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
     Raises:
         GeloraError: the numbers differ, without `force=true`.
     """
-    from gelora_cli.core.runtime import thread_settings, worker_threads
+    from gelora_cli.core.processes import thread_settings, worker_threads
 
     if not state.threads or not state.machine.startswith("cpu"):
         return

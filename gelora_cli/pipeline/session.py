@@ -26,8 +26,8 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.files import write_artifact
+from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.registries import METHODS, TASK_KINDS
-from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits
@@ -53,7 +53,8 @@ PROBE_EXAMPLES = 8
 
 def open_session(prepared: ResolvedInputs, log: Path | None) -> Session:
     """Start the log, on standard error and in a file, with what is run on what, and load the model."""
-    from gelora_cli.core.runtime import device_name, make_accelerator
+    from gelora_cli.core.devices import device_name
+    from gelora_cli.core.distributed import make_accelerator
 
     accelerator = make_accelerator(prepared.precision)
     setup_logging(log, main=accelerator.is_main_process)
@@ -287,7 +288,7 @@ class EpochInputs:
 
 def only_model(prepared: ResolvedInputs) -> Session:
     """Model, tokenizer and accelerator in this process, without a log."""
-    from gelora_cli.core.runtime import make_accelerator
+    from gelora_cli.core.distributed import make_accelerator
 
     return Session(prepared, make_accelerator(prepared.precision))
 
@@ -296,7 +297,8 @@ def close_session(session: Session, directory: Path) -> None:
     """Write the seconds and the peak memory (the largest of all processes) to run.json."""
     import torch
 
-    from gelora_cli.core.runtime import gather_rows, peak_bytes
+    from gelora_cli.core.distributed import gather_rows
+    from gelora_cli.core.memory import peak_bytes
 
     device = session.accelerator.device
     peaks = gather_rows(session.accelerator, torch.tensor([peak_bytes(device)], device=device))

@@ -9,7 +9,8 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.files import write_artifact
-from gelora_cli.core.runtime import LOGGER, translate_oom
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals
 from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
 from gelora_cli.pipeline.profile_stage import shared_profile

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import TRACKERS
-from gelora_cli.core.runtime import LOGGER
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe

@@ -18,8 +18,8 @@ from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.errors import GeloraError, UnusableError
 from gelora_cli.core.files import file_sha256, prefix_sha256, translate_write_errors, write_atomic
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.run_files import CHECKPOINTS, METRICS
-from gelora_cli.core.runtime import LOGGER
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class TrainState:
 
     `examples` were trained on, `loss_examples` of them since the last line of metrics, and `losses` are the first and
     the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all attempts; `machine`
-    is where it was written (`runtime.train_machine`). `threads` are the CPU threads that each process computed with,
+    is where it was written (`devices.train_machine`). `threads` are the CPU threads that each process computed with,
     and `thread_settings` the environment variables that set them; 0 in a checkpoint written before they were kept.
     """
 

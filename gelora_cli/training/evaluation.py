@@ -12,9 +12,9 @@ from torch import nn
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.artifacts.result import EvalResult
+from gelora_cli.core.distributed import gather_rows
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.core.runtime import gather_rows
 from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit

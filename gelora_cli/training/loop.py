@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
+from gelora_cli.core.devices import seed_process
 from gelora_cli.core.errors import RunError
-from gelora_cli.core.runtime import LOGGER, seed_process
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.artifacts.result import EvalResult
-from gelora_cli.core.runtime import LOGGER, log_through_progress, progress
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.training.callback import Callback, LossReading
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ProgressBar(Callback):
         settings = trainer.settings
         planned = min(settings.epochs * len(trainer.split), trainer.total_steps * settings.batch_size)
         self.open.enter_context(log_through_progress())
-        bar = progress(planned, "ex", "train", shown=trainer.accelerator.is_main_process)
+        bar = progress(planned, "ex", "train", enabled=trainer.accelerator.is_main_process)
         self.bar = self.open.enter_context(bar)
         self.on_step(trainer)
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from gelora_cli.core.artifacts.result import EvalResult
-from gelora_cli.core.runtime import gather_rows, thread_settings, train_machine
+from gelora_cli.core.devices import train_machine
+from gelora_cli.core.distributed import gather_rows
+from gelora_cli.core.processes import thread_settings
 from gelora_cli.methods.base import AdaptedModel, strip_prefix
 from gelora_cli.training.checkpoint import Checkpoint, TrainState
 from gelora_cli.training.optimization import make_optimizer

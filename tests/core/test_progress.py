@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gelora_cli.core import runtime
-from gelora_cli.core.runtime import ProgressLog, progress
+from gelora_cli.core.progress import ProgressLog, progress
 
 
 def test_a_pipe_gets_a_line_every_thirty_seconds(monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
     clock = [0.0]
-    monkeypatch.setattr("gelora_cli.core.runtime.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("gelora_cli.core.progress.time.monotonic", lambda: clock[0])
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    with progress(1_200, "ex", "train", shown=True) as bar:
+    with progress(1_200, "ex", "train", enabled=True) as bar:
         assert isinstance(bar, ProgressLog)
         for second in range(100):
             clock[0] = float(second)
@@ -24,7 +23,7 @@ def test_a_pipe_gets_a_line_every_thirty_seconds(monkeypatch: pytest.MonkeyPatch
 
 
 def test_other_processes_say_nothing(log_lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "PROGRESS_SECONDS", 0.0)
-    for shown in (False, True):
-        ProgressLog(2, "ex", "profile", shown=shown).update(1)
+    monkeypatch.setattr("gelora_cli.core.progress.PROGRESS_SECONDS", 0.0)
+    for enabled in (False, True):
+        ProgressLog(2, "ex", "profile", enabled=enabled).update(1)
     assert len(log_lines) == 1

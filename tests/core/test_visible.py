@@ -17,8 +17,8 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_artifact
+from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import markdown_code, markdown_text, spreadsheet_text, visible
-from gelora_cli.core.runtime import LOGGER, setup_logging
 from gelora_cli.pipeline.card import CardFacts, model_card
 from gelora_cli.report.build import write_report
 from gelora_cli.report.listing import aligned

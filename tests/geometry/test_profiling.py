@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gelora_cli.core.artifacts.profile import ProfileSettings
-from gelora_cli.core.runtime import LOGGER, make_accelerator
+from gelora_cli.core.distributed import make_accelerator
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import states

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 
 
 class _Lines(logging.Handler):

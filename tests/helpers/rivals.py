@@ -15,8 +15,8 @@ from gelora_cli.config.schema import MethodConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.methods.base import AdaptedModel, MethodContext

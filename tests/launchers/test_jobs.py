@@ -92,7 +92,7 @@ def test_a_job_that_ends_without_a_word_is_named_with_its_directory(
         stopped, left, raised = (sweep.do(server, work) for work in (str(int(signal.SIGTERM)), "leave", "raise"))
         done = sweep.do(server, "work")
     assert (killed.code, killed.state, killed.directory) == (1, "failed", str(sweep.directory("9")))
-    assert killed.message.startswith("its process was ended by SIGKILL, which the system sends where memory runs out")
+    assert killed.message.startswith("its process was ended by SIGKILL, which the system sends when memory runs out")
     assert (crashed.code, crashed.message) == (1, "its process was ended by SIGSEGV")
     for found in (stopped, left):
         assert (found.code, found.state) == (StoppedError.exit_code, "interrupted")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
-from gelora_cli.core.runtime import describe_exit_status
+from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.launchers import workers as launch
 from gelora_cli.launchers.workers import Failure, root_cause, run_workers
 
@@ -27,7 +27,7 @@ WRONG = Failure(3, 12.0, "GeloraError", "no such split")
 @pytest.mark.parametrize(
     ("failures", "kind", "message"),
     [
-        ([LOST, KILLED], RunError, "worker 1 was ended by SIGKILL, which the system sends where memory runs out"),
+        ([LOST, KILLED], RunError, "worker 1 was ended by SIGKILL, which the system sends when memory runs out"),
         ([STOPPED, LOST], RunError, "worker 0 failed: RuntimeError"),
         ([STOPPED, KILLED, LOST], RunError, "train.micro_batch_size"),
         ([STOPPED, WRONG], GeloraError, "no such split"),
@@ -48,7 +48,7 @@ def test_how_a_process_ended_is_said(code: int) -> None:
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_process_ends_where_its_parent_is_another(lives: bool) -> None:
     code = (
-        "import sys; from gelora_cli.core.runtime import die_with_parent; "
+        "import sys; from gelora_cli.core.processes import die_with_parent; "
         "die_with_parent(int(sys.argv[1])); print('on')"
     )
     parent = os.getpid() if lives else os.getppid()

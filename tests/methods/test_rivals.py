@@ -20,9 +20,9 @@ from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.methods.updates.adalora import BudgetAllocator

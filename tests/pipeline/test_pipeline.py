@@ -21,14 +21,15 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.config import complete as complete_module
 from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import run_files, runtime
+from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.devices import train_machine
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_artifact
-from gelora_cli.core.runtime import train_machine
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, worker
 from gelora_cli.pipeline.reload_check import compare_scores
@@ -245,12 +246,12 @@ def test_a_smoke_run_is_short_and_says_what_it_is(
 def test_evaluate_and_predict_work_from_the_directory_alone(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("gelora_cli.core.devices._cpu_has_bf16", lambda: False)
     assert bench.run("task=rte", "precision=auto") == 0
     directory = bench.only()
     moved = shutil.move(directory, tmp_path / "my run")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: True)  # another machine
+    monkeypatch.setattr("gelora_cli.core.devices._cpu_has_bf16", lambda: True)  # another machine
     written = Path(moved).stat().st_mtime_ns
     capsys.readouterr()
     assert command_line(["evaluate", "my run", "output=again.json"]) == 0
@@ -349,7 +350,7 @@ def test_other_threads_are_refused_and_force_resumes_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: said.append(text % values))
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
@@ -372,7 +373,7 @@ def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: said.append(text % values))
     for name, threads in (("same", torch.get_num_threads()), ("older", 0)):
         (tmp_path / name).mkdir()
         assert resume.is_resumable(tmp_path / name, interrupted(tmp_path / name, threads=threads))
@@ -394,7 +395,7 @@ def test_a_run_that_goes_on_with_another_tracking_warns(
 ) -> None:
     config = interrupted(tmp_path)
     said: list[str] = []
-    monkeypatch.setattr(runtime.LOGGER, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: said.append(text % values))
     assert resume.is_resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
     wanted = ["begun with profile.track=False, goes on with True: the tracked course has gaps"]
     assert said == (wanted if track else [])

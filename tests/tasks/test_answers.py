@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.runtime import make_accelerator
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.data.collate import collate
 from gelora_cli.data.windows import EncodedWindows, encode_windows
 from gelora_cli.models.heads import HeadSpec

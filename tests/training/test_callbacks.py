@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.core.artifacts.result import EvalResult
-from gelora_cli.core.runtime import make_accelerator
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.loop import Trainer
 from gelora_cli.training.selection import BestEpoch

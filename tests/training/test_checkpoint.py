@@ -14,9 +14,10 @@ import torch
 
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError, UnusableError
 from gelora_cli.core.files import append_line, file_sha256, truncate_file
-from gelora_cli.core.runtime import make_accelerator, usable_cores, worker_threads
+from gelora_cli.core.processes import usable_cores, worker_threads
 from gelora_cli.training.checkpoint import (
     TENSORS,
     Checkpoints,

@@ -13,8 +13,8 @@ import torch
 
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
+from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.errors import RunError
-from gelora_cli.core.runtime import make_accelerator
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.encoding import encode
 from gelora_cli.data.splits import TextSplit

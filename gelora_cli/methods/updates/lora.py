@@ -17,8 +17,8 @@ from gelora_cli.allocation.ranks import rank_pattern_json
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import first_line
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
-from gelora_cli.core.runtime import first_line
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch
 from gelora_cli.methods.updates.saved import check_safetensors, staged

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gelora_cli.core.artifacts.adapter import SavedAdapter
-from gelora_cli.core.runtime import LOGGER
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
 from gelora_cli.methods.updates.saved import replace_module, save_own

@@ -1,0 +1,89 @@
+"""CPU cores and threads, and how worker processes start and end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from gelora_cli.core.memory import LESS_MEMORY
+
+PR_SET_PDEATHSIG = 1
+"""Linux's `prctl` option that names the signal sent when the parent ends."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # what a container or a job scheduler allows, not what the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def limit_omp_threads(processes: int) -> Iterator[None]:
+    """Give each of several CPU processes an equal share of the cores, unless the user set OMP_NUM_THREADS."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    if before is None and processes > 1:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // processes))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def thread_settings() -> str:
+    """Return the environment variables that set the number of CPU threads, as `NAME=VALUE NAME=VALUE`."""
+    return " ".join(f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
+
+
+def worker_threads(processes: int) -> int:
+    """Return the CPU threads that each of `processes` workers started from here will compute with.
+
+    The environment alone does not say (MKL takes at most as many threads as there are cores), so this starts a process
+    as the workers are started and asks it.
+    """
+    import torch
+
+    if processes == 1:
+        return torch.get_num_threads()
+    with limit_omp_threads(processes):
+        command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+@contextlib.contextmanager
+def offline_workers() -> Iterator[None]:
+    """Let worker processes use what the parent already fetched, without asking the hub again."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent, the process `parent`, ends in any way; only on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the parent ended before the kernel was asked
+        os._exit(1)
+
+
+def describe_exit_status(code: int) -> str:
+    """Return in words how a process ended without an error message, from its exit code (-n after signal n)."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    if -code != signal.SIGKILL:
+        return f"was ended by {name}"
+    return f"was ended by {name}, which the system sends when memory runs out. If it did: {LESS_MEMORY}"
