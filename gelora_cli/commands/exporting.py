@@ -26,10 +26,10 @@ from gelora_cli.models.heads import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import Export, model_card
 from gelora_cli.pipeline.description import card_facts, describe_adapter
-from gelora_cli.pipeline.finished import reopened
+from gelora_cli.pipeline.finished import reopen_run
 from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import head_of
-from gelora_cli.pipeline.session import only_model
+from gelora_cli.pipeline.session import open_quiet_session
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,35 +56,35 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
             the scores, or a target that is not empty.
         RunError: the merged model gives other scores.
     """
-    prepared = reopened(directory)
-    _check_form(prepared, form)
+    inputs = reopen_run(directory)
+    _check_form(inputs, form)
     with translate_oom(), new_directory(target) as place:
-        found, loaded = (_merged if form == "merged" else _adapter)(directory, prepared, place)
-        facts = card_facts(directory, prepared, loaded, place)
+        found, loaded = (_merged if form == "merged" else _adapter)(directory, inputs, place)
+        facts = card_facts(directory, inputs, loaded, place)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
         write_atomic(place / run_files.CARD, model_card(result, plan, facts, found))
     return found
 
 
-def _check_form(prepared: ResolvedInputs, form: str) -> None:
-    method = METHODS.get(prepared.config.method.name)
+def _check_form(inputs: ResolvedInputs, form: str) -> None:
+    method = METHODS.get(inputs.config.method.name)
     if form == "merged" and method.unmergeable:
         why = f"method={method.name} can't be merged: {method.unmergeable}"
         raise GeloraError(f"form=merged: {why}. Take form=adapter.")
-    if form == "adapter" and prepared.ancestors:
+    if form == "adapter" and inputs.ancestors:
         raise GeloraError(
             "form=adapter: this adapter belongs on a model into which those of earlier runs are merged (init_from), "
             "and on no other. Take form=merged."
         )
 
 
-def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
+def _merged(directory: Path, inputs: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
     """Merge, write, read back, compare."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
-    session, task = only_model(replace(prepared, precision="float32")), prepared.config.task
-    rows = load_unlabelled_split(task, prepared.config.data, task.eval_splits[0])
+    session, task = open_quiet_session(replace(inputs, precision="float32")), inputs.config.task
+    rows = load_unlabelled_split(task, inputs.config.data, task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
@@ -96,7 +96,7 @@ def _merged(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Exp
         save_exported(merged, session.tokenizer, place)
         for path in place.iterdir():
             apply_umask(path)
-    model, tokenizer = load_exported(place, head_of(prepared.config))
+    model, tokenizer = load_exported(place, head_of(inputs.config))
     again = rows.encode(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
@@ -151,10 +151,10 @@ def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
     return difference, tolerance
 
 
-def _adapter(directory: Path, prepared: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
+def _adapter(directory: Path, inputs: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
     """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
     with translate_write_errors(place, FIX):
         for path in sorted((directory / run_files.ADAPTER).iterdir()):
             shutil.copyfile(path, place / path.name)
-        describe_adapter(place, prepared, place)
-    return Export("adapter", directory.name), only_model(prepared).loaded
+        describe_adapter(place, inputs, place)
+    return Export("adapter", directory.name), open_quiet_session(inputs).loaded

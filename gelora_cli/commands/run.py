@@ -12,7 +12,7 @@ from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
     from gelora_cli.launchers.jobs import Outcome
-    from gelora_cli.pipeline.run import Finished
+    from gelora_cli.pipeline.run import FinishedRun
 
 
 @COMMANDS.register
@@ -66,7 +66,7 @@ def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
     )
 
 
-def _print_outcome(outcome: Finished, *, track: bool) -> None:
+def _print_outcome(outcome: FinishedRun, *, track: bool) -> None:
     """Print the value of a run, and the files that a reader wants to open."""
     from gelora_cli.core.run_files import TRACK
 

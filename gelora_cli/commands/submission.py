@@ -31,8 +31,8 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import find_runs
 from gelora_cli.data.sources import load_unlabelled_split, source_directory
 from gelora_cli.data.tables import count_rows
-from gelora_cli.pipeline.finished import reopened
-from gelora_cli.pipeline.inputs import collected
+from gelora_cli.pipeline.finished import reopen_run
+from gelora_cli.pipeline.inputs import collect_problems
 from gelora_cli.pipeline.predict import predict_splits
 from gelora_cli.report.listing import aligned
 
@@ -276,12 +276,12 @@ def _counts(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool,
     counts: dict[str, int] = {}
     problems: list[str] = []
     for run in chosen.values():
-        with collected(problems):
-            reopened(run.directory)
+        with collect_problems(problems):
+            reopen_run(run.directory)
     for part in PARTS:
         answering = chosen.get(part.task)
         source = glue or (answering or next(iter(chosen.values()))).config.data.glue
-        with collected(problems):
+        with collect_problems(problems):
             if answering:
                 counts[part.file] = _checked_rows(part, answering, source, check_rows)
             elif fill:

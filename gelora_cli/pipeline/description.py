@@ -14,36 +14,36 @@ from gelora_cli.pipeline.card import CardFacts
 from gelora_cli.pipeline.inputs import ResolvedInputs
 
 
-def card_facts(directory: Path, prepared: ResolvedInputs, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
+def card_facts(directory: Path, inputs: ResolvedInputs, loaded: LoadedModel, target: Path | None = None) -> CardFacts:
     """Return what the card of a run, or of its export to `target`, says of its surroundings."""
     return CardFacts(
-        config=prepared.config,
+        config=inputs.config,
         command=read_artifact(RunManifest, directory / RunManifest.FILE).command,
-        base=base_name(prepared, target or directory),
+        base=base_name(inputs, target or directory),
         peft=(directory / run_files.ADAPTER / run_files.PEFT_CONFIG).exists(),
         arguments=loaded.arguments,
-        starts_from=tuple(str(ancestor.directory) for ancestor in prepared.ancestors),
+        starts_from=tuple(str(ancestor.directory) for ancestor in inputs.ancestors),
     )
 
 
-def base_name(prepared: ResolvedInputs, directory: Path) -> str:
+def base_name(inputs: ResolvedInputs, directory: Path) -> str:
     """Return the base model's hub id, or its path seen from a directory."""
-    model = prepared.config.model
+    model = inputs.config.model
     if model.path is None:
-        return model.hub or prepared.model.source
+        return model.hub or inputs.model.source
     return relative_to(Path(model.path), directory) if Path(model.path).is_absolute() else model.path
 
 
-def describe_adapter(adapter: Path, prepared: ResolvedInputs, directory: Path) -> None:
+def describe_adapter(adapter: Path, inputs: ResolvedInputs, directory: Path) -> None:
     """Note beside an adapter of PEFT's what it belongs on, seen from `directory`, and the kind of its task.
 
     With the adapters of earlier runs in its base that is no name that can be loaded: nobody puts it on the bare one.
     """
     from gelora_cli.methods.updates.saved import describe_peft
 
-    ancestors = [relative_to(ancestor.adapter, directory) for ancestor in prepared.ancestors]
+    ancestors = [relative_to(ancestor.adapter, directory) for ancestor in inputs.ancestors]
     describe_peft(
         adapter,
-        base=" + ".join((base_name(prepared, directory), *ancestors)),
-        task_type=TASK_KINDS.get(prepared.config.task.kind).peft_type,
+        base=" + ".join((base_name(inputs, directory), *ancestors)),
+        task_type=TASK_KINDS.get(inputs.config.task.kind).peft_type,
     )

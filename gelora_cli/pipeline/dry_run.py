@@ -19,17 +19,20 @@ from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.inputs import (
     check_profile,
     is_profiled,
+    load_valid_profile,
     profile_directory,
     resolve_inputs,
     run_directory,
     run_fingerprints,
-    whole_profile,
 )
-from gelora_cli.pipeline.linking import equal_run
-from gelora_cli.pipeline.session import Session, open_session, plan_for, profile_settings
+from gelora_cli.pipeline.linking import find_equal_run
+from gelora_cli.pipeline.plan_stage import make_plan
+from gelora_cli.pipeline.session import Session, open_session
+from gelora_cli.pipeline.stage_settings import profile_settings, train_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -45,24 +48,24 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     Raises:
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
     """
-    prepared = resolve_inputs(complete(config))
-    config, fingerprints = prepared.config, run_fingerprints(prepared)
-    directory = run_directory(prepared, fingerprints)
+    inputs = resolve_inputs(complete(config))
+    config, fingerprints = inputs.config, run_fingerprints(inputs)
+    directory = run_directory(inputs, fingerprints)
     check_available(directory)
-    profile_path = profile_directory(prepared, fingerprints) / IdProfile.FILE
-    there = whole_profile(profile_path)
+    profile_path = profile_directory(inputs, fingerprints) / IdProfile.FILE
+    there = load_valid_profile(profile_path)
     if not measure:
         check_profile(config, profile_path.parent)
-    session = open_session(prepared, None)
+    session = open_session(inputs, None)
     LOGGER.info("head: %s", session.loaded.head_origin)
     measured = is_profiled(config) and not there
     saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
-    plan, train = plan_for(session, saved), session.train_split()
+    plan, train = make_plan(session, saved), session.train_split()
     shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
     profile_seconds = _profile_cost(session) if measured else 0.0
-    training, evaluation = _training_cost(session, session.attach(plan, train), train)
+    training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
-    trained = None if config.force or finished else equal_run(prepared, fingerprints)
+    trained = None if config.force or finished else find_equal_run(inputs, fingerprints)
     found = Estimate(
         train_seconds=training,
         evaluation_seconds=evaluation,
@@ -85,7 +88,7 @@ def _flat_profile(session: Session) -> IdProfile:
     """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
     model_map = session.loaded.map
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
-    settings, name = profile_settings(session.config), session.prepared.model_name
+    settings, name = profile_settings(session.config), session.inputs.model_name
     return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
 
 
@@ -125,7 +128,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     from gelora_cli.training.loop import Trainer
     from gelora_cli.training.timing import no_results, padded_tokens, time_steps
 
-    settings, config = session.settings(), session.config
+    settings, config = train_settings(session.config), session.config
     trainer = Trainer(
         attached,
         train,
@@ -159,7 +162,7 @@ def _peak(session: Session) -> int:
 
 
 def _cost_text(session: Session, found: Estimate, examples: int) -> str:
-    config, settings = session.config, session.settings()
+    config, settings = session.config, train_settings(session.config)
     profile = f"about {found.profile_seconds:.0f} s and the neighbour search" if found.profile else "nothing to measure"
     lines = [
         f"profile: {profile}",

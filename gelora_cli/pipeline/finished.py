@@ -17,7 +17,7 @@ from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_start
 from gelora_cli.pipeline.run_config import open_config
 
 
-def reopened(directory: Path) -> ResolvedInputs:
+def reopen_run(directory: Path) -> ResolvedInputs:
     """Resolve a finished run with its model, in its precision, without rows.
 
     Raises:
@@ -56,15 +56,15 @@ def frozen_config(directory: Path) -> RunConfig:
     return config
 
 
-def check_unchanged(directory: Path, prepared: ResolvedInputs) -> None:
+def check_unchanged(directory: Path, inputs: ResolvedInputs) -> None:
     """Refuse another model or other data than the run had.
 
     Raises:
         GeloraError: naming what is another.
     """
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    _check_model(directory, manifest, prepared.model)
-    for name, digest in prepared.fingerprints.items():
+    _check_model(directory, manifest, inputs.model)
+    for name, digest in inputs.fingerprints.items():
         if manifest.fingerprints.get(name) != digest:
             raise GeloraError(f"the split {name} is not the one that {directory} was run on; restore that data")
 

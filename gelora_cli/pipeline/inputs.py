@@ -75,29 +75,29 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     if config.plugins is not None:
         load_plugins(Path(config.plugins))
     problems: list[str] = []
-    with collected(problems):
+    with collect_problems(problems):
         if not inside_workers():
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
-    with collected(problems):
+    with collect_problems(problems):
         if require_labels:
             config = replace(config, task=complete_task(config.task, config.data))
         else:
             task, splits["train"] = load_training_text(config.task, config.data)
             config = replace(config, task=task)
         for name in ("train", *config.task.eval_splits) if require_labels else ():
-            with collected(problems):
+            with collect_problems(problems):
                 splits[name] = _labelled_split(config, name)
-    with collected(problems):
+    with collect_problems(problems):
         model, ancestors = resolve_start(config)
         check_length(model, config.task.max_length)
-    with collected(problems):
+    with collect_problems(problems):
         precision = resolve_precision(config.precision)
     if "train" in splits and (is_profiled(config) or not require_labels):
-        with collected(problems):
+        with collect_problems(problems):
             _check_distinct_texts(splits["train"])
     if require_labels and not problems:
-        with collected(problems):
+        with collect_problems(problems):
             protocol_splits(config.task, config.protocol, splits)
     if problems:
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
@@ -118,7 +118,7 @@ def _check_distinct_texts(train: Split) -> None:
 
 
 @contextmanager
-def collected(problems: list[str]) -> Iterator[None]:
+def collect_problems(problems: list[str]) -> Iterator[None]:
     """Keep a refusal's message, so that all of them are shown together."""
     try:
         yield
@@ -145,12 +145,12 @@ def resolve_base(model: ModelConfig) -> ResolvedModel:
     )
 
 
-def run_fingerprints(prepared: ResolvedInputs) -> dict[str, str]:
+def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
     """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it.
 
     Of plug-ins the content of their files.
     """
-    config, fingerprints = prepared.config, prepared.fingerprints
+    config, fingerprints = inputs.config, inputs.fingerprints
     if config.ranks.path is not None:
         plan = read_plan(config.ranks.path)
         fingerprints["plan"] = sha256_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
@@ -159,9 +159,9 @@ def run_fingerprints(prepared: ResolvedInputs) -> dict[str, str]:
     return fingerprints
 
 
-def run_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
+def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where a run is kept, named by its budget, or by that of its saved plan."""
-    config = prepared.config
+    config = inputs.config
     return run_files.run_path(
         Path(config.runs_dir),
         task=config.task.name,
@@ -169,7 +169,7 @@ def run_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Pat
         method=config.method.name,
         budget=budget_name(config),
         seed=config.seed,
-        digits=identity_hash(replace(config, precision=prepared.precision), fingerprints),
+        digits=identity_hash(replace(config, precision=inputs.precision), fingerprints),
     )
 
 
@@ -178,10 +178,10 @@ def budget_name(config: RunConfig) -> str | None:
     return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name
 
 
-def profile_directory(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
+def profile_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Where the profile of its model and text is kept, for every run that has the same."""
-    digits = profile_hash(prepared.config, fingerprints["model"], fingerprints["train"])
-    return run_files.profile_path(Path(prepared.config.runs_dir), digits)
+    digits = profile_hash(inputs.config, fingerprints["model"], fingerprints["train"])
+    return run_files.profile_path(Path(inputs.config.runs_dir), digits)
 
 
 def is_profiled(config: RunConfig) -> bool:
@@ -189,18 +189,20 @@ def is_profiled(config: RunConfig) -> bool:
     return config.ranks.path is None and METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
 
 
-def whole_profile(path: Path) -> bool:
-    """Whether there is a profile that can be read; a damaged one is named in the log, and measured again."""
+def load_valid_profile(path: Path) -> IdProfile | None:
+    """Return the profile at `path`, or None where there is none; a damaged one is named in the log and is none."""
+    if not path.exists():
+        return None
     try:
-        return path.exists() and bool(read_artifact(IdProfile, path))
+        return read_artifact(IdProfile, path)
     except GeloraError as error:
         LOGGER.warning("measured again: %s", error)
-        return False
+        return None
 
 
 def check_profile(config: RunConfig, directory: Path) -> None:
     """Refuse to go on without a profile that is needed and not there."""
-    if is_profiled(config) and not whole_profile(directory / IdProfile.FILE):
+    if is_profiled(config) and not load_valid_profile(directory / IdProfile.FILE):
         raise GeloraError(
             f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
             "model and profile settings first, or give ranks.path=RUN, or use gelora run."

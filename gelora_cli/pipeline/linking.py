@@ -29,18 +29,18 @@ REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, 
 """What a linked run has of its own; every other file is the trained run's."""
 
 
-def equal_run(prepared: ResolvedInputs, fingerprints: dict[str, str]) -> Path | None:
+def find_equal_run(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path | None:
     """Return the finished run of GeLoRA or a control with this run's ranks and all its settings but the method's name.
 
     None where there is none, and for a method whose ranks don't come from a profile.
     """
-    config = prepared.config
+    config = inputs.config
     planned = planned_methods()
     if config.method.name not in planned or config.ranks.path is not None:
         return None
     for method in planned:
         other = replace(config, method=replace(config.method, name=method))
-        directory = run_directory(replace(prepared, config=other), fingerprints)
+        directory = run_directory(replace(inputs, config=other), fingerprints)
         if method != config.method.name and is_done(directory) and _has_plan_of(config, directory):
             return directory
     return None

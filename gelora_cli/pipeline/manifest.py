@@ -20,10 +20,10 @@ from gelora_cli.pipeline.inputs import ResolvedInputs
 
 @contextmanager
 def recorded_manifest(
-    directory: Path, prepared: ResolvedInputs, fingerprints: dict[str, str], command: str
+    directory: Path, inputs: ResolvedInputs, fingerprints: dict[str, str], command: str
 ) -> Iterator[None]:
     """Keep run.json true: `running` until the work ends, then `done`, `failed` or `interrupted` with the error."""
-    manifest = _new_manifest(prepared, fingerprints, command)
+    manifest = _new_manifest(inputs, fingerprints, command)
     with suppress(GeloraError):  # a resumed run keeps its time of creation; a new one has none
         manifest = replace(manifest, created=read_artifact(RunManifest, directory / RunManifest.FILE).created)
     write_artifact(manifest, directory)
@@ -39,13 +39,13 @@ def recorded_manifest(
     _end_manifest(directory, "done", None)
 
 
-def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:
+def _new_manifest(inputs: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:
     import torch
 
     from gelora_cli.core.devices import device_name
     from gelora_cli.core.environment import git_commit, versions
 
-    config = prepared.config
+    config = inputs.config
     return RunManifest(
         status="running",
         command=command,
@@ -55,7 +55,7 @@ def _new_manifest(prepared: ResolvedInputs, fingerprints: dict[str, str], comman
         host=socket.gethostname(),
         processes=config.launch.processes,
         device=device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-        precision=prepared.precision,
+        precision=inputs.precision,
         versions=versions(),
         git_commit=git_commit(),
         fingerprints=fingerprints,

@@ -15,9 +15,9 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.data.sources import Split
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopened
+from gelora_cli.pipeline.finished import check_unchanged, finished_config, reopen_run
 from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_inputs
-from gelora_cli.pipeline.session import only_model, open_session
+from gelora_cli.pipeline.session import open_quiet_session, open_session
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,21 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
     config = finished_config(directory)
     config = replace(config, launch=replace(config.launch, processes=processes))
-    prepared = resolve_inputs(config)
-    check_unchanged(directory, prepared)
+    inputs = resolve_inputs(config)
+    check_unchanged(directory, inputs)
     with tempfile.TemporaryDirectory(prefix="gelora-") as place:  # nothing is written to the run
         target = Path(place) / "results.json"
         arguments = ["evaluate", str(directory), str(target), str(processes)]
-        work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, prepared))
+        work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, inputs))
         return read_artifact(EvaluationReport, target).results
 
 
-def work_evaluate(directory: Path, target: Path, prepared: ResolvedInputs) -> None:
+def work_evaluate(directory: Path, target: Path, inputs: ResolvedInputs) -> None:
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     with translate_oom():
-        session = open_session(prepared, None)
-        session.open_scale(directory)
-        model = session.reloaded(directory)
+        session = open_session(inputs, None)
+        session.read_scale(directory)
+        model = session.reload_adapter(directory)
         results = tuple(session.evaluate(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         write_atomic(target, to_json(EvaluationReport(results)))
@@ -67,10 +67,10 @@ def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[s
     """Label the rows of each split with a finished run's adapter, loaded once."""
     from gelora_cli.training.evaluation import prediction_rows
 
-    prepared = reopened(directory)
+    inputs = reopen_run(directory)
     with translate_oom():
-        session = only_model(prepared)
-        session.open_scale(directory)
+        session = open_quiet_session(inputs)
+        session.read_scale(directory)
         model = session.with_adapter(session.loaded, directory)
-        task, encoded = prepared.config.task, (session.encode_aloud(split) for split in splits)
+        task, encoded = inputs.config.task, (session.encode_and_warn(split) for split in splits)
         return [prediction_rows(task, split, session.outputs(model, split)) for split in encoded]

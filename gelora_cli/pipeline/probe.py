@@ -24,7 +24,7 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     from gelora_cli.methods.updates.checks import plain_model
     from gelora_cli.models.block_map import block_modules
 
-    given, rows, pad = session.config.profile, session.prepared.splits["train"], session.pad_token_id
+    given, rows, pad = session.config.profile, session.inputs.splits["train"], session.pad_token_id
     device, model_map = session.accelerator.device, session.loaded.map
     drawn = session.encode(rows.take(draw_rows(len(rows), given.track_examples, given.seed)))
     split = drawn.take(drawn.distinct_rows()[: given.track_examples])

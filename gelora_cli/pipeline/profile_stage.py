@@ -19,8 +19,9 @@ from gelora_cli.core.memory import translate_oom
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import ResolvedInputs, profile_directory, resolve_inputs, whole_profile
-from gelora_cli.pipeline.session import Session, open_session, profile_settings
+from gelora_cli.pipeline.inputs import ResolvedInputs, load_valid_profile, profile_directory, resolve_inputs
+from gelora_cli.pipeline.session import Session, open_session
+from gelora_cli.pipeline.stage_settings import profile_settings
 from gelora_cli.plots.run import plot_profile
 
 
@@ -29,32 +30,32 @@ def profile(config: RunConfig) -> tuple[Path, IdProfile]:
 
     Nothing but the text of training is looked at: of `task=text` labels that are missing or wrong are left out.
     """
-    prepared = resolve_inputs(complete(config), require_labels=False)
-    directory = profile_directory(prepared, prepared.fingerprints)
+    inputs = resolve_inputs(complete(config), require_labels=False)
+    directory = profile_directory(inputs, inputs.fingerprints)
     create_directory(directory)
     check_files(directory)
-    if prepared.config.force or not whole_profile(directory / IdProfile.FILE):
-        write_config(prepared.config, directory / run_files.CONFIG)
-        processes = prepared.config.launch.processes
-        work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, prepared))
+    if inputs.config.force or not load_valid_profile(directory / IdProfile.FILE):
+        write_config(inputs.config, directory / run_files.CONFIG)
+        processes = inputs.config.launch.processes
+        work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, inputs))
     else:
         with wait_for_lock(directory, "the profile"):
             StateStore(directory).clear()  # of a process that was killed when the profile was whole
     return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
 
 
-def work_profile(directory: Path, prepared: ResolvedInputs) -> None:
+def work_profile(directory: Path, inputs: ResolvedInputs) -> None:
     """Measure the profile, in every process."""
     with handle_signals(), translate_oom():
-        session = open_session(prepared, directory / run_files.LOG)
-        shared_profile(session, from_scratch=prepared.config.force)
+        session = open_session(inputs, directory / run_files.LOG)
+        shared_profile(session, from_scratch=inputs.config.force)
         session.accelerator.wait_for_everyone()
 
 
 def shared_profile(session: Session, *, from_scratch: bool = False) -> tuple[IdProfile, bool]:
     """Return the shared profile and whether it was there; one process decides, all measure, the main one writes."""
-    prepared = session.prepared
-    directory = profile_directory(prepared, prepared.fingerprints)
+    inputs = session.inputs
+    directory = profile_directory(inputs, inputs.fingerprints)
     path = directory / IdProfile.FILE
     if not session.accelerator.is_main_process:
         there = _await_announcement()
@@ -64,7 +65,7 @@ def shared_profile(session: Session, *, from_scratch: bool = False) -> tuple[IdP
         return read_artifact(IdProfile, path), there
     create_directory(directory)
     with wait_for_lock(directory, "the profile", lambda: _announce(None)):
-        there = not from_scratch and whole_profile(path)
+        there = not from_scratch and load_valid_profile(path) is not None
         _announce(there)
         if not there:
             found = _measure(session, directory)
@@ -101,8 +102,8 @@ def _measure(session: Session, directory: Path) -> IdProfile:
     from gelora_cli.geometry.profiling import measure
     from gelora_cli.models.block_map import block_modules
 
-    config, prepared, loaded = session.config, session.prepared, session.loaded
-    train = prepared.splits["train"]
+    config, inputs, loaded = session.config, session.inputs, session.loaded
+    train = inputs.splits["train"]
     store = StateStore(directory)
     measured = measure(
         loaded.model,
@@ -115,8 +116,8 @@ def _measure(session: Session, directory: Path) -> IdProfile:
         store=store,
     )
     return measured.profile(
-        model=prepared.model_name,
-        model_fingerprint=prepared.model.fingerprint,
+        model=inputs.model_name,
+        model_fingerprint=inputs.model.fingerprint,
         task=config.task.name,
         data_fingerprint=train.fingerprint(),
         settings=profile_settings(config),

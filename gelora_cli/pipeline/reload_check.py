@@ -44,9 +44,9 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
         if session.accelerator.is_main_process:
             with translate_write_errors(directory / run_files.ADAPTER):
                 attached.save(directory / run_files.ADAPTER)
-                describe_adapter(directory / run_files.ADAPTER, session.prepared, directory)
+                describe_adapter(directory / run_files.ADAPTER, session.inputs, directory)
         session.accelerator.wait_for_everyone()
-        split = session.prepared.splits[session.config.task.eval_splits[0]]
+        split = session.inputs.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
         trained = session.scores(attached.model, probe)
         fresh = session.fresh_model()
@@ -54,7 +54,7 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
             base = session.scores(_with_head(fresh, attached), probe)
         again = session.scores(session.with_adapter(fresh, directory), probe)
     empty = attached.ranks()[1] == 0  # a pruning method may have nothing left, which is then all there is to reload
-    check = compare_scores(trained, again, base, session.prepared.precision, empty=empty)
+    check = compare_scores(trained, again, base, session.inputs.precision, empty=empty)
     if not check.passed:
         raise RunError(
             f"reload check: the reloaded adapter gives other scores ({check}). The adapter in {directory} is not to be "

@@ -35,22 +35,22 @@ def make_result(
     """Put together what a run came to, from its plan, its profile, its training and the reload check."""
     from gelora_cli.training.selection import best_epoch
 
-    config, parts = session.config, session.parts
-    results = _reported(parts, trained.evaluations[trained.selected_epoch - 1])
+    config, splits = session.config, session.protocol_splits
+    results = _reported(splits, trained.evaluations[trained.selected_epoch - 1])
     first = trained.settled_epoch - 1
     best, best_value = best_epoch(trained.evaluations[first:])
     return RunResult(
         task=config.task.name,
-        model=session.prepared.model_name,
+        model=session.inputs.model_name,
         method=config.method.name,
         budget=plan.budget,
         seed=config.seed,
         protocol=config.protocol,
-        selection=parts.rule.format(epoch=trained.selected_epoch),
+        selection=splits.rule.format(epoch=trained.selected_epoch),
         reported=config.task.reported,
         value=results[0].value,
         results=results,
-        last_value=_reported(parts, trained.evaluations[-1])[0].value,
+        last_value=_reported(splits, trained.evaluations[-1])[0].value,
         best_value=best_value,
         best_epoch=best + first,
         ranks=plan.ranks,
@@ -70,9 +70,9 @@ def make_result(
     )
 
 
-def _reported(parts: ProtocolSplits, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
+def _reported(splits: ProtocolSplits, results: Sequence[EvalResult]) -> tuple[EvalResult, ...]:
     """Return the results of the reported splits."""
-    return tuple(result for result in results if result.split in parts.reported)
+    return tuple(result for result in results if result.split in splits.reported)
 
 
 def write_result(
@@ -87,7 +87,7 @@ def write_result(
     write_artifact(result, directory)
     if moments := read_track(directory / run_files.METRICS):
         plot_track(moments, result, directory / run_files.TRACK)
-    facts = card_facts(directory, session.prepared, session.loaded)
+    facts = card_facts(directory, session.inputs, session.loaded)
     write_atomic(directory / run_files.CARD, model_card(result, plan, facts))
     LOGGER.info("%s: %.4f", result.reported, result.value)
     for remark in with_remedies(result, session.config):

@@ -24,7 +24,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import check_profile, profile_directory, resolve_inputs, run_directory, run_fingerprints
-from gelora_cli.pipeline.linking import equal_run, link_run
+from gelora_cli.pipeline.linking import find_equal_run, link_run
 from gelora_cli.pipeline.manifest import recorded_manifest
 from gelora_cli.pipeline.result import with_remedies
 from gelora_cli.pipeline.resume import is_resumable
@@ -32,7 +32,7 @@ from gelora_cli.pipeline.stages import work_run
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A run that is done: its directory, its reported metric and value, and whether it was done before.
 
     `remarks` are what a reader must know beside the value.
@@ -47,7 +47,7 @@ class Finished:
     same_as: Path | None = None
 
 
-def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
+def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun:
     """Do all stages of one run, or nothing where it is done; with the ranks of a finished run it is linked to that one.
 
     With `measure` false (`gelora train`) the profile must be there, or a plan given by `ranks.path`.
@@ -55,27 +55,27 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> Finished:
     Raises:
         GeloraError: anything a user can fix; the run's status then says `failed`.
     """
-    prepared = resolve_inputs(complete(config))
-    config, fingerprints = prepared.config, run_fingerprints(prepared)
-    directory = run_directory(prepared, fingerprints)
+    inputs = resolve_inputs(complete(config))
+    config, fingerprints = inputs.config, run_fingerprints(inputs)
+    directory = run_directory(inputs, fingerprints)
     if is_done(directory) and not config.force:
         return _done_before(directory)
     if not measure:
-        check_profile(config, profile_directory(prepared, fingerprints))
+        check_profile(config, profile_directory(inputs, fingerprints))
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
-        trained = None if config.force else equal_run(prepared, fingerprints)
+        trained = None if config.force else find_equal_run(inputs, fingerprints)
         if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
             clear_run(directory)
-        write_config(replace(config, precision=prepared.precision), directory / run_files.CONFIG)
+        write_config(replace(config, precision=inputs.precision), directory / run_files.CONFIG)
         frozen = (directory / run_files.CONFIG).read_bytes()
-        with recorded_manifest(directory, prepared, fingerprints, command):
+        with recorded_manifest(directory, inputs, fingerprints, command):
             if trained:
                 link_run(trained, directory, config)
             else:
-                work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, prepared))
+                work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, inputs))
             check_still_there(directory, frozen)
         mark_done(directory)
     return _finished(directory)
@@ -99,18 +99,18 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
         )
 
 
-def _done_before(directory: Path) -> Finished:
+def _done_before(directory: Path) -> FinishedRun:
     verify_checksums(directory)
     clean_finished_run(directory)
     return _finished(directory, already_done=True)
 
 
-def _finished(directory: Path, *, already_done: bool = False) -> Finished:
+def _finished(directory: Path, *, already_done: bool = False) -> FinishedRun:
     result = read_artifact(RunResult, directory / RunResult.FILE)
     remarks = with_remedies(result, read_config(directory / run_files.CONFIG))
     same_as = read_artifact(RunManifest, directory / RunManifest.FILE).same_as
     trained = None if same_as is None else Path(os.path.normpath(directory / same_as))
-    return Finished(directory, result.reported, result.value, already_done, remarks, trained)
+    return FinishedRun(directory, result.reported, result.value, already_done, remarks, trained)
 
 
 def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:

@@ -12,30 +12,32 @@ from gelora_cli.core.files import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals
+from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
+from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.profile_stage import shared_profile
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
-from gelora_cli.pipeline.session import close_session, open_session, plan_for
+from gelora_cli.pipeline.session import close_session, open_session
 from gelora_cli.pipeline.train_stage import train_stage
 from gelora_cli.plots.run import plot_profile, plot_ranks
 
 
-def work_run(directory: Path, prepared: ResolvedInputs) -> None:
+def work_run(directory: Path, inputs: ResolvedInputs) -> None:
     """Do all stages of a run, in every process of it; the main one writes."""
     with handle_signals() as stop, translate_oom():
-        _work_run(directory, prepared, stop)
+        _work_run(directory, inputs, stop)
 
 
-def _work_run(directory: Path, prepared: ResolvedInputs, stop: SignalHandler) -> None:
-    session = open_session(prepared, directory / run_files.LOG)
+def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> None:
+    session = open_session(inputs, directory / run_files.LOG)
     main = session.accelerator.is_main_process
     LOGGER.info("head: %s", session.loaded.head_origin)
     LOGGER.info("run directory %s", directory)
     with session.timed("profile"):
-        saved, reused = shared_profile(session) if is_profiled(prepared.config) else (None, False)
-    plan, train = plan_for(session, saved), session.train_split()
-    attached = session.attach(plan, train)
+        saved, reused = shared_profile(session) if is_profiled(inputs.config) else (None, False)
+    plan, train = make_plan(session, saved), session.train_split()
+    attached = attach_method(session, plan, train)
     if main:
         _write_plan(directory, saved, attached.plan)
     with session.timed("train"):

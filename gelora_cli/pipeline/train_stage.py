@@ -13,6 +13,7 @@ from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
+from gelora_cli.pipeline.stage_settings import train_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -31,7 +32,7 @@ def train_stage(
     from gelora_cli.training.recording import MetricsLog, ProgressBar
     from gelora_cli.training.selection import BestEpoch
 
-    config, settings = session.config, session.settings()
+    config, settings = session.config, train_settings(session.config)
     evaluator = EpochEvaluator(session, attached, stop)
     trackers = [TRACKERS.get("json_lines").open(directory)]
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
@@ -80,7 +81,7 @@ class EpochEvaluator:
         """Return the kept epoch's predictions on the reported splits, once the training has ended."""
         # An epoch that was evaluated before the run was resumed: its weights are back, so its predictions are, too.
         kept = self.kept or self._evaluate()
-        return [evaluated for evaluated in kept if evaluated.result.split in self.session.parts.reported]
+        return [evaluated for evaluated in kept if evaluated.result.split in self.session.protocol_splits.reported]
 
     def _evaluate(self) -> list[Evaluation]:
         return [self.session.evaluate(self.attached.model, split) for split in self.splits]

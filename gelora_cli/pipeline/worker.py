@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> None:
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), resolve_inputs(config))
     else:
-        prepared = resolve_inputs(read_config(directory / run_files.CONFIG), require_labels=command == "run")
-        (work_run if command == "run" else work_profile)(directory, prepared)
+        inputs = resolve_inputs(read_config(directory / run_files.CONFIG), require_labels=command == "run")
+        (work_run if command == "run" else work_profile)(directory, inputs)
 
 
 if __name__ == "__main__":

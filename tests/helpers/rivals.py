@@ -23,7 +23,7 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
-from gelora_cli.pipeline.session import EpochInputs
+from gelora_cli.pipeline.attach_stage import EpochInputs
 from tests.helpers.method_cases import HEAD, inputs_of, profile_of
 from tests.helpers.rows import rows
 from tests.helpers.train_settings import SETTINGS

@@ -24,7 +24,7 @@ from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
 
 
-def prepared(config: RunConfig, **splits: QuestionSplit) -> ResolvedInputs:
+def inputs_of(config: RunConfig, **splits: QuestionSplit) -> ResolvedInputs:
     return ResolvedInputs(config, ResolvedModel("a model", Path("nowhere"), "m"), dict(splits), "float32")
 
 
@@ -36,7 +36,7 @@ def test_of_a_saved_plan_all_that_training_takes_is_in_the_identity(tmp_path: Pa
     found = []
     for row in (plan, *others, replace(plan, note="other words", gelora_ranks=(1, 1, 1))):
         write_artifact(row, tmp_path)
-        found.append(run_fingerprints(prepared(config))["plan"])
+        found.append(run_fingerprints(inputs_of(config))["plan"])
     assert found[0] == found[-1]
     assert len(set(found)) == 1 + len(others)
 
@@ -46,7 +46,7 @@ def test_articles_are_in_the_identity_of_a_run_that_is_parted_by_them() -> None:
     other = replace(split, titles=["one", "two", "two"])
     for protocol, same in (("split", False), ("last", True)):
         config = complete(composed("model=minilm", "task=squad", f"protocol={protocol}"))
-        runs = [prepared(config, train=rows) for rows in (split, other)]
+        runs = [inputs_of(config, train=rows) for rows in (split, other)]
         assert (run_fingerprints(runs[0]) == run_fingerprints(runs[1])) is same
         assert len({profile_directory(run, run.fingerprints) for run in runs}) == 1
 

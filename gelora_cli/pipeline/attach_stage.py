@@ -1,0 +1,91 @@
+"""The run's method put on its model, with a check that nothing has changed before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.errors import RunError
+from gelora_cli.core.registries import METHODS
+from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.data.splits import draw_rows
+from gelora_cli.pipeline.session import Session
+from gelora_cli.pipeline.stage_settings import train_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.methods.base import AdaptedModel
+    from gelora_cli.training.settings import TrainSettings
+
+CHECKED_EXAMPLES = 8
+TOLERANCE = 1e-5
+"""Accepted difference of outputs, relative to the largest output or to 1: rounding in float32."""
+
+
+def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> AdaptedModel:
+    """Put the run's method on the model, as planned.
+
+    Args:
+        session: the run's model and configuration; its model is changed.
+        plan: ranks, modules and scaling.
+        train: the rows that will be trained on, which some methods look at first.
+
+    Raises:
+        RunError: the adapted model gives other outputs than the base model. Every method starts from the base model.
+    """
+    from gelora_cli.methods.base import MethodContext
+
+    config, model = session.config, session.loaded.model
+    settings, device = train_settings(config), session.accelerator.device
+    split = session.inputs.splits["train"]
+    probe = session.encode(split.take(draw_rows(len(split), CHECKED_EXAMPLES, 0)))
+    before = session.scores(model, probe)
+    context = MethodContext(
+        model,
+        session.loaded.map,
+        plan,
+        config.method,
+        config.seed,
+        total_steps=settings.total_steps(len(train)),
+        keep_start=config.profile.track,
+        batches=lambda tokens: EpochInputs(train, settings, session.pad_token_id, device, tokens),
+        once=session.compute_once,
+    )
+    with session.timed("attach"):
+        adapted = METHODS.get(config.method.name).attach(context)
+    difference = float(abs(session.scores(adapted.model, probe) - before).max())
+    if not difference <= TOLERANCE * max(1.0, float(abs(before).max())):  # a NaN is refused, too
+        raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
+    return adapted
+
+
+class EpochInputs:
+    """The model's inputs for the global batches of the first epoch, made when they are asked for.
+
+    Args:
+        split: the training rows.
+        settings: batch size and seed.
+        pad_token_id: the token that pads shorter rows.
+        device: where the tensors go.
+        tokens: larger batches, of about this many tokens; 0 leaves the batch size as it is.
+    """
+
+    def __init__(
+        self, split: EncodedSplit, settings: TrainSettings, pad_token_id: int, device: torch.device, tokens: int = 0
+    ) -> None:
+        wanted = math.ceil(tokens / int(split.lengths.mean()))
+        self.batches = epoch_batches(split.lengths, max(settings.batch_size, wanted), settings.seed, 1)
+        self.split, self.pad_token_id, self.device = split, pad_token_id, device
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        from gelora_cli.data.collate import collate
+
+        for rows in self.batches:
+            yield collate(self.split, rows, self.pad_token_id, self.device).inputs

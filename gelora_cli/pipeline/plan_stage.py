@@ -1,0 +1,53 @@
+"""The plan of a run: from its method, budget and profile, or a saved plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.saved_plan import read_plan
+from gelora_cli.config.presets import plan_settings
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.pipeline.session import Session
+
+
+def make_plan(session: Session, profile: IdProfile | None) -> RankPlan:
+    """Return the plan of the run's method, or the saved plan that `ranks.path` names.
+
+    Args:
+        session: the run's model and configuration.
+        profile: what the ranks follow; None for a method that needs no profile.
+
+    Raises:
+        GeloraError: the method can't meet the budget, or the saved plan is missing or for another model.
+    """
+    config, model_map = session.config, session.loaded.map
+    if config.ranks.path is not None:
+        LOGGER.info("ranks, budget, modules and scaling are those of the plan in %s", config.ranks.path)
+        return load_saved_plan(config.ranks.path, model_map)
+    if profile is not None:
+        # Runs of several tasks share a profile. It was measured with this model, but perhaps under another task's head.
+        profile = replace(profile, model_map=model_map)
+    return plan_method(model_map, profile, parse_budget(config.budget), **plan_settings(config))
+
+
+def load_saved_plan(path: str, model_map: ModelMap) -> RankPlan:
+    """Return the plan in a `ranks.json` or a run directory, checked against the model's modules.
+
+    Raises:
+        GeloraError: there is no such plan, or it is for another model.
+    """
+    plan = read_plan(path)
+    known = {linear.name for block in model_map.blocks for linear in block.linears}
+    unknown = sorted(set(plan.rank_pattern) - known)
+    if unknown:
+        raise GeloraError(
+            f"ranks.path={path} is a plan for another model: this model has no module {unknown[0]}. Plan again for "
+            "this model: leave ranks.path out, or make a plan with gelora ranks"
+        )
+    return replace(plan, head_params=model_map.head_params)
