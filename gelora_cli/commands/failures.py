@@ -8,7 +8,7 @@ import re
 import sys
 
 from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 
 LONGEST_WORD = 200
 """Characters of a name or number in a message. A longer one is shown by its two ends."""
@@ -39,7 +39,7 @@ def user_error(error: Exception) -> GeloraError:
 def print_error(error: GeloraError) -> int:
     """Print an error's message and return its exit code."""
     where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
-    print(visible(shorten(f"gelora: {error}{where}")), file=sys.stderr)
+    print(escape_controls(shorten(f"gelora: {error}{where}")), file=sys.stderr)
     return error.exit_code
 
 

@@ -81,9 +81,9 @@ def _dispatch(arguments: list[str]) -> int:
     if name.startswith("-"):
         raise GeloraError(f"{name} stands before the command; put it behind: gelora run {name} ...")
     if name not in COMMANDS:
-        from gelora_cli.core.messages import nearest
+        from gelora_cli.core.messages import suggest
 
-        raise GeloraError(f"{name}: unknown command; {nearest(name, COMMANDS.names())}")
+        raise GeloraError(f"{name}: unknown command; {suggest(name, COMMANDS.names())}")
     if {"-h", "--help", "--hydra-help"} & set(rest):
         from gelora_cli.commands.help import command_help
 

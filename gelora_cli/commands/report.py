@@ -10,7 +10,7 @@ from gelora_cli.commands.base import Command, Positional, relative, user_path
 from gelora_cli.config.keys import key
 from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.core.registries import COMMANDS
 
 
@@ -60,5 +60,5 @@ class ReportCommand(Command[ReportCommandConfig]):
             print(f"- {line}")
         for run in written.unused:
             reason = f": {run.reason}" if run.reason else ""
-            print(visible(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
+            print(escape_controls(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
         print(f"report:  {relative(written.page)} ({written.files} files beside each other)")

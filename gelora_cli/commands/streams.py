@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 
 
 class TolerantStream:
@@ -33,7 +33,7 @@ class TolerantStream:
         Raises:
             GeloraError: standard output can't be written to.
         """
-        shown = visible(text) if self._is_output and self._stream.isatty() else text
+        shown = escape_controls(text) if self._is_output and self._stream.isatty() else text
         with self._refused_writes():
             self._stream.write(shown)
         return len(text)

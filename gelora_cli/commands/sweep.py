@@ -22,7 +22,7 @@ from gelora_cli.config.overrides import composed_config, restore_text
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers import jobs as job_server
 from gelora_cli.launchers.jobs import JobServer, Outcome
@@ -60,7 +60,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
             for number, job in enumerate(jobs, start=1):
                 if server.stopped:
                     break
-                print(visible(f"gelora: job {number} of {len(jobs)}: {job.label}"), file=sys.stderr, flush=True)
+                print(escape_controls(f"gelora: job {number} of {len(jobs)}: {job.label}"), file=sys.stderr, flush=True)
                 outcomes.append(server.run(command.name, job.config, words))
     return report_sweep([job.label for job in jobs], outcomes)
 

@@ -23,7 +23,7 @@ from gelora_cli.config.schema import (
 )
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import listed, nearest, shown_name
+from gelora_cli.core.messages import join_names, quote_name, suggest
 from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
 
 LONGEST_NAME = 100
@@ -69,7 +69,7 @@ def _value_problem(entry: Key, name: str, value: Any) -> str | None:
     if value is None:
         return None
     if accepted and value not in accepted:
-        return f"{name}={value}: not known; {nearest(str(value), accepted)}"
+        return f"{name}={value}: not known; {suggest(str(value), accepted)}"
     if declared.low is not None and not _is_within(value, declared.low, True, declared.high):
         return _bounds_problem(name, value, f"at least {declared.low}", declared.high)
     if declared.above is not None and not _is_within(value, declared.above, False, declared.high):
@@ -144,7 +144,7 @@ def _allocator_problem(name: str) -> str | None:
     allocator = METHODS.get(name).allocator if name in METHODS else ""
     if not allocator or allocator in ALLOCATORS:
         return None
-    return f"method={name}: its allocator {allocator} is not known; {nearest(allocator, ALLOCATORS.names())}"
+    return f"method={name}: its allocator {allocator} is not known; {suggest(allocator, ALLOCATORS.names())}"
 
 
 def _method_problem(method: MethodConfig, key: str) -> str | None:
@@ -237,11 +237,11 @@ def _metric_problem(task: TaskConfig) -> str | None:
     metrics = TASK_KINDS.get(task.kind).metrics
     metric = task.metric or metrics[0]
     if metric not in metrics:
-        return f"task.metric={metric} does not judge task.kind={task.kind}; {nearest(metric, metrics)}"
+        return f"task.metric={metric} does not judge task.kind={task.kind}; {suggest(metric, metrics)}"
     values = METRICS.get(metric).values()
     if not task.reported or task.reported in values:
         return None
-    return f"task.reported={task.reported} is no value of task.metric={metric}; {nearest(task.reported, values)}"
+    return f"task.reported={task.reported} is no value of task.metric={metric}; {suggest(task.reported, values)}"
 
 
 def standardizes(task: TaskConfig) -> bool:
@@ -274,7 +274,7 @@ def _column_problem(task: TaskConfig) -> str | None:
 
 
 def _columns_text(task: TaskConfig) -> str:
-    return f"task.columns=[{listed(task.columns)}]"
+    return f"task.columns=[{join_names(task.columns)}]"
 
 
 def _split_problem(task: TaskConfig) -> str | None:
@@ -282,12 +282,12 @@ def _split_problem(task: TaskConfig) -> str | None:
     names = task.eval_splits
     if not names or len(set(names)) < len(names) or "train" in names:
         return (
-            f"task.eval_splits=[{listed(names)}]: one or more different splits other than train are accepted, the "
+            f"task.eval_splits=[{join_names(names)}]: one or more different splits other than train are accepted, the "
             "deciding one first; leave the key out for the task's own"
         )
     for name in (*names, *task.test_splits):
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
-            return f"{shown_name(name)} is no name of a split: letters, digits, '_', '-' and '.' are accepted"
+            return f"{quote_name(name)} is no name of a split: letters, digits, '_', '-' and '.' are accepted"
     return None
 
 
@@ -296,9 +296,9 @@ def _labels_problem(task: TaskConfig) -> str | None:
     if task.kind != "classification" or (task.source == "text" and not task.labels):
         return None
     if len(set(task.labels)) < max(2, len(task.labels)):
-        return f"task.labels=[{listed(task.labels)}]: two or more different labels are needed"
+        return f"task.labels=[{join_names(task.labels)}]: two or more different labels are needed"
     if task.metric == "accuracy_f1" and len(task.labels) != 2:
-        return f"task.labels=[{listed(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
+        return f"task.labels=[{join_names(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
     return None
 
 

@@ -16,7 +16,7 @@ from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import first_line, nearest
+from gelora_cli.core.messages import first_line, suggest
 from gelora_cli.core.plugins import load_plugins, loaded_folders
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def split_arguments(arguments: list[str]) -> Arguments:
         name, equals, value = argument.partition("=")
         name = SHORT_FLAGS.get(name, name)
         if name not in FLAGS:
-            raise GeloraError(f"{argument}: unknown flag; {nearest(name, [*FLAGS, '--help'])}")
+            raise GeloraError(f"{argument}: unknown flag; {suggest(name, [*FLAGS, '--help'])}")
         accepted = FLAGS[name]
         flags.append(name)
         if accepted is not None:
@@ -109,7 +109,7 @@ def _flag_value(name: str, value: str, accepted: tuple[str, ...]) -> str:
         what = "|".join(accepted) or ("DIR" if name == "--config-dir" else "NAME")
         raise GeloraError(f"{name} needs a value: {name} {what}")
     if accepted and value not in accepted:
-        raise GeloraError(f"{name} {value}: not known; {nearest(value, accepted)}")
+        raise GeloraError(f"{name} {value}: not known; {suggest(value, accepted)}")
     if name != "--config-dir":
         return value
     folder = Path(expand_home(value))
@@ -294,8 +294,8 @@ def _value_problems(config_name: str, key: str, value: object, extra: Path | Non
 def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:
     """Return what is wrong with the option of a group."""
     if value is None:
-        return [f"{group}=null: one option is needed; {nearest('', choices)}. Leave it out to have the default"]
-    return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {nearest(str(value), choices)}"]
+        return [f"{group}=null: one option is needed; {suggest('', choices)}. Leave it out to have the default"]
+    return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {suggest(str(value), choices)}"]
 
 
 def _path_keys(config_name: str) -> set[str]:

@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 
 LOGGER = logging.getLogger("gelora")
 
@@ -33,7 +33,7 @@ class _VisibleFormatter(logging.Formatter):
     """Escape control characters in log lines, since names and paths come from the user's files."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
+        return escape_controls(super().format(record))
 
 
 def _quiet_libraries() -> None:

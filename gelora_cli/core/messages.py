@@ -1,4 +1,4 @@
-"""Values of a user's as parts of a message: short, on one line, with nothing in them that a terminal obeys."""
+"""Values from users, files and libraries inside a message: short, on one line, without control characters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import reprlib
 from collections.abc import Iterable
 
 LONGEST_VALUE = 60
+"""Characters of a user's value that a message quotes."""
 LONGEST_LIST = 240
+"""Characters of a list of names in a message."""
 LONGEST_LINE = 300
 """Characters of another library's error that a message quotes."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
-"""What a terminal obeys or can't show, beside tabs and line ends; changes of direction and surrogates, too."""
+"""Characters that a terminal obeys or can't show: controls except tab and line end, direction marks, surrogates."""
 LINE_BREAKS = re.compile(r"[\t\n\r\u2028\u2029]")
 FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{character: f"\\{character}" for character in "\\|`[]"}}
@@ -22,32 +24,32 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_VALUE
 
 
-def shown(value: object) -> str:
-    """Return a value as Python writes it, cut to 60 characters; deep, huge or broken values included."""
+def quote(value: object) -> str:
+    """Return a value's repr, cut to 60 characters; deep, huge or broken values are accepted."""
     try:
         text = _SHORT.repr(value).encode(errors="backslashreplace").decode()
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # Python refuses to print an integer of thousands of digits
         text = f"a value of type {type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
-def shown_name(name: object) -> str:
-    """Return a name (of a column, a label, a file) without quotes around it where it needs none."""
+def quote_name(name: object) -> str:
+    """Return the name of a column, label or file for a message, with quotes around it only if it needs them."""
     text = str(name)
-    return text if text.isprintable() and text and len(text) <= LONGEST_VALUE else shown(text)
+    return text if text.isprintable() and text and len(text) <= LONGEST_VALUE else quote(text)
 
 
-def shown_path(path: object) -> str:
-    """Return a path as it is, or its end where it would fill a message."""
+def quote_path(path: object) -> str:
+    """Return a path for a message: unchanged, or only its end if it would fill the message."""
     text = str(path).encode(errors="backslashreplace").decode()
     if len(text) > LONGEST_LIST:
         text = f"...{text[-LONGEST_VALUE:]} ({len(text):,} characters)"
     return text if text.isprintable() else repr(text)
 
 
-def listed(names: Iterable[object]) -> str:
-    """Return names with commas between them, those at the end left out where they would fill a message."""
-    texts = [shown_name(name) for name in names]
+def join_names(names: Iterable[object]) -> str:
+    """Return names joined by commas; the last ones are only counted if they would fill the message."""
+    texts = [quote_name(name) for name in names]
     length = 0
     for position, text in enumerate(texts):
         length += len(text) + 2
@@ -56,12 +58,12 @@ def listed(names: Iterable[object]) -> str:
     return ", ".join(texts)
 
 
-def nearest(name: str, accepted: Iterable[str]) -> str:
-    """Return `accepted: a, b, c`, preceded by the nearest of them to `name` if one is near; many are cut short."""
+def suggest(name: str, accepted: Iterable[str]) -> str:
+    """Return `accepted: a, b, c`, after `did you mean b?` if one of them is close to `name`."""
     names = sorted(accepted)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {shown_name(close[0])}? " if close else ""
-    return f"{hint}accepted: {listed(names)}"
+    hint = f"did you mean {quote_name(close[0])}? " if close else ""
+    return f"{hint}accepted: {join_names(names)}"
 
 
 def first_line(error: BaseException) -> str:
@@ -71,8 +73,8 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[:half]}...{line[-half:]}"
 
 
-def is_broken(text: str) -> bool:
-    """Say whether a text holds half of a surrogate pair, which JSON can write and neither UTF-8 nor a tokenizer can."""
+def has_lone_surrogate(text: str) -> bool:
+    """Return whether a text holds half of a surrogate pair, which JSON can write but UTF-8 and tokenizers can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -80,32 +82,33 @@ def is_broken(text: str) -> bool:
     return False
 
 
-def visible(text: str, *, one_line: bool = False) -> str:
-    r"""Return a text in which nothing is obeyed by a terminal: escape sequences and the like as `\u001b`.
+def escape_controls(text: str, *, one_line: bool = False) -> str:
+    r"""Return a text in which control characters are written as `\u001b`, so that a terminal obeys none of them.
 
-    The form is that of JSON, so that JSON stays what it is. With `one_line` tabs and line ends are written so, too.
+    The escapes are those of JSON, so that JSON stays valid. `one_line` also escapes tabs and line ends.
     """
-    text = CONTROL.sub(_escaped, text)
-    return LINE_BREAKS.sub(_escaped, text) if one_line else text
+    text = CONTROL.sub(_json_escape, text)
+    return LINE_BREAKS.sub(_json_escape, text) if one_line else text
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
-def markdown_text(text: str) -> str:
-    """Return a text as Markdown shows it, on one line: no HTML, no link, no table cell comes of it."""
-    return "".join(MARKDOWN.get(character, character) for character in visible(text, one_line=True))
+def escape_markdown(text: str) -> str:
+    """Return a text on one line that Markdown shows as it is: it can't become HTML, a link or a table cell."""
+    return "".join(MARKDOWN.get(character, character) for character in escape_controls(text, one_line=True))
 
 
 def markdown_code(text: str) -> str:
-    """Return a text as Markdown's code within a line, whatever backticks it holds."""
-    shown = visible(text, one_line=True)
-    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
-    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
+    """Return a text as Markdown's inline code, whatever backticks it holds."""
+    text = escape_controls(text, one_line=True)
+    longest_run = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest_run + 1)  # code ends at the first run of as many backticks as it began with
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 
 
-def spreadsheet_text(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return a cell of a CSV file that no spreadsheet takes for a formula; numbers stay numbers."""
     if not text.startswith(FORMULA_START):
         return text

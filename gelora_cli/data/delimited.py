@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import listed, shown_name
+from gelora_cli.core.messages import join_names, quote_name
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
@@ -186,7 +186,7 @@ class _Parser:
         """Return the place of each wanted column in the first line."""
         for name in self.wanted:
             if names.count(name) > 1:
-                raise GeloraError(f"{self.where}: two columns of one name: {shown_name(name)}; rename one")
+                raise GeloraError(f"{self.where}: two columns of one name: {quote_name(name)}; rename one")
         return {name: names.index(name) for name in self.wanted if name in names}
 
     def _fitted(self, row: list[str], names: Sequence[str], line: int) -> list[str]:
@@ -197,7 +197,7 @@ class _Parser:
         if len(row) < count and not any(names[len(row) :]):
             return [*row, *[""] * (count - len(row))]
         raise GeloraError(
-            f"{self.where}, line {line}: {len(row)} fields where the first line names {count} ({listed(names)}), "
+            f"{self.where}, line {line}: {len(row)} fields where the first line names {count} ({join_names(names)}), "
             f'separated by {self.separator}; put texts that hold the separator in "quotes", or name the separator by '
             f"data.separator=NAME ({', '.join(SEPARATORS)})"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.core.messages import is_broken, nearest, shown, shown_path
+from gelora_cli.core.messages import has_lone_surrogate, quote, quote_path, suggest
 from gelora_cli.data.delimited import Dialect, read_delimited
 from gelora_cli.data.json_input import parse_json, refuse_repeated
 from gelora_cli.data.parquet import read_parquet
@@ -57,8 +57,8 @@ class Table:
         """
         texts = ["" if value is None else value for value in self.columns[column]]
         for row, text in enumerate(texts):
-            if not isinstance(text, str) or is_broken(text):
-                raise GeloraError(f"{self.where(row)}: no text in {column}, but {shown(text)}; give strings of UTF-8")
+            if not isinstance(text, str) or has_lone_surrogate(text):
+                raise GeloraError(f"{self.where(row)}: no text in {column}, but {quote(text)}; give strings of UTF-8")
         return texts
 
     def refuse_empty_texts(self, columns: Iterable[Sequence[str]], fix: str) -> None:
@@ -96,7 +96,7 @@ def read_table(path: Path, request: Request, *, key: str, optional: Sequence[str
         GeloraError: no such file, an unknown suffix, not UTF-8, a damaged line, no rows, or a column that is missing.
     """
     if not is_file(path):
-        raise GeloraError(f"{key}={shown_path(path)}: no such file; accepted: {', '.join(READERS)}")
+        raise GeloraError(f"{key}={quote_path(path)}: no such file; accepted: {', '.join(READERS)}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {', '.join(READERS)}")
@@ -120,7 +120,7 @@ def _missing(name: str, table: Table, request: Request, key: str) -> str:
         fix = f"Name it by task.{'group' if name == request.group else 'label'}=..."
     if table.separator:
         fix += f"; columns are separated by {table.separator} here, another is given by data.separator=NAME"
-    return f"{nearest(name, table.names)}. {fix}"
+    return f"{suggest(name, table.names)}. {fix}"
 
 
 def joined(tables: Sequence[Table], name: str) -> Table:
@@ -174,7 +174,7 @@ def read_questions(name: str) -> QuestionSplit:
     path = Path(name).expanduser()
     if not is_file(path):
         raise GeloraError(
-            f"file={shown_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
+            f"file={quote_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
     return read_squad_json(read_text(path), name)
 
@@ -263,7 +263,7 @@ def _lines(text: str, texts: Sequence[str], name: str) -> Table:
     rows = [line.split("\t") if len(texts) > 1 else [line] for line in lines]
     for number, row in enumerate(rows, 1):
         if len(row) != len(texts):
-            raise GeloraError(f"{name}, line {number}: {shown(lines[number - 1])} is not {' TAB '.join(texts)}")
+            raise GeloraError(f"{name}, line {number}: {quote(lines[number - 1])} is not {' TAB '.join(texts)}")
     columns = {column: [row[index] for row in rows] for index, column in enumerate(texts)}
     return Table(name, columns, range(1, len(rows) + 1), names=list(columns))
 

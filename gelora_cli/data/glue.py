@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import listed, shown
+from gelora_cli.core.messages import join_names, quote
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.parquet import ParquetColumns
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
@@ -68,7 +68,7 @@ def _labels(table: ParquetColumns, task: TaskConfig, split: str) -> NDArray[np.i
 def _scores(values: Sequence[Any], task: TaskConfig, split: str) -> NDArray[np.float32]:
     for row, value in enumerate(values):
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_SCORE:
-            raise GeloraError(f"task={task.name}, split {split}, row {row}: label {shown(value)} is no finite number")
+            raise GeloraError(f"task={task.name}, split {split}, row {row}: label {quote(value)} is no finite number")
     return np.asarray(values, dtype=np.float32)
 
 
@@ -80,7 +80,7 @@ def _classes(values: Sequence[Any], names: Sequence[str], task: TaskConfig, spli
         if not isinstance(value, str | int | float) or isinstance(value, bool) or value not in lookup:
             label = names[value] if isinstance(value, int) and 0 <= value < len(names) else value
             raise GeloraError(
-                f"task={task.name}, split {split}, row {row}: label {shown(label)} is outside the task's names "
-                f"{listed(task.labels)}; correct the data, or set task.labels"
+                f"task={task.name}, split {split}, row {row}: label {quote(label)} is outside the task's names "
+                f"{join_names(task.labels)}; correct the data, or set task.labels"
             )
     return np.asarray([lookup[value] for value in values], dtype=np.int64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import shown_path
+from gelora_cli.core.messages import quote_path
 
 HUB_SECONDS = 5.0
 
@@ -20,7 +20,7 @@ def fetch_dataset(repository: str, patterns: Sequence[str], key: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
-    wanted, given = list(patterns), f"{key}={shown_path(repository)}"
+    wanted, given = list(patterns), f"{key}={quote_path(repository)}"
     try:
         revision = HfApi().dataset_info(repository, timeout=HUB_SECONDS).sha
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))

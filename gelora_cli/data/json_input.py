@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import shown_name
+from gelora_cli.core.messages import quote_name
 
 LONGEST_INTEGER = 4_000
 """Digits that Python turns into an `int` under its default limit (4,300)."""
@@ -44,7 +44,7 @@ def refuse_repeated(value: object, names: tuple[str, ...], where: str) -> None:
     if isinstance(value, RepeatedNames):
         for name in names:
             if name in value.repeated:
-                raise GeloraError(f"{where}: {shown_name(name)} comes twice in one object; leave one")
+                raise GeloraError(f"{where}: {quote_name(name)} comes twice in one object; leave one")
 
 
 def _integer(digits: str) -> int | Decimal:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import is_broken, listed, nearest, shown, shown_name
+from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name, suggest
 from gelora_cli.data.files import Table
 
 MISSING_MARKS = frozenset(
@@ -69,8 +69,8 @@ def classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
     for row, name in enumerate(names):
         if name not in index:
             raise GeloraError(
-                f"{table.where(row)}: label {shown_name(name)} is not among those of the training rows or of "
-                f"task.labels; {nearest(name, task.labels)}; correct it, or name all of them: task.labels=[...]"
+                f"{table.where(row)}: label {quote_name(name)} is not among those of the training rows or of "
+                f"task.labels; {suggest(name, task.labels)}; correct it, or name all of them: task.labels=[...]"
             )
     return np.array([index[name] for name in names], dtype=np.int64)
 
@@ -91,11 +91,11 @@ def read_row_labels(table: Table, column: str, known: Sequence[str]) -> list[str
     names = []
     for row, value in enumerate(values):
         name = str(value).strip() if not isinstance(value, list | dict | bytes) else ""
-        if not name or is_broken(name):
-            raise GeloraError(f"{table.where(row)}: no label in {column}, but {shown(value)}; give a text or a number")
+        if not name or has_lone_surrogate(name):
+            raise GeloraError(f"{table.where(row)}: no label in {column}, but {quote(value)}; give a text or a number")
         if len(name) > LONGEST_LABEL:
             raise GeloraError(
-                f"{table.where(row)}: the label in {column} has {len(name):,} characters ({shown(name)}); at most "
+                f"{table.where(row)}: the label in {column} has {len(name):,} characters ({quote(name)}); at most "
                 f"{LONGEST_LABEL} are accepted. If another column holds the labels name it by task.label=..."
             )
         names.append(name)
@@ -108,7 +108,7 @@ def describe_respelled(table: Table, task: TaskConfig) -> str:
     assert task.label is not None
     written = dict.fromkeys(str(value).strip() for value in table.columns[task.label])
     others = [name for name in written if name not in task.labels]
-    return f"equal numbers are one label: {listed(others)} taken for {listed(task.labels)}" if others else ""
+    return f"equal numbers are one label: {join_names(others)} taken for {join_names(task.labels)}" if others else ""
 
 
 def _missing_label(table: Table, column: str, rows: Sequence[int]) -> str:
@@ -117,7 +117,7 @@ def _missing_label(table: Table, column: str, rows: Sequence[int]) -> str:
     if not isinstance(value, str) or not value.strip():
         return f"{table.where(rows[0])}: no label in {column}, {count}"
     return (
-        f"{table.where(rows[0])}: no label in {column}, but {shown(value)}, the mark of a missing value, {count}; "
+        f"{table.where(rows[0])}: no label in {column}, but {quote(value)}, the mark of a missing value, {count}; "
         "if it is a label name all of them: task.labels=[...]"
     )
 
@@ -154,7 +154,7 @@ def _refuse_variants(table: Table, column: str, names: Sequence[str], counts: Co
             rare, common = sorted(variants, key=lambda name: (counts[name], names.index(name)))[:: len(variants) - 1]
             row = names.index(rare)
             raise GeloraError(
-                f"{table.where(row)}: label {shown(rare)} ({counts[rare]} rows) differs from {shown(common)} "
+                f"{table.where(row)}: label {quote(rare)} ({counts[rare]} rows) differs from {quote(common)} "
                 f"({counts[common]} rows) in case or invisible characters alone; write one of them in {column}, or if "
                 "they are two labels name all of them: task.labels=[...]"
             )
@@ -168,8 +168,8 @@ def _refuse_truths_beside_numbers(table: Table, column: str, names: Sequence[str
         others = min(truths, numbers, key=lambda group: sum(counts[name] for name in group))
         row = next(row for row, name in enumerate(names) if name in others)
         raise GeloraError(
-            f"{table.where(row)}: label {names[row]}, and {listed(truths)} stand beside {listed(numbers)} in {column}; "
-            "write them in one way, or if they are different labels name all of them: task.labels=[...]"
+            f"{table.where(row)}: label {names[row]}, and {join_names(truths)} stand beside {join_names(numbers)} in "
+            f"{column}; write them in one way, or if they are different labels name all of them: task.labels=[...]"
         )
 
 

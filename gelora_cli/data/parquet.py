@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import shown, shown_name
+from gelora_cli.core.messages import quote, quote_name
 
 if TYPE_CHECKING:
     import pyarrow
@@ -49,10 +49,10 @@ class ParquetColumns:
                 value.as_py()
             except Exception as error:
                 return (
-                    f"{self.where}, row {first + row}: column {shown_name(column)} can't be read "
+                    f"{self.where}, row {first + row}: column {quote_name(column)} can't be read "
                     f"({type(error).__name__}: {str(error)[:120]}); correct that value"
                 )
-        return f"{self.where}: column {shown_name(column)} can't be read; write the file again"
+        return f"{self.where}: column {quote_name(column)} can't be read; write the file again"
 
 
 def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Write the file again.") -> ParquetColumns:
@@ -83,11 +83,11 @@ def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Wr
         found = [table.column(name) for table in tables]
         if len({column.type for column in found}) > 1:
             types = ", ".join(dict.fromkeys(str(column.type)[:60] for column in found))
-            raise GeloraError(f"{where}: column {shown_name(name)} is of several types: {types}. {fix}")
+            raise GeloraError(f"{where}: column {quote_name(name)} is of several types: {types}. {fix}")
         columns[name] = pyarrow.chunked_array([chunk for column in found for chunk in column.chunks], found[0].type)
         described = [class_names(table.schema.metadata, name) for table in tables]
         if any(labels != described[0] for labels in described):
-            raise GeloraError(f"{where}: the files name the classes of {shown_name(name)} differently. {fix}")
+            raise GeloraError(f"{where}: the files name the classes of {quote_name(name)} differently. {fix}")
         if described[0]:
             classes[name] = described[0]
     return ParquetColumns(names, sum(table.num_rows for table in tables), columns, classes, where)
@@ -107,4 +107,4 @@ def class_names(metadata: dict[bytes, bytes] | None, column: str) -> list[str]:
 def _refuse_twice(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
     for name in wanted:
         if names.count(name) > 1:
-            raise GeloraError(f"{path}: two columns of one name: {shown(name)}; rename one")
+            raise GeloraError(f"{path}: two columns of one name: {quote(name)}; rename one")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.messages import listed, shown_name
+from gelora_cli.core.messages import join_names, quote_name
 from gelora_cli.data.encoding import EncodedSplit, encode
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class TextSplit:
     def label_counts(self, names: Sequence[str]) -> str:
         """Return how many rows have each label, in the order of the label `names`, as `labels bad 72, good 68`."""
         counts = np.bincount(np.asarray(self.labels, np.int64), minlength=len(names))
-        return "labels " + listed(f"{shown_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
+        return "labels " + join_names(
+            f"{quote_name(name)} {count:,}" for name, count in zip(names, counts, strict=True)
+        )
 
     def distinct_texts(self) -> set[tuple[str, ...]]:
         """The texts of its rows, each once."""

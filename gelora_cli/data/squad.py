@@ -12,7 +12,7 @@ import numpy as np
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.core.messages import is_broken, shown, shown_name
+from gelora_cli.core.messages import has_lone_surrogate, quote, quote_name
 from gelora_cli.data.json_input import parse_json
 from gelora_cli.data.questions import Answer, QuestionSplit
 from gelora_cli.data.tables import read_table, read_texts
@@ -76,7 +76,7 @@ def read_squad_json(text: str, where: str, *, answered: bool = False) -> Questio
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
         raise GeloraError(f"{where} is not in SQuAD's format: {what}; accepted is {SQUAD_FORMAT}") from error
-    titles = [shown_name(row[3]) if isinstance(row[3], list | dict) else str(row[3]) for row in rows]
+    titles = [quote_name(row[3]) if isinstance(row[3], list | dict) else str(row[3]) for row in rows]
     found = QuestionSplit(
         "input",
         ids=[row[0] for row in rows],
@@ -103,19 +103,19 @@ def _json_answers(asked: dict[str, Any]) -> tuple[Answer, ...] | None:
         return () if impossible else None
     found = tuple(dict.fromkeys(Answer(str(one["text"]), _start(one["answer_start"])) for one in asked["answers"]))
     if impossible and found:
-        raise ValueError(f"question {shown_name(str(asked['id']))} has is_impossible and an answer")
+        raise ValueError(f"question {quote_name(str(asked['id']))} has is_impossible and an answer")
     return found
 
 
 def _start(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
-        raise ValueError(f"answer_start is {shown(value)}")
+        raise ValueError(f"answer_start is {quote(value)}")
     return int(value)
 
 
 def _id(value: object) -> str:
     if not isinstance(value, str | int):
-        raise TypeError(f"id is {shown(value)}")
+        raise TypeError(f"id is {quote(value)}")
     return str(value)
 
 
@@ -144,7 +144,7 @@ def _answers(value: Mapping[str, Any], row: int, where: str) -> tuple[Answer, ..
         return tuple(dict.fromkeys(Answer(str(text), _start(start)) for text, start in pairs))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GeloraError(
-            f"{where}, row {row}: answers {shown(value)} are not {{text: [...], answer_start: [...]}}"
+            f"{where}, row {row}: answers {quote(value)} are not {{text: [...], answer_start: [...]}}"
         ) from error
 
 
@@ -156,21 +156,21 @@ def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = Fal
         if empty and not (blank_questions and name == "question"):
             raise GeloraError(
                 f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
-                f"(id {shown_name(split.ids[empty[0]])}); remove those rows or fill them in"
+                f"(id {quote_name(split.ids[empty[0]])}); remove those rows or fill them in"
             )
     texts = {"id": split.ids, "question": split.questions, "context": split.contexts, "title": split.titles or ()}
     for name, column in texts.items():
-        broken = next((row for row, text in enumerate(column) if is_broken(text)), None)
+        broken = next((row for row, text in enumerate(column) if has_lone_surrogate(text)), None)
         if broken is not None:
             raise GeloraError(
-                f"{where}: the {name} of row {broken} (id {shown_name(split.ids[broken])}) holds half of a character; "
+                f"{where}: the {name} of row {broken} (id {quote_name(split.ids[broken])}) holds half of a character; "
                 "give strings of UTF-8"
             )
     seen: set[str] = set()
     twice = [number for number in split.ids if number in seen or seen.add(number)]  # type: ignore[func-returns-value]
     if twice:
         raise GeloraError(
-            f"{where}: {len(twice)} ids come twice, the first is {shown_name(twice[0])}; give each question its own"
+            f"{where}: {len(twice)} ids come twice, the first is {quote_name(twice[0])}; give each question its own"
         )
 
 
@@ -179,7 +179,7 @@ def _check_unanswerable(split: QuestionSplit, task: TaskConfig, where: str) -> N
     without = [number for number, found in zip(split.ids, split.labels, strict=True) if not found]
     if without and not task.unanswerable:
         raise GeloraError(
-            f"{where}: {len(without)} questions have no answer, the first is {shown_name(without[0])}; in "
+            f"{where}: {len(without)} questions have no answer, the first is {quote_name(without[0])}; in "
             f"task={task.name} every question has one. Is this SQuAD v2? Take task=squad_v2 with data.squad_v2=DIR"
         )
 
@@ -194,8 +194,8 @@ def _placed(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit
     row, answer = wrong[0]
     there = split.contexts[row][max(0, answer.start) : max(0, answer.end)]
     found = (
-        f"{where}: {len(wrong)} answers are not at their offset, the first in {shown_name(split.ids[row])}: "
-        f"{shown(answer.text)} at {shown(answer.start)}, where the context has {shown(there)}"
+        f"{where}: {len(wrong)} answers are not at their offset, the first in {quote_name(split.ids[row])}: "
+        f"{quote(answer.text)} at {quote(answer.start)}, where the context has {quote(there)}"
     )
     if task.misplaced_answers == "error":
         raise GeloraError(f"{found}. Correct the data, or go on without them: task.misplaced_answers=drop")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import listed, shown, shown_name, shown_path
+from gelora_cli.core.messages import join_names, quote, quote_name, quote_path
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.parquet import ParquetColumns, read_parquet
 from gelora_cli.data.paths import is_directory
@@ -33,8 +33,8 @@ def read_table(
     if missing:
         or_name_them = ", or set task.columns" if set(missing) & set(task.columns) else ""
         raise GeloraError(
-            f"task={task.name}, split {split} of {directory}: no column {listed(missing)}; it has "
-            f"{listed(table.names)}. Rename the columns{or_name_them}"
+            f"task={task.name}, split {split} of {directory}: no column {join_names(missing)}; it has "
+            f"{join_names(table.names)}. Rename the columns{or_name_them}"
         )
     return table
 
@@ -49,7 +49,7 @@ def read_texts(table: ParquetColumns, column: str) -> Iterator[str]:
         text = "" if value is None else value
         if not isinstance(text, str):
             raise GeloraError(
-                f"{table.where}, row {row}: no text in {shown_name(column)}, but {shown(value)}; give strings"
+                f"{table.where}, row {row}: no text in {quote_name(column)}, but {quote(value)}; give strings"
             )
         yield text
 
@@ -92,9 +92,9 @@ def _missing(directory: Path, task: TaskConfig, split: str) -> str:
     own = "; or give a file or directory of SQuAD's own JSON (FILE.json, train.json)" if is_answering else ""
     if not is_directory(directory):
         fix = f"give a hub id, or an existing directory in the hub's layout{own}"
-        return f"{key}={shown_path(directory)}: no such directory; {fix}"
+        return f"{key}={quote_path(directory)}: no such directory; {fix}"
     found = sorted(path.name for path in directory.iterdir() if available_splits(directory, path.name))
     if name not in found:
-        held = listed(found) or "none"
+        held = join_names(found) or "none"
         return f"{key}={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet{own}"
-    return f"{key}={directory}: {name} has no split {split}; it holds {listed(available_splits(directory, name))}"
+    return f"{key}={directory}: {name} has no split {split}; it holds {join_names(available_splits(directory, name))}"

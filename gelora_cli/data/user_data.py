@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import is_broken, listed, shown, shown_name
+from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
 from gelora_cli.data.held_out import hold_out_tenth
@@ -45,7 +45,7 @@ def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     if not 2 <= len(set(names)) == len(names) <= most:
         raise GeloraError(
             f"task.metric={task.metric} needs two {'' if most == 2 else 'or more '}different labels, here are "
-            f"{listed(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
+            f"{join_names(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
         )
     return replace(task, labels=names)
 
@@ -143,7 +143,7 @@ def _split(task: TaskConfig, table: Table, split: str) -> TextSplit:
             labels = classes(table, task)
             notes.append(describe_respelled(table, task))
         if split == "train" and len(np.unique(labels)) < 2:
-            only = shown_name(table.columns[task.label][0])
+            only = quote_name(table.columns[task.label][0])
             fix = f" ({notes[-1]})" if notes[-1] else ""
             raise GeloraError(
                 f"{table.name}: every row has {task.label} {only}; two or more are needed to learn from{fix}"
@@ -163,8 +163,8 @@ def _group_names(table: Table, column: str) -> list[str]:
     for row, value in enumerate(table.columns[column]):
         missing = value is None or (isinstance(value, float) and math.isnan(value))
         name = "" if missing or isinstance(value, list | dict | bytes) else str(value).strip()
-        if not name or is_broken(name):
-            but = "" if missing or value == "" else f", but {shown(value)}"
+        if not name or has_lone_surrogate(name):
+            but = "" if missing or value == "" else f", but {quote(value)}"
             raise GeloraError(f"{table.where(row)}: no group in {column}{but}; give a text or a number in every row")
         names.append(name)
     return names
@@ -175,7 +175,7 @@ def _scores(table: Table, column: str) -> tuple[NDArray[np.float32], str]:
     numbers = [_number(value) for value in table.columns[column]]
     for row, number in enumerate(numbers):
         if not abs(number) <= LARGEST_SCORE:
-            value = shown(table.columns[column][row])
+            value = quote(table.columns[column][row])
             raise GeloraError(f"{table.where(row)}: {column} is {value}, no finite number; give one, or remove the row")
     scores = np.array(numbers, dtype=np.float32)
     different, left = len(set(numbers)), len(np.unique(scores))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import listed, shown_path
+from gelora_cli.core.messages import join_names, quote_path
 from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import READERS
 from gelora_cli.data.hub import fetch_dataset
@@ -29,10 +29,10 @@ def locate_source(task: TaskConfig, key: str, given: str | None) -> Path:
     if path.is_absolute():
         known = ", ".join(READERS)
         if not exists(path):
-            raise GeloraError(f"data.{key}={shown_path(given)}: no such file or directory; accepted: {known}")
+            raise GeloraError(f"data.{key}={quote_path(given)}: no such file or directory; accepted: {known}")
         if not path.is_file() and not path.is_dir():
             raise GeloraError(
-                f"data.{key}={shown_path(given)} is neither a file nor a directory, and rows are read more than once; "
+                f"data.{key}={quote_path(given)} is neither a file nor a directory, and rows are read more than once; "
                 f"write them to a file first: {known}"
             )
         return path
@@ -47,7 +47,9 @@ def split_files(place: Path, folder: str | None, split: str) -> list[Path]:
         names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
         found = [name for name in names if name.startswith((f"{split}.", f"{split}-")) and Path(name).suffix in READERS]
         if len(found) > 1 and any(name.startswith(f"{split}.") for name in found):
-            raise GeloraError(f"{directory} has {listed(found)}: which is split {split}? Leave one, or name a file.")
+            raise GeloraError(
+                f"{directory} has {join_names(found)}: which is split {split}? Leave one, or name a file."
+            )
         if found:
             return [directory / name for name in found]
     return []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import shown_name
+from gelora_cli.core.messages import quote_name
 from gelora_cli.data.answer_spans import TrimmedText, find_token_span
 from gelora_cli.data.encoding import EncodedSplit, measure_truncation
 from gelora_cli.data.spool import Spool
@@ -149,7 +149,7 @@ class _Builder:
         for window in windows:
             inside = np.array([part == 1 for part in encoded.sequence_ids(window)])
             if not inside.any():
-                name = shown_name(self.split.ids[row])
+                name = quote_name(self.split.ids[row])
                 raise GeloraError(f"the context of {name} has no token in this model's vocabulary; remove it")
             low, high = _range_of(inside)
             chars = np.where(inside[:, None], trimmed.of(np.asarray(encoded["offset_mapping"][window])), -1)

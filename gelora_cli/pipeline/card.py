@@ -17,7 +17,7 @@ from gelora_cli.allocation.ranks import budget_line
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
-from gelora_cli.core.messages import markdown_code, markdown_text
+from gelora_cli.core.messages import escape_markdown, markdown_code
 from gelora_cli.core.registries import METHODS, METRICS, TASK_KINDS
 
 if TYPE_CHECKING:
@@ -173,10 +173,10 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     labels, check = facts.config.task.labels, result.reload_check
     chosen = any("chosen_on_eval" in name for name in result.results[0].metrics)
     lines = [f"- selection: {result.selection}", *([CHOSEN] if chosen else [])]
-    base, starts = markdown_text(facts.base), markdown_text(", then ".join(facts.starts_from))
+    base, starts = escape_markdown(facts.base), escape_markdown(", then ".join(facts.starts_from))
     lines += [f"- base model: {base}"]
     lines += [f"- starts from: {base}, merged with {starts}"] * bool(starts)
-    named = ", ".join(f"{index} {markdown_text(name)}" for index, name in enumerate(labels))
+    named = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
     lines += [f"- labels: {named}"] * bool(labels)
     lines += _ranks_lines(result, plan)
     lines += [
@@ -207,7 +207,7 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     if export and export.form == "merged":
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:
-        return MERGED_START.format(base=markdown_text(facts.base))
+        return MERGED_START.format(base=escape_markdown(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
     if facts.peft and _kind(config).target == "answers":
@@ -243,7 +243,7 @@ def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str
     """The commands that made it, and those that use a run."""
     made = f"Made by {markdown_code(_without_data_paths(facts.command))}"
     if export:
-        return f"{made}\n\nExported from {markdown_text(export.run)} by `gelora export`"
+        return f"{made}\n\nExported from {escape_markdown(export.run)} by `gelora export`"
     form = " form=adapter" * bool(METHODS.get(result.method).unmergeable)
     file = _kind(facts.config).example_file
     return f"""{made}
@@ -272,13 +272,13 @@ def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
     shown = source if hub_id(source) else Path(source or "").name
-    place = f" ({markdown_text(shown)})" if shown else ""
+    place = f" ({escape_markdown(shown)})" if shown else ""
     own_questions = str(source).endswith(".json")  # whose terms are the user's
     terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not own_questions else ""
     return f"""## Data and licences
 
 - data: task {config.task.name}{place}{terms}
-- base model: {markdown_text(facts.base)}, whose licence its own page names"""
+- base model: {escape_markdown(facts.base)}, whose licence its own page names"""
 
 
 def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:

@@ -11,7 +11,7 @@ from gelora_cli.core.codec import read_text
 from gelora_cli.core.directories import create_directory, remove_partial_writes
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
-from gelora_cli.core.messages import markdown_text
+from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.comparison import pictures
 from gelora_cli.report.compared import comparisons, row_groups
 from gelora_cli.report.page import Shown, comparison_tables, page, summary
@@ -133,13 +133,13 @@ def _files(shown: Shown) -> dict[str, bytes]:
 
 
 def _markdown(shown: Shown, tables: Iterable[Table]) -> str:
-    lines = "".join(f"- {markdown_text(line)}\n" for line in summary(shown))
-    parts = [f"# {markdown_text(shown.title)}\n\n{lines}", *map(markdown, tables)]
+    lines = "".join(f"- {escape_markdown(line)}\n" for line in summary(shown))
+    parts = [f"# {escape_markdown(shown.title)}\n\n{lines}", *map(markdown, tables)]
     if shown.published:
         parts.append(markdown(shown.published))
     if shown.unused:
         parts.append(
-            "Runs that give no number:\n\n" + "".join(f"- {markdown_text(_line(run))}\n" for run in shown.unused)
+            "Runs that give no number:\n\n" + "".join(f"- {escape_markdown(_line(run))}\n" for run in shown.unused)
         )
     return "\n".join(parts)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.core.messages import visible
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
 
 HEADER = ("status", "value", "metric", "age", "run")
@@ -78,7 +78,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    text = visible(text, one_line=True)
+    text = escape_controls(text, one_line=True)
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 

@@ -24,7 +24,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import verify_checksums
 from gelora_cli.core.errors import GeloraError, OtherVersionError
-from gelora_cli.core.messages import shown
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.status import find_runs, status_of
 
@@ -145,10 +145,10 @@ def _examine(directory: Path, *, verify: bool) -> Run | Unused:
 def _read(directory: Path, *, verify: bool) -> Run | Unused:
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE, verify=verify)
     if age_seconds(manifest.updated) is None:
-        raise GeloraError(f"{directory / RunManifest.FILE} is damaged: updated={shown(manifest.updated)} is no time.")
+        raise GeloraError(f"{directory / RunManifest.FILE} is damaged: updated={quote(manifest.updated)} is no time.")
     if manifest.status not in STATUSES:
         raise GeloraError(
-            f"{directory / RunManifest.FILE} is damaged: status={shown(manifest.status)}; gelora writes "
+            f"{directory / RunManifest.FILE} is damaged: status={quote(manifest.status)}; gelora writes "
             f"{', '.join(STATUSES)}."
         )
     status = status_of(directory, manifest)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from gelora_cli.core.messages import markdown_text, spreadsheet_text, visible
+from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
 from gelora_cli.report.rows import Row
 
 NONE = "-"
@@ -97,9 +97,9 @@ def caption(rows: Sequence[Row]) -> str:
 
 def markdown(table: Table) -> str:
     """A GitHub table under its caption."""
-    lines = [[markdown_text(cell) for cell in line] for line in (table.titles, *table.lines)]
+    lines = [[escape_markdown(cell) for cell in line] for line in (table.titles, *table.lines)]
     rule = ["---"] * len(table.titles)
-    return f"{markdown_text(table.caption)}\n\n" + "".join(
+    return f"{escape_markdown(table.caption)}\n\n" + "".join(
         f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:])
     )
 
@@ -113,11 +113,11 @@ def csv_text(rows: Sequence[Row]) -> str:
     ends = [f"{name} {what}" for name in names for what in ("mean", "sd")]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(map(spreadsheet_text, ["protocol", *(column.title for column in COLUMNS), *ends]))
+    writer.writerow(map(escape_formula, ["protocol", *(column.title for column in COLUMNS), *ends]))
     for row in rows:
         plain = [_plain(column, row) for column in COLUMNS]
         cells = [row.protocol, *plain, *(text for name in names for text in metric_texts(row, name))]
-        writer.writerow([spreadsheet_text(visible(cell, one_line=True)) for cell in cells])
+        writer.writerow([escape_formula(escape_controls(cell, one_line=True)) for cell in cells])
     return buffer.getvalue()
 
 
@@ -175,4 +175,4 @@ TEX = {
 
 def tex(text: str) -> str:
     """Text as LaTeX shows it."""
-    return "".join(TEX.get(character, character) for character in visible(text, one_line=True))
+    return "".join(TEX.get(character, character) for character in escape_controls(text, one_line=True))

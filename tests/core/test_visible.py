@@ -18,7 +18,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
-from gelora_cli.core.messages import markdown_code, markdown_text, spreadsheet_text, visible
+from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown, markdown_code
 from gelora_cli.pipeline.card import CardFacts, model_card
 from gelora_cli.report.build import write_report
 from gelora_cli.report.listing import aligned
@@ -31,19 +31,19 @@ CLEAR = "\x1b[2J\x1b]0;title\x07"
 
 @pytest.mark.parametrize("text", [CLEAR, "\x9b31m", "\x7f", "a\rb", "\u202eevil", "\u2066x", "\ud800", "\x00"])
 def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
-    shown = visible(text)
+    shown = escape_controls(text)
     assert shown.isprintable() and shown.isascii()
-    assert visible(shown) == shown
+    assert escape_controls(shown) == shown
 
 
 @pytest.mark.parametrize("text", ["plain", "über \N{SNOWMAN} 日本語", "two\nlines\tand tabs\r\n", "\N{NO-BREAK SPACE}"])
 def test_what_people_write_stays(text: str) -> None:
-    assert visible(text) == text
+    assert escape_controls(text) == text
 
 
 def test_json_stays_json() -> None:
     line = json.dumps({"label": "a\x9b\x7f\u202e\x1b"}, ensure_ascii=False)
-    assert json.loads(visible(line)) == json.loads(line)
+    assert json.loads(escape_controls(line)) == json.loads(line)
 
 
 def test_a_cell_of_a_listing_is_one_line() -> None:
@@ -102,7 +102,7 @@ def test_names_of_runs_and_errors_reach_no_terminal(tmp_path: Path, capsys: pyte
     ],
 )
 def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str, wanted: str) -> None:
-    assert spreadsheet_text(text) == wanted
+    assert escape_formula(text) == wanted
 
 
 def test_tables_show_names_as_they_are(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_card_holds_no_html_or_code_of_names(tmp_path: Path) -> None:
 def test_code_and_text_of_markdown() -> None:
     assert markdown_code("a") == "`a`"
     assert markdown_code("a ``b`` c") == "``` a ``b`` c ```"
-    assert markdown_text("a_b*c") == "a_b*c"
+    assert escape_markdown("a_b*c") == "a_b*c"
 
 
 def test_an_error_with_an_escape_sequence_is_shown_escaped(
