@@ -1,4 +1,7 @@
-"""Rows of an encoded split as padded tensors on a device."""
+"""Turn rows of an encoded split into padded tensors on a device.
+
+Letters in shapes: B rows of a batch, T tokens of its longest row.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ from gelora_cli.data.encoding import EncodedSplit
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows padded to their longest: `inputs` for the model, (B, T) int64; `labels` (B,) or (B, 2); `rows` (B,)."""
+    """Some rows of a split, padded on the right to the longest of them.
+
+    Attributes:
+        inputs: arguments of the model by name, each (B, T) int64.
+        labels: (B,) classes or scores, (B, 2) first and last token of an answer, or None.
+        rows: which rows of the split these are, (B,).
+    """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor | None
@@ -26,31 +35,48 @@ class Batch:
 
 def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, device: torch.device) -> Batch:
     """Pad the rows on the right to the longest of them and move them to the device."""
-    mask, places = _layout(split, rows)
-    inputs = {"input_ids": _filled(split.tokens[places], mask, pad_token_id), "attention_mask": mask.astype(np.int64)}
+    mask, positions = _find_tokens(split, rows)
+    arrays = {
+        "input_ids": _fill_rows(split.tokens[positions], mask, pad_token_id),  # (B, T)
+        "attention_mask": mask.astype(np.int64),  # (B, T)
+    }
     if split.types is not None:
-        inputs["token_type_ids"] = _filled(split.types[places], mask, 0)
-    labels = None if split.labels is None else torch.from_numpy(split.labels[rows]).to(device, non_blocking=True)
-    tensors = {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in inputs.items()}
-    return Batch(tensors, labels, rows)
+        arrays["token_type_ids"] = _fill_rows(split.types[positions], mask, 0)  # (B, T)
+    inputs = {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in arrays.items()}
+    labels = None
+    if split.labels is not None:
+        labels = torch.from_numpy(split.labels[rows]).to(device, non_blocking=True)
+    return Batch(inputs, labels, rows)
 
 
 def pad_token_values(
-    split: EncodedSplit, rows: NDArray[np.int64], values: NDArray[Any], fill: int
+    split: EncodedSplit, rows: NDArray[np.int64], values: NDArray[np.integer[Any]], fill: int
 ) -> NDArray[np.int64]:
-    """Values of every token of the split, (tokens, ...), as (B, T, ...) for these rows in the layout of `collate`."""
-    mask, places = _layout(split, rows)
-    return _filled(values[places], mask, fill)
+    """Return a value of each token in the layout of `collate`.
+
+    Args:
+        split: the split of the rows.
+        rows: the rows of the batch, (B,).
+        values: a value, or several, of every token of the split: (tokens, ...).
+        fill: what padding gets.
+
+    Returns:
+        The values of these rows, (B, T, ...).
+    """
+    mask, positions = _find_tokens(split, rows)
+    return _fill_rows(values[positions], mask, fill)
 
 
-def _layout(split: EncodedSplit, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which places of (B, T) hold a token, and where those tokens are in the split."""
-    lengths = split.lengths[rows]
-    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-    return mask, np.concatenate([np.arange(split.offsets[row], split.offsets[row + 1]) for row in rows])
+def _find_tokens(split: EncodedSplit, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which places of (B, T) hold a token, and the positions of those tokens in `split.tokens`, row by row."""
+    lengths = split.lengths[rows]  # (B,)
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]  # (B, T)
+    positions = np.concatenate([np.arange(split.offsets[row], split.offsets[row + 1]) for row in rows])
+    return mask, positions
 
 
-def _filled(values: NDArray[Any], mask: NDArray[np.bool_], fill: int) -> NDArray[np.int64]:
-    found = np.full((*mask.shape, *values.shape[1:]), fill, dtype=np.int64)
-    found[mask] = values
-    return found
+def _fill_rows(values: NDArray[np.integer[Any]], mask: NDArray[np.bool_], fill: int) -> NDArray[np.int64]:
+    """Return `values`, one for each true place of the mask, in (B, T, ...), with `fill` at all other places."""
+    padded = np.full((*mask.shape, *values.shape[1:]), fill, dtype=np.int64)  # (B, T, ...)
+    padded[mask] = values
+    return padded

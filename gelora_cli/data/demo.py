@@ -1,12 +1,15 @@
 """The `demo` task: acceptability of generated English sentences, in the manner of CoLA and BLiMP.
 
-A phenomenon is a two-by-two grid: two contexts and two fillers, of which each context accepts one. So a grid gives two
-minimal pairs in which every word stands equally often in an acceptable and in an unacceptable sentence: only the
-combination tells which is which, and counting words tells nothing. (In the word order phenomena the two pairs are
-independent, and the members of a pair have the same words.) This module needs the standard library only.
+A phenomenon is a two-by-two grid of two contexts and two fillers, in which each context accepts one filler. So a grid
+gives two minimal pairs, and every word stands equally often in an acceptable and in an unacceptable sentence. Only the
+combination of words tells which sentence is acceptable; counting words tells nothing. (In the word order phenomena the
+two pairs are independent, and the members of a pair have the same words.)
 
 The manner is that of Warstadt et al., "BLiMP: The Benchmark of Linguistic Minimal Pairs for English" (TACL 2020) and
-"Neural Network Acceptability Judgments" (TACL 2019, CoLA); no sentence comes from them.
+"Neural Network Acceptability Judgments" (TACL 2019, CoLA). No sentence comes from them.
+
+The sentences are a function of the seed alone. Every call of the random generator counts: an added, removed or moved
+one changes all sentences after it. This task needs the standard library only.
 """
 
 from __future__ import annotations
@@ -21,16 +24,21 @@ from gelora_cli.data.demo_vocabulary import VOCABULARY
 from gelora_cli.data.demo_words import Words
 
 GRIDS = {"train": 58, "validation": 12, "test": 12}
-
+"""Split -> grids of each phenomenon, of four sentences each."""
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+"""Split -> its share of every list of words."""
 
 
 @dataclass(frozen=True)
 class DemoExample:
-    """One sentence; `label` is 1 when it is acceptable, 0 when it is not.
+    """One sentence.
 
-    `id` counts from 0 in its split; `pair` is shared by the two members of a minimal pair and by no other sentence of
-    any split.
+    Attributes:
+        id: number of the sentence in its split, from 0.
+        sentence: the text.
+        label: 1 if the sentence is acceptable, 0 if not.
+        phenomenon: name of the phenomenon.
+        pair: number that the two members of a minimal pair share, and no other sentence of any split.
     """
 
     id: int
@@ -41,20 +49,24 @@ class DemoExample:
 
 
 def demo_splits(seed: int = 0) -> dict[str, tuple[DemoExample, ...]]:
-    """The splits `train`, `validation` and `test`, each in a shuffled order: a function of `seed` alone.
+    """Return the splits `train`, `validation` and `test`, each in a shuffled order.
 
-    A split has `4 * GRIDS[split]` sentences of each phenomenon, half of them acceptable. No sentence comes twice, both
-    members of a minimal pair are in one split, and no noun, verb, adjective or name of one split is in another in any
-    of its forms: the splits share function words only.
+    A split has `4 * GRIDS[split]` sentences of each phenomenon, half of them acceptable. No sentence comes twice, and
+    both members of a minimal pair are in one split. No noun, verb, adjective or name of one split is in another split
+    in any of its forms: the splits share function words only.
     """
     rng = random.Random(seed)
-    vocabularies = _vocabularies(rng)
-    pairs, seen = itertools.count(), set[str]()
-    return {name: _split(grids, Words(vocabularies[name], rng), pairs, seen) for name, grids in GRIDS.items()}
+    vocabularies = _divide_vocabulary(rng)
+    pair_numbers = itertools.count()
+    sentences: set[str] = set()  # of all splits
+    splits = {}
+    for name, grids in GRIDS.items():
+        splits[name] = _make_split(grids, Words(vocabularies[name], rng), pair_numbers, sentences)
+    return splits
 
 
-def _vocabularies(rng: random.Random) -> dict[str, dict[str, list[str]]]:
-    """Every list of `VOCABULARY` cut into disjoint parts, one for each split."""
+def _divide_vocabulary(rng: random.Random) -> dict[str, dict[str, list[str]]]:
+    """Return split -> kind -> words: each list of `VOCABULARY` shuffled and cut into one part for each split."""
     parts: dict[str, dict[str, list[str]]] = {name: {} for name in SHARES}
     for kind, text in VOCABULARY.items():
         words = text.split()
@@ -66,27 +78,27 @@ def _vocabularies(rng: random.Random) -> dict[str, dict[str, list[str]]]:
     return parts
 
 
-def _split(grids: int, words: Words, pairs: Iterator[int], seen: set[str]) -> tuple[DemoExample, ...]:
-    """The same number of grids of each phenomenon, shuffled."""
-    members = [
-        (phenomenon, next(pairs), sentences)
-        for phenomenon, make in PHENOMENA.items()
-        for _ in range(grids)
-        for sentences in _new_grid(make, words, seen)
-    ]
-    rows = [
-        (s, label, phenomenon, pair) for phenomenon, pair, (good, bad) in members for s, label in ((good, 1), (bad, 0))
-    ]
+def _make_split(grids: int, words: Words, pair_numbers: Iterator[int], sentences: set[str]) -> tuple[DemoExample, ...]:
+    """Return the sentences of `grids` grids of each phenomenon, shuffled."""
+    rows: list[tuple[str, int, str, int]] = []
+    for phenomenon, make_grid in PHENOMENA.items():
+        for _ in range(grids):
+            for acceptable, unacceptable in _make_new_grid(make_grid, words, sentences):
+                pair = next(pair_numbers)
+                rows.append((acceptable, 1, phenomenon, pair))
+                rows.append((unacceptable, 0, phenomenon, pair))
     words.rng.shuffle(rows)
     return tuple(DemoExample(index, *row) for index, row in enumerate(rows))
 
 
-def _new_grid(make: Callable[[Words], Grid], words: Words, seen: set[str]) -> Grid:
-    """A grid of four sentences not `seen` before, in which no content word was drawn twice."""
+def _make_new_grid(make_grid: Callable[[Words], Grid], words: Words, sentences: set[str]) -> Grid:
+    """Return a grid of four new sentences, in which no content word was drawn twice, and add them to `sentences`."""
     while True:
         words.drawn.clear()
-        grid = make(words)
-        sentences = {sentence for pair in grid for sentence in pair}
-        if not sentences & seen and len(sentences) == 4 and len(set(words.drawn)) == len(words.drawn):
-            seen |= sentences
+        grid = make_grid(words)
+        candidates = {sentence for pair in grid for sentence in pair}
+        are_new = not candidates & sentences and len(candidates) == 4
+        words_differ = len(set(words.drawn)) == len(words.drawn)
+        if are_new and words_differ:
+            sentences |= candidates
             return grid

@@ -1,4 +1,4 @@
-"""Rows of text as token sequences."""
+"""Tokenize rows of text into one flat array of tokens, and measure what cutting them to a length has lost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 
     from gelora_cli.data.splits import TextSplit
 
-
 ENCODE_ROWS = 10_000
+"""Rows that are tokenized at once, which bounds the memory of the token lists."""
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """What cutting a split's texts to a length has lost; `unit` and `key` say what was cut and by which setting.
+    """What was lost when the texts of a split were cut to a length.
 
-    `cut` of `texts` are longer than `limit` tokens; `lost` of all their `tokens` are gone, from the `side` `end` or
-    `start`. `needed` tokens hold 99 % of the texts whole.
+    Attributes:
+        texts: number of texts.
+        cut: number of texts that were longer than `limit`.
+        tokens: tokens of all texts before the cut.
+        lost: tokens that were cut off.
+        needed: the length in tokens at which 99 % of the texts would stay complete.
+        limit: the greatest length, in tokens.
+        side: which side was cut off, `end` or `start`.
+        unit: what the texts are, in plural.
+        key: the key of the configuration that sets `limit`.
     """
 
     texts: int
@@ -40,34 +48,54 @@ class Truncation:
     key: str = "task.max_length"
 
     def describe(self) -> str:
-        """A sentence for the log, empty where nothing was cut."""
+        """Return a sentence for the log, empty if nothing was cut."""
         if not self.cut:
             return ""
-        share = 100 * self.lost / self.tokens
+        percent = 100 * self.lost / self.tokens
         return (
             f"{self.cut:,} of {self.texts:,} {self.unit} are longer than {self.key}={self.limit} tokens: "
-            f"their {self.side} is cut off, {share:.2g} % of all tokens; 99 % of the {self.unit} need "
+            f"their {self.side} is cut off, {percent:.2g} % of all tokens; 99 % of the {self.unit} need "
             f"{self.needed:,} tokens or fewer"
         )
 
 
-def measure_truncation(lengths: Sequence[int], limit: int, side: str, **what: str) -> Truncation:
-    """What is lost of texts of these lengths, in tokens before anything is cut."""
-    whole = np.asarray(lengths, np.int64)  # (n,)
-    excess = np.maximum(whole - limit, 0)
-    needed = int(np.quantile(whole, 0.99, method="higher")) if len(whole) else 0
-    cut, tokens, lost = (int(value) for value in ((excess > 0).sum(), whole.sum(), excess.sum()))
-    return Truncation(len(whole), cut, tokens, lost, needed, limit, side, **what)
+def measure_truncation(lengths: Sequence[int], limit: int, side: str, **names: str) -> Truncation:
+    """Return what is lost if texts of these lengths are cut to `limit` tokens.
+
+    Args:
+        lengths: tokens of each text before it is cut, (n,).
+        limit: the greatest length, in tokens.
+        side: which side is cut off, `end` or `start`.
+        **names: `unit` and `key` of the `Truncation`.
+    """
+    full_lengths = np.asarray(lengths, np.int64)  # (n,)
+    excess = np.maximum(full_lengths - limit, 0)  # (n,)
+    needed = int(np.quantile(full_lengths, 0.99, method="higher")) if len(full_lengths) else 0
+    return Truncation(
+        texts=len(full_lengths),
+        cut=int((excess > 0).sum()),
+        tokens=int(full_lengths.sum()),
+        lost=int(excess.sum()),
+        needed=needed,
+        limit=limit,
+        side=side,
+        **names,
+    )
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Token sequences end to end: sequence i is `tokens[offsets[i]:offsets[i + 1]]`, int32.
+    """Token sequences one after the other: sequence i is `tokens[offsets[i]:offsets[i + 1]]`.
 
-    `types` are the token type ids in the same form, int8, or None for models without them. `labels` holds a row per
-    sequence: (n,) classes or scores, or (n, 2) first and last token of an answer. `group_names` has one name per
-    example, or is None (see `TextSplit`). `truncation` is what was cut to make the sequences, of a split that was
-    encoded here.
+    Attributes:
+        name: name of the split.
+        ids: an id for each sequence, (n,).
+        labels: (n,) classes or scores, (n, 2) first and last token of an answer, or None.
+        tokens: the tokens of all sequences, (tokens,) int32.
+        offsets: where each sequence starts, and where the last one ends, (n + 1,).
+        types: token type ids, (tokens,) int8, or None for models without them.
+        group_names: a name for each example, or None (see `TextSplit`).
+        truncation: what was cut to make the sequences; None for rows that were taken out of an encoded split.
     """
 
     name: str
@@ -84,53 +112,56 @@ class EncodedSplit:
 
     @property
     def examples(self) -> int:
-        """What is scored: here every sequence is an example."""
+        """Return the number of examples that are scored; here every sequence is one."""
         return len(self)
 
     def describe(self) -> str:
-        """What is in it, for the log."""
+        """Return the number of examples in words, for the log."""
         return f"{len(self):,} examples"
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens in each sequence, (n,)."""
+        """Return the number of tokens of each sequence, (n,)."""
         return np.diff(self.offsets)
 
     def sequence(self, row: int) -> NDArray[np.int32]:
-        """The tokens of one row."""
+        """Return the tokens of one sequence."""
         return self.tokens[self.offsets[row] : self.offsets[row + 1]]
 
     def take(self, rows: NDArray[np.int64]) -> EncodedSplit:
-        """The named sequences, in that order, without labels or anything else: to be looked at, not judged."""
+        """Return the given sequences in that order, without labels and groups, for passes that don't score them."""
         if np.array_equal(rows, np.arange(len(self))):
+            # All sequences in their order: the arrays are shared, since a copy could fill the memory.
             return EncodedSplit(self.name, rows, None, self.tokens, self.offsets, self.types)
         tokens = [self.sequence(row) for row in rows]
-        types = None if self.types is None else [self.types[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in tokens])]).astype(np.int64)
-        joined = None if types is None else np.concatenate(types)
-        return EncodedSplit(self.name, rows, None, np.concatenate(tokens), offsets, joined)
+        types = None
+        if self.types is not None:
+            types = np.concatenate([self.types[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        return EncodedSplit(self.name, rows, None, np.concatenate(tokens), offsets, types)
 
     def distinct_rows(self) -> NDArray[np.int64]:
-        """The first row of every distinct sequence (tokens and types), in order."""
+        """Return the first row of every distinct sequence (tokens and types), in ascending order."""
         types = self.types if self.types is not None else np.zeros(0, np.int8)
-        bounds = zip(self.offsets[:-1], self.offsets[1:], strict=True)
-        first: dict[bytes, int] = {}
-        for row, (start, end) in enumerate(bounds):
-            first.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row)
-        return np.fromiter(first.values(), np.int64, len(first))
+        first_rows: dict[bytes, int] = {}
+        for row, (start, end) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
+            first_rows.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row)
+        return np.fromiter(first_rows.values(), np.int64, len(first_rows))
 
 
 def encode(split: TextSplit, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:
-    """Tokenize every row, cut to `max_length` tokens (the longer text of a pair first), unpadded.
+    """Tokenize every row into one unpadded sequence of at most `max_length` tokens.
 
-    A text of no tokens, for which some tokenizers add none of their own either, becomes one end token.
+    Of a pair of texts the longer one is cut first. If the tokenizer gives no token at all for a row, the row becomes
+    one end token, because a model needs at least one.
 
     Raises:
-        GeloraError: such a text, and a tokenizer without end token.
+        GeloraError: a row has no token, and the tokenizer has no end token.
     """
-    tokens, types = Spool(np.int32), Spool(np.int8)
+    tokens = Spool(np.int32)
+    types = Spool(np.int8)
     lengths: list[int] = []
-    whole_lengths: list[int] = []  # before anything is cut
+    full_lengths: list[int] = []
     for start in range(0, len(split), ENCODE_ROWS):
         texts = [list(column[start : start + ENCODE_ROWS]) for column in split.columns]
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False)
@@ -140,33 +171,44 @@ def encode(split: TextSplit, tokenizer: PreTrainedTokenizerBase, max_length: int
             end = _end_token(tokenizer, f"{split.name}, row {split.ids[start + empty[0]]}")
             sequences = [sequence or [end] for sequence in sequences]
         lengths += [len(sequence) for sequence in sequences]
-        whole_lengths += _whole_lengths(texts, sequences, tokenizer, max_length)
+        full_lengths += _measure_full_lengths(texts, sequences, tokenizer, max_length)
         tokens.add(np.concatenate(sequences))
         if "token_type_ids" in encoded:
-            types.add(np.concatenate([row or [0] for row in encoded["token_type_ids"]]))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            types.add(np.concatenate([row_types or [0] for row_types in encoded["token_type_ids"]]))
     side = "end" if tokenizer.truncation_side == "right" else "start"
-    lost = measure_truncation(whole_lengths, max_length, side)
-    arrays = split.labels, tokens.array(), offsets, types.array_or_none()
-    return EncodedSplit(split.name, split.ids, *arrays, group_names=split.group_names, truncation=lost)
+    return EncodedSplit(
+        split.name,
+        split.ids,
+        split.labels,
+        tokens.array(),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        types.array_or_none(),
+        group_names=split.group_names,
+        truncation=measure_truncation(full_lengths, max_length, side),
+    )
 
 
 def _end_token(tokenizer: PreTrainedTokenizerBase, where: str) -> int:
-    for number in (tokenizer.eos_token_id, tokenizer.sep_token_id):
-        if number is not None:
-            return int(number)
-    raise GeloraError(f"{where}: the text has no token, and the tokenizer no end token to put there; remove the row")
+    for token_id in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if token_id is not None:
+            return int(token_id)
+    raise GeloraError(
+        f"{where}: the tokenizer makes no token of this text, and has no end token that could stand for it. Remove the "
+        "row"
+    )
 
 
-def _whole_lengths(
+def _measure_full_lengths(
     texts: list[list[str]], sequences: list[list[int]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[int]:
-    """Tokens of each row before it was cut; only rows that fill the length are tokenized again."""
+    """Return the tokens that each row had before it was cut, (n,)."""
     lengths = [len(sequence) for sequence in sequences]
-    full = [row for row, length in enumerate(lengths) if length >= max_length]
-    if full:
-        again = [[column[row] for row in full] for column in texts]
-        whole = tokenizer(*again, truncation=False, padding=False, return_attention_mask=False, verbose=False)
-        for row, sequence in zip(full, whole["input_ids"], strict=True):
-            lengths[row] = len(sequence)
+    # Only a row that fills the length can have been cut, so only such rows are tokenized a second time.
+    full_rows = [row for row, length in enumerate(lengths) if length >= max_length]
+    if not full_rows:
+        return lengths
+    full_texts = [[column[row] for row in full_rows] for column in texts]
+    uncut = tokenizer(*full_texts, truncation=False, padding=False, return_attention_mask=False, verbose=False)
+    for row, sequence in zip(full_rows, uncut["input_ids"], strict=True):
+        lengths[row] = len(sequence)
     return lengths

@@ -1,4 +1,4 @@
-"""The hub's copy of a data set: files by name, pinned to a revision; the cached ones where there is no network."""
+"""Fetch files of a data set from the hub, pinned to a revision; use cached files where there is no network."""
 
 from __future__ import annotations
 
@@ -9,30 +9,39 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote_path
 
 HUB_SECONDS = 5.0
+"""Seconds to wait for the hub's answer about the revision."""
 
 
 def fetch_dataset(repository: str, patterns: Sequence[str], key: str) -> Path:
-    """The hub's snapshot of a data set with the files that match `patterns`; `key` is what the user named it by.
+    """Return the directory of a data set's snapshot with the files that match `patterns`.
+
+    Args:
+        repository: the hub id, `owner/name`.
+        patterns: file names with `*`.
+        key: the key of the configuration that names the data set, for messages.
 
     Raises:
-        GeloraError: the hub can't be reached and nothing is cached, or it has no such data set.
+        GeloraError: the hub has no such data set, or it can't be reached and nothing is cached.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 
-    wanted, given = list(patterns), f"{key}={quote_path(repository)}"
+    wanted = list(patterns)
+    setting = f"{key}={quote_path(repository)}"
     try:
+        # The revision is asked for first: without it, a download would silently use an older copy from the cache.
         revision = HfApi().dataset_info(repository, timeout=HUB_SECONDS).sha
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=wanted))
     except (HFValidationError, RepositoryNotFoundError) as error:
-        raise GeloraError(f"{given}: the hub has no such data set; give another id or {key}=DIR.") from error
+        raise GeloraError(
+            f"{setting}: the hub has no data set of this name. Give another hub id, or a local directory: {key}=DIR"
+        ) from error
     except (HTTPError, OSError) as error:
         try:
-            return Path(
-                snapshot_download(repository, repo_type="dataset", local_files_only=True, allow_patterns=wanted)
-            )
+            cached = snapshot_download(repository, repo_type="dataset", local_files_only=True, allow_patterns=wanted)
         except OSError:
             raise GeloraError(
-                f"{given}: the hub is not reachable ({type(error).__name__}) and no copy is cached. Give a "
-                f"local directory in the hub's layout, {key}=DIR with {wanted[0]}, or take task=demo."
+                f"{setting}: the hub can't be reached ({type(error).__name__}), and this data set is not in the local "
+                f"cache. Give a directory that holds {wanted[0]}: {key}=DIR. Or use task=demo, which needs no network."
             ) from error
+        return Path(cached)

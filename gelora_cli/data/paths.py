@@ -1,21 +1,23 @@
-"""What lies under a path of the user's; a name that no file system takes (300 characters) stands for nothing."""
+"""Say what is at a path that a user gave; a path that no file system accepts counts as one where nothing is."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+# The methods of Path raise an error for some names, such as one of 300 characters. Those of os.path return False.
+
 
 def exists(path: Path) -> bool:
-    """Say whether a file or directory is there; other than `Path.exists` it raises for no path."""
-    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a name is too long
+    """Return whether a file or a directory is at this path."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def is_file(path: Path) -> bool:
-    """Say whether a file is there."""
+    """Return whether a file is at this path."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_directory(path: Path) -> bool:
-    """Say whether a directory is there."""
+    """Return whether a directory is at this path."""
     return os.path.isdir(path)  # noqa: PTH112

@@ -1,4 +1,4 @@
-"""Rows of text with labels."""
+"""Rows of text with labels, and rows drawn from them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from gelora_cli.data.encoding import EncodedSplit, encode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
 LARGEST_SCORE = float(np.finfo(np.float32).max)
+"""The largest label of a regression task: labels are float32."""
 
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Rows of a split: `columns` holds one or two lists of n texts, `labels` is (n,) int64 or float32, or None.
+    """n rows of a split.
 
-    `group_names` (n,) say which rows belong together, such as an article's; None where every row stands alone. `note`
-    says what a user should know of how the rows were chosen.
+    Attributes:
+        name: name of the split.
+        ids: an id for each row, (n,).
+        columns: one list of n texts, or two for pairs of texts.
+        labels: classes (n,) int64, scores (n,) float32, or None.
+        note: what a user should know about how the rows were chosen.
+        group_names: a group for each row, (n,), such as the article it comes from. Rows of one group are never
+            separated. None if every row is independent.
     """
 
     name: str
@@ -41,23 +47,26 @@ class TextSplit:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.int64]) -> TextSplit:
-        """The named rows, in that order."""
+        """Return the given rows in that order, without the note."""
         columns = tuple([column[row] for row in rows] for column in self.columns)
         labels = None if self.labels is None else self.labels[rows]
         group_names = None if self.group_names is None else [self.group_names[row] for row in rows]
         return TextSplit(self.name, self.ids[rows], columns, labels, group_names=group_names)
 
     def without_labels(self) -> TextSplit:
-        """The same rows, their labels forgotten."""
+        """Return the same rows without their labels."""
         return replace(self, labels=None)
 
     def groups(self) -> NDArray[np.int64]:
-        """What must not be parted, (n,) numbered from 0: the rows of a group, or every row alone."""
-        return np.arange(len(self), dtype=np.int64) if self.group_names is None else number_groups(self.group_names)
+        """Return the group of each row as a number from 0, (n,); without groups every row is its own group."""
+        if self.group_names is None:
+            return np.arange(len(self), dtype=np.int64)
+        return number_groups(self.group_names)
 
     def fingerprint(self) -> str:
-        """sha256 over ids, texts and labels: the same rows give the same digest, wherever they were read from."""
-        return sha256_of(self.ids.tolist(), *self.columns, [] if self.labels is None else self.labels.tolist())
+        """Return the sha256 of ids, texts and labels, which is the same wherever the same rows were read from."""
+        labels = [] if self.labels is None else self.labels.tolist()
+        return sha256_of(self.ids.tolist(), *self.columns, labels)
 
     def label_counts(self, names: Sequence[str]) -> str:
         """Return how many rows have each label, in the order of the label `names`, as `labels bad 72, good 68`."""
@@ -67,27 +76,27 @@ class TextSplit:
         )
 
     def distinct_texts(self) -> set[tuple[str, ...]]:
-        """The texts of its rows, each once."""
+        """Return the different texts, or pairs of texts, of the rows."""
         return set(zip(*self.columns, strict=True))
 
     def count_rows_in(self, other: TextSplit) -> int:
-        """How many rows have the texts of a row of `other`."""
-        known = other.distinct_texts()
-        return sum(texts in known for texts in zip(*self.columns, strict=True))
+        """Return how many rows have the same texts as a row of `other`."""
+        other_texts = other.distinct_texts()
+        return sum(texts in other_texts for texts in zip(*self.columns, strict=True))
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedSplit:
-        """Every row as one token sequence of at most `task.max_length`."""
+        """Return every row as one token sequence of at most `task.max_length` tokens."""
         return encode(self, tokenizer, task.max_length)
 
 
 def number_groups(names: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Names as numbers from 0, in the order in which they first come, (n,)."""
+    """Return the names as numbers, (n,): 0 for the first name, and so on in the order in which they first occur."""
     number = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return np.array([number[name] for name in names], dtype=np.int64)
 
 
 def sha256_of(*columns: Sequence[Any]) -> str:
-    """sha256 over columns of values that JSON can hold."""
+    """Return the sha256 of columns of values that JSON can hold."""
     digest = hashlib.sha256()
     for values in columns:
         digest.update(json.dumps(list(values)).encode())
@@ -96,8 +105,9 @@ def sha256_of(*columns: Sequence[Any]) -> str:
 
 
 def draw_rows(size: int, at_most: int | None, seed: int) -> NDArray[np.int64]:
-    """Rows drawn without replacement, in ascending order; all of them where `at_most` does not bind."""
+    """Return rows drawn without replacement, in ascending order; all rows if there are no more than `at_most`."""
     if at_most is None or at_most >= size:
         return np.arange(size, dtype=np.int64)
+    # The size is part of the seed, so that two splits of one run draw independently of each other.
     rows = np.random.default_rng([seed, size]).choice(size, size=at_most, replace=False)
     return np.sort(rows).astype(np.int64)

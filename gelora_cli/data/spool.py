@@ -1,4 +1,4 @@
-"""Arrays that grow on disk, so that a large data set is never whole in memory."""
+"""Arrays that grow on disk, so that a large data set is never completely in memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from gelora_cli.core.files import translate_write_errors
 
 
-def _temporary() -> AbstractContextManager[None]:
-    return translate_write_errors(
-        Path(tempfile.gettempdir()), fix="free space there, or name another place by the variable TMPDIR"
-    )
-
-
 class Spool:
-    """Rows of numbers, appended to an unlinked temporary file and read back through a memory map.
+    """Rows of numbers, appended to a temporary file and read back through a memory map.
 
-    So the numbers of a large data set are never whole in memory; the system drops their pages when it needs them.
+    The file has no name in any directory, so it disappears with the last array that uses it. The operating system
+    drops pages of a memory map when it needs the memory.
     """
 
     def __init__(self, dtype: type[np.generic], *, width: int | None = None) -> None:
-        self._dtype, self._shape = np.dtype(dtype), () if width is None else (width,)
-        with _temporary():
+        """Open the temporary file; rows are single numbers, or `width` numbers each."""
+        self._dtype = np.dtype(dtype)
+        self._row_shape = () if width is None else (width,)
+        with _report_full_disk():
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
         self._rows = 0
 
@@ -37,18 +34,25 @@ class Spool:
         Raises:
             GeloraError: the disk of temporary files (`TMPDIR`) is full.
         """
-        block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._shape)
-        with _temporary():
+        block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._row_shape)
+        with _report_full_disk():
             self._file.write(block.tobytes())
         self._rows += len(block)
 
     def array(self) -> NDArray[Any]:
-        """All rows, read-only."""
-        with _temporary():
+        """Return all rows, read-only."""
+        with _report_full_disk():
             self._file.flush()
-        shape = (self._rows, *self._shape)
-        return np.memmap(self._file, self._dtype, "r", shape=shape) if self._rows else np.zeros(shape, self._dtype)
+        shape = (self._rows, *self._row_shape)
+        if not self._rows:
+            return np.zeros(shape, self._dtype)  # an empty file can't be mapped
+        return np.memmap(self._file, self._dtype, "r", shape=shape)
 
     def array_or_none(self) -> NDArray[Any] | None:
-        """All rows, or None where none were added."""
+        """Return all rows, or None if none were added."""
         return self.array() if self._rows else None
+
+
+def _report_full_disk() -> AbstractContextManager[None]:
+    fix = "free space there, or name another directory by TMPDIR=DIR"
+    return translate_write_errors(Path(tempfile.gettempdir()), fix=fix)

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
+
 from gelora_cli.allocation.ranks import EXEMPT_BUDGET
 from gelora_cli.config.checks import standardizes
 from gelora_cli.core import run_files
@@ -178,7 +180,9 @@ class Session:
 
         A session that opens a finished run takes it from `read_scale` instead.
         """
-        return fit_score_scale(self.train_rows.labels) if standardizes(self.config.task) else None
+        if not standardizes(self.config.task):
+            return None
+        return fit_score_scale(np.asarray(self.train_rows.labels))
 
     def read_scale(self, directory: Path) -> None:
         """Read the scale that a finished run was trained on."""
@@ -190,7 +194,7 @@ class Session:
             split = self.encode_and_warn(self.train_rows)
             if self.scale is None:
                 return split
-            return replace(split, labels=standardize(split.labels, self.scale))
+            return replace(split, labels=standardize(np.asarray(split.labels), self.scale))
 
     def profile_split(self) -> EncodedSplit:
         """Return what the profile measures: `profile.max_examples` drawn rows.
