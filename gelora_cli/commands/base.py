@@ -12,7 +12,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 
 if TYPE_CHECKING:
-    from gelora_cli.launchers.jobs import Outcome
+    from gelora_cli.launchers.job import Outcome
 
 Config = TypeVar("Config")
 
@@ -69,6 +69,13 @@ class Command(ABC, Generic[Config]):
             GeloraError: it can't be completed.
         """
         return config
+
+    def run_directory(self, config: Config) -> Path | None:
+        """Return the run directory that the command writes for a completed configuration; None if it writes none.
+
+        A launcher that runs the command elsewhere reads its outcome there.
+        """
+        return None
 
     @abstractmethod
     def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:

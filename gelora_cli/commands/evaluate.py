@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.commands.base import Command, Positional, user_path
 from gelora_cli.config.keys import key, section
-from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LaunchConfig
+from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, WorkersConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class EvaluateCommandConfig:
     """`gelora evaluate RUN`: score a finished run's adapter again."""
 
-    launch: LaunchConfig = section(LaunchConfig, help="worker processes")
+    launch: WorkersConfig = section(WorkersConfig, help="worker processes")
     output: str | None = key(None, help="also write the results to this JSON file", path=True, common=True)
     force: bool = key(False, help=FORCE_OUTPUT, common=True)
     debug: bool = key(False, help=DEBUG, common=True)

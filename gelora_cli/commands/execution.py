@@ -13,7 +13,9 @@ from gelora_cli.commands.base import Command
 from gelora_cli.commands.failures import print_error, shorten, user_error
 from gelora_cli.config.overrides import composed_config
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.launchers.jobs import Outcome
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.launchers.base import DEFAULT
+from gelora_cli.launchers.job import Outcome
 from gelora_cli.launchers.workers import inside_workers, run_on_rank0
 
 
@@ -43,7 +45,14 @@ def execute(command: Command[Any], composed: Any, paths: list[Path], words: list
 
 
 def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -> Outcome | None:
-    """Do it here, or as one of the processes that an outer launcher (torchrun) has started."""
+    """Do it here, or as one of the processes that an outer launcher (torchrun) has started.
+
+    Raises:
+        GeloraError: the configuration asks for something that one run, or several processes of it, can't do.
+    """
+    launcher = getattr(getattr(config, "launch", None), "launcher", DEFAULT)
+    if launcher != DEFAULT and launcher in LAUNCHERS:  # the checks name one that is not known
+        raise GeloraError(f"launch.launcher={launcher} runs the jobs of a sweep: add -m, or leave it out")
     if not command.launchable or not inside_workers():
         return command.handle(config, paths, typed)
     if getattr(config, "dry_run", False):

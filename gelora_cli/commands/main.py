@@ -71,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
     drop_leftover_launcher()
     name, rest = arguments[0], arguments[1:]
     if name == "--serve-jobs":
-        from gelora_cli.commands.sweep import serve_jobs
+        from gelora_cli.commands.job_actions import serve_jobs
 
         return serve_jobs(*rest)
     if name in ("-sc", "--shell-completion") or name.startswith("--shell-completion="):

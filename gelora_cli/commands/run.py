@@ -11,7 +11,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.launchers.jobs import Outcome
+    from gelora_cli.launchers.job import Outcome
     from gelora_cli.pipeline.run import FinishedRun
 
 
@@ -38,6 +38,12 @@ class Run(Command[RunConfig]):
 
         return with_presets(with_task(config))
 
+    def run_directory(self, config: RunConfig) -> Path:
+        """Return the directory that model, data and configuration give a run."""
+        from gelora_cli.pipeline.inputs import directory_of
+
+        return directory_of(config)
+
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run every stage that is not done, and print where the results are."""
         return run_and_report(config, typed, measure=True)
@@ -46,7 +52,7 @@ class Run(Command[RunConfig]):
 def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
     """Run, or with `dry_run` estimate, and print what came of it; `measure` takes a profile where there is none."""
     from gelora_cli.core.logs import setup_logging
-    from gelora_cli.launchers.jobs import Outcome
+    from gelora_cli.launchers.job import Outcome
     from gelora_cli.pipeline.dry_run import estimate
     from gelora_cli.pipeline.run import run
 

@@ -1,4 +1,4 @@
-"""Sweeps (`-m`): every job is resolved before the first starts, and runs in a process of its own; a table ends it."""
+"""Sweeps (`-m`): every job is checked before the first starts, a launcher runs them, and a table shows the outcomes."""
 
 from __future__ import annotations
 
@@ -7,108 +7,125 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from gelora_cli.commands.base import Command, relative
-from gelora_cli.commands.execution import execute
-from gelora_cli.commands.failures import user_error
 from gelora_cli.commands.hydra_app import compose_each
+from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
-from gelora_cli.config.files import parse_config
 from gelora_cli.config.overrides import composed_config, restore_text
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
+from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.messages import escape_controls
-from gelora_cli.core.registries import COMMANDS
-from gelora_cli.launchers import jobs as job_server
-from gelora_cli.launchers.jobs import JobServer, Outcome
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.launchers.base import DEFAULT, Launcher
+from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.workers import inside_workers
 
 NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
 """Keys that a run's model and data don't depend on."""
 
 
-@dataclass(frozen=True)
-class SweepJob:
-    """One job: the overrides in which it differs from the others, and its completed configuration."""
-
-    label: str
-    config: RunConfig
-
-    def inputs(self) -> str:
-        """Return a text that is the same for jobs with the same model and data."""
-        return repr([getattr(self.config, field.name) for field in fields(self.config) if field.name not in NO_INPUT])
-
-
 def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], words: list[str]) -> int:
-    """Do every job in a process of its own, report on all of them, and return the exit code.
+    """Run every job by the launcher that `launch.launcher` names, report on all of them, and return the exit code.
 
     Raises:
-        GeloraError: what is wrong with any of them, before the first is started.
+        GeloraError: what is wrong with any of them, before the first starts.
     """
     if inside_workers():
         raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
-    jobs = _resolve_jobs(command.config_name, flags, overrides)
+    jobs, launcher = _resolve_jobs(command, flags, overrides, words)
     outcomes: list[Outcome] = []
-    with JobServer() as server:
-        _check_inputs(server, command.name, jobs)
-        with contextlib.suppress(StoppedError):  # a signal before a job had begun
-            for number, job in enumerate(jobs, start=1):
-                if server.stopped:
-                    break
-                print(escape_controls(f"gelora: job {number} of {len(jobs)}: {job.label}"), file=sys.stderr, flush=True)
-                outcomes.append(server.run(command.name, job.config, words))
+    with launcher:
+        _check_inputs(launcher, jobs)
+        with contextlib.suppress(StoppedError, KeyboardInterrupt):  # a signal before a job had begun
+            for outcome in launcher.run(jobs):
+                outcomes.append(outcome)
     return report_sweep([job.label for job in jobs], outcomes)
 
 
-def _resolve_jobs(schema: str, flags: list[str], overrides: list[str]) -> list[SweepJob]:
-    """Compose and complete the configuration of every job.
+def _resolve_jobs(
+    command: Command[Any], flags: list[str], overrides: list[str], words: list[str]
+) -> tuple[list[Job], Launcher]:
+    """Compose and complete the configuration of every job, and find their launcher.
 
     Raises:
         GeloraError: what is wrong with the values of any.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    given: list[list[str]] = []
+    job_overrides: list[list[str]] = []
     composed: list[Any] = []
 
     def collect(config: Any) -> None:
-        given.append([restore_text(word) for word in HydraConfig.get().overrides.task])
+        job_overrides.append([restore_text(word) for word in HydraConfig.get().overrides.task])
         composed.append(config)
 
     with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes of a sweep
-        compose_each(schema, flags, [*overrides, f"hydra.sweep.dir={directory}"], collect)
-    labels = _labels(given)
+        compose_each(command.config_name, flags, [*overrides, f"hydra.sweep.dir={directory}"], collect)
+    labels = _labels(job_overrides)
     configs: list[RunConfig] = [composed_config(config) for config in composed]
     problems: list[str] = []
     for label, config in zip(labels, configs, strict=True):
         problems += [f"{label}: {problem}" for problem in value_problems(config)]
     if problems:
         raise GeloraError(list_problems(problems))
-    return [SweepJob(label, complete(config)) for label, config in zip(labels, configs, strict=True)]
+    launcher = _launcher_of(configs)
+    actions = CommandActions(command, begun=utc_now())
+    kept_flags = [flag for flag in flags if flag != "--multirun"]
+    jobs = []
+    for number, (label, config, given) in enumerate(zip(labels, configs, job_overrides, strict=True), start=1):
+        # The job itself runs where it is sent: its own configuration names no other launcher.
+        here = replace(config, launch=replace(config.launch, launcher=DEFAULT))
+        own = [word for word in given if not word.startswith("launch.launcher=")]
+        job = Job(
+            number=number,
+            count=len(configs),
+            label=label,
+            command=command.name,
+            config=complete(here),
+            arguments=(command.name, *kept_flags, *own),
+            typed=tuple(words),
+            actions=actions,
+        )
+        jobs.append(job)
+    return jobs, launcher
 
 
-def _labels(given: list[list[str]]) -> list[str]:
+def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
+    """Return the launcher of all jobs; a dry run only estimates, which is done here.
+
+    Raises:
+        GeloraError: the jobs name several.
+    """
+    names = sorted({config.launch.launcher for config in configs})
+    if len(names) > 1:
+        raise GeloraError(f"launch.launcher={','.join(names)}: one launcher runs all jobs of a sweep; give one of them")
+    if all(config.dry_run for config in configs) and names != ["in_place"]:
+        return LAUNCHERS.get(DEFAULT)
+    return LAUNCHERS.get(names[0])
+
+
+def _labels(job_overrides: list[list[str]]) -> list[str]:
     """Return for each job those of its overrides that not all jobs have."""
-    common = set(given[0]).intersection(*given[1:]) if len(given) > 1 else set()
-    return [" ".join(word for word in words if word not in common) for words in given]
+    common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
+    return [" ".join(word for word in words if word not in common) for words in job_overrides]
 
 
-def _check_inputs(server: JobServer, command: str, jobs: list[SweepJob]) -> None:
+def _check_inputs(launcher: Launcher, jobs: list[Job]) -> None:
     """Look for the model and read the data of every job, once for those that share them.
 
     Raises:
         GeloraError: what is wrong with any, under the first job that has it.
     """
-    sharing: dict[str, list[SweepJob]] = {}
+    sharing: dict[str, list[Job]] = {}
     for job in jobs:
-        sharing.setdefault(job.inputs(), []).append(job)
-    first_jobs = [group[0] for group in sharing.values()]
-    messages = server.check(command, [job.config for job in first_jobs])
+        sharing.setdefault(_inputs_key(job.config), []).append(job)
+    messages = launcher.check([group[0] for group in sharing.values()])
     problems = []
     for group, message in zip(sharing.values(), messages, strict=False):
         if message:
@@ -116,6 +133,11 @@ def _check_inputs(server: JobServer, command: str, jobs: list[SweepJob]) -> None
             problems.append(f"{group[0].label}{others}: {message}")
     if problems:
         raise GeloraError(f"{list_problems(problems)}\nNo job was started.")
+
+
+def _inputs_key(config: RunConfig) -> str:
+    """Return a text that is the same for jobs with the same model and data."""
+    return repr([getattr(config, field.name) for field in fields(config) if field.name not in NO_INPUT])
 
 
 def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
@@ -162,28 +184,3 @@ def _report_costs(costs: Sequence[Estimate]) -> None:
     print(f"  training and evaluation about {work / 60:.1f} min; {peak / 1e9:.2f} GB at the most")
     if most > 1:
         print(f"  minutes are those of one process; up to {most} share them")
-
-
-def serve_jobs(descriptor: str, parent: str) -> int:
-    """Be the process that a sweep forks its jobs from."""
-    job_server.serve(int(descriptor), int(parent), answer)
-    return 0
-
-
-def answer(request: dict[str, Any]) -> Any:
-    """Answer what a sweep asks for: the problems of all its jobs, or the outcome of one."""
-    command = COMMANDS.get(request["command"])
-    if "check" in request:
-        return [_input_problem(command, parse_config(text)) for text in request["check"]]
-    return asdict(execute(command, parse_config(request["config"]), [], request["words"]))
-
-
-def _input_problem(command: Command[Any], config: RunConfig) -> str:
-    """Return what is wrong with a job's model or data, or an empty string."""
-    from gelora_cli.pipeline.inputs import resolve_inputs
-
-    try:
-        resolve_inputs(config, require_labels=command.needs_labels)
-    except Exception as error:
-        return str(user_error(error))
-    return ""

@@ -11,7 +11,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
-    from gelora_cli.launchers.jobs import Outcome
+    from gelora_cli.launchers.job import Outcome
 
 
 @COMMANDS.register
@@ -25,6 +25,12 @@ class Train(Command[RunConfig]):
     keys = RunConfig
     launchable = True
     sweepable = True
+
+    def run_directory(self, config: RunConfig) -> Path:
+        """Return the directory that model, data and configuration give a run."""
+        from gelora_cli.pipeline.inputs import directory_of
+
+        return directory_of(config)
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run the stages after the profile, and print where the results are."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from gelora_cli.config.keys import Declaration, key, section
-from gelora_cli.core.registries import COMMANDS, METHODS, TASK_KINDS
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS, TASK_KINDS
 
 LARGEST_SEED = 2**31 - 1
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
@@ -281,11 +281,23 @@ class TrainConfig:
 
 
 @dataclass
-class LaunchConfig:
+class WorkersConfig:
     """How many worker processes share the work."""
 
     processes: int = key(
         1, help="worker processes, one per GPU, or sharing the CPU's cores", low=1, identity=False, common=True
+    )
+
+
+@dataclass
+class LaunchConfig(WorkersConfig):
+    """Where the work runs: the worker processes of one run, and what runs the jobs of a sweep."""
+
+    launcher: str = key(
+        "local",
+        help="of a sweep (-m): local gives each job a process here, in_place runs all in one, for a debugger",
+        choices=LAUNCHERS.names,
+        identity=False,
     )
 
 
@@ -350,7 +362,7 @@ class RunConfig:
     profile: ProfileConfig = section(ProfileConfig, help="how the idim of the layers is measured")
     ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
     train: TrainConfig = section(TrainConfig, help="fine-tuning")
-    launch: LaunchConfig = section(LaunchConfig, help="worker processes")
+    launch: LaunchConfig = section(LaunchConfig, help="worker processes, and where the jobs of a sweep run")
     data: DataConfig = section(DataConfig, help="where the data is")
     budget: Union[int, float, str] = key(  # noqa: UP007 - OmegaConf reads this form
         "auto",

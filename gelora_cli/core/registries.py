@@ -12,6 +12,7 @@ from gelora_cli.core.registry import Registry
 if TYPE_CHECKING:
     from gelora_cli.allocation.base import Allocator
     from gelora_cli.commands.base import Command
+    from gelora_cli.launchers.base import Launcher
     from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
@@ -30,6 +31,13 @@ ALLOCATORS: Registry[Allocator] = Registry(
     },
 )
 """Which rank where: from the growth of the idim and a budget to a rank per block."""
+
+LAUNCHERS: Registry[Launcher] = Registry(
+    "launcher",
+    "gelora_cli.launchers.base:Launcher",
+    {"local": "gelora_cli.launchers.local", "in_place": "gelora_cli.launchers.in_place"},
+)
+"""Where the jobs of a sweep run."""
 
 METHODS: Registry[Method] = Registry(
     "method",
@@ -78,6 +86,7 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
     },
 )
 """Kinds of model by the `model_type` of config.json."""
+
 TRACKERS: Registry[TrackerKind] = Registry(
     "tracker",
     "gelora_cli.trackers.base:TrackerKind",

@@ -1,1 +1,1 @@
-"""Processes: worker groups, jobs of a sweep, signals."""
+"""Where work runs: launchers of a sweep's jobs, worker processes of one run, torchrun, signals."""

@@ -173,6 +173,16 @@ def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     )
 
 
+def directory_of(config: RunConfig) -> Path:
+    """Return where the run of a completed configuration is kept; its model and data are looked up for that.
+
+    Raises:
+        GeloraError: what is wrong with model or data.
+    """
+    prepared = resolve_inputs(config)
+    return run_directory(prepared, run_fingerprints(prepared))
+
+
 def budget_name(config: RunConfig) -> str | None:
     """The canonical budget; None of a method that is exempt from it."""
     return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.commands import sweep
+from gelora_cli.commands import job_actions
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.launchers import jobs
+from gelora_cli.launchers import job_server, local
 
 FAST = ["train.epochs=1", "train.batch_size=16", "train.learning_rate=0.01", "precision=float32"]
 
@@ -59,15 +59,15 @@ def without_times(directory: Path) -> list[dict[str, Any]]:
 def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Let this process do what a sweep asks its server for; the requests as they come."""
 
-    class HereServer(jobs.JobServer):
+    class HereServer(job_server.JobServer):
         def _start(self) -> None: ...
 
         def _end(self) -> None: ...
 
         def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
             asked.append(request)
-            return {"outcome": sweep.answer(request), "status": 0}
+            return {"outcome": job_actions.answer(request), "status": 0}
 
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(sweep, "JobServer", HereServer)
+    monkeypatch.setattr(local, "JobServer", HereServer)
     return asked

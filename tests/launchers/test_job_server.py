@@ -16,16 +16,19 @@ import pytest
 from gelora_cli.commands.sweep import report_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.launchers import jobs
-from gelora_cli.launchers.jobs import JobServer, Outcome
+from gelora_cli.launchers import job_server as jobs
+from gelora_cli.launchers.job import Outcome
+from gelora_cli.launchers.job_server import JobServer
+from tests.helpers.jobs import make_job
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = """
 import json, os, signal, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
-from gelora_cli.launchers import jobs
-from gelora_cli.launchers.jobs import Outcome
+from gelora_cli.launchers import job_server as jobs
+from gelora_cli.core.files import write_artifact
+from gelora_cli.launchers.job import Outcome
 from tests.helpers.manifests import manifest
 
 def do(request):
@@ -73,7 +76,7 @@ class Sweep:
 
     def do(self, server: JobServer, work: str) -> Outcome:
         config = RunConfig(runs_dir=str(self.place / "runs"))
-        return server.run("run", config, [work, str(self.directory(work))])
+        return server.run(make_job(config=config, typed=(work, str(self.directory(work)))))
 
     def directory(self, work: str) -> Path:
         return self.place / "runs" / work
@@ -109,8 +112,8 @@ def test_a_server_that_dies_takes_its_job_and_the_next_has_a_new_one(sweep: Swee
         assert server.process.pid != first
         server.process.kill()
         server.process.wait()
-        assert server.check("run", [RunConfig()] * 3) == [""] * 3
-        assert server.check("raise", [RunConfig()] * 3) == ["can't be checked: ValueError: not ours"]
+        assert server.check([make_job()] * 3) == [""] * 3
+        assert server.check([make_job(command="raise")] * 3) == ["can't be checked: ValueError: not ours"]
     assert (lost.code, done.state) == (1, "done")
     assert "SIGKILL" in lost.message
 

@@ -1,0 +1,89 @@
+"""What a process does with a job of a sweep: check it, run it, and read what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gelora_cli.commands.base import Command
+from gelora_cli.commands.execution import execute
+from gelora_cli.commands.failures import user_error
+from gelora_cli.config.files import parse_config
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.processes import describe_exit_status
+from gelora_cli.core.registries import COMMANDS
+from gelora_cli.launchers.job import Job, Outcome
+from gelora_cli.launchers.job_server import serve
+
+
+@dataclass(frozen=True)
+class CommandActions:
+    """What a launcher can do with the jobs of a command in its own process (see `launchers.job.JobActions`).
+
+    Attributes:
+        command: the command of all jobs of the sweep.
+        begun: when the sweep began; a run that was done before has an earlier time.
+    """
+
+    command: Command[Any]
+    begun: str
+
+    def find_problem(self, job: Job) -> str:
+        """Return what is wrong with the job's model or data, or an empty string."""
+        return _input_problem(self.command, job.config)
+
+    def run(self, job: Job) -> Outcome:
+        """Run the job in this process."""
+        return execute(self.command, job.config, [], list(job.typed))
+
+    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
+        """Read from its run directory what came of a job that another process has ended."""
+        directory = self.command.run_directory(job.config)
+        if directory is None:  # the command writes none
+            return Outcome(code, message=describe_exit_status(code) if code else "", seconds=seconds)
+        try:
+            manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        except GeloraError:
+            message = f"it left no run directory and {describe_exit_status(code)}; see its output"
+            return Outcome(code or 1, message=message, seconds=seconds)
+        if code or not is_done(directory):
+            message = manifest.error or f"it {describe_exit_status(code)} before the run was done"
+            return Outcome(code or 1, str(directory), message, seconds=seconds)
+        return Outcome(
+            0,
+            str(directory),
+            value=read_artifact(RunResult, directory / RunResult.FILE).value,
+            already_done=manifest.updated < self.begun,
+            linked=manifest.same_as is not None,
+            seconds=seconds,
+        )
+
+
+def serve_jobs(descriptor: str, parent: str) -> int:
+    """Be the process that a sweep forks its jobs from."""
+    serve(int(descriptor), int(parent), answer)
+    return 0
+
+
+def answer(request: dict[str, Any]) -> Any:
+    """Answer a request of a sweep to its server: the problems of all its jobs, or the outcome of one."""
+    command = COMMANDS.get(request["command"])
+    if "check" in request:
+        return [_input_problem(command, parse_config(text)) for text in request["check"]]
+    return asdict(execute(command, parse_config(request["config"]), [], request["words"]))
+
+
+def _input_problem(command: Command[Any], config: RunConfig) -> str:
+    """Return what is wrong with a job's model or data, or an empty string."""
+    from gelora_cli.pipeline.inputs import resolve_inputs
+
+    try:
+        resolve_inputs(config, require_labels=command.needs_labels)
+    except Exception as error:
+        return str(user_error(error))
+    return ""

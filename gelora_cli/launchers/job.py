@@ -1,0 +1,93 @@
+"""A job of a sweep, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gelora_cli.core.errors import StoppedError
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: its exit code, its run directory if it has one, and the message of one that failed.
+
+    Attributes:
+        code: the exit code of the command.
+        directory: the run directory.
+        message: the error of a job that failed.
+        cost: what `dry_run=true` estimated, as the fields of `Estimate`.
+        value: the reported value of the run.
+        already_done: whether the run was done before.
+        linked: whether another finished run has the same plan, so that this one was not trained again.
+        seconds: the time that the job took.
+    """
+
+    code: int
+    directory: str | None = None
+    message: str = ""
+    cost: dict[str, Any] | None = None
+    value: float | None = None
+    already_done: bool = False
+    linked: bool = False
+    seconds: float = 0.0
+
+    @property
+    def state(self) -> str:
+        """`done`, `already done`, `linked`, `estimated`, `failed` or `interrupted`."""
+        if self.code:
+            return "interrupted" if self.code == StoppedError.exit_code else "failed"
+        if self.already_done:
+            return "already done"
+        if self.linked:
+            return "linked"
+        return "estimated" if self.cost else "done"
+
+
+class JobActions(Protocol):
+    """What a process can do with a job. No launcher may send these objects to another process."""
+
+    def find_problem(self, job: Job) -> str:
+        """Return what is wrong with the job's model or data, or an empty string."""
+
+    def run(self, job: Job) -> Outcome:
+        """Run the job in this process."""
+
+    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
+        """Read from its run directory what came of a job that another process has ended with this exit code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One command of a sweep, with its completed configuration.
+
+    Attributes:
+        number: the position of the job in the sweep, from 1.
+        count: the number of jobs in the sweep.
+        label: the overrides in which the job differs from the others.
+        command: the name of the command, such as `run`.
+        config: the completed configuration.
+        arguments: the command and the overrides of this job alone.
+        typed: the command as it was typed, for all jobs of the sweep.
+        actions: what a launcher can do with the job in its own process.
+    """
+
+    number: int
+    count: int
+    label: str
+    command: str
+    config: RunConfig
+    arguments: tuple[str, ...]
+    typed: tuple[str, ...]
+    actions: JobActions
+
+    def command_line(self) -> list[str]:
+        """Return the command line that runs this job alone.
+
+        It is all that a scheduler has to store. It holds no object of ours, and results come from the run directory.
+        """
+        return [sys.executable, "-m", "gelora_cli", *self.arguments]

@@ -1,0 +1,69 @@
+"""Launchers by name, and what a sweep asks of one."""
+
+from __future__ import annotations
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.launchers.base import DEFAULT, Launcher
+from gelora_cli.launchers.job import Job, Outcome
+from tests.helpers.bench import Bench
+from tests.helpers.jobs import NoActions, make_job
+
+
+class CodeActions(NoActions):
+    """The first job is done, the second fails, the third is interrupted."""
+
+    def find_problem(self, job: Job) -> str:
+        return "" if job.number == 1 else f"no data for {job.label}"
+
+    def run(self, job: Job) -> Outcome:
+        return Outcome((0, 1, StoppedError.exit_code)[job.number - 1], value=0.5)
+
+
+def test_the_default_is_there_and_every_launcher_has_its_name() -> None:
+    assert DEFAULT in LAUNCHERS
+    assert {name: LAUNCHERS.get(name).name for name in ("local", "in_place")} == {
+        "local": "local",
+        "in_place": "in_place",
+    }
+
+
+def test_in_place_every_job_runs_here_until_one_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [make_job(number=number, count=4, actions=CodeActions()) for number in (1, 2, 3, 4)]
+    with LAUNCHERS.get("in_place") as launcher:
+        assert launcher.check(jobs[:2]) == ["", "no data for seed=2"]
+        outcomes = list(launcher.run(jobs))
+    assert [outcome.state for outcome in outcomes] == ["done", "failed", "interrupted"]
+    assert capsys.readouterr().err.splitlines()[0] == "gelora: job 1 of 4: seed=1"
+
+
+def test_a_job_is_a_command_line_of_its_own() -> None:
+    job = make_job(number=7)
+    assert job.command_line()[1:] == ["-m", "gelora_cli", "run", "seed=7"]
+
+
+def test_a_launcher_that_cannot_run_jobs_is_refused() -> None:
+    class Nothing(Launcher):
+        name = "toy_nothing"
+
+    with pytest.raises(GeloraError, match="lacks run"):
+        LAUNCHERS.register(Nothing)  # type: ignore[type-abstract]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["launch.launcher=in_place"], "launch.launcher=in_place runs the jobs of a sweep: add -m, or leave it out"),
+        (["launch.launcher=in_plac"], "launch.launcher=in_plac: not known; did you mean in_place?"),
+        (["-m", "launch.launcher=local,in_place"], "one launcher runs all jobs of a sweep"),
+    ],
+)
+def test_a_launcher_that_does_not_fit_is_one_message(
+    bench: Bench, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line(bench.arguments("task=cola", *words)) == 2
+    assert message in capsys.readouterr().err
+    assert not bench.root.exists()
