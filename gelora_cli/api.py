@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
-from gelora_cli.allocation.ranks import planned_methods, rank_pattern_json
+from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.checks import declared_problems, list_problems
 from gelora_cli.config.schema import ProfileConfig, TaskConfig
 from gelora_cli.core.artifacts.plan import RankPlan

@@ -112,7 +112,7 @@ def helix(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
 
 def rank_pattern(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     """The plan that a run was made with."""
-    from gelora_cli.allocation.ranks import format_plan
+    from gelora_cli.allocation.formatting import format_plan
 
     plan = read_artifact(RankPlan, options.run / RankPlan.FILE)
     if not plan.blocks:

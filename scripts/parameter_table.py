@@ -60,7 +60,7 @@ def main() -> None:
 def row(found: ModelMap, method: str, budget: str, modules: str) -> str:
     """Parameters at the end, their share of the budget, and those trained at the most."""
     rules: dict[str, Any] = {"modules": modules, "seed": 0, "start_ratio": START.get(method)}
-    plan = plan_method(found, flat_profile(found), parse_budget(budget), method=method, scaling=1.0, **rules)
+    plan = plan_method(found, {"idim": flat_profile(found)}, parse_budget(budget), method=method, scaling=1.0, **rules)
     share = f"{100 * plan.adapter_params / plan.budget_params:.1f} %" if plan.budget_params else "exempt"
     ranks = " ".join(map(str, plan.ranks)) if method != "gelora" else "from the profile"
     return f"{method:<10}{plan.adapter_params:>12,}{share:>11}{plan.trained_params:>13,}  {ranks}"

@@ -1,54 +1,80 @@
 """Controls: the units of GeLoRA's ranks on other blocks. No torch, no numpy.
 
 Each has the same total as GeLoRA's ranks and keeps within the budget and the blocks' largest ranks. What a seed draws
-is the same everywhere.
+is the same on every machine.
 """
 
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Callable
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import AllocationProblem, Allocator
+from gelora_cli.allocation.base import Allocation
+from gelora_cli.allocation.growth import IdimAllocator
+from gelora_cli.allocation.notes import control_note
+from gelora_cli.allocation.problem import AllocationProblem, Weights
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import ALLOCATORS
 
 IsFeasible = Callable[[Ranks], bool]
 DRAWS = 10_000
+"""How many assignments are drawn before a control gives up: blocks that cost differently leave few that fit."""
+
+
+class Control(IdimAllocator):
+    """GeLoRA's ranks, moved to other blocks."""
+
+    def allocate(self, problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
+        """Return GeLoRA's units of rank on other blocks."""
+        return self.move(problem.apportion(weights), problem.is_feasible, seed)
+
+    @abstractmethod
+    def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
+        """Return feasible ranks with the same total.
+
+        Raises:
+            GeloraError: there are none.
+        """
+
+    def note(self, signal: IdProfile, allocation: Allocation) -> str:
+        """Return GeLoRA's ranks, which these are compared with."""
+        return control_note(allocation)
 
 
 @ALLOCATORS.register
-class Shuffled(Allocator):
+class Shuffled(Control):
     """A permutation of GeLoRA's ranks."""
 
     name = "shuffled"
 
-    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
-        """Return a drawn permutation of GeLoRA's ranks."""
-        return shuffle_ranks(problem.growth_ranks, problem.is_feasible, seed)
+    def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
+        """Return a drawn permutation of the ranks."""
+        return shuffle_ranks(ranks, is_feasible, seed)
 
 
 @ALLOCATORS.register
-class RandomAssignment(Allocator):
+class RandomAssignment(Control):
     """Any assignment with the total of GeLoRA's ranks."""
 
     name = "random"
 
-    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
-        """Return a drawn assignment of GeLoRA's units."""
-        return draw_ranks(problem.growth_ranks, problem.is_feasible, seed)
+    def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
+        """Return a drawn assignment of the units."""
+        return draw_ranks(ranks, is_feasible, seed)
 
 
 @ALLOCATORS.register
-class Reversed(Allocator):
+class Reversed(Control):
     """GeLoRA's ranks from the last block to the first."""
 
     name = "reversed"
 
-    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
+    def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
         """Return `r_(L + 1 - i)`; `seed` changes nothing."""
-        return reverse_ranks(problem.growth_ranks, problem.is_feasible)
+        return reverse_ranks(ranks, is_feasible)
 
 
 def shuffle_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
@@ -64,7 +90,7 @@ def shuffle_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
     def draw() -> Ranks:
         return tuple(generator.sample(ranks, len(ranks)))
 
-    return _first(draw, lambda drawn: drawn != ranks and is_feasible(drawn))
+    return _first_accepted(draw, lambda drawn: drawn != ranks and is_feasible(drawn))
 
 
 def draw_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
@@ -81,7 +107,7 @@ def draw_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
         cuts = sorted(generator.sample(range(1, total), len(ranks) - 1))
         return tuple(after - before for before, after in zip([0, *cuts], [*cuts, total], strict=True))
 
-    return _first(draw, is_feasible)
+    return _first_accepted(draw, is_feasible)
 
 
 def reverse_ranks(ranks: Ranks, is_feasible: IsFeasible) -> Ranks:
@@ -90,10 +116,15 @@ def reverse_ranks(ranks: Ranks, is_feasible: IsFeasible) -> Ranks:
     Raises:
         GeloraError: they are not feasible.
     """
-    return _first(lambda: ranks[::-1], is_feasible)
+    return _first_accepted(lambda: ranks[::-1], is_feasible)
 
 
-def _first(draw: Callable[[], Ranks], is_accepted: Callable[[Ranks], bool]) -> Ranks:
+def _first_accepted(draw: Callable[[], Ranks], is_accepted: Callable[[Ranks], bool]) -> Ranks:
+    """Return the first drawn ranks that are accepted.
+
+    Raises:
+        GeloraError: none of so many draws is.
+    """
     for _ in range(DRAWS):
         drawn = draw()
         if is_accepted(drawn):

@@ -1,19 +1,122 @@
-"""GeLoRA's own ranks: units go where the intrinsic dimension grows (arXiv 2412.09250); no torch, no numpy."""
+"""GeLoRA's own ranks: units go where the intrinsic dimension grows (arXiv 2412.09250); no torch, no numpy.
+
+With growth `g_i = max(d_i - d_{i-1}, 0)` the rule is `r_i = g_i + 1` (theorem 3.2 for the bound; the +1 is a heuristic
+that keeps every block trainable). How a budget is met is this project's choice.
+
+All arithmetic is in fractions of the decimal numbers that the profile's JSON shows: equal growths tie exactly, and
+4.4 - 3.4 is 1 here (in binary floating point it is more than 1, and its ceiling 2).
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import AllocationProblem, Allocator
+from gelora_cli.allocation.base import IDIM, Allocation, Allocator
+from gelora_cli.allocation.layer_checks import layer_warnings
+from gelora_cli.allocation.notes import growth_note
+from gelora_cli.allocation.problem import AllocationProblem, Weights, exact_number
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import ALLOCATORS
+
+RULES = ("growth+1", "growth")
+ROUNDING: dict[str, Callable[[Fraction], int]] = {
+    "up": math.ceil,
+    "nearest": lambda rank: math.floor(rank + Fraction(1, 2)),
+    "down": math.floor,
+}
+
+
+class IdimAllocator(Allocator[IdProfile]):
+    """An allocator that reads the idim profile and weighs blocks as GeLoRA does; its controls are subclasses, too."""
+
+    signal = IDIM
+
+    def weigh(self, signal: IdProfile, problem: AllocationProblem) -> Weights:
+        """Return GeLoRA's weights: the growth of each block, by the rule."""
+        return growth_weights(block_growths(signal), problem)
+
+    def warnings(self, signal: IdProfile) -> tuple[str, ...]:
+        """Return a sentence for each layer whose idim says little of the task."""
+        return layer_warnings(signal)
 
 
 @ALLOCATORS.register
-class Growth(Allocator):
-    """Ranks in proportion to the growth of the idim across each block (see `allocation.ranks.plan_ranks`)."""
+class Growth(IdimAllocator):
+    """Ranks in proportion to the growth of the idim across each block."""
 
     name = "growth"
-    follows_growth = True
 
-    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
-        """Return the ranks of the rule; `seed` changes nothing."""
-        return problem.growth_ranks
+    def rank_ends(self, signal: IdProfile, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
+        """Return each block's rank with its growth at the ends of the intervals, the other growths as estimated.
+
+        The growth of block i is then `low_i - high_{i-1}` or `high_i - low_{i-1}`, and not below 0.
+        """
+        growths, ends = block_growths(signal), []
+        for i, (before, after) in enumerate(itertools.pairwise(signal.layers)):
+            smallest = growth_between(before.high, after.low)
+            largest = growth_between(before.low, after.high)
+            ends.append((_rank_with(problem, growths, i, smallest), _rank_with(problem, growths, i, largest)))
+        return tuple(ends)
+
+    def note(self, signal: IdProfile, allocation: Allocation) -> str:
+        """Return where the plan equals another, and which blocks are below their lower bound or full."""
+        growths = block_growths(signal)
+        return growth_note(allocation, growths, lower_bounds(growths, allocation.problem))
+
+
+def block_growths(profile: IdProfile) -> tuple[Fraction, ...]:
+    """Return `g_i = max(d_i - d_{i-1}, 0)` of every block, exact.
+
+    Raises:
+        GeloraError: the profile doesn't fit its model, or holds an idim that is no finite number.
+    """
+    blocks, layers = len(profile.model_map.blocks), [row.layer for row in profile.layers]
+    if layers != list(range(blocks + 1)):
+        raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {blocks}. Profile again.")
+    pairs = itertools.pairwise(profile.layers)
+    return tuple(growth_between(before.idim, after.idim) for before, after in pairs)
+
+
+def growth_between(before: float, after: float) -> Fraction:
+    """Return how far the second idim is above the first, exact and not below 0."""
+    rise = exact_number(after, "idim") - exact_number(before, "idim")
+    return max(rise, Fraction(0))
+
+
+def growth_weights(growths: Sequence[Fraction], problem: AllocationProblem) -> Weights:
+    """Return the weights of the rule.
+
+    `growth+1`: weights `g_i + 1` from the lower bounds. `growth`: weights `g_i` from rank 1, so that blocks without
+    growth stay there; equal weights where nothing grows.
+    """
+    own = problem.within_caps(ROUNDING[problem.rule.rounding](rank) for rank in real_ranks(growths, problem))
+    if problem.rule.name == "growth+1":
+        values = tuple(growth + 1 for growth in growths)
+        return Weights(values=values, start=lower_bounds(growths, problem), own_ranks=own)
+    return Weights(values=Weights.proportional(growths).values, start=problem.ones, own_ranks=own)
+
+
+def real_ranks(growths: Sequence[Fraction], problem: AllocationProblem) -> tuple[Fraction, ...]:
+    """Return `r_i` before rounding; the rule `growth` keeps every block at 1 at least."""
+    if problem.rule.name == "growth+1":
+        return tuple(growth + 1 for growth in growths)
+    return tuple(max(growth, Fraction(1)) for growth in growths)
+
+
+def lower_bounds(growths: Sequence[Fraction], problem: AllocationProblem) -> Ranks:
+    """Return `l_i = max(1, ceil(g_i))`, at most the block's largest rank."""
+    return problem.within_caps(map(math.ceil, growths))
+
+
+def _rank_with(problem: AllocationProblem, growths: Sequence[Fraction], i: int, growth: Fraction) -> int | None:
+    """Return block i's rank when it alone has this growth; None where the budget can't hold that."""
+    changed = (*growths[:i], growth, *growths[i + 1 :])
+    try:
+        return problem.apportion(growth_weights(changed, problem))[i]
+    except GeloraError:
+        return None

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from gelora_cli.allocation.ranks import EXEMPT_BUDGET, plan_ranks
+from gelora_cli.allocation.formatting import EXEMPT_BUDGET
+from gelora_cli.allocation.problem import Rule
+from gelora_cli.allocation.ranks import Signals, missing_signal, plan_from_signals
 from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, adapted_linears
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
@@ -22,14 +23,15 @@ from gelora_cli.core.registries import METHODS
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest:
-    """What a method plans from; `start_ratio` and `layer_norms` are settings of the methods that have them.
+    """What a method plans from: the model's shapes, the measured signals by name, the budget and the settings.
 
-    `start_ratio`: how much of the bound a method that prunes starts with; `layer_norms`: whether norms train too.
+    `start_ratio` is how much of the bound a method that prunes starts with, `layer_norms` whether norms train too.
+    With `assume_even` a signal that is not measured yet is taken to prefer no block, as a dry run does.
     """
 
     method: str
     model_map: ModelMap
-    profile: IdProfile | None
+    signals: Signals
     budget: Budget
     seed: int = 0
     modules: str = "attention"
@@ -39,20 +41,20 @@ class PlanRequest:
     on_deficit: str = "error"
     start_ratio: float = 1.0
     layer_norms: bool = False
+    assume_even: bool = False
 
     def planned_ranks(self, method: str = "gelora") -> RankPlan:
-        """Return the plan of a method whose ranks an allocator gives; there must be a profile."""
-        assert self.profile is not None
-        return plan_ranks(
-            self.profile,
+        """Return the plan of a method whose ranks an allocator gives, from the signal that the allocator reads."""
+        return plan_from_signals(
+            self.model_map,
+            self.signals,
             self.budget,
             method=method,
             seed=self.seed,
             modules=self.modules,
             scaling=self.scaling,
-            rule=self.rule,
-            rounding=self.rounding,
-            on_deficit=self.on_deficit,
+            rule=Rule(self.rule, self.rounding, self.on_deficit),
+            assume_even=self.assume_even,
         )
 
     def shapes(self) -> Shapes:
@@ -136,10 +138,11 @@ class Shapes:
 
 def plan_method(
     model_map: ModelMap,
-    profile: IdProfile | None,
+    signals: Signals,
     budget: Budget,
     *,
     method: str = "gelora",
+    assume_even: bool = False,
     start_ratio: float | None = None,
     layer_norms: bool | None = None,
     scaling: float | None = None,
@@ -148,15 +151,17 @@ def plan_method(
     """Return what each block gets under a budget, by method; `rules` are those of `plan_ranks` (seed, modules, ...).
 
     Raises:
-        GeloraError: a budget that the method can't meet, with the smallest that it can; no profile where one is needed.
+        GeloraError: a budget that the method can't meet, with the smallest that it can; no signal where one is needed.
     """
     entry = METHODS.get(method)
-    if profile is None and entry.needs_profile(budget):
-        raise GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: gelora profile")
+    missing = [name for name in entry.signals(budget) if name not in signals]
+    if missing and not assume_even:
+        raise missing_signal(method, budget, missing[0])
     request = PlanRequest(
         method=method,
         model_map=model_map,
-        profile=profile,
+        signals=signals,
+        assume_even=assume_even,
         budget=budget,
         scaling=scaling or 1.0,
         start_ratio=start_ratio or 1.0,

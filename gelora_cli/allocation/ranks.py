@@ -1,39 +1,34 @@
-"""Stage 2: from an idim profile and a budget to one rank per block; no torch, no numpy.
+"""Stage 2: from measured signals and a budget to one rank per block or module; no torch, no numpy.
 
-With growth `g_i = max(d_i - d_{i-1}, 0)` the rule is `r_i = g_i + 1` (GeLoRA, arXiv 2412.09250, theorem 3.2 for the
-bound; the +1 is a heuristic that keeps every block trainable). How a budget is met is this project's choice.
-
-All arithmetic is in fractions of the decimal numbers that the profile's JSON shows: equal growths tie exactly, and
-4.4 - 3.4 is 1 here (in binary floating point it is more than 1, and its ceiling 2).
+An allocator turns its signal into weights; `AllocationProblem` turns weights into ranks under the budget.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import ROUNDING, AllocationProblem, Allocator, Rule
-from gelora_cli.allocation.layer_checks import layer_warnings
+from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SignalArtifact
+from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights, lower_bounds, real_ranks
+from gelora_cli.allocation.problem import AllocationProblem, Rule, Target, Weights, make_targets
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.budget import Budget, max_ranks, unit_costs
+from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import ALLOCATORS, METHODS
 
-RULES = ("growth+1", "growth")
 ON_DEFICIT = ("error", "shrink")
-EXEMPT_BUDGET = "exempt"
+
+Signals = Mapping[str, SignalArtifact]
+"""Measured signals by name, such as `idim`."""
 
 
 def planned_methods() -> tuple[str, ...]:
-    """Return the names of the methods whose LoRA ranks an allocator gives, from a profile, before they train."""
+    """Return the names of the methods whose LoRA ranks an allocator gives before they train."""
     return tuple(name for name in METHODS.names() if METHODS.get(name).allocator)
 
 
@@ -49,19 +44,19 @@ def plan_ranks(
     rounding: str = "up",
     on_deficit: str = "error",
 ) -> RankPlan:
-    """The rank of every block under a budget.
+    """Return the rank of every block under a budget, from an idim profile alone.
 
     With weights `w_i = g_i + 1` and lower bounds `l_i = max(1, ceil(g_i))`, ranks start at `n_i = l_i`; units of rank
     go one at a time to the block with the largest `w_i / (2 n_i + 1)` (Sainte-Lague), ties to the earlier block, until
     the next unit no longer fits. A full block (rank = smallest side of its modules) is passed over. So the budget is
     never passed, what is left is less than the next unit costs, and a larger budget never takes a rank away. Below
-    the lower bounds `on_deficit=shrink` starts at 1 and hands units only to blocks still below `l_i`.
+    the lower bounds `on_deficit=shrink` starts at 1 and gives units only to blocks still below `l_i`.
     `rule=growth` takes weights `g_i` and starts at 1, so that blocks without growth stay there (no growth anywhere:
     equal weights). `budget=auto` has no bound: `r_i` rounded, halves up for `nearest`, at least 1.
 
     `rank_low` and `rank_high` are the block's rank when it alone grows by `low_i - high_{i-1}` or `high_i - low_{i-1}`
     (the ends of the 95 % intervals; not below 0), the others as estimated, under the same budget; None where that
-    growth's lower bound no longer fits. `uniform_ranks` are handed out by equal weights from 1 under the same budget
+    growth's lower bound no longer fits. `uniform_ranks` come from equal weights from rank 1 under the same budget
     (`auto`: under what auto costs).
 
     `method=lora` takes those uniform ranks; `shuffled`, `random` and `reversed` assign the units of GeLoRA's ranks to
@@ -82,291 +77,198 @@ def plan_ranks(
         GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, or a
             profile that doesn't fit its model.
     """
-    _check_choices(method, rule, rounding, on_deficit, scaling)
-    allocator = ALLOCATORS.get(METHODS.get(method).allocator)
-    problem = allocation_problem(profile, budget, modules, Rule(rule, rounding, on_deficit))
-    warnings = layer_warnings(profile)
+    return plan_from_signals(
+        profile.model_map,
+        {IDIM: profile},
+        budget,
+        method=method,
+        seed=seed,
+        modules=modules,
+        scaling=scaling,
+        rule=Rule(rule, rounding, on_deficit),
+    )
+
+
+def plan_from_signals(
+    model_map: ModelMap,
+    signals: Signals,
+    budget: Budget,
+    *,
+    method: str,
+    seed: int,
+    modules: str,
+    scaling: float,
+    rule: Rule,
+    assume_even: bool = False,
+) -> RankPlan:
+    """Return the ranks that the allocator of a method gives, with those that they are compared with.
+
+    Args:
+        model_map: blocks and linears of the model that is adapted.
+        signals: what was measured; with `budget=auto` the idim profile is among them, since it sets the bound.
+        budget: what the adapter may cost.
+        method: a method that names an allocator.
+        seed: what an allocator draws by.
+        modules: `attention` or `all`.
+        scaling: `alpha / r`, the same everywhere.
+        rule: the settings of `ranks.*`.
+        assume_even: weigh all targets alike where the allocator's signal is not measured yet, as a dry run does.
+
+    Raises:
+        GeloraError: the budget is below the smallest plan, an unknown option, or a signal that doesn't fit the model.
+    """
+    _check_choices(method, rule, scaling)
+    allocator: Allocator[Any] = ALLOCATORS.get(METHODS.get(method).allocator)
+    signal = signals.get(allocator.signal)
+    if allocator.signal and signal is None and not assume_even:
+        raise missing_signal(method, budget, allocator.signal)
+    profile = cast("IdProfile | None", signals.get(IDIM))
+    blocks, own = _block_problem(model_map, profile, budget, modules, rule)
+    problem = replace(blocks, targets=make_targets(model_map, modules, allocator.granularity))
+    warnings = () if signal is None else allocator.warnings(signal)
     try:
-        own, uniform, gelora = problem.own_ranks, problem.uniform_ranks, _growth_ranks(problem, allocator)
-        ranks = _allocated(problem, allocator, seed)
+        uniform = blocks.uniform_ranks()
+        gelora = () if profile is None else _gelora_ranks(profile, blocks)
+        is_even = assume_even and signal is None
+        weights = Weights.proportional(problem.ones) if is_even else allocator.weigh(signal, problem)
+        ranks = _checked_ranks(problem, allocator, weights, seed)
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
         raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
-    rows = _rows(profile, problem, modules, ranks, ends=allocator.follows_growth)
+    allocation = Allocation(problem=problem, weights=weights, ranks=ranks, uniform=uniform, gelora=gelora)
+    rows = _rows(problem, ranks)
+    if profile is not None and allocator.signal == IDIM:
+        rows = _with_growth(rows, profile, blocks, allocator.rank_ends(signal, problem))
     return RankPlan(
         method=method,
-        rule=rule,
-        rounding=rounding,
-        on_deficit=on_deficit,
+        rule=rule.name,
+        rounding=rule.rounding,
+        on_deficit=rule.on_deficit,
         modules=modules,
         scaling=scaling,
         budget=budget.name,
         budget_params=problem.bound,
         blocks=rows,
         auto_ranks=own,
-        auto_params=problem.cost(own),
+        auto_params=blocks.auto_params,
         uniform_ranks=uniform,
         gelora_ranks=gelora,
         adapter_params=problem.cost(ranks),
-        head_params=profile.model_map.head_params,
-        backbone_params=profile.model_map.backbone_params,
-        note=_note(problem, allocator, ranks, gelora, uniform),
+        head_params=model_map.head_params,
+        backbone_params=model_map.backbone_params,
+        note=allocator.note(signal, allocation),
         unit="rank",
         trained_params=problem.cost(ranks),
         warnings=warnings,
     )
 
 
-def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
-    r"""The plan as keyword arguments for `peft.LoraConfig`.
-
-    PEFT takes a key of `rank_pattern` as `re.match(rf"(.*\.)?({key})$", module_name)` and the first that matches;
-    `target_modules` are plain names. So the keys are full module names with dots escaped, `alpha = scaling * rank`.
-    """
-    ranks = plan.rank_pattern
-    alphas = {name: _integer_if_whole(plan.scaling * rank) for name, rank in ranks.items()}
-    largest = max(ranks.values())
-    return {
-        "r": largest,
-        "lora_alpha": _integer_if_whole(plan.scaling * largest),
-        "target_modules": list(ranks),
-        "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
-        "alpha_pattern": {re.escape(name): alpha for name, alpha in alphas.items()},
-    }
+def missing_signal(method: str, budget: Budget, signal: str) -> GeloraError:
+    """Return the error that a plan can't be made without a signal, with how to measure it."""
+    if signal == IDIM:
+        return GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: gelora profile")
+    return GeloraError(f"method={method} needs the signal {signal}, which is not there; gelora run measures it")
 
 
-def plan_beside(pattern: Path) -> Path:
-    """Return where the plan of a pattern file is: `pattern.json` has `pattern.plan.json` beside it."""
-    return pattern.with_suffix(".plan.json")
-
-
-def format_plan(plan: RankPlan) -> str:
-    """Return the plan as a table for a terminal: a line per block, then parameters, budget, notes and warnings."""
-    header = (
-        f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
+def _check_choices(method: str, rule: Rule, scaling: float) -> None:
+    choices = (
+        ("method", method, planned_methods()),
+        ("rule", rule.name, RULES),
+        ("rounding", rule.rounding, tuple(ROUNDING)),
+        ("on_deficit", rule.on_deficit, ON_DEFICIT),
     )
-    lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
-    lines += [_totals_line(plan), budget_line(plan)]
-    if plan.auto_ranks:
-        lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
-        lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
-    lines += [plan.note] if plan.note else []
-    return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
-
-
-def _listed(ranks: Ranks) -> str:
-    return " ".join(map(str, ranks))
-
-
-def _block_line(row: BlockRank) -> str:
-    ends = f"{_or_dash(row.rank_low)}..{_or_dash(row.rank_high)}"
-    idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
-    growth = f"{_or_dash(row.growth, '.3f'):>7} {_or_dash(row.real_rank, '.3f'):>7}"
-    return f"{row.block:5d} {idims} {growth} {row.rank:5d} {ends:>10} {row.params:9,}"
-
-
-def _totals_line(plan: RankPlan) -> str:
-    share = 100 * plan.adapter_params / plan.backbone_params
-    peak = f", at the most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
-    return (
-        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
-        f"backbone {plan.backbone_params:,}"
-    )
-
-
-def budget_line(plan: RankPlan) -> str:
-    """The budget and how much of it the plan uses."""
-    if plan.budget == EXEMPT_BUDGET:
-        return f"exempt from the budget: {plan.method} costs what it costs, {plan.adapter_params:,} parameters"
-    if plan.budget_params is None and plan.method != "gelora":
-        used = f"{plan.adapter_params:,} of {plan.auto_params:,} parameters used"
-        return f"budget {plan.budget}, which is what the rule's own ranks cost: {used}"
-    if plan.budget_params is None:
-        return f"budget {plan.budget}: the rule's own ranks, no bound"
-    share = 100 * plan.adapter_params / plan.budget_params
-    return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
-
-
-def _or_dash(value: float | None, form: str = "") -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _integer_if_whole(value: float) -> int | float:
-    return int(value) if value == int(value) else value
-
-
-def _check_choices(method: str, rule: str, rounding: str, on_deficit: str, scaling: float) -> None:
-    given = (
-        ("method.name", method, planned_methods()),
-        ("ranks.rule", rule, RULES),
-        ("ranks.rounding", rounding, ROUNDING),
-        ("ranks.on_deficit", on_deficit, ON_DEFICIT),
-    )
-    for name, value, accepted in given:
+    for name, value, accepted in choices:
         if value not in accepted:
             raise GeloraError(f"{name}={value} given; accepted: {', '.join(accepted)}.")
     if not (math.isfinite(scaling) and scaling > 0):
-        raise GeloraError(f"method.scaling={scaling} given; alpha / r must be a number above zero, for example 32.")
+        raise GeloraError(f"scaling={scaling} given; alpha / r must be a number above zero, for example 32.")
 
 
-def allocation_problem(profile: IdProfile, budget: Budget, modules: str, rule: Rule) -> AllocationProblem:
-    """Return what a profile and a budget ask of an allocator.
-
-    Raises:
-        GeloraError: the profile doesn't fit its model, or holds an idim that is no finite number.
-    """
-    blocks, layers = len(profile.model_map.blocks), [row.layer for row in profile.layers]
-    if layers != list(range(blocks + 1)):
-        raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {blocks}. Profile again.")
-    idims = [_exact(row.idim) for row in profile.layers]
-    return AllocationProblem(
-        growths=tuple(itertools.starmap(_growth, itertools.pairwise(idims))),
-        units=unit_costs(profile.model_map, modules),
-        caps=max_ranks(profile.model_map, modules),
+def _block_problem(
+    model_map: ModelMap, profile: IdProfile | None, budget: Budget, modules: str, rule: Rule
+) -> tuple[AllocationProblem, Ranks]:
+    """Return the problem in which every block gets a rank, and the ranks that GeLoRA's rule has without a budget."""
+    problem = AllocationProblem(
+        targets=make_targets(model_map, modules),
         rule=rule,
-        bound=budget.params(profile.model_map, modules),
+        bound=budget.params(model_map, modules),
+        auto_params=0,
         budget=budget.name,
     )
+    if profile is None:
+        return problem, ()
+    own = growth_weights(block_growths(profile), problem).own_ranks or ()
+    return replace(problem, auto_params=problem.cost(own)), own
 
 
-def _exact(idim: float) -> Fraction:
-    """The decimal number that `idim` is written as."""
-    if not math.isfinite(idim):
-        raise GeloraError(
-            f"the profile holds an idim of {idim}; only finite numbers can be planned with. Profile again."
-        )
-    return Fraction(repr(float(idim)))
-
-
-def _growth(before: Fraction, after: Fraction) -> Fraction:
-    return max(after - before, Fraction(0))
-
-
-def _growth_ranks(problem: AllocationProblem, allocator: Allocator) -> Ranks:
-    """Return GeLoRA's own ranks; nothing where it can't meet the budget and the allocator does not need them."""
+def _gelora_ranks(profile: IdProfile, problem: AllocationProblem) -> Ranks:
+    """Return GeLoRA's own ranks; none where it can't meet the budget."""
     try:
-        return problem.growth_ranks
+        return problem.apportion(growth_weights(block_growths(profile), problem))
     except GeloraError:
-        if allocator.needs_growth_ranks:
-            raise
         return ()
 
 
-def _allocated(problem: AllocationProblem, allocator: Allocator, seed: int) -> Ranks:
+def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weights: Weights, seed: int) -> Ranks:
     """Return the allocator's ranks.
 
     Raises:
-        GeloraError: it refuses, or gives ranks that pass the budget or a block's largest rank.
+        GeloraError: it refuses, or gives ranks that pass the budget or a largest rank.
     """
-    ranks = allocator.allocate(problem, seed)
+    ranks = allocator.allocate(problem, weights, seed)
     if not problem.is_feasible(ranks):
+        listed, caps = " ".join(map(str, ranks)), " ".join(map(str, problem.caps))
         raise GeloraError(
-            f"the allocator {allocator.name} gives the ranks {_listed(ranks)}, which cost more than "
-            f"{problem.largest_cost:,} parameters or are not from 0 to {_listed(problem.caps)}. Correct the allocator."
+            f"the allocator {allocator.name} gives the ranks {listed}, which cost more than "
+            f"{problem.largest_cost:,} parameters or are not from 0 to {caps}. Correct the allocator."
         )
     return ranks
 
 
-def _rows(
-    profile: IdProfile, problem: AllocationProblem, modules: str, ranks: Ranks, *, ends: bool
-) -> tuple[BlockRank, ...]:
-    lower_bounds, real_ranks = problem.lower_bounds, problem.real_ranks
+def _rows(problem: AllocationProblem, ranks: Ranks) -> tuple[BlockRank, ...]:
+    """Return a row per block; with a target per module the row has the rank of each."""
+    by_block: dict[int, list[tuple[Target, int]]] = {}
+    for target, rank in zip(problem.targets, ranks, strict=True):
+        by_block.setdefault(target.block, []).append((target, rank))
+    return tuple(_row(block, ranked) for block, ranked in by_block.items())
 
-    def row(i: int) -> BlockRank:
-        low, high = _rank_ends(profile, problem, i) if ends else (None, None)
-        block = profile.model_map.blocks[i]
-        return BlockRank(
-            block=block.index,
+
+def _row(block: int, ranked: Sequence[tuple[Target, int]]) -> BlockRank:
+    is_split = len(ranked) > 1
+    return BlockRank(
+        block=block,
+        idim_in=None,
+        idim_out=None,
+        growth=None,
+        lower_bound=None,
+        real_rank=None,
+        rank=max(rank for _, rank in ranked),
+        rank_low=None,
+        rank_high=None,
+        modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
+        params=sum(rank * target.unit_params for target, rank in ranked),
+        module_ranks=tuple(rank for _, rank in ranked) if is_split else None,
+    )
+
+
+def _with_growth(
+    rows: Sequence[BlockRank],
+    profile: IdProfile,
+    problem: AllocationProblem,
+    ends: Sequence[tuple[int | None, int | None]],
+) -> tuple[BlockRank, ...]:
+    """Return the rows with what the profile says of each block."""
+    growths = block_growths(profile)
+    bounds, reals = lower_bounds(growths, problem), real_ranks(growths, problem)
+    return tuple(
+        replace(
+            row,
             idim_in=profile.layers[i].idim,
             idim_out=profile.layers[i + 1].idim,
-            growth=float(problem.growths[i]),
-            lower_bound=lower_bounds[i],
-            real_rank=float(real_ranks[i]),
-            rank=ranks[i],
-            rank_low=low,
-            rank_high=high,
-            modules=tuple(linear.name for linear in profile.model_map.linears(block, modules)),
-            params=ranks[i] * problem.units[i],
+            growth=float(growths[i]),
+            lower_bound=bounds[i],
+            real_rank=float(reals[i]),
+            rank_low=ends[i][0],
+            rank_high=ends[i][1],
         )
-
-    return tuple(row(i) for i in range(len(ranks)))
-
-
-def _rank_ends(profile: IdProfile, problem: AllocationProblem, i: int) -> tuple[int | None, int | None]:
-    """Block i's rank with its growth at the lower and at the upper end of the intervals."""
-    before, after = profile.layers[i], profile.layers[i + 1]
-    low = _growth(_exact(before.high), _exact(after.low))
-    high = _growth(_exact(before.low), _exact(after.high))
-    return _rank_if(problem, i, low), _rank_if(problem, i, high)
-
-
-def _rank_if(problem: AllocationProblem, i: int, growth: Fraction) -> int | None:
-    growths = (*problem.growths[:i], growth, *problem.growths[i + 1 :])
-    try:
-        return replace(problem, growths=growths).growth_ranks[i]
-    except GeloraError:
-        return None
-
-
-def _note(problem: AllocationProblem, allocator: Allocator, ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
-    """Say what a reader should know of this plan, in sentences; empty where there is nothing to say."""
-    if allocator.follows_growth:
-        notes = (_uniform_note(problem, ranks, uniform), _below_note(problem, ranks), _full_note(problem, ranks))
-        return " ".join(filter(None, (*notes, _auto_note(problem, ranks))))
-    return " ".join(filter(None, (_control_note(ranks, gelora, uniform), _full_note(problem, ranks))))
-
-
-def _control_note(ranks: Ranks, gelora: Ranks, uniform: Ranks) -> str:
-    if not gelora:
-        return "GeLoRA itself can't meet this budget: it is below its lower bounds."
-    if ranks == gelora:
-        return "This plan equals GeLoRA's: the two are one."
-    return f"GeLoRA's ranks: {_listed(gelora)}{', which are the uniform ones' if gelora == uniform else ''}."
-
-
-def _uniform_note(problem: AllocationProblem, ranks: Ranks, uniform: Ranks) -> str:
-    if ranks != uniform:
-        return ""
-    return f"The plan equals the uniform one, so method=lora trains the same: {_why_uniform(problem, ranks)}."
-
-
-def _why_uniform(problem: AllocationProblem, ranks: Ranks) -> str:
-    if len(ranks) == 1:
-        return "there is one block"
-    if ranks == problem.caps:
-        return "every block is full"
-    if not any(problem.growths):
-        return "no block's idim grows, so the rule has no preference"
-    if len(set(problem.growths)) == 1:
-        return "all blocks grow by the same"
-    return "the growths differ, but they move no unit of rank at this budget"
-
-
-def _below_note(problem: AllocationProblem, ranks: Ranks) -> str:
-    below = [i for i, bound in enumerate(problem.lower_bounds, 1) if ranks[i - 1] < bound]
-    if not below:
-        return ""
-    if problem.bound is None:
-        why = f"ranks.rounding={problem.rule.rounding}"
-    elif problem.rule.name == "growth+1":
-        why = "ranks.on_deficit=shrink"
-    else:
-        why = f"ranks.rule={problem.rule.name}"
-    return f"{_blocks(below)} below the lower bound ({why})."
-
-
-def _full_note(problem: AllocationProblem, ranks: Ranks) -> str:
-    full = [i for i, cap in enumerate(problem.caps, 1) if ranks[i - 1] == cap]
-    passed_over = "" if problem.bound is None else "; further units pass over"
-    return f"{_blocks(full)} full: the rank is the smallest side of the modules{passed_over}." if full else ""
-
-
-def _auto_note(problem: AllocationProblem, ranks: Ranks) -> str:
-    if problem.bound != problem.cost(problem.own_ranks):
-        return ""
-    same = "the same ranks" if ranks == problem.own_ranks else f"other ranks: {_listed(problem.own_ranks)}"
-    return f"This budget is what auto costs; auto gives {same}."
-
-
-def _blocks(numbers: Sequence[int]) -> str:
-    listed = ", ".join(map(str, numbers))
-    return f"Block {listed} is" if len(numbers) == 1 else f"Blocks {listed} are"
+        for i, row in enumerate(rows)
+    )

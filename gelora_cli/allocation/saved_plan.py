@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.allocation.ranks import plan_beside, rank_pattern_json
+from gelora_cli.allocation.peft_pattern import plan_beside, rank_pattern_json
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import AllocationProblem, Allocator
+from gelora_cli.allocation.base import Allocation
+from gelora_cli.allocation.growth import IdimAllocator
+from gelora_cli.allocation.notes import control_note
+from gelora_cli.allocation.problem import AllocationProblem, Weights
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import ALLOCATORS
 
 
 @ALLOCATORS.register
-class Uniform(Allocator):
-    """Equal weights; it goes on where GeLoRA's own ranks can't meet the budget."""
+class Uniform(IdimAllocator):
+    """Equal weights from rank 1, also where GeLoRA's own ranks can't meet the budget.
+
+    It reads the profile all the same: its plan shows what GeLoRA would do, and is compared with it.
+    """
 
     name = "uniform"
-    needs_growth_ranks = False
 
-    def allocate(self, problem: AllocationProblem, seed: int) -> Ranks:
-        """Return the even ranks; `seed` changes nothing."""
-        return problem.uniform_ranks
+    def weigh(self, signal: IdProfile, problem: AllocationProblem) -> Weights:
+        """Return equal weights."""
+        return Weights.proportional(problem.ones)
+
+    def note(self, signal: IdProfile, allocation: Allocation) -> str:
+        """Return GeLoRA's ranks, which these are compared with."""
+        return control_note(allocation)

@@ -58,8 +58,9 @@ class Ranks(Command[RanksCommandConfig]):
 
     def handle(self, config: RanksCommandConfig, paths: list[Path], typed: str) -> None:
         """Plan, write, and print the plan."""
+        from gelora_cli.allocation.base import IDIM
+        from gelora_cli.allocation.formatting import format_plan
         from gelora_cli.allocation.planning import plan_method
-        from gelora_cli.allocation.ranks import format_plan
         from gelora_cli.commands.outputs import check_output
         from gelora_cli.config.presets import plan_settings
         from gelora_cli.core.artifacts.profile import IdProfile
@@ -71,7 +72,7 @@ class Ranks(Command[RanksCommandConfig]):
             check_output(target, force=config.force)
         source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
         profile = read_artifact(IdProfile, source)
-        plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
+        plan = plan_method(profile.model_map, {IDIM: profile}, parse_budget(config.budget), **plan_settings(config))
         written = _write_plan(plan, config)
         print(f"{format_plan(plan)}\n{written}")  # after the files, which must not depend on whoever reads this
 
@@ -80,7 +81,8 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
     """Write a plan where `output` asks for it, and return a line that says what was written."""
     import json
 
-    from gelora_cli.allocation.ranks import planned_methods, rank_pattern_json
+    from gelora_cli.allocation.peft_pattern import rank_pattern_json
+    from gelora_cli.allocation.ranks import planned_methods
     from gelora_cli.commands.outputs import write_output
     from gelora_cli.core.codec import to_json
 
@@ -100,7 +102,7 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
 
 def _output_files(output: str | None) -> list[Path]:
     """Return the files of a pattern: itself, and the plan beside it unless it is a pipe or a device."""
-    from gelora_cli.allocation.ranks import plan_beside
+    from gelora_cli.allocation.peft_pattern import plan_beside
 
     if not output:
         return []

@@ -81,8 +81,10 @@ def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
     method = METHODS.get(config.method.name)
     if method.exempt:
         ignored.add("budget")
-    if not method.needs_profile(budget):
-        ignored |= {"profile", "ranks"}
+    if not method.signals(budget):
+        ignored.add("profile")
+    if not (method.allocator or method.signals(budget)):
+        ignored.add("ranks")
     if not method.depends_on_modules(budget):
         ignored.add("method.modules")
     return ignored

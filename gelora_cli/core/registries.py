@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
+    from gelora_cli.signals.base import Signal
     from gelora_cli.tasks.base import TaskKind
     from gelora_cli.trackers.base import TrackerKind
 
-ALLOCATORS: Registry[Allocator] = Registry(
+ALLOCATORS: Registry[Allocator[Any]] = Registry(
     "allocator",
     "gelora_cli.allocation.base:Allocator",
     {
@@ -30,7 +31,14 @@ ALLOCATORS: Registry[Allocator] = Registry(
         "reversed": "gelora_cli.allocation.controls",
     },
 )
-"""Which rank where: from the growth of the idim and a budget to a rank per block."""
+"""Which rank where: from a measured signal and a budget to a rank per block or module."""
+
+SIGNALS: Registry[Signal[Any]] = Registry(
+    "signal",
+    "gelora_cli.signals.base:Signal",
+    {"idim": "gelora_cli.signals.idim"},
+)
+"""What is measured of a model and a task for an allocator to read; runs with equal inputs share it."""
 
 LAUNCHERS: Registry[Launcher] = Registry(
     "launcher",

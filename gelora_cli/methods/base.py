@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.planning import PlanRequest
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
+from gelora_cli.core.registries import ALLOCATORS
 
 if TYPE_CHECKING:
     import torch
@@ -74,9 +76,20 @@ class Method(ABC):
     def merge(self, model: nn.Module) -> None:  # noqa: B027 - most methods have nothing to fold
         """Fold the modules that `rebuild` put in into the weights of their linears; nothing to do where it put none."""
 
+    def signals(self, budget: Budget) -> tuple[str, ...]:
+        """Return the names of the signals that a plan can't be made without.
+
+        They are the one that its allocator reads, and with `budget=auto`, whose bound is what GeLoRA's own ranks cost,
+        the idim profile.
+        """
+        names = [ALLOCATORS.get(self.allocator).signal] if self.allocator else []
+        if budget.kind == "auto" and not self.exempt:
+            names.append(IDIM)
+        return tuple(name for name in dict.fromkeys(names) if name)
+
     def needs_profile(self, budget: Budget) -> bool:
-        """Return whether a plan can't be made without a measured profile."""
-        return bool(self.allocator) or (budget.kind == "auto" and not self.exempt)
+        """Return whether a plan can't be made without a measured idim profile."""
+        return IDIM in self.signals(budget)
 
     def depends_on_modules(self, budget: Budget) -> bool:
         """Return whether `method.modules` can change a number of a run under this budget."""

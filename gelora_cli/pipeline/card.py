@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gelora_cli.allocation.ranks import budget_line
+from gelora_cli.allocation.formatting import budget_line
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult, RunResult

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gelora_cli.allocation.ranks import format_plan
+from gelora_cli.allocation.base import IDIM
+from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
@@ -60,7 +61,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     LOGGER.info("head: %s", session.loaded.head_origin)
     measured = is_profiled(config) and not there
     saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
-    plan, train = make_plan(session, saved), session.train_split()
+    plan, train = make_plan(session, {} if saved is None else {IDIM: saved}), session.train_split()
     shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
     profile_seconds = _profile_cost(session) if measured else 0.0
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)

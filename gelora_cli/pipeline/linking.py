@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.presets import plan_settings
@@ -63,7 +64,7 @@ def _plan(config: RunConfig, directory: Path) -> RankPlan:
     """Return the plan of this configuration from the profile of a finished run."""
     profile = read_artifact(IdProfile, directory / IdProfile.FILE)
     trained = read_artifact(RankPlan, directory / RankPlan.FILE)
-    plan = plan_method(profile.model_map, profile, parse_budget(config.budget), **plan_settings(config))
+    plan = plan_method(profile.model_map, {IDIM: profile}, parse_budget(config.budget), **plan_settings(config))
     return replace(plan, head_params=trained.head_params)
 
 

@@ -1,27 +1,29 @@
-"""The plan of a run: from its method, budget and profile, or a saved plan."""
+"""The plan of a run: from its method, budget and measured signals, or a saved plan."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.ranks import Signals
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.presets import plan_settings
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.pipeline.session import Session
 
 
-def make_plan(session: Session, profile: IdProfile | None) -> RankPlan:
+def make_plan(session: Session, signals: Signals, *, assume_even: bool = False) -> RankPlan:
     """Return the plan of the run's method, or the saved plan that `ranks.path` names.
 
     Args:
         session: the run's model and configuration.
-        profile: what the ranks follow; None for a method that needs no profile.
+        signals: what was measured for the method, by name. Runs of several tasks share it: it was measured with this
+            model, but perhaps under another task's head, so the plan takes the session's map.
+        assume_even: take a signal that is not measured yet to prefer no block.
 
     Raises:
         GeloraError: the method can't meet the budget, or the saved plan is missing or for another model.
@@ -30,10 +32,8 @@ def make_plan(session: Session, profile: IdProfile | None) -> RankPlan:
     if config.ranks.path is not None:
         LOGGER.info("ranks, budget, modules and scaling are those of the plan in %s", config.ranks.path)
         return load_saved_plan(config.ranks.path, model_map)
-    if profile is not None:
-        # Runs of several tasks share a profile. It was measured with this model, but perhaps under another task's head.
-        profile = replace(profile, model_map=model_map)
-    return plan_method(model_map, profile, parse_budget(config.budget), **plan_settings(config))
+    settings = plan_settings(config)
+    return plan_method(model_map, signals, parse_budget(config.budget), assume_even=assume_even, **settings)
 
 
 def load_saved_plan(path: str, model_map: ModelMap) -> RankPlan:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from gelora_cli.allocation.ranks import EXEMPT_BUDGET
+from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.config.checks import standardizes
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest

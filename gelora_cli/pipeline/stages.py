@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gelora_cli.allocation.ranks import format_plan
+from gelora_cli.allocation.base import IDIM
+from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -36,7 +37,7 @@ def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> N
     LOGGER.info("run directory %s", directory)
     with session.timed("profile"):
         saved, reused = shared_profile(session) if is_profiled(inputs.config) else (None, False)
-    plan, train = make_plan(session, saved), session.train_split()
+    plan, train = make_plan(session, {} if saved is None else {IDIM: saved}), session.train_split()
     attached = attach_method(session, plan, train)
     if main:
         _write_plan(directory, saved, attached.plan)

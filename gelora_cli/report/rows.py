@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gelora_cli.allocation.ranks import EXEMPT_BUDGET
+from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS

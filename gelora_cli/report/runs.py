@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.allocation.ranks import EXEMPT_BUDGET
+from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.config.files import read_config
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import RunConfig

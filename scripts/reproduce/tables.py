@@ -214,7 +214,9 @@ def ablation_row(job: Values, changed: list[str], profile: Path) -> str:
     name = ", ".join(f"{key}={job[key]}" for key in changed) + (" (budget=auto)" if config.budget == "auto" else "")
     idims = " ".join(f"{layer.idim:.2f}" for layer in found.layers)
     try:
-        plan: RankPlan = plan_method(found.model_map, found, parse_budget(config.budget), **plan_settings(config))
+        plan: RankPlan = plan_method(
+            found.model_map, {"idim": found}, parse_budget(config.budget), **plan_settings(config)
+        )
     except GeloraError as error:
         return f"| {name} | {idims} | {str(error).splitlines()[0]} | |"
     return f"| {name} | {idims} | {' '.join(map(str, plan.ranks))} | {plan.adapter_params:,} |"

@@ -109,5 +109,5 @@ def test_blocks_of_unlike_cost_keep_within_the_budget() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(GeloraError, match=r"method\.name=alora given; accepted: gelora, lora, shuffled"):
+    with pytest.raises(GeloraError, match=r"method=alora given; accepted: gelora, lora, shuffled"):
         plan_ranks(MINILM, units(15), method="alora")

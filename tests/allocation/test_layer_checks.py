@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.allocation.layer_checks import layer_warnings, profile_table, weak_layers
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.allocation.ranks import format_plan, plan_ranks
+from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
@@ -95,7 +96,7 @@ def test_a_plan_repeats_the_warnings_and_keeps_its_numbers() -> None:
     assert from_json(RankPlan, to_json(plan)) == plan
     auto = plan_method(
         MINILM.model_map,
-        DUPLICATES,
+        {"idim": DUPLICATES},
         parse_budget("auto"),
         method="adalora",
         start_ratio=1.5,

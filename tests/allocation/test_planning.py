@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.allocation.planning import plan_method, with_module_ranks
-from gelora_cli.allocation.ranks import format_plan, plan_ranks
+from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -90,11 +91,11 @@ def test_auto_is_what_geloras_own_ranks_cost(method: str) -> None:
     cost = plan_ranks(PROFILE, parse_budget("auto")).auto_params
     profile = profile_with_feed_forward()
     settings: dict[str, Any] = {"modules": "attention", "start_ratio": START.get(method), "seed": 0}
-    plan = plan_method(profile.model_map, profile, parse_budget("auto"), method=method, **settings)
+    plan = plan_method(profile.model_map, {"idim": profile}, parse_budget("auto"), method=method, **settings)
     assert plan.budget_params == cost
     assert plan.adapter_params <= cost
     with pytest.raises(GeloraError, match="needs a profile"):
-        plan_method(profile.model_map, None, parse_budget("auto"), method=method, **settings)
+        plan_method(profile.model_map, {}, parse_budget("auto"), method=method, **settings)
 
 
 def profile_with_feed_forward() -> IdProfile:
@@ -112,7 +113,7 @@ def test_a_start_ratio_is_the_number_as_it_is_written(method: str, ratio: float,
     cost = 48 * 1537
     settings: dict[str, Any] = {"modules": "attention", "scaling": 4.0, "start_ratio": ratio, "layer_norms": False}
     deberta = encoder(12, 768, 3072)
-    plan = plan_method(deberta, None, Budget("params", triplets * cost), method=method, seed=0, **settings)
+    plan = plan_method(deberta, {}, Budget("params", triplets * cost), method=method, seed=0, **settings)
     assert plan.trained_params == rank * cost
 
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gelora_cli.allocation.ranks import format_plan, plan_ranks, rank_pattern_json
+from gelora_cli.allocation.formatting import format_plan
+from gelora_cli.allocation.peft_pattern import rank_pattern_json
+from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, max_ranks, parse_budget, unit_costs
@@ -206,11 +208,11 @@ def test_the_plan_carries_what_it_was_made_from() -> None:
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        ({"rule": "growht"}, "ranks.rule=growht given; accepted: growth+1, growth"),
-        ({"rounding": "even"}, "ranks.rounding=even"),
-        ({"on_deficit": "ignore"}, "ranks.on_deficit=ignore"),
+        ({"rule": "growht"}, "rule=growht given; accepted: growth+1, growth"),
+        ({"rounding": "even"}, "rounding=even"),
+        ({"on_deficit": "ignore"}, "on_deficit=ignore"),
         ({"modules": "mlp"}, "method.modules=mlp"),
-        ({"scaling": 0.0}, "method.scaling=0.0"),
+        ({"scaling": 0.0}, "scaling=0.0"),
     ],
 )
 def test_unknown_options(given: dict[str, Any], part: str) -> None:

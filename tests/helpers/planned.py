@@ -42,7 +42,7 @@ def plan_of(
     scaling = 4.0 if "scaling" in METHODS.get(method).settings else None
     return plan_method(
         model_map,
-        None,
+        {},
         budget,
         method=method,
         modules=modules,

@@ -71,7 +71,7 @@ def case(
     budget = parse_budget(BUDGET)
     profile = profile_of(loaded.map)
     layer_norms = settings.layer_norms
-    plan = plan_method(loaded.map, profile, budget, method=method, layer_norms=layer_norms, **shared)
+    plan = plan_method(loaded.map, {"idim": profile}, budget, method=method, layer_norms=layer_norms, **shared)
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), kind)
     found = rows("cola", 64, seed=1)
     labels = np.array([row["label"] for row in found])

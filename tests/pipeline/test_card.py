@@ -52,7 +52,7 @@ def card_gives_what_was_trained(
     lora_like = method == "lora"
     plan = plan_method(
         loaded.map,
-        profile_of(loaded.map),
+        {"idim": profile_of(loaded.map)},
         parse_budget("rank:2"),
         method=method,
         seed=0,

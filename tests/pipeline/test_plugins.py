@@ -17,6 +17,7 @@ from tests.helpers.bench import Bench, predictions, result_of
 ENTRIES = '''
 from gelora_cli.allocation.base import Allocator
 from gelora_cli.allocation.planning import exempt_plan
+from gelora_cli.allocation.problem import Weights
 from gelora_cli.core.registries import ALLOCATORS, METHODS
 from gelora_cli.methods.base import Method
 from gelora_cli.methods.lora import PlannedLora
@@ -27,12 +28,10 @@ class LastBlock(Allocator):
     """Rank 1 everywhere, and all other units of GeLoRA's in the last block."""
 
     name = "last_block"
+    signal = ""
 
-    def allocate(self, problem, seed):
-        ranks = list(problem.ones)
-        while problem.is_feasible((*ranks[:-1], ranks[-1] + 1)):
-            ranks[-1] += 1
-        return tuple(ranks)
+    def weigh(self, signal, problem):
+        return Weights.proportional([0] * (len(problem.targets) - 1) + [1])
 
 
 @METHODS.register

@@ -13,7 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from gelora_cli.allocation.ranks import rank_pattern_json
+from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError

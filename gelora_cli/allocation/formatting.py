@@ -1,0 +1,60 @@
+"""A plan as text: the table for a terminal, and the line that says how much of the budget it uses; no torch."""
+
+from __future__ import annotations
+
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
+
+EXEMPT_BUDGET = "exempt"
+"""What a plan says as its `budget` where no budget binds the method."""
+
+
+def format_plan(plan: RankPlan) -> str:
+    """Return the plan as a table for a terminal: a line per block, then parameters, budget, notes and warnings."""
+    header = (
+        f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
+    )
+    lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
+    lines += [_totals_line(plan), budget_line(plan)]
+    if plan.auto_ranks:
+        lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
+        lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
+    lines += [plan.note] if plan.note else []
+    return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
+
+
+def budget_line(plan: RankPlan) -> str:
+    """Return the budget and how much of it the plan uses."""
+    if plan.budget == EXEMPT_BUDGET:
+        return f"exempt from the budget: {plan.method} costs what it costs, {plan.adapter_params:,} parameters"
+    if plan.budget_params is None and plan.method != "gelora":
+        used = f"{plan.adapter_params:,} of {plan.auto_params:,} parameters used"
+        return f"budget {plan.budget}, which is what the rule's own ranks cost: {used}"
+    if plan.budget_params is None:
+        return f"budget {plan.budget}: the rule's own ranks, no bound"
+    share = 100 * plan.adapter_params / plan.budget_params
+    return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
+
+
+def _listed(ranks: Ranks) -> str:
+    return " ".join(map(str, ranks))
+
+
+def _block_line(row: BlockRank) -> str:
+    ends = f"{_or_dash(row.rank_low)}..{_or_dash(row.rank_high)}"
+    idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
+    growth = f"{_or_dash(row.growth, '.3f'):>7} {_or_dash(row.real_rank, '.3f'):>7}"
+    return f"{row.block:5d} {idims} {growth} {row.rank:5d} {ends:>10} {row.params:9,}"
+
+
+def _totals_line(plan: RankPlan) -> str:
+    share = 100 * plan.adapter_params / plan.backbone_params
+    peak = f", at the most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
+    return (
+        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
+        f"backbone {plan.backbone_params:,}"
+    )
+
+
+def _or_dash(value: float | None, form: str = "") -> str:
+    return "-" if value is None else format(value, form)
