@@ -1,4 +1,4 @@
-"""Where an answer lies in the tokens of a window."""
+"""Find an answer in the tokens of a window: characters of the context to tokens."""
 
 from __future__ import annotations
 
@@ -13,38 +13,56 @@ if TYPE_CHECKING:
 
 
 class TrimmedText:
-    """Spans of characters as a reader sees them, whatever a tokenizer counts to a token.
+    """A text that trims spans of characters to what a reader sees, whatever a tokenizer counts to a token.
 
-    Blanks at the ends are left out; combining marks behind the end, which some tokenizers strip, are taken in.
+    Some tokenizers count the blank before a word to its token, and some strip combining marks (accents). So blanks at
+    both ends of a span are left out, and combining marks after its end are included.
     """
 
     def __init__(self, text: str) -> None:
+        """Prepare three tables, each with one entry for every position of the text and one for its end."""
         self.text = text
-        marks = np.array([unicodedata.combining(character) > 0 for character in text])
-        solid = np.array([not character.isspace() for character in text])
-        places = np.arange(len(text))
-        behind = np.where(solid, places + 1, 0)
-        ahead = np.where(solid, places, len(text))
-        self._last = np.concatenate([[0], np.maximum.accumulate(behind)])  # [e]: behind the last solid one before e
-        self._next = np.concatenate([np.minimum.accumulate(ahead[::-1])[::-1], [len(text)]])  # [s]: first solid from s
-        unmarked = np.concatenate([np.where(marks, len(text), places), [len(text)]])
-        self._whole = np.minimum.accumulate(unmarked[::-1])[::-1]  # [e]: first place from e that is no mark
+        length = len(text)
+        is_mark = np.array([unicodedata.combining(character) > 0 for character in text])
+        is_visible = np.array([not character.isspace() for character in text])
+        positions = np.arange(length)
+        after_visible = np.where(is_visible, positions + 1, 0)
+        at_visible = np.where(is_visible, positions, length)
+        at_unmarked = np.concatenate([np.where(is_mark, length, positions), [length]])
+        # A running minimum from the right gives, at each position, the next position that has the property.
+        # [end]: the position after the last visible character before `end`.
+        self._last_visible_end = np.concatenate([[0], np.maximum.accumulate(after_visible)])
+        # [start]: the first visible character from `start` on.
+        self._next_visible = np.concatenate([np.minimum.accumulate(at_visible[::-1])[::-1], [length]])
+        # [end]: the first position from `end` on that holds no combining mark.
+        self._next_unmarked = np.minimum.accumulate(at_unmarked[::-1])[::-1]
 
-    def of(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Spans (n, 2), first character and the one behind the last; a span of blanks becomes empty."""
+    def trim(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return spans (n, 2), given as first character and the one after the last; a span of blanks becomes empty."""
         spans = np.minimum(spans, len(self.text))
-        start = np.minimum(self._next[spans[:, 0]], spans[:, 1])
-        end = np.maximum(self._last[spans[:, 1]], start)
-        return np.stack([start, np.where(end > start, self._whole[end], end)], axis=1)
+        start = np.minimum(self._next_visible[spans[:, 0]], spans[:, 1])  # (n,)
+        end = np.maximum(self._last_visible_end[spans[:, 1]], start)  # (n,)
+        end = np.where(end > start, self._next_unmarked[end], end)
+        return np.stack([start, end], axis=1)  # (n, 2)
 
 
 def find_token_span(
     answer: Answer, chars: NDArray[np.int64], context: tuple[int, int], covered: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """The first and last token that touch the answer, or None where the window doesn't hold it whole."""
+    """Return the first and the last token that touch the answer; None if the window doesn't hold all of it.
+
+    Args:
+        answer: the gold answer.
+        chars: the characters of each token of the window, (T, 2).
+        context: the tokens of the context, first and the one after the last.
+        covered: the characters of the context that the window covers, first and the one after the last.
+    """
     if answer.start < covered[0] or answer.end > covered[1]:
         return None
     low, high = context
-    spans = chars[low:high]
-    touching = np.flatnonzero((spans[:, 1] > answer.start) & (spans[:, 0] < answer.end) & (spans[:, 1] > spans[:, 0]))
-    return (low + int(touching[0]), low + int(touching[-1])) if len(touching) else None
+    starts, ends = chars[low:high, 0], chars[low:high, 1]
+    is_touching = (ends > answer.start) & (starts < answer.end) & (ends > starts)  # an empty span touches nothing
+    touching = np.flatnonzero(is_touching)
+    if not len(touching):
+        return None
+    return low + int(touching[0]), low + int(touching[-1])

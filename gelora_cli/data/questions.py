@@ -19,23 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A gold answer: its text, and where that starts in the context, in characters."""
+    """A gold answer: its text, and the character of the context at which it starts."""
 
     text: str
     start: int
 
     @property
     def end(self) -> int:
-        """The character behind the last one."""
+        """Return the position after the last character."""
         return self.start + len(self.text)
 
 
 @dataclass(frozen=True)
 class QuestionSplit:
-    """n questions, each about a context; `labels[i]` is empty where nothing answers, `labels` None where not known.
+    """n questions, each about a context.
 
-    `titles` are those of the articles, where the data has them. `note` says what a user should know of how the rows
-    were chosen.
+    Attributes:
+        name: name of the split.
+        ids: an id for each question, (n,).
+        questions: the questions, (n,).
+        contexts: the context of each question, (n,).
+        labels: the gold answers of each question, (n,). A question without an answer has an empty tuple. None if the
+            answers are not known.
+        titles: the title of the article of each question, (n,), or None if the data has no titles.
+        note: what a user should know about how the rows were chosen.
     """
 
     name: str
@@ -50,34 +57,39 @@ class QuestionSplit:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.int64]) -> QuestionSplit:
-        """The named rows, in that order."""
-        ids, questions, contexts = ([column[row] for row in rows] for column in self._columns)
-        labels = None if self.labels is None else [self.labels[row] for row in rows]
-        titles = None if self.titles is None else [self.titles[row] for row in rows]
-        return QuestionSplit(self.name, ids, questions, contexts, labels, titles)
+        """Return the given rows in that order, without the note."""
+        return QuestionSplit(
+            self.name,
+            ids=[self.ids[row] for row in rows],
+            questions=[self.questions[row] for row in rows],
+            contexts=[self.contexts[row] for row in rows],
+            labels=None if self.labels is None else [self.labels[row] for row in rows],
+            titles=None if self.titles is None else [self.titles[row] for row in rows],
+        )
 
     def without_labels(self) -> QuestionSplit:
-        """The same questions, their answers forgotten."""
+        """Return the same questions without their answers."""
         return replace(self, labels=None)
 
     def groups(self) -> NDArray[np.int64]:
-        """What must not be parted, (n,) numbered from 0: the articles, or the contexts where titles are missing."""
+        """Return the article of each question as a number from 0, (n,), or its context if there are no titles.
+
+        Questions of one group are never separated.
+        """
         return number_groups(self.titles or self.contexts)
 
     @property
     def group_names(self) -> Sequence[str]:
-        """The title of each question's article, (n,); where titles are missing its context by number."""
+        """Return the title of each question's article, (n,), or the number of its context if there are no titles."""
         return self.titles or [f"context {number}" for number in self.groups()]
 
     def fingerprint(self) -> str:
-        """sha256 over ids, questions, contexts and answers."""
-        answers = [[(answer.text, answer.start) for answer in found] for found in self.labels or ()]
-        return sha256_of(*self._columns, answers)
+        """Return the sha256 of ids, questions, contexts and answers, wherever they were read from."""
+        answers = []
+        for gold_answers in self.labels or ():
+            answers.append([(answer.text, answer.start) for answer in gold_answers])
+        return sha256_of(self.ids, self.questions, self.contexts, answers)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedWindows:
-        """Windows of at most `task.max_length` tokens over every context."""
+        """Return windows of at most `task.max_length` tokens over every context."""
         return encode_windows(self, tokenizer, task)
-
-    @property
-    def _columns(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-        return self.ids, self.questions, self.contexts

@@ -1,4 +1,8 @@
-"""Token windows over questions and their contexts."""
+"""Encode questions and contexts as windows of tokens.
+
+A context that is longer than a window becomes several windows, which share `task.stride` tokens. Letters in shapes:
+n windows of a split, T tokens of one window.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,19 @@ if TYPE_CHECKING:
 
     from gelora_cli.data.questions import QuestionSplit
 
-
 ENCODE_QUESTIONS = 500
+"""Questions that are tokenized at once, which bounds the memory of the token lists."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of the first answer of each question that has one, when mapped to tokens and back."""
+    """What became of the first answer of each answerable question when it was mapped to tokens and back.
+
+    Attributes:
+        same: answers that came back as the same text from every window that holds them.
+        inside_a_token: answers that start or end inside a token, so that some window gives a longer text.
+        in_no_window: answers that no window holds completely.
+    """
 
     same: int
     inside_a_token: int
@@ -35,10 +45,15 @@ class Recovery:
 
 @dataclass(frozen=True)
 class EncodedWindows(EncodedSplit):
-    """Windows end to end; several may belong to one question.
+    """n windows one after the other, of which several may belong to one question.
 
-    `question_row` (n,) is the row in `source`, `null` (n,) the token that stands for "no answer", `chars` (tokens, 2)
-    each token's characters in the context, blanks at its ends left out; -1 outside the context.
+    Attributes:
+        source: the questions.
+        question_row: which row of `source` each window belongs to, (n,).
+        null: the token of each window that stands for "no answer", (n,).
+        chars: the characters of the context under each token, (tokens, 2), first and the one after the last, without
+            blanks at the ends; -1 for tokens outside the context.
+        recovery: how many answers come back from their tokens.
     """
 
     source: QuestionSplit
@@ -49,14 +64,14 @@ class EncodedWindows(EncodedSplit):
 
     @property
     def examples(self) -> int:
-        """What is scored: questions, not windows."""
+        """Return the number of examples that are scored: questions, not windows."""
         return len(self.source)
 
     def take(self, rows: NDArray[np.int64]) -> EncodedWindows:
-        """The named windows, in that order, without labels: to be looked at, not judged."""
+        """Return the given windows in that order, without labels, for passes that don't score them."""
         base = super().take(rows)
         chars = self.chars
-        if base.tokens is not self.tokens:
+        if base.tokens is not self.tokens:  # else all windows in their order: the arrays are shared
             chars = np.concatenate([self.chars[self.offsets[row] : self.offsets[row + 1]] for row in rows])
         return EncodedWindows(
             base.name,
@@ -73,49 +88,57 @@ class EncodedWindows(EncodedSplit):
         )
 
     def describe(self) -> str:
-        """Questions, windows, and how many answers come back from their tokens as the same text."""
+        """Return the numbers of questions, of windows and of answers that come back from their tokens, for the log."""
         text = f"{len(self.source):,} questions in {len(self):,} windows"
         if self.labels is None:
             return text
-        found = self.recovery
+        recovery = self.recovery
         return (
-            f"{text}; answers that come back from their tokens as the same text: {found.same:,}, that end inside a "
-            f"token: {found.inside_a_token:,}, whole in no window: {found.in_no_window:,}"
+            f"{text}; answers that come back from their tokens as the same text: {recovery.same:,}, that end inside a "
+            f"token: {recovery.inside_a_token:,}, whole in no window: {recovery.in_no_window:,}"
         )
 
 
 def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedWindows:
-    """Windows `question, context` of at most `task.max_length` tokens that share `task.stride` context tokens.
+    """Return windows `question, context` of at most `task.max_length` tokens, which share `task.stride` context tokens.
 
-    A question is cut to `task.max_question_length` tokens. An answer is (first token, last token) in a window that
-    holds it whole, and the null token twice in a window that doesn't. The null token is the first one (`[CLS]`); a
-    decoder's windows end in an end token instead, the only one that sees the whole window.
+    A question is cut to `task.max_question_length` tokens. The label of a window that holds the whole answer is its
+    first and last token; the label of any other window is the null token, twice. The null token is the first one
+    (`[CLS]`). A decoder's windows end in an end token instead, because only the last token sees the whole window.
+
+    Raises:
+        GeloraError: a context has no token in the vocabulary of the model.
     """
-    builder = _Builder(tokenizer, task, split)
+    encoder = _WindowEncoder(tokenizer, task, split)
     for start in range(0, len(split), ENCODE_QUESTIONS):
-        builder.add(range(start, min(start + ENCODE_QUESTIONS, len(split))))
-    return builder.windows()
+        encoder.add(range(start, min(start + ENCODE_QUESTIONS, len(split))))
+    return encoder.windows()
 
 
-class _Builder:
-    """The windows so far, and what was seen of the answers."""
+class _WindowEncoder:
+    """The windows that were encoded so far, and how many answers came back from them."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, split: QuestionSplit) -> None:
-        self.tokenizer, self.task, self.split = tokenizer, task, split
+        self.tokenizer = tokenizer
+        self.task = task
+        self.split = split
+        # A tokenizer without [CLS] is a decoder's: its windows get an end token, which is their null token.
         self.end_token = [] if tokenizer.cls_token_id is not None else [int(tokenizer.eos_token_id)]
-        self.tokens, self.types, self.chars = Spool(np.int32), Spool(np.int8), Spool(np.int32, width=2)
+        self.tokens = Spool(np.int32)
+        self.types = Spool(np.int8)
+        self.chars = Spool(np.int32, width=2)
         self.lengths: list[int] = []
         self.question_row: list[int] = []
         self.null: list[int] = []
         self.labels: list[tuple[int, int]] = []
         self.counts = {"same": 0, "inside_a_token": 0, "in_no_window": 0}
-        self.question_lengths: list[int] = []  # tokens, before a question is cut
+        self.question_lengths: list[int] = []  # in tokens, before a question is cut
 
     def add(self, rows: range) -> None:
-        """Encode some questions."""
+        """Encode the questions of these rows."""
         contexts = [self.split.contexts[row] for row in rows]
         encoded = self.tokenizer(
-            self._questions(rows),
+            self._cut_questions(rows),
             contexts,
             truncation="only_second",
             max_length=self.task.max_length - len(self.end_token),
@@ -124,54 +147,67 @@ class _Builder:
             return_offsets_mapping=True,
             return_attention_mask=False,
         )
+        # Many questions share a context, which is prepared once.
         trimmed = {text: TrimmedText(text) for text in dict.fromkeys(contexts)}
-        owner = np.asarray(encoded["overflow_to_sample_mapping"])
+        question_of_window = np.asarray(encoded["overflow_to_sample_mapping"])  # (windows,)
         for index, row in enumerate(rows):
-            self._question(row, encoded, np.flatnonzero(owner == index).tolist(), trimmed[contexts[index]])
+            windows = np.flatnonzero(question_of_window == index).tolist()
+            self._add_question(row, encoded, windows, trimmed[contexts[index]])
 
-    def _questions(self, rows: range) -> list[str]:
-        """The questions without blanks in front (with many, nothing of the context would fit), cut to their length."""
+    def _cut_questions(self, rows: range) -> list[str]:
+        """Return the questions cut to `task.max_question_length` tokens.
+
+        Leading blanks are removed, because many of them would leave no room for the context.
+        """
         texts = [self.split.questions[row].lstrip() for row in rows]
         limit = self.task.max_question_length
-        found = self.tokenizer(
+        encoded = self.tokenizer(
             texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
         )
-        offsets: list[list[tuple[int, int]]] = found["offset_mapping"]
-        self.question_lengths += [len(ends) for ends in offsets]
-        return [
-            text[: ends[limit - 1][1]] if len(ends) > limit else text for text, ends in zip(texts, offsets, strict=True)
-        ]
+        cut_texts = []
+        for text, spans in zip(texts, encoded["offset_mapping"], strict=True):
+            self.question_lengths.append(len(spans))
+            cut_texts.append(text[: spans[limit - 1][1]] if len(spans) > limit else text)
+        return cut_texts
 
-    def _question(self, row: int, encoded: BatchEncoding, windows: list[int], trimmed: TrimmedText) -> None:
-        """All windows of one question, and whether its answer comes back from one of them."""
+    def _add_question(self, row: int, encoded: BatchEncoding, windows: list[int], context: TrimmedText) -> None:
+        """Add all windows of one question, and count whether its answer comes back from them."""
         answers = self.split.labels[row] if self.split.labels is not None else ()
-        recovered: list[bool] = []
+        is_recovered: list[bool] = []  # for each window that holds the answer
         for window in windows:
-            inside = np.array([part == 1 for part in encoded.sequence_ids(window)])
-            if not inside.any():
+            in_context = np.array([part == 1 for part in encoded.sequence_ids(window)])  # (T,)
+            if not in_context.any():
                 name = quote_name(self.split.ids[row])
-                raise GeloraError(f"the context of {name} has no token in this model's vocabulary; remove it")
-            low, high = _range_of(inside)
-            chars = np.where(inside[:, None], trimmed.of(np.asarray(encoded["offset_mapping"][window])), -1)
-            covered = (
-                0 if window == windows[0] else int(chars[low, 0]),
-                len(trimmed.text) if window == windows[-1] else int(chars[high - 1, 1]),
-            )
-            span = find_token_span(answers[0], chars, (low, high), covered) if answers else None
+                raise GeloraError(
+                    f"The context of question {name} has no token in this model's vocabulary. Remove that question"
+                )
+            positions = np.flatnonzero(in_context)
+            low, high = int(positions[0]), int(positions[-1]) + 1
+            spans = np.asarray(encoded["offset_mapping"][window])  # (T, 2)
+            chars = np.where(in_context[:, None], context.trim(spans), -1)  # (T, 2)
+            # Blanks at the two ends of the context belong to no token, but the outer windows cover them.
+            covered_from = 0 if window == windows[0] else int(chars[low, 0])
+            covered_to = len(context.text) if window == windows[-1] else int(chars[high - 1, 1])
+            span = None
+            if answers:
+                span = find_token_span(answers[0], chars, (low, high), (covered_from, covered_to))
             if span is not None:
-                recovered.append(trimmed.text[chars[span[0], 0] : chars[span[1], 1]] == answers[0].text.strip())
-            self._append(row, encoded, window, chars, span)
+                text = context.text[chars[span[0], 0] : chars[span[1], 1]]
+                is_recovered.append(text == answers[0].text.strip())
+            self._add_window(row, encoded, window, chars, span)
         if answers:
-            outcome = "in_no_window" if not recovered else "same" if all(recovered) else "inside_a_token"
-            self.counts[outcome] += 1
+            self._count_recovery(is_recovered)
 
-    def _append(
-        self,
-        row: int,
-        encoded: BatchEncoding,
-        window: int,
-        chars: NDArray[np.int64],
-        span: tuple[int, int] | None,
+    def _count_recovery(self, is_recovered: list[bool]) -> None:
+        if not is_recovered:
+            self.counts["in_no_window"] += 1
+        elif all(is_recovered):
+            self.counts["same"] += 1
+        else:
+            self.counts["inside_a_token"] += 1
+
+    def _add_window(
+        self, row: int, encoded: BatchEncoding, window: int, chars: NDArray[np.int64], span: tuple[int, int] | None
     ) -> None:
         tokens = [*encoded["input_ids"][window], *self.end_token]
         null = len(tokens) - 1 if self.end_token else 0
@@ -179,19 +215,26 @@ class _Builder:
         self.chars.add(np.concatenate([chars, np.full((len(self.end_token), 2), -1)]))
         if "token_type_ids" in encoded:
             types = encoded["token_type_ids"][window]
-            self.types.add([*types, *types[-1:] * len(self.end_token)])
+            self.types.add([*types, *types[-1:] * len(self.end_token)])  # the end token has the type of the one before
         self.lengths.append(len(tokens))
         self.question_row.append(row)
         self.null.append(null)
         self.labels.append(span or (null, null))
 
     def windows(self) -> EncodedWindows:
-        """Everything added."""
-        labelled = self.split.labels is not None
+        """Return everything that was added."""
+        has_labels = self.split.labels is not None
+        truncation = measure_truncation(
+            self.question_lengths,
+            self.task.max_question_length,
+            "end",
+            unit="questions",
+            key="task.max_question_length",
+        )
         return EncodedWindows(
             name=self.split.name,
             ids=self.split.ids,
-            labels=np.asarray(self.labels, np.int64) if labelled else None,
+            labels=np.asarray(self.labels, np.int64) if has_labels else None,
             tokens=self.tokens.array(),
             offsets=np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
             types=self.types.array_or_none(),
@@ -201,17 +244,5 @@ class _Builder:
             chars=self.chars.array(),
             group_names=self.split.group_names,
             recovery=Recovery(**self.counts),
-            truncation=measure_truncation(
-                self.question_lengths,
-                self.task.max_question_length,
-                "end",
-                unit="questions",
-                key="task.max_question_length",
-            ),
+            truncation=truncation,
         )
-
-
-def _range_of(inside: NDArray[np.bool_]) -> tuple[int, int]:
-    """The first true position and the one behind the last."""
-    places = np.flatnonzero(inside)
-    return int(places[0]), int(places[-1]) + 1
