@@ -1,4 +1,4 @@
-"""Questions of SQuAD v1.1 and v2.0, from parquet files in the hub's layout or from SQuAD's own JSON."""
+"""Read questions of SQuAD v1.1 and v2.0, from parquet files in the hub's layout or from SQuAD's own JSON."""
 
 from __future__ import annotations
 
@@ -17,143 +17,166 @@ from gelora_cli.data.json_input import parse_json
 from gelora_cli.data.questions import Answer, QuestionSplit
 from gelora_cli.data.tables import read_table, read_texts
 
-
-def load_questions(directory: Path, task: TaskConfig, split: str) -> QuestionSplit:
-    """One split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
-
-    `task.columns` are those of the question and the context. `task.unanswerable` says whether questions without an
-    answer belong to the task, `task.empty_text=keep` accepts blank questions. An answer that is not at its offset is
-    refused, or with `task.misplaced_answers=drop` counted: its question is then left out of training, and kept in the
-    splits that are judged, which compare texts only. Of a split in `task.test_splits` no answers are read.
-
-    Raises:
-        GeloraError: a missing field, no rows, an empty question or context, an id twice, a misplaced answer, a
-            question without an answer in a task that has none.
-    """
-    hidden = split in task.test_splits
-    needed = ["id", *task.columns, *([] if hidden else ["answers"])]
-    table = read_table(directory, task, split, needed, optional=["title"])
-    where = f"task={task.name}, split {split} of {directory}"
-    contexts: dict[str, str] = {}  # most contexts have several questions: one copy of each
-    question, context = task.columns
-    texts = [contexts.setdefault(text, text) for text in read_texts(table, context)]
-    titles = [str(title) for title in table.values("title")] if "title" in table.columns else None
-    ids = [str(value) for value in table.values("id")]
-    found = QuestionSplit(split, ids, list(read_texts(table, question)), texts, None, titles)
-    _check_rows(found, where, blank_questions=task.empty_text == "keep")
-    if hidden:
-        return found
-    answers = [_answers(value, row, where) for row, value in enumerate(table.values("answers"))]
-    found = replace(found, labels=answers)
-    _check_unanswerable(found, task, where)
-    return _placed(found, task, where)
-
-
-def read_squad_json(text: str, where: str, *, answered: bool = False) -> QuestionSplit:
-    """Questions of a file in SQuAD's own format: `data[].paragraphs[].{context, qas[].{id, question, answers}}`.
-
-    With `answered` the answers are read, where every question has them or is marked by `is_impossible`. Titles of
-    articles are read where every one has its own.
-
-    Raises:
-        GeloraError: not JSON, a missing field, no question, an empty text, an id twice.
-    """
-    content = parse_json(text, where, "a file in SQuAD's format is accepted")
-    try:
-        articles = content["data"]
-        rows = [
-            (
-                _id(asked["id"]),
-                asked["question"],
-                paragraph["context"],
-                article.get("title"),
-                _json_answers(asked) if answered else None,
-            )
-            for article in articles
-            for paragraph in article["paragraphs"]
-            for asked in paragraph["qas"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        what = f"a field {error} is missing" if isinstance(error, KeyError) else f"a field is of another type ({error})"
-        raise GeloraError(f"{where} is not in SQuAD's format: {what}; accepted is {SQUAD_FORMAT}") from error
-    titles = [quote_name(row[3]) if isinstance(row[3], list | dict) else str(row[3]) for row in rows]
-    found = QuestionSplit(
-        "input",
-        ids=[row[0] for row in rows],
-        questions=[row[1] for row in rows],
-        contexts=[row[2] for row in rows],
-        labels=None,
-        titles=None if any(row[3] is None for row in rows) else titles,
-    )
-    _check_rows(found, where)
-    answers = [row[4] for row in rows if row[4] is not None]
-    return replace(found, labels=answers if len(answers) == len(rows) else None)
-
-
 SQUAD_FORMAT = (
     '{"data": [{"title": ..., "paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ..., "answers": '
     '[{"text": ..., "answer_start": ...}]}]}]}]}'
 )
 
 
-def _json_answers(asked: dict[str, Any]) -> tuple[Answer, ...] | None:
-    """A question's answers, none where it is impossible; None where the file says nothing of them."""
-    impossible = asked.get("is_impossible") is True
-    if asked.get("answers") is None:
-        return () if impossible else None
-    found = tuple(dict.fromkeys(Answer(str(one["text"]), _start(one["answer_start"])) for one in asked["answers"]))
-    if impossible and found:
-        raise ValueError(f"question {quote_name(str(asked['id']))} has is_impossible and an answer")
-    return found
+def load_questions(directory: Path, task: TaskConfig, split: str) -> QuestionSplit:
+    """Return one split of a SQuAD-like task from `<directory>/<folder>/<split>-*.parquet`.
+
+    `task.columns` names the columns of the question and of the context. `task.unanswerable` says whether questions
+    without an answer belong to the task, and `task.empty_text=keep` accepts blank questions. No answers are read for a
+    split in `task.test_splits`. For answers that are not at their offset see `_check_offsets`.
+
+    Raises:
+        GeloraError: a missing column, no rows, an empty question or context, an id that comes twice, an answer that is
+            not at its offset, or a question without an answer in a task that has none.
+    """
+    is_test = split in task.test_splits
+    needed = ["id", *task.columns, *([] if is_test else ["answers"])]
+    table = read_table(directory, task, split, needed, optional=["title"])
+    where = f"task={task.name}, split {split} of {directory}"
+    question_column, context_column = task.columns
+    # Most contexts have several questions. Every question holds the same string, not a copy of it.
+    known_contexts: dict[str, str] = {}
+    contexts = [known_contexts.setdefault(text, text) for text in read_texts(table, context_column)]
+    questions = QuestionSplit(
+        split,
+        ids=[str(value) for value in table.values("id")],
+        questions=list(read_texts(table, question_column)),
+        contexts=contexts,
+        labels=None,
+        titles=[str(title) for title in table.values("title")] if "title" in table.columns else None,
+    )
+    _check_rows(questions, where, accept_blank_questions=task.empty_text == "keep")
+    if is_test:
+        return questions
+    answers = [_parse_parquet_answers(value, row, where) for row, value in enumerate(table.values("answers"))]
+    return _check_labels(replace(questions, labels=answers), task, where)
 
 
-def _start(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
-        raise ValueError(f"answer_start is {quote(value)}")
-    return int(value)
+def read_squad_json(text: str, where: str, *, answered: bool = False) -> QuestionSplit:
+    """Return the questions of a file in SQuAD's own format (see `SQUAD_FORMAT`).
+
+    Args:
+        text: the content of the file.
+        where: the file, for messages.
+        answered: whether answers are read. They are kept if every question has some or is marked by `is_impossible`.
+
+    The titles of the articles are kept if every article has one.
+
+    Raises:
+        GeloraError: not JSON, a missing field, no question, an empty text, or an id that comes twice.
+    """
+    content = parse_json(text, where, "a file in SQuAD's format is accepted")
+    try:
+        rows = _parse_rows(content, answered=answered)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"a field is of another type ({error})"
+        if isinstance(error, KeyError):
+            reason = f"a field {error} is missing"
+        raise GeloraError(f"{where} is not in SQuAD's format: {reason}; accepted is {SQUAD_FORMAT}") from error
+    has_titles = all(title is not None for _, _, _, title, _ in rows)
+    questions = QuestionSplit(
+        "input",
+        ids=[row[0] for row in rows],
+        questions=[row[1] for row in rows],
+        contexts=[row[2] for row in rows],
+        labels=None,
+        titles=[_name_title(title) for _, _, _, title, _ in rows] if has_titles else None,
+    )
+    _check_rows(questions, where)
+    answers = [row[4] for row in rows if row[4] is not None]
+    return replace(questions, labels=answers if len(answers) == len(rows) else None)
 
 
-def _id(value: object) -> str:
+def single_question(question: str, context: str) -> QuestionSplit:
+    """Return a single question, as given on the command line.
+
+    Raises:
+        GeloraError: the question or the context is empty.
+    """
+    split = QuestionSplit("input", ["question"], [question], [context], None)
+    _check_rows(split, "question=... context=...")
+    return split
+
+
+def check_answers(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
+    """Return the split if its answers fit the task (see `load_questions`).
+
+    Raises:
+        GeloraError: there are no answers, a question has none in a task where every question has one, or an answer is
+            not at its offset.
+    """
+    if split.labels is None:
+        raise GeloraError(
+            f"{where}: some questions have no answers, and training needs an answer to each; accepted is {SQUAD_FORMAT}"
+        )
+    return _check_labels(split, task, where)
+
+
+def _parse_rows(content: Any, *, answered: bool) -> list[tuple[str, str, str, Any, tuple[Answer, ...] | None]]:
+    """Return (id, question, context, title, answers) of each question; the types are checked later or by the caller."""
+    rows = []
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            for entry in paragraph["qas"]:
+                answers = _parse_json_answers(entry) if answered else None
+                row = (_parse_id(entry["id"]), entry["question"], paragraph["context"], article.get("title"), answers)
+                rows.append(row)
+    return rows
+
+
+def _name_title(title: Any) -> str:
+    # Lists and objects can be nested so deeply that str() fails.
+    return quote_name(title) if isinstance(title, list | dict) else str(title)
+
+
+def _parse_id(value: object) -> str:
     if not isinstance(value, str | int):
         raise TypeError(f"id is {quote(value)}")
     return str(value)
 
 
-def check_answers(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
-    """The split, once its answers are seen to fit the task (see `load_questions`).
-
-    Raises:
-        GeloraError: no answers, a question without one in a task that has none, a misplaced answer.
-    """
-    if split.labels is None:
-        raise GeloraError(f"{where}: some questions have no answers; to learn from, each needs them: {SQUAD_FORMAT}")
-    _check_unanswerable(split, task, where)
-    return _placed(split, task, where)
-
-
-def single_question(question: str, context: str) -> QuestionSplit:
-    """A single question, as given on the command line."""
-    found = QuestionSplit("input", ["question"], [question], [context], None)
-    _check_rows(found, "question=... context=...")
-    return found
+def _parse_json_answers(entry: dict[str, Any]) -> tuple[Answer, ...] | None:
+    """Return the different answers of a question, none if it is impossible; None if the file says nothing of them."""
+    is_impossible = entry.get("is_impossible") is True
+    if entry.get("answers") is None:
+        return () if is_impossible else None
+    answers = [Answer(str(answer["text"]), _parse_start(answer["answer_start"])) for answer in entry["answers"]]
+    if is_impossible and answers:
+        raise ValueError(f"question {quote_name(str(entry['id']))} has is_impossible and an answer")
+    return tuple(dict.fromkeys(answers))
 
 
-def _answers(value: Mapping[str, Any], row: int, where: str) -> tuple[Answer, ...]:
+def _parse_parquet_answers(value: Mapping[str, Any], row: int, where: str) -> tuple[Answer, ...]:
+    """Return the different answers of a question, which parquet files hold as a list of texts and one of starts."""
     try:
         pairs = zip(value["text"], value["answer_start"], strict=True)
-        return tuple(dict.fromkeys(Answer(str(text), _start(start)) for text, start in pairs))
+        return tuple(dict.fromkeys(Answer(str(text), _parse_start(start)) for text, start in pairs))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GeloraError(
-            f"{where}, row {row}: answers {quote(value)} are not {{text: [...], answer_start: [...]}}"
+            f"{where}, row {row}: the answers are {quote(value)}, but {{text: [...], answer_start: [...]}} is accepted"
         ) from error
 
 
-def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = False) -> None:
+def _parse_start(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
+        raise ValueError(f"answer_start is {quote(value)}")
+    return int(value)
+
+
+def _check_rows(split: QuestionSplit, where: str, *, accept_blank_questions: bool = False) -> None:
+    """Refuse a split without questions, with empty or broken texts, or with an id that comes twice."""
     if not len(split):
         raise GeloraError(f"{where}: no questions; give at least one")
     for name, column in (("question", split.questions), ("context", split.contexts)):
+        if name == "question" and accept_blank_questions:
+            continue
         empty = [row for row, text in enumerate(column) if not isinstance(text, str) or not text.strip()]
-        if empty and not (blank_questions and name == "question"):
+        if empty:
             raise GeloraError(
                 f"{where}: {len(empty)} rows have an empty {name}, the first is row {empty[0]} "
                 f"(id {quote_name(split.ids[empty[0]])}); remove those rows or fill them in"
@@ -163,48 +186,64 @@ def _check_rows(split: QuestionSplit, where: str, *, blank_questions: bool = Fal
         broken = next((row for row, text in enumerate(column) if has_lone_surrogate(text)), None)
         if broken is not None:
             raise GeloraError(
-                f"{where}: the {name} of row {broken} (id {quote_name(split.ids[broken])}) holds half of a character; "
-                "give strings of UTF-8"
+                f"{where}: the {name} of row {broken} (id {quote_name(split.ids[broken])}) holds half of a character "
+                "(a lone surrogate). Replace it: all texts must be valid Unicode"
             )
+    _refuse_repeated_ids(split, where)
+
+
+def _refuse_repeated_ids(split: QuestionSplit, where: str) -> None:
     seen: set[str] = set()
-    twice = [number for number in split.ids if number in seen or seen.add(number)]  # type: ignore[func-returns-value]
-    if twice:
+    repeated = []
+    for question_id in split.ids:
+        if question_id in seen:
+            repeated.append(question_id)
+        seen.add(question_id)
+    if repeated:
         raise GeloraError(
-            f"{where}: {len(twice)} ids come twice, the first is {quote_name(twice[0])}; give each question its own"
+            f"{where}: {len(repeated)} ids come twice, the first is {quote_name(repeated[0])}; give each question an "
+            "id of its own"
         )
 
 
-def _check_unanswerable(split: QuestionSplit, task: TaskConfig, where: str) -> None:
+def _check_labels(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
+    """Return the split if its answers fit the task: whether a question may have none, and where answers are."""
     assert split.labels is not None
-    without = [number for number, found in zip(split.ids, split.labels, strict=True) if not found]
-    if without and not task.unanswerable:
+    unanswered = [question for question, answers in zip(split.ids, split.labels, strict=True) if not answers]
+    if unanswered and not task.unanswerable:
         raise GeloraError(
-            f"{where}: {len(without)} questions have no answer, the first is {quote_name(without[0])}; in "
-            f"task={task.name} every question has one. Is this SQuAD v2? Take task=squad_v2 with data.squad_v2=DIR"
+            f"{where}: {len(unanswered)} questions have no answer, the first is {quote_name(unanswered[0])}; in "
+            f"task={task.name} every question has one. Is this SQuAD v2? Then use task=squad_v2 data.squad_v2=DIR"
         )
+    return _check_offsets(split, task, where)
 
 
-def _placed(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
-    """The split, once every answer is seen to stand at its offset, or those that don't are dealt with."""
+def _check_offsets(split: QuestionSplit, task: TaskConfig, where: str) -> QuestionSplit:
+    """Return the split if every answer is in the context at its offset.
+
+    With `task.misplaced_answers=drop` a warning names the other answers. Their questions are left out of the training
+    rows. They stay in the rows that are scored, because scores compare texts and use no offsets.
+    """
     assert split.labels is not None
-    rows = range(len(split))
-    wrong = [(row, answer) for row in rows for answer in split.labels[row] if not _stands(answer, split.contexts[row])]
-    if not wrong:
+    misplaced = []
+    for row, answers in enumerate(split.labels):
+        misplaced += [(row, answer) for answer in answers if not _is_at_offset(answer, split.contexts[row])]
+    if not misplaced:
         return split
-    row, answer = wrong[0]
-    there = split.contexts[row][max(0, answer.start) : max(0, answer.end)]
-    found = (
-        f"{where}: {len(wrong)} answers are not at their offset, the first in {quote_name(split.ids[row])}: "
-        f"{quote(answer.text)} at {quote(answer.start)}, where the context has {quote(there)}"
+    row, answer = misplaced[0]
+    text_at_offset = split.contexts[row][max(0, answer.start) : max(0, answer.end)]
+    problem = (
+        f"{where}: {len(misplaced)} answers are not at their offset, the first in {quote_name(split.ids[row])}: "
+        f"{quote(answer.text)} at {quote(answer.start)}, where the context has {quote(text_at_offset)}"
     )
     if task.misplaced_answers == "error":
-        raise GeloraError(f"{found}. Correct the data, or go on without them: task.misplaced_answers=drop")
-    LOGGER.warning("%s", found)
+        raise GeloraError(f"{problem}. Correct the data, or train without them: task.misplaced_answers=drop")
+    LOGGER.warning("%s", problem)
     if split.name != "train":
         return split
-    bad = {row for row, _ in wrong}
-    return split.take(np.array([row for row in rows if row not in bad], dtype=np.int64))
+    dropped = {row for row, _ in misplaced}
+    return split.take(np.array([row for row in range(len(split)) if row not in dropped], dtype=np.int64))
 
 
-def _stands(answer: Answer, context: str) -> bool:
+def _is_at_offset(answer: Answer, context: str) -> bool:
     return answer.start >= 0 and answer.text.strip() != "" and context[answer.start : answer.end] == answer.text

@@ -61,7 +61,7 @@ def test_single_questions_are_held_out_of_one_paragraph(tmp_path: Path) -> None:
 def test_questions_without_answers_can_be_profiled_and_labelled(tmp_path: Path) -> None:
     file = write_questions(tmp_path / "train.json", squad_rows(40, 1, unanswerable=False), articles=20, answers=...)
     data = replace(DataConfig(), squad=str(file))
-    with pytest.raises(GeloraError, match="some questions have no answers; to learn from, each needs them"):
+    with pytest.raises(GeloraError, match="some questions have no answers, and training needs"):
         load_task_split(TASK, data, "train")
     _, train = load_training_text(TASK, data)
     assert train.labels is None
