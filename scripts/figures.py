@@ -24,7 +24,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.plots import theory as theory_plots
-from gelora_cli.plots.run import ranks_figure
+from gelora_cli.plots.run_ranks import ranks_figure
 from gelora_cli.plots.style import write_figure
 from gelora_cli.plots.theory import BlockRanks, ModelDimensions
 

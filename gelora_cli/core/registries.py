@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gelora_cli.methods.base import Method
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
+    from gelora_cli.plots.base import ReportPicture, RunPicture
     from gelora_cli.signals.base import Signal
     from gelora_cli.tasks.base import TaskKind
     from gelora_cli.trackers.base import TrackerKind
@@ -131,3 +132,27 @@ COMMANDS: Registry[Command[Any]] = Registry(
     },
 )
 """Commands in the order in which `gelora --help` lists them."""
+
+RUN_PICTURES: Registry[RunPicture] = Registry(
+    "picture of a run",
+    "gelora_cli.plots.base:RunPicture",
+    {
+        "profile": "gelora_cli.plots.run_profile",
+        "ranks": "gelora_cli.plots.run_ranks",
+        "track": "gelora_cli.plots.trajectories",
+    },
+)
+"""Pictures in a run's directory, `NAME.png`."""
+
+REPORT_PICTURES: Registry[ReportPicture] = Registry(
+    "picture of a report",
+    "gelora_cli.plots.base:ReportPicture",
+    {
+        "value": "gelora_cli.plots.report_values",
+        "idim": "gelora_cli.plots.report_profiles",
+        "ranks": "gelora_cli.plots.report_ranks",
+        "curves": "gelora_cli.plots.report_curves",
+        "course": "gelora_cli.plots.report_rank_courses",
+    },
+)
+"""Pictures of a report, in the order in which its page shows them."""

@@ -40,6 +40,9 @@ class Method(ABC):
         exempt: whether no budget binds it.
         unmergeable: why its adapter can't be merged into the base model; empty where it can.
         has_own_sizes: whether its published adapters have sizes that no budget of ours gives.
+        position: where in a block its modules stand, as a picture says it; empty where they update the block's linears.
+        color: its colour in pictures, in matplotlib's words; empty for one that follows from its place in the registry.
+        marker: its marker in pictures; empty for one that follows from its place in the registry.
     """
 
     name: str
@@ -49,6 +52,9 @@ class Method(ABC):
     exempt: ClassVar[bool] = False
     unmergeable: ClassVar[str] = ""
     has_own_sizes: ClassVar[bool] = False
+    position: ClassVar[str] = ""
+    color: ClassVar[str] = ""
+    marker: ClassVar[str] = ""
 
     @abstractmethod
     def plan(self, request: PlanRequest) -> RankPlan:

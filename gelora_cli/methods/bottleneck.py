@@ -93,6 +93,7 @@ class Houlsby(Bottleneck):
     name = "houlsby"
     description = "Bottleneck adapters after attention and feed-forward (Houlsby et al., arXiv 1902.00751)"
     roles = ("output", "down")
+    position = "behind attention and feed-forward"
     activation = "gelu"
 
 
@@ -103,4 +104,5 @@ class Pfeiffer(Bottleneck):
     name = "pfeiffer"
     description = "Bottleneck adapters after feed-forward (Pfeiffer et al., arXiv 2005.00247)"
     roles = ("down",)
+    position = "behind feed-forward"
     activation = "relu"

@@ -24,7 +24,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import translate_write_errors, write_artifact, write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
-from gelora_cli.plots.run import plot_ranks
+from gelora_cli.plots.base import RunData, write_run_pictures
 
 REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, run_files.CARD, "ranks.png")
 """What a linked run has of its own; every other file is the trained run's."""
@@ -80,7 +80,7 @@ def link_run(trained: Path, directory: Path, config: RunConfig) -> None:
             shutil.copyfile(trained / name, directory / name)
     plan = _plan(config, trained)
     write_artifact(plan, directory)
-    plot_ranks(plan, directory / "ranks.png")
+    write_run_pictures(directory, RunData(plan=plan))
     result = read_artifact(RunResult, trained / RunResult.FILE)
     write_artifact(replace(result, method=config.method.name, profile_reused=True), directory)
     same_as = os.path.relpath(trained, directory)

@@ -22,7 +22,7 @@ from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import ResolvedInputs, load_valid_profile, profile_directory, resolve_inputs
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.stage_settings import profile_settings
-from gelora_cli.plots.run import plot_profile
+from gelora_cli.plots.base import RunData, write_run_pictures
 
 
 def profile(config: RunConfig) -> tuple[Path, IdProfile]:
@@ -69,7 +69,7 @@ def shared_profile(session: Session, *, from_scratch: bool = False) -> tuple[IdP
         _announce(there)
         if not there:
             found = _measure(session, directory)
-            plot_profile(found, directory / "profile.png")
+            write_run_pictures(directory, RunData(profile=found))
             write_artifact(found, directory)
         StateStore(directory).clear()  # also what a process left that was killed when the profile was whole
     session.accelerator.wait_for_everyone()

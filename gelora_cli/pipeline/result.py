@@ -18,7 +18,7 @@ from gelora_cli.data.protocol import ProtocolSplits
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.description import card_facts
 from gelora_cli.pipeline.session import Session
-from gelora_cli.plots.trajectories import plot_track, read_track
+from gelora_cli.plots.base import RunData, read_metric_lines, write_run_pictures
 
 if TYPE_CHECKING:
     from gelora_cli.training.evaluation import Evaluation
@@ -85,8 +85,8 @@ def write_result(
         content = {key: value for found in evaluated for key, value in found.files[name].items()}
         write_atomic(directory / name, json_text(content, indent=1) + "\n")
     write_artifact(result, directory)
-    if moments := read_track(directory / run_files.METRICS):
-        plot_track(moments, result, directory / run_files.TRACK)
+    metrics = read_metric_lines(directory / run_files.METRICS)
+    write_run_pictures(directory, RunData(plan=plan, result=result, metrics=metrics), after_training=True)
     facts = card_facts(directory, session.inputs, session.loaded)
     write_atomic(directory / run_files.CARD, model_card(result, plan, facts))
     LOGGER.info("%s: %.4f", result.reported, result.value)

@@ -21,7 +21,7 @@ from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
 from gelora_cli.pipeline.session import close_session, open_session
 from gelora_cli.pipeline.train_stage import train_stage
-from gelora_cli.plots.run import plot_profile, plot_ranks
+from gelora_cli.plots.base import RunData, write_run_pictures
 
 
 def work_run(directory: Path, inputs: ResolvedInputs) -> None:
@@ -55,9 +55,7 @@ def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> Non
     """Write the profile and the plan as it was attached, with their pictures."""
     if saved is not None:
         write_artifact(saved, directory)
-        plot_profile(saved, directory / "profile.png")
     write_artifact(plan, directory)
-    if plan.blocks:
-        plot_ranks(plan, directory / "ranks.png")
+    write_run_pictures(directory, RunData(profile=saved, plan=plan))
     for line in format_plan(plan).splitlines():
         LOGGER.info("%s", line)

@@ -12,7 +12,7 @@ from gelora_cli.core.directories import create_directory, remove_partial_writes
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
 from gelora_cli.core.messages import escape_markdown
-from gelora_cli.plots.comparison import pictures
+from gelora_cli.plots.base import report_pictures
 from gelora_cli.report.compared import comparisons, row_groups
 from gelora_cli.report.page import Shown, comparison_tables, page, summary
 from gelora_cli.report.published import Published, published_table, read_published
@@ -112,7 +112,7 @@ def _shown(found: Collected, title: str, their_figures: Sequence[Published], fig
         unused=found.unused,
         comparisons=tuple(compared),
         problems=tuple(problems),
-        pictures=tuple(pictures(rows)) if figures else (),
+        pictures=tuple(report_pictures(rows)) if figures else (),
         published=published_table(their_figures, rows),
     )
 

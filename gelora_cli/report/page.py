@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.plots.comparison import Picture
+from gelora_cli.plots.base import Picture
 from gelora_cli.report.compared import RowGroup, shown_name
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import Unused

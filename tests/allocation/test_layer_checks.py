@@ -18,7 +18,7 @@ from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import from_json, read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.plots.run import profile_figure
+from gelora_cli.plots.run_profile import profile_figure
 from tests.helpers.bench import Bench
 from tests.helpers.rank_profiles import IDIMS, MINILM
 from tests.helpers.rows import rows

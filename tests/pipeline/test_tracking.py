@@ -18,7 +18,8 @@ from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
 from gelora_cli.methods.updates.checks import plain_model
-from gelora_cli.plots.trajectories import CAVEATS, Moment, read_track, track_figure
+from gelora_cli.plots.base import read_metric_lines
+from gelora_cli.plots.trajectories import CAVEATS, Snapshot, read_snapshots, trajectory_figure
 from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.rivals import Case, case, tune
 
@@ -140,31 +141,31 @@ def test_an_observed_run_is_the_same_run(
     )
     assert bench.run(*RUN, *TRACKED) == 0
     assert "it was not tracked" in capsys.readouterr().out
-    assert not read_track(directory / run_files.METRICS)
+    assert not read_snapshots(read_metric_lines(directory / run_files.METRICS))
     assert bench.run(*RUN, *TRACKED, "force=true") == 0
     assert bench.only() == directory
     assert (directory / "adapter/adapter_model.safetensors").read_bytes() == weights
     assert predictions(directory) == rows
     assert [line for line in without_times(directory) if "track" not in line] == lines
-    moments = read_track(directory / run_files.METRICS)
-    assert [(moment.step, moment.epoch) for moment in moments] == [(0, 0), (6, 1), (12, 2)]
-    check_moments(moments)
+    snapshots = read_snapshots(read_metric_lines(directory / run_files.METRICS))
+    assert [(snapshot.step, snapshot.epoch) for snapshot in snapshots] == [(0, 0), (6, 1), (12, 2)]
+    check_snapshots(snapshots)
     assert "track.png" in (directory / "DONE").read_text()
     assert bench.run(*RUN, *TRACKED) == 0
     assert "it was not tracked" not in capsys.readouterr().out
-    figure = track_figure(moments, result_of(directory))
+    figure = trajectory_figure(snapshots, result_of(directory))
     assert len(figure.axes) == 6
     assert figure.get_supxlabel() == CAVEATS
     assert all(axis.get_xlabel() for axis in figure.axes)
 
 
-def check_moments(moments: list[Moment]) -> None:
-    for moment in moments:
-        assert [len(moment.values[key]) for key in ("idims", "idim_low", "jacobian_stable_ranks")] == [4, 4, 3]
-        assert all(1 <= (value or 0) <= 32 for value in moment.values["jacobian_stable_ranks"])
-    assert moments[0].values["update_stable_ranks"] == (None, None, None)
-    assert all((value or 0) >= 1 for value in moments[-1].values["update_stable_ranks"])
-    assert moments[0].values["jacobian_stable_ranks"] != moments[-1].values["jacobian_stable_ranks"]
+def check_snapshots(snapshots: list[Snapshot]) -> None:
+    for snapshot in snapshots:
+        assert [len(snapshot.values[key]) for key in ("idims", "idim_low", "jacobian_stable_ranks")] == [4, 4, 3]
+        assert all(1 <= (value or 0) <= 32 for value in snapshot.values["jacobian_stable_ranks"])
+    assert snapshots[0].values["update_stable_ranks"] == (None, None, None)
+    assert all((value or 0) >= 1 for value in snapshots[-1].values["update_stable_ranks"])
+    assert snapshots[0].values["jacobian_stable_ranks"] != snapshots[-1].values["jacobian_stable_ranks"]
 
 
 def test_a_tracked_training_that_is_killed_keeps_its_course(

@@ -24,7 +24,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_artifact
-from gelora_cli.plots import comparison as figures
+from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.report.build import write_report
 from gelora_cli.report.compared import row_groups
 from gelora_cli.report.published import FIELDS
@@ -288,7 +288,7 @@ def test_uniform_lora_is_not_charged_with_a_profile(runs: Path, tmp_path: Path) 
 def test_a_second_report_leaves_no_picture_of_the_first(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "PLOTS", (figures.idim_pictures,))
+    monkeypatch.setattr(REPORT_PICTURES, "names", lambda: ("idim",))
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.png").write_bytes(b"")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation
 
@@ -16,8 +17,13 @@ from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.plots.run import plot_profile, plot_ranks, profile_figure, ranks_figure
+from gelora_cli.core.registries import RUN_PICTURES
+from gelora_cli.plots.base import RunData, RunPicture, write_run_pictures
+from gelora_cli.plots.run_profile import profile_figure
+from gelora_cli.plots.run_ranks import ranks_figure
+from gelora_cli.plots.style import new_figure, write_figure
 from tests.helpers.plans import IDIMS, PLAN, PROFILE, make_profile
+from tests.helpers.registries import forget_entries_afterwards
 
 REAL = "the rule's real-valued rank"
 
@@ -125,7 +131,7 @@ def test_long_and_odd_names_of_models(tmp_path: Path) -> None:
     (axis,) = profile_figure(profile).axes
     assert "x/$a_{$b\\frac, N" in texts(axis)
     assert len(texts(axis).split(" | ")[-1]) < 90
-    plot_profile(profile, tmp_path / "profile.png")
+    write_figure(profile_figure(profile), tmp_path / "profile.png")
 
 
 @pytest.mark.parametrize("name", ["profile", "ranks"])
@@ -144,10 +150,7 @@ def test_the_file_is_a_picture_with_the_same_bytes_each_time(name: str, tmp_path
 
 
 def draw(name: str, path: Path, plan: RankPlan = PLAN) -> None:
-    if name == "profile":
-        plot_profile(PROFILE, path)
-    else:
-        plot_ranks(plan, path)
+    write_figure(profile_figure(PROFILE) if name == "profile" else ranks_figure(plan), path)
 
 
 def test_nothing_reaches_the_edge_of_the_picture(tmp_path: Path) -> None:
@@ -159,12 +162,12 @@ def test_nothing_reaches_the_edge_of_the_picture(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(GeloraError, match="can't be written"):
-        plot_ranks(PLAN, tmp_path / "missing" / "ranks.png")
+        write_figure(ranks_figure(PLAN), tmp_path / "missing" / "ranks.png")
 
 
 def test_importing_is_cheap_and_drawing_leaves_pyplot_alone() -> None:
     code = (
-        "import sys, gelora_cli.plots.run as plots\n"
+        "import sys, gelora_cli.plots.run_ranks as plots\n"
         "print({'torch', 'matplotlib', 'numpy'} & set(sys.modules))\n"
         "plots.new_figure(3.0, (1,))[0].savefig('/dev/null', format='png')\n"
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
@@ -178,3 +181,30 @@ def test_every_mean_of_the_parts_is_inside_the_picture() -> None:
     rows = tuple(replace(row, quarter=3 * row.high) for row in PROFILE.layers)
     axis = profile_figure(replace(PROFILE, layers=rows)).axes[0]
     assert axis.get_ylim()[1] > max(3 * row.high for row in PROFILE.layers)
+
+
+def test_a_run_gets_the_pictures_that_it_has_data_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_entries_afterwards(monkeypatch, RUN_PICTURES)
+
+    @RUN_PICTURES.register
+    class Losses(RunPicture):
+        name = "losses"
+        after_training = True
+
+        def draw(self, run: RunData) -> Figure | None:
+            losses = [line["loss"] for line in run.metrics if "loss" in line]
+            if not losses:
+                return None
+            figure, (axis,) = new_figure(3.0, (1,))
+            axis.plot(losses)
+            return figure
+
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    write_run_pictures(before, RunData(profile=PROFILE))
+    assert [path.name for path in before.iterdir()] == ["profile.png"]
+    write_run_pictures(before, RunData(profile=PROFILE, plan=PLAN))
+    assert sorted(path.name for path in before.iterdir()) == ["profile.png", "ranks.png"]
+    write_run_pictures(after, RunData(profile=PROFILE, metrics=[{"loss": 1.0}, {"loss": 0.5}]), after_training=True)
+    assert [path.name for path in after.iterdir()] == ["losses.png"]

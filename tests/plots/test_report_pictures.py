@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 
-from gelora_cli.core.registries import METHODS
-from gelora_cli.plots import comparison as figures
+from gelora_cli.core.registries import METHODS, REPORT_PICTURES
+from gelora_cli.plots.base import Picture, ReportPicture, report_pictures
+from gelora_cli.plots.report_curves import MOST_POINTS, thin
+from gelora_cli.plots.report_rows import row_families
+from gelora_cli.plots.style import method_style, new_figure
 from gelora_cli.report.page import _task_tables
 from gelora_cli.report.rows import Row, rows_of
 from gelora_cli.report.runs import Run, collect
 from tests.helpers.plans import IDIMS, PLAN
+from tests.helpers.registries import forget_entries_afterwards
 from tests.helpers.report_runs import write_whole
 
 
@@ -27,6 +32,10 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         for seed in (0, 1):
             write_whole(root, method, seed, 30 + seed)
     return rows_of(collect([root]).runs)
+
+
+def draw(name: str, rows: list[Row]) -> list[Picture]:
+    return list(REPORT_PICTURES.get(name).draw(rows))
 
 
 def labels(axis: Axes) -> list[str]:
@@ -43,7 +52,7 @@ def line(axis: Axes, label: str) -> list[tuple[float, float]]:
 
 
 def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
-    (picture,) = figures.idim_pictures(rows)
+    (picture,) = draw("idim", rows)
     (axis,) = picture.figure.axes
     assert labels(axis) == ["demo"]
     assert line(axis, "demo") == [(float(layer), idim) for layer, idim in enumerate(IDIMS)]
@@ -51,7 +60,7 @@ def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
 
 
 def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
-    (picture,) = figures.value_pictures(rows)
+    (picture,) = draw("value", rows)
     left, right = picture.figure.axes
     for name in ("gelora", "lora", "sora"):
         assert line(left, name)[0] == pytest.approx((PLAN.adapter_params, 30.5 / 40))
@@ -64,17 +73,17 @@ def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
 
 def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
     none = replace(rows[0], runs=tuple(_with(run, adapter_params=0) for run in rows[0].runs))
-    (picture,) = figures.value_pictures([none, *rows[1:]])
+    (picture,) = draw("value", [none, *rows[1:]])
     assert line(picture.figure.axes[0], "gelora")[0][0] == 1
     assert picture.png()
 
 
 def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
     other = replace(rows[1], runs=tuple(_with(run, reported="f1") for run in rows[1].runs))
-    found = list(figures.value_pictures([rows[0], other]))
+    found = draw("value", [rows[0], other])
     assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
     assert [labels(picture.figure.axes[1]) for picture in found] == [["gelora"], ["lora"]]
-    assert [len(members) for _, members in figures._groups([rows[0], other])] == [1, 1]
+    assert [len(family.rows) for family in row_families([rows[0], other])] == [1, 1]
     tables = list(_task_tables([rows[0], other]))
     assert [(table.caption, len(table.lines)) for table in tables] == [
         ("mnli, minilm: accuracy", 1),
@@ -87,7 +96,7 @@ def _with(run: Run, **changes: Any) -> Run:
 
 
 def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
-    (picture,) = figures.rank_pictures(rows)
+    (picture,) = draw("ranks", rows)
     panels = picture.figure.axes
     assert [axis.get_title("left") for axis in panels] == ["gelora", "lora", "sora"]
     heights = [bar.get_height() for bar in panels[0].patches if isinstance(bar, Rectangle)]
@@ -96,7 +105,7 @@ def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
 
 
 def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
-    (picture,) = figures.curve_pictures(rows)
+    (picture,) = draw("curves", rows)
     top, bottom = picture.figure.axes
     assert labels(top) == ["lora", "gelora", "sora"]
     assert line(top, "gelora") == [(5, 0.2), (10, 0.1)]
@@ -110,7 +119,7 @@ def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
 
 
 def test_the_course_of_the_ranks(rows: list[Row]) -> None:
-    (picture,) = figures.course_pictures(rows)
+    (picture,) = draw("course", rows)
     top = picture.figure.axes[0]
     start = PLAN.trained_params + 7
     assert line(top, "sora") == [(0, start), (5, 100), (10, 100)]
@@ -122,15 +131,15 @@ def test_the_course_of_the_ranks(rows: list[Row]) -> None:
 
 
 def test_methods_are_told_apart_without_colour() -> None:
-    looks = [figures._look(method) for method in METHODS.names()]
-    assert len({(look["marker"], str(look["linestyle"])) for look in looks}) == len(METHODS.names())
-    again = [figures._look("lora", number) for number in range(6)]
-    assert len({(look["fillstyle"], str(look["linestyle"])) for look in again}) == 6
+    styles = [method_style(method) for method in METHODS.names()]
+    assert len({(style["marker"], str(style["linestyle"])) for style in styles}) == len(METHODS.names())
+    again = [method_style("lora", number) for number in range(6)]
+    assert len({(style["fillstyle"], str(style["linestyle"])) for style in again}) == 6
 
 
 def test_rows_of_one_method_are_told_apart_in_curves(rows: list[Row]) -> None:
     pair = [replace(rows[0], name=f"gelora (${rate}$)") for rate in (1, 2)]
-    (picture,) = figures.curve_pictures(pair)
+    (picture,) = draw("curves", pair)
     top = picture.figure.axes[0]
     lines = [drawn for drawn in top.get_lines() if str(drawn.get_label()).startswith("gelora")]
     assert len({(drawn.get_linestyle(), drawn.get_fillstyle()) for drawn in lines}) == 2
@@ -141,15 +150,53 @@ def test_rows_of_one_method_are_told_apart_in_curves(rows: list[Row]) -> None:
 
 def test_long_trainings_are_thinned() -> None:
     points = [(step, float(step)) for step in range(1, 1001)]
-    thin = figures._thinned(points)
-    assert len(thin) <= figures.MOST_POINTS and thin[0] == (17, 9.0) and thin[-1][0] == 1000
+    thinned = thin(points)
+    assert len(thinned) <= MOST_POINTS and thinned[0] == (17, 9.0) and thinned[-1][0] == 1000
 
 
 def test_equal_rows_give_equal_bytes(rows: list[Row]) -> None:
-    (first,), (second,) = figures.idim_pictures(rows), figures.idim_pictures(rows)
+    (first,), (second,) = draw("idim", rows), draw("idim", rows)
     assert first.svg() == second.svg() and first.png() == second.png()
 
 
 def test_no_picture_without_data(rows: list[Row]) -> None:
-    assert not list(figures.pictures([]))
-    assert not list(figures.course_pictures([row for row in rows if row.method == "lora"]))
+    assert not list(report_pictures([]))
+    assert not draw("course", [row for row in rows if row.method == "lora"])
+
+
+def test_no_curves_of_runs_that_logged_nothing(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "metric_lines", lambda run: [])
+    assert not draw("curves", rows)
+
+
+def test_a_plug_in_method_is_drawn_as_it_asks_and_one_that_is_not_loaded_too(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_entries_afterwards(monkeypatch, METHODS)
+
+    @METHODS.register
+    class Mine(type(METHODS.get("lora"))):  # type: ignore[misc]
+        name = "mine"
+        marker = "*"
+
+    assert method_style("mine")["marker"] == "*"
+    assert method_style("elsewhere") == method_style("elsewhere")
+    for method in ("mine", "elsewhere"):
+        row = replace(rows[0], cell=(*rows[0].cell[:5], method), name=method)
+        (picture,) = draw("value", [row, rows[1]])
+        assert method in labels(picture.figure.axes[1])
+
+
+def test_a_picture_of_ones_own_is_one_entry(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_entries_afterwards(monkeypatch, REPORT_PICTURES)
+
+    @REPORT_PICTURES.register
+    class Counts(ReportPicture):
+        name = "counts"
+
+        def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+            figure, (axis,) = new_figure(3.0, (1,))
+            axis.bar(range(len(rows)), [len(row.runs) for row in rows])
+            yield Picture("counts-1", "Seeds", "Seeds of each row", figure)
+
+    assert [picture.name for picture in report_pictures(rows)][-1] == "counts-1"

@@ -1,0 +1,110 @@
+"""What a picture is: of one run, drawn into its directory, or of many, drawn for a report; no torch.
+
+A picture is one file with a subclass of `RunPicture` or `ReportPicture`, named in `core.registries`, or in a folder of
+plug-ins.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.registries import REPORT_PICTURES, RUN_PICTURES
+from gelora_cli.plots.style import figure_bytes, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gelora_cli.report.rows import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """What is known of a run when its pictures are drawn; what it does not have (yet) is None or empty.
+
+    `metrics` are the lines of `metrics.jsonl`.
+    """
+
+    profile: IdProfile | None = None
+    plan: RankPlan | None = None
+    result: RunResult | None = None
+    metrics: Sequence[dict[str, Any]] = ()
+
+
+class RunPicture(ABC):
+    """A picture of one run, `NAME.png` in its directory.
+
+    Attributes:
+        name: the name of the file, without its ending.
+        after_training: whether it is drawn once a run has its result, or as soon as it has its plan.
+    """
+
+    name: str
+    after_training: ClassVar[bool] = False
+
+    @abstractmethod
+    def draw(self, run: RunData) -> Figure | None:
+        """Draw a run, or return None where it does not have what this picture shows."""
+
+
+class ReportPicture(ABC):
+    """A kind of picture over the rows of a report; `name` begins the names of its files, `NAME-1.png`."""
+
+    name: str
+
+    @abstractmethod
+    def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+        """Draw as many pictures as the rows need, and none where they have no data for it."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report: the name of its files, a title, and a caption that says in words what is to be seen."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+    def png(self) -> bytes:
+        """Return it as PNG; equal figures give equal bytes."""
+        return figure_bytes(self.figure, "png")
+
+    def svg(self) -> bytes:
+        """Return it as SVG; equal figures give equal bytes."""
+        return figure_bytes(self.figure, "svg", salt=self.name)
+
+
+def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = False) -> None:
+    """Write every picture that applies to a run into its directory.
+
+    Args:
+        directory: where `NAME.png` is written.
+        run: what is known of the run now.
+        after_training: draw the pictures that wait for the result; otherwise those that need no training.
+    """
+    for name in RUN_PICTURES.names():
+        picture = RUN_PICTURES.get(name)
+        figure = picture.draw(run) if picture.after_training == after_training else None
+        if figure is not None:
+            write_figure(figure, directory / f"{name}.png")
+
+
+def read_metric_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a `metrics.jsonl`; none where there is no such file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def report_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
+    """Return every picture that these rows have data for, one kind after the other."""
+    for name in REPORT_PICTURES.names():
+        yield from REPORT_PICTURES.get(name).draw(rows)

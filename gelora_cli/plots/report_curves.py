@@ -1,0 +1,85 @@
+"""`curves-N`: loss and metric while the rows trained, as means over seeds; no torch, readable in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.report_rows import (
+    MOST_LINES,
+    Points,
+    chunks,
+    draw_curve,
+    mean_over_seeds,
+    metric_label,
+    part_name,
+    row_families,
+    row_styles,
+)
+from gelora_cli.plots.style import LineStyle, figure_head, name_axes, new_figure
+
+if TYPE_CHECKING:
+    from gelora_cli.report.rows import Row
+
+REFERENCE = "lora"
+"""Uniform LoRA, which every picture of a family repeats."""
+
+MOST_POINTS = 60
+
+
+@REPORT_PICTURES.register
+class CurvesPicture(ReportPicture):
+    """Pictures of each family of rows, at most `MOST_LINES` rows in one."""
+
+    name = "curves"
+
+    def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+        """Draw the training loss, and below it the reported metric at each evaluation."""
+        for number, family in enumerate(row_families(rows), start=1):
+            if not any(_losses(row) or _evaluations(row) for row in family.rows):
+                continue
+            styles = row_styles(family.rows)
+            reference = [row for row in family.rows if row.method == REFERENCE][:1]
+            others = [row for row in family.rows if row not in reference]
+            parts = chunks(others, MOST_LINES - len(reference)) or [[]]
+            for part, members in enumerate(parts):
+                name = part_name(f"curves-{number}", part)
+                yield _draw_rows(name, family.title, [*reference, *members], styles)
+
+
+def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, LineStyle]) -> Picture:
+    figure, (top, bottom) = new_figure(height_inches=6.4, panels=(1, 1))
+    for row in rows:
+        draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)
+        draw_curve(bottom, row, styles[id(row)], _evaluations(row), marker_every=1)
+    name_axes(top, "", "training loss", legend=True)
+    name_axes(bottom, "optimizer step", metric_label(rows[0]), legend=False)
+    figure_head(figure, "Training", f"{title}; means over seeds")
+    names = ", ".join(row.name for row in rows)
+    return Picture(name, f"Training: {title}", f"Loss and {rows[0].metric} over steps, of {names}.", figure)
+
+
+def _losses(row: Row) -> Points:
+    """Return the logged losses, thinned."""
+    curves = []
+    for run in row.runs:
+        curves.append([(line["step"], line["loss"]) for line in run.metric_lines() if "loss" in line])
+    return thin(mean_over_seeds(curves))
+
+
+def _evaluations(row: Row) -> Points:
+    """Return the reported metric on the reported split at each evaluation."""
+    split, metric = row.runs[0].result.results[0].split, row.metric
+    curves = []
+    for run in row.runs:
+        curves.append([(line["step"], line[metric]) for line in run.metric_lines() if line.get("split") == split])
+    return mean_over_seeds(curves)
+
+
+def thin(points: Points) -> Points:
+    """Return at most `MOST_POINTS` points: each the mean over neighbouring steps, at the last of them."""
+    width = -(-len(points) // MOST_POINTS) or 1  # rounded up
+    return [(part[-1][0], mean(value for _, value in part)) for part in chunks(points, width)]

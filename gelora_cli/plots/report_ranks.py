@@ -1,0 +1,90 @@
+"""`ranks-N`: the rank of each block at the end of training, a panel per row; no torch, readable in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.report_rows import chunks, part_name, row_families
+from gelora_cli.plots.style import DARK, INK, LIGHT, figure_head, name_panel, new_figure, number_ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gelora_cli.report.rows import Row
+
+MOST_PANELS = 12
+MOST_BLOCKS_WITH_NUMBERS = 16
+
+
+@dataclass(frozen=True)
+class BlockRank:
+    """The ranks of one block's modules at the end, over all seeds of a row."""
+
+    mean: float
+    least: int
+    most: int
+
+
+@REPORT_PICTURES.register
+class BlockRanksPicture(ReportPicture):
+    """One picture for each family of rows that have ranks."""
+
+    name = "ranks"
+
+    def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+        """Draw the mean rank over modules and seeds as a bar, with a line from the least to the most."""
+        for number, family in enumerate(row_families(row for row in rows if _has_ranks(row)), start=1):
+            for part, members in enumerate(chunks(family.rows, MOST_PANELS)):
+                yield _draw_rows(part_name(f"ranks-{number}", part), family.title, members)
+
+
+def _has_ranks(row: Row) -> bool:
+    plan = row.runs[0].plan
+    return bool(plan.blocks) and plan.unit != "bottleneck"
+
+
+def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
+    figure, axes = new_figure(height_inches=1.3 + 0.95 * len(rows), panels=(1,) * len(rows))
+    ranks = [block_ranks(row) for row in rows]
+    highest = max(block.most for blocks in ranks for block in blocks)
+    for axis, row, blocks in zip(axes, rows, ranks, strict=True):
+        _draw_row(axis, row, blocks, highest)
+    axes[-1].tick_params(labelbottom=True)
+    axes[-1].set_xlabel("block")
+    figure_head(figure, "LoRA rank of each block", f"{title}; a bar from the least to the most of modules and seeds")
+    names = ", ".join(row.name for row in rows)
+    return Picture(name, f"Ranks: {title}", f"Rank at the end of training per block, of {names}.", figure)
+
+
+def block_ranks(row: Row) -> list[BlockRank]:
+    """Return what each block's ranks came to; a block without modules has 0."""
+    found = []
+    for index, block in enumerate(row.runs[0].plan.blocks):
+        ranks: list[int] = []
+        for run in row.runs:
+            modules = run.plan.blocks[index].modules or block.modules
+            ranks += [run.result.effective_ranks.get(module, 0) for module in modules]
+        found.append(BlockRank(mean(ranks), min(ranks), max(ranks)) if ranks else BlockRank(0.0, 0, 0))
+    return found
+
+
+def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: int) -> None:
+    blocks = list(range(1, len(ranks) + 1))
+    axis.bar(blocks, [rank.mean for rank in ranks], color=LIGHT, edgecolor=DARK, linewidth=0.8, width=0.7)
+    for block, rank in zip(blocks, ranks, strict=True):
+        if rank.least < rank.most:
+            axis.vlines(block, rank.least, rank.most, color=INK, linewidth=1.2)
+        if len(blocks) <= MOST_BLOCKS_WITH_NUMBERS:
+            text = f"{rank.mean:.1f}".removesuffix(".0")
+            axis.annotate(text, (block - 0.3, 0), (0, 3), textcoords="offset points", fontsize=8, ha="left")
+    axis.set_ylim(0, 1.12 * highest)
+    axis.set_ylabel("rank")
+    name_panel(axis, row.name)
+    axis.tick_params(labelbottom=False)
+    axis.locator_params(axis="y", nbins=3, integer=True)
+    number_ticks(axis, blocks)

@@ -1,0 +1,115 @@
+"""`value-N`: what each row reached against what it cost; no torch, readable in grey."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.report_rows import metric_label
+from gelora_cli.plots.style import LineStyle, figure_head, method_style, name_axes, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gelora_cli.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rows of one method and settings over budgets, under the name and look that they share."""
+
+    name: str
+    style: LineStyle
+    rows: list[Row]
+
+
+@REPORT_PICTURES.register
+class ValuePicture(ReportPicture):
+    """One picture for each task, model, protocol and metric."""
+
+    name = "value"
+
+    def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+        """Draw the reported value against the adapter's parameters on a log axis, budgets of a method joined.
+
+        Rows of like cost hide each other there. So a second panel beside it gives each row a position of its own, with
+        its standard deviation.
+        """
+        keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in rows)
+        for number, key in enumerate(keys, start=1):
+            members = [row for row in rows if (row.task, row.model, row.protocol, row.metric) == key]
+            title = f"{key[0]}, {key[1]}, protocol {key[2]}"
+            yield _draw_family(f"value-{number}", title, members)
+
+
+def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
+    figure, (left, right) = new_figure(height_inches=4.8, panels=(1,), columns=2)
+    right.sharey(left)
+    by_cost = sorted(rows, key=_cost)
+    positions = {id(row): position for position, row in enumerate(by_cost, start=1)}
+    for series in _series(rows):
+        _draw_over_parameters(left, series)
+        _draw_spread(right, series, positions)
+    _scale_parameter_axis(left, [_cost(row) for row in rows])
+    metric = metric_label(rows[0])
+    name_axes(left, "parameters of the adapter, log scale", metric, legend=False)
+    name_axes(right, "rows in the order of their parameters", "")
+    right.tick_params(bottom=False, labelbottom=False, labelleft=False)
+    figure_head(figure, "Value against parameters", f"{title}; means; bars at the right: one sd to each side")
+    return Picture(name, f"Value and cost: {title}", f"{metric} of each row.", figure)
+
+
+def _series(rows: Sequence[Row]) -> list[Series]:
+    """Return the rows by name; the series of one method differ in fill and line."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        name = f"{row.name} (exempt)" if row.exempt else row.name
+        by_name.setdefault(name, []).append(row)
+    counts: dict[str, int] = defaultdict(int)
+    series = []
+    for name, members in by_name.items():
+        method = members[0].method
+        series.append(Series(name, method_style(method, counts[method]), members))
+        counts[method] += 1
+    return series
+
+
+def _cost(row: Row) -> int:
+    """Return the adapter's parameters; a log axis has no 0."""
+    return max(row.adapter_params, 1)
+
+
+def _draw_over_parameters(axis: Axes, series: Series) -> None:
+    ordered = sorted(series.rows, key=_cost)
+    costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
+    axis.plot(costs, means, label=series.name, markersize=7, linewidth=1.2, **series.style)
+
+
+def _draw_spread(axis: Axes, series: Series, positions: dict[int, int]) -> None:
+    """Draw mean and sd of each row at its position, which is known by its `id`."""
+    deviations = [row.sd or 0.0 for row in series.rows]
+    has_one_seed = all(len(row.runs) == 1 for row in series.rows)
+    axis.errorbar(
+        [positions[id(row)] for row in series.rows],
+        [row.mean for row in series.rows],
+        yerr=deviations if any(deviations) else None,
+        label=f"{series.name} (one seed)" if has_one_seed else series.name,
+        markersize=7,
+        capsize=3,
+        **{**series.style, "linestyle": "none"},
+    )
+
+
+def _scale_parameter_axis(axis: Axes, params: Sequence[int]) -> None:
+    """Make the axis logarithmic around these, with ticks written as budgets are: 0.3M."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_xscale("log")
+    axis.set_xlim(min(params) / 1.6, 1.6 * max(params))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M")
+    axis.xaxis.set_minor_formatter("")
