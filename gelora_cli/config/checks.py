@@ -49,8 +49,11 @@ def frozen_problems(config: RunConfig) -> list[str]:
 
     Most rules between keys are left out, since an older version may have had others.
     """
-    between = (_column_problem(config.task), _labels_problem(config.task))
-    return [*declared_problems(config), *(problem for problem in between if problem)]
+    problems = [*declared_problems(config)]
+    if config.task.kind in TASK_KINDS:
+        kind = TASK_KINDS.get(config.task.kind)
+        problems += [kind.column_problem(config.task) or "", kind.label_problem(config.task) or ""]
+    return [problem for problem in problems if problem]
 
 
 def declared_problems(config: object, prefix: str = "") -> Iterator[str]:
@@ -120,8 +123,19 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
 
 def cross_task_problems(task: TaskConfig) -> list[str]:
     """Return what does not go together in a task."""
-    found = [check(task) for check in TASK_CHECKS]
-    return [problem for problem in found if problem]
+    if task.kind not in TASK_KINDS:  # the check of `task.kind` names those that are accepted
+        return [problem for problem in (_group_problem(task), _split_problem(task)) if problem]
+    kind = TASK_KINDS.get(task.kind)
+    problems = (
+        *kind.setting_problems(task),
+        _metric_problem(task),
+        kind.column_problem(task),
+        _group_problem(task),
+        _standardize_problem(task),
+        _split_problem(task),
+        kind.label_problem(task),
+    )
+    return [problem for problem in problems if problem]
 
 
 def _budget_problem(budget: int | float | str) -> str | None:
@@ -212,28 +226,7 @@ def _preset_value_problem(preset: PresetConfig) -> str | None:
     return None
 
 
-def _window_problem(task: TaskConfig) -> str | None:
-    special = 4  # as many as the known tokenizers put around a question and a context
-    room = task.max_length - task.max_question_length - special
-    if task.kind != "question_answering" or room > task.stride:
-        return None
-    return (
-        f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside task.max_question_length="
-        f"{task.max_question_length} and {special} special tokens, which must be more than task.stride={task.stride}: "
-        f"take task.max_length={task.max_question_length + special + task.stride + 1} or more, or lower the others"
-    )
-
-
-def _unanswerable_problem(task: TaskConfig) -> str | None:
-    if task.kind != "question_answering" or (task.metric == "squad_v2") is task.unanswerable:
-        return None
-    fix = "task.metric=squad_v2" if task.unanswerable else "task.metric=squad"
-    return f"task.unanswerable={str(task.unanswerable).lower()} does not go with task.metric={task.metric}; take {fix}"
-
-
 def _metric_problem(task: TaskConfig) -> str | None:
-    if task.kind not in TASK_KINDS:
-        return None
     metrics = TASK_KINDS.get(task.kind).metrics
     metric = task.metric or metrics[0]
     if metric not in metrics:
@@ -244,37 +237,12 @@ def _metric_problem(task: TaskConfig) -> str | None:
     return f"task.reported={task.reported} is no value of task.metric={metric}; {suggest(task.reported, values)}"
 
 
-def standardizes(task: TaskConfig) -> bool:
-    """Whether a completed task trains on standardised scores."""
-    if task.kind != "regression":
-        return False
-    return task.source == "text" if task.standardize == "auto" else bool(task.standardize)
-
-
 def _standardize_problem(task: TaskConfig) -> str | None:
     if task.standardize not in ("auto", True, False):
         return f"task.standardize={task.standardize}: not known; accepted: auto, true, false"
-    if task.standardize is True and task.kind != "regression":
+    if task.standardize is True and not TASK_KINDS.get(task.kind).standardizes(task):
         return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
     return None
-
-
-def _column_problem(task: TaskConfig) -> str | None:
-    if task.kind == "question_answering":
-        if task.source == "text":
-            return f"task.kind={task.kind} needs task=squad data.squad=FILE.json; task=text takes labels or scores"
-        if len(set(task.columns)) != 2 or len(task.columns) != 2:
-            return f"{_columns_text(task)}: two different columns are accepted, of the questions and of their contexts"
-        return None
-    label = task.label if task.source == "text" else "label"
-    if len(task.columns) not in (1, 2) or len({*task.columns, label}) <= len(task.columns):
-        shown = _columns_text(task) + (f" task.label={task.label}" if task.source == "text" else "")
-        return f"{shown}: one or two columns of text and another one for the label are accepted"
-    return None
-
-
-def _columns_text(task: TaskConfig) -> str:
-    return f"task.columns=[{join_names(task.columns)}]"
 
 
 def _split_problem(task: TaskConfig) -> str | None:
@@ -291,17 +259,6 @@ def _split_problem(task: TaskConfig) -> str | None:
     return None
 
 
-def _labels_problem(task: TaskConfig) -> str | None:
-    """What is wrong with given label names, where they don't come from the rows."""
-    if task.kind != "classification" or (task.source == "text" and not task.labels):
-        return None
-    if len(set(task.labels)) < max(2, len(task.labels)):
-        return f"task.labels=[{join_names(task.labels)}]: two or more different labels are needed"
-    if task.metric == "accuracy_f1" and len(task.labels) != 2:
-        return f"task.labels=[{join_names(task.labels)}]: task.metric=accuracy_f1 needs two different labels"
-    return None
-
-
 def _group_problem(task: TaskConfig) -> str | None:
     if task.group is None:
         return None
@@ -315,16 +272,3 @@ def _group_problem(task: TaskConfig) -> str | None:
             "held out; name the column that says which rows belong together, such as an article or author"
         )
     return None
-
-
-TASK_CHECKS = (
-    _window_problem,
-    _unanswerable_problem,
-    _metric_problem,
-    _column_problem,
-    _group_problem,
-    _standardize_problem,
-    _split_problem,
-    _labels_problem,
-)
-"""What does not go together in a task; each returns a message or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gelora_cli.config.checks import list_problems, standardizes, value_problems
+from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
@@ -53,10 +53,11 @@ def _with_plugins(config: RunConfig) -> RunConfig:
 def with_task(config: RunConfig) -> RunConfig:
     """Name, metric and reported value, where the task leaves them open."""
     task, source = config.task, Path(config.data.text or "text")
-    metric = task.metric or TASK_KINDS.get(task.kind).metrics[0]
+    kind = TASK_KINDS.get(task.kind)
+    metric = task.metric or kind.metrics[0]
     reported = task.reported or METRICS.get(metric).reported
     named = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
-    if standardizes(task) is standardizes(replace(task, standardize="auto")):
+    if kind.standardizes(task) is kind.standardizes(replace(task, standardize="auto")):
         named["standardize"] = "auto"  # said or not, it is the same run
     return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from typing import Any
 from gelora_cli.config.keys import Key, declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.budget import Budget, parse_budget
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 
 NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
@@ -23,6 +23,9 @@ numbers, so that older runs stay readable but never count as done and are never 
 
 MEASUREMENT = 2
 """Raised when the same text and settings would profile to other numbers: saved profiles are then not reused."""
+
+WINDOW_KEYS = {"task.stride", "task.max_question_length"}
+"""Keys that change a profile only if the task's kind reads contexts in windows."""
 
 
 def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
@@ -55,8 +58,8 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
 
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
     """Return sixteen hex digits over what a profile depends on: model, text, lengths (and windows), its settings."""
-    windows = {"task.stride", "task.max_question_length"} if config.task.kind != "question_answering" else set()
-    counted = [entry for entry in declared_keys(RunConfig) if entry.declared.profile and entry.name not in windows]
+    ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS
+    counted = [entry for entry in declared_keys(RunConfig) if entry.declared.profile and entry.name not in ignored]
     values = {"measurement": MEASUREMENT, "model": model, "text": text}
     for name, value in _named(config, counted):
         values[name.rpartition(".")[2]] = value

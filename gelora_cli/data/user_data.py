@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name
-from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.files import READERS, Request, Table, joined, read_table
 from gelora_cli.data.held_out import hold_out_tenth
 from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
@@ -41,10 +41,10 @@ def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     if task.label not in table.columns:
         return task
     names = task.labels or infer_label_names(table, task.label)
-    most = 2 if task.metric == "accuracy_f1" else len(names)
-    if not 2 <= len(set(names)) == len(names) <= most:
+    metric = METRICS.get(task.metric)
+    if not metric.accepts_labels(names):
         raise GeloraError(
-            f"task.metric={task.metric} needs two {'' if most == 2 else 'or more '}different labels, here are "
+            f"task.metric={task.metric} needs {metric.needed_labels()}, here are "
             f"{join_names(names)}; name their column in {table.name} by task.label=..., or them by task.labels=[...]"
         )
     return replace(task, labels=names)

@@ -38,6 +38,7 @@ class SquadV2(Squad):
     """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100."""
 
     name = "squad_v2"
+    unanswerable = True
 
     def evaluate_metric(self) -> evaluate.Metric:
         """Return a fresh metric of rows with an id, a text and a score for "no answer"."""

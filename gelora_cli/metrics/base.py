@@ -43,16 +43,29 @@ class Metric(ABC):
     digits: ClassVar[int] = 4
 
     def __init_subclass__(cls) -> None:
-        """Refuse a metric that reports by default what it doesn't compute."""
+        """Refuse a metric that reports by default what it doesn't compute, or that no labels can satisfy."""
         super().__init_subclass__()
         if hasattr(cls, "scores") and hasattr(cls, "reported") and cls.reported not in cls.scores:
             raise GeloraError(
                 f"{cls.__qualname__}: reported={cls.reported} is none of its scores ({', '.join(cls.scores)})"
             )
+        if cls.max_labels is not None and cls.max_labels < 2:
+            raise GeloraError(f"{cls.__qualname__}: max_labels={cls.max_labels}; accepted: 2 or more, or None")
 
     def values(self) -> tuple[str, ...]:
         """Return the values that a task may report, the usual one first."""
         return tuple(dict.fromkeys([self.reported, *self.scores]))
+
+    def accepts_labels(self, names: Sequence[str]) -> bool:
+        """Return whether the metric is defined for labels of these names: different, two or more, not too many."""
+        most = len(names) if self.max_labels is None else self.max_labels
+        return 2 <= len(set(names)) == len(names) <= most
+
+    def needed_labels(self) -> str:
+        """Return in words which labels the metric is defined for."""
+        if self.max_labels is None:
+            return "two or more different labels"
+        return "two different labels" if self.max_labels == 2 else f"2 to {self.max_labels} different labels"
 
     def compute(self, predictions: Array, references: Array) -> dict[str, float]:
         """Return every value of two (n,) arrays, n above 0.
@@ -70,10 +83,15 @@ class Metric(ABC):
 
 
 class AnswerMetric(Metric):
-    """A metric of questions, which gives each question's text points, 0 to 1, of which the scores are means."""
+    """A metric of answers, which gives each question's text points, 0 to 1; its scores are means of these points.
+
+    Attributes:
+        unanswerable: whether it is for questions that may have no answer, `task.unanswerable`.
+    """
 
     target = "answers"
     digits = 2
+    unanswerable: ClassVar[bool] = False
 
     @abstractmethod
     def points(self, value: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:

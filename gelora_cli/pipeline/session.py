@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
-from gelora_cli.config.checks import standardizes
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
@@ -180,7 +179,7 @@ class Session:
 
         A session that opens a finished run takes it from `read_scale` instead.
         """
-        if not standardizes(self.config.task):
+        if not TASK_KINDS.get(self.config.task.kind).standardizes(self.config.task):
             return None
         return fit_score_scale(np.asarray(self.train_rows.labels))
 

@@ -19,7 +19,7 @@ NOT_OF_TRAINING = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds")
 def profile_settings(config: RunConfig) -> ProfileSettings:
     """Return what the numbers of a profile depend on, beside model and texts."""
     profile, task = config.profile, config.task
-    has_windows = TASK_KINDS.get(task.kind).target == "answers"
+    has_windows = TASK_KINDS.get(task.kind).has_windows
     return ProfileSettings(
         pooling=profile.pooling,
         estimator=profile.estimator,

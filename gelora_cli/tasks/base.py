@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.messages import join_names
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import Target, metrics_of
 from gelora_cli.metrics.definitions import Array
@@ -52,6 +53,8 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
         peft_type: PEFT's name for the kind.
         hub_task: the model hub's name for the kind.
         example_file: a file to predict that the model card gives as an example.
+        has_windows: whether a long context is read in overlapping windows, so that `task.stride` and
+            `task.max_question_length` change a profile.
     """
 
     name: ClassVar[str]
@@ -60,11 +63,28 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
     peft_type: ClassVar[str]
     hub_task: ClassVar[str]
     example_file: ClassVar[str]
+    has_windows: ClassVar[bool] = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that a task of this kind may have, the usual one first."""
         return metrics_of(self.target)
+
+    def setting_problems(self, task: TaskConfig) -> list[str]:
+        """Return which of the kind's own settings don't go together, each as a sentence with its fix."""
+        return []
+
+    @abstractmethod
+    def column_problem(self, task: TaskConfig) -> str | None:
+        """Return what is wrong with `task.columns`, or None; also asked about the saved settings of finished runs."""
+
+    def label_problem(self, task: TaskConfig) -> str | None:
+        """Return what is wrong with `task.labels`, or None; also asked about the saved settings of finished runs."""
+        return None
+
+    def standardizes(self, task: TaskConfig) -> bool:
+        """Return whether a task trains on scores of mean 0 and deviation 1; never, for kinds without scores."""
+        return False
 
     @abstractmethod
     def head(self, task: TaskConfig) -> HeadSpec:
@@ -116,6 +136,11 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Return what may help a collapsed run, the likeliest first; `general` helps any kind."""
         return general
+
+
+def describe_columns(task: TaskConfig) -> str:
+    """Return `task.columns=[...]` for a message."""
+    return f"task.columns=[{join_names(task.columns)}]"
 
 
 def is_constant(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:

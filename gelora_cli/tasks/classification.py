@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.core.messages import join_names
+from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
@@ -28,6 +29,20 @@ class Classification(TextKind):
 
     name = "classification"
     target = "labels"
+
+    def label_problem(self, task: TaskConfig) -> str | None:
+        """Accept as many different labels as the metric is defined for; `task=text` may take them from its rows."""
+        if task.source == "text" and not task.labels:
+            return None
+        given = f"task.labels=[{join_names(task.labels)}]"
+        if len(set(task.labels)) < max(2, len(task.labels)):
+            return f"{given}: two or more different labels are needed"
+        if task.metric not in METRICS:  # another check names the accepted metrics
+            return None
+        metric = METRICS.get(task.metric)
+        if metric.accepts_labels(task.labels):
+            return None
+        return f"{given}: task.metric={task.metric} needs {metric.needed_labels()}"
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return an output per label; one output where no labels are known, since a profile is all that is wanted."""

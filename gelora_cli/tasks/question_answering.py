@@ -17,12 +17,15 @@ from gelora_cli.metrics.definitions import Array, points_at_zero
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.tasks import answers
 from gelora_cli.tasks.answers import Answered
-from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, is_constant
+from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns, is_constant
 
 if TYPE_CHECKING:
     import torch
 
     from gelora_cli.data.collate import Batch
+
+MOST_SPECIAL_TOKENS = 4
+"""As many as the known tokenizers put around a question and a context."""
 
 
 @TASK_KINDS.register
@@ -35,6 +38,32 @@ class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
     peft_type = "QUESTION_ANS"
     hub_task = "question-answering"
     example_file = "questions.json"
+    has_windows = True
+
+    def setting_problems(self, task: TaskConfig) -> list[str]:
+        """Return that windows have no room for context, or that the metric is not for such questions."""
+        problems = (_window_problem(task), self._metric_problem(task))
+        return [problem for problem in problems if problem]
+
+    def _metric_problem(self, task: TaskConfig) -> str | None:
+        """Return that the metric is not made for questions that may have no answer, or only for such."""
+        unanswerable = {name: cast(AnswerMetric, METRICS.get(name)).unanswerable for name in self.metrics}
+        metric = task.metric or self.metrics[0]
+        if unanswerable.get(metric, task.unanswerable) is task.unanswerable:  # an unknown metric has a check of its own
+            return None
+        fitting = next(name for name in self.metrics if unanswerable[name] is task.unanswerable)
+        return (
+            f"task.unanswerable={str(task.unanswerable).lower()} does not go with task.metric={metric}; take "
+            f"task.metric={fitting}"
+        )
+
+    def column_problem(self, task: TaskConfig) -> str | None:
+        """Accept two different columns, and no table of the user's own."""
+        if task.source == "text":
+            return f"task.kind={task.kind} needs task=squad data.squad=FILE.json; task=text takes labels or scores"
+        if len(task.columns) == 2 and len(set(task.columns)) == 2:
+            return None
+        return f"{describe_columns(task)}: two different columns are accepted, one of questions and one of contexts"
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return two outputs per token."""
@@ -105,6 +134,19 @@ class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
     def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
         """Return the probability of the answer, and of "no answer" where there may be none."""
         return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
+
+
+def _window_problem(task: TaskConfig) -> str | None:
+    """Return that a window is too short for a question, the overlap with the next window, and one token more."""
+    room = task.max_length - task.max_question_length - MOST_SPECIAL_TOKENS
+    if room > task.stride:
+        return None
+    shortest = task.max_question_length + MOST_SPECIAL_TOKENS + task.stride + 1
+    return (
+        f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside task.max_question_length="
+        f"{task.max_question_length} and {MOST_SPECIAL_TOKENS} special tokens, which must be more than "
+        f"task.stride={task.stride}: take task.max_length={shortest} or more, or lower the others"
+    )
 
 
 def _one_answer(texts: NDArray[np.str_], gold: Sequence[dict[str, Any]]) -> str:

@@ -28,6 +28,10 @@ class Regression(TextKind):
     name = "regression"
     target = "scores"
 
+    def standardizes(self, task: TaskConfig) -> bool:
+        """Return `task.standardize`; `auto` standardizes the user's own data, since GLUE's recipes use plain scores."""
+        return task.source == "text" if task.standardize == "auto" else bool(task.standardize)
+
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return one output."""
         return HeadSpec("regression")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import load_metric
-from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict
+from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,14 @@ class TextKind(TaskKind[EncodedSplit, Floats]):
     @abstractmethod
     def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
         """Return what predictions (n,) say beside the labels (n,), where `value` is the reported one."""
+
+    def column_problem(self, task: TaskConfig) -> str | None:
+        """Accept one or two columns of text, and another one for the label."""
+        label = task.label if task.source == "text" else "label"
+        if len(task.columns) in (1, 2) and len({*task.columns, label}) == len(task.columns) + 1:
+            return None
+        given = describe_columns(task) + (f" task.label={task.label}" if task.source == "text" else "")
+        return f"{given}: one or two columns of text and another one for the label are accepted"
 
     def width(self, task: TaskConfig) -> int:
         """Return the number of labels, 1 where there are none."""
