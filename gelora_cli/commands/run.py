@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command, relative
+from gelora_cli.commands.base import Command
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
     from gelora_cli.launchers.job import Outcome
-    from gelora_cli.pipeline.run import FinishedRun
+
+SWEEP_FLAGS = {"-m", "--multirun"}
 
 
 @COMMANDS.register
@@ -50,7 +52,14 @@ class Run(Command[RunConfig]):
 
 
 def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
-    """Run, or with `dry_run` estimate, and print what came of it; `measure` takes a profile where there is none."""
+    """Run, or with `dry_run` estimate, and print what came of it.
+
+    Args:
+        config: the composed configuration.
+        typed: the command as it was typed.
+        measure: whether to measure a profile where there is none; `gelora train` does not.
+    """
+    from gelora_cli.commands.run_summary import run_summary
     from gelora_cli.core.logs import setup_logging
     from gelora_cli.launchers.job import Outcome
     from gelora_cli.pipeline.dry_run import estimate
@@ -61,31 +70,12 @@ def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
         text, cost = estimate(config, measure=measure)
         print(text)
         return Outcome(0, cost=asdict(cost))
-    outcome = run(config, typed, measure=measure)
-    _print_outcome(outcome, track=config.profile.track)
+    finished = run(config, typed, measure=measure)
+    print(run_summary(finished, wants_track=config.profile.track, sweeping=bool(SWEEP_FLAGS & set(shlex.split(typed)))))
     return Outcome(
         0,
-        str(outcome.directory),
-        value=outcome.value,
-        already_done=outcome.already_done,
-        linked=outcome.same_as is not None,
+        str(finished.directory),
+        value=finished.result.value,
+        already_done=finished.already_done,
+        linked=finished.same_as is not None,
     )
-
-
-def _print_outcome(outcome: FinishedRun, *, track: bool) -> None:
-    """Print the value of a run, and the files that a reader wants to open."""
-    from gelora_cli.core.run_files import TRACK
-
-    directory = relative(outcome.directory)
-    if outcome.already_done:
-        print(f"done before, nothing to do (force=true does it again): {directory}")
-    if outcome.same_as:
-        same = relative(outcome.same_as)
-        print(f"not trained: it has the ranks of {same}, so it is the same run (force=true trains it all the same)")
-    print(f"{outcome.reported}: {outcome.value:.4f}", *outcome.remarks, sep="\n")
-    print(f"results:  {directory / 'result.json'}\ncard:     {directory / 'README.md'}")
-    if (outcome.already_done or outcome.same_as) and track and not (outcome.directory / TRACK).exists():
-        print("it was not tracked: profile.track=true with force=true does it again, with the same numbers")
-    for picture in ("profile.png", "ranks.png", TRACK):
-        if (outcome.directory / picture).exists():
-            print(f"picture:  {directory / picture}")

@@ -89,9 +89,10 @@ def write_result(
     write_run_pictures(directory, RunData(plan=plan, result=result, metrics=metrics), after_training=True)
     facts = card_facts(directory, session.inputs, session.loaded)
     write_atomic(directory / run_files.CARD, model_card(result, plan, facts))
-    LOGGER.info("%s: %.4f", result.reported, result.value)
+    # For log.txt alone: the command prints value and remarks on standard output.
+    LOGGER.debug("%s: %.4f", result.reported, result.value)
     for remark in with_remedies(result, session.config):
-        LOGGER.warning("%s", remark)
+        LOGGER.debug("%s", remark)
 
 
 def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:

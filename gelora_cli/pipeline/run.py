@@ -22,6 +22,7 @@ from gelora_cli.core.directories import create_directory
 from gelora_cli.core.done import clean_finished_run, clear_run, is_done, mark_done, verify_checksums
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
+from gelora_cli.pipeline.baseline import constant_baseline
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import check_profile, profile_directory, resolve_inputs, run_directory, run_fingerprints
 from gelora_cli.pipeline.linking import find_equal_run, link_run
@@ -33,17 +34,26 @@ from gelora_cli.pipeline.stages import work_run
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is done: its directory, its reported metric and value, and whether it was done before.
+    """A run that is done, with what a command says of it.
 
-    `remarks` are what a reader must know beside the value.
-    `same_as` is the run that was trained in its stead, if it is linked to one.
+    Attributes:
+        directory: where it is.
+        config: its frozen configuration.
+        result: its values.
+        baseline: the value of one prediction for every row; None where the kind of task has none.
+        seconds: how long each stage took, by name, in the order of the stages.
+        remarks: what a reader must know beside the value.
+        already_done: whether it was done before, so that nothing was done now.
+        same_as: the run that was trained in its place; None for a run that was trained itself.
     """
 
     directory: Path
-    reported: str
-    value: float
-    already_done: bool = False
+    config: RunConfig
+    result: RunResult
+    baseline: float | None
+    seconds: dict[str, float]
     remarks: tuple[str, ...] = ()
+    already_done: bool = False
     same_as: Path | None = None
 
 
@@ -106,11 +116,20 @@ def _done_before(directory: Path) -> FinishedRun:
 
 
 def _finished(directory: Path, *, already_done: bool = False) -> FinishedRun:
+    config = read_config(directory / run_files.CONFIG)
     result = read_artifact(RunResult, directory / RunResult.FILE)
-    remarks = with_remedies(result, read_config(directory / run_files.CONFIG))
-    same_as = read_artifact(RunManifest, directory / RunManifest.FILE).same_as
-    trained = None if same_as is None else Path(os.path.normpath(directory / same_as))
-    return FinishedRun(directory, result.reported, result.value, already_done, remarks, trained)
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    trained = None if manifest.same_as is None else Path(os.path.normpath(directory / manifest.same_as))
+    return FinishedRun(
+        directory=directory,
+        config=config,
+        result=result,
+        baseline=constant_baseline(directory, config.task, result),
+        seconds=manifest.seconds,
+        remarks=with_remedies(result, config),
+        already_done=already_done,
+        same_as=trained,
+    )
 
 
 def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:

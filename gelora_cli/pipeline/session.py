@@ -47,12 +47,18 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     accelerator = make_accelerator(inputs.precision)
     setup_logging(log, main=accelerator.is_main_process)
     config = inputs.config
-    LOGGER.info("%s on %s", inputs.model.source, device_name(accelerator.device))
-    shown = (config.task.name, config.method.name, budget_name(config) or EXEMPT_BUDGET, config.seed)
-    LOGGER.info("task %s, method %s, budget %s, seed %d", *shown)
+    about_run = (
+        f"task {config.task.name}",
+        f"model {inputs.model_name}",
+        f"method {config.method.name}",
+        f"budget {budget_name(config) or EXEMPT_BUDGET}",
+        f"seed {config.seed}",
+    )
+    LOGGER.info("%s", ", ".join(about_run))
     if config.smoke:
         LOGGER.warning("%s", SMOKE_REMARK)
-    LOGGER.info("precision %s, processes %d", inputs.precision, accelerator.num_processes)
+    device = device_name(accelerator.device)
+    LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
     has_labels = TASK_KINDS.get(config.task.kind).target == "labels"
     for split in inputs.splits.values():
         if isinstance(split, TextSplit) and split.labels is not None and has_labels:
@@ -61,6 +67,7 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
             LOGGER.info("%s: %s", split.name, split.note)
     if config.task.source == "text":
         _warn_of_shared_texts(inputs)
+    LOGGER.info("loading the model: %s", inputs.model.source)
     return Session(inputs, accelerator)
 
 
@@ -72,7 +79,7 @@ def _warn_of_shared_texts(inputs: ResolvedInputs) -> None:
             continue
         if shared := split.count_rows_in(train):
             LOGGER.warning(
-                "%s: %s of %s rows have texts that are trained on, too, so its values tell little of new texts",
+                "%s: %s of %s rows have texts that are trained on, too; values on them say little about new texts",
                 name,
                 f"{shared:,}",
                 f"{len(split):,}",

@@ -34,28 +34,35 @@ def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> N
     session = open_session(inputs, directory / run_files.LOG)
     main = session.accelerator.is_main_process
     LOGGER.info("head: %s", session.loaded.head_origin)
-    LOGGER.info("run directory %s", directory)
-    with session.timed("profile"):
-        saved, reused = shared_profile(session) if is_profiled(inputs.config) else (None, False)
-    plan, train = make_plan(session, {} if saved is None else {IDIM: saved}), session.train_split()
+    LOGGER.info("run directory: %s", directory)
+    profile, reused = None, False
+    if is_profiled(inputs.config):
+        LOGGER.info("profile: the intrinsic dimension (idim) of every layer")
+        with session.timed("profile"):
+            profile, reused = shared_profile(session)
+    plan, train = make_plan(session, {} if profile is None else {IDIM: profile}), session.train_split()
     attached = attach_method(session, plan, train)
     if main:
-        _write_plan(directory, saved, attached.plan)
+        _write_plan(directory, profile, attached.plan)
     with session.timed("train"):
         trained, predictions = train_stage(session, attached, train, directory, stop)
     check = save_and_reload(session, attached, directory)
     if main:
-        result = make_result(session, attached.plan, saved, reused, trained, check)
+        result = make_result(session, attached.plan, profile, reused, trained, check)
         write_result(directory, session, result, attached.plan, predictions)
     session.accelerator.wait_for_everyone()
     close_session(session, directory)
 
 
-def _write_plan(directory: Path, saved: IdProfile | None, plan: RankPlan) -> None:
+def _write_plan(directory: Path, profile: IdProfile | None, plan: RankPlan) -> None:
     """Write the profile and the plan as it was attached, with their pictures."""
-    if saved is not None:
-        write_artifact(saved, directory)
+    if profile is not None:
+        write_artifact(profile, directory)
     write_artifact(plan, directory)
-    write_run_pictures(directory, RunData(profile=saved, plan=plan))
-    for line in format_plan(plan).splitlines():
+    write_run_pictures(directory, RunData(profile=profile, plan=plan))
+    lines = format_plan(plan).splitlines()
+    table_length = len(plan.blocks) + 1 if plan.blocks else 0  # a header, and a line for each block
+    if table_length:
+        LOGGER.info("ranks: what each block gets\n%s", "\n".join(lines[:table_length]))
+    for line in lines[table_length:]:
         LOGGER.info("%s", line)

@@ -36,8 +36,9 @@ def train_stage(
     evaluator = EpochEvaluator(session, attached, stop)
     trackers = [TRACKERS.get("json_lines").open(directory)]
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
-    shown = (train.describe(), settings.total_steps(len(train)), settings.batch_size, config.preset_source)
-    LOGGER.info("training: %s; %d steps of %d, %s", *shown)
+    steps = f"{settings.total_steps(len(train))} steps of {settings.batch_size}"
+    LOGGER.info("training: %s, from %s; learning rate %g", steps, train.describe(), settings.learning_rate)
+    LOGGER.info("training settings: %s", config.preset_source)
     with stop.defer_interrupts():
         trainer = Trainer(
             attached,

@@ -122,6 +122,13 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
         """Return the kind's own files by name, each an object by example id; none by default."""
         return {}
 
+    def constant_predictions(self, true: Array) -> Array | None:
+        """Return the predictions of a model that looks at no row, (n,), from the true values (n,).
+
+        The value that they reach is the one to beat. None where the kind has no such predictions.
+        """
+        return None
+
     @abstractmethod
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
         """Return what the reported value's score takes of saved rows: `predicted` and `true`, (n,) each."""

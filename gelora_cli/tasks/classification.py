@@ -70,6 +70,10 @@ class Classification(TextKind):
         number = {label: number for number, label in enumerate(task.labels)}
         return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
 
+    def constant_predictions(self, true: Array) -> Array:
+        """Return the most common class for every row, (n,)."""
+        return np.full(len(true), np.bincount(true).argmax())
+
     def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
         """Return the probability of each label by name, the softmax of the scores."""
         largest = max(scores)

@@ -55,6 +55,10 @@ class Regression(TextKind):
         predicted, true = [row["prediction"] for row in rows], [row["label"] for row in rows]
         return np.array(predicted, np.float64), np.array(true, np.float64)
 
+    def constant_predictions(self, true: Array) -> Array:
+        """Return the mean score for every row, (n,)."""
+        return np.full(len(true), true.mean())
+
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Put standard scores first, where the run trained on those of the data."""
         return general if standardized else ["task.standardize=true", *general]

@@ -304,7 +304,7 @@ def test_an_adapter_that_moved_nothing_ends_with_a_warning(
     assert check.passed
     assert "the adapter moved nothing" in check.warning
     shown = capsys.readouterr()
-    assert "the adapter moved nothing" in shown.err
+    assert "the adapter moved nothing" in shown.out
     assert "The adapter moved nothing" in (bench.only() / "README.md").read_text()
 
 

@@ -1,0 +1,125 @@
+"""What `gelora run` says at its end: the value, what it has to beat, the seconds, the files, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+
+from gelora_cli.commands.base import relative
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.logs import terminal_width
+from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.pipeline.run import FinishedRun
+
+LABEL_WIDTH = 10
+STAGES = {
+    "model": "loading",
+    "data": "data",
+    "profile": "profile",
+    "attach": "attaching",
+    "train": "training and evaluation",
+    "reload": "reload check",
+}
+"""Stages as `run.json` calls them -> as a reader calls them, in their order."""
+PICTURES = ("profile.png", "ranks.png", run_files.TRACK)
+
+
+def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
+    """Return the text that ends a run.
+
+    Args:
+        run: the finished run.
+        wants_track: whether the command asked for `profile.track`.
+        sweeping: whether the run is one of several jobs; then it says nothing about the next command.
+    """
+    result, directory = run.result, relative(run.directory)
+    lines = _why_not_trained(run)
+    lines.append(_labelled("value", _value_text(result)))
+    if run.baseline is not None:
+        lines.append(_labelled("to beat", _baseline_text(run)))
+    lines += [_labelled("note", remark) for remark in run.remarks]
+    if run.seconds:
+        lines.append(_labelled("seconds", _seconds_text(run.seconds, profile_reused=result.profile_reused)))
+    lines.append(_labelled("results", str(directory / RunResult.FILE)))
+    lines.append(_labelled("files", _files_text(run.directory)))
+    is_old = run.already_done or run.same_as is not None
+    if is_old and wants_track and not (run.directory / run_files.TRACK).exists():
+        text = "this run was not tracked; profile.track=true with force=true runs it again, with the same numbers"
+        lines.append(_labelled("note", text))
+    if not sweeping:
+        lines += _next_commands(run, directory)
+    return "\n".join(lines)
+
+
+def _why_not_trained(run: FinishedRun) -> list[str]:
+    """Return why nothing was trained: the run was done before, or equals another run."""
+    lines = []
+    if run.already_done:
+        lines.append(_labelled("", f"done before, nothing to do (force=true runs it again): {relative(run.directory)}"))
+    if run.same_as:
+        text = (
+            f"not trained: it has the ranks of {relative(run.same_as)}, so it is the same run (force=true trains it "
+            "all the same)"
+        )
+        lines.append(_labelled("", text))
+    return lines
+
+
+def _value_text(result: RunResult) -> str:
+    reported = result.results[0]
+    return f"{result.reported} {result.value:.4f} on {reported.examples:,} examples of {reported.split}"
+
+
+def _baseline_text(run: FinishedRun) -> str:
+    is_labels = TASK_KINDS.get(run.config.task.kind).target == "labels"
+    what = "the most common label" if is_labels else "the mean score"
+    return f"{run.result.reported} {run.baseline:.4f} with {what} for every example"
+
+
+def _seconds_text(seconds: dict[str, float], *, profile_reused: bool) -> str:
+    """Return the seconds of all stages together and of each."""
+    names = STAGES | {"profile": "reused profile"} if profile_reused else STAGES
+    stages = [f"{name} {_rounded(seconds[key])}" for key, name in names.items() if key in seconds]
+    return f"{_rounded(sum(seconds.values()))} in all: {', '.join(stages)}"
+
+
+def _rounded(seconds: float) -> str:
+    """Return seconds as a reader wants them: whole ones from ten on."""
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
+
+
+def _files_text(directory: Path) -> str:
+    """Return the names of the files that a reader wants to open, beside `result.json`."""
+    pictures = [name for name in PICTURES if (directory / name).exists()]
+    return ", ".join([f"{run_files.CARD} (model card)", *pictures, run_files.LOG]) + " in the same directory"
+
+
+def _next_commands(run: FinishedRun, directory: Path) -> list[str]:
+    """Return commands that use the run, each ready to be pasted."""
+    file = TASK_KINDS.get(run.config.task.kind).example_file
+    form = " form=adapter" if METHODS.get(run.config.method.name).unmergeable else ""
+    place = shlex.quote(str(directory))
+    commands = [
+        f"gelora predict {place} file={file}",
+        f"gelora export {place} output=exported{form}",
+        f"gelora ls {shlex.quote(str(relative(Path(run.config.runs_dir))))}",
+    ]
+    return ["next:", *(f"  {command}" for command in commands)]
+
+
+def _labelled(label: str, text: str) -> str:
+    """Return a line with its label, wrapped under its own text on a terminal and whole in a pipe."""
+    start = f"{label + ':':<{LABEL_WIDTH}}" if label else ""
+    if not sys.stdout.isatty():
+        return start + text
+    return textwrap.fill(
+        text,
+        terminal_width(sys.stdout),
+        initial_indent=start,
+        subsequent_indent=" " * LABEL_WIDTH,
+        break_long_words=False,  # a path stays whole, so that it can be copied
+        break_on_hyphens=False,
+    )

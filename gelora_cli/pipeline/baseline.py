@@ -1,0 +1,51 @@
+"""The value that a finished run has to beat: what one prediction for every row reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.registries import METRICS, TASK_KINDS
+
+
+def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> float | None:
+    """Return the reported value of one prediction for every row of the first reported split.
+
+    For labels this is the majority baseline: the most common label for every row.
+
+    Args:
+        directory: the run, whose saved predictions hold the labels.
+        task: its task.
+        result: its result.
+
+    Returns:
+        The value, or None for a kind of task without such predictions, such as questions, or without saved predictions.
+    """
+    from gelora_cli.metrics.definitions import of_all
+
+    path = directory / run_files.PREDICTIONS
+    if not path.is_file():
+        return None
+    kind = TASK_KINDS.get(task.kind)
+    rows = list(_prediction_rows(path, result.results[0].split))
+    if not rows:
+        return None
+    _, true = kind.arrays(task, result.reported, rows)  # (n,)
+    predictions = kind.constant_predictions(true)  # (n,)
+    if predictions is None:
+        return None
+    score = METRICS.get(task.metric).scores[result.reported]
+    return float(of_all(score, predictions, true)[0])
+
+
+def _prediction_rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row["split"] == split:
+                yield row

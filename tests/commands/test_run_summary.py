@@ -1,0 +1,100 @@
+"""What a run says at its end: the value beside the one to beat, seconds, files, the next command; on any terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli.commands.run_summary import run_summary
+from gelora_cli.config.files import read_config
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.pipeline.baseline import constant_baseline
+from gelora_cli.pipeline.run import FinishedRun
+from tests.helpers.written_runs import write_run
+
+SECONDS = {"model": 7.72, "profile": 12.4, "train": 1234.5, "reload": 0.0}
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FinishedRun:
+    monkeypatch.chdir(tmp_path)
+    directory = write_run(tmp_path / "runs", "gelora", 0, 0.5)
+    config = read_config(directory / run_files.CONFIG)
+    config = replace(config, task=replace(config.task, metric="accuracy"), runs_dir=str(tmp_path / "runs"))
+    return FinishedRun(directory, config, read_artifact(RunResult, directory / RunResult.FILE), 0.75, SECONDS)
+
+
+def test_the_end_of_a_run_says_value_baseline_seconds_files_and_what_is_next(finished: FinishedRun) -> None:
+    lines = run_summary(finished, wants_track=False, sweeping=False).splitlines()
+    assert lines == [
+        "value:    accuracy 0.5000 on 10 examples of validation",
+        "to beat:  accuracy 0.7500 with the most common label for every example",
+        "seconds:  1,255 in all: loading 7.7, profile 12, training and evaluation 1,234, reload check 0.0",
+        "results:  runs/gelora/s0-0.1/result.json",
+        "files:    README.md (model card), log.txt in the same directory",
+        "next:",
+        "  gelora predict runs/gelora/s0-0.1 file=sentences.txt",
+        "  gelora export runs/gelora/s0-0.1 output=exported",
+        "  gelora ls runs",
+    ]
+
+
+def test_a_job_of_a_sweep_names_no_next_command(finished: FinishedRun) -> None:
+    assert "next:" not in run_summary(finished, wants_track=False, sweeping=True)
+
+
+def test_a_run_that_was_done_before_or_not_tracked_says_so(finished: FinishedRun) -> None:
+    text = run_summary(replace(finished, already_done=True), wants_track=True, sweeping=True)
+    assert "done before, nothing to do (force=true runs it again): runs/gelora/s0-0.1" in text
+    assert "this run was not tracked" in text
+
+
+def test_a_command_to_paste_quotes_a_directory_with_a_space(finished: FinishedRun, tmp_path: Path) -> None:
+    moved = finished.directory.rename(tmp_path / "my run")
+    text = run_summary(replace(finished, directory=moved), wants_track=False, sweeping=False)
+    line = next(line for line in text.splitlines() if "gelora predict" in line)
+    assert shlex.split(line)[2] == "my run"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_terminal_no_line_but_a_path_or_a_command_is_longer_than_it(
+    finished: FinishedRun, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((width, 24)))
+    remark = "collapsed: one label for all rows, which is what a model that has learned nothing predicts"
+    lines = run_summary(replace(finished, remarks=(remark,)), wants_track=False, sweeping=False).splitlines()
+    assert max(len(line) for line in lines if "gelora" not in line) <= width
+    assert any(line.startswith("note:") for line in lines)
+
+
+def rows(labels: list[str]) -> str:
+    values: list[dict[str, Any]] = [{"split": "validation", "prediction": "b", "label": label} for label in labels]
+    return "".join(json.dumps(row) + "\n" for row in [*values, {"split": "other", "prediction": "b", "label": "b"}])
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported", "value"), [("accuracy", "accuracy", 0.75), ("mcc", "matthews_correlation", 0.0)]
+)
+def test_the_majority_baseline_is_the_most_common_label_of_the_reported_split(
+    finished: FinishedRun, metric: str, reported: str, value: float
+) -> None:
+    task = replace(finished.config.task, labels=["a", "b"], metric=metric)
+    (finished.directory / run_files.PREDICTIONS).write_text(rows(["a", "b", "a", "a"]))
+    assert constant_baseline(finished.directory, task, replace(finished.result, reported=reported)) == value
+
+
+def test_without_saved_predictions_there_is_no_baseline(finished: FinishedRun) -> None:
+    assert constant_baseline(finished.directory, finished.config.task, finished.result) is None
+    (finished.directory / run_files.PREDICTIONS).unlink()
+    assert constant_baseline(finished.directory, finished.config.task, finished.result) is None
