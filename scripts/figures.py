@@ -196,12 +196,12 @@ class Subject:
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """A tiny random model with the first one's tokenizer, then every model that was asked for."""
     from gelora_cli.models.block_map import block_modules
-    from gelora_cli.models.heads import HeadSpec
+    from gelora_cli.models.heads import LabelHead
     from gelora_cli.models.load import load_model
     from gelora_cli.models.locate import resolve_model
     from gelora_cli.models.tokenizer import load_tokenizer
 
-    head = HeadSpec("classification", ("no", "yes"))
+    head = LabelHead(("no", "yes"))
     for number, path in enumerate(options.model or [None]):
         resolved = resolve_model(hub=None, path=path, package=MINILM_PACKAGE)
         tokenizer = load_tokenizer(resolved)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gelora_cli.core.errors import GeloraError
 
@@ -18,15 +19,110 @@ MOST_NAMES, LONGEST_NAME = 6, 40
 
 
 @dataclass(frozen=True)
-class HeadSpec:
-    """The task's head: `label_names` in the order of the class indices, empty unless the kind is classification."""
+class HeadChoice:
+    """Whether the head in the weights is taken over, in which order of its rows (empty: unchanged), and why."""
 
-    kind: Literal["classification", "regression", "question_answering"]
-    label_names: tuple[str, ...] = ()
+    take_over: bool
+    origin: str
+    order: tuple[int, ...] = ()
+
+
+class HeadSpec(ABC):
+    """The head that a task puts on a model.
+
+    Attributes:
+        auto_class: the class of transformers that loads a model with such a head.
+        model_type: what a message calls such a model.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    model_type: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Return the number of outputs of the head's last linear layer."""
+
+    @abstractmethod
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Set the entries of config.json that give a model this head."""
+
+    def loading_arguments(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """Return the arguments of `from_pretrained` that give a model the head that `config` describes."""
+        return {"num_labels": config.num_labels}
+
+    def choose(self, saved: tuple[str, ...], positional: bool) -> HeadChoice:
+        """Decide about a head of the same size in the weights, whose labels are `saved`."""
+        return HeadChoice(True, "that of the weights")
+
+
+@dataclass(frozen=True)
+class LabelHead(HeadSpec):
+    """One output per label, in the order of `label_names`."""
+
+    model_type: ClassVar[str] = "classification"
+    label_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if (self.kind == "classification") != (len(self.label_names) > 1):
-            raise ValueError(f"a {self.kind} head has the label names {self.label_names}: two or more, or else none")
+        if len(self.label_names) < 2:
+            raise ValueError(f"a classification head needs two or more label names, not {self.label_names}")
+
+    @property
+    def rows(self) -> int:
+        """Return the number of labels."""
+        return len(self.label_names)
+
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Set the names of the labels."""
+        config.id2label = dict(enumerate(self.label_names))
+        config.label2id = {name: index for index, name in config.id2label.items()}
+        config.problem_type = "single_label_classification"
+
+    def loading_arguments(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """Return the names of the labels."""
+        return {"id2label": dict(config.id2label or {}), "label2id": dict(config.label2id or {})}
+
+    def choose(self, saved: tuple[str, ...], positional: bool) -> HeadChoice:
+        """Take a head over if it names the same labels; `positional` takes its rows as they are."""
+        if positional:
+            names = f"{_join_labels(saved) or 'no names'} for {_join_labels(self.label_names)}"
+            return HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
+        return _match_labels(saved, self.label_names)
+
+
+@dataclass(frozen=True)
+class ScoreHead(HeadSpec):
+    """One output, the score."""
+
+    model_type: ClassVar[str] = "regression"
+
+    @property
+    def rows(self) -> int:
+        """Return 1."""
+        return 1
+
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Set one output that is trained on scores."""
+        config.num_labels = 1
+        config.problem_type = "regression"
+
+
+@dataclass(frozen=True)
+class SpanHead(HeadSpec):
+    """Two outputs per token: whether an answer starts there, and whether it ends there."""
+
+    auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
+    model_type: ClassVar[str] = "question answering"
+
+    @property
+    def rows(self) -> int:
+        """Return 2."""
+        return 2
+
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Set two outputs per token."""
+        config.num_labels = 2
+        config.problem_type = None
 
 
 @dataclass(frozen=True)
@@ -61,29 +157,14 @@ def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
     return labels
 
 
-@dataclass(frozen=True)
-class HeadChoice:
-    """Whether the head in the weights is taken over, in which order of its rows (empty: as they lie), and why."""
-
-    take_over: bool
-    origin: str
-    order: tuple[int, ...] = ()
-
-
 def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], positional: bool) -> HeadChoice:
     """Decide about the head in the weights, which config.json describes with the labels `saved`."""
-    rows = {"classification": len(head.label_names), "regression": 1, "question_answering": 2}[head.kind]
-    output = weights.output_layer(rows)
+    output = weights.output_layer(head.rows)
     if output is None or f"{output}.weight" in weights.missing:
         return HeadChoice(True, "drawn from the seed: the weights hold none")
     if f"{output}.weight" in weights.mismatched:
-        return HeadChoice(False, f"drawn from the seed: that of the weights has not {rows} rows")
-    if head.kind != "classification":
-        return HeadChoice(True, "that of the weights")
-    if positional:
-        names = f"{_listed(saved) or 'no names'} for {_listed(head.label_names)}"
-        return HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
-    return _match_labels(saved, head.label_names)
+        return HeadChoice(False, f"drawn from the seed: that of the weights has not {head.rows} rows")
+    return head.choose(saved, positional)
 
 
 def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice:
@@ -96,15 +177,15 @@ def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice
     order = tuple(position.get(name.strip().casefold(), -1) for name in wanted)
     if sorted(order) != list(range(len(saved))):
         return HeadChoice(
-            False, f"drawn from the seed: that of the weights is for {_listed(saved)}, not {_listed(wanted)}"
+            False, f"drawn from the seed: that of the weights is for {_join_labels(saved)}, not {_join_labels(wanted)}"
         )
     if list(order) == sorted(order):
         return HeadChoice(True, "that of the weights, whose labels have the same names")
-    moved = f"reordered from {_listed(saved)} to {_listed(wanted)}"
+    moved = f"reordered from {_join_labels(saved)} to {_join_labels(wanted)}"
     return HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_labels(names: Sequence[str]) -> str:
     """Return label names for a message: the first ones, cut where they are long, without what a terminal would obey."""
     shown = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
     cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in shown]

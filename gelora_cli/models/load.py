@@ -95,13 +95,7 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
     config = read_config(resolved)
     if getattr(config, "quantization_config", None) is not None:
         raise GeloraError(f"{resolved.source} is quantised; full-precision weights are accepted. Give model.path=DIR.")
-    if head.kind == "classification":
-        config.id2label = dict(enumerate(head.label_names))
-        config.label2id = {name: index for index, name in config.id2label.items()}
-        config.problem_type = "single_label_classification"
-    else:
-        config.num_labels = 1 if head.kind == "regression" else 2
-        config.problem_type = "regression" if head.kind == "regression" else None
+    head.configure(config)
     if hasattr(config, "use_cache"):
         config.use_cache = False
     if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
@@ -165,7 +159,7 @@ def _load_weights(
         raise
     except Exception as error:  # OSError, SafetensorError, or what a class makes of values that it didn't expect
         raise GeloraError(
-            f"The weights of {resolved.source} can't be loaded as a {head.kind} model: {first_line(error)}. "
+            f"The weights of {resolved.source} can't be loaded as a {head.model_type} model: {first_line(error)}. "
             f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
         ) from error
     model.name_or_path = str(resolved.directory)
@@ -199,11 +193,7 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedCon
     import torch
 
     config: Any = weights.model.config
-    arguments: dict[str, Any] = {}
-    if head.kind == "classification":
-        arguments |= {"id2label": dict(config.id2label), "label2id": dict(config.label2id)}
-    else:
-        arguments |= {"num_labels": config.num_labels}
+    arguments = head.loading_arguments(config)
     if config.pad_token_id != base.pad_token_id:
         arguments |= {"pad_token_id": config.pad_token_id}
     if base.dtype not in (None, torch.float32):
@@ -231,9 +221,10 @@ def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, s
 
 def _factory(head: HeadSpec) -> TaskFactory:
     """Return transformers' choice of the task model's class."""
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    import transformers
 
-    return AutoModelForQuestionAnswering if head.kind == "question_answering" else AutoModelForSequenceClassification
+    factory: TaskFactory = getattr(transformers, head.auto_class)
+    return factory
 
 
 def save_exported(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

@@ -13,7 +13,7 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.messages import join_names
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.metrics.definitions import Array
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
 from gelora_cli.tasks.text import TextKind
 
@@ -46,7 +46,7 @@ class Classification(TextKind):
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return an output per label; one output where no labels are known, since a profile is all that is wanted."""
-        return HeadSpec("classification", tuple(task.labels)) if task.labels else HeadSpec("regression")
+        return LabelHead(tuple(task.labels)) if task.labels else ScoreHead()
 
     def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the cross entropy of logits (B, C) and classes (B,)."""

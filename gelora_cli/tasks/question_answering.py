@@ -14,7 +14,7 @@ from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.windows import EncodedWindows
 from gelora_cli.metrics.base import AnswerMetric, load_metric
 from gelora_cli.metrics.definitions import Array, points_at_zero
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import HeadSpec, SpanHead
 from gelora_cli.tasks import answers
 from gelora_cli.tasks.answers import Answered
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns, is_constant
@@ -67,7 +67,7 @@ class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return two outputs per token."""
-        return HeadSpec("question_answering")
+        return SpanHead()
 
     def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean cross entropy of start and end logits (B, T) and tokens (B, 2); padding is left out."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.metrics.definitions import Array
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import HeadSpec, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
 from gelora_cli.tasks.text import TextKind
 
@@ -34,7 +34,7 @@ class Regression(TextKind):
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return one output."""
-        return HeadSpec("regression")
+        return ScoreHead()
 
     def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the squared error of logits (B, 1) and scores (B,)."""

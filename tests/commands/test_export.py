@@ -21,7 +21,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import ScoreScale
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import ScoreHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.pipeline.card import hub_id
@@ -220,7 +220,7 @@ def test_a_data_path_in_the_command_is_its_base_name() -> None:
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "deberta-v2"])
 def test_the_scale_of_scores_goes_into_the_heads_last_linear(tiny_models: dict[str, Path], kind: str) -> None:
     resolved = resolve_model(hub=None, path=str(tiny_models[kind]))
-    model = load_model(resolved, HeadSpec("regression"), seed=0).model
+    model = load_model(resolved, ScoreHead(), seed=0).model
     inputs = make_tokenizer(kind)("the cat sat on the mat", return_tensors="pt")
     with torch.inference_mode():
         before = model(**inputs).logits.item()
@@ -230,6 +230,6 @@ def test_the_scale_of_scores_goes_into_the_heads_last_linear(tiny_models: dict[s
 
 def test_a_head_without_bias_cant_hold_the_mean_of_scores(tiny_models: dict[str, Path]) -> None:
     resolved = resolve_model(hub=None, path=str(tiny_models["llama"]))
-    model = load_model(resolved, HeadSpec("regression"), seed=0).model
+    model = load_model(resolved, ScoreHead(), seed=0).model
     with pytest.raises(GeloraError, match=r"the head score has no bias.*Take form=adapter"):
         fold_scale(model, ScoreScale(45_000.0, 17_000.0))

@@ -19,7 +19,7 @@ from gelora_cli.geometry.profiling import Measurement, measure, pool
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
 from gelora_cli.models.block_map import block_modules
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -33,7 +33,7 @@ def session(directory: Path, kind: str, texts: list[str]) -> tuple[LoadedModel, 
     resolved = resolve_model(hub=None, path=str(directory))
     tokenizer = load_tokenizer(resolved, kind)
     split = TextSplit("train", np.arange(len(texts)), (texts,), None)
-    loaded = load_model(resolved, HeadSpec("classification", ("no", "yes")), seed=0)
+    loaded = load_model(resolved, LabelHead(("no", "yes")), seed=0)
     return loaded, encode(split, tokenizer, 64), int(tokenizer.pad_token_id)
 
 

@@ -12,13 +12,13 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.methods.updates.checks import base_name
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import SENTENCES
 
-HEAD = HeadSpec("classification", ("no", "yes"))
+HEAD = LabelHead(("no", "yes"))
 
 
 def profile_of(model_map: ModelMap) -> IdProfile:

@@ -10,12 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import LabelHead, ScoreHead, SpanHead
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 
-LABELS = HeadSpec("classification", ("unacceptable", "acceptable"))
-SCORE = HeadSpec("regression")
-SPAN = HeadSpec("question_answering")
+LABELS = LabelHead(("unacceptable", "acceptable"))
+SCORE = ScoreHead()
+SPAN = SpanHead()
 TEXTS = ["the cat sat on the mat", "a dog"]
 DISTILBERT = {"query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "down": "ffn.lin2"}
 

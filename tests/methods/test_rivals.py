@@ -474,11 +474,11 @@ import sys, torch
 from pathlib import Path
 from safetensors.torch import load_file
 from gelora_cli.methods import load_adapter
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 for method in sys.argv[3:]:
-    place, head = Path(sys.argv[2]) / method, HeadSpec("classification", ("no", "yes"))
+    place, head = Path(sys.argv[2]) / method, LabelHead(("no", "yes"))
     model = load_model(resolve_model(hub=None, path=sys.argv[1]), head, seed=9).model
     held = load_file(place / "case.safetensors")
     wanted = held.pop("logits")

@@ -40,7 +40,7 @@ def test_the_tiny_models_cover_the_known_kinds() -> None:
     assert set(TINY_KINDS) == set(MODEL_KINDS.names())
 
 
-@pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.kind)
+@pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.model_type)
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_map_names_what_is_in_the_model(tiny: dict[str, ResolvedModel], kind: str, head: HeadSpec) -> None:
     loaded = load_model(tiny[kind], head, seed=1)

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.files import WEIGHTS, WEIGHTS_INDEX, model_files
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import make_tiny
 
-LABELS = HeadSpec("classification", ("bad", "good"))
+LABELS = LabelHead(("bad", "good"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import HeadSpec, LabelHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.tokenizer import check_vocabulary, load_tokenizer
@@ -30,7 +30,7 @@ from tests.helpers.tiny import DECODERS, ENCODERS, make_tiny
 from tests.helpers.tiny import KINDS as TINY_KINDS
 
 
-@pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.kind)
+@pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.model_type)
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_padding_leaves_the_outputs_of_the_shorter_text(
     tiny: dict[str, ResolvedModel], kind: str, head: HeadSpec
@@ -50,7 +50,7 @@ def test_padding_leaves_the_outputs_of_the_shorter_text(
         torch.testing.assert_close(together.logits[1], single.logits[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("head", [LABELS, SPAN], ids=lambda head: head.kind)
+@pytest.mark.parametrize("head", [LABELS, SPAN], ids=lambda head: head.model_type)
 @pytest.mark.parametrize("kind", TINY_KINDS)
 def test_backbone_holds_the_weights_of_the_file(tiny: dict[str, ResolvedModel], kind: str, head: HeadSpec) -> None:
     model = load_model(tiny[kind], head, seed=1).model
@@ -90,7 +90,7 @@ def test_loading_is_silent_and_restores_verbosity(
 
 
 def test_config_carries_the_labels_of_the_task(tiny: dict[str, ResolvedModel]) -> None:
-    config = load_model(tiny["bert"], HeadSpec("classification", ("a", "b", "c")), seed=1).model.config
+    config = load_model(tiny["bert"], LabelHead(("a", "b", "c")), seed=1).model.config
     assert (config.id2label, config.label2id) == ({0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2})
     assert config.problem_type == "single_label_classification"
     regression = load_model(tiny["bert"], SCORE, seed=1).model.config

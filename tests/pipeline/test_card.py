@@ -14,11 +14,11 @@ from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.directories import relative_to
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.methods.updates.saved import describe_peft
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead, SpanHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -27,9 +27,9 @@ from tests.helpers.method_cases import profile_of
 from tests.helpers.tiny import KINDS, make_tiny
 
 HEADS = {
-    "classification": HeadSpec("classification", ('it\'s "bad"', "```", "good\n")),
-    "regression": HeadSpec("regression"),
-    "question_answering": HeadSpec("question_answering"),
+    "classification": LabelHead(('it\'s "bad"', "```", "good\n")),
+    "regression": ScoreHead(),
+    "question_answering": SpanHead(),
 }
 TEXTS = ["the happy cat", "the old dog near the house"]
 SECOND_TEXTS = ["the old house", "the cat"]
@@ -71,9 +71,10 @@ def card_gives_what_was_trained(
             parameter.add_(torch.randn(parameter.shape) / 10)
     attached.save(run / "adapter")
     way = relative_to(base, run)
-    kind = "QUESTION_ANS" if head.kind == "question_answering" else "SEQ_CLS"
-    describe_peft(run / "adapter", base=way, task_type=kind)
-    task = TaskConfig(name="mine", kind=head.kind, labels=list(head.label_names))
+    kind = head.model_type.replace(" ", "_")
+    describe_peft(run / "adapter", base=way, task_type=TASK_KINDS.get(kind).peft_type)
+    labels = list(head.label_names) if isinstance(head, LabelHead) else []
+    task = TaskConfig(name="mine", kind=kind, labels=labels)
     config = RunConfig(task=task, model=ModelConfig(path=str(base)), method=MethodConfig(name=method))
     text = _loading(CardFacts(config, "gelora run", way, lora_like, loaded.arguments), None)
     names: dict[str, Any] = {}
@@ -85,11 +86,11 @@ def card_gives_what_was_trained(
     with torch.inference_mode():
         wanted = attached.model.eval()(**batch)
         outputs = [model.eval()(**batch) for model in (names["model"], again)]
-    for name in ("start_logits", "end_logits") if head.kind == "question_answering" else ("logits",):
+    for name in ("start_logits", "end_logits") if kind == "question_answering" else ("logits",):
         for found in outputs:
             assert torch.allclose(found[name], wanted[name], atol=1e-5)
-    if head.kind == "classification":
-        assert names["base"].config.id2label == dict(enumerate(head.label_names))
+    if labels:
+        assert names["base"].config.id2label == dict(enumerate(labels))
     return names
 
 
@@ -114,7 +115,7 @@ def test_a_base_with_a_head_of_another_size(
     tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, head: str
 ) -> None:
     base = resolve_model(hub=None, path=str(tiny_models[kind]))
-    own = load_model(base, HeadSpec("classification", tuple("abcde")), seed=0)
+    own = load_model(base, LabelHead(tuple("abcde")), seed=0)
     directory = tmp_path / "five labels"
     shutil.copytree(tiny_models[kind], directory)
     own.model.save_pretrained(directory)

@@ -15,7 +15,7 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.data.collate import collate
 from gelora_cli.data.windows import EncodedWindows, encode_windows
-from gelora_cli.models.heads import HeadSpec
+from gelora_cli.models.heads import SpanHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -140,7 +140,7 @@ def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
 
 def test_batches_change_no_answer(tiny_models: dict[str, Path]) -> None:
     resolved = resolve_model(hub=None, path=str(tiny_models["bert"]))
-    model = load_model(resolved, HeadSpec("question_answering"), seed=0).model
+    model = load_model(resolved, SpanHead(), seed=0).model
     encoded = encode_windows(windows().source, load_tokenizer(resolved), V2)
     accelerator = make_accelerator("float32")
     found = [
