@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 RUNS ?= runs
 FAULTS ?= runs/faults
 SCALE ?= smoke
@@ -23,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 install: $(STAMP)  ## Install into .venv with the tested versions
+	@echo "to use the command gelora in this shell:  . $(BIN)/activate"
 
 run: $(STAMP)  ## Run the embedded default to its end: task=demo, model=minilm, no hub
 	$(BIN)/gelora run experiment=demo runs_dir=$(RUNS)
@@ -62,7 +64,21 @@ format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-clean:  ## Remove the environment and caches; runs are kept
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $(DOCS_STAMP)
 
-.PHONY: help install run test test-fast test-faults test-slow lint format clean $(REPRODUCE)
+docs: $(DOCS_STAMP)  ## Build the documentation into site/, strictly and without network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
+docs-serve: $(DOCS_STAMP)  ## Show the documentation on localhost while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+test-docs: $(STAMP)  ## Run the tests of documentation and examples
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py tests/test_examples.py
+
+clean:  ## Remove the environment and caches; runs are kept
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help install run test test-fast test-faults test-slow lint format docs docs-serve test-docs clean $(REPRODUCE)

@@ -24,7 +24,7 @@ from tests.helpers.rows import rows
 from tests.helpers.tiny import make_tiny
 
 TEXTS = [row["sentence"] for row in rows("cola", 60, seed=1)]
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "own-trainer.md"
 
 
 def loaded(directory: Path, factory: Any = AutoModelForSequenceClassification) -> tuple[Any, Any]:
@@ -146,12 +146,11 @@ def test_wrong_input_is_named(tiny_models: dict[str, Path]) -> None:
             profile_texts(held, tokenizer, TEXTS)  # type: ignore[arg-type]
 
 
-def test_the_readmes_example_runs_as_it_stands(
+def test_the_example_of_the_docs_runs_as_it_stands(
     tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = [
-        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "profile_texts" in code
-    ]
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    (block,) = [code for code in blocks if "profile_texts" in code]
     (tmp_path / "model").symlink_to(tiny_models["bert"])
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
     monkeypatch.chdir(tmp_path)

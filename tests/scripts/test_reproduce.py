@@ -343,7 +343,7 @@ def test_a_dry_call_shows_cost_and_commands_and_wrong_overrides_are_named(
     assert not list(tmp_path.iterdir()), "a dry call writes nothing"
 
 
-README = (PUBLISHED.parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (PUBLISHED.parent.parent / "docs" / "how-to" / "reproduce.md").read_text(encoding="utf-8")
 LIGHT = [("cpu", "figures"), ("cpu", "squad"), ("paper", "figures")]
 
 
@@ -354,15 +354,15 @@ LIGHT = [("cpu", "figures"), ("cpu", "squad"), ("paper", "figures")]
         for pair in itertools.product(("cpu", "paper"), PLAN["targets"])
     ],
 )
-def test_the_readme_tells_the_cost_that_the_target_tells(scale: str, target: str) -> None:
-    (row,) = re.findall(rf"^\| `{scale}` \| .*", README, re.MULTILINE)
+def test_the_docs_say_the_cost_that_the_target_tells(scale: str, target: str) -> None:
+    (row,) = re.findall(rf"^\| `{scale}` \| .*", PAGE, re.MULTILINE)
     told = re.findall(rf"`{target}` ([\d,]+ (?:min|h))", row)
     request = Request(target, scale, Path("runs"))
     assert told == re.findall(r"about ([\d,]+ (?:min|h)),", cost_text(PLAN, request, target_sweeps(PLAN, request)))
 
 
-def test_the_readme_names_the_methods_of_each_scale() -> None:
-    (row,) = re.findall(r"^\| `reproduce-glue` \| .*", README, re.MULTILINE)
+def test_the_docs_name_the_methods_of_each_scale() -> None:
+    (row,) = re.findall(r"^\| `reproduce-glue` \| .*", PAGE, re.MULTILINE)
     for scale in SCALES:
         for sweep in target_sweeps(PLAN, Request("glue", scale, Path("runs"))):
             assert " ".join(f"`{method}`" for method in sweep.values["method"]) in row, (scale, sweep)
