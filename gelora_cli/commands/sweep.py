@@ -62,7 +62,7 @@ def _resolve_jobs(
     composed: list[Any] = []
 
     def collect(config: Any) -> None:
-        job_overrides.append([restore_text(word) for word in HydraConfig.get().overrides.task])
+        job_overrides.append([_plain_override(word) for word in HydraConfig.get().overrides.task])
         composed.append(config)
 
     with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes of a sweep
@@ -108,6 +108,18 @@ def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
     if all(config.dry_run for config in configs) and names != ["in_place"]:
         return LAUNCHERS.get(DEFAULT)
     return LAUNCHERS.get(names[0])
+
+
+def _plain_override(word: str) -> str:
+    r"""Return an override of one job as a user writes it: Hydra writes `budget=rank\:4` for `budget=rank:4`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import QuotedString
+
+    override = OverridesParser.create().parse_override(word)
+    value = override._value
+    if isinstance(value, QuotedString) or not isinstance(value, str):
+        return str(restore_text(word))
+    return str(restore_text(f"{override.get_key_element()}={value}"))
 
 
 def _labels(job_overrides: list[list[str]]) -> list[str]:

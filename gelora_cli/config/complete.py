@@ -42,12 +42,10 @@ def complete(config: RunConfig) -> RunConfig:
 
 
 def _with_plugins(config: RunConfig) -> RunConfig:
-    """Load the plug-ins, without which a method of theirs is not known, and name their folder in full."""
+    """Load the plug-ins, without which a method of theirs is not known, and give their folder's absolute path."""
     if config.plugins is None:
         return config
-    folder = absolute(config.plugins)
-    load_plugins(Path(folder or ""))
-    return replace(config, plugins=folder)
+    return replace(config, plugins=load_plugins(config.plugins).name)
 
 
 def with_task(config: RunConfig) -> RunConfig:

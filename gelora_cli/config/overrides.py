@@ -188,15 +188,29 @@ def load_named_plugins(overrides: list[str]) -> list[str]:
     They are loaded before anything is checked, since the names in other overrides may be theirs.
 
     Raises:
-        GeloraError: the folder is not there, or one of its entries lacks a part.
+        GeloraError: they are not there, an entry lacks a part, or a YAML file has the name of a shipped one.
     """
     named = [text.partition("=")[2].strip("'\"") for text in overrides if text.startswith("plugins=")]
     if not named or named[-1] in ("", "null"):
         return []
-    folder = Path(expand_home(named[-1])).absolute()
-    load_plugins(folder)
-    quoted = str(folder).replace("'", "\\'")
+    source = load_plugins(named[-1])
+    if not source.root.is_dir():  # a single installed module has no YAML files
+        return []
+    _refuse_shipped_names(source.root)
+    quoted = str(source.root).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def _refuse_shipped_names(folder: Path) -> None:
+    """Refuse a plug-in's YAML file that Hydra would ignore, since one that gelora ships has its name.
+
+    Raises:
+        GeloraError: naming the file.
+    """
+    for path in sorted(folder.glob("*/*.yaml")):
+        name = path.relative_to(folder)
+        if (config_dir() / name).exists():
+            raise GeloraError(f"plugins={folder}: {name} has the name of a file that gelora ships; rename it")
 
 
 def _parsed(text: str) -> tuple[str, Any]:

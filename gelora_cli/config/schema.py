@@ -17,7 +17,7 @@ QUOTING = ("auto", "quotes", "none")
 MODULES = ("attention", "all")
 FORCE_OUTPUT = "replace an output file that gelora did not write, or that was changed since"
 DEBUG = "show tracebacks"
-PLUGINS = "folder of your own methods, allocators and tasks; the content of its files is part of the run's identity"
+PLUGINS = "your own methods, tasks, ...: a folder or an installed package, whose Python files are part of the identity"
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""

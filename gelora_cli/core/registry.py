@@ -1,4 +1,4 @@
-"""Registries: by name, the one object that says everything about a method, an allocator, a task kind, a metric, ...
+"""Registries: each name has one object that says everything about a method, an allocator, a task kind, a metric, ...
 
 A built-in entry stands here as the module that registers it, imported when the entry is first asked for: a list of
 names costs no import, and a package low in the order can ask for an entry of a higher one without importing it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +19,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Entries of one kind by name, in the order in which they are declared.
+    """Entries of one kind by name, in the order of their declaration.
 
     Args:
         what: how a message calls an entry, such as `method`.
@@ -34,8 +35,8 @@ class Registry(Generic[Entry]):
         """Return every name, the built-in ones first; nothing is imported."""
         return tuple(dict.fromkeys([*self._modules, *self._entries]))
 
-    def place(self, name: str) -> int:
-        """Return where a name stands in the order; one that is not known comes after all others."""
+    def position(self, name: str) -> int:
+        """Return the position of a name in the order; an unknown name comes after all others."""
         names = self.names()
         return names.index(name) if name in names else len(names)
 
@@ -59,37 +60,50 @@ class Registry(Generic[Entry]):
         return self._entries[name]
 
     def register(self, entry: type[Entry]) -> type[Entry]:
-        """Build an entry of this class and keep it under its `name`: a class decorator.
+        """Build the entry of this class and store it under its `name`: a class decorator.
 
         Raises:
-            GeloraError: the class is of another kind, leaves something out, or takes a name that is in use.
+            GeloraError: the class is of another kind, leaves a part out, or has a name that is in use.
         """
-        where = f"{entry.__module__}.{entry.__qualname__}"
+        where = f"{_file_of(entry.__module__)}: class {entry.__qualname__}"
         module, _, base_name = self._base.partition(":")
         base: type = getattr(importlib.import_module(module), base_name)
         if not issubclass(entry, base):
             raise GeloraError(f"{where} is registered as a {self.what} but is no subclass of {self._base}")
-        if lacking := _lacking(entry):
-            raise GeloraError(f"{where} is not a whole {self.what}: it lacks {', '.join(lacking)}")
+        if missing := _missing_parts(entry):
+            raise GeloraError(f"{where} is an incomplete {self.what}: it lacks {', '.join(missing)}")
         name: str = vars(entry).get("name") or entry.name  # type: ignore[attr-defined]
+        owner = self._owner(name)
         known = self._entries.get(name)
-        owner = self._modules.get(name, entry.__module__)
-        if owner != entry.__module__ or (known is not None and type(known).__qualname__ != entry.__qualname__):
-            raise GeloraError(f"{where}: the {self.what} {name} is there already; take another name")
+        is_other_class = known is not None and type(known).__qualname__ != entry.__qualname__
+        if is_other_class or owner not in ("", entry.__module__):
+            taken = _file_of(owner)
+            raise GeloraError(f"{where}: the name {name} of a {self.what} is in use by {taken}; give it another one")
         self._entries[name] = entry()
         return entry
 
+    def _owner(self, name: str) -> str:
+        """Return the module that registers the entry of this name; empty if there is none."""
+        if name in self._entries:
+            return type(self._entries[name]).__module__
+        return self._modules.get(name, "")
 
-def _lacking(entry: type[Any]) -> list[str]:
-    """Return the abstract methods, and the class attributes declared without a value, that a class leaves open.
 
-    A class that declares an attribute again without a value opens it again for its subclasses.
+def _file_of(module: str) -> str:
+    """Return the file of a module, which a user knows; its name if it has no file or is not imported."""
+    return getattr(sys.modules.get(module), "__file__", None) or module
+
+
+def _missing_parts(entry: type[Any]) -> list[str]:
+    """Return the abstract methods, and the class attributes declared without a value, that a class does not define.
+
+    A class that declares an attribute again without a value requires it again of its subclasses.
     """
     abstract = sorted(getattr(entry, "__abstractmethods__", ()))
-    is_open: dict[str, bool] = {}
+    is_missing: dict[str, bool] = {}
     for parent in entry.__mro__:
         for name in inspect.get_annotations(parent):
-            is_open.setdefault(name, name not in vars(parent))
+            is_missing.setdefault(name, name not in vars(parent))
         for name in vars(parent):
-            is_open.setdefault(name, False)
-    return abstract + sorted(name for name, lacks in is_open.items() if lacks)
+            is_missing.setdefault(name, False)
+    return abstract + sorted(name for name, missing in is_missing.items() if missing)

@@ -73,7 +73,7 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     from gelora_cli.core.devices import check_processes, resolve_precision
 
     if config.plugins is not None:
-        load_plugins(Path(config.plugins))
+        load_plugins(config.plugins)
     problems: list[str] = []
     with collect_problems(problems):
         if not inside_workers():
@@ -155,7 +155,7 @@ def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
         plan = read_plan(config.ranks.path)
         fingerprints["plan"] = sha256_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
     if config.plugins is not None:
-        fingerprints["plugins"] = plugins_fingerprint(Path(config.plugins))
+        fingerprints["plugins"] = plugins_fingerprint(config.plugins)
     return fingerprints
 
 

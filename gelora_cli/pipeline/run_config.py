@@ -10,7 +10,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
+from gelora_cli.core.plugins import find_plugins, load_plugins
 
 
 def open_config(directory: Path) -> RunConfig:
@@ -24,11 +24,16 @@ def open_config(directory: Path) -> RunConfig:
     config = read_config(directory / run_files.CONFIG)
     if config.plugins is None:
         return config
-    plugins = Path(config.plugins)
-    if not plugins.is_dir():
-        raise GeloraError(f"{directory} was run with plugins={plugins}, which is not there; bring that folder back")
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    if manifest.fingerprints.get("plugins") != plugins_fingerprint(plugins):
-        raise GeloraError(f"the plug-ins in {plugins} are not those that {directory} was run with; restore them")
-    load_plugins(plugins)
+    try:
+        now = find_plugins(config.plugins).fingerprint()
+    except GeloraError as error:
+        what = "bring that folder back" if Path(config.plugins).is_absolute() else "install that package again"
+        raise GeloraError(f"{directory} was run with plugins={config.plugins}, which is not there; {what}") from error
+    before = read_artifact(RunManifest, directory / RunManifest.FILE).fingerprints.get("plugins", "")
+    if before != now:
+        raise GeloraError(
+            f"the plug-ins in {config.plugins} are not those that {directory} was run with: the sha256 of its Python "
+            f"files was {before[:8]} and is now {now[:8]}. Restore them, or do the run again with the new ones"
+        )
+    load_plugins(config.plugins)
     return config

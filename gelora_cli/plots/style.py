@@ -50,7 +50,7 @@ def method_style(method: str, repeat: int = 0) -> LineStyle:
         repeat: how many rows of this method the picture holds already; each has another fill and line.
     """
     if method in METHODS:
-        place = METHODS.place(method)
+        place = METHODS.position(method)
         color, marker = METHODS.get(method).color, METHODS.get(method).marker
     else:
         place = zlib.crc32(method.encode())  # unlike hash(), the same in every process

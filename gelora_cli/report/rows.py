@@ -225,7 +225,7 @@ def _by_seed(runs: Iterable[Run]) -> tuple[Run, ...]:
 def _place(cell: Cell) -> tuple[Any, ...]:
     """Where a row stands: by task, model, budget and protocol, exempt methods last, in the order of the methods."""
     task, model, budget, protocol, settings, method = cell
-    order = METHODS.place(method)
+    order = METHODS.position(method)
     return (task, model, budget == EXEMPT_BUDGET, budget, protocol, order, settings)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registry import Registry
 
 
@@ -86,28 +84,17 @@ def test_another_kind_and_a_taken_name_are_refused() -> None:
 
     with pytest.raises(GeloraError, match="no subclass"):
         shapes.register(dict)  # type: ignore[arg-type]
-    with pytest.raises(GeloraError, match="is there already"):
+    with pytest.raises(GeloraError, match=r"the name circle of a shape is in use by nowhere\.circle"):
         shapes.register(Circle)
 
 
-def test_plugins_are_imported_once_and_fingerprinted(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import pathlib\nwith open(pathlib.Path(__file__).parent / 'log', 'a') as f: f.write('x')"
-    )
-    (tmp_path / "_helper.py").write_text("raise ValueError")
-    load_plugins(tmp_path)
-    load_plugins(tmp_path)
-    assert (tmp_path / "log").read_text() == "x"
-    before = plugins_fingerprint(tmp_path)
-    (tmp_path / "_helper.py").write_text("raise TypeError")
-    assert plugins_fingerprint(tmp_path) != before
+def test_a_class_of_the_same_name_from_another_file_takes_no_name_in_use() -> None:
+    def toy(module: str) -> type[Shape]:
+        body = {"__module__": module, "__qualname__": "Toy", "name": "toy", "corners": 1, "area": lambda self: 1.0}
+        return type("Toy", (Shape,), body)
 
-
-def test_plugins_that_cannot_be_imported_are_named(tmp_path: Path) -> None:
-    with pytest.raises(GeloraError, match="no such folder"):
-        load_plugins(tmp_path / "none")
-    with pytest.raises(GeloraError, match="no Python file"):
-        load_plugins(tmp_path)
-    (tmp_path / "broken.py").write_text("1 / 0")
-    with pytest.raises(GeloraError, match=r"broken\.py can't be imported: ZeroDivisionError"):
-        load_plugins(tmp_path)
+    shapes = registry()
+    shapes.register(toy("one"))
+    shapes.register(toy("one"))  # as where a file is imported again
+    with pytest.raises(GeloraError, match="the name toy of a shape is in use by one"):
+        shapes.register(toy("other"))

@@ -109,7 +109,7 @@ def test_an_entry_that_lacks_a_part_is_one_message_before_any_work(bench: Bench,
     (plugins / "entries.py").write_text(ENTRIES.replace('    allocator = "last_block"\n', "    pass\n"))
     done = gelora(*bench.arguments("method=toy", "task=cola", f"plugins={plugins}"))
     assert done.returncode == 2
-    assert "is not a whole method: it lacks allocator" in done.stderr
+    assert "entries.py: class Toy is an incomplete method: it lacks allocator" in done.stderr
     (plugins / "entries.py").write_text(ENTRIES.replace('"last_block"\n\n\n', '"lst_block"\n\n\n'))
     done = gelora(*bench.arguments("method=toy", "task=cola", f"plugins={plugins}"))
     assert "its allocator lst_block is not known" in done.stderr

@@ -10,11 +10,11 @@ import pytest
 
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.tasks.text import TextKind
 from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.registries import forget_entries_afterwards
 
 KIND = '''
 """Classification by a hinge loss, with a file of its own."""
@@ -70,9 +70,7 @@ class BalancedAccuracy(Metric):
 def _registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget after the test what it registers."""
     for registry in (METRICS, TASK_KINDS):
-        for name in registry.names():
-            registry.get(name)
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        forget_entries_afterwards(monkeypatch, registry)
 
 
 def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
@@ -86,7 +84,7 @@ def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
     words = (*task, "method=lora", "budget=rank:2")
     assert bench.run(*words) == 2
     assert "task.kind=toy_hinge: not known; accepted: classification" in capsys.readouterr().err
-    load_plugins(folder)
+    words = (*words, f"plugins={folder}")
     assert bench.run(*words, "task.metric=toy_balance") == 2
     assert "did you mean toy_balanced?" in capsys.readouterr().err
     assert bench.run(*words) == 0

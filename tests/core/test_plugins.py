@@ -1,0 +1,118 @@
+"""Plug-ins from a folder and from an installed package: what is imported, fingerprinted and refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.core import plugins
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import find_plugins, load_plugins, loaded_folders, plugins_fingerprint
+from tests.helpers.packages import install_package
+
+
+def test_files_are_imported_once_and_fingerprinted(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import pathlib\nwith open(pathlib.Path(__file__).parent / 'log', 'a') as f: f.write('x')"
+    )
+    (tmp_path / "_helper.py").write_text("raise ValueError")
+    load_plugins(tmp_path)
+    load_plugins(tmp_path)
+    assert (tmp_path / "log").read_text() == "x"
+    before = plugins_fingerprint(tmp_path)
+    (tmp_path / "_helper.py").write_text("raise TypeError")
+    assert plugins_fingerprint(tmp_path) != before
+    with pytest.raises(GeloraError, match="files have changed since this process imported them"):
+        load_plugins(tmp_path)
+
+
+def test_files_of_a_folder_import_each_other(tmp_path: Path) -> None:
+    (tmp_path / "_numbers.py").write_text("SEVEN = 7\n")
+    (tmp_path / "later.py").write_text("from ._numbers import SEVEN\nFROM_LATER = SEVEN + 1\n")
+    (tmp_path / "entries.py").write_text("from .later import FROM_LATER\nEIGHT = FROM_LATER\n")
+    before = list(sys.path)
+    load_plugins(tmp_path)
+    (module,) = [module for name, module in sys.modules.items() if name.endswith(".entries") and "gelora_plug" in name]
+    assert module.EIGHT == 8
+    assert sys.path == before
+    assert not {"entries", "later", "_numbers"} & set(sys.modules)
+
+
+def test_an_init_file_is_imported_first(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_text("FIRST = []\n")
+    (tmp_path / "entries.py").write_text("from . import FIRST\nFIRST.append(__name__)\n")
+    load_plugins(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "1 / 0",
+            r"broken\.py can't be imported: ZeroDivisionError: division by zero \(broken\.py, line 1\)\. Correct it",
+        ),
+        ("x = 1\ndef f(:\n", r"SyntaxError: invalid syntax.* \(broken\.py, line 2\)"),
+        ("raise SystemExit(3)", r"can't be imported: SystemExit: 3 \(broken\.py, line 1\)"),
+        ("import _other", r"No module named '_other' .*import each other with a dot: from \._other import"),
+        ("from ._other import missing", r"cannot import name 'missing'"),
+        ("from . import _bad", r"ValueError: bad \(_bad\.py, line 2\)"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    (tmp_path / "_other.py").write_text("")
+    (tmp_path / "_bad.py").write_text("\nraise ValueError('bad')\n")
+    with pytest.raises(GeloraError, match=message) as caught:
+        load_plugins(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_or_empty_is_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    with pytest.raises(GeloraError, match=r"method: no such folder; did you mean .*methods") as caught:
+        load_plugins(tmp_path / "method")
+    assert str(caught.value).endswith("accepted: a folder with NAME.py files")
+    with pytest.raises(GeloraError, match="no Python file in it"):
+        load_plugins(tmp_path / "methods")
+
+
+def test_an_installed_package_is_imported_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = install_package(
+        tmp_path / "site", "gelora_toy_one", {"__init__.py": "from . import _part\n", "_part.py": ""}
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(plugins, "_loaded", {})
+    source = find_plugins("gelora_toy_one")
+    assert (source.name, source.root) == ("gelora_toy_one", root)
+    assert "gelora_toy_one" not in sys.modules
+    load_plugins("gelora_toy_one")
+    assert "gelora_toy_one._part" in sys.modules
+    assert loaded_folders() == (root,)
+    before = plugins_fingerprint("gelora_toy_one")
+    (root / "_part.py").write_text("PART = 1\n")
+    assert plugins_fingerprint("gelora_toy_one") != before
+    with pytest.raises(
+        GeloraError, match=r"did you mean gelora_toy_one\? .* name of an installed package: gelora_toy_one"
+    ):
+        find_plugins("gelora_toy_on")
+    (tmp_path / "gelora_toy_one").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_plugins("./gelora_toy_one").root == tmp_path / "gelora_toy_one"
+
+
+def test_an_installed_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_package(tmp_path / "site", "gelora_toy_two", {"__init__.py": "\n1 / 0\n"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(GeloraError, match=r"plugins=gelora_toy_two can't be imported: Zero.*\(__init__\.py, line 2\)"):
+        load_plugins("gelora_toy_two")
+
+
+def test_nothing_installed_is_imported_unasked(tmp_path: Path) -> None:
+    install_package(tmp_path / "site", "gelora_toy_three", {"__init__.py": "raise SystemExit('imported')\n"})
+    site = str(tmp_path / "site")
+    code = f"import sys; sys.path.insert(0, {site!r}); from gelora_cli.commands.main import main; main(['ls', '.'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,74 @@
+"""A launcher of the user's own, from a folder: it runs each job of a sweep as a command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.config.files import read_config
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.core.status import run_status
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.registries import forget_entries_afterwards
+
+SHELL = '''
+import subprocess
+import time
+
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.launchers.base import Launcher, announce
+
+
+@LAUNCHERS.register
+class Shell(Launcher):
+    """Each job is a command of its own, as a cluster would start it."""
+
+    name = "toy_shell"
+
+    def check(self, jobs):
+        return [job.actions.find_problem(job) for job in jobs]
+
+    def run(self, jobs):
+        for job in jobs:
+            announce(job)
+            begun = time.monotonic()
+            code = subprocess.run(job.command_line(), check=False).returncode
+            yield job.actions.read_outcome(job, code, time.monotonic() - begun)
+'''
+
+
+@pytest.mark.distributed
+def test_a_sweep_by_a_launcher_from_a_folder(
+    bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_entries_afterwards(monkeypatch, LAUNCHERS)
+    folder = tmp_path / "launchers of mine"
+    folder.mkdir()
+    (folder / "shell.py").write_text(SHELL)
+    words = ["task=cola", "method=lora", "train.max_steps=2", "budget=rank:1,1", f"plugins={folder}"]
+    assert bench.run("-m", *words, "launch.launcher=toy_shell") == 2
+    rows = _last_table(capfd.readouterr().out)
+    failed, done = bench.directories()
+    assert [row[:2] for row in rows] == [["budget=rank:1", "done"], ["budget=1", "failed"]]
+    assert float(rows[0][2]) == pytest.approx(result_of(done).value, abs=1e-4)
+    assert str(failed) in rows[1][4] and "budget=0.000001M gives" in rows[1][4]
+    command = read_artifact(RunManifest, done / RunManifest.FILE).command.split()
+    assert "budget=rank:1" in command and "-m" not in command
+    assert read_config(done / "config.yaml").launch.launcher == "local"
+
+    assert bench.run("-m", *words[:3], "budget=rank:1", words[4], "launch.launcher=toy_shell") == 0
+    assert [row[1] for row in _last_table(capfd.readouterr().out)] == ["already done"]
+    before = predictions(done)
+    assert bench.run("-m", *words[:3], "budget=rank:1", words[4], "launch.launcher=in_place", "force=true") == 0
+    assert [row[1] for row in _last_table(capfd.readouterr().out)] == ["done"]
+    assert run_status(done) == "done"
+    assert predictions(done) == before
+
+
+def _last_table(text: str) -> list[list[str]]:
+    lines = text.rsplit("\n\n", 1)[1].splitlines()[1:]
+    return [re.split("  +", line) for line in lines]
