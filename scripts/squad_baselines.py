@@ -18,7 +18,7 @@ from gelora_cli.config.shipped import config_dir
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.squad import load_questions
 from gelora_cli.metrics.base import load_metric
-from gelora_cli.tasks.answers import references
+from gelora_cli.tasks.answers import gold_references
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def scored(task: TaskConfig, split: QuestionSplit, say: Callable[[str], str]) ->
         | ({"no_answer_score": 1.0 if not say(context) else -1.0} if task.unanswerable else {})
         for number, context in zip(split.ids, split.contexts, strict=True)
     ]
-    values = load_metric(task.metric).compute(predictions=predictions, references=references(split))
+    values = load_metric(task.metric).compute(predictions=predictions, references=gold_references(split))
     return values["f1"], values["exact_match"]
 
 

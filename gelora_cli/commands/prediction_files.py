@@ -57,7 +57,7 @@ def _with_inputs(task: TaskConfig, row: dict[str, Any], inputs: list[tuple[str, 
         "split": row["split"],
         **named,
         **rest,
-        **TASK_KINDS.get(task.kind).probabilities(task, scores),
+        **TASK_KINDS.get(task.kind).probabilities(task, row),
         "scores": scores,
     }
 

@@ -103,7 +103,7 @@ TRACKERS: Registry[TrackerKind] = Registry(
 )
 """Where the metrics of a training go; `json_lines` is always there."""
 
-TASK_KINDS: Registry[TaskKind[Any, Any]] = Registry(
+TASK_KINDS: Registry[TaskKind[Any, Any, Any]] = Registry(
     "task kind",
     "gelora_cli.tasks.base:TaskKind",
     {

@@ -148,7 +148,7 @@ def _known_metrics(found: EvalResult, reported: str, hub_types: Mapping[str, str
     }
 
 
-def _kind(config: RunConfig) -> TaskKind[Any, Any]:
+def _kind(config: RunConfig) -> TaskKind[Any, Any, Any]:
     return TASK_KINDS.get(config.task.kind)
 
 

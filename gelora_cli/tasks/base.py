@@ -1,4 +1,4 @@
-"""What a task kind is: one object that says what is made of a model's outputs, from the loss to the files of a run.
+"""What a task kind is: one object that turns a model's outputs into losses, predictions, metrics and files of a run.
 
 Letters: B rows of a batch, T tokens, C classes, n rows of a split, W numbers kept of each row.
 """
@@ -28,27 +28,29 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 """A line of `predictions.jsonl`: id, split, prediction, label and scores."""
+Output = TypeVar("Output")
 Encoded = TypeVar("Encoded", bound=EncodedSplit)
 Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether predictions say nothing (`collapsed`), and what a reader must know of them (terms: `EvalResult`)."""
+    """Whether predictions say nothing (`collapsed`), and what a reader must know about them, as in `EvalResult`."""
 
     collapsed: bool = False
     remark: str = ""
 
 
-class TaskKind(ABC, Generic[Encoded, Decoded]):
+class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     """A kind of task: its head, its loss, and how a model's outputs become predictions, metrics and files.
 
-    Everything that a kind must say is abstract or an attribute without a value, so that one that leaves a part out is
-    refused when it is registered. `Encoded` is the form of its token sequences, `Decoded` that of its predictions.
+    Everything that a kind must say is abstract or an attribute without a value, so that a kind that leaves a part out
+    is refused when it is registered. `Output` is what the model returns, `Encoded` the form of the token sequences, and
+    `Decoded` the form of the predictions.
 
     Attributes:
-        name: what `task.kind` says.
-        target: what its rows are labelled with, by which data are read and metrics are offered.
+        name: the value of `task.kind`.
+        target: what its rows are labelled with; it decides how data are read and which metrics are offered.
         auto_class: the class of transformers that loads such a model.
         peft_type: PEFT's name for the kind.
         hub_task: the model hub's name for the kind.
@@ -67,7 +69,7 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that a task of this kind may have, the usual one first."""
+        """Return the metrics that a task of this kind may have, the usual one first."""
         return metrics_of(self.target)
 
     def setting_problems(self, task: TaskConfig) -> list[str]:
@@ -91,24 +93,24 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
         """Return the head that the model gets for a task."""
 
     @abstractmethod
-    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
-        """Return one loss per row, (B,), of what the model gave for a batch, and of its labels (B, ...)."""
+    def loss(self, output: Output, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return one loss per row, (B,), from the model's output for a batch and the labels (B, ...)."""
 
     @abstractmethod
     def width(self, task: TaskConfig) -> int:
         """Return W, how many numbers `reduce` keeps of a row."""
 
     @abstractmethod
-    def reduce(self, output: Any, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
-        """Return the numbers of each row that predictions are made of, (B, W) float32."""
+    def reduce(self, output: Output, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
+        """Return the numbers of each row from which predictions are made, (B, W) float32."""
 
     def comparison_scores(self, values: Floats, task: TaskConfig) -> Floats:
-        """Return those of the kept numbers (n, W) by which two models can be compared; all of them by default."""
+        """Return those of the kept numbers (n, W) that can be compared between two models; all of them by default."""
         return values
 
     @abstractmethod
     def decode(self, split: Encoded, values: Floats, task: TaskConfig) -> Decoded:
-        """Return the predictions that the kept numbers of all rows (n, W) stand for."""
+        """Return the predictions of all rows from their kept numbers (n, W)."""
 
     @abstractmethod
     def evaluate(self, task: TaskConfig, split: Encoded, decoded: Decoded) -> tuple[dict[str, float], Verdict]:
@@ -131,17 +133,17 @@ class TaskKind(ABC, Generic[Encoded, Decoded]):
 
     @abstractmethod
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
-        """Return what the reported value's score takes of saved rows: `predicted` and `true`, (n,) each."""
+        """Return the arguments of the reported value's score from saved rows: `predicted` and `true`, (n,) each."""
 
-    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
-        """Return the probabilities that `gelora predict` writes beside a row, from its saved scores; none by default.
+    def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
+        """Return the probabilities that `gelora predict` adds to a row, from its scores; none by default.
 
-        Under the key `probabilities` stands a mapping from label to probability, under any other a number.
+        The value of the key `probabilities` is a mapping from label to probability, and of any other key a number.
         """
         return {}
 
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
-        """Return what may help a collapsed run, the likeliest first; `general` helps any kind."""
+        """Return what may help a collapsed run, the likeliest first; `general` is what helps any kind."""
         return general
 
 
@@ -151,9 +153,10 @@ def describe_columns(task: TaskConfig) -> str:
 
 
 def is_constant(predictions: NDArray[Any], labels: NDArray[Any]) -> bool:
-    """Return whether one value is predicted for every row where the labels hold several.
+    """Return whether one value is predicted for every row although the labels differ.
 
-    Scores that differ by a few roundings of float32 are one value: batches of other lengths sum in another order.
+    Scores that differ by a few roundings of float32 count as one value, since batches of other lengths sum in another
+    order.
     """
     if len(np.unique(labels)) < 2:
         return False

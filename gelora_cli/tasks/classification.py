@@ -1,4 +1,4 @@
-"""Classification: one label of a text, or of a pair of texts."""
+"""Classification: one label for each text or pair of texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
-from gelora_cli.tasks.text import TextKind
+from gelora_cli.tasks.text import TextKind, TextOutput
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @TASK_KINDS.register
 class Classification(TextKind):
-    """Which label a text has: logits (B, C), cross entropy, the largest logit."""
+    """Predict which label a text has: logits (B, C), cross entropy, the largest logit."""
 
     name = "classification"
     target = "labels"
@@ -45,10 +45,10 @@ class Classification(TextKind):
         return f"{given}: task.metric={task.metric} needs {metric.needed_labels()}"
 
     def head(self, task: TaskConfig) -> HeadSpec:
-        """Return an output per label; one output where no labels are known, since a profile is all that is wanted."""
+        """Return one output per label, or a single one if no labels are known, which is enough for a profile."""
         return LabelHead(tuple(task.labels)) if task.labels else ScoreHead()
 
-    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, output: TextOutput, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the cross entropy of logits (B, C) and classes (B,)."""
         from torch.nn.functional import cross_entropy
 
@@ -56,7 +56,7 @@ class Classification(TextKind):
 
     def decide(self, logits: Floats) -> NDArray[np.int64]:
         """Return the class with the largest logit, (n,)."""
-        return np.asarray(logits.argmax(1), np.int64)
+        return np.asarray(logits.argmax(1), np.int64)  # (n, C) to (n,)
 
     def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
         """Compare the classes with the share of the most common label."""
@@ -74,9 +74,10 @@ class Classification(TextKind):
         """Return the most common class for every row, (n,)."""
         return np.full(len(true), np.bincount(true).argmax())
 
-    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
+    def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probability of each label by name, the softmax of the scores."""
-        largest = max(scores)
+        scores: list[float] = row["scores"]
+        largest = max(scores)  # subtracted, so that exp can't overflow
         weights = [math.exp(score - largest) for score in scores]
         shares = [weight / sum(weights) for weight in weights]
         return {"probabilities": dict(zip(task.labels, shares, strict=True))}
@@ -87,17 +88,18 @@ class Classification(TextKind):
 
 
 def label_verdict(predictions: NDArray[np.int64], labels: NDArray[Any], accuracy: float | None) -> Verdict:
-    """Return what predicted classes (n,) say beside the labels (n,); `accuracy` is that of a task that reports it.
+    """Compare predicted classes (n,) with the labels (n,); `accuracy` is given for a task that reports it.
 
-    The share of the most common label is what a model that looks at nothing reaches.
+    The share of the most common label is the accuracy of a model that ignores the text.
     """
     share = float(np.bincount(labels).max()) / len(labels)
     if share == 1:
         return Verdict(False, f"one label for all {len(labels):,} rows of the data, so the value says little")
     if is_constant(predictions, labels):
         reached = float((labels == predictions[0]).mean())
-        is_majority = reached == share
-        known = "that label's share" if is_majority else f"that label's share, {share:.4f} the most common one's"
+        known = "that label's share"
+        if reached != share:
+            known += f", {share:.4f} the most common one's"
         return Verdict(True, f"collapsed: one label for all {len(labels):,} rows ({reached:.4f} is {known})")
     if accuracy is not None and accuracy <= share:
         return Verdict(False, f"the value to beat is {share:.4f}, the share of the most common label: it is not beaten")

@@ -1,4 +1,4 @@
-"""Question answering: which span of the context answers a question, if any does."""
+"""Question answering: the span of a context that answers a question, if there is one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gelora_cli.metrics.base import AnswerMetric, load_metric
 from gelora_cli.metrics.definitions import Array, points_at_zero
 from gelora_cli.models.heads import HeadSpec, SpanHead
 from gelora_cli.tasks import answers
-from gelora_cli.tasks.answers import Answered
+from gelora_cli.tasks.answers import PredictedAnswer, SpanOutput
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns, is_constant
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ MOST_SPECIAL_TOKENS = 4
 
 
 @TASK_KINDS.register
-class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
-    """Where the answer begins and ends: start and end logits (B, T) over the windows of a context."""
+class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswer]]):
+    """Predict where the answer begins and ends: start and end logits (B, T) over the windows of a context."""
 
     name = "question_answering"
     target = "answers"
@@ -69,60 +69,60 @@ class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
         """Return two outputs per token."""
         return SpanHead()
 
-    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross entropy of start and end logits (B, T) and tokens (B, 2); padding is left out."""
+    def loss(self, output: SpanOutput, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross entropy of the start and end logits (B, T) and tokens (B, 2), without padding."""
         from torch.nn.functional import cross_entropy
 
         padding = batch.inputs["attention_mask"] == 0  # (B, T)
-        start_logits = output.start_logits.float().masked_fill(padding, -math.inf)
-        end_logits = output.end_logits.float().masked_fill(padding, -math.inf)
+        start_logits = output.start_logits.float().masked_fill(padding, -math.inf)  # (B, T)
+        end_logits = output.end_logits.float().masked_fill(padding, -math.inf)  # (B, T)
         start = cross_entropy(start_logits, labels[:, 0], reduction="none")  # (B,)
-        end = cross_entropy(end_logits, labels[:, 1], reduction="none")
+        end = cross_entropy(end_logits, labels[:, 1], reduction="none")  # (B,)
         return (start + end) / 2
 
     def width(self, task: TaskConfig) -> int:
-        """Return the null score, and scores, first and last tokens of the n best spans."""
-        return answers.width(task)
+        """Return the count of null score, and of scores, first and last tokens of the n best spans."""
+        return answers.reduced_width(task)
 
-    def reduce(self, output: Any, batch: Batch, split: EncodedWindows, task: TaskConfig) -> torch.Tensor:
+    def reduce(self, output: SpanOutput, batch: Batch, split: EncodedWindows, task: TaskConfig) -> torch.Tensor:
         """Return the exact n best spans of each window, (B, 1 + 3 n) float32."""
         return answers.reduce_windows(output, batch, split, task)
 
     def comparison_scores(self, values: Floats, task: TaskConfig) -> Floats:
         """Return the scores alone, (n, 1 + n_best)."""
-        return answers.scores_of(values, task)
+        return answers.comparable_scores(values, task)
 
-    def decode(self, split: EncodedWindows, values: Floats, task: TaskConfig) -> list[Answered]:
+    def decode(self, split: EncodedWindows, values: Floats, task: TaskConfig) -> list[PredictedAnswer]:
         """Return every question's answer from the numbers of its windows."""
-        return answers.answer(split, values, task)
+        return answers.decode_answers(split, values, task)
 
     def evaluate(
-        self, task: TaskConfig, split: EncodedWindows, decoded: list[Answered]
+        self, task: TaskConfig, split: EncodedWindows, decoded: list[PredictedAnswer]
     ) -> tuple[dict[str, float], Verdict]:
-        """Return the values of the task's metric over the questions; one answer for all of them is a collapse."""
-        gold = answers.references(split.source)
+        """Return the values of the task's metric over the questions; one answer to all of them is a collapse."""
+        gold = answers.gold_references(split.source)
         metric = load_metric(task.metric)
         metric.add_batch(predictions=[answers.metric_row(row, task) for row in decoded], references=gold)
         values: dict[str, float] = metric.compute()
-        odd = [row for row in decoded if not math.isfinite(row.null)]
-        if odd:
-            return values, Verdict(True, f"collapsed: the scores of {len(odd):,} questions are no finite numbers")
+        not_finite = sum(not math.isfinite(row.null) for row in decoded)
+        if not_finite:
+            return values, Verdict(True, f"collapsed: the scores of {not_finite:,} questions are not finite numbers")
         texts = np.array([row.text(unanswerable=task.unanswerable) for row in decoded])
-        wanted = np.array([" / ".join(row["answers"]["text"]) for row in gold])
-        if is_constant(texts, wanted):
+        gold_texts = np.array([" / ".join(row["answers"]["text"]) for row in gold])
+        if is_constant(texts, gold_texts):
             return values, Verdict(True, _one_answer(texts, gold))
         return values, Verdict()
 
-    def rows(self, task: TaskConfig, split: EncodedWindows, decoded: list[Answered]) -> list[Row]:
+    def rows(self, task: TaskConfig, split: EncodedWindows, decoded: list[PredictedAnswer]) -> list[Row]:
         """Return the answer and the gold answers of each question."""
         return [answers.prediction_row(split, row, answered, task) for row, answered in enumerate(decoded)]
 
-    def files(self, task: TaskConfig, decoded: list[Answered]) -> dict[str, dict[str, Any]]:
+    def files(self, task: TaskConfig, decoded: list[PredictedAnswer]) -> dict[str, dict[str, Any]]:
         """Return the files of SQuAD's official script."""
         return answers.official_files(decoded, task)
 
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
-        """Return each question's points, (n,), and zeros, which no score looks at."""
+        """Return each question's points, (n,), and zeros, since the points already compare with the gold answers."""
         metric = cast(AnswerMetric, METRICS.get(task.metric))
         points = metric.points(reported, [row["prediction"] for row in rows], [row["label"] for row in rows])
         if task.unanswerable:
@@ -131,8 +131,9 @@ class QuestionAnswering(TaskKind[EncodedWindows, list[Answered]]):
             points = points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
         return points, np.zeros(len(rows))
 
-    def probabilities(self, task: TaskConfig, scores: Any) -> dict[str, Any]:
-        """Return the probability of the answer, and of "no answer" where there may be none."""
+    def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
+        """Return the probability of the answer, and of "no answer" if there may be none."""
+        scores: dict[str, float] = row["scores"]
         return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
 
 
@@ -150,7 +151,7 @@ def _window_problem(task: TaskConfig) -> str | None:
 
 
 def _one_answer(texts: NDArray[np.str_], gold: Sequence[dict[str, Any]]) -> str:
-    """Return what is said of one text for every question; "no answer" has a share to compare the value with."""
+    """Return the remark about one text for all questions; for "no answer", with the share that have none."""
     if texts[0]:
         return f"collapsed: one answer, {str(texts[0])[:40]!r}, for all {len(texts):,} questions"
     share = sum(not row["answers"]["text"] for row in gold) / len(gold)

@@ -1,4 +1,4 @@
-"""Regression: a score of a text, or of a pair of texts."""
+"""Regression: a score for each text or pair of texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
-from gelora_cli.tasks.text import TextKind
+from gelora_cli.tasks.text import TextKind, TextOutput
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @TASK_KINDS.register
 class Regression(TextKind):
-    """Which score a text has: one output (B, 1), squared error, the output itself."""
+    """Predict the score of a text: one output (B, 1), squared error, the output itself."""
 
     name = "regression"
     target = "scores"
@@ -36,7 +36,7 @@ class Regression(TextKind):
         """Return one output."""
         return ScoreHead()
 
-    def loss(self, output: Any, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, output: TextOutput, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the squared error of logits (B, 1) and scores (B,)."""
         from torch.nn.functional import mse_loss
 
@@ -51,7 +51,7 @@ class Regression(TextKind):
         return score_verdict(predictions, labels)
 
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
-        """Return predicted and true scores, (n,) each; nan for none."""
+        """Return predicted and true scores, (n,) each; a missing score is nan."""
         predicted, true = [row["prediction"] for row in rows], [row["label"] for row in rows]
         return np.array(predicted, np.float64), np.array(true, np.float64)
 
@@ -60,18 +60,18 @@ class Regression(TextKind):
         return np.full(len(true), true.mean())
 
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
-        """Put standard scores first, where the run trained on those of the data."""
+        """Put standardized scores first if the run trained on the scores of the data."""
         return general if standardized else ["task.standardize=true", *general]
 
 
 def score_verdict(predictions: Floats, labels: Floats) -> Verdict:
-    """Return what predicted scores (n,) say beside the labels (n,)."""
+    """Compare predicted scores (n,) with the labels (n,)."""
     low, high = float(labels.min()), float(labels.max())
-    seen = f"predicted {predictions.min():.6g} to {predictions.max():.6g}, labels {low:.6g} to {high:.6g}"
+    ranges = f"predicted {predictions.min():.6g} to {predictions.max():.6g}, labels {low:.6g} to {high:.6g}"
     if low == high:
         return Verdict(False, f"one score for all {len(labels):,} rows of the data, so no correlation can be measured")
     if is_constant(predictions, labels):
-        return Verdict(True, f"collapsed: one score for all {len(labels):,} rows ({seen})")
+        return Verdict(True, f"collapsed: one score for all {len(labels):,} rows ({ranges})")
     if ((predictions < low) | (predictions > high)).all():
-        return Verdict(True, f"collapsed: every prediction lies outside the range of the labels ({seen})")
+        return Verdict(True, f"collapsed: every prediction lies outside the range of the labels ({ranges})")
     return Verdict()

@@ -1,9 +1,9 @@
-"""What the kinds whose rows are texts with one label or score each have in common."""
+"""The common part of the kinds whose rows are texts with one label or score each."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from gelora_cli.data.collate import Batch
 
 
-class TextKind(TaskKind[EncodedSplit, Floats]):
-    """Texts with a label or score each; what is decoded are the outputs themselves, (n, W)."""
+class TextOutput(Protocol):
+    """The output of a sequence classification model for a batch."""
+
+    logits: torch.Tensor  # (B, W)
+
+
+class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
+    """Texts with a label or score each; the decoded form is the outputs themselves, (n, W)."""
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_type: ClassVar[str] = "SEQ_CLS"
@@ -33,7 +39,7 @@ class TextKind(TaskKind[EncodedSplit, Floats]):
 
     @abstractmethod
     def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
-        """Return what predictions (n,) say beside the labels (n,), where `value` is the reported one."""
+        """Compare predictions (n,) with labels (n,), given the reported value."""
 
     def column_problem(self, task: TaskConfig) -> str | None:
         """Accept one or two columns of text, and another one for the label."""
@@ -44,28 +50,27 @@ class TextKind(TaskKind[EncodedSplit, Floats]):
         return f"{given}: one or two columns of text and another one for the label are accepted"
 
     def width(self, task: TaskConfig) -> int:
-        """Return the number of labels, 1 where there are none."""
+        """Return the number of labels, or 1 if there are none."""
         return len(task.labels) or 1
 
-    def reduce(self, output: Any, batch: Batch, split: EncodedSplit, task: TaskConfig) -> torch.Tensor:
+    def reduce(self, output: TextOutput, batch: Batch, split: EncodedSplit, task: TaskConfig) -> torch.Tensor:
         """Return the logits, (B, W) float32."""
-        logits: torch.Tensor = output.logits
-        return logits.float()
+        return output.logits.float()
 
     def decode(self, split: EncodedSplit, values: Floats, task: TaskConfig) -> Floats:
         """Return the outputs as they are, (n, W)."""
         return values
 
     def evaluate(self, task: TaskConfig, split: EncodedSplit, decoded: Floats) -> tuple[dict[str, float], Verdict]:
-        """Return the values of the task's metric; outputs that are no finite numbers are a collapse."""
+        """Return the values of the task's metric; outputs that are not finite count as a collapse."""
         predictions, labels = self.decide(decoded), split.labels
         assert labels is not None
         metric = load_metric(task.metric)
         metric.add_batch(predictions=predictions, references=labels)
         values = {name: float(value) for name, value in metric.compute().items()}
-        odd = int((~np.isfinite(decoded)).any(axis=1).sum())
-        if odd:
-            remark = f"collapsed: {odd:,} of {len(decoded):,} predictions are no finite numbers"
+        not_finite = int((~np.isfinite(decoded)).any(axis=1).sum())  # rows
+        if not_finite:
+            remark = f"collapsed: {not_finite:,} of {len(decoded):,} predictions are not finite numbers"
             return values, Verdict(True, remark)
         return values, self.verdict(task, predictions, labels, values[task.reported])
 
@@ -78,14 +83,14 @@ class TextKind(TaskKind[EncodedSplit, Floats]):
             {
                 "id": number,
                 "split": split.name,
-                "prediction": _shown(task, decision),
-                "label": _shown(task, label),
+                "prediction": _label_name(task, decision),
+                "label": _label_name(task, label),
                 "scores": scores,
             }
             for number, decision, label, scores in zip(ids, decided, labels, decoded.tolist(), strict=True)
         ]
 
 
-def _shown(task: TaskConfig, value: Any) -> Any:
-    """Return a class by its name where the task names its labels, any other value as it is."""
-    return task.labels[value] if task.labels and value is not None else value
+def _label_name(task: TaskConfig, value: float | None) -> str | float | None:
+    """Return the name of a class if the task names its labels, and any other value unchanged."""
+    return task.labels[int(value)] if task.labels and value is not None else value

@@ -55,7 +55,7 @@ def test_the_best_spans_of_a_window_are_those_of_a_search_through_all(n_best: in
     encoded = windows()
     output, batch = logits(encoded)
     values = answers.reduce_windows(output, batch, encoded, task).numpy()
-    assert values.shape == (len(encoded), answers.width(task))
+    assert values.shape == (len(encoded), answers.reduced_width(task))
     for window, row in enumerate(values):
         null = encoded.null[window]
         assert row[0] == pytest.approx(float(output.start_logits[window, null] + output.end_logits[window, null]))
@@ -71,7 +71,7 @@ def test_a_question_takes_the_best_of_its_windows_and_the_lowest_null_score() ->
     encoded = windows()
     output, batch = logits(encoded)
     values = answers.reduce_windows(output, batch, encoded, V2).numpy()
-    found = answers.answer(encoded, values, V2)
+    found = answers.decode_answers(encoded, values, V2)
     assert [row.id for row in found] == ["q0", "q1", "q2"]
     for question, row in enumerate(found):
         mine = np.flatnonzero(encoded.question_row == question)
@@ -86,7 +86,7 @@ def test_a_question_takes_the_best_of_its_windows_and_the_lowest_null_score() ->
 
 def test_no_answer_wins_above_the_threshold_only_where_it_may() -> None:
     spans = (answers.Span(2.0, 0, 3, "cat"), answers.Span(1.0, 4, 7, "sat"))
-    silent, spoken, even = (answers.Answered("q", spans, null) for null in (2.5, 1.5, 2.0))
+    silent, spoken, even = (answers.PredictedAnswer("q", spans, null) for null in (2.5, 1.5, 2.0))
     assert [row.text(unanswerable=True) for row in (silent, spoken, even)] == ["", "cat", "cat"]
     assert silent.text(unanswerable=False) == "cat"
     odds = [answers.no_answer_probability(row) for row in (silent, spoken, even)]
@@ -130,7 +130,7 @@ def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
     output, batch = logits(encoded)
     output.start_logits[0, blank] = output.end_logits[0, blank] = 50.0
     task = TaskConfig(**(vars(TASK) | {"n_best": 1, "metric": "squad", "reported": "f1"}))
-    (found,) = answers.answer(encoded, answers.reduce_windows(output, batch, encoded, task).numpy(), task)
+    (found,) = answers.decode_answers(encoded, answers.reduce_windows(output, batch, encoded, task).numpy(), task)
     assert found.spans[0].text.strip()
     assert found.spans[0].score < 40
     output.start_logits[:] = torch.nan
