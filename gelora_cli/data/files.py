@@ -1,4 +1,4 @@
-"""Files of the user's own as columns: CSV, TSV, JSON lines, parquet, or text with a line an example."""
+"""Read files of your own data as columns: CSV, TSV, JSON lines, parquet, or text with one example a line."""
 
 from __future__ import annotations
 
@@ -23,14 +23,22 @@ from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import read_squad_json
 
+STANDARD_INPUT = "standard input"
+
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a file that are used, n values each, as they were read; `names` are those of all its columns.
+    """The requested columns of a file, n values each, as the file holds them.
 
-    `numbers` are the lines or rows of `name` that the values come from. `classes` are the labels of a column in the
-    order in which the file itself names them. `note` says what a user should know of how the file was read, by the
-    `separator` if it is delimited.
+    Attributes:
+        name: the file, for messages.
+        columns: values of each requested column that the file has, (n,).
+        numbers: the line, or the row, of the file that each value comes from, (n,).
+        unit: what `numbers` counts, `line` or `row`.
+        classes: the labels of a column in the order in which the file itself names them (parquet only).
+        names: the names of all columns of the file.
+        note: what a user should know about how the file was read.
+        separator: the separator of a delimited file by its name, else empty.
     """
 
     name: str
@@ -45,36 +53,49 @@ class Table:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def where(self, row: int) -> str:
-        """Where a row stands, for messages."""
+    def location(self, row: int) -> str:
+        """Return the file and the line of a row, for messages."""
         return f"{self.name}, {self.unit} {self.numbers[row]}"
 
     def texts(self, column: str) -> list[str]:
-        """A column of texts; what is missing is the empty text.
+        """Return a column of texts, in which a missing value is the empty text.
 
         Raises:
-            GeloraError: a value that is no text.
+            GeloraError: a value is not a text.
         """
         texts = ["" if value is None else value for value in self.columns[column]]
         for row, text in enumerate(texts):
             if not isinstance(text, str) or has_lone_surrogate(text):
-                raise GeloraError(f"{self.where(row)}: no text in {column}, but {quote(text)}; give strings of UTF-8")
+                raise GeloraError(
+                    f"{self.location(row)}: {column} must be a text in valid Unicode, not {quote(text)}. Correct the "
+                    "value, or write numbers in quotes"
+                )
         return texts
 
     def refuse_empty_texts(self, columns: Iterable[Sequence[str]], fix: str) -> None:
-        """Refuse texts without anything but blanks.
+        """Refuse rows with a text that is empty or holds only blanks.
 
         Raises:
-            GeloraError: where the first of them is.
+            GeloraError: there are such rows; the message names the first, and ends in `fix`.
         """
-        empty = sorted({row for column in columns for row, text in enumerate(column) if not text.strip()})
-        if empty:
-            raise GeloraError(f"{self.where(empty[0])}: an empty text, one of {len(empty)}; {fix}")
+        empty_rows: set[int] = set()
+        for column in columns:
+            empty_rows.update(row for row, text in enumerate(column) if not text.strip())
+        if empty_rows:
+            first = self.location(min(empty_rows))
+            raise GeloraError(f"{first}: an empty text, in one of {len(empty_rows)} such rows; {fix}")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is read of a file: the columns `texts`, `others` (labels) and `group`; a CSV file is read by `dialect`."""
+    """What is read of a file.
+
+    Attributes:
+        texts: columns of texts.
+        others: other columns, such as the labels.
+        dialect: how a CSV or TSV file is written.
+        group: the column that says which rows belong together.
+    """
 
     texts: Sequence[str]
     others: Sequence[str] = ()
@@ -83,73 +104,92 @@ class Request:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """All columns that are read, each once."""
-        return tuple(dict.fromkeys((*self.texts, *self.others, *([self.group] if self.group else []))))
+        """Return all columns that are read, each once."""
+        names = [*self.texts, *self.others]
+        if self.group:
+            names.append(self.group)
+        return tuple(dict.fromkeys(names))
 
 
 def read_table(path: Path, request: Request, *, key: str, optional: Sequence[str] = ()) -> Table:
-    """Read the requested columns of a file, by its suffix (`READERS`); the file may lack the `optional` ones.
+    """Read the requested columns of a file, whose kind is known by its suffix (see `READERS`).
 
-    A text file has the columns of texts alone, with a tab between them. `key` is what the user named the file by.
+    A text file holds texts alone; those of a pair are separated by a tab.
+
+    Args:
+        path: the file.
+        request: which columns to read.
+        key: the key by which the user named the file, for messages.
+        optional: columns that the file may lack.
 
     Raises:
-        GeloraError: no such file, an unknown suffix, not UTF-8, a damaged line, no rows, or a column that is missing.
+        GeloraError: no such file, an unknown suffix, not UTF-8, a damaged line, no rows, or a missing column.
     """
+    accepted = ", ".join(READERS)
     if not is_file(path):
-        raise GeloraError(f"{key}={quote_path(path)}: no such file; accepted: {', '.join(READERS)}")
+        raise GeloraError(f"{key}={quote_path(path)}: no such file; accepted: {accepted}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {', '.join(READERS)}")
+        raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {accepted}")
     table = reader(path, request)
     if not len(table):
         raise GeloraError(f"{key}={path}: no rows; give a file with at least one")
     for name in request.wanted:
         if name not in table.columns and name not in optional:
-            raise GeloraError(f"{key}={path}: no column {name}; {_missing(name, table, request, key)}")
+            raise GeloraError(f"{key}={path}: no column {name}; {_explain_missing_column(name, table, request, key)}")
     return table
 
 
-def _missing(name: str, table: Table, request: Request, key: str) -> str:
+def _explain_missing_column(name: str, table: Table, request: Request, key: str) -> str:
+    """Return which columns the file has, and which setting names the right one."""
     if Path(table.name).suffix.lower() == ".txt":
-        return "a text file has no labels: it can be profiled; to learn from give a table with a column of them"
+        return "a text file has no labels. It can be profiled; for training give a table with a column of labels"
     if key == "file":
-        fix = "Name it so in the file: those are the columns that the run was trained on"
+        fix = "Rename the column in the file: the run was trained on columns of these names"
     elif name in request.texts:
-        fix = "Name it by task.columns=[...]"
+        fix = "Name the right column by task.columns=[...]"
     else:
-        fix = f"Name it by task.{'group' if name == request.group else 'label'}=..."
+        setting = "group" if name == request.group else "label"
+        fix = f"Name the right column by task.{setting}=COLUMN"
     if table.separator:
-        fix += f"; columns are separated by {table.separator} here, another is given by data.separator=NAME"
+        fix += f". Columns were separated by {table.separator}; name another separator by data.separator=NAME"
     return f"{suggest(name, table.names)}. {fix}"
 
 
-def joined(tables: Sequence[Table], name: str) -> Table:
-    """Return the rows of several files of one data set, counted through.
+def concatenate_tables(tables: Sequence[Table], name: str) -> Table:
+    """Return the rows of several files of one split as one table, in which rows are counted from 1.
 
     Raises:
-        GeloraError: files with other columns.
+        GeloraError: the files have different columns.
     """
-    columns = list(tables[0].columns)
+    first = tables[0]
+    columns: dict[str, list[Any]] = {column: [] for column in first.columns}
     for table in tables:
-        if list(table.columns) != columns:
-            raise GeloraError(f"{table.name} has other columns than {tables[0].name}: {', '.join(table.columns)}")
-    rows = sum(map(len, tables))
-    values = {column: [value for table in tables for value in table.columns[column]] for column in columns}
-    classes = tables[0].classes if all(table.classes == tables[0].classes for table in tables) else {}
+        if list(table.columns) != list(first.columns):
+            raise GeloraError(
+                f"{table.name} has other columns than {first.name}: {', '.join(table.columns)}. Give all files of a "
+                "split the same columns"
+            )
+        for column, values in table.columns.items():
+            columns[column] += values
+    rows = sum(len(table) for table in tables)
+    # Class names of a column are used only if all files agree about them.
+    classes = first.classes if all(table.classes == first.classes for table in tables) else {}
     notes = "; ".join(f"{table.name}: {table.note}" for table in tables if table.note)
-    return Table(name, values, range(1, rows + 1), "row", classes, tables[0].names, notes)
+    return Table(name, columns, range(1, rows + 1), "row", classes, first.names, notes)
 
 
 def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> TextSplit:
-    """Return texts for `gelora predict`: a file (columns by the task's names), or lines of standard input (`-`).
+    """Return the texts of a file, or of the lines of standard input (`-`), for `gelora predict`.
 
-    A line of a pair task holds its two texts with a tab between them. A CSV file is read by `dialect`.
+    The columns of a file have the names that the task gives them. A line of standard input is a text, or two texts
+    with a tab between them for a task on pairs. A CSV file is read by `dialect`.
 
     Raises:
         GeloraError: what `read_table` refuses, or a row without text.
     """
     if name == "-":
-        table = _lines(_standard_input(), task.columns, STANDARD_INPUT)
+        table = _split_lines(_read_standard_input(), task.columns, STANDARD_INPUT)
     else:
         request = Request(task.columns, dialect=dialect or Dialect())
         table = read_table(Path(name).expanduser(), request, key="file")
@@ -164,13 +204,13 @@ def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> Te
 
 
 def read_questions(name: str) -> QuestionSplit:
-    """Questions of a file in SQuAD's JSON format (`-`: standard input).
+    """Return the questions of a file, or of standard input (`-`), in SQuAD's JSON format.
 
     Raises:
-        GeloraError: no such file, or not in that format.
+        GeloraError: no such file, or a content in another format.
     """
     if name == "-":
-        return read_squad_json(_standard_input(), STANDARD_INPUT)
+        return read_squad_json(_read_standard_input(), STANDARD_INPUT)
     path = Path(name).expanduser()
     if not is_file(path):
         raise GeloraError(
@@ -179,93 +219,97 @@ def read_questions(name: str) -> QuestionSplit:
     return read_squad_json(read_text(path), name)
 
 
-STANDARD_INPUT = "standard input"
-
-
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file.
 
     Raises:
-        GeloraError: it can't be read, or is not UTF-8, with the line.
+        GeloraError: the file can't be read, or is not UTF-8.
     """
     try:
-        return _decoded(path.read_bytes(), str(path))
+        return _decode(path.read_bytes(), str(path))
     except OSError as error:
-        raise GeloraError(f"{path} can't be read: {error}") from error
+        raise GeloraError(f"{path} can't be read: {error}. Check its permissions, or give another file") from error
 
 
-def _standard_input() -> str:
-    if sys.stdin is None:
+def _read_standard_input() -> str:
+    if sys.stdin is None:  # a process can be started without one
         raise GeloraError("standard input is closed: give file=FILE, or lines to read, as in: echo TEXT | gelora ...")
-    return _decoded(sys.stdin.buffer.read(), STANDARD_INPUT)
+    return _decode(sys.stdin.buffer.read(), STANDARD_INPUT)
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decode(content: bytes, name: str) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # spreadsheets write a byte order mark, which is no part of the text
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise GeloraError(f"{name}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _read_csv(path: Path, request: Request) -> Table:
-    """Read rows below a line with the columns' names; every value is a string, whatever it looks like."""
+    """Read the rows below a line with the columns' names; every value is a string, also a number."""
     usual = "tab" if path.suffix.lower() == ".tsv" else "comma"
-    found = read_delimited(read_text(path), str(path), request.wanted, request.dialect, usual=usual)
-    note = found.note
-    if found.separator != usual:
-        note = f"columns separated by {found.separator}" + (f"; {note}" if note else "")
-    columns: dict[str, list[Any]] = dict(found.columns)
-    return Table(str(path), columns, found.lines, names=found.names, note=note, separator=found.separator)
+    rows = read_delimited(read_text(path), str(path), request.wanted, request.dialect, usual=usual)
+    notes = []
+    if rows.separator != usual:
+        notes.append(f"columns separated by {rows.separator}")
+    if rows.note:
+        notes.append(rows.note)
+    columns: dict[str, list[Any]] = dict(rows.columns)
+    return Table(str(path), columns, rows.lines, names=rows.names, note="; ".join(notes), separator=rows.separator)
 
 
 def _read_jsonl(path: Path, request: Request) -> Table:
-    """Read an object a line; blank lines are passed over, and what an object lacks is None."""
+    """Read one object a line; blank lines are skipped, and a name that an object lacks is None."""
     numbers: list[int] = []
-    names: dict[str, None] = {}
+    names: dict[str, None] = {}  # an ordered set
     values: dict[str, list[Any]] = {name: [] for name in request.wanted}
     for number, line in enumerate(io.StringIO(read_text(path), newline=""), 1):
-        if line.strip():
-            row = _parse(line, f"{path}, line {number}", request.wanted)
-            names |= dict.fromkeys(row)
-            numbers.append(number)
-            for name, column in values.items():
-                column.append(row.get(name))
+        if not line.strip():
+            continue
+        row = _parse_object(line, f"{path}, line {number}", request.wanted)
+        names |= dict.fromkeys(row)
+        numbers.append(number)
+        for name, column in values.items():
+            column.append(row.get(name))
     columns = {name: column for name, column in values.items() if name in names}
     return Table(str(path), columns, numbers, names=list(names))
 
 
-def _parse(line: str, where: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+def _parse_object(line: str, where: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     row = parse_json(line, where, "one object a line is accepted")
     if not isinstance(row, dict):
-        raise GeloraError(f"{where}: {line.strip()[:40]} is no object; one object a line is accepted")
+        raise GeloraError(f"{where}: {line.strip()[:40]} is not an object; one object a line is accepted")
     refuse_repeated(row, wanted, where)
     return row
 
 
 def _read_parquet(path: Path, request: Request) -> Table:
-    """Read the wanted columns; codes of class labels that the file has names for become these names, and -1 none."""
-    found = read_parquet([path], request.wanted)
-    columns = {name: list(found.values(name)) for name in found.columns}
-    for name, labels in found.classes.items():
-        known: dict[int, str | None] = {-1: None, **dict(enumerate(labels))}
-        columns[name] = [known.get(value, value) if isinstance(value, int) else value for value in columns[name]]
-    return Table(str(path), columns, range(1, found.rows + 1), "row", found.classes, found.names)
+    """Read the wanted columns; codes of class labels become the names that the file has for them, and -1 None."""
+    parquet = read_parquet([path], request.wanted)
+    columns = {name: list(parquet.values(name)) for name in parquet.columns}
+    for name, labels in parquet.classes.items():
+        label_of_code: dict[int, str | None] = {-1: None, **dict(enumerate(labels))}
+        columns[name] = [
+            label_of_code.get(value, value) if isinstance(value, int) else value for value in columns[name]
+        ]
+    return Table(str(path), columns, range(1, parquet.rows + 1), "row", parquet.classes, parquet.names)
 
 
 def _read_lines(path: Path, request: Request) -> Table:
-    return _lines(read_text(path), request.texts, str(path))
+    return _split_lines(read_text(path), request.texts, str(path))
 
 
-def _lines(text: str, texts: Sequence[str], name: str) -> Table:
-    """Return a text a line; of pairs two, with a tab between them."""
+def _split_lines(text: str, text_columns: Sequence[str], name: str) -> Table:
+    """Return one text a line, or two texts with a tab between them."""
+    columns: dict[str, list[Any]] = {column: [] for column in text_columns}
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
-    rows = [line.split("\t") if len(texts) > 1 else [line] for line in lines]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(texts):
-            raise GeloraError(f"{name}, line {number}: {quote(lines[number - 1])} is not {' TAB '.join(texts)}")
-    columns = {column: [row[index] for row in rows] for index, column in enumerate(texts)}
-    return Table(name, columns, range(1, len(rows) + 1), names=list(columns))
+    for number, line in enumerate(lines, 1):
+        fields = line.split("\t") if len(text_columns) > 1 else [line]
+        if len(fields) != len(text_columns):
+            raise GeloraError(f"{name}, line {number}: {quote(line)} is not {' TAB '.join(text_columns)}")
+        for column, value in zip(text_columns, fields, strict=True):
+            columns[column].append(value)
+    return Table(name, columns, range(1, len(lines) + 1), names=list(columns))
 
 
 READERS: dict[str, Callable[[Path, Request], Table]] = {
@@ -276,3 +320,4 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
     ".parquet": _read_parquet,
     ".txt": _read_lines,
 }
+"""Suffix of a file -> how it is read."""

@@ -1,4 +1,7 @@
-"""Which groups of rows are held out for validation where the user gives no validation rows."""
+"""Hold out rows for validation where the user gives no validation rows.
+
+Rows of equal texts stay on one side, so that no validation text was trained on, and so do rows of one group.
+"""
 
 from __future__ import annotations
 
@@ -13,118 +16,157 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.splits import TextSplit, number_groups
 
+# These four decide which rows are held out: another value changes the numbers of every run on your own data.
 HELD_OUT_EVERY = 10
-
 HELD_OUT_SEED = 0
-
 SHARE = 0.1
+SCORE_STRATA = 4
+"""Ranges of scores that take the place of labels: quarters by rank."""
 
-PARTS_OF_A_RANGE = 4
 
+def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:
+    """Return training and validation rows, each in their order in the file.
 
-def hold_out_tenth(whole: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:
-    """Training and validation rows, in their order; a row of every label in training.
-
-    Rows of equal texts are on one side, and rows of a group.
+    Every label keeps a row in the training rows. The note of the validation rows says how they were chosen.
 
     Raises:
-        GeloraError: no labels, or too few rows or groups.
+        GeloraError: there are no labels, or too few rows or groups.
     """
-    if whole.labels is None:
-        raise GeloraError(f"task={task.name}: no rows are held out without labels; name them by task.label=...")
-    first = _first_equals(whole.columns)
-    copies = int((first != np.arange(len(whole))).sum())
-    if whole.group_names is None or task.group is None:
-        held, groups = _held_rows(whole.labels, first), ""
+    if split.labels is None:
+        raise GeloraError(
+            f"task={task.name}: validation rows are held out by label, but no label is named. Name the column of "
+            "labels by task.label=COLUMN, or give data.text_validation=FILE"
+        )
+    first_equal = _find_first_equal(split.columns)
+    duplicates = int((first_equal != np.arange(len(split))).sum())
+    groups_text = ""
+    if split.group_names is None or task.group is None:
+        is_held = _draw_rows(split.labels, first_equal)
     else:
-        joined_groups = merge_groups_by_text(whole.groups(), first)
-        held = choose_held_out_groups(whole.labels, joined_groups, seed=HELD_OUT_SEED)
-        groups = _described_groups(task.group, whole, joined_groups, held)
-    if not held.any():
-        rows = f"{len(whole)} rows{groups}" + (f", {copies} of them copies of others," if copies else "")
-        raise GeloraError(f"{rows} are too few to hold out a tenth; give data.text_validation=FILE")
-    train, validation = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
-    share = "in its share" if whole.group_names is None else "as near to its share as whole groups come"
-    note = f"{len(validation)} of {len(whole)} rows{groups} held out, seed {HELD_OUT_SEED}, each {task.label} {share}; "
-    note += f"{copies} copies of others, equal texts on one side; " if copies else ""
-    held_out = replace(validation, name="validation", note=note + "your own: data.text_validation=FILE")
-    return replace(train, note=whole.note), held_out
+        merged_groups = merge_groups_by_text(split.groups(), first_equal)
+        is_held = choose_held_out_groups(split.labels, merged_groups, seed=HELD_OUT_SEED)
+        groups_text = _describe_groups(task.group, split, merged_groups, is_held)
+    if not is_held.any():
+        duplicates_text = f", {duplicates} of them copies of others," if duplicates else ""
+        raise GeloraError(
+            f"{len(split)} rows{groups_text}{duplicates_text} are too few to hold out a tenth; give "
+            "data.text_validation=FILE"
+        )
+    train = split.take(np.flatnonzero(~is_held))
+    validation = split.take(np.flatnonzero(is_held))
+    share = "in its share" if split.group_names is None else "as near to its share as whole groups come"
+    note = (
+        f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}, each {task.label} {share}"
+    )
+    if duplicates:
+        note += f"; {duplicates} copies of others, equal texts on one side"
+    note += "; to give your own: data.text_validation=FILE"
+    return replace(train, note=split.note), replace(validation, name="validation", note=note)
 
 
-def _described_groups(column: str, whole: TextSplit, joined_groups: NDArray[Any], held: NDArray[np.bool_]) -> str:
-    """Say how many groups there are, how many of them are held out, and how many share a text with another one."""
-    groups = whole.groups()
-    count, apart = int(groups.max()) + 1, int(joined_groups.max()) + 1
-    what = f"{count} group{'' if count == 1 else 's'}"
-    if held.any():
-        what = f"{len(np.unique(groups[held]))} of {count} groups of {column}"
-    shared = f", which equal texts join to {apart}" if apart < count else ""
-    return f" ({what}{shared})"
+def choose_held_out_groups(
+    labels: NDArray[np.int64] | NDArray[np.float32], groups: NDArray[np.int64], *, seed: int
+) -> NDArray[np.bool_]:
+    """Return which rows are held out, (n,): whole groups with about a tenth of the rows of each label.
 
+    The groups are looked at in an order drawn from `seed`. A group is held out if two things hold afterwards: the rows
+    held out are nearer to a tenth of each label, measured by chi-square,
 
-def _first_equals(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """For each row the first one of the same texts, (n,)."""
-    seen: dict[tuple[str, ...], int] = {}
-    return np.array([seen.setdefault(texts, row) for row, texts in enumerate(zip(*columns, strict=True))])
+        sum over labels of (held - tenth)^2 / tenth,
 
+    and a row of each label is left to train on. If no group meets both, the groups are few and large. Then the group
+    that comes nearest to a tenth is held out, or none if every group holds all rows of some label.
 
-def _held_rows(labels: NDArray[Any], first: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are held out, (n,): every tenth distinct text, with its copies."""
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    if labels.dtype.kind == "i":
-        kept = order[np.unique(labels[order], return_index=True)[1]]
-        order = order[~np.isin(first[order], first[kept])]
-    distinct = order[first[order] == order]
-    return np.isin(first, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
-
-
-def choose_held_out_groups(labels: NDArray[Any], groups: NDArray[np.int64], *, seed: int) -> NDArray[np.bool_]:
-    """Return which rows are held out, (n,): whole groups, about a tenth of the rows of each label.
-
-    Groups (n,), numbered from 0, are looked at in an order drawn from `seed`. One is held out if that brings the held
-    rows nearer to a tenth of each label (of scores: of each quarter of their range by rank) in the sense of chi-square,
-    sum over labels of (held - tenth)^2 / tenth, and leaves a row of each label to train on. Where no group does, the
-    groups are few and large: the one that comes nearest is held out, or none where each holds all rows of some label.
+    Args:
+        labels: classes, or scores, which count as four labels by the quarter of their rank; (n,).
+        groups: the group of each row, numbered from 0; (n,).
+        seed: seed of the order.
     """
-    strata = labels if labels.dtype.kind == "i" else _parts_of_range(labels)
-    kinds = int(strata.max()) + 1
-    cells = np.bincount(groups * kinds + strata, minlength=(int(groups.max()) + 1) * kinds)
-    counts = cells.reshape(-1, kinds)[:, np.bincount(strata, minlength=kinds) > 0]  # (groups, labels that occur)
-    total = counts.sum(0)
-    wanted = SHARE * total
+    strata = labels if labels.dtype.kind == "i" else _score_quarters(labels)
+    strata_count = int(strata.max()) + 1
+    group_count = int(groups.max()) + 1
+    # One number for each pair of group and stratum, so that a single bincount counts all pairs.
+    cells = np.bincount(groups * strata_count + strata, minlength=group_count * strata_count)
+    is_used = np.bincount(strata, minlength=strata_count) > 0
+    counts = cells.reshape(-1, strata_count)[:, is_used]  # (groups, labels that occur)
+    total = counts.sum(0)  # (labels,)
+    wanted = SHARE * total  # (labels,)
     order = np.random.default_rng(seed).permutation(len(counts)).tolist()
-    held = np.zeros_like(total)
+    held = np.zeros_like(total)  # (labels,)
     chosen: list[int] = []
     for group in order:
-        after = held + counts[group]
-        if (after < total).all() and _distance(after, wanted) < _distance(held, wanted):
-            held = after
+        held_with_group = held + counts[group]
+        leaves_each_label = (held_with_group < total).all()
+        if leaves_each_label and _chi_square(held_with_group, wanted) < _chi_square(held, wanted):
+            held = held_with_group
             chosen.append(group)
     possible = [group for group in order if (counts[group] < total).all()]
     if not chosen and possible:
-        chosen = [min(possible, key=lambda group: _distance(counts[group], wanted))]
+        chosen = [min(possible, key=lambda group: _chi_square(counts[group], wanted))]
     return np.isin(groups, chosen)
 
 
-def merge_groups_by_text(groups: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return groups (n,) joined where they share a text; `first` (n,) is for each row the first one of its texts."""
+def merge_groups_by_text(groups: NDArray[np.int64], first_equal: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups (n,) after merging those that share a text.
+
+    Args:
+        groups: the group of each row, numbered from 0; (n,).
+        first_equal: for each row the first row with the same texts; (n,).
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    # A graph whose nodes are rows and, behind them, groups. Each row is linked to its first equal and to its group.
     rows = np.arange(len(groups))
-    ends = np.concatenate([first, len(groups) + groups])
+    linked = np.concatenate([first_equal, len(groups) + groups])
     size = len(groups) + int(groups.max()) + 1
-    graph = coo_array((np.ones(len(ends)), (np.concatenate([rows, rows]), ends)), shape=(size, size))
+    graph = coo_array((np.ones(len(linked)), (np.concatenate([rows, rows]), linked)), shape=(size, size))
     _, component = connected_components(graph, directed=False)
     return number_groups(component[: len(groups)].tolist())
 
 
-def _parts_of_range(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the quarter of each score by rank, (n,) from 0; equal scores lie in one."""
-    ends = np.quantile(scores, np.arange(1, PARTS_OF_A_RANGE) / PARTS_OF_A_RANGE)
+def _draw_rows(labels: NDArray[np.int64] | NDArray[np.float32], first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows are held out, (n,): every tenth distinct text, with its duplicates.
+
+    Rows are shuffled and then sorted by label, so each label is held out in its share.
+    """
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    if labels.dtype.kind == "i":
+        # The first row of each label, and rows with its text, stay in the training rows.
+        first_of_label = order[np.unique(labels[order], return_index=True)[1]]
+        order = order[~np.isin(first_equal[order], first_equal[first_of_label])]
+    distinct = order[first_equal[order] == order]
+    return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
+
+
+def _find_first_equal(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Return for each row the first row with the same texts, (n,)."""
+    first_row: dict[tuple[str, ...], int] = {}
+    return np.array([first_row.setdefault(texts, row) for row, texts in enumerate(zip(*columns, strict=True))])
+
+
+def _describe_groups(
+    column: str, split: TextSplit, merged_groups: NDArray[np.int64], is_held: NDArray[np.bool_]
+) -> str:
+    """Return how many groups there are, how many of them are held out, and to how many equal texts join them."""
+    groups = split.groups()
+    count = int(groups.max()) + 1
+    merged_count = int(merged_groups.max()) + 1
+    if is_held.any():
+        text = f"{len(np.unique(groups[is_held]))} of {count} groups of {column}"
+    else:
+        text = f"{count} group{'' if count == 1 else 's'}"
+    if merged_count < count:
+        text += f", which equal texts join to {merged_count}"
+    return f" ({text})"
+
+
+def _score_quarters(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the quarter of each score by rank, (n,) from 0; equal scores are in the same quarter."""
+    ends = np.quantile(scores, np.arange(1, SCORE_STRATA) / SCORE_STRATA)
     return np.searchsorted(ends, scores, side="left").astype(np.int64)
 
 
-def _distance(held: NDArray[np.int64], wanted: NDArray[np.float64]) -> float:
+def _chi_square(held: NDArray[np.int64], wanted: NDArray[np.float64]) -> float:
     return float((np.square(held - wanted) / wanted).sum())

@@ -1,4 +1,4 @@
-"""Labels of the user's own data by name: which values are one label, and which are none."""
+"""Match labels of your own data by name: which values are the same label, and which are missing labels."""
 
 from __future__ import annotations
 
@@ -20,122 +20,134 @@ from gelora_cli.data.files import Table
 MISSING_MARKS = frozenset(
     ("nan", "-nan", "na", "n/a", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a", "nat", "1.#ind", "1.#qnan")
 )
-"""What pandas, spreadsheets and databases write where a value is missing, in lower case."""
+"""What pandas, spreadsheets and databases write for a missing value, in lower case."""
 
 LONGEST_LABEL = 200
-"""Characters of a label's name."""
+"""Greatest length of a label's name, in characters."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
 def is_missing(value: object, known: Sequence[str] = ()) -> bool:
-    """Say whether a value is no label: empty, NaN, or a mark of a missing value that is not among the known labels."""
+    """Return whether a value is no label: empty, NaN, or a mark of a missing value that isn't a `known` label."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
-    name = str(value).strip() if isinstance(value, str) else "a value"
+    if not isinstance(value, str):
+        return False
+    name = value.strip()
     return name == "" or (name.casefold() in MISSING_MARKS and name not in known)
 
 
 def infer_label_names(table: Table, column: str) -> list[str]:
-    """Return the labels of a column: in the order in which the file names them, numbers by value, others by name.
+    """Return the different labels of a column.
+
+    Their order is that in which the file itself names them (parquet), else numbers come by value and names by
+    alphabet.
 
     Raises:
-        GeloraError: a missing label, about as many labels as rows, or labels that differ in case alone.
+        GeloraError: a label is missing, there are about as many labels as rows, or two labels look like one.
     """
     names = read_row_labels(table, column, ())
     counts = Counter(names)
     if len(counts) > max(2, len(table) // 2):
         raise GeloraError(
-            f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels; "
-            "if they are scores give task.kind=regression, if another column holds the labels task.label=..."
+            f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels. "
+            "If they are scores give task.kind=regression; if another column holds the labels give task.label=COLUMN"
         )
-    if named := [name.strip() for name in table.classes.get(column, ())]:
-        return [name for name in named if name in counts]
-    _refuse_variants(table, column, names, counts)
-    _refuse_truths_beside_numbers(table, column, names, counts)
-    numbers = all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts)
-    return sorted(counts, key=lambda name: (Decimal(name) if numbers else 0, name))
+    if class_names := [name.strip() for name in table.classes.get(column, ())]:
+        return [name for name in class_names if name in counts]
+    _refuse_lookalikes(table, column, names, counts)
+    _refuse_mixed_truth_values(table, column, names, counts)
+    if all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts):
+        return sorted(counts, key=lambda name: (Decimal(name), name))
+    return sorted(counts)
 
 
 def classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
-    """Return labels as positions in `task.labels`, (n,).
+    """Return the labels of the rows as positions in `task.labels`, (n,).
 
     Raises:
-        GeloraError: a missing label, or one that is not among the task's.
+        GeloraError: a label is missing, or is not one of the task's.
     """
     assert task.label is not None
-    index = {name: position for position, name in enumerate(task.labels)}
+    position = {name: index for index, name in enumerate(task.labels)}
     names = read_row_labels(table, task.label, task.labels)
     for row, name in enumerate(names):
-        if name not in index:
+        if name not in position:
             raise GeloraError(
-                f"{table.where(row)}: label {quote_name(name)} is not among those of the training rows or of "
+                f"{table.location(row)}: label {quote_name(name)} is not among those of the training rows or of "
                 f"task.labels; {suggest(name, task.labels)}; correct it, or name all of them: task.labels=[...]"
             )
-    return np.array([index[name] for name in names], dtype=np.int64)
+    return np.array([position[name] for name in names], dtype=np.int64)
 
 
 def read_row_labels(table: Table, column: str, known: Sequence[str]) -> list[str]:
-    """Return the label of each row by name: strings without blanks around them, other values as they are written.
+    """Return the label of each row by name, (n,): texts without blanks around them, other values as they are written.
 
-    Equal numbers are one label, under the name that is `known`, else under the shortest one in the column.
+    Equal numbers, such as 1 and 1.0, are one label. Its name is the `known` one, else the shortest one in the column.
 
     Raises:
-        GeloraError: a label is missing, or is no text.
+        GeloraError: a label is missing, isn't a text or a number, or is too long for one.
     """
     known = [*known, *(name.strip() for name in table.classes.get(column, ()))]
     values = table.columns[column]
-    missing = [row for row, value in enumerate(values) if is_missing(value, known)]
-    if missing:
-        raise GeloraError(_missing_label(table, column, missing))
+    missing_rows = [row for row, value in enumerate(values) if is_missing(value, known)]
+    if missing_rows:
+        raise GeloraError(_explain_missing_label(table, column, missing_rows))
     names = []
     for row, value in enumerate(values):
-        name = str(value).strip() if not isinstance(value, list | dict | bytes) else ""
+        name = "" if isinstance(value, list | dict | bytes) else str(value).strip()
         if not name or has_lone_surrogate(name):
-            raise GeloraError(f"{table.where(row)}: no label in {column}, but {quote(value)}; give a text or a number")
+            raise GeloraError(
+                f"{table.location(row)}: a label in {column} must be a text or a number, not {quote(value)}; correct it"
+            )
         if len(name) > LONGEST_LABEL:
             raise GeloraError(
-                f"{table.where(row)}: the label in {column} has {len(name):,} characters ({quote(name)}); at most "
-                f"{LONGEST_LABEL} are accepted. If another column holds the labels name it by task.label=..."
+                f"{table.location(row)}: the label in {column} has {len(name):,} characters ({quote(name)}), and at "
+                f"most {LONGEST_LABEL} are accepted. If another column holds the labels give task.label=COLUMN"
             )
         names.append(name)
-    spelled = _one_name_per_number(dict.fromkeys(names), known)
+    spelled = _unify_numbers([*dict.fromkeys(names)], known)
     return [spelled.get(name, name) for name in names]
 
 
 def describe_respelled(table: Table, task: TaskConfig) -> str:
-    """Return which spellings of the rows' labels were taken for a label of another spelling, for the log."""
+    """Return which labels of the rows were counted as a label of another spelling, for the log; empty if none was."""
     assert task.label is not None
     written = dict.fromkeys(str(value).strip() for value in table.columns[task.label])
     others = [name for name in written if name not in task.labels]
-    return f"equal numbers are one label: {join_names(others)} taken for {join_names(task.labels)}" if others else ""
+    if not others:
+        return ""
+    return f"equal numbers are one label: {join_names(others)} counted as {join_names(task.labels)}"
 
 
-def _missing_label(table: Table, column: str, rows: Sequence[int]) -> str:
+def _explain_missing_label(table: Table, column: str, rows: Sequence[int]) -> str:
+    location = table.location(rows[0])
     value = table.columns[column][rows[0]]
-    count = f"one of {len(rows)} such rows; give one, or remove the row"
+    fix = f"one of {len(rows)} such rows; fill it in, or remove the row"
     if not isinstance(value, str) or not value.strip():
-        return f"{table.where(rows[0])}: no label in {column}, {count}"
+        return f"{location}: no label in {column}, {fix}"
     return (
-        f"{table.where(rows[0])}: no label in {column}, but {quote(value)}, the mark of a missing value, {count}; "
-        "if it is a label name all of them: task.labels=[...]"
+        f"{location}: no label in {column}, but {quote(value)}, which marks a missing value, {fix}. If it is the name "
+        "of a label name all labels: task.labels=[...]"
     )
 
 
-def _one_name_per_number(names: dict[str, None], known: Sequence[str]) -> dict[str, str]:
-    """Return the names that are another spelling of a number, and the one name that stands for it."""
+def _unify_numbers(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Return name -> chosen name, for every name that is a number and isn't `known`."""
     spellings: dict[Decimal, list[str]] = {}
     for name in dict.fromkeys([*known, *names]):
-        if (number := _number(name)) is not None:
+        number = _parse_number(name)
+        if number is not None:
             spellings.setdefault(number, []).append(name)
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for same in spellings.values():
-        chosen = min(same, key=lambda name: (name not in known, len(name), name))
-        found |= {name: chosen for name in same if name not in known}
-    return found
+        best = min(same, key=lambda name: (name not in known, len(name), name))
+        chosen |= {name: best for name in same if name not in known}
+    return chosen
 
 
-def _number(name: str) -> Decimal | None:
+def _parse_number(name: str) -> Decimal | None:
     if not NUMBER.fullmatch(name):
         return None
     try:
@@ -144,35 +156,39 @@ def _number(name: str) -> Decimal | None:
         return None
 
 
-def _refuse_variants(table: Table, column: str, names: Sequence[str], counts: Counter[str]) -> None:
-    """Refuse labels that differ in case, width, blanks or invisible characters alone: they are most likely one."""
-    alike: dict[str, list[str]] = {}
+def _refuse_lookalikes(table: Table, column: str, names: Sequence[str], counts: Counter[str]) -> None:
+    """Refuse labels that differ only in case, width, blanks or invisible characters: they are most likely one."""
+    variants_of: dict[str, list[str]] = {}
     for name in counts:
-        alike.setdefault(_folded(name), []).append(name)
-    for variants in alike.values():
-        if len(variants) > 1:
-            rare, common = sorted(variants, key=lambda name: (counts[name], names.index(name)))[:: len(variants) - 1]
-            row = names.index(rare)
-            raise GeloraError(
-                f"{table.where(row)}: label {quote(rare)} ({counts[rare]} rows) differs from {quote(common)} "
-                f"({counts[common]} rows) in case or invisible characters alone; write one of them in {column}, or if "
-                "they are two labels name all of them: task.labels=[...]"
-            )
-
-
-def _refuse_truths_beside_numbers(table: Table, column: str, names: Sequence[str], counts: Counter[str]) -> None:
-    """Refuse `true` or `false` beside `1` or `0`: parts of the rows were written in another way."""
-    truths = [name for name in counts if name.casefold() in ("true", "false")]
-    numbers = [name for name in counts if _number(name) in (0, 1)]
-    if truths and numbers:
-        others = min(truths, numbers, key=lambda group: sum(counts[name] for name in group))
-        row = next(row for row, name in enumerate(names) if name in others)
+        variants_of.setdefault(_fold(name), []).append(name)
+    for variants in variants_of.values():
+        if len(variants) == 1:
+            continue
+        by_count = sorted(variants, key=lambda name: (counts[name], names.index(name)))
+        rare, common = by_count[0], by_count[-1]
         raise GeloraError(
-            f"{table.where(row)}: label {names[row]}, and {join_names(truths)} stand beside {join_names(numbers)} in "
-            f"{column}; write them in one way, or if they are different labels name all of them: task.labels=[...]"
+            f"{table.location(names.index(rare))}: label {quote(rare)} ({counts[rare]} rows) differs from "
+            f"{quote(common)} ({counts[common]} rows) only in case or invisible characters; write one of them in "
+            f"{column}, or if they are two labels name all labels: task.labels=[...]"
         )
 
 
-def _folded(name: str) -> str:
-    visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+def _refuse_mixed_truth_values(table: Table, column: str, names: Sequence[str], counts: Counter[str]) -> None:
+    """Refuse `true` or `false` together with `1` or `0`: some rows were most likely written in another way."""
+    truths = [name for name in counts if name.casefold() in ("true", "false")]
+    numbers = [name for name in counts if _parse_number(name) in (0, 1)]
+    if not truths or not numbers:
+        return
+    rarer = min(truths, numbers, key=lambda group: sum(counts[name] for name in group))
+    row = next(row for row, name in enumerate(names) if name in rarer)
+    raise GeloraError(
+        f"{table.location(row)}: label {names[row]}: {column} holds both {join_names(truths)} and "
+        f"{join_names(numbers)}. Write them in one way, or if they are different labels name all labels: "
+        "task.labels=[...]"
+    )
+
+
+def _fold(name: str) -> str:
+    """Return a name without case, width, invisible characters (Unicode's category Cf) and repeated blanks."""
+    without_invisible = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", without_invisible).casefold().split())

@@ -1,4 +1,4 @@
-"""Columns of parquet files: only those that are used are read, and a value that can't be read is named by its row."""
+"""Read columns of parquet files: only those that are used, and with an error that names the row of a broken value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParquetColumns:
-    """The wanted columns of one or several files that are there; `names` are those of all columns.
+    """The wanted columns of one file, or of several that hold one table.
 
-    `classes` are the names of class labels (code 0, 1, ...) of columns that the hub's metadata describes so.
+    Attributes:
+        names: the names of all columns, wanted or not.
+        rows: number of rows.
+        columns: the wanted columns that the files have.
+        classes: the names of class labels (code 0, 1, ...) of columns that the hub's metadata describes.
+        where: the files, for messages.
     """
 
     names: tuple[str, ...]
@@ -29,82 +34,100 @@ class ParquetColumns:
     where: str
 
     def values(self, column: str) -> Iterator[Any]:
-        """Yield a column's values, one chunk in memory at a time.
+        """Yield a column's values, of which one chunk at a time is in memory.
 
         Raises:
-            GeloraError: a value that Python can't hold (invalid UTF-8, a date beyond its calendar), with its row.
+            GeloraError: Python can't hold a value (invalid UTF-8, a date beyond its calendar).
         """
-        first = 1
+        first_row = 1
         for chunk in self.columns[column].chunks:
             try:
                 values = chunk.to_pylist()
             except Exception as error:
-                raise GeloraError(self._unreadable(column, chunk, first)) from error
+                raise GeloraError(self._explain_unreadable(column, chunk, first_row)) from error
             yield from values
-            first += len(chunk)
+            first_row += len(chunk)
 
-    def _unreadable(self, column: str, chunk: pyarrow.Array, first: int) -> str:
-        for row, value in enumerate(chunk):
+    def _explain_unreadable(self, column: str, chunk: pyarrow.Array, first_row: int) -> str:
+        """Return the error message of a chunk that can't be read, with the row of its first broken value."""
+        for row, value in enumerate(chunk, first_row):
             try:
                 value.as_py()
             except Exception as error:
                 return (
-                    f"{self.where}, row {first + row}: column {quote_name(column)} can't be read "
+                    f"{self.where}, row {row}: column {quote_name(column)} can't be read "
                     f"({type(error).__name__}: {str(error)[:120]}); correct that value"
                 )
         return f"{self.where}: column {quote_name(column)} can't be read; write the file again"
 
 
 def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Write the file again.") -> ParquetColumns:
-    """Read the wanted columns of files that hold one table in parts; those that a file lacks are left out.
+    """Read the wanted columns of files that hold one table in parts; a column that a file lacks is left out.
+
+    Args:
+        paths: the files, in the order of their rows.
+        wanted: names of columns.
+        fix: what the user should do about a damaged file, for messages.
 
     Raises:
-        GeloraError: a damaged file, a wanted column that is there twice, or parts with columns of other types.
+        GeloraError: a damaged file, two wanted columns of one name, or parts whose columns have different types.
     """
     import pyarrow
     import pyarrow.parquet
 
+    wanted = tuple(dict.fromkeys(wanted))
     tables = []
     names: tuple[str, ...] = ()
     for path in paths:
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
                 names = tuple(file.schema_arrow.names)
-                _refuse_twice(names, wanted, path)
-                tables.append(file.read(columns=[name for name in dict.fromkeys(wanted) if name in names]))
+                _refuse_repeated_columns(names, wanted, path)
+                tables.append(file.read(columns=[name for name in wanted if name in names]))
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise GeloraError(f"{path} can't be read as parquet: {str(error)[:200]}. {fix}") from error
-    where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent}, the rows of {paths[0].name} to {paths[-1].name}"
+    where = str(paths[0])
+    if len(paths) > 1:
+        where = f"{paths[0].parent}, the rows of {paths[0].name} to {paths[-1].name}"
     columns: dict[str, pyarrow.ChunkedArray] = {}
     classes: dict[str, list[str]] = {}
-    for name in dict.fromkeys(wanted):
+    for name in wanted:
         if not all(name in table.column_names for table in tables):
             continue
-        found = [table.column(name) for table in tables]
-        if len({column.type for column in found}) > 1:
-            types = ", ".join(dict.fromkeys(str(column.type)[:60] for column in found))
-            raise GeloraError(f"{where}: column {quote_name(name)} is of several types: {types}. {fix}")
-        columns[name] = pyarrow.chunked_array([chunk for column in found for chunk in column.chunks], found[0].type)
-        described = [class_names(table.schema.metadata, name) for table in tables]
-        if any(labels != described[0] for labels in described):
+        columns[name] = _join_column([table.column(name) for table in tables], name, where, fix)
+        labels = [class_names(table.schema.metadata, name) for table in tables]
+        if any(part != labels[0] for part in labels):
             raise GeloraError(f"{where}: the files name the classes of {quote_name(name)} differently. {fix}")
-        if described[0]:
-            classes[name] = described[0]
+        if labels[0]:
+            classes[name] = labels[0]
     return ParquetColumns(names, sum(table.num_rows for table in tables), columns, classes, where)
 
 
 def class_names(metadata: dict[bytes, bytes] | None, column: str) -> list[str]:
-    """Return the names of a class label column in the hub's metadata; none where it says nothing readable of it."""
+    """Return the names of a class label column from the hub's metadata; an empty list if there are none."""
     try:
-        described = json.loads((metadata or {})[b"huggingface"])
-        names = described["info"]["features"][column]["names"]
+        description = json.loads((metadata or {})[b"huggingface"])
+        names = description["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return []
-    is_named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return list(names) if is_named else []
+    is_list_of_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return list(names) if is_list_of_names else []
 
 
-def _refuse_twice(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+def _join_column(parts: Sequence[pyarrow.ChunkedArray], name: str, where: str, fix: str) -> pyarrow.ChunkedArray:
+    """Return one column from its parts, without copying them."""
+    import pyarrow
+
+    if len({part.type for part in parts}) > 1:
+        types = ", ".join(dict.fromkeys(str(part.type)[:60] for part in parts))
+        raise GeloraError(f"{where}: column {quote_name(name)} is of several types: {types}. {fix}")
+    chunks = []
+    for part in parts:
+        chunks += part.chunks
+    return pyarrow.chunked_array(chunks, parts[0].type)
+
+
+def _refuse_repeated_columns(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
     for name in wanted:
         if names.count(name) > 1:
-            raise GeloraError(f"{path}: two columns of one name: {quote(name)}; rename one")
+            raise GeloraError(f"{path}: two columns are named {quote(name)}; rename one of them")

@@ -1,4 +1,4 @@
-"""Where your own data is: which files a source and a split stand for."""
+"""Find the files of your own data: which files a source and a split stand for."""
 
 from __future__ import annotations
 
@@ -14,42 +14,64 @@ from gelora_cli.data.paths import exists
 
 
 def dialect_of(data: DataConfig) -> Dialect:
-    """Return how the user says that CSV files are written."""
+    """Return how CSV files are written, as far as the user says so."""
     return Dialect(data.separator, data.quoting)
 
 
-def locate_source(task: TaskConfig, key: str, given: str | None) -> Path:
-    """The file or directory that a key names; of a hub id its snapshot."""
-    if given is None:
+def locate_source(task: TaskConfig, key: str, value: str | None) -> Path:
+    """Return the file or directory that `data.<key>=value` names, or the snapshot of a hub id.
+
+    Paths are absolute here: the configuration makes them so, and leaves a hub id as it is.
+
+    Raises:
+        GeloraError: nothing is given, or the path is neither a file nor a directory.
+    """
+    accepted = ", ".join(READERS)
+    if value is None:
         raise GeloraError(
-            f"task={task.name} needs data: give data.{key}=FILE ({', '.join(READERS)}), a directory in the hub's "
-            "layout or a hub id, and task.columns=[...] task.label=... for its columns"
+            f"task={task.name} needs data: give data.{key}=FILE ({accepted}), a directory in the hub's layout or a hub "
+            "id, and name its columns by task.columns=[...] task.label=COLUMN"
         )
-    path = Path(given)
-    if path.is_absolute():
-        known = ", ".join(READERS)
-        if not exists(path):
-            raise GeloraError(f"data.{key}={quote_path(given)}: no such file or directory; accepted: {known}")
-        if not path.is_file() and not path.is_dir():
-            raise GeloraError(
-                f"data.{key}={quote_path(given)} is neither a file nor a directory, and rows are read more than once; "
-                f"write them to a file first: {known}"
-            )
-        return path
-    names = [f"{split}{rest}" for split in ("train", *task.eval_splits, *task.test_splits) for rest in ("-*", ".*")]
-    folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
-    return fetch_dataset(given, [folder + name for folder in folders for name in names], f"data.{key}")
+    path = Path(value)
+    if not path.is_absolute():
+        return fetch_dataset(value, _hub_patterns(task), f"data.{key}")
+    if not exists(path):
+        raise GeloraError(f"data.{key}={quote_path(value)}: no such file or directory; accepted: {accepted}")
+    if not path.is_file() and not path.is_dir():
+        # A pipe gives its content only once.
+        raise GeloraError(
+            f"data.{key}={quote_path(value)} is neither a file nor a directory, and rows are read more than once; "
+            f"write them to a file first: {accepted}"
+        )
+    return path
 
 
-def split_files(place: Path, folder: str | None, split: str) -> list[Path]:
-    """The files of a split in a directory: at its top or in `data`, or in the named folder."""
-    for directory in [place / folder] if folder else [place, place / "data"]:
+def find_split_files(source: Path, folder: str | None, split: str) -> list[Path]:
+    """Return the files of a split in a directory: in `folder` if it is given, else at the top or in `data`.
+
+    Raises:
+        GeloraError: several files could be the split.
+    """
+    directories = [source / folder] if folder else [source, source / "data"]
+    for directory in directories:
         names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-        found = [name for name in names if name.startswith((f"{split}.", f"{split}-")) and Path(name).suffix in READERS]
-        if len(found) > 1 and any(name.startswith(f"{split}.") for name in found):
+        of_split = [name for name in names if name.startswith((f"{split}.", f"{split}-"))]
+        readable = [name for name in of_split if Path(name).suffix in READERS]
+        # Parts of one split are named train-00000-of-00002; train.csv is a split of its own.
+        if len(readable) > 1 and any(name.startswith(f"{split}.") for name in readable):
             raise GeloraError(
-                f"{directory} has {join_names(found)}: which is split {split}? Leave one, or name a file."
+                f"{directory} has {join_names(readable)}: which is split {split}? Leave one, or name a file."
             )
-        if found:
-            return [directory / name for name in found]
+        if readable:
+            return [directory / name for name in readable]
     return []
+
+
+def _hub_patterns(task: TaskConfig) -> list[str]:
+    """Return the patterns of the files that the task needs of a hub data set."""
+    folders = [f"{task.folder}/"] if task.folder else ["", "data/"]
+    patterns = []
+    for folder in folders:
+        for split in ("train", *task.eval_splits, *task.test_splits):
+            patterns += [f"{folder}{split}-*", f"{folder}{split}.*"]
+    return patterns

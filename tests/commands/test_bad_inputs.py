@@ -158,16 +158,16 @@ INPUTS: dict[str, Case] = {
     ),
     "a column that is missing": (
         damaged_data(lambda d: None, "task.columns=[text]"),
-        ["no column text", "it has sentence", "set task.columns"],
+        ["no column text", "it has sentence", "by task.columns"],
     ),
     "empty texts": (damaged_data(lambda d: relabel(d, sentence=" ")), ["30 empty texts", "task.empty_text=keep"]),
     "labels of another task": (
         damaged_data(lambda d: write_split(d, "cola", "train", rows("cola", 30, seed=1), labels=("no", "yes"))),
-        ["is outside the task's names unacceptable, acceptable"],
+        ["is not among the task's names unacceptable, acceptable"],
     ),
     "hidden labels in training": (
         damaged_data(lambda d: relabel(d, label=-1)),
-        ["label", "is outside the task's names"],
+        ["label", "is not among the task's names"],
     ),
     "no rows at all": (damaged_data(lambda d: write_split(d, "cola", "train", [])), ["split train is empty"]),
     "three columns of text": (
@@ -176,7 +176,7 @@ INPUTS: dict[str, Case] = {
     ),
     "no columns": (run("task.columns=[]"), ["task.columns=[]: one or two columns of text"]),
     "the label as a text": (run("task.columns=[sentence,label]"), ["task.columns=[sentence, label]", "another one"]),
-    "a number as a text": (run("task.columns=[idx]"), ["row 1: no text in idx, but 0"]),
+    "a number as a text": (run("task.columns=[idx]"), ["row 1: idx must be a text", "not 0"]),
     "questions without a context": (
         lambda made, _: made.arguments("task=squad", "task.columns=[question]"),
         ["task.columns=[question]: two different columns"],

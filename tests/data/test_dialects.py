@@ -75,9 +75,11 @@ def test_a_found_separator_is_named_and_a_given_one_holds(tmp_path: Path) -> Non
     with pytest.raises(GeloraError, match=r"line 2: 2 fields .*separated by comma"):
         read_rows(replace(TASK, columns=["plot;verdict"]), str(path), Dialect(separator="comma"))
     other = replace(TASK, columns=["story"])
-    with pytest.raises(GeloraError, match=r"no column story; accepted: plot, verdict.*separated by semicolon here"):
+    with pytest.raises(
+        GeloraError, match=r"no column story; accepted: plot, verdict.*Columns were separated by semicolon"
+    ):
         read(path, other)
-    with pytest.raises(GeloraError, match=r"Name it so in the file: .*trained on") as caught:
+    with pytest.raises(GeloraError, match=r"Rename the column in the file: .*trained on") as caught:
         read_rows(other, str(path))
     assert "task.columns" not in str(caught.value)
     assert set(accepted_words(DataConfig, "separator")) == {"auto", *SEPARATORS}

@@ -71,7 +71,7 @@ def test_wrong_rows_are_named(tmp_path: Path, glue_dir: Path) -> None:
     assert "split train is empty" in refusal(tmp_path)
     names = ("unacceptable", "acceptable", "odd")
     write_split(tmp_path, "cola", "train", [values[0] | {"label": 2}], labels=names)
-    assert "row 0: label 'odd' is outside the task's names unacceptable, acceptable" in refusal(tmp_path)
+    assert "row 0: label 'odd' is not among the task's names unacceptable, acceptable" in refusal(tmp_path)
     (tmp_path / "cola" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 no")
     assert "can't be read as parquet" in refusal(tmp_path)
 

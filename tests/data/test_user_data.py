@@ -249,7 +249,12 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "an open quote": ("rows.csv", GOOD + '"one,a\n', {}, "line 32: unexpected end of data"),
     "a column twice": ("rows.csv", "review,mood,mood\nx,a,b\n", {}, "two columns of one name"),
-    "an empty text": ("rows.csv", GOOD + " ,a\n", {}, "line 32: an empty text, one of 1; .*task.empty_text=keep"),
+    "an empty text": (
+        "rows.csv",
+        GOOD + " ,a\n",
+        {},
+        "line 32: an empty text, in one of 1 such rows; .*task.empty_text=keep",
+    ),
     "no label": ("rows.csv", GOOD + "text,\n", {}, "line 32: no label in mood, one of 1"),
     "one label": ("rows.csv", GOOD.replace(",b", ",a"), {}, "two or more different labels, here are a;"),
     "one label of two": ("rows.csv", GOOD.replace(",b", ",a"), {"labels": ["a", "b"]}, "every row has mood a"),
@@ -262,24 +267,29 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "F1 of three": ("rows.csv", GOOD + "x,c\n" * 9, {"metric": "accuracy_f1"}, "needs two different labels.*a, b, c"),
     "a label twice": ("rows.csv", GOOD, {"labels": ["a", "b", "a"]}, "different labels"),
     "other labels": ("rows.csv", GOOD, {"labels": ["a", "c"]}, "line 3: label b is not among"),
-    "no number": ("rows.csv", GOOD, {"kind": "regression"}, "line 2: mood is 'a', no finite number"),
-    "NaN": ("rows.csv", "review,mood\nx,1\ny,nan\n", {"kind": "regression"}, "line 3: mood is 'nan', no finite number"),
-    "infinite": ("rows.jsonl", '{"review": "x", "mood": 1e300}\n', {"kind": "regression"}, "no finite number"),
+    "no number": ("rows.csv", GOOD, {"kind": "regression"}, "line 2: mood is 'a', and a finite number is needed"),
+    "NaN": (
+        "rows.csv",
+        "review,mood\nx,1\ny,nan\n",
+        {"kind": "regression"},
+        "line 3: mood is 'nan', and a finite number is needed",
+    ),
+    "infinite": ("rows.jsonl", '{"review": "x", "mood": 1e300}\n', {"kind": "regression"}, "a finite number is needed"),
     "one score": ("rows.csv", "review,mood\nx,1\ny,1\n", {"kind": "regression"}, "every row has mood 1"),
     "too few": ("rows.csv", "review,mood\nx,a\ny,b\nz,a\nq,b\n", {}, "4 rows are too few to hold out a tenth"),
     "not JSON": ("rows.jsonl", '{"review": "x", "mood": 1}\n\n{"review": \n', {}, "line 3: not JSON"),
-    "no object": ("rows.jsonl", "[1, 2]\n", {}, r"line 1: \[1, 2\] is no object"),
+    "no object": ("rows.jsonl", "[1, 2]\n", {}, r"line 1: \[1, 2\] is not an object"),
     "no string": (
         "rows.jsonl",
         '{"review": 5, "mood": 1}\n{"review": "x", "mood": 2}\n',
         {},
-        "line 1: no text in review, but 5",
+        "line 1: review must be a text .*, not 5",
     ),
     "half a character": (
         "rows.jsonl",
         '{"review": "\\ud800", "mood": 1}\n{"review": "x", "mood": 2}\n',
         {},
-        "line 1: no text in review",
+        "line 1: review must be a text in valid Unicode",
     ),
     "a null label": ("rows.jsonl", '{"review": "x", "mood": null}\n', {}, "line 1: no label in mood"),
     "no parquet": ("rows.parquet", GOOD, {}, "can't be read as parquet"),
@@ -365,7 +375,7 @@ def test_too_few_groups_and_no_such_column(tmp_path: Path) -> None:
     data = DataConfig(text=str(write(tmp_path / "rows.csv", [row | {"paper": "one"} for row in GROUPED])))
     with pytest.raises(GeloraError, match=r"400 rows \(1 group\) are too few to hold out a tenth; give data.text_val"):
         read(replace(TASK, group="paper"), data)
-    with pytest.raises(GeloraError, match=r"no column papr; did you mean paper\?.*Name it by task.group=\.\.\."):
+    with pytest.raises(GeloraError, match=r"no column papr; did you mean paper\?.*task.group=COLUMN"):
         read(replace(TASK, group="papr"), data)
 
 
