@@ -16,7 +16,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT
 from gelora_cli.launchers.job import Outcome
-from gelora_cli.launchers.workers import inside_workers, run_on_rank0
+from gelora_cli.launchers.torchrun import inside_workers, run_on_rank0
 
 
 def execute(command: Command[Any], composed: Any, paths: list[Path], words: list[str]) -> Outcome:

@@ -66,7 +66,7 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"gelora {__version__}")
         return 0
-    from gelora_cli.launchers.workers import drop_leftover_launcher
+    from gelora_cli.launchers.torchrun import drop_leftover_launcher
 
     drop_leftover_launcher()
     name, rest = arguments[0], arguments[1:]

@@ -24,7 +24,7 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
-from gelora_cli.launchers.workers import inside_workers
+from gelora_cli.launchers.torchrun import inside_workers
 
 NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
 """Keys that a run's model and data don't depend on."""

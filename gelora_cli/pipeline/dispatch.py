@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gelora_cli.launchers.workers import broadcast_command, inside_workers, run_workers
+from gelora_cli.launchers.torchrun import broadcast_command, inside_workers
+from gelora_cli.launchers.workers import run_workers
 
 
 def work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
-from gelora_cli.launchers.workers import inside_workers
+from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage

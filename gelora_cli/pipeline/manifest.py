@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,7 +15,9 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.files import translate_write_errors, write_artifact
+from gelora_cli.core.run_files import LOG
+from gelora_cli.launchers.failure import WorkerError
 from gelora_cli.pipeline.inputs import ResolvedInputs
 
 
@@ -34,9 +37,24 @@ def recorded_manifest(
         if isinstance(error, GeloraError):
             error.directory = str(directory)
         with suppress(GeloraError):  # a full disk refuses this too; the first error is the one to show
+            _log_traceback(directory, error)
             _end_manifest(directory, "interrupted" if interrupted else "failed", str(error) or type(error).__name__)
         raise
     _end_manifest(directory, "done", None)
+
+
+def _log_traceback(directory: Path, error: BaseException) -> None:
+    """Append to log.txt where an unexpected error arose, here or in a worker. An error for the user needs no traceback.
+
+    Raises:
+        GeloraError: the disk is full.
+    """
+    expected = isinstance(error, GeloraError) and not isinstance(error.__cause__, WorkerError)
+    if expected or isinstance(error, KeyboardInterrupt | SystemExit):
+        return
+    path = directory / LOG
+    with translate_write_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        log.writelines(traceback.format_exception(error))
 
 
 def _new_manifest(inputs: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:

@@ -12,7 +12,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import truncate_file
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.launchers.workers import inside_workers
+from gelora_cli.launchers.torchrun import inside_workers
 
 if TYPE_CHECKING:
     from gelora_cli.training.checkpoint import TrainState

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gelora_cli.config.files import read_config
 from gelora_cli.core import run_files
-from gelora_cli.launchers.workers import worker
+from gelora_cli.launchers.worker_process import worker
 from gelora_cli.pipeline.finished import frozen_config
 from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.predict import work_evaluate

@@ -16,7 +16,8 @@ import pytest
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
 from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.launchers import workers as launch
-from gelora_cli.launchers.workers import Failure, root_cause, run_workers
+from gelora_cli.launchers.failure import Failure, WorkerError, root_cause
+from gelora_cli.launchers.workers import run_workers
 
 KILLED = Failure(1, 10.0, "", describe_exit_status(-signal.SIGKILL))
 LOST = Failure(0, 9.9, "RuntimeError", "failed: RuntimeError: [gloo] Connection closed by peer")
@@ -60,7 +61,7 @@ WORKER = """
 import os, signal, sys, time
 from pathlib import Path
 from gelora_cli.core.errors import RunError, StoppedError
-from gelora_cli.launchers.workers import worker
+from gelora_cli.launchers.worker_process import worker
 from gelora_cli.launchers.signals import handle_signals
 
 def main(arguments):
@@ -85,7 +86,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     monkeypatch.setattr(launch, "CRASH_SECONDS", 0.5)
 
     def start(work: str) -> None:
-        (tmp_path / "made_worker.py").write_text(WORKER.format(work=work))
+        (tmp_path / "made_worker.py").write_text(WORKER.replace("{work}", work))
         run_workers([str(tmp_path)], 2)
 
     return start
@@ -117,6 +118,17 @@ def test_where_one_is_killed_one_that_hangs_is_gone_soon(workers: Callable[[str]
 def test_the_message_of_a_worker_comes_back(workers: Callable[[str], None], tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^the loss is nan$"):
         workers("if rank == '1': raise RunError('the loss is nan')\n        " + ENDS)
+    assert none_is_left(tmp_path)
+
+
+def test_an_unexpected_error_is_one_message_and_its_traceback_is_the_cause(
+    workers: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunError, match=r"^worker 1 failed: KeyError: 'no'\. With debug=true ") as caught:
+        workers("if rank == '1': {}['no']\n        " + ENDS)
+    assert isinstance(caught.value.__cause__, WorkerError)
+    assert "made_worker.py" in str(caught.value.__cause__)
+    assert "Traceback" not in capfd.readouterr().err
     assert none_is_left(tmp_path)
 
 

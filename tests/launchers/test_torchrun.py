@@ -8,7 +8,7 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.launchers import workers as launch
+from gelora_cli.launchers import torchrun as launch
 from tests.helpers.bench import Bench
 
 

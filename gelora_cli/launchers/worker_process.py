@@ -1,0 +1,44 @@
+"""One of the N worker processes of a run: its work, and its report to the process that started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+
+from gelora_cli.core.processes import die_with_parent
+from gelora_cli.launchers.failure import failure_of
+from gelora_cli.launchers.signals import WORKER_OF
+
+REPORT_TO = "GELORA_REPORT_TO"
+"""Environment variable with the file descriptor to which a worker writes its error."""
+
+
+def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """Do a worker's part of the work, and end the process if it fails.
+
+    The worker prints nothing about an error: the process that started it shows the one that caused the others.
+    """
+    die_with_parent(int(os.environ[WORKER_OF]))
+    try:
+        main(arguments)
+        _leave_group()
+    except Exception as error:
+        _report(error)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _leave_group() -> None:
+    """End the threads of the process group; the end of the process aborts if one of them still runs."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _report(error: Exception) -> None:
+    """Send the error to the process that started this one."""
+    with os.fdopen(int(os.environ[REPORT_TO]), "wb") as reports:
+        reports.write(json.dumps(asdict(failure_of(error, int(os.environ["RANK"])))).encode())
