@@ -21,7 +21,6 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
 from gelora_cli.models.block_map import map_model
 
-START = {"adalora": 1.5, "sora": 2.0}
 CONFIG: dict[str, Any] = {  # config.json of microsoft/deberta-v3-base
     "vocab_size": 128_100,
     "hidden_size": 768,
@@ -59,7 +58,7 @@ def main() -> None:
 
 def row(found: ModelMap, method: str, budget: str, modules: str) -> str:
     """Parameters at the end, their share of the budget, and those trained at the most."""
-    rules: dict[str, Any] = {"modules": modules, "seed": 0, "start_ratio": START.get(method)}
+    rules: dict[str, Any] = {"modules": modules, "seed": 0}
     plan = plan_method(found, {"idim": flat_profile(found)}, parse_budget(budget), method=method, scaling=1.0, **rules)
     share = f"{100 * plan.adapter_params / plan.budget_params:.1f} %" if plan.budget_params else "exempt"
     ranks = " ".join(map(str, plan.ranks)) if method != "gelora" else "from the profile"

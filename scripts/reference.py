@@ -29,7 +29,7 @@ from gelora_cli.config.keys import Key, declared_keys, section_help
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
-from gelora_cli.core.registries import COMMANDS
+from gelora_cli.core.registries import COMMANDS, METHODS
 from gelora_cli.core.registry import Registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def _command_section(command: Command[Any]) -> list[str]:
         lines += [f"`{flag}` is short for `{override}`.", ""]
     if command.keys is RunConfig:
         return [*lines, "It takes [the keys of a run](keys.md)."]
-    return [*lines, *_key_table(declared_keys(command.keys), anchors=False)]
+    return [*lines, *_key_table(declared_keys(command.keys), anchors=False, hashes=False)]
 
 
 def keys_page() -> str:
@@ -147,15 +147,32 @@ def keys_page() -> str:
     for name in dict.fromkeys(entry.section.partition(".")[0] for entry in keys if entry.section):
         inside = [entry for entry in keys if entry.section.partition(".")[0] == name]
         lines += ["", f"## {name}", "", sentence(titles.get(name, "")), "", *_key_table(inside)]
+        if name == "method":
+            lines += _method_settings()
     return "\n".join(lines) + "\n"
 
 
-def _key_table(keys: Iterable[Key], *, anchors: bool = True) -> list[str]:
+def _method_settings() -> list[str]:
+    """Return a table of each class of settings, with the methods that have it."""
+    owners: dict[type, list[str]] = {}
+    for name in METHODS.names():
+        owners.setdefault(METHODS.get(name).config_class, []).append(name)
+    lines: list[str] = []
+    common = {entry.name for entry in declared_keys(RunConfig)}
+    for settings, names in owners.items():
+        own = [entry for entry in declared_keys(RunConfig, {"method": settings}) if entry.name not in common]
+        if own:
+            lines += ["", f"Settings of {', '.join(f'`method={name}`' for name in names)}:", ""]
+            lines += _key_table(own, anchors=False)
+    return lines
+
+
+def _key_table(keys: Iterable[Key], *, anchors: bool = True, hashes: bool = True) -> list[str]:
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for entry in keys:
         anchor = f'<a id="{entry.name}"></a>' if anchors else ""
         name = f"{anchor}`{entry.name}`<br>*{cell(type_name(entry.kind))}*"
-        lines.append(f"| {name} | {cell(value_text(entry.default))} | {key_meaning(entry, hashes=anchors)} |")
+        lines.append(f"| {name} | {cell(value_text(entry.default))} | {key_meaning(entry, hashes=hashes)} |")
     return lines
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.allocation.problem import Rule
@@ -20,13 +20,15 @@ from gelora_cli.core.budget import Budget, adapted_linears
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 
+Settings = TypeVar("Settings")
+
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRequest:
+class PlanRequest(Generic[Settings]):
     """What a method plans from: the model's shapes, the measured signals by name, the budget and the settings.
 
-    `start_ratio` is how much of the bound a method that prunes starts with, `layer_norms` whether norms train too.
-    With `assume_even` a signal that is not measured yet is taken to prefer no block, as a dry run does.
+    `settings` are the method's own, in the class that it declares. With `assume_even` a signal that is not measured
+    yet is taken to prefer no block, as a dry run does.
     """
 
     method: str
@@ -39,8 +41,7 @@ class PlanRequest:
     rule: str = "growth+1"
     rounding: str = "up"
     on_deficit: str = "error"
-    start_ratio: float = 1.0
-    layer_norms: bool = False
+    settings: Settings
     assume_even: bool = False
 
     def planned_ranks(self, method: str = "gelora") -> RankPlan:
@@ -143,12 +144,13 @@ def plan_method(
     *,
     method: str = "gelora",
     assume_even: bool = False,
-    start_ratio: float | None = None,
-    layer_norms: bool | None = None,
+    settings: object = None,
     scaling: float | None = None,
     **rules: Any,
 ) -> RankPlan:
     """Return what each block gets under a budget, by method; `rules` are those of `plan_ranks` (seed, modules, ...).
+
+    `settings` are the method's own; None: their defaults.
 
     Raises:
         GeloraError: a budget that the method can't meet, with the smallest that it can; no signal where one is needed.
@@ -157,21 +159,20 @@ def plan_method(
     missing = [name for name in entry.signals(budget) if name not in signals]
     if missing and not assume_even:
         raise missing_signal(method, budget, missing[0])
-    request = PlanRequest(
+    request: PlanRequest[Any] = PlanRequest(
         method=method,
         model_map=model_map,
         signals=signals,
         assume_even=assume_even,
         budget=budget,
         scaling=scaling or 1.0,
-        start_ratio=start_ratio or 1.0,
-        layer_norms=bool(layer_norms),
+        settings=entry.config_class(name=method) if settings is None else settings,
         **rules,
     )
     return entry.plan(request)
 
 
-def exempt_plan(request: PlanRequest, params: int, what: str) -> RankPlan:
+def exempt_plan(request: PlanRequest[Any], params: int, what: str) -> RankPlan:
     """Return the plan of a method that no budget binds and that trains `params` parameters, which are `what`."""
     return blank_plan(
         request.method,

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gelora_cli.commands.base import Command
 from gelora_cli.commands.failures import print_error, shorten, user_error
-from gelora_cli.config.overrides import composed_config
+from gelora_cli.config.composing import composed_config
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT

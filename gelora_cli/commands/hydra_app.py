@@ -10,15 +10,11 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems, value_problems
-from gelora_cli.config.overrides import (
-    Arguments,
-    composed_config,
-    load_named_plugins,
-    override_problems,
-    protect_text,
-    restore_text,
-)
+from gelora_cli.config.composing import METHOD_DEFAULTS, METHOD_KEYS, composable, composed_config, method_nodes
+from gelora_cli.config.literal_text import protect_text, restore_text
+from gelora_cli.config.overrides import load_named_plugins, override_problems
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
@@ -67,10 +63,14 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     for name in COMMANDS.names():
         command = COMMANDS.get(name)
-        store.store(name=f"{command.config_name}_schema", node=command.keys)
+        store.store(name=f"{command.config_name}_schema", node=composable(command.keys))
         if command.config_name != "run":
             groups = [{group: option} for group, option in command.groups.items()]
+            if "method" in command.groups:
+                groups.insert(0, METHOD_DEFAULTS)
             store.store(name=name, node={"defaults": [f"{name}_schema", *groups, "_self_", "/hydra_quiet"]})
+    for name, node in method_nodes().items():
+        store.store(group=METHOD_KEYS, name=name, node=node)
 
 
 def compose_each(

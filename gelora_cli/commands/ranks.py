@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Union
 
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
 from gelora_cli.config.keys import key, section
-from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, LARGEST_SEED, PLUGINS, MethodConfig, RanksConfig
+from gelora_cli.config.schema import (
+    DEBUG,
+    DEFAULT_MODULES,
+    FORCE_OUTPUT,
+    LARGEST_SEED,
+    PLUGINS,
+    MethodConfig,
+    RanksConfig,
+)
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
@@ -50,11 +58,10 @@ class Ranks(Command[RanksCommandConfig]):
 
     def with_defaults(self, config: RanksCommandConfig) -> RanksCommandConfig:
         """Return the configuration with the modules and the scaling that a plan takes where none are given."""
-        from gelora_cli.config.presets import plan_settings
+        from gelora_cli.config.presets import with_scaling
 
-        settings = plan_settings(config)
-        method = replace(config.method, modules=settings["modules"], scaling=settings["scaling"])
-        return replace(config, method=method)
+        method = replace(config.method, modules=config.method.modules or DEFAULT_MODULES)
+        return replace(config, method=with_scaling(method, None))
 
     def handle(self, config: RanksCommandConfig, paths: list[Path], typed: str) -> None:
         """Plan, write, and print the plan."""

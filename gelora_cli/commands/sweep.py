@@ -16,7 +16,8 @@ from gelora_cli.commands.hydra_app import compose_each
 from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
-from gelora_cli.config.overrides import composed_config, restore_text
+from gelora_cli.config.composing import composed_config
+from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.environment import utc_now

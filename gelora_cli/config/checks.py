@@ -8,19 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
-from gelora_cli.config.keys import Key, declared_keys
+from gelora_cli.config.entry_section import EntrySection
+from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.paths import slug
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
-from gelora_cli.config.schema import (
-    MethodConfig,
-    PresetConfig,
-    RunConfig,
-    TaskConfig,
-)
+from gelora_cli.config.schema import PresetConfig, RunConfig, TaskConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name, suggest
@@ -58,8 +53,7 @@ def frozen_problems(config: RunConfig) -> list[str]:
 
 def declared_problems(config: object, prefix: str = "") -> Iterator[str]:
     """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
-    schema: type = type(config)
-    for entry in declared_keys(schema):
+    for entry in keys_of(config):
         problem = _value_problem(entry, prefix + entry.name, entry.value_in(config))
         if problem:
             yield problem
@@ -111,9 +105,8 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield _budget_problem(config.budget)
     if hasattr(config, "method"):
         yield _allocator_problem(config.method.name)
-        for name in method_settings():
-            yield _method_problem(config.method, name)
-        yield _schedule_problem(config.method)
+        yield from _undeclared_problems(config.method, "method")
+        yield from config.method.problems()
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
         yield _preset_problem(config)
@@ -146,13 +139,6 @@ def _budget_problem(budget: int | float | str) -> str | None:
     return None
 
 
-def method_settings() -> tuple[str, ...]:
-    """Return the keys of `method.` that only some methods have."""
-    return tuple(
-        item.name for item in fields(MethodConfig) if item.name not in ("name", "preset", "modules", "presets")
-    )
-
-
 def _allocator_problem(name: str) -> str | None:
     """Return that a method, of a plug-in, names an allocator that there is not."""
     allocator = METHODS.get(name).allocator if name in METHODS else ""
@@ -161,25 +147,11 @@ def _allocator_problem(name: str) -> str | None:
     return f"method={name}: its allocator {allocator} is not known; {suggest(allocator, ALLOCATORS.names())}"
 
 
-def _method_problem(method: MethodConfig, key: str) -> str | None:
-    value = getattr(method, key)
-    if method.name not in METHODS or (key in METHODS.get(method.name).settings) is (value is not None):
-        return None
-    if key == "scaling" and value is None:  # of the preset
-        return None
-    if value is None:
-        return f"method.{key}=null: method={method.name} needs it; leave the key out to have the method's own"
-    owners = ", ".join(name for name in METHODS.names() if key in METHODS.get(name).settings)
-    return f"method.{key}={value}: method={method.name} has no such setting; those that have it: {owners}"
-
-
-def _schedule_problem(method: MethodConfig) -> str | None:
-    if method.tinit is None or method.tfinal is None or method.tinit + method.tfinal < 1:
-        return None
-    return (
-        f"method.tinit={method.tinit} and method.tfinal={method.tfinal} leave no step in which ranks are pruned: they "
-        "are shares of the optimizer steps, and their sum must be below 1"
-    )
+def _undeclared_problems(section: EntrySection, prefix: str) -> Iterator[str]:
+    """Yield a refusal of each setting that only other entries have, with the names of those."""
+    for item, value in section.undeclared().items():
+        owners = ", ".join(section.owners(item))
+        yield f"{prefix}.{item}={value}: {prefix}={section.name} has no such setting; those that have it: {owners}"
 
 
 def _batch_problem(config: RunConfig) -> str | None:

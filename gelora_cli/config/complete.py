@@ -10,6 +10,7 @@ from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
 from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
@@ -45,7 +46,8 @@ def _with_plugins(config: RunConfig) -> RunConfig:
     """Load the plug-ins, without which a method of theirs is not known, and give their folder's absolute path."""
     if config.plugins is None:
         return config
-    return replace(config, plugins=load_plugins(config.plugins).name)
+    plugins = load_plugins(config.plugins).name
+    return replace(config, plugins=plugins, method=in_entry_class(config.method, "method"))
 
 
 def with_task(config: RunConfig) -> RunConfig:

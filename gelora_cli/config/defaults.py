@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import yaml
 
+from gelora_cli.config.groups import option_file
 from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.typed import typed
@@ -26,7 +27,7 @@ def default_options(config_name: str) -> dict[str, str]:
     entries = _read(config_dir() / "run.yaml").get("defaults", [])
     groups = [entry for entry in entries if isinstance(entry, dict)]
     options = {group: option for entry in groups for group, option in entry.items()}
-    return {group: option for group, option in options.items() if (config_dir() / group / f"{option}.yaml").exists()}
+    return {group: option for group, option in options.items() if option_file(group, str(option))}
 
 
 def resolved_defaults(config_name: str, options: Mapping[str, str]) -> Any:
@@ -64,11 +65,11 @@ def _option(group: str, option: str) -> dict[str, Any]:
     """Return the values of an option of a group, those of the files that it builds on below its own.
 
     Raises:
-        GeloraError: gelora has no such option.
+        GeloraError: neither gelora nor a loaded plug-in has such an option.
     """
-    file = config_dir() / group / f"{option}.yaml"
-    if not file.exists():
-        raise GeloraError(f"{group}={option}: no option of gelora's own")
+    file = option_file(group, option)
+    if file is None:
+        raise GeloraError(f"{group}={option}: no option of gelora's own, nor of a plug-in")
     own = _read(file)
     values: dict[str, Any] = {}
     for base in own.pop("defaults", []):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
-from gelora_cli.config.keys import Key, declared_keys, section_help
-from gelora_cli.config.overrides import group_choices, groups
+from gelora_cli.config.groups import group_choices, groups
+from gelora_cli.config.keys import Key, keys_of, section_help
+from gelora_cli.config.overrides import load_named_plugins
 from gelora_cli.config.schema import command_keys
 from gelora_cli.core.errors import GeloraError
 
@@ -34,14 +35,16 @@ def key_lines(
     Args:
         config_name: the command's configuration, `run` or the name of a command with keys of its own.
         given: overrides beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
+            The plug-ins among them are loaded.
         everything: all keys instead of the common ones.
         width: columns to wrap at.
         extra: a folder of the user's own groups.
     """
-    width = max(width, NARROWEST)
+    width, given = max(width, NARROWEST), list(given)
+    load_named_plugins(given)
     options = default_options(config_name) | _given_options(config_name, given)
     config = _shown_config(config_name, options)
-    shown = [entry for entry in declared_keys(command_keys(config_name)) if _is_shown(entry, config)]
+    shown = [entry for entry in keys_of(config) if _is_shown(entry)]
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
@@ -75,14 +78,11 @@ def _shown_config(config_name: str, options: Mapping[str, str]) -> Any:
         return schema_defaults(config_name)
 
 
-def _is_shown(entry: Key, config: object) -> bool:
-    """Whether a key can be given: not the name of a group's option, nor a setting that the method does not have."""
+def _is_shown(entry: Key) -> bool:
+    """Return whether a key can be given: not the name of a group's option, nor what gelora alone sets."""
     if entry.declared.internal or entry.last == "presets":
         return False
-    if entry.last == "name" and entry.section in ("model", "method"):
-        return False
-    is_of_method = entry.section == "method" and None in entry.declared.absent and entry.name != "method.modules"
-    return not (is_of_method and entry.value_in(config) is None)
+    return not (entry.last == "name" and entry.section in ("model", "method"))
 
 
 def _group_lines(config_name: str, options: Mapping[str, str], width: int, extra: Path | None) -> list[str]:

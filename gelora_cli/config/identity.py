@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from gelora_cli.config.keys import Key, declared_keys
+from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.registries import METHODS, TASK_KINDS
@@ -43,7 +43,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
     ignored = _without_effect(config, budget)
     counted = [
         entry
-        for entry in declared_keys(RunConfig)
+        for entry in keys_of(config)
         if entry.declared.identity is not False
         and entry.name not in ignored
         and entry.section not in ignored
@@ -59,7 +59,7 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
     """Return sixteen hex digits over what a profile depends on: model, text, lengths (and windows), its settings."""
     ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS
-    counted = [entry for entry in declared_keys(RunConfig) if entry.declared.profile and entry.name not in ignored]
+    counted = [entry for entry in keys_of(config) if entry.declared.profile and entry.name not in ignored]
     values = {"measurement": MEASUREMENT, "model": model, "text": text}
     for name, value in _named(config, counted):
         values[name.rpartition(".")[2]] = value

@@ -134,15 +134,41 @@ class Key:
         """Return the types that its value may have, None's among them."""
         return typing.get_args(self.kind) or (self.kind,)
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether the key accepts null."""
+        return self.kind is Any or type(None) in self.types()
 
-@functools.cache
-def declared_keys(schema: type, prefix: str = "") -> tuple[Key, ...]:
+
+def declared_keys(schema: type, sections: Mapping[str, type] | None = None) -> tuple[Key, ...]:
     """Return every key of a schema in its order, with those of its sections.
+
+    Args:
+        schema: a dataclass whose fields are declared by `key` and `section`.
+        sections: the classes of sections by their names, where they are subclasses of those that the schema names.
 
     Raises:
         TypeError: a field is not declared by `key` or `section`.
     """
-    return tuple(_walk(schema, prefix))
+    return _keys_with_sections(schema, tuple((sections or {}).items()))
+
+
+def keys_of(config: object) -> tuple[Key, ...]:
+    """Return every key of a configuration in its order.
+
+    A section may hold a subclass of the class that the schema names, such as the one of the chosen method: then its
+    keys are those of the subclass.
+    """
+    values = ((item.name, getattr(config, item.name)) for item in fields(config))  # type: ignore[arg-type]
+    sections = tuple((name, type(value)) for name, value in values if dataclasses.is_dataclass(value))
+    schema: type = type(config)
+    return _keys_with_sections(schema, sections)
+
+
+@functools.lru_cache(maxsize=1024)
+def _keys_with_sections(schema: type, sections: tuple[tuple[str, type], ...], prefix: str = "") -> tuple[Key, ...]:
+    """Return the keys of a schema; `sections` are the classes of its sections where they differ from the declared."""
+    return tuple(_walk(schema, dict(sections), prefix))
 
 
 def accepted_words(schema: type, name: str) -> tuple[str, ...]:
@@ -153,15 +179,15 @@ def accepted_words(schema: type, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _walk(schema: type, prefix: str) -> Iterator[Key]:
+def _walk(schema: type, sections: Mapping[str, type], prefix: str) -> Iterator[Key]:
     hints = typing.get_type_hints(schema)
     for item in fields(schema):
         declared = item.metadata.get(METADATA)
         if declared is None:
             raise TypeError(f"{schema.__name__}.{item.name} has no declaration; give it one by key(...)")
-        kind, name = hints[item.name], prefix + item.name
+        kind, name = sections.get(item.name, hints[item.name]), prefix + item.name
         if dataclasses.is_dataclass(kind):
-            yield from declared_keys(typing.cast(type, kind), f"{name}.")
+            yield from _keys_with_sections(typing.cast(type, kind), (), f"{name}.")
         else:
             yield Key(name, kind, _default(item), declared)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from gelora_cli.config.schema import (
     DEFAULT_MODULES,
     DEFAULT_SCALING,
+    LowRankConfig,
     MethodConfig,
     ModelConfig,
     PresetConfig,
@@ -18,7 +19,6 @@ from gelora_cli.config.schema import (
 )
 from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import METHODS
 
 BATCH_SIZE = 32
 """Of a preset that names none."""
@@ -37,12 +37,8 @@ def with_presets(config: RunConfig) -> RunConfig:
     preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
     given = {key: value for key, value in asdict(config.train).items() if value is not None}
     preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
-    method = replace(
-        config.method,
-        modules=config.method.modules or preset.modules or DEFAULT_MODULES,
-        scaling=_scaling(config.method, preset.scaling),
-        presets={},
-    )
+    modules = config.method.modules or preset.modules or DEFAULT_MODULES
+    method = with_scaling(replace(config.method, modules=modules, presets={}), preset.scaling)
     return replace(
         config,
         task=replace(config.task, presets={}),
@@ -99,20 +95,24 @@ def plan_settings(config: PlanKeys) -> dict[str, Any]:
         "method": method.name,
         "seed": config.seed,
         "modules": method.modules or DEFAULT_MODULES,
-        "scaling": _scaling(method, None),
-        "start_ratio": method.start_ratio,
-        "layer_norms": method.layer_norms,
+        "scaling": scaling_of(with_scaling(method, None)),
+        "settings": method,
         "rule": ranks.rule,
         "rounding": ranks.rounding,
         "on_deficit": ranks.on_deficit,
     }
 
 
-def _scaling(method: MethodConfig, preset: float | None) -> float | None:
-    """Return the method's scaling, where it leaves it open the preset's, else the default; None where it has none."""
-    if method.scaling is not None or "scaling" not in METHODS.get(method.name).settings:
-        return method.scaling
-    return DEFAULT_SCALING if preset is None else preset
+def scaling_of(method: MethodConfig) -> float | None:
+    """Return the method's `alpha / r`; None where it is left open, and of a method without such a setting."""
+    return method.scaling if isinstance(method, LowRankConfig) else None
+
+
+def with_scaling(method: MethodConfig, preset: float | None) -> MethodConfig:
+    """Return the method with a scaling where it has one and leaves it open: the preset's, else the default."""
+    if not isinstance(method, LowRankConfig) or method.scaling is not None:
+        return method
+    return replace(method, scaling=DEFAULT_SCALING if preset is None else preset)
 
 
 def _said_of_method(given: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
@@ -120,10 +120,10 @@ def _said_of_method(given: MethodConfig, completed: MethodConfig, preset: Preset
     taken = []
     if given.modules is None and preset.modules is not None:
         taken.append(f"method.modules={preset.modules}")
-    if given.scaling is None and preset.scaling is not None and completed.scaling is not None:
+    if scaling_of(given) is None and None not in (preset.scaling, scaling_of(completed)):
         taken.append(f"method.scaling={preset.scaling:g}")
     said = f"; with its {' '.join(taken)}" if taken else ""
-    if given.scaling is not None and preset.scaling not in (None, given.scaling):
+    if scaling_of(given) is not None and preset.scaling not in (None, scaling_of(given)):
         said += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
     return said
 

@@ -9,7 +9,8 @@ from typing import Any
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.identity import profile_values
-from gelora_cli.config.schema import ProfileConfig, RanksConfig, RunConfig
+from gelora_cli.config.presets import scaling_of
+from gelora_cli.config.schema import LowRankConfig, ProfileConfig, RanksConfig, RunConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -21,7 +22,9 @@ def with_saved_plan(config: RunConfig) -> RunConfig:
         return config
     plan = read_plan(config.ranks.path)
     ranks = replace(config.ranks, rule=plan.rule, rounding=plan.rounding, on_deficit=plan.on_deficit)
-    method = replace(config.method, name=plan.method, modules=plan.modules, scaling=plan.scaling)
+    method = replace(config.method.renamed(plan.method), modules=plan.modules)
+    if isinstance(method, LowRankConfig):
+        method = replace(method, scaling=plan.scaling)
     return replace(config, ranks=ranks, method=method, budget=plan.budget)
 
 
@@ -56,7 +59,7 @@ def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
     kept: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "method": (method.name, ("gelora", plan.method)),
         "method.modules": (method.modules, (None, plan.modules)),
-        "method.scaling": (method.scaling, (None, plan.scaling)),
+        "method.scaling": (scaling_of(method), (None, plan.scaling)),
         "ranks.rule": (ranks.rule, (default.rule, plan.rule)),
         "ranks.rounding": (ranks.rounding, (default.rounding, plan.rounding)),
         "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),

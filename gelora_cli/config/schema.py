@@ -6,10 +6,12 @@ A key is added by one line here, and by one in a YAML file of `configs/` where a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any, ClassVar, Union
 
+from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import Declaration, key, section
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS, TASK_KINDS
+from gelora_cli.core.registry import Registry
 
 LARGEST_SEED = 2**31 - 1
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
@@ -21,11 +23,6 @@ PLUGINS = "your own methods, tasks, ...: a folder or an installed package, whose
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
-
-
-def method_names() -> tuple[str, ...]:
-    """Return the names of the methods."""
-    return METHODS.names()
 
 
 @dataclass
@@ -137,15 +134,18 @@ class ModelConfig:
 
 
 @dataclass
-class MethodConfig:
-    """A fine-tuning method; `preset` names the family of training settings that it takes.
+class MethodConfig(EntrySection):
+    """What every fine-tuning method has; a method with settings of its own declares them in a subclass.
 
-    What a method has no use for is None (`Method.settings` says which has what). `modules` and `scaling` that are None
-    come from the preset, else from `DEFAULT_MODULES` and `DEFAULT_SCALING`. `presets` are task (or `default`) to model
-    (or `default`) to settings, for methods that don't take GeLoRA's.
+    `Method.config_class` names that class, and the section `method.` of a configuration holds the one of its method.
+    `preset` names the family of training settings that the method takes. `modules` that are None come from the preset,
+    else from `DEFAULT_MODULES`. `presets` are task (or `default`) to model (or `default`) to settings, for methods
+    that don't take GeLoRA's.
     """
 
-    name: str = key("gelora", help="name in the run directory", choices=method_names)
+    registry: ClassVar[Registry[Any]] = METHODS
+
+    name: str = key("gelora", help="name in the run directory", choices=METHODS.names)
     preset: str = key("gelora", help="the family of training settings that the method takes", identity=False)
     modules: str | None = key(
         None,
@@ -154,6 +154,18 @@ class MethodConfig:
         absent=(None,),
         common=True,
     )
+    presets: dict[str, dict[str, PresetConfig]] = key(
+        {}, help="task (or default), then model (or default), to training settings", identity=False
+    )
+
+
+@dataclass
+class LowRankConfig(MethodConfig):
+    """What every method of low-rank updates has beside what all methods have.
+
+    `scaling` that is None comes from the preset, else it is `DEFAULT_SCALING`; a saved plan brings one, too.
+    """
+
     scaling: float | None = key(
         None,
         help="alpha / r of every block; null: the preset's, else 32",
@@ -161,46 +173,7 @@ class MethodConfig:
         absent=(None,),
         common=True,
     )
-    dropout: float | None = key(0.0, help="dropout on the adapter's input", low=0, high=0.99, absent=(None,))
-    start_ratio: float | None = key(
-        None, help="trainable parameters at the start over the budget", low=1, high=100, absent=(None,)
-    )
-    tinit: float | None = key(
-        None, help="share of the optimizer steps before ranks are pruned", low=0, high=1, absent=(None,)
-    )
-    tfinal: float | None = key(
-        None, help="share of the optimizer steps after ranks were pruned", low=0, high=1, absent=(None,)
-    )
-    delta_t: float | None = key(
-        None, help="share of the optimizer steps between two allocations", above=0, high=1, absent=(None,)
-    )
-    orthogonality: float | None = key(None, help="weight of the regularisation", low=0, absent=(None,))
-    threshold_total: float | None = key(
-        None, help="threshold of the gates, times the optimizer steps", low=0, absent=(None,)
-    )
-    prune_at: float | None = key(
-        None,
-        help="share of the optimizer steps after which the smallest gates close if the budget is exceeded",
-        above=0,
-        high=1,
-        absent=(None,),
-    )
-    threshold_rule: str | None = key(
-        None,
-        help="soft threshold as in the paper, or as in its code, which also zeroes gates below twice the threshold",
-        choices=("paper", "code"),
-        absent=(None, "paper"),
-    )
-    gate_penalty: float | None = key(
-        None, help="weight of mean |g| over all gates in the loss", low=0, absent=(None, 0.0)
-    )
-    layer_norms: bool | None = key(None, help="train the layer norms, too, and count them", absent=(None,))
-    rho: float | None = key(
-        None, help="no module gets more than rho times its even share", low=1, high=100, absent=(None,)
-    )
-    presets: dict[str, dict[str, PresetConfig]] = key(
-        {}, help="task (or default), then model (or default), to training settings", identity=False
-    )
+    dropout: float = key(0.0, help="dropout on the adapter's input", low=0, high=0.99)
 
 
 @dataclass

@@ -6,7 +6,11 @@ import dataclasses
 import functools
 import types
 import typing
-from typing import Any
+from typing import Any, TypeVar
+
+from gelora_cli.config.entry_section import EntrySection
+
+Section = TypeVar("Section", bound=EntrySection)
 
 
 def typed(kind: Any, value: object, key: str = "") -> Any:
@@ -17,7 +21,7 @@ def typed(kind: Any, value: object, key: str = "") -> Any:
     Raises:
         ValueError: an unknown key, or a value of another type, with the key.
     """
-    if type(value) is kind and kind in (str, int, bool):  # most values, and the rest is slow beside it
+    if kind is Any or (type(value) is kind and kind in (str, int, bool)):  # most values, and the rest is slow
         return value
     return _typed_other(kind, value, key)
 
@@ -40,9 +44,32 @@ def _typed_other(kind: Any, value: object, key: str) -> Any:
     return _expect(kind, value, key)
 
 
+def in_entry_class(section: Section, key: str) -> Section:
+    """Return a section in the class that its entry declares, with all values that it holds.
+
+    Hydra knows that class only where the option of the group is named as the entry, and a file may have been read
+    before the plug-ins were loaded.
+
+    Raises:
+        ValueError: an unknown key, or a value of another type, with the key.
+    """
+    kind, values = type(section).for_values(vars(section))
+    if kind is type(section):
+        return section
+    before, hints = _type_hints(type(section)), _type_hints(kind)  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f"{_joined(key, name)} is unknown")
+        if hints[name] != before.get(name):
+            values[name] = typed(hints[name], value, _joined(key, name))
+    return kind(**values)
+
+
 def _typed_dataclass(kind: type, value: object, key: str) -> Any:
-    hints = _type_hints(kind)
     values = _expect(dict, value, key)
+    if issubclass(kind, EntrySection):
+        kind, values = kind.for_values(values)
+    hints = _type_hints(kind)  # type: ignore[arg-type]
     unknown = [str(name) for name in values if name not in hints]
     if unknown:
         raise ValueError(f"{_joined(key, unknown[0])} is unknown")
@@ -72,6 +99,8 @@ def _joined(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-@functools.cache
-def _type_hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+@functools.lru_cache(maxsize=512)
+def _type_hints(kind: Any) -> dict[str, Any]:
+    """Return the types of a dataclass's fields by name."""
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}

@@ -48,7 +48,7 @@ LAUNCHERS: Registry[Launcher] = Registry(
 )
 """Where the jobs of a sweep run."""
 
-METHODS: Registry[Method] = Registry(
+METHODS: Registry[Method[Any]] = Registry(
     "method",
     "gelora_cli.methods.base:Method",
     {

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.planning import PlanRequest
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-    from gelora_cli.config.schema import MethodConfig
-
 Inputs = dict[str, "torch.Tensor"]
+Settings = TypeVar("Settings", bound=MethodConfig)
+Settings_co = TypeVar("Settings_co", bound=MethodConfig, covariant=True)
 
 
-class Method(ABC):
+class Method(ABC, Generic[Settings]):
     """A way to fine-tune a model. One object per method, registered in `core.registries.METHODS`.
 
     A method says what the update of a model is. Which rank goes where is an allocator's business: a method whose ranks
@@ -36,7 +37,7 @@ class Method(ABC):
         name: what a user writes behind `method=`; `configs/method/NAME.yaml` holds its settings.
         description: what a model card says that the adapter is.
         allocator: the name of the allocator that gives its ranks; empty for a method that plans by itself.
-        settings: keys of `method.` that it has, beside `modules`; the others must stay unset.
+        config_class: the class of its settings, whose keys a user writes behind `method.`: `Settings`.
         exempt: whether no budget binds it.
         unmergeable: why its adapter can't be merged into the base model; empty where it can.
         has_own_sizes: whether its published adapters have sizes that no budget of ours gives.
@@ -48,7 +49,7 @@ class Method(ABC):
     name: str
     description: str
     allocator: ClassVar[str] = ""
-    settings: ClassVar[tuple[str, ...]] = ()
+    config_class: ClassVar[type[MethodConfig]] = MethodConfig
     exempt: ClassVar[bool] = False
     unmergeable: ClassVar[str] = ""
     has_own_sizes: ClassVar[bool] = False
@@ -57,7 +58,7 @@ class Method(ABC):
     marker: ClassVar[str] = ""
 
     @abstractmethod
-    def plan(self, request: PlanRequest) -> RankPlan:
+    def plan(self, request: PlanRequest[Settings]) -> RankPlan:
         """Return what each block gets under the budget; no torch.
 
         Raises:
@@ -65,7 +66,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def attach(self, context: MethodContext) -> AdaptedModel:
+    def attach(self, context: MethodContext[Settings]) -> AdaptedModel:
         """Put the planned update on a model, ready to train; its outputs are those of the base until the first step.
 
         Raises:
@@ -79,7 +80,7 @@ class Method(ABC):
         An adapter in PEFT's format is loaded by PEFT, without this.
         """
 
-    def merge(self, model: nn.Module) -> None:  # noqa: B027 - most methods have nothing to fold
+    def merge(self, model: nn.Module) -> None:
         """Fold the modules that `rebuild` put in into the weights of their linears; nothing to do where it put none."""
 
     def signals(self, budget: Budget) -> tuple[str, ...]:
@@ -103,7 +104,7 @@ class Method(ABC):
 
 
 @dataclass(frozen=True)
-class MethodContext:
+class MethodContext(Generic[Settings_co]):
     """What a method may need to attach itself.
 
     `settings` are the method's; `seed` draws its new parameters; training takes `total_steps` optimizer steps.
@@ -115,7 +116,7 @@ class MethodContext:
     model: PreTrainedModel
     model_map: ModelMap
     plan: RankPlan
-    settings: MethodConfig
+    settings: Settings_co
     seed: int
     total_steps: int = 1
     keep_start: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.planning import PlanRequest, exempt_plan
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @METHODS.register
-class BitFit(Method):
+class BitFit(Method[MethodConfig]):
     """All bias terms of the backbone train; it costs what it costs."""
 
     name = "bitfit"
     description = "The bias terms of a fine-tuned model (BitFit, arXiv 2106.10199)"
     exempt = True
 
-    def plan(self, request: PlanRequest) -> RankPlan:
+    def plan(self, request: PlanRequest[MethodConfig]) -> RankPlan:
         """Count the bias terms."""
         params = request.model_map.bias_params
         if not params:
@@ -31,7 +32,7 @@ class BitFit(Method):
             raise GeloraError(f"method=bitfit: this {kind} model has no bias terms. Take another method.")
         return exempt_plan(request, params, "all bias terms of the backbone")
 
-    def attach(self, context: MethodContext) -> AdaptedModel:
+    def attach(self, context: MethodContext[MethodConfig]) -> AdaptedModel:
         """Let the bias terms train, those of the norms too, and the head."""
         from gelora_cli.methods.updates.subset import attach_bitfit
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.allocation.apportionment import apportion
 from gelora_cli.allocation.planning import PlanRequest, Shapes, block_row
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.artifacts.plan import RankPlan
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Bottleneck(Method):
+class Bottleneck(Method[MethodConfig]):
     """A small module behind output projections: `h + up(activation(down(h)))`.
 
     `roles` are those of the linears behind which an adapter stands, in the order in which they are met; `activation`
@@ -33,7 +34,7 @@ class Bottleneck(Method):
     )
     has_own_sizes = True
 
-    def plan(self, request: PlanRequest) -> RankPlan:
+    def plan(self, request: PlanRequest[MethodConfig]) -> RankPlan:
         """Hand out widths in turn, so that bottlenecks differ by one at most.
 
         Behind a linear of d outputs one of size m has `m (2 d + 1) + d` parameters: two linears with biases.
@@ -54,7 +55,7 @@ class Bottleneck(Method):
         total = sum(params)
         return shapes.plan(blocks=rows, unit="bottleneck", adapter_params=total, trained_params=total, scaling=1.0)
 
-    def attach(self, context: MethodContext) -> AdaptedModel:
+    def attach(self, context: MethodContext[MethodConfig]) -> AdaptedModel:
         """Put an adapter behind every planned linear (see `updates.bottleneck`)."""
         from gelora_cli.methods.updates.bottleneck import attach_bottlenecks
 

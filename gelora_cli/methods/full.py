@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.planning import PlanRequest, exempt_plan
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
 
 
 @METHODS.register
-class Full(Method):
+class Full(Method[MethodConfig]):
     """Every parameter of the backbone trains; it costs what it costs."""
 
     name = "full"
     description = "All weights of a fine-tuned model"
     exempt = True
 
-    def plan(self, request: PlanRequest) -> RankPlan:
+    def plan(self, request: PlanRequest[MethodConfig]) -> RankPlan:
         """Count the backbone."""
         return exempt_plan(request, request.model_map.backbone_params, "every parameter of the backbone")
 
-    def attach(self, context: MethodContext) -> AdaptedModel:
+    def attach(self, context: MethodContext[MethodConfig]) -> AdaptedModel:
         """Let every parameter train."""
         from gelora_cli.methods.updates.subset import attach_full
 

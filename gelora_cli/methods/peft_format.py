@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.methods.base import Method
+from gelora_cli.methods.base import Method, Settings
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class PeftMethod(Method):
+class PeftMethod(Method[Settings]):
     """A method that saves PEFT's own format, which needs nothing to be rebuilt."""
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:

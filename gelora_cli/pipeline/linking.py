@@ -11,7 +11,7 @@ from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.presets import plan_settings
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import MethodConfig, RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
@@ -40,7 +40,9 @@ def find_equal_run(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path
     if config.method.name not in planned or config.ranks.path is not None:
         return None
     for method in planned:
-        other = replace(config, method=replace(config.method, name=method))
+        if MethodConfig.class_of(method) is not MethodConfig.class_of(config.method.name):
+            continue  # a method with settings of its own is another update
+        other = replace(config, method=config.method.renamed(method))
         directory = run_directory(replace(inputs, config=other), fingerprints)
         if method != config.method.name and is_done(directory) and _has_plan_of(config, directory):
             return directory

@@ -36,4 +36,4 @@ def open_config(directory: Path) -> RunConfig:
             f"files was {before[:8]} and is now {now[:8]}. Restore them, or do the run again with the new ones"
         )
     load_plugins(config.plugins)
-    return config
+    return read_config(directory / run_files.CONFIG)  # again: the keys of a plug-in's method have their types now

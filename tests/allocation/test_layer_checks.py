@@ -99,7 +99,6 @@ def test_a_plan_repeats_the_warnings_and_keeps_its_numbers() -> None:
         {"idim": DUPLICATES},
         parse_budget("auto"),
         method="adalora",
-        start_ratio=1.5,
         modules="attention",
     )
     assert auto.warnings == plan.warnings

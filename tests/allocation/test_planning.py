@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.allocation.planning import plan_method, with_module_ranks
 from gelora_cli.allocation.ranks import plan_ranks
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -22,7 +23,7 @@ from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED
-from tests.helpers.planned import INNER, MAP, START, WIDTH, encoder, plan_of
+from tests.helpers.planned import INNER, MAP, WIDTH, encoder, plan_of
 from tests.helpers.rank_profiles import MINILM as PROFILE
 
 
@@ -90,7 +91,7 @@ def test_a_budget_too_small_names_the_smallest_which_is_met(method: str, modules
 def test_auto_is_what_geloras_own_ranks_cost(method: str) -> None:
     cost = plan_ranks(PROFILE, parse_budget("auto")).auto_params
     profile = profile_with_feed_forward()
-    settings: dict[str, Any] = {"modules": "attention", "start_ratio": START.get(method), "seed": 0}
+    settings: dict[str, Any] = {"modules": "attention", "seed": 0}
     plan = plan_method(profile.model_map, {"idim": profile}, parse_budget("auto"), method=method, **settings)
     assert plan.budget_params == cost
     assert plan.adapter_params <= cost
@@ -111,7 +112,11 @@ def profile_with_feed_forward() -> IdProfile:
 def test_a_start_ratio_is_the_number_as_it_is_written(method: str, ratio: float, triplets: int, rank: int) -> None:
     """Of triplets in each of DeBERTa's 48 linears floats make more than 11 of 1.1 * 10, and less than 7 of 1.4 * 5."""
     cost = 48 * 1537
-    settings: dict[str, Any] = {"modules": "attention", "scaling": 4.0, "start_ratio": ratio, "layer_norms": False}
+    settings: dict[str, Any] = {
+        "modules": "attention",
+        "scaling": 4.0,
+        "settings": MethodConfig.of(method, start_ratio=ratio),
+    }
     deberta = encoder(12, 768, 3072)
     plan = plan_method(deberta, {}, Budget("params", triplets * cost), method=method, seed=0, **settings)
     assert plan.trained_params == rank * cost

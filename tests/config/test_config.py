@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.complete import SMOKE, complete
-from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.files import config_text, parse_config, read_config, write_config
+from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.identity import identity_hash, identity_values, profile_hash
-from gelora_cli.config.overrides import group_choices, groups
 from gelora_cli.config.paths import slug
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
@@ -159,17 +159,24 @@ def test_a_key_that_came_later_is_in_the_identity_unless_it_has_its_default() ->
     values = identity_values(plain)["method"]
     assert "threshold_rule" not in values
     assert "gate_penalty" not in values
-    older = replace(plain, method=replace(plain.method, threshold_rule=None, gate_penalty=None))  # as frozen before
+    text = config_text(plain)
+    without = text.replace("  threshold_rule: paper\n", "").replace("  gate_penalty: 0.0\n", "")
+    older = parse_config(without)  # as frozen before there were these keys
+    null = text.replace("threshold_rule: paper", "threshold_rule: null").replace(
+        "gate_penalty: 0.0", "gate_penalty: null"
+    )
+    assert len({text, without, null}) == 3
     hashes = [
         identity_hash(config, FINGERPRINTS)
         for config in (
             plain,
             older,
+            parse_config(null),  # as frozen by the next versions
             complete(composed("model=minilm", "method=sora", "method.threshold_rule=code")),
             complete(composed("model=minilm", "method=sora", "method.gate_penalty=10")),
         )
     ]
-    assert hashes[0] == hashes[1]
+    assert hashes[0] == hashes[1] == hashes[2]
     assert len(set(hashes)) == 3
 
 

@@ -15,8 +15,8 @@ from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.complete import complete
 from gelora_cli.config.defaults import composed_values
 from gelora_cli.config.files import config_text, parse_config
+from gelora_cli.config.groups import groups
 from gelora_cli.config.identity import identity_hash, profile_hash
-from gelora_cli.config.overrides import groups
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.typed import typed
 from gelora_cli.core.budget import parse_budget

@@ -12,6 +12,7 @@ import pytest
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.complete import complete
 from gelora_cli.config.identity import identity_values
+from gelora_cli.config.presets import scaling_of
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_artifact
@@ -38,7 +39,7 @@ from tests.helpers.composed import composed
 def test_modules_and_scaling_come_from_the_preset(words: tuple[str, ...], expected: tuple[Any, ...]) -> None:
     found = complete(composed(*words))
     train, method = found.train, found.method
-    assert (method.modules, method.scaling, train.learning_rate, train.epochs) == expected
+    assert (method.modules, scaling_of(method), train.learning_rate, train.epochs) == expected
     assert complete(found) == replace(found, preset_source=found.preset_source)
 
 
@@ -123,7 +124,7 @@ def test_all_keys_that_a_saved_plan_overrules_are_named_at_once(tmp_path: Path) 
 def test_what_a_saved_plan_brings_is_in_the_configuration(tmp_path: Path) -> None:
     place = saved_plan(tmp_path / "run", "lora", scaling=8.0, rule="growth")
     found = complete(composed("task=squad", "model=minilm", f"ranks.path={place}"))
-    assert (found.budget, found.method.name, found.method.modules, found.method.scaling) == (
+    assert (found.budget, found.method.name, found.method.modules, scaling_of(found.method)) == (
         "rank4",
         "lora",
         "attention",

@@ -6,15 +6,16 @@ from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gelora_cli.commands.hydra_app import register_schemas
+from gelora_cli.config.composing import composed_config
 from gelora_cli.config.shipped import config_dir
 
 
 def composed(*overrides: str, name: str = "run") -> Any:
     """A command's configuration as Hydra composes it, a new object at each call."""
-    return OmegaConf.to_object(_composed(overrides, name))
+    return composed_config(_composed(overrides, name))
 
 
 @cache

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gelora_cli.allocation.planning import plan_method
+from gelora_cli.config.schema import LowRankConfig, MethodConfig
 from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.registries import METHODS
-
-START = {"adalora": 1.5, "sora": 2.0}
-
 
 WIDTH, INNER = 32, 64
 
@@ -37,9 +37,9 @@ MAP = encoder()
 
 
 def plan_of(
-    method: str, budget: Budget, model_map: ModelMap = MAP, modules: str = "attention", layer_norms: bool = False
+    method: str, budget: Budget, model_map: ModelMap = MAP, modules: str = "attention", **settings: Any
 ) -> RankPlan:
-    scaling = 4.0 if "scaling" in METHODS.get(method).settings else None
+    scaling = 4.0 if issubclass(METHODS.get(method).config_class, LowRankConfig) else None
     return plan_method(
         model_map,
         {},
@@ -47,7 +47,6 @@ def plan_of(
         method=method,
         modules=modules,
         scaling=scaling,
-        start_ratio=START.get(method),
-        layer_norms=layer_norms,
+        settings=MethodConfig.of(method, **settings),
         seed=0,
     )

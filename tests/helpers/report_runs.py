@@ -43,7 +43,7 @@ def write_whole(
     config = RunConfig(
         task=replace(TASK, name=task),
         model=ModelConfig(name="minilm"),
-        method=MethodConfig(name=method, modules="attention", scaling=32.0),
+        method=MethodConfig.of(method, modules="attention", scaling=32.0),
         seed=seed,
         protocol=protocol,
         budget="rank:5",

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gelora_cli.allocation.planning import plan_method
+from gelora_cli.config.presets import scaling_of
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts.result import EvalResult
@@ -39,7 +40,7 @@ def settings_of(name: str, **changes: Any) -> MethodConfig:
     """The method's settings as its YAML has them."""
     values: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "method" / f"{name}.yaml"))
     own = {key: value for key, value in values.items() if key not in ("defaults", "presets")}
-    return replace(MethodConfig(**own), **changes)
+    return replace(MethodConfig.of(**own), **changes)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Case:
     """A method on a tiny model, ready to be attached."""
 
     loaded: LoadedModel
-    request: MethodContext
+    request: MethodContext[MethodConfig]
     train: EncodedSplit
     inputs: dict[str, torch.Tensor]
 
@@ -65,13 +66,12 @@ def case(
     shared: dict[str, Any] = {
         "modules": modules,
         "seed": seed,
-        "scaling": settings.scaling,
-        "start_ratio": settings.start_ratio,
+        "scaling": scaling_of(settings),
+        "settings": settings,
     }
     budget = parse_budget(BUDGET)
     profile = profile_of(loaded.map)
-    layer_norms = settings.layer_norms
-    plan = plan_method(loaded.map, {"idim": profile}, budget, method=method, layer_norms=layer_norms, **shared)
+    plan = plan_method(loaded.map, {"idim": profile}, budget, method=method, **shared)
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), kind)
     found = rows("cola", 64, seed=1)
     labels = np.array([row["label"] for row in found])

@@ -29,7 +29,7 @@ def write_run(
     """A finished run, as far as the table reads it."""
     directory = root / method / f"s{seed}-{rate}"
     directory.mkdir(parents=True)
-    method_config, train = MethodConfig(name=method, modules="attention", scaling=32.0), TrainConfig(learning_rate=rate)
+    method_config, train = MethodConfig.of(method, modules="attention", scaling=32.0), TrainConfig(learning_rate=rate)
     write_config(RunConfig(method=method_config, train=train, seed=seed), directory / run_files.CONFIG)
     now = utc_now()
     ranks = PLAN.ranks if same else tuple(rank + 1 for rank in PLAN.ranks)

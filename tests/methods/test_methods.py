@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.profile import LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -41,7 +41,7 @@ def test_a_step_moves_what_should_move_and_it_comes_back(
     with torch.no_grad():
         base = loaded.model(**inputs).logits
     frozen = {name: tensor.clone() for name, tensor in loaded.model.named_parameters()}
-    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0))
     with torch.no_grad():
         assert torch.equal(attached.model(**inputs).logits, base)
     trainable = attached.trainable()
@@ -76,7 +76,7 @@ def take_steps(model: Any, inputs: dict[str, torch.Tensor], parameters: list[tor
 
 def test_what_peft_did_is_compared_with_the_plan(tiny_models: dict[str, Path]) -> None:
     loaded, plan = loaded_and_plan(tiny_models["bert"])
-    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0))
     model: Any = attached.model
     row = plan.blocks[0]
     wrong = replace(plan, blocks=(replace(row, rank=row.rank + 1), *plan.blocks[1:]))
@@ -101,7 +101,7 @@ def test_new_parameters_come_from_the_seed_and_leave_no_trace(tiny_models: dict[
         loaded, plan = loaded_and_plan(tiny_models["bert"])
         torch.manual_seed(len(drawn))
         state = torch.get_rng_state()
-        attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), seed))
+        attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), seed))
         assert torch.equal(torch.get_rng_state(), state)
         drawn.append(next(tensor for name, tensor in attached.trainable().items() if "lora_A" in name).detach())
     assert torch.equal(drawn[0], drawn[1])
@@ -116,7 +116,7 @@ def test_more_than_ten_blocks_keep_their_own_ranks(tmp_path: Path) -> None:
     layers = tuple(LayerIdim(i, d, d, d, d, d, 100, 0, 100, False) for i, d in enumerate(idims))
     plan = plan_ranks(replace(profile_of(loaded.map), layers=layers), parse_budget("auto"))
     assert len(set(plan.ranks)) > 2
-    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0))
     assert attached.ranks() == (plan.rank_pattern, plan.adapter_params)
 
 
@@ -127,7 +127,7 @@ def test_more_than_ten_blocks_keep_their_own_ranks(tmp_path: Path) -> None:
 def saved_adapter(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded, plan = loaded_and_plan(tiny_models["bert"])
     directory = tmp_path_factory.mktemp("saved") / "adapter"
-    attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0)).save(directory)
+    attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0)).save(directory)
     return directory
 
 

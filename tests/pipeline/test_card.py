@@ -58,13 +58,11 @@ def card_gives_what_was_trained(
         seed=0,
         modules="attention",
         scaling=2.0 if lora_like else None,
-        start_ratio=None,
-        layer_norms=None,
         rule="growth+1",
         rounding="up",
         on_deficit="error",
     )
-    attached = METHODS.get(method).attach(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = METHODS.get(method).attach(MethodContext(loaded.model, loaded.map, plan, MethodConfig.of(method), 0))
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in attached.trainable().values():
@@ -75,7 +73,7 @@ def card_gives_what_was_trained(
     describe_peft(run / "adapter", base=way, task_type=TASK_KINDS.get(kind).peft_type)
     labels = list(head.label_names) if isinstance(head, LabelHead) else []
     task = TaskConfig(name="mine", kind=kind, labels=labels)
-    config = RunConfig(task=task, model=ModelConfig(path=str(base)), method=MethodConfig(name=method))
+    config = RunConfig(task=task, model=ModelConfig(path=str(base)), method=MethodConfig.of(method))
     text = _loading(CardFacts(config, "gelora run", way, lora_like, loaded.arguments), None)
     names: dict[str, Any] = {}
     with monkeypatch.context() as patch:

@@ -253,8 +253,6 @@ def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
         method = MethodConfig(
             name="bitfit",
             preset="bitfit",
-            scaling=None,
-            dropout=None,
             presets={
                 "default": {"default": PresetConfig(0.1, "ours"), "minilm": PresetConfig(0.4, "minilm")},
                 "mine": {"default": PresetConfig(0.2, "task")},

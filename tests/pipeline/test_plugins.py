@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
@@ -15,9 +16,13 @@ from gelora_cli.core.status import find_runs
 from tests.helpers.bench import Bench, predictions, result_of
 
 ENTRIES = '''
+from dataclasses import dataclass
+
 from gelora_cli.allocation.base import Allocator
 from gelora_cli.allocation.planning import exempt_plan
 from gelora_cli.allocation.problem import Weights
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.registries import ALLOCATORS, METHODS
 from gelora_cli.methods.base import Method
 from gelora_cli.methods.lora import PlannedLora
@@ -34,10 +39,16 @@ class LastBlock(Allocator):
         return Weights.proportional([0] * (len(problem.targets) - 1) + [1])
 
 
+@dataclass
+class ToySettings(LowRankConfig):
+    strength: float = key(2.0, help="how much of the update counts", above=0, high=10)
+
+
 @METHODS.register
 class Toy(PlannedLora):
     name = "toy"
     allocator = "last_block"
+    config_class = ToySettings
 
 
 @METHODS.register
@@ -80,13 +91,14 @@ def gelora(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_method_and_an_allocator_from_a_folder_run_and_are_opened_again(bench: Bench, plugins: Path) -> None:
     given = ["budget=2500", "data.max_train_examples=48", "profile.max_examples=60", f"plugins={plugins}"]
-    for method in ("toy", "toy_norms"):
-        done = gelora(*bench.arguments(f"method={method}", "task=cola", *given))
+    for words in (["method=toy", "method.strength=3"], ["method=toy_norms"]):
+        done = gelora(*bench.arguments(*words, "task=cola", *given))
         assert done.returncode == 0, done.stderr
     planned, normed = (next(bench.root.rglob(f"{method}/*/run.json")).parent for method in ("toy", "toy_norms"))
     ranks = read_artifact(RankPlan, planned / RankPlan.FILE).ranks
     assert ranks[:-1] == (1,) * (len(ranks) - 1)
     assert ranks[-1] > 1
+    assert "  strength: 3.0\n" in (planned / run_files.CONFIG).read_text()
     assert len(read_artifact(RunManifest, planned / RunManifest.FILE).fingerprints["plugins"]) == 64
     for directory in (planned, normed):
         assert result_of(directory).reload_check.passed
@@ -94,6 +106,11 @@ def test_a_method_and_an_allocator_from_a_folder_run_and_are_opened_again(bench:
         done = gelora("predict", str(directory), "split=validation", f"output={written}")
         assert done.returncode == 0, done.stderr
         assert len(written.read_text().splitlines()) == len(predictions(directory))
+    other = gelora(*bench.arguments("method=toy", "method.strength=11", "task=cola", *given))
+    assert "method.strength=11" in other.stderr
+    shown = gelora("run", "--help", "all", f"plugins={plugins}", "method=toy")
+    assert "method.strength=2" in shown.stdout
+    assert "how much of the update counts (above 0, at most 10)" in " ".join(shown.stdout.split())
     listed = gelora("ls", str(bench.root))
     assert "toy_norms" in listed.stdout, listed.stderr
 
@@ -110,7 +127,7 @@ def test_an_entry_that_lacks_a_part_is_one_message_before_any_work(bench: Bench,
     done = gelora(*bench.arguments("method=toy", "task=cola", f"plugins={plugins}"))
     assert done.returncode == 2
     assert "entries.py: class Toy is an incomplete method: it lacks allocator" in done.stderr
-    (plugins / "entries.py").write_text(ENTRIES.replace('"last_block"\n\n\n', '"lst_block"\n\n\n'))
+    (plugins / "entries.py").write_text(ENTRIES.replace('allocator = "last_block"', 'allocator = "lst_block"'))
     done = gelora(*bench.arguments("method=toy", "task=cola", f"plugins={plugins}"))
     assert "its allocator lst_block is not known" in done.stderr
     assert not bench.root.exists() or not find_runs(bench.root)

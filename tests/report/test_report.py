@@ -362,7 +362,7 @@ def test_wrong_places_are_named_together(tmp_path: Path) -> None:
 
 def test_a_metric_without_a_test_is_said_and_the_rest_goes_on(runs: Path, tmp_path: Path) -> None:
     odd = write_whole(tmp_path / "odd", "gelora", 0, 30, task="mine")
-    config = RunConfig(task=replace(TASK, name="mine", metric="own"), method=MethodConfig(name="gelora"))
+    config = RunConfig(task=replace(TASK, name="mine", metric="own"), method=MethodConfig.of("gelora"))
     write_config(config, odd / run_files.CONFIG)
     mark_done(odd)
     write_report([runs, tmp_path / "odd"], tmp_path / "out", figures=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.errors import RunError
@@ -47,7 +47,7 @@ def train(
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(directory)), "bert")
     labels = np.array([row["label"] for row in found])
     split = TextSplit("train", np.arange(examples), ([row["sentence"] for row in found],), labels)
-    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, MethodConfig(), 0))
+    attached = attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0))
     lines: list[dict[str, Any]] = []
     trained = fine_tune(
         attached,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import AdaLoraConfig, PeftModel
@@ -16,8 +16,11 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext, strip_prefix
 from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch
 from gelora_cli.methods.updates.lora import ADAPTER, layers_of, save_peft, updates_of, wrap
 
+if TYPE_CHECKING:
+    from gelora_cli.methods.adalora import AdaLoraSettings
 
-def attach_adalora(context: MethodContext) -> AdaptedModel:
+
+def attach_adalora(context: MethodContext[AdaLoraSettings]) -> AdaptedModel:
     """Triplets `P diag(E) Q` on every planned linear, pruned to the budget by PEFT's schedule while they train.
 
     Importance is that of the paper (sensitivity times uncertainty, equations 8 to 11). The number of parameters falls
@@ -34,14 +37,14 @@ def attach_adalora(context: MethodContext) -> AdaptedModel:
         init_r=rank,
         target_r=1,  # not used: the allocator's budget is in parameters
         lora_alpha=plan.scaling * rank,  # type: ignore[arg-type]
-        lora_dropout=settings.dropout or 0.0,
+        lora_dropout=settings.dropout,
         target_modules=list(plan.rank_pattern),
         modules_to_save=list(context.model_map.head_modules),
         total_step=total,
-        tinit=int((settings.tinit or 0) * total),
-        tfinal=int((settings.tfinal or 0) * total),
-        deltaT=max(1, round((settings.delta_t or 0) * total)),
-        orth_reg_weight=settings.orthogonality or 0.0,
+        tinit=int(settings.tinit * total),
+        tfinal=int(settings.tfinal * total),
+        deltaT=max(1, round(settings.delta_t * total)),
+        orth_reg_weight=settings.orthogonality,
     )
     model = wrap(context, config)
     tuner: Any = model.base_model
@@ -51,7 +54,7 @@ def attach_adalora(context: MethodContext) -> AdaptedModel:
         model,
         plan,
         save=lambda directory: save_peft(model, directory),
-        extra_loss=lambda: (settings.orthogonality or 0.0) * orthogonality(tuner),
+        extra_loss=lambda: settings.orthogonality * orthogonality(tuner),
         after_step=lambda step: _after_step(tuner, step),
         current_ranks=lambda: effective_ranks(model),
         budget_reached=lambda: tuner.rankallocator.is_done,
@@ -168,7 +171,7 @@ def _kept(pattern: Mapping[str, list[bool]] | None, name: str, planned: int) -> 
     return sum(kept)
 
 
-def _check(model: PeftModel, plan: RankPlan, context: MethodContext) -> None:
+def _check(model: PeftModel, plan: RankPlan, context: MethodContext[AdaLoraSettings]) -> None:
     found, rank = layers_of(model, SVDLinear), plan.blocks[0].rank
     problems = [f"{name}: not adapted" for name in plan.rank_pattern.keys() - found.keys()]
     problems += [f"{name}: adapted, but not in the plan" for name in found.keys() - plan.rank_pattern.keys()]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
 from gelora_cli.methods.updates.saved import replace_module, save_own
@@ -39,7 +40,7 @@ class BottleneckLinear(nn.Module):
         return adapted
 
 
-def attach_bottlenecks(context: MethodContext, activation: str) -> AdaptedModel:
+def attach_bottlenecks(context: MethodContext[MethodConfig], activation: str) -> AdaptedModel:
     """An adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
 
     `activation` names a function of `torch.nn.functional`; no norm trains. New parameters come from the seed.

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import EvaConfig, LoraConfig
@@ -22,11 +22,14 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, Inputs, MethodContext
 from gelora_cli.methods.updates.lora import ADAPTER, attach_lora, layers_of
 
+if TYPE_CHECKING:
+    from gelora_cli.methods.eva import EvaSettings
+
 MOST_BATCHES = 2_000
 TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle
 
 
-def attach_eva(context: MethodContext) -> AdaptedModel:
+def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
     """LoRA whose A are the leading right-singular vectors of each linear's inputs, and whose ranks follow from them.
 
     Units of rank go to the components in the order of their explained variance ratio over all modules, until the next
@@ -65,7 +68,7 @@ def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], b
     return ranks
 
 
-def _explained(context: MethodContext) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
+def _explained(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
     """Rank of every adapted linear, and its components (rank, in) on the CPU."""
     model, bound = context.model, context.plan.budget_params or 0
     linears = [linear for block in adapted_linears(context.model_map, context.plan.modules) for linear in block]
@@ -89,7 +92,7 @@ def _explained(context: MethodContext) -> tuple[dict[str, int], dict[str, torch.
     return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
 
 
-def _config(context: MethodContext, linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
+def _config(context: MethodContext[EvaSettings], linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
     """The total in units as even ranks over the modules, and the most components that one of them is asked for.
 
     Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.
@@ -99,7 +102,7 @@ def _config(context: MethodContext, linears: Sequence[LinearShape]) -> tuple[Lor
     even = apportion((1,) * count, (0,) * count, caps, (cheapest,) * count, context.plan.budget_params or 0)
     pattern = {re.escape(linear.name): max(1, rank) for linear, rank in zip(linears, even, strict=True)}
     largest = max(pattern.values())
-    rho = min(context.settings.rho or 1.0, min(linear.in_features for linear in linears) / largest)
+    rho = min(context.settings.rho, min(linear.in_features for linear in linears) / largest)
     config = LoraConfig(
         r=largest,
         target_modules=[linear.name for linear in linears],

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gelora_cli.allocation.peft_pattern import rank_pattern_json
+from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
@@ -26,7 +27,7 @@ from gelora_cli.methods.updates.saved import check_safetensors, staged
 ADAPTER = "default"
 
 
-def attach_lora(context: MethodContext) -> AdaptedModel:
+def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
     """Add `scaling * B A` to every linear of the plan: A (r, in) from Kaiming's rule, B (out, r) zero.
 
     The newly initialised modules of the model (head, pooler) train too, whole. New parameters are drawn from
@@ -37,7 +38,7 @@ def attach_lora(context: MethodContext) -> AdaptedModel:
     """
     config = LoraConfig(
         **rank_pattern_json(context.plan),
-        lora_dropout=context.settings.dropout or 0.0,
+        lora_dropout=context.settings.dropout,
         bias="none",
         modules_to_save=list(context.model_map.head_modules),
     )
@@ -48,7 +49,7 @@ def attach_lora(context: MethodContext) -> AdaptedModel:
     )
 
 
-def wrap(context: MethodContext, config: Any) -> PeftModel:
+def wrap(context: MethodContext[Any], config: Any) -> PeftModel:
     """The model with PEFT's adapter around it, its new parameters drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
 from gelora_cli.methods.updates.saved import replace_module, save_own
 from gelora_cli.models.block_map import norm_names
+
+if TYPE_CHECKING:
+    from gelora_cli.methods.sora import SoraSettings
 
 
 class GatedLoraLinear(nn.Module):
@@ -66,7 +69,7 @@ SHRINK = {"paper": soft_threshold, "code": code_threshold}
 """`method.threshold_rule` -> what happens to the gates after each optimizer step."""
 
 
-def attach_sora(context: MethodContext) -> AdaptedModel:
+def attach_sora(context: MethodContext[SoraSettings]) -> AdaptedModel:
     """Put gated updates of the planned rank on every planned linear, to be sparsified while they train.
 
     After each optimizer step every gate moves towards zero by the threshold: `g <- sign(g) max(|g| - xi, 0)` with
@@ -84,7 +87,7 @@ def attach_sora(context: MethodContext) -> AdaptedModel:
     freeze_except(model, context.model_map.head_modules, also=norms)
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
-        layers = _gate(model, plan.rank_pattern, plan.scaling, settings.dropout or 0.0)
+        layers = _gate(model, plan.rank_pattern, plan.scaling, settings.dropout)
     raise_on_mismatch(count_problems(model, plan, context.model_map))
     return _Gates(context, layers).attached()
 
@@ -102,12 +105,12 @@ def _gate(model: nn.Module, ranks: Mapping[str, int], scaling: float, dropout: f
 class _Gates:
     """The gates of all layers as they close."""
 
-    def __init__(self, context: MethodContext, layers: dict[str, Any]) -> None:
+    def __init__(self, context: MethodContext[SoraSettings], layers: dict[str, Any]) -> None:
         self.context, self.layers, settings = context, layers, context.settings
-        self.threshold = (settings.threshold_total or 0.0) / context.total_steps
-        self.shrink = SHRINK[settings.threshold_rule or "paper"]
-        self.penalty = settings.gate_penalty or 0.0
-        self.prune_step = math.ceil((settings.prune_at or 1.0) * context.total_steps)
+        self.threshold = settings.threshold_total / context.total_steps
+        self.shrink = SHRINK[settings.threshold_rule]
+        self.penalty = settings.gate_penalty
+        self.prune_step = math.ceil(settings.prune_at * context.total_steps)
         self.norm_params = context.model_map.norm_params if settings.layer_norms else 0
         self.open: dict[str, torch.Tensor] = {}
 

@@ -7,24 +7,25 @@ from dataclasses import replace
 
 import torch
 
+from gelora_cli.config.schema import MethodConfig
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
 from gelora_cli.methods.updates.saved import save_own
 from gelora_cli.models.block_map import bias_names
 
 
-def attach_bitfit(context: MethodContext) -> AdaptedModel:
+def attach_bitfit(context: MethodContext[MethodConfig]) -> AdaptedModel:
     """All bias terms of the backbone train, those of its norms too, and the head (Ben Zaken et al., 2022)."""
     return attach_subset(context, bias_names(context.model, context.model_map.head_modules))
 
 
-def attach_full(context: MethodContext) -> AdaptedModel:
+def attach_full(context: MethodContext[MethodConfig]) -> AdaptedModel:
     """Every parameter trains."""
     attached = attach_subset(context, [name for name, _ in context.model.named_parameters()])
     return replace(attached, updates=_moved(context)) if context.keep_start else attached
 
 
-def _moved(context: MethodContext) -> Callable[[], dict[str, torch.Tensor]]:
+def _moved(context: MethodContext[MethodConfig]) -> Callable[[], dict[str, torch.Tensor]]:
     """How far the weights of the blocks' linears are from where they are now; the copy is on the CPU."""
     names = [linear.name for block in context.model_map.blocks for linear in block.linears]
     weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
@@ -32,7 +33,7 @@ def _moved(context: MethodContext) -> Callable[[], dict[str, torch.Tensor]]:
     return lambda: {name: weight.detach().cpu() - start[name] for name, weight in weights.items()}
 
 
-def attach_subset(context: MethodContext, names: Iterable[str]) -> AdaptedModel:
+def attach_subset(context: MethodContext[MethodConfig], names: Iterable[str]) -> AdaptedModel:
     """These parameters of the model train, and the head; all others are frozen.
 
     Raises:

@@ -1,0 +1,77 @@
+"""Between Hydra and the dataclasses of the schema: what Hydra composes, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from gelora_cli.config.entry_section import EntrySection
+from gelora_cli.config.literal_text import restore_text
+from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.typed import in_entry_class
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import load_plugins
+from gelora_cli.core.registries import METHODS
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+METHOD_KEYS = "method_keys"
+"""Hydra's group with the keys of each method; `configs/run.yaml` adds the option that is named as the method."""
+METHOD_DEFAULTS = {f"optional {METHOD_KEYS}@method": "${method}"}
+"""The entry of a list of defaults which does so."""
+
+
+def composable(schema: type) -> DictConfig:
+    """Return a schema as Hydra composes it.
+
+    A section whose keys an entry declares accepts any key here, since the entry is not known yet. `composed_config`
+    gives the section its class, and `value_problems` refuses keys that are not the entry's.
+    """
+    from omegaconf import OmegaConf
+
+    node: DictConfig = OmegaConf.structured(schema)
+    for item in fields(schema):
+        if isinstance(getattr(OmegaConf.to_object(node), item.name), EntrySection):
+            OmegaConf.set_struct(node[item.name], False)
+    return node
+
+
+def method_nodes() -> dict[str, DictConfig]:
+    """Return the keys of each method with their defaults, by the name of the method."""
+    from omegaconf import OmegaConf
+
+    nodes: dict[str, DictConfig] = {}
+    for name in METHODS.names():
+        settings = MethodConfig.class_of(name)(name=name)
+        nodes[name] = OmegaConf.structured(settings, flags={"struct": False})
+    return nodes
+
+
+def composed_config(composed: DictConfig) -> Any:
+    """Return what Hydra composed as the command's dataclass; interpolations in the user's own groups are resolved.
+
+    Plug-ins that it names are loaded: in a process that Hydra started they are not yet.
+
+    Raises:
+        GeloraError: an interpolation can't be resolved, a value is missing, or a key is unknown.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config: Any = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise GeloraError(f"the configuration can't be composed: {str(error).splitlines()[0]}") from error
+    if getattr(config, "plugins", None) is not None:
+        load_plugins(restore_text(config.plugins))
+    sections = {item.name: getattr(config, item.name) for item in fields(config)}
+    try:
+        typed_sections = {
+            name: in_entry_class(section, name)
+            for name, section in sections.items()
+            if isinstance(section, EntrySection)
+        }
+    except ValueError as error:
+        raise GeloraError(f"the configuration can't be composed: {error}") from error
+    return restore_text(replace(config, **typed_sections))

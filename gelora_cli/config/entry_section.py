@@ -1,0 +1,111 @@
+"""A section whose keys are declared by an entry of a registry: `method.` by the chosen method.
+
+The section's value for `name` says which entry. The registry is asked for it by that name, and imports its module then.
+So this package imports no method, and a method from a user's folder brings keys of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import keyword
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Any, ClassVar, Self
+
+from gelora_cli.config.keys import Key, declared_keys, key
+from gelora_cli.core.registry import Registry
+
+
+@dataclass
+class EntrySection:
+    """The keys that every entry of a registry has. An entry with more keys declares them in a subclass.
+
+    The entry names its subclass by its attribute `config_class`.
+
+    Attributes:
+        registry: where the entries are.
+    """
+
+    registry: ClassVar[Registry[Any]]
+
+    name: str
+
+    @classmethod
+    def class_of(cls, name: str) -> type[Self]:
+        """Return the class of the section for an entry; the base class where there is no such entry."""
+        entry_class: type[Self] = cls.registry.get(name).config_class if name in cls.registry else cls._base()
+        return entry_class
+
+    @classmethod
+    def _base(cls) -> type[Self]:
+        """Return the class that names the registry, which every class of the section derives from."""
+        return next(base for base in cls.__mro__ if "registry" in vars(base))
+
+    @classmethod
+    def for_values(cls, values: Mapping[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Return the class of a section with these values, and the values that it takes.
+
+        A null of a key that accepts none is left out. Versions before this one wrote null for the keys of all other
+        entries, and for a key that is newer than the file: the latter now has its default.
+        A value of a key that only another entry declares is kept, so that `problems` can refuse it. Where the entry
+        is not known, as where runs of a plug-in are listed without loading it, every value is kept.
+        """
+        name = values.get("name", "")
+        if not isinstance(name, str):
+            return cls, dict(values)
+        section: type = cls.class_of(name)
+        declared = {entry.name: entry for entry in declared_keys(section)}
+        kept = {item: value for item, value in values.items() if value is not None or _accepts_null(declared, item)}
+        undeclared = [item for item in kept if item not in declared and _is_identifier(item)]
+        if name in cls.registry:
+            undeclared = [item for item in undeclared if cls.owners(item)]
+        return _with_undeclared(section, tuple(undeclared)), kept
+
+    @classmethod
+    def of(cls, name: str, **values: Any) -> Self:
+        """Return the section of an entry with these values, and its defaults for all other keys."""
+        section, kept = cls.for_values({"name": name, **values})
+        return section(**kept)
+
+    @classmethod
+    def owners(cls, item: str) -> list[str]:
+        """Return the names of the entries that declare a key."""
+        names = cls.registry.names()
+        return [name for name in names if item in cls.class_of(name).__dataclass_fields__]
+
+    def renamed(self, name: str) -> Self:
+        """Return the section of another entry, with the values of the keys that both have."""
+        if name == self.name:
+            return self
+        section = self.class_of(name)
+        shared = {item.name: getattr(self, item.name) for item in fields(section) if hasattr(self, item.name)}
+        return section(**(shared | {"name": name}))
+
+    def undeclared(self) -> dict[str, Any]:
+        """Return the values of keys that the entry itself does not declare; empty where the entry is not known."""
+        if self.name not in self.registry:
+            return {}
+        declared = {item.name for item in fields(self.class_of(self.name))}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in declared}
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not go together among the values, each as one sentence with its fix."""
+        yield from ()
+
+
+def _accepts_null(declared: Mapping[str, Key], item: str) -> bool:
+    return item in declared and declared[item].is_optional
+
+
+def _is_identifier(item: object) -> bool:
+    return isinstance(item, str) and item.isidentifier() and not keyword.iskeyword(item)
+
+
+@functools.lru_cache(maxsize=256)
+def _with_undeclared(section: type[Any], names: tuple[str, ...]) -> type[Any]:
+    """Return a class with further keys of any value; the class itself where there are none."""
+    if not names:
+        return section
+    more = [(name, Any, key(None, help="a setting that is not declared here", absent=(None,))) for name in names]
+    extended: type[Any] = make_dataclass(section.__name__, more, bases=(section,))
+    return extended

@@ -1,0 +1,157 @@
+"""What is wrong with one value of an override, before anything is composed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gelora_cli.config.groups import group_choices, groups
+from gelora_cli.config.keys import declared_keys
+from gelora_cli.config.paths import expand_home
+from gelora_cli.config.schema import MethodConfig, command_keys
+from gelora_cli.core.messages import first_line, suggest
+from gelora_cli.core.registries import METHODS
+
+DEFAULT_METHODS = ("gelora",)
+LARGEST_INTEGER = 2**63 - 1
+MISSING = "???"
+"""What YAML and Hydra write for a value that is yet to be given."""
+
+
+def keys(schema: type, sections: Mapping[str, type] | None = None) -> Iterator[str]:
+    """Yield every key of a schema that a user may give, dotted; `sections` as in `declared_keys`."""
+    yield from (entry.name for entry in declared_keys(schema, sections) if not entry.declared.internal)
+
+
+@dataclass(frozen=True)
+class ValueCheck:
+    """Checks the values of a command's keys and groups.
+
+    Args:
+        config_name: the command's configuration.
+        extra: a folder of the user's own groups.
+        methods: the methods that the overrides choose; empty: the default one.
+    """
+
+    config_name: str
+    extra: Path | None = None
+    methods: Sequence[str] = ()
+
+    def problems(self, key: str, value: object) -> list[str]:
+        """Return what is wrong with one value of a key or group."""
+        if _holds_missing(value):
+            return [f"{key}={value}: {MISSING} stands for a value that is missing; give one"]
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            digits = len(str(abs(value)))
+            return [f"{key}={value}: an integer of {digits} digits; at most {LARGEST_INTEGER} is accepted"]
+        if key in groups(self.config_name):
+            return _option_problem(key, value, group_choices(key, self.extra))
+        if isinstance(value, str) and self._is_path(key) and (problem := _path_problem(key, value)):
+            return [problem]
+        if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
+            return [f"{key}={value}: a list within a list; accepted is a plain list, such as {key}=[one,other]"]
+        return self._key_problems(key, value)
+
+    def _is_path(self, key: str) -> bool:
+        """Return whether the value of a key is a path, or may be one."""
+        entries = declared_keys(command_keys(self.config_name))
+        return any(entry.declared.path for entry in entries if entry.name == key)
+
+    def _sections(self, key: str) -> dict[str, type]:
+        """Return the class of the section `method.`: of a chosen method that has the key, else of any that has it.
+
+        A key of a method that was not chosen is checked here as well. That the chosen method lacks it is said once the
+        configuration is composed, with all else that is wrong with it.
+        """
+        if "method" not in {item.name for item in dataclasses.fields(command_keys(self.config_name))}:
+            return {}
+        chosen = [MethodConfig.class_of(name) for name in self.methods or DEFAULT_METHODS]
+        classes = [*chosen, *(MethodConfig.class_of(name) for name in METHODS.names())]
+        setting = key.removeprefix("method.").split(".")[0]
+        having = [section for section in classes if setting in section.__dataclass_fields__]
+        return {"method": (having or chosen)[0]}
+
+    def _key_problems(self, key: str, value: object) -> list[str]:
+        """Return what the schema refuses of a key and its value."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+        sections = self._sections(key)
+        if _is_below_a_value(command_keys(self.config_name), key):
+            return [f"{key}={value}: unknown key; {key.rpartition('.')[0]} takes a value and has no keys of its own"]
+        config = OmegaConf.structured(command_keys(self.config_name))
+        for name, section in sections.items():
+            config[name] = OmegaConf.structured(section)
+        try:
+            OmegaConf.update(config, key, value, force_add=False)
+        except (ConfigKeyError, ConfigAttributeError):
+            return [f"{key}={value}: unknown key; {self._near_keys(key, sections)}"]
+        except (OmegaConfBaseException, OverflowError) as error:
+            if value is None and key.startswith("method."):
+                name = (self.methods or DEFAULT_METHODS)[0]
+                return [f"{key}=null: method={name} needs it; leave the key out to have the method's own"]
+            default = OmegaConf.select(config, key)
+            shown = f"; the default is {default}" if default not in (None, "") else ""
+            return [f"{key}={_as_given(value)}: {first_line(error)}{shown}"]
+        return []
+
+    def _near_keys(self, key: str, sections: Mapping[str, type]) -> str:
+        """Return the nearest key, and the keys of the same section (or the sections and groups)."""
+        known = list(keys(command_keys(self.config_name), sections))
+        section = key.rpartition(".")[0]
+        siblings = [name for name in known if section and name.rpartition(".")[0] == section]
+        if not siblings:
+            first_parts = {name.split(".")[0] for name in known}
+            siblings = sorted(first_parts.union(groups(self.config_name)))
+        close = difflib.get_close_matches(key, [*known, *groups(self.config_name)], n=1, cutoff=0.6)
+        return (f"did you mean {close[0]}? " if close else "") + f"accepted: {', '.join(siblings)}"
+
+
+def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:
+    """Return what is wrong with the option of a group."""
+    if value is None:
+        return [f"{group}=null: one option is needed; {suggest('', choices)}. Leave it out to have the default"]
+    return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {suggest(str(value), choices)}"]
+
+
+def _path_problem(key: str, value: str) -> str:
+    """Return what is wrong with a path before anything looks for it; empty where nothing is."""
+    if not value:
+        return f"{key}= is empty: give a path, or leave it out to have the default"
+    if expand_home(value).startswith("~"):
+        user = value.partition("/")[0]
+        return f"{key}={value}: there is no home directory {user}; write the path out, or ./{value} for one here"
+    return ""
+
+
+def _holds_missing(value: object) -> bool:
+    """Whether a value, or any in it, is the mark of one that is missing."""
+    if isinstance(value, list):
+        return any(map(_holds_missing, value))
+    if isinstance(value, dict):
+        return any(map(_holds_missing, value.values()))
+    return isinstance(value, str) and value == MISSING
+
+
+def _as_given(value: object) -> str:
+    """Return a value as a user writes it."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _is_below_a_value(schema: type, key: str) -> bool:
+    """Whether the key is `a.b` where `a` is a key that takes a value, such as a number or a text."""
+    known: Any = schema
+    for part in key.split(".")[:-1]:
+        if not dataclasses.is_dataclass(known):
+            return False
+        hints = typing.get_type_hints(known)
+        if part not in hints:
+            return False
+        known = hints[part]
+    return not dataclasses.is_dataclass(known) and typing.get_origin(known) is not dict
