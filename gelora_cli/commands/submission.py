@@ -21,12 +21,12 @@ from gelora_cli.config.files import read_config
 from gelora_cli.config.schema import DataConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.directories import new_directory
 from gelora_cli.core.done import is_done
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, RunError
-from gelora_cli.core.files import write_artifact, write_atomic
+from gelora_cli.core.files import write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import find_runs
 from gelora_cli.data.sources import load_unlabelled_split, source_directory

@@ -14,9 +14,8 @@ import yaml
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.typed import typed
-from gelora_cli.core.codec import read_text
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_atomic
+from gelora_cli.core.files import read_text, write_atomic
 
 SECTION_START = re.compile(r"\n(?=[a-z_]+:)")
 """Where a top-level key of a saved configuration begins, beside the first."""

@@ -1,4 +1,9 @@
-"""Artifacts as JSON: their type, schema version and the sha256 of their values beside them; no torch, no numpy."""
+"""Artifacts as JSON files, which hold their type, schema version and the sha256 of their values; no torch, no numpy.
+
+Reading is strict: a value must have the type that the dataclass declares, so that a file that was edited or written by
+another version is refused with the name of the field instead of failing later. Two things are lenient: a whole number
+is accepted for a float, and a missing field gets its default, since the file may be older than the field.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ import functools
 import hashlib
 import json
 import math
-import stat
 import textwrap
 import types
 import typing
@@ -15,18 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
+from gelora_cli.core.files import read_text, write_atomic
+from gelora_cli.core.messages import join_names, quote
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SCHEMA_VERSION = 2
-
-
-MOST_BYTES = 2**28
-"""The largest file that is read as one of ours; the largest real ones (ranks of a thousand blocks) have some MB."""
-
-
 Artifact = TypeVar("Artifact")
+TYPE_NAMES: dict[object, str] = {str: "a text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
 class StoredArtifact(Protocol):
@@ -36,21 +37,33 @@ class StoredArtifact(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
-PLAIN_KINDS = (str, int, bool)
-"""Kinds of value that JSON has as they are."""
+def write_artifact(artifact: StoredArtifact, directory: Path) -> Path:
+    """Write an artifact under its own file name and return the path."""
+    path = directory / str(artifact.FILE)
+    write_atomic(path, to_json(artifact))
+    return path
+
+
+def read_artifact(kind: type[Artifact], path: Path, *, verify: bool = True) -> Artifact:
+    """Return the artifact in a file; without `verify`, its sha256 is not checked.
+
+    Raises:
+        GeloraError: as `from_json` and `read_text` say.
+    """
+    return from_json(kind, read_text(path, kind.__name__), str(path), verify=verify)
 
 
 def to_json(artifact: DataclassInstance) -> str:
-    """The artifact as indented JSON: `schema` (its type), `schema_version`, the `sha256` of its values, and these."""
+    """Return the artifact as indented JSON: its type as `schema`, `schema_version`, `sha256`, then its values."""
     values = json.loads(json.dumps(dataclasses.asdict(artifact), allow_nan=False))
-    head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION, "sha256": _digest(values)}
+    head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION, "sha256": _checksum(values)}
     return json.dumps(head | values, indent=2, allow_nan=False) + "\n"
 
 
 def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: bool = True) -> Artifact:
-    """The artifact of type `kind` written in `text`; `source` names it in errors.
+    """Return the artifact of type `kind` that `text` holds; `source` names the text in errors.
 
-    A file without its `sha256`, as one written by hand, is taken as it is; so is any with `verify` false.
+    A file without `sha256`, as one written by hand, is accepted; without `verify`, so is any other.
 
     Raises:
         OtherVersionError: another schema version.
@@ -59,116 +72,144 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
     """
     try:
         values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # no JSON, an integer of thousands of digits, nested too deeply
-        raise GeloraError(f"{source} is damaged: {_short(error)}. Restore it, or run again with force=true.") from error
-    given = (values.pop("schema", None), values.pop("schema_version", None)) if isinstance(values, dict) else None
-    if given != (kind.__name__, SCHEMA_VERSION):
-        older = given is not None and given[0] == kind.__name__ and given[1] is not None
-        raise (OtherVersionError if older else UnusableError)(
-            f"{source}: schema {_short(given)} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this version reads."
-        )
-    digest = values.pop("sha256", None)
-    if verify and digest is not None and digest != _digest(values):
+    except (ValueError, RecursionError) as error:  # not JSON, an integer of thousands of digits, nested too deeply
+        raise GeloraError(
+            f"{source} is damaged: {_shorten(error)}. Restore it, or run again with force=true."
+        ) from error
+    _check_schema(kind, values, source)
+    checksum = values.pop("sha256", None)
+    if verify and checksum is not None and checksum != _checksum(values):
         raise GeloraError(
             f"{source} is damaged or was edited: its values have another sha256 than it says. Restore it, or run again "
-            'with force=true; of a change that you want, take the line "sha256" out.'
+            'with force=true. If the change is yours, remove the line "sha256".'
         )
     try:
         return typing.cast(Artifact, _decode(kind, values))
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
+    except _FieldError as error:
         raise GeloraError(
-            f"{source} is not a whole {kind.__name__}: {_short(error)}. Run again with force=true."
+            f"{source} is not a complete {kind.__name__}: {_shorten(error)}. Run again with force=true."
         ) from error
 
 
-def _short(value: object) -> str:
-    """What a message says of something that may be long."""
+def _check_schema(kind: type, values: Any, source: str) -> None:
+    """Remove the type and schema version from the values of a file, and refuse others than those of `kind`."""
+    schema = values.pop("schema", None) if isinstance(values, dict) else None
+    version = values.pop("schema_version", None) if isinstance(values, dict) else None
+    if (schema, version) == (kind.__name__, SCHEMA_VERSION):
+        return
+    is_other_version = schema == kind.__name__ and version is not None
+    raise (OtherVersionError if is_other_version else UnusableError)(
+        f"{source}: schema {_shorten((schema, version))} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this "
+        "version reads."
+    )
+
+
+def _shorten(value: object) -> str:
     return textwrap.shorten(str(value), 200)
 
 
-def _digest(values: dict[str, Any]) -> str:
-    """The sha256 of values as JSON gives them, in hex; layout and the order of keys don't matter."""
+def _checksum(values: dict[str, Any]) -> str:
+    """Return the sha256 of values, in hex; layout and the order of keys don't matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def read_artifact(kind: type[Artifact], path: Path, *, verify: bool = True) -> Artifact:
-    """The artifact in the file `path`; with `verify` false its own sha256 is not computed again.
+class _FieldError(ValueError):
+    """A value that does not fit its field, with the path to it: `train.evaluations[0].seconds`."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem, self.path = problem, ""
+
+    def within(self, parent: str) -> _FieldError:
+        """Put the field or item that contains the value in front of the path."""
+        separator = "." if self.path and not self.path.startswith("[") else ""
+        self.path = parent + separator + self.path
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}" if self.path else self.problem
+
+
+def _decode(kind: object, value: object) -> object:
+    """Return a value from JSON in the type that the annotation `kind` declares.
 
     Raises:
-        GeloraError: as `from_json` and `read_text` say.
+        _FieldError: it has another type.
     """
-    return from_json(kind, read_text(path, kind.__name__), str(path), verify=verify)
-
-
-def read_text(path: Path, what: str) -> str:
-    """The text of a file that gelora wrote; `what` it is in messages.
-
-    Raises:
-        UnusableError: it may not be read.
-        GeloraError: it is missing, no regular file (a directory, a dangling link, a pipe), too large, or not UTF-8.
-    """
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise GeloraError(f"{path} is damaged: it is no regular file. Remove it, and run again with force=true.")
-        if found.st_size > MOST_BYTES:
-            raise GeloraError(
-                f"{path} is damaged: it has {found.st_size:,} bytes, and gelora writes at most {MOST_BYTES:,}. "
-                "Run again with force=true."
-            )
-        return path.read_text(encoding="utf-8")
-    except PermissionError as error:
-        raise UnusableError(f"{path} can't be read: {error.strerror}. Make it readable.") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise GeloraError(f"{path} can't be read as {what}: {reason}.") from error
-
-
-def _decode(kind: Any, value: object) -> Any:
-    """`value`, as JSON gives it, in the shape of the annotation `kind`."""
-    if type(value) is kind and kind in PLAIN_KINDS:  # most values, and the rest is slow beside it
+    if type(value) is kind and kind in (str, int, bool):  # most values, and the other checks are slow beside this one
         return value
-    return _decode_other(kind, value)
-
-
-def _decode_other(kind: Any, value: object) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(typing.cast(type, kind), value)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _decode(next(a for a in arguments if a is not type(None)), value)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value)
+    if origin in (typing.Union, types.UnionType):  # only `X | None`
+        return None if value is None else _decode(next(item for item in arguments if item is not type(None)), value)
     if origin is tuple:
-        return tuple(_decode(arguments[0], item) for item in _expect(value, list))
+        return tuple(_decode_items(arguments[0], value))
     if origin is dict:
-        return {key: _decode(arguments[1], item) for key, item in _expect(value, dict).items()}
+        return _decode_mapping(arguments[1], value)
     if kind is float:
-        number = float(_expect(value, (int, float)))
-        if not math.isfinite(number):
-            raise ValueError(f"{value} is not finite")
-        return number
-    return _expect(value, kind)
+        return _decode_float(value)
+    raise _FieldError(f"{quote(value)} given, {TYPE_NAMES.get(kind, str(kind))} expected")
 
 
 def _decode_dataclass(kind: type, value: object) -> object:
-    """Build a dataclass; a field with a default may be missing: the file was written before the field was added."""
+    """Build a dataclass; a field with a default may be missing."""
     hints, required = _field_types(kind)
-    known = set(hints)
-    values = _expect(value, dict)
-    given = set(values)
-    if not required <= given <= known:
-        raise ValueError(f"{kind.__name__} has other fields: {sorted((required - given) | (given - known))}")
-    return kind(**{name: _decode(hints[name], values[name]) for name in given})
+    if not isinstance(value, dict):
+        raise _FieldError(f"{quote(value)} given, an object with the fields of {kind.__name__} expected")
+    missing, unknown = sorted(required - value.keys()), sorted(value.keys() - hints.keys())
+    if missing:
+        raise _FieldError(f"{kind.__name__} lacks {join_names(missing)}")
+    if unknown:
+        raise _FieldError(f"{kind.__name__} has no field {join_names(unknown)}")
+    arguments = {}
+    for name, item in value.items():
+        try:
+            arguments[name] = _decode(hints[name], item)
+        except _FieldError as error:
+            raise error.within(name) from None
+    return kind(**arguments)
+
+
+def _decode_items(kind: object, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _FieldError(f"{quote(value)} given, a list expected")
+    items = []
+    for index, item in enumerate(value):
+        try:
+            items.append(_decode(kind, item))
+        except _FieldError as error:
+            raise error.within(f"[{index}]") from None
+    return items
+
+
+def _decode_mapping(kind: object, value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _FieldError(f"{quote(value)} given, an object expected")
+    items = {}
+    for key, item in value.items():
+        try:
+            items[key] = _decode(kind, item)
+        except _FieldError as error:
+            raise error.within(f"[{quote(key)}]") from None
+    return items
+
+
+def _decode_float(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):  # True is an int for Python
+        raise _FieldError(f"{quote(value)} given, a number expected")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        number = math.inf
+    if not math.isfinite(number):
+        raise _FieldError(f"{quote(value)} given, a finite number expected")
+    return number
 
 
 @functools.cache
-def _field_types(kind: type) -> tuple[dict[str, Any], set[str]]:
-    """The annotations of a dataclass's fields, and the names of those without a default."""
+def _field_types(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the annotations of a dataclass's fields, and the names of those without a default."""
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
-    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    required = frozenset(field.name for field in fields if field.default is dataclasses.MISSING)
     return {field.name: hints[field.name] for field in fields}, required
-
-
-def _expect(value: object, kind: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{_short(repr(value))} is not of type {kind}")
-    return value

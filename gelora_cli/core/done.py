@@ -6,10 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from gelora_cli.core.codec import read_text
 from gelora_cli.core.directories import remove_all_partial_writes, remove_path
 from gelora_cli.core.errors import GeloraError, UnusableError
-from gelora_cli.core.files import file_sha256, write_atomic
+from gelora_cli.core.files import file_sha256, read_text, write_atomic
 from gelora_cli.core.locks import is_locked
 from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, DONE, FILES, LOG, REQUIRED_FILES
 

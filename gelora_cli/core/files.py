@@ -1,4 +1,4 @@
-"""Writing, appending to and hashing files, so that a kill or a full disk never leaves a broken file; no torch."""
+"""Reading, writing and hashing files, so that a kill or a full disk never leaves a broken file; no torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from gelora_cli.core.codec import StoredArtifact, to_json
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, UnusableError
+
+MOST_BYTES = 2**28
+"""The largest file that is read as one of gelora's; the largest real ones (ranks of a thousand blocks) have some MB."""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -41,11 +43,28 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
-def write_artifact(artifact: StoredArtifact, directory: Path) -> Path:
-    """Write an artifact under its own file name and return the path."""
-    path = directory / str(artifact.FILE)
-    write_atomic(path, to_json(artifact))
-    return path
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file that gelora wrote; `what` it is in messages.
+
+    Raises:
+        UnusableError: this user may not read it.
+        GeloraError: it is missing, not a regular file (a directory, a dangling link, a pipe), too large, or not UTF-8.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise GeloraError(f"{path} is damaged: it is not a regular file. Remove it, and run again with force=true.")
+        if status.st_size > MOST_BYTES:
+            raise GeloraError(
+                f"{path} is damaged: it has {status.st_size:,} bytes, and gelora writes at most {MOST_BYTES:,}. "
+                "Run again with force=true."
+            )
+        return path.read_text(encoding="utf-8")
+    except PermissionError as error:
+        raise UnusableError(f"{path} can't be read: {error.strerror}. Make it readable.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise GeloraError(f"{path} can't be read as {what}: {reason}.") from error
 
 
 def append_line(path: Path, values: Mapping[str, object]) -> None:

@@ -18,10 +18,10 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import is_done, read_checksums, verify_checksums
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import translate_write_errors, write_artifact, write_atomic
+from gelora_cli.core.files import translate_write_errors, write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
 from gelora_cli.plots.base import RunData, write_run_pictures

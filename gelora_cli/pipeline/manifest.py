@@ -12,10 +12,10 @@ from pathlib import Path
 
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.files import translate_write_errors, write_artifact
+from gelora_cli.core.files import translate_write_errors
 from gelora_cli.core.run_files import LOG
 from gelora_cli.launchers.failure import WorkerError
 from gelora_cli.pipeline.inputs import ResolvedInputs

@@ -10,9 +10,8 @@ from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.directories import check_files, create_directory
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.locks import wait_for_lock
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom

@@ -11,7 +11,8 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
-from gelora_cli.core.files import json_text, write_artifact, write_atomic
+from gelora_cli.core.codec import write_artifact
+from gelora_cli.core.files import json_text, write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.protocol import ProtocolSplits

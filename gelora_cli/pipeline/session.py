@@ -16,8 +16,7 @@ from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
-from gelora_cli.core.codec import read_artifact
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit

@@ -9,7 +9,7 @@ from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals

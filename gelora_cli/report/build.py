@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.core.codec import read_text
 from gelora_cli.core.directories import create_directory, remove_partial_writes
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_atomic
+from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
 from gelora_cli.report.compared import comparisons, row_groups

@@ -231,7 +231,7 @@ INPUTS: dict[str, Case] = {
             "ranks",
             str(written(place / "profile.json", '{"schema": "IdProfile", "schema_version": 2, "more": 1}')),
         ],
-        ["is not a whole IdProfile", "other fields"],
+        ["is not a complete IdProfile", "lacks"],
     ),
     "a number that is none": (run("train.learning_rate=fast"), ["train.learning_rate=fast", "Float"]),
     "not a number": (run("train.learning_rate=nan"), ["train.learning_rate=nan", "above 0"]),

@@ -20,7 +20,7 @@ from gelora_cli.config.identity import identity_hash, profile_hash
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.typed import typed
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.codec import write_artifact
 from tests.helpers.rank_profiles import MINILM
 
 FROZEN = """

@@ -14,8 +14,8 @@ from gelora_cli.config.complete import complete
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.presets import scaling_of
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from tests.helpers.composed import composed
 
 

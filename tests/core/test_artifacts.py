@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,18 @@ from gelora_cli.core.artifacts.profile import ProfileSettings
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult
 from gelora_cli.core.codec import SCHEMA_VERSION, from_json, read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
+
+
+@dataclass(frozen=True)
+class Block:
+    block: int
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    blocks: tuple[Block, ...]
+
 
 RESULT = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 1.5)
 
@@ -26,10 +38,15 @@ def test_round_trip() -> None:
     [
         ({"schema_version": SCHEMA_VERSION + 1}, "schema"),
         ({"schema": "RankPlan"}, "schema"),
-        ({"examples": "10"}, "'10'"),
-        ({"examples": True}, "True"),
-        ({"extra": 1}, "extra"),
-        ({"seconds": None}, "None"),
+        ({"examples": "10"}, "examples: '10' given, a whole number expected"),
+        ({"examples": True}, "examples: True given, a whole number expected"),
+        ({"examples": 10.0}, "examples: 10.0 given"),
+        ({"extra": 1}, "EvalResult has no field extra"),
+        ({"seconds": None}, "seconds: None given, a number expected"),
+        ({"seconds": float("nan")}, "seconds: nan given, a finite number"),
+        ({"seconds": 10**400}, "seconds: 1.* given, a finite number"),
+        ({"metrics": {"accuracy": "high"}}, r"metrics\['accuracy'\]: 'high' given"),
+        ({"metrics": []}, r"metrics: \[\] given, an object expected"),
     ],
 )
 def test_another_content_is_refused(change: dict[str, object], named: str) -> None:
@@ -37,6 +54,12 @@ def test_another_content_is_refused(change: dict[str, object], named: str) -> No
     del values["sha256"]
     with pytest.raises(GeloraError, match=named):
         from_json(EvalResult, json.dumps(values))
+
+
+def test_an_error_names_the_path_to_a_value_deep_inside() -> None:
+    plan = {"blocks": [{"block": 1, "modules": ["query", 2]}]}
+    with pytest.raises(GeloraError, match=r"Blocks: blocks\[0\]\.modules\[1\]: 2 given, a text expected"):
+        from_json(Blocks, json.dumps({"schema": "Blocks", "schema_version": SCHEMA_VERSION} | plan))
 
 
 def test_an_edited_value_is_noticed_by_its_checksum() -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from gelora_cli.core import run_files
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.directories import create_directory, new_directory
 from gelora_cli.core.done import clean_finished_run, clear_run, mark_done, verify_checksums
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import append_line, translate_write_errors, truncate_file, write_artifact, write_atomic
+from gelora_cli.core.files import append_line, translate_write_errors, truncate_file, write_atomic
 from gelora_cli.core.locks import is_locked, lock_directory, wait_for_lock
 from gelora_cli.core.status import find_runs, run_status
 from tests.helpers.manifests import manifest

@@ -14,9 +14,8 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.streams import TolerantStream
 from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown, markdown_code
 from gelora_cli.pipeline.card import CardFacts, model_card

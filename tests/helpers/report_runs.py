@@ -13,9 +13,8 @@ from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
-from gelora_cli.core.files import write_artifact
 from tests.helpers.plans import PROFILE
 from tests.helpers.written_runs import write_run
 

@@ -12,9 +12,9 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.environment import utc_now
-from gelora_cli.core.files import write_artifact
 from tests.helpers.plans import PLAN
 
 EVALUATED = EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1)

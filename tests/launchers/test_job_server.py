@@ -27,7 +27,7 @@ import json, os, signal, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
 from gelora_cli.launchers import job_server as jobs
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.launchers.job import Outcome
 from tests.helpers.manifests import manifest
 

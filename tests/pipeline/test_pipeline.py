@@ -25,10 +25,9 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.devices import train_machine
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, worker

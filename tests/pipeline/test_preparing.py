@@ -12,8 +12,8 @@ from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import twonn

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gelora_cli.core.files import write_artifact
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.plots.profiles import SPREAD, profiles_figure
 from scripts.figure3 import main as draw
 from tests.helpers.plans import PROFILE

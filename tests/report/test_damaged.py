@@ -17,9 +17,8 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.status import find_runs
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.listing import listed_runs

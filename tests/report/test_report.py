@@ -20,10 +20,9 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.report.build import write_report
 from gelora_cli.report.compared import row_groups

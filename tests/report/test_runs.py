@@ -12,10 +12,9 @@ from gelora_cli.config.files import read_config, write_config
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.report.listing import list_runs, listed_runs
 from gelora_cli.report.rows import rows_of
 from gelora_cli.report.runs import collect, examine_runs

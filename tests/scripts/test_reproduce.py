@@ -18,8 +18,8 @@ from gelora_cli.config.checks import value_problems
 from gelora_cli.config.complete import complete
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.budget import parse_budget
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import write_artifact
 from gelora_cli.core.registries import METHODS
 from gelora_cli.data.squad import load_questions
 from scripts import figure3
