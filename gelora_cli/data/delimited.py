@@ -1,4 +1,4 @@
-"""CSV and TSV files: their separator and their quoting, found where that is clear, and their rows."""
+"""Read CSV and TSV files; separator and quoting are detected where they are clear, and asked for where they are not."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+"""Name of a separator, as the configuration has it -> the character."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file was written: `separator` is `auto` or a name of `SEPARATORS`, `quoting` auto, quotes or none.
+    """How a file was written.
 
-    With `quotes` a field in double quotes may hold separators and line breaks; with `none` a quote is a character.
+    Attributes:
+        separator: `auto`, or a name of `SEPARATORS`.
+        quoting: `auto`, `quotes` (a field in double quotes may hold separators and line breaks), or `none` (a quote is
+            a character like any other).
     """
 
     separator: str = "auto"
@@ -29,145 +36,184 @@ class Dialect:
 
 @dataclass(frozen=True)
 class DelimitedRows:
-    """The wanted columns of a file, the line of each row, and all names of its first line.
+    """The wanted columns of a file.
 
-    `run_on` is the line of the first quoted field that runs over a separator and a line break, as one does that takes
-    in rows of an unquoted file; 0 where there is none. `note` says what a user should know of how it was read.
+    Attributes:
+        separator: name of the separator.
+        names: all names of the first line.
+        columns: the wanted columns that the file has, n strings each.
+        lines: the line of each row, (n,).
+        suspect_line: the line of the first quoted field that holds a separator and a line break. Such a field swallows
+            rows of a file that was written without quoting. 0 if there is none.
+        note: what a user should know about how the file was read.
     """
 
     separator: str
     names: list[str]
     columns: dict[str, list[str]]
     lines: list[int]
-    run_on: int
+    suspect_line: int
     note: str = ""
 
 
 def read_delimited(text: str, where: str, wanted: Sequence[str], dialect: Dialect, *, usual: str) -> DelimitedRows:
     """Read the wanted columns below a first line with the columns' names; every value is a string.
 
-    The separator is the one by which the first line names most wanted columns, in doubt the `usual` one of such files.
-    Quotes are taken as CSV has them. Where a tab-separated file then fails, but every line has its fields without
-    quoting, it is read so, and `note` says it; likewise where a quoted field runs over a tab and a line break and other
-    fields hold bare quotes, which no CSV writer leaves.
+    An unknown separator is the one by which the first line names the most wanted columns, and the usual one in case of
+    doubt. With unknown quoting, quotes are read as CSV has them, with two exceptions for tab-separated files, which are
+    then read without quoting, and `note` says so:
+
+    - reading with quoting fails, but without quoting every line has its fields;
+    - a quoted field holds a tab and a line break, and other fields hold bare quotes, which no CSV writer leaves.
+
+    Args:
+        text: the content of the file.
+        where: the file, for messages.
+        wanted: names of columns.
+        dialect: what the user says about the file.
+        usual: the usual separator of such files, a name of `SEPARATORS`.
 
     Raises:
-        GeloraError: a line with another number of fields, a quote that isn't closed, a wanted column twice, or a
-            tab-separated file that can be read in both ways.
+        GeloraError: a line with another number of fields, a quote that isn't closed, a wanted column that comes twice,
+            or a tab-separated file that can be read in both ways.
     """
-    start = 0
+    skipped_lines = 0
     separator = dialect.separator
-    first_line = text[: text.find("\n") + 1].strip("\r\n")
+    first_line, line_end, rest = text.partition("\n")
     for name, character in SEPARATORS.items():
-        if first_line.lower() == f"sep={character}":  # as Excel writes and reads it
-            start, text = 1, text[text.find("\n") + 1 :]
+        # Excel writes and reads such a line in front of the names.
+        if line_end and first_line.strip("\r").lower() == f"sep={character}":
+            skipped_lines = 1
+            text = rest
             separator = name if separator == "auto" else separator
-    with _fields_up_to(len(text)):
+            break
+    with _allow_fields_of(len(text)):
         if separator == "auto":
-            separator = _find_separator(text, wanted, usual)
-        parser = _Parser(text, where, wanted, separator, start)
+            separator = _detect_separator(text, wanted, usual)
+        parser = _Parser(text, where, wanted, separator, skipped_lines)
         if dialect.quoting != "auto":
             return parser.parse(quoted=dialect.quoting == "quotes")
-        return _parse_either(parser)
+        return _parse_with_unknown_quoting(parser)
 
 
 @contextmanager
-def _fields_up_to(characters: int) -> Iterator[None]:
-    """Let the csv module, which refuses fields of more than 131,072 characters, take these."""
-    before = csv.field_size_limit(max(characters, 1))
+def _allow_fields_of(characters: int) -> Iterator[None]:
+    """Let the csv module read fields of this length; by default it refuses more than 131,072 characters."""
+    limit_before = csv.field_size_limit(max(characters, 1))
     try:
         yield
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(limit_before)
 
 
-def _find_separator(text: str, wanted: Sequence[str], usual: str) -> str:
-    def names_wanted_columns(separator: str) -> tuple[int, bool]:
+def _detect_separator(text: str, wanted: Sequence[str], usual: str) -> str:
+    """Return the separator by which the first line names the most wanted columns, or else has several columns."""
+
+    def rate(separator: str) -> tuple[int, bool]:
+        lines = io.StringIO(text, newline="")
         try:
-            lines = io.StringIO(text, newline="")
             header = next(csv.reader(lines, delimiter=SEPARATORS[separator], skipinitialspace=True), [])
         except csv.Error:
             return 0, False
         names = [name.strip() for name in header]
         return sum(name in names for name in wanted), len(names) > 1
 
-    return max([usual, *SEPARATORS], key=names_wanted_columns)
+    # Of equally good separators `max` returns the first, which is the usual one.
+    return max([usual, *SEPARATORS], key=rate)
 
 
-def _parse_either(parser: _Parser) -> DelimitedRows:
-    """Read a file whose quoting is not known."""
+def _parse_with_unknown_quoting(parser: _Parser) -> DelimitedRows:
     try:
         quoted = parser.parse(quoted=True)
     except GeloraError as error:
-        return _parse_unquoted(parser, error)
-    if not quoted.run_on:
+        return _parse_after_failure(parser, error)
+    if not quoted.suspect_line:
         return quoted
     try:
         unquoted = parser.parse(quoted=False)
     except GeloraError:
         return quoted
-    seen = f"line {quoted.run_on}: a quoted field runs over a {parser.separator} and a line break"
+    # Both ways give complete rows.
+    finding = f"line {quoted.suspect_line}: a quoted field runs over a {parser.separator} and a line break"
     rows = f"{len(quoted.lines):,} rows with quoting and {len(unquoted.lines):,} without it"
     if parser.separator != "tab":
-        return replace(quoted, note=f"{seen}, {rows}; if quotes are characters of the text: data.quoting=none")
+        return replace(quoted, note=f"{finding}, {rows}; if quotes are characters of the text: data.quoting=none")
     if parser.has_bare_quotes():
-        return replace(unquoted, note=f"read without quoting ({seen}, {rows}); to read quotes: data.quoting=quotes")
+        return replace(unquoted, note=f"read without quoting ({finding}, {rows}); to read quotes: data.quoting=quotes")
     raise GeloraError(
-        f"{parser.where}, {seen}, {rows}; say which is right: data.quoting=quotes, or data.quoting=none where quotes "
+        f"{parser.where}, {finding}, {rows}; say which is right: data.quoting=quotes, or data.quoting=none if quotes "
         "are characters of the text"
     )
 
 
-def _parse_unquoted(parser: _Parser, problem: GeloraError) -> DelimitedRows:
-    """Read a tab-separated file without the quoting that it can't be read with; refuse any other."""
+def _parse_after_failure(parser: _Parser, failure: GeloraError) -> DelimitedRows:
+    """Read a tab-separated file without quoting, after reading it with quoting failed; refuse any other file."""
     try:
         unquoted = parser.parse(quoted=False)
     except GeloraError:
-        raise problem from None
+        raise failure from None
     if parser.separator != "tab":
-        raise GeloraError(f"{problem}; if quotes are characters of the text give data.quoting=none") from problem
-    seen = str(problem).removeprefix(f"{parser.where}, ")
-    return replace(unquoted, note=f"read without quoting ({seen}); to read quotes: data.quoting=quotes")
+        raise GeloraError(f"{failure}; if quotes are characters of the text give data.quoting=none") from failure
+    reason = str(failure).removeprefix(f"{parser.where}, ")
+    return replace(unquoted, note=f"read without quoting ({reason}); to read quotes: data.quoting=quotes")
 
 
 class _Parser:
-    """One file's text, to be read with or without quoting; `start` lines stand before it."""
+    """The text of one file, which can be read with or without quoting."""
 
-    def __init__(self, text: str, where: str, wanted: Sequence[str], separator: str, start: int) -> None:
-        self.text, self.where, self.wanted = text, where, wanted
-        self.separator, self.start = separator, start
+    def __init__(self, text: str, where: str, wanted: Sequence[str], separator: str, skipped_lines: int) -> None:
+        self.text = text
+        self.where = where
+        self.wanted = wanted
+        self.separator = separator
+        self.skipped_lines = skipped_lines  # lines of the file in front of `text`
 
     def parse(self, *, quoted: bool) -> DelimitedRows:
-        """Read all rows; blanks behind separators are left out where the first line has one behind each."""
-        character = SEPARATORS[self.separator]
-        first: list[str] = next(self._reader(quoted=False), [])
-        spaced = len(first) > 1 and all(name.startswith(" ") for name in first[1:])
-        reader = self._reader(quoted=quoted, skip_blanks=spaced)
-        names: list[str] = []
+        """Return all rows.
+
+        Blanks after separators are dropped if the first line has one after each of them.
+
+        Raises:
+            GeloraError: a line that can't be read, with another number of fields or with the names of the columns.
+        """
+        reader = self._open_reader(quoted=quoted, skip_blanks=self._has_blanks_after_separators())
         lines: list[int] = []
-        run_on = 0
+        suspect_line = 0
         try:
             names = [name.strip() for name in next(reader, [])]
-            places = self._places(names)
-            columns: dict[str, list[str]] = {name: [] for name in places}
-            before = reader.line_num
+            position = self._find_columns(names)
+            columns: dict[str, list[str]] = {name: [] for name in position}
+            last_line = reader.line_num
             for fields in reader:
-                line, before = before + 1, reader.line_num
+                first, last = last_line + 1, reader.line_num  # a quoted field can span lines
+                last_line = last
                 if not fields:
                     continue
-                row = self._fitted(fields, names, self.start + line)
-                self._refuse_header(row, names, self.start + line)
-                if not run_on and reader.line_num > line and self._runs_on(row, character):
-                    run_on = self.start + line
-                for name, place in places.items():
-                    columns[name].append(row[place])
-                lines.append(self.start + line)
+                line = self.skipped_lines + first
+                row = self._fit_to_names(fields, names, line)
+                self._refuse_header(row, names, line)
+                if not suspect_line and last > first and self._has_run_on_field(row):
+                    suspect_line = line
+                for name, index in position.items():
+                    columns[name].append(row[index])
+                lines.append(line)
         except csv.Error as error:
-            line = self.start + reader.line_num
+            line = self.skipped_lines + reader.line_num
             raise GeloraError(f"{self.where}, line {line}: {error}; quote texts as CSV does") from error
-        return DelimitedRows(self.separator, names, columns, lines, run_on)
+        return DelimitedRows(self.separator, names, columns, lines, suspect_line)
 
-    def _reader(self, *, quoted: bool, skip_blanks: bool = False) -> Any:
+    def has_bare_quotes(self) -> bool:
+        """Return whether a field without quotes around it holds a quote; the text must be readable with quoting."""
+        edge = re.escape(SEPARATORS[self.separator]) + "\r\n"
+        # A field starts at the start of the text or after an edge. It is quoted, or it is group 1.
+        fields = re.finditer(rf'(?:\A|(?<=[{edge}]))(?:"(?:[^"]|"")*"|([^{edge}]*))', self.text)
+        return any('"' in (field[1] or "") for field in fields)
+
+    def _has_blanks_after_separators(self) -> bool:
+        first_row: list[str] = next(self._open_reader(quoted=False), [])
+        return len(first_row) > 1 and all(name.startswith(" ") for name in first_row[1:])
+
+    def _open_reader(self, *, quoted: bool, skip_blanks: bool = False) -> Reader:
         return csv.reader(
             io.StringIO(self.text, newline=""),
             delimiter=SEPARATORS[self.separator],
@@ -176,41 +222,40 @@ class _Parser:
             strict=True,
         )
 
-    def has_bare_quotes(self) -> bool:
-        """Say whether a field without quotes around it holds one, of a text that can be read with quoting."""
-        edge = re.escape(SEPARATORS[self.separator]) + "\r\n"
-        fields = re.finditer(rf'(?:\A|(?<=[{edge}]))(?:"(?:[^"]|"")*"|([^{edge}]*))', self.text)
-        return any('"' in (field[1] or "") for field in fields)
-
-    def _places(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the place of each wanted column in the first line."""
+    def _find_columns(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the position in a row of each wanted column that the first line names."""
         for name in self.wanted:
             if names.count(name) > 1:
-                raise GeloraError(f"{self.where}: two columns of one name: {quote_name(name)}; rename one")
+                raise GeloraError(f"{self.where}: two columns are named {quote_name(name)}; rename one of them")
         return {name: names.index(name) for name in self.wanted if name in names}
 
-    def _fitted(self, row: list[str], names: Sequence[str], line: int) -> list[str]:
-        """Return a row with a field per name; empty fields at its end may be too many, unnamed columns missing."""
+    def _fit_to_names(self, row: list[str], names: Sequence[str], line: int) -> list[str]:
+        """Return a row with one field for each name of the first line.
+
+        A row may have empty fields too many at its end, and may lack fields at its end whose column has no name.
+        """
         count = len(names)
         if len(row) == count or (len(row) > count and not any(row[count:])):
             return row[:count]
         if len(row) < count and not any(names[len(row) :]):
             return [*row, *[""] * (count - len(row))]
         raise GeloraError(
-            f"{self.where}, line {line}: {len(row)} fields where the first line names {count} ({join_names(names)}), "
+            f"{self.where}, line {line}: {len(row)} fields, but the first line names {count} ({join_names(names)}), "
             f'separated by {self.separator}; put texts that hold the separator in "quotes", or name the separator by '
             f"data.separator=NAME ({', '.join(SEPARATORS)})"
         )
 
     def _refuse_header(self, row: Sequence[str], names: Sequence[str], line: int) -> None:
-        """Refuse a row that says the names of the columns again, as files that were joined by `cat` have."""
+        """Refuse a row that repeats the names of the columns, as in files that were joined by `cat`."""
         if len(names) > 1 and [field.strip() for field in row] == names:
             raise GeloraError(
-                f"{self.where}, line {line}: the names of the columns again, as where files were joined; remove that "
-                "line"
+                f"{self.where}, line {line}: the names of the columns come again here, as in files that were joined; "
+                "remove that line"
             )
 
-    def _runs_on(self, row: Sequence[str], character: str) -> bool:
-        """Say whether a field holds a line break and a separator; in a single column of a TSV the break is enough."""
-        broken = [field for field in row if "\n" in field or "\r" in field]
-        return any(character in field or (len(row) == 1 and character == "\t") for field in broken)
+    def _has_run_on_field(self, row: Sequence[str]) -> bool:
+        """Return whether a field holds a line break and a separator; a TSV of one column needs no separator."""
+        character = SEPARATORS[self.separator]
+        is_single_tsv_column = len(row) == 1 and character == "\t"
+        multi_line = [field for field in row if "\n" in field or "\r" in field]
+        return any(character in field or is_single_tsv_column for field in multi_line)

@@ -1,4 +1,4 @@
-"""Which rows a protocol trains on, selects the epoch by, and reports."""
+"""Decide which rows a protocol trains on, selects the epoch by, and reports."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import draw_rows
 
 SEED = 42
-EVALUATION_SEED = 0  # of the rows that data.max_eval_examples draws
+"""SoRA's seed of the permutation that separates rows."""
+EVALUATION_SEED = 0
+"""Seed of the rows that `data.max_eval_examples` draws."""
 HELD_OUT = 1_000
+"""SoRA's number of held-out training rows."""
 SELECTING, REPORTED, HELD_OUT_NAME = "selecting half", "reported half", "held out"
 
 
 @dataclass(frozen=True)
 class ProtocolSplits:
-    """The rows of a run: to train on, to evaluate after each epoch (the deciding split first), and what is reported.
+    """The rows of a run under a protocol.
 
-    `reported` are names of `evaluated`; `rule` says in words how the epoch is selected, `{epoch}` stands for it.
+    Attributes:
+        train: rows to train on.
+        evaluated: splits that are evaluated after each epoch; the first one selects the epoch.
+        reported: the names of those of `evaluated` whose values are reported.
+        rule: how the epoch is selected, in words; `{epoch}` stands for its number.
     """
 
     train: Split
@@ -33,71 +41,100 @@ class ProtocolSplits:
 
 
 def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]) -> ProtocolSplits:
-    """The parts of `splits` (`train` and the task's evaluated ones) under a protocol.
+    """Return the rows to train on, to select by and to report under a protocol.
 
-    `last` and `dev` take them as they are. `split` is SoRA's (arXiv 2311.11696) and needs no look at what is reported:
-    by `task.split` either each evaluated split is halved, the first one's first half selects and the others are
-    reported, or 1,000 training rows select (a tenth of the rows where there are fewer than 10,000 [ours]), which are
-    not trained on. The rows are SoRA's own: the first n // 2, or 1,000, of torch's permutation of seed 42. Questions
-    of one article, and rows of one `task.group`, stay on one side [ours].
+    `last` and `dev` use the splits as they are. `split` is SoRA's protocol (arXiv 2311.11696), which selects the epoch
+    without a look at the reported rows. It depends on `task.split`:
+
+    - `halves`: each evaluated split is halved. The first half of the first split selects, the second halves are
+      reported.
+    - `held_out`: 1,000 training rows select (a tenth of the rows where there are fewer than 10,000 [ours]), and are not
+      trained on.
+
+    The rows are SoRA's own: the first n // 2, or 1,000, of torch's permutation of seed 42. Questions of one article,
+    and rows of one `task.group`, stay on one side [ours].
+
+    Args:
+        task: the task.
+        protocol: `last`, `dev` or `split`.
+        splits: `train` and the evaluated splits of the task, by name.
 
     Raises:
-        GeloraError: too few rows to part.
+        GeloraError: there are too few rows, or groups of rows, to separate them.
     """
+    train = splits["train"]
     evaluated = tuple(splits[name] for name in task.eval_splits)
     names = tuple(split.name for split in evaluated)
     if protocol == "last":
-        return ProtocolSplits(splits["train"], evaluated, names, "no selection: the weights after the last step")
+        return ProtocolSplits(train, evaluated, names, "no selection: the weights after the last step")
     if protocol == "dev":
         rule = "best epoch on the evaluated split itself (epoch {epoch}): optimistic"
-        return ProtocolSplits(splits["train"], evaluated, names, rule)
-    return (_held_out if task.split == "held_out" else _halves)(splits["train"], evaluated)
+        return ProtocolSplits(train, evaluated, names, rule)
+    if task.split == "held_out":
+        return _hold_out_training_rows(train, evaluated)
+    return _halve_evaluated_splits(train, evaluated)
 
 
-def limit_evaluated_rows(parts: ProtocolSplits, at_most: int | None) -> ProtocolSplits:
-    """Draw at most so many rows of each evaluated part: the same rows in every run and process, whatever its seed."""
+def limit_evaluated_rows(splits: ProtocolSplits, at_most: int | None) -> ProtocolSplits:
+    """Return the same splits with at most so many rows in each evaluated one; all rows if `at_most` is None.
+
+    The rows are the same in every run and every process, whatever the seed of the run.
+    """
     if at_most is None:
-        return parts
-    drawn = tuple(split.take(draw_rows(len(split), at_most, EVALUATION_SEED)) for split in parts.evaluated)
-    return replace(parts, evaluated=drawn)
+        return splits
+    drawn = tuple(split.take(draw_rows(len(split), at_most, EVALUATION_SEED)) for split in splits.evaluated)
+    return replace(splits, evaluated=drawn)
 
 
-def _halves(train: Split, evaluated: Sequence[Split]) -> ProtocolSplits:
-    pairs = [_cut(split, len(split) // 2, (SELECTING, REPORTED)) for split in evaluated]
-    reported = tuple(second for _, second in pairs)
+def _halve_evaluated_splits(train: Split, evaluated: Sequence[Split]) -> ProtocolSplits:
+    selecting = []
+    reported = []
+    for split in evaluated:
+        first, second = _separate(split, len(split) // 2, (SELECTING, REPORTED))
+        selecting.append(first)
+        reported.append(second)
     rule = f"best epoch on the other half of {evaluated[0].name} (epoch {{epoch}})"
-    return ProtocolSplits(train, (pairs[0][0], *reported), tuple(split.name for split in reported), rule)
+    return ProtocolSplits(train, (selecting[0], *reported), tuple(split.name for split in reported), rule)
 
 
-def _held_out(train: Split, evaluated: tuple[Split, ...]) -> ProtocolSplits:
-    held, rest = _cut(train, min(HELD_OUT, -(-len(train) // 10)), (HELD_OUT_NAME, ""))
-    rule = f"best epoch on {len(held):,} training rows that were held out (epoch {{epoch}})"
-    return ProtocolSplits(rest, (held, *evaluated), tuple(split.name for split in evaluated), rule)
+def _hold_out_training_rows(train: Split, evaluated: tuple[Split, ...]) -> ProtocolSplits:
+    tenth = -(-len(train) // 10)  # rounded up
+    held_out, rest = _separate(train, min(HELD_OUT, tenth), (HELD_OUT_NAME, ""))
+    rule = f"best epoch on {len(held_out):,} training rows that were held out (epoch {{epoch}})"
+    return ProtocolSplits(rest, (held_out, *evaluated), tuple(split.name for split in evaluated), rule)
 
 
-def _cut(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, Split]:
-    """The first `size` rows of the permutation (of groups, about so many), and the others; each in its old order."""
-    first = np.isin(split.groups(), _first_groups(split, size))
-    if first.all() or not first.any():
-        what = "rows" if split.group_names is None else "groups"
-        what = "articles" if hasattr(split, "titles") else what
+def _separate(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, Split]:
+    """Return about `size` rows of whole groups, and all other rows; both keep the order of the split.
+
+    Each side is named `split (name)`, or as the split if its name is empty.
+
+    Raises:
+        GeloraError: there are too few groups for two sides.
+    """
+    is_first = np.isin(split.groups(), _draw_groups(split, size))
+    if is_first.all() or not is_first.any():
         raise GeloraError(
-            f"protocol=split: the {len(split)} rows of {split.name} can't be parted, they are of too few {what}; "
-            "give more, or take protocol=last or protocol=dev"
+            f"protocol=split: the {len(split)} rows of {split.name} can't be separated, they are of too few "
+            f"{_group_unit(split)}. Give more rows, or use protocol=last or protocol=dev"
         )
-    sides = (split.take(np.flatnonzero(side)) for side in (first, ~first))
-    one, two = (
-        replace(side, name=f"{split.name} ({name})" if name else split.name)
-        for side, name in zip(sides, names, strict=True)
-    )
-    return one, two
+    sides = []
+    for rows, name in ((np.flatnonzero(is_first), names[0]), (np.flatnonzero(~is_first), names[1])):
+        sides.append(replace(split.take(rows), name=f"{split.name} ({name})" if name else split.name))
+    return sides[0], sides[1]
 
 
-def _first_groups(split: Split, size: int) -> NDArray[np.int64]:
-    """Groups in the order of the permutation, until their rows come as near to `size` as they will."""
-    import torch
+def _group_unit(split: Split) -> str:
+    if isinstance(split, QuestionSplit):
+        return "articles"
+    return "rows" if split.group_names is None else "groups"
 
-    sizes = np.bincount(split.groups())
-    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(SEED)).numpy()
-    distance = np.abs(np.cumsum(sizes[order]) - size)
+
+def _draw_groups(split: Split, size: int) -> NDArray[np.int64]:
+    """Return groups in the order of the permutation, as many as bring their rows nearest to `size`."""
+    import torch  # SoRA's rows come from torch's generator
+
+    rows_of_group = np.bincount(split.groups())
+    order = torch.randperm(len(rows_of_group), generator=torch.Generator().manual_seed(SEED)).numpy()
+    distance = np.abs(np.cumsum(rows_of_group[order]) - size)  # [k]: of the first k + 1 groups
     return np.asarray(order[: int(distance.argmin()) + 1], np.int64)

@@ -1,4 +1,4 @@
-"""Where a task's rows come from: generated, the user's own files, a local directory, or the hub; one dictionary."""
+"""Load a task's rows from where they come from: generated, your own files, a local directory, or the hub."""
 
 from __future__ import annotations
 
@@ -24,104 +24,122 @@ from gelora_cli.data.user_questions import find_question_files, is_question_json
 Split = TextSplit | QuestionSplit
 
 
-@dataclass(frozen=True)
-class Source:
-    """How a source gives rows; `data` is the configuration of that name.
+def _keep_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
+    return task
 
-    `split(task, data, name)` reads one split. `complete(task, data)` fills in what the rows say of the task.
-    `files(task, data)` are the keys of `data` with the directory or file that each stands for, and the files that are
-    needed of it. `text(task, data)` gives the completed task and the training rows where only their text is looked at,
-    of a source whose rows may lack labels then.
+
+def _no_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """How a source gives rows. Every function takes the task and the configuration of the data.
+
+    Attributes:
+        split: loads the split of a name.
+        complete: returns the task with what only its rows can say, such as label names.
+        files: returns key of the configuration -> (directory or file, the files that the task needs of it).
+        text: loads the completed task and the training rows if only their text is needed, for a source whose rows may
+            lack labels then. None if labels are always there.
     """
 
     split: Callable[[TaskConfig, DataConfig, str], Split]
-    complete: Callable[[TaskConfig, DataConfig], TaskConfig] = lambda task, data: task
-    files: Callable[[TaskConfig, DataConfig], dict[str, tuple[Path, list[Path]]]] = lambda task, data: {}
+    complete: Callable[[TaskConfig, DataConfig], TaskConfig] = _keep_task
+    files: Callable[[TaskConfig, DataConfig], dict[str, tuple[Path, list[Path]]]] = _no_files
     text: Callable[[TaskConfig, DataConfig], tuple[TaskConfig, Split]] | None = None
 
 
 def load_task_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
-    """One split of a task."""
+    """Return one split of a task."""
     return SOURCES[task.source].split(task, data, split)
 
 
 def load_unlabelled_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
-    """A split to be labelled; the labels that it may have are checked like any others, and forgotten."""
+    """Return a split without its labels; labels that it has are checked like any others before."""
     return load_task_split(replace(task, test_splits=[split]), data, split).without_labels()
 
 
 def complete_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
-    """The task with what only its rows can say: label names that were not given."""
+    """Return the task with what only its rows can say: label names that were not given."""
     return SOURCES[task.source].complete(task, data)
 
 
 def load_training_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
-    """The completed task and its training rows, where nothing but their text is looked at."""
-    read = SOURCES[task.source].text
-    return read(task, data) if read else (complete_task(task, data), load_task_split(task, data, "train"))
+    """Return the completed task and its training rows, of which only the text is used."""
+    load_text = SOURCES[task.source].text
+    if load_text is not None:
+        return load_text(task, data)
+    return complete_task(task, data), load_task_split(task, data, "train")
 
 
-def _demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
+def source_directory(task: TaskConfig, data: DataConfig) -> Path:
+    """Return the directory of a task in the hub's layout: a local one, or the snapshot of a hub id."""
+    value = getattr(data, task.source)
+    if Path(value).is_absolute():  # the configuration makes paths absolute, and leaves a hub id as it is
+        return Path(value)
+    return fetch_dataset(value, [f"{task_folder(task)}/*.parquet"], f"data.{task.source}")
+
+
+def _load_demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
     splits = demo_splits()
     if split not in splits:
         raise GeloraError(f"task=demo has no split {split}; accepted: {', '.join(splits)}")
-    rows = splits[split]
-    ids = np.array([row.id for row in rows], dtype=np.int64)
-    labels = np.array([row.label for row in rows], dtype=np.int64)
-    return TextSplit(split, ids, ([row.sentence for row in rows],), labels)
+    examples = splits[split]
+    ids = np.array([example.id for example in examples], dtype=np.int64)
+    labels = np.array([example.label for example in examples], dtype=np.int64)
+    return TextSplit(split, ids, ([example.sentence for example in examples],), labels)
 
 
-def _layout_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
-    if (place := _own_questions(task, data)) is not None:
-        return load_user_questions(place, task, split)
-    load = load_questions if _asks(task) else load_split
+def _load_layout_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
+    """Return a split of a data set in the hub's layout, or of the user's JSON files in its place."""
+    user_json = _find_user_json(task, data)
+    if user_json is not None:
+        return load_user_questions(user_json, task, split)
+    load = load_questions if _has_questions(task) else load_split
     return load(source_directory(task, data), task, split)
 
 
-def _layout_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
-    if (place := _own_questions(task, data)) is not None:
-        return {task.source: (place, find_question_files(place, task))}
+def _find_layout_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+    user_json = _find_user_json(task, data)
+    if user_json is not None:
+        return {task.source: (user_json, find_question_files(user_json, task))}
     directory = source_directory(task, data)
     return {task.source: (directory, sorted((directory / task_folder(task)).glob("*.parquet")))}
 
 
-def _own_questions(task: TaskConfig, data: DataConfig) -> Path | None:
-    """The user's JSON file or directory of them, of a task of questions; None for the hub's layout."""
-    place = Path(getattr(data, task.source))
-    if not _asks(task) or list(place.glob(f"{task_folder(task)}/*.parquet")):
+def _find_user_json(task: TaskConfig, data: DataConfig) -> Path | None:
+    """Return the user's JSON file, or directory of JSON files, for a task on questions; None for the hub's layout."""
+    path = Path(getattr(data, task.source))
+    if not _has_questions(task) or list(path.glob(f"{task_folder(task)}/*.parquet")):
         return None
-    return place if is_question_json(place) else None
+    return path if is_question_json(path) else None
 
 
-def _asks(task: TaskConfig) -> bool:
-    """Return whether a task's rows are questions."""
+def _has_questions(task: TaskConfig) -> bool:
     return TASK_KINDS.get(task.kind).target == "answers"
 
 
-def source_directory(task: TaskConfig, data: DataConfig) -> Path:
-    """Where the files of a task in the hub's layout lie: a local directory, or of a hub id its snapshot."""
-    given, patterns = getattr(data, task.source), [f"{task_folder(task)}/*.parquet"]
-    return Path(given) if Path(given).is_absolute() else fetch_dataset(given, patterns, f"data.{task.source}")
-
-
-def _question_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
-    """The training questions; those of a user's file without their answers where a run would refuse these."""
+def _load_question_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+    """Return the training questions; those of a user's file without answers if a run would refuse the answers."""
     try:
         return task, load_task_split(task, data, "train")
     except GeloraError as error:
-        place = _own_questions(task, data)
-        if place is None:
+        user_json = _find_user_json(task, data)
+        if user_json is None:
             raise
-        split = load_user_questions(place, replace(task, test_splits=[*task.test_splits, "train"]), "train")
+        unlabelled_task = replace(task, test_splits=[*task.test_splits, "train"])  # of test splits no answers are read
+        split = load_user_questions(user_json, unlabelled_task, "train")
         return task, replace(split, note=f"answers left out: {error}")
 
 
-_LAYOUT = Source(_layout_split, files=_layout_files)
-_QUESTIONS = Source(_layout_split, files=_layout_files, text=_question_text)
+_LAYOUT = Source(split=_load_layout_split, files=_find_layout_files)
+_QUESTIONS = Source(split=_load_layout_split, files=_find_layout_files, text=_load_question_text)
 SOURCES: dict[str, Source] = {
-    "demo": Source(_demo_split),
-    "text": Source(load_user_split, complete_user_task, find_user_files, load_user_text),
+    "demo": Source(split=_load_demo_split),
+    "text": Source(split=load_user_split, complete=complete_user_task, files=find_user_files, text=load_user_text),
     "glue": _LAYOUT,
     "squad": _QUESTIONS,
     "squad_v2": _QUESTIONS,
 }
+"""Name of a source (`task.source`, and the key below `data.`) -> how it gives rows."""

@@ -1,8 +1,8 @@
-"""A user's own questions: files in SQuAD's JSON format, for `task=squad` and `task=squad_v2`.
+"""Load your own questions from files in SQuAD's JSON format, for `task=squad` and `task=squad_v2`.
 
-`data.squad=train.json` is the training file alone, or a directory holds `train.json` (or `train-v1.1.json`, ...) and
-`validation.json` (or `dev.json`, `dev-v1.1.json`, ...). Without validation file about a tenth of the questions is held
-out: whole articles, or paragraphs or single questions where there are fewer than ten of the larger unit.
+`data.squad=train.json` is the training file alone. A directory holds `train.json` (or `train-v1.1.json`, ...) and
+`validation.json` (or `dev.json`, `dev-v1.1.json`, ...). If there is no validation file about a tenth of the questions
+is held out: whole articles, or paragraphs or single questions if there are fewer than ten of the larger unit.
 """
 
 from __future__ import annotations
@@ -20,102 +20,117 @@ from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import number_groups
 from gelora_cli.data.squad import check_answers, read_squad_json
 
+# These decide which questions are held out: another value changes the numbers of every run on your own questions.
 HELD_OUT_EVERY = 10
 HELD_OUT_SEED = 0
 FEWEST_UNITS = 10
-NAMES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
-"""Split -> the beginnings of its file's name."""
+"""Fewest articles, paragraphs or questions of which a tenth can be held out."""
+FILE_PREFIXES = {"train": ("train",), "validation": ("validation", "dev"), "test": ("test",)}
+"""Split -> how the name of its file may begin."""
 
 
-def is_question_json(place: Path) -> bool:
-    """Whether a local path is a JSON file, or a directory with one for training."""
-    return place.suffix.lower() == ".json" or (place.is_dir() and bool(_files(place, "train")))
+def is_question_json(path: Path) -> bool:
+    """Return whether a local path is a JSON file, or a directory with a JSON file to train on."""
+    return path.suffix.lower() == ".json" or (path.is_dir() and bool(_split_files(path, "train")))
 
 
-def find_question_files(place: Path, task: TaskConfig) -> list[Path]:
-    """The files that a task needs."""
-    if place.suffix.lower() == ".json":
-        return [place]
-    splits = ("train", *task.eval_splits, *task.test_splits)
-    return [file for split in splits for file in _files(place, split)]
+def find_question_files(source: Path, task: TaskConfig) -> list[Path]:
+    """Return the files that a task needs of a JSON file or a directory."""
+    if source.suffix.lower() == ".json":
+        return [source]
+    files = []
+    for split in ("train", *task.eval_splits, *task.test_splits):
+        files += _split_files(source, split)
+    return files
 
 
-def load_user_questions(place: Path, task: TaskConfig, split: str) -> QuestionSplit:
-    """One split of a JSON file (`train` and `validation`), or of a directory with a file per split.
+def load_user_questions(source: Path, task: TaskConfig, split: str) -> QuestionSplit:
+    """Return one split of a JSON file (`train` or `validation`), or of a directory with a file per split.
 
-    Of a split in `task.test_splits` no answers are read.
+    No answers are read for a split in `task.test_splits`.
 
     Raises:
         GeloraError: no such file or split, what `read_squad_json` refuses, answers that don't fit the task, or too few
             questions to hold any out.
     """
-    held = (
-        split in ("train", "validation") and "validation" in task.eval_splits and not _file(place, "validation", task)
-    )
-    file = _file(place, "train" if held else split, task)
+    must_hold_out = False
+    if split in ("train", "validation") and "validation" in task.eval_splits:
+        must_hold_out = _find_file(source, "validation", task) is None
+    file = _find_file(source, "train" if must_hold_out else split, task)
     if file is None:
         raise GeloraError(
-            f"data.{task.source}={place} has no split {split}: a file has train and validation, a directory "
+            f"data.{task.source}={source} has no split {split}. A file has train and validation; a directory has "
             "train.json, validation.json and others by name"
         )
-    hidden = split in task.test_splits
-    found = replace(read_squad_json(read_text(file), str(file), answered=not hidden), name=split)
-    if held:
-        found = _held_out(found, split, f"data.{task.source}={place}")
-    return found if hidden else check_answers(found, task, str(file))
+    is_test = split in task.test_splits
+    questions = replace(read_squad_json(read_text(file), str(file), answered=not is_test), name=split)
+    if must_hold_out:
+        questions = _take_side(questions, split, f"data.{task.source}={source}")
+    return questions if is_test else check_answers(questions, task, str(file))
 
 
-def _file(place: Path, split: str, task: TaskConfig) -> Path | None:
-    """The file of a split; of a single file that is its training split."""
-    if place.suffix.lower() == ".json" and not place.is_dir():
-        if not place.is_file():
+def _find_file(source: Path, split: str, task: TaskConfig) -> Path | None:
+    """Return the file of a split, or None; a single file is the one of the training split.
+
+    Raises:
+        GeloraError: no such file, or several files that could be the split.
+    """
+    if source.suffix.lower() == ".json" and not source.is_dir():
+        if not source.is_file():
             raise GeloraError(
-                f"data.{task.source}={place}: no such file; accepted: a JSON file in SQuAD's own format, or a directory"
+                f"data.{task.source}={source}: no such file; accepted: a JSON file in SQuAD's own format, or a "
+                "directory"
             )
-        return place if split == "train" else None
-    found = _files(place, split)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise GeloraError(f"data.{task.source}={place} has {names}: which is split {split}? Leave one, or name a file")
-    return found[0] if found else None
+        return source if split == "train" else None
+    files = _split_files(source, split)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise GeloraError(f"data.{task.source}={source} has {names}: which is split {split}? Leave one, or name a file")
+    return files[0] if files else None
 
 
-def _files(place: Path, split: str) -> list[Path]:
-    begins = NAMES.get(split, (split,))
-    return sorted(
-        path for path in place.glob("*.json") if any(path.name.startswith((f"{name}.", f"{name}-")) for name in begins)
-    )
+def _split_files(directory: Path, split: str) -> list[Path]:
+    prefixes = FILE_PREFIXES.get(split, (split,))
+    # `train.json` and `train-v1.1.json` are of the training split, `training.json` is not.
+    starts = tuple(f"{prefix}{end}" for prefix in prefixes for end in (".", "-"))
+    return sorted(path for path in directory.glob("*.json") if path.name.startswith(starts))
 
 
-def _held_out(whole: QuestionSplit, split: str, where: str) -> QuestionSplit:
-    """The training or the validation side of all questions, each in its old order."""
-    unit, names = _unit(whole)
-    units = number_groups(names)
-    if len(set(names)) < FEWEST_UNITS:
+def _take_side(questions: QuestionSplit, split: str, where: str) -> QuestionSplit:
+    """Return the training or the validation side of all questions, in their order.
+
+    Raises:
+        GeloraError: there are too few questions.
+    """
+    unit, unit_names = _choose_unit(questions)
+    if len(set(unit_names)) < FEWEST_UNITS:
         raise GeloraError(
-            f"{where}: {len(whole)} questions are too few to hold out a tenth, {FEWEST_UNITS} are needed; give more, "
-            "or a directory with train.json and validation.json"
+            f"{where}: {len(questions)} questions are too few to hold out a tenth, {FEWEST_UNITS} are needed; give "
+            "more, or a directory with train.json and validation.json"
         )
-    side = np.isin(units, _drawn(units))
+    units = number_groups(unit_names)  # (n,)
+    is_held = np.isin(units, _draw_units(units))  # (n,)
+    if split == "train":
+        return replace(questions.take(np.flatnonzero(~is_held)), name=split)
     note = (
-        f"{int(side.sum())} of {len(whole)} questions held out, seed {HELD_OUT_SEED}, by {unit}; your own: a directory "
-        "with train.json and validation.json"
+        f"{int(is_held.sum())} of {len(questions)} questions held out, seed {HELD_OUT_SEED}, by {unit}; to give your "
+        "own: a directory with train.json and validation.json"
     )
-    taken = whole.take(np.flatnonzero(side if split == "validation" else ~side))
-    return replace(taken, name=split, note=note if split == "validation" else "")
+    return replace(questions.take(np.flatnonzero(is_held)), name=split, note=note)
 
 
-def _unit(whole: QuestionSplit) -> tuple[str, list[str]]:
-    """What is held out as a whole, the largest unit of which there are enough, and each question's."""
-    for unit, names in (("article", whole.titles), ("paragraph", whole.contexts)):
+def _choose_unit(questions: QuestionSplit) -> tuple[str, list[str]]:
+    """Return the largest unit of which there are enough, and the unit of each question by name."""
+    for unit, names in (("article", questions.titles), ("paragraph", questions.contexts)):
         if names and len(set(names)) >= FEWEST_UNITS:
             return unit, list(names)
-    return "question", list(whole.ids)
+    return "question", list(questions.ids)
 
 
-def _drawn(unit: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Units in a random order, until their questions come as near to a tenth as they will."""
-    sizes = np.bincount(unit)
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(sizes))
-    distance = np.abs(np.cumsum(sizes[order]) - len(unit) / HELD_OUT_EVERY)
-    return np.asarray(order[: min(int(distance.argmin()) + 1, len(sizes) - 1)], np.int64)
+def _draw_units(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return units in a random order, as many as bring their questions nearest to a tenth, but never all."""
+    questions_of_unit = np.bincount(units)
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(questions_of_unit))
+    distance = np.abs(np.cumsum(questions_of_unit[order]) - len(units) / HELD_OUT_EVERY)
+    count = min(int(distance.argmin()) + 1, len(order) - 1)
+    return np.asarray(order[:count], np.int64)

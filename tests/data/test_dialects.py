@@ -72,7 +72,7 @@ def test_a_found_separator_is_named_and_a_given_one_holds(tmp_path: Path) -> Non
     assert read(path, separator="semicolon").columns == (TEXTS,)
     with pytest.raises(GeloraError, match=r"separated by comma.*data.separator=NAME"):
         read(path, separator="comma")
-    with pytest.raises(GeloraError, match=r"line 2: 2 fields .*separated by comma"):
+    with pytest.raises(GeloraError, match=r"line 2: 2 fields, .*separated by comma"):
         read_rows(replace(TASK, columns=["plot;verdict"]), str(path), Dialect(separator="comma"))
     other = replace(TASK, columns=["story"])
     with pytest.raises(
@@ -138,9 +138,9 @@ def test_a_message_is_short_however_many_columns_there_are(tmp_path: Path) -> No
     names = [f"column_{i}" for i in range(3000)]
     cases: dict[str, Any] = {
         ",".join(names) + "\n" + ",".join(["x"] * 3000) + "\n": "no column plot; .*and 2,9.. more",
-        "plot,verdict," + ",".join(names) + "\nso,fine\n": "line 2: 2 fields where the first line names 3002",
+        "plot,verdict," + ",".join(names) + "\nso,fine\n": "line 2: 2 fields, but the first line names 3002",
         "p" * 5000 + ",verdict\nso,fine\n": "no column plot",
-        "plot,plot,verdict\nso,so,fine\n": "two columns of one name: plot",
+        "plot,plot,verdict\nso,so,fine\n": "two columns are named plot",
     }
     for content, message in cases.items():
         (tmp_path / "a.csv").write_text(content)
@@ -152,5 +152,5 @@ def test_a_message_is_short_however_many_columns_there_are(tmp_path: Path) -> No
 def test_the_names_of_the_columns_again_are_refused_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "joined.tsv"
     path.write_text("plot\tverdict\none\tdull\nplot\tverdict\ntwo\tfine\n")
-    with pytest.raises(GeloraError, match=r"line 3: the names of the columns again.*remove that line"):
+    with pytest.raises(GeloraError, match=r"line 3: the names of the columns come again.*remove that line"):
         read(path)

@@ -245,10 +245,10 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "rows.csv",
         GOOD + "one, two,a\n",
         {},
-        'line 32: 3 fields where the first line names 2.*"quotes"',
+        'line 32: 3 fields, but the first line names 2.*"quotes"',
     ),
     "an open quote": ("rows.csv", GOOD + '"one,a\n', {}, "line 32: unexpected end of data"),
-    "a column twice": ("rows.csv", "review,mood,mood\nx,a,b\n", {}, "two columns of one name"),
+    "a column twice": ("rows.csv", "review,mood,mood\nx,a,b\n", {}, "two columns are named mood"),
     "an empty text": (
         "rows.csv",
         GOOD + " ,a\n",
