@@ -158,10 +158,16 @@ def test_stages_do_not_import_each_other() -> None:
         assert not GRAPH[stage] & (STAGES - {stage}), stage
 
 
-def test_only_the_pipeline_and_the_functions_for_others_import_stages() -> None:
-    stages = {"geometry.profiling", "training.loop", "training.evaluation"}
-    importers = {package_of(name) for name, found in GRAPH.items() if found & stages}
-    assert importers == {"pipeline", "api"}
+@pytest.mark.parametrize(
+    ("stage", "importers"),
+    [
+        ("geometry.profiling", {"signals", "pipeline", "api"}),
+        ("training.loop", {"pipeline"}),
+        ("training.evaluation", {"pipeline"}),
+    ],
+)
+def test_only_the_pipeline_signals_and_the_functions_for_others_import_stages(stage: str, importers: set[str]) -> None:
+    assert {package_of(name) for name, found in GRAPH.items() if stage in found} == importers
 
 
 LIGHT = [

@@ -27,13 +27,13 @@ class Profile(Command[RunConfig]):
         """Measure, and print a row for each layer."""
         from gelora_cli.allocation.layer_checks import profile_table
         from gelora_cli.core.logs import setup_logging
-        from gelora_cli.pipeline.profile_stage import profile
+        from gelora_cli.pipeline.signal_stage import measure_profile
 
         if config.dry_run:
             raise GeloraError(
                 "dry_run=true: gelora profile has none; gelora run dry_run=true shows a profile's cost too"
             )
         setup_logging()
-        directory, measured = profile(config)
+        directory, measured = measure_profile(config)
         print(profile_table(measured))
         print(f"{measured.examples_used} examples, {measured.seconds:.1f} s: {relative(directory / 'profile.json')}")

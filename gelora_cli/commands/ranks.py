@@ -70,16 +70,18 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.allocation.planning import plan_method
         from gelora_cli.commands.outputs import check_output
         from gelora_cli.config.presets import plan_settings
-        from gelora_cli.core.artifacts.profile import IdProfile
         from gelora_cli.core.budget import parse_budget
-        from gelora_cli.core.codec import read_artifact
+        from gelora_cli.core.registries import METHODS
+        from gelora_cli.signals.saved import read_signals
 
         check_values(config)
         for target in _output_files(config.output):
             check_output(target, force=config.force)
-        source = paths[0] / IdProfile.FILE if paths[0].is_dir() else paths[0]
-        profile = read_artifact(IdProfile, source)
-        plan = plan_method(profile.model_map, {IDIM: profile}, parse_budget(config.budget), **plan_settings(config))
+        budget = parse_budget(config.budget)
+        # A plan that reads no signal still needs the model's blocks, which every profile holds.
+        signals = read_signals(METHODS.get(config.method.name).signals(budget) or (IDIM,), paths[0])
+        model_map = next(iter(signals.values())).model_map
+        plan = plan_method(model_map, signals, budget, **plan_settings(config))
         written = _write_plan(plan, config)
         print(f"{format_plan(plan)}\n{written}")  # after the files, which must not depend on whoever reads this
 

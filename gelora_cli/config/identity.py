@@ -57,13 +57,18 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
 
 
 def profile_hash(config: RunConfig, model: str, text: str) -> str:
-    """Return sixteen hex digits over what a profile depends on: model, text, lengths (and windows), its settings."""
+    """Return sixteen hex digits over what a profile depends on."""
+    return hashlib.sha256(json.dumps(profile_inputs(config, model, text), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def profile_inputs(config: RunConfig, model: str, text: str) -> dict[str, Any]:
+    """Return what a profile depends on: model, text, lengths (and windows), its settings."""
     ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS
     counted = [entry for entry in keys_of(config) if entry.declared.profile and entry.name not in ignored]
-    values = {"measurement": MEASUREMENT, "model": model, "text": text}
+    values: dict[str, Any] = {"measurement": MEASUREMENT, "model": model, "text": text}
     for name, value in _named(config, counted):
         values[name.rpartition(".")[2]] = value
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return values
 
 
 def profile_values(profile: ProfileConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import not_regular_error, translate_write_errors
-from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, FILES, LOCK, STAGING_PREFIX, STATES
+from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, FILES, LOCK, SIGNAL_FILES, STAGING_PREFIX, STATES
 
 MAX_PID_DIGITS = 9
 """A longer number in a file's name is not a process id."""
@@ -75,8 +75,7 @@ def check_files(directory: Path) -> None:
     Raises:
         GeloraError: one of its files is a link, a directory or a pipe, or one of its directories is a link or a file.
     """
-    for name in (LOCK, *FILES):
-        path = directory / name
+    for path in (*(directory / name for name in (LOCK, *FILES)), *directory.glob(SIGNAL_FILES)):
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise not_regular_error(path)
     for name in (ADAPTER, CHECKPOINTS, STATES):

@@ -10,7 +10,7 @@ from gelora_cli.core.directories import remove_all_partial_writes, remove_path
 from gelora_cli.core.errors import GeloraError, UnusableError
 from gelora_cli.core.files import file_sha256, read_text, write_atomic
 from gelora_cli.core.locks import is_locked
-from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, DONE, FILES, LOG, REQUIRED_FILES
+from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, DONE, FILES, LOG, REQUIRED_FILES, SIGNAL_FILES
 
 
 def is_done(directory: Path) -> bool:
@@ -74,7 +74,7 @@ def clear_run(directory: Path) -> None:
     """Remove the files of a previous attempt from a run directory."""
     for name in FILES:  # DONE comes first, so that a mixture of two runs never looks finished
         (directory / name).unlink(missing_ok=True)
-    for path in sorted((directory / ADAPTER).glob("*")):
+    for path in [*directory.glob(SIGNAL_FILES), *(directory / ADAPTER).glob("*")]:
         remove_path(path)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 

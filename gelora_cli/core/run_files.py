@@ -37,6 +37,8 @@ FILES = (
     CONFIG,
 )
 """Every file that a run writes into its directory, in the order in which they are removed."""
+SIGNAL_FILES = "signal-*"
+"""Pattern of the files of signals other than the idim profile, of which plug-ins may add any."""
 STAGING_PREFIX = ".adapter-"
 """Prefix of the directories in which an adapter is written before its files are moved to `adapter/`."""
 CHECKPOINTS = "checkpoints"

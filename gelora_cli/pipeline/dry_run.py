@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gelora_cli.allocation.base import IDIM
+from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
-from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.inputs import (
-    check_profile,
-    is_profiled,
-    load_valid_profile,
-    profile_directory,
+    ResolvedInputs,
+    check_signals,
+    load_valid_signal,
+    needed_signals,
     resolve_inputs,
     run_directory,
     run_fingerprints,
+    signal_directory,
 )
 from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.session import Session, open_session
-from gelora_cli.pipeline.stage_settings import profile_settings, train_settings
+from gelora_cli.pipeline.stage_settings import train_settings
+from gelora_cli.signals.idim import profile_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -53,17 +57,16 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
     check_available(directory)
-    profile_path = profile_directory(inputs, fingerprints) / IdProfile.FILE
-    there = load_valid_profile(profile_path)
     if not measure:
-        check_profile(config, profile_path.parent)
+        check_signals(inputs, fingerprints)
+    signals, unmeasured = _saved_signals(inputs, fingerprints)
     session = open_session(inputs, None)
     LOGGER.info("head: %s", session.loaded.head_origin)
-    measured = is_profiled(config) and not there
-    saved = read_artifact(IdProfile, profile_path) if there else _flat_profile(session) if measured else None
-    plan, train = make_plan(session, {} if saved is None else {IDIM: saved}), session.train_split()
-    shown = _unmeasured_plan(plan, config) if measured else format_plan(plan)
-    profile_seconds = _profile_cost(session) if measured else 0.0
+    if IDIM in unmeasured:
+        signals[IDIM] = _flat_profile(session)
+    plan, train = make_plan(session, signals, assume_even=True), session.train_split()
+    shown = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
+    profile_seconds = _profile_cost(session) if unmeasured else 0.0
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
     trained = None if config.force or finished else find_equal_run(inputs, fingerprints)
@@ -72,7 +75,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         evaluation_seconds=evaluation,
         attach_seconds=session.seconds["attach"],
         profile_seconds=profile_seconds,
-        profile=str(profile_path.parent) if measured else None,
+        profile=str(next(iter(unmeasured.values()))) if unmeasured else None,
         peak_bytes=_peak(session),
         processes=config.launch.processes,
         done=finished or trained is not None,
@@ -85,11 +88,28 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     return "\n".join(lines), found
 
 
+def _saved_signals(
+    inputs: ResolvedInputs, fingerprints: Mapping[str, str]
+) -> tuple[dict[str, SignalArtifact], dict[str, Path]]:
+    """Return the signals that were measured before, and the directories of those that are still to be measured."""
+    saved: dict[str, SignalArtifact] = {}
+    unmeasured: dict[str, Path] = {}
+    for name in needed_signals(inputs.config):
+        signal = SIGNALS.get(name)
+        directory = signal_directory(signal, inputs, fingerprints)
+        artifact = load_valid_signal(signal, directory)
+        if artifact is None:
+            unmeasured[name] = directory
+        else:
+            saved[name] = artifact
+    return saved, unmeasured
+
+
 def _flat_profile(session: Session) -> IdProfile:
     """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
     model_map = session.loaded.map
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
-    settings, name = profile_settings(session.config), session.inputs.model_name
+    settings, name = profile_settings(session.config.task, session.config.profile), session.inputs.model_name
     return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
 
 

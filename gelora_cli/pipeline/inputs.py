@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
+from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
-from gelora_cli.config.identity import identity_hash, profile_hash
+from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.schema import ModelConfig, RunConfig
 from gelora_cli.core import run_files
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
-from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
 from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
@@ -26,9 +27,9 @@ from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
+from gelora_cli.signals.base import Signal
 
-FEWEST_TEXTS = 20
-"""Different training texts that TwoNN needs (`twonn.MIN_POINTS`, which is not imported: it would bring torch)."""
+ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,10 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
         check_length(model, config.task.max_length)
     with collect_problems(problems):
         precision = resolve_precision(config.precision)
-    if "train" in splits and (is_profiled(config) or not require_labels):
+    if "train" in splits:
+        names = needed_signals(config) if require_labels else (IDIM,)
         with collect_problems(problems):
-            _check_distinct_texts(splits["train"])
+            _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
     if require_labels and not problems:
         with collect_problems(problems):
             protocol_splits(config.task, config.protocol, splits)
@@ -104,15 +106,15 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     return ResolvedInputs(config, model, splits, precision, ancestors)
 
 
-def _check_distinct_texts(train: Split) -> None:
-    """Refuse fewer different texts than TwoNN needs, before anything is written.
+def _check_distinct_texts(train: Split, fewest: int) -> None:
+    """Refuse fewer different texts than a signal needs, before anything is written.
 
     Raises:
         GeloraError: with the numbers.
     """
-    if isinstance(train, TextSplit) and (distinct := len(train.distinct_texts())) < FEWEST_TEXTS:
+    if isinstance(train, TextSplit) and (distinct := len(train.distinct_texts())) < fewest:
         raise GeloraError(
-            f"{len(train):,} training rows with {distinct:,} different texts: a profile needs at least {FEWEST_TEXTS}. "
+            f"{len(train):,} training rows with {distinct:,} different texts: a profile needs at least {fewest}. "
             "Give more rows, or train without a profile: method=lora with a budget such as rank:4"
         )
 
@@ -188,32 +190,56 @@ def budget_name(config: RunConfig) -> str | None:
     return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name
 
 
-def profile_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
-    """Where the profile of its model and text is kept, for every run that has the same."""
-    digits = profile_hash(inputs.config, fingerprints["model"], fingerprints["train"])
+def signal_directory(signal: Signal[Any], inputs: ResolvedInputs, fingerprints: Mapping[str, str]) -> Path:
+    """Return the directory of a signal, which every run with the same inputs of that signal shares."""
+    digits = signal.sharing_hash(inputs.config, fingerprints)
     return run_files.profile_path(Path(inputs.config.runs_dir), digits)
 
 
-def is_profiled(config: RunConfig) -> bool:
-    """Whether this run's plan needs a profile that is measured or there."""
-    return config.ranks.path is None and METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
+def needed_signals(config: RunConfig) -> tuple[str, ...]:
+    """Return the names of the signals that the plan of a run is made from; none of a run with a saved plan."""
+    if config.ranks.path is not None:
+        return ()
+    return METHODS.get(config.method.name).signals(parse_budget(config.budget))
 
 
-def load_valid_profile(path: Path) -> IdProfile | None:
-    """Return the profile at `path`, or None where there is none; a damaged one is named in the log and is none."""
+def load_valid_signal(signal: Signal[ArtifactT], directory: Path) -> ArtifactT | None:
+    """Return the artifact of a signal in a directory; None where there is none, or a damaged one, which is logged."""
+    path = directory / signal.artifact.FILE
     if not path.exists():
         return None
     try:
-        return read_artifact(IdProfile, path)
+        return read_artifact(signal.artifact, path)
     except GeloraError as error:
         LOGGER.warning("measured again: %s", error)
         return None
 
 
-def check_profile(config: RunConfig, directory: Path) -> None:
-    """Refuse to go on without a profile that is needed and not there."""
-    if is_profiled(config) and not load_valid_profile(directory / IdProfile.FILE):
+def check_signals(inputs: ResolvedInputs, fingerprints: Mapping[str, str]) -> None:
+    """Check that every signal that the plan needs has been measured.
+
+    Raises:
+        GeloraError: one has not.
+    """
+    for name in needed_signals(inputs.config):
+        signal = SIGNALS.get(name)
+        check_measured(signal, signal_directory(signal, inputs, fingerprints))
+
+
+def check_measured(signal: Signal[Any], directory: Path) -> None:
+    """Check that a directory holds a valid artifact of a signal.
+
+    Raises:
+        GeloraError: there is none.
+    """
+    if load_valid_signal(signal, directory) is not None:
+        return
+    if signal.name != IDIM:
         raise GeloraError(
-            f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
-            "model and profile settings first, or give ranks.path=RUN, or use gelora run."
+            f"no saved {signal.title} in {directory}: gelora train measures none. Use gelora run, or give "
+            "ranks.path=RUN."
         )
+    raise GeloraError(
+        f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
+        "model and profile settings first, or give ranks.path=RUN, or use gelora run."
+    )

@@ -7,7 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.presets import plan_settings
@@ -15,7 +14,6 @@ from gelora_cli.config.schema import MethodConfig, RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact, write_artifact
@@ -23,8 +21,9 @@ from gelora_cli.core.done import is_done, read_checksums, verify_checksums
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import translate_write_errors, write_atomic
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.pipeline.inputs import ResolvedInputs, run_directory
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, run_directory
 from gelora_cli.plots.base import RunData, write_run_pictures
+from gelora_cli.signals.saved import read_signals
 
 REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, run_files.CARD, "ranks.png")
 """What a linked run has of its own; every other file is the trained run's."""
@@ -33,16 +32,20 @@ REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, 
 def find_equal_run(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path | None:
     """Return the finished run of GeLoRA or a control with this run's ranks and all its settings but the method's name.
 
-    None where there is none, and for a method whose ranks don't come from a profile.
+    Both must read the same signals, which the finished run's directory holds. None where there is no such run, and for
+    a method whose ranks come from no signal.
     """
     config = inputs.config
     planned = planned_methods()
-    if config.method.name not in planned or config.ranks.path is not None:
+    signals = needed_signals(config)
+    if config.method.name not in planned or not signals:
         return None
     for method in planned:
         if MethodConfig.class_of(method) is not MethodConfig.class_of(config.method.name):
             continue  # a method with settings of its own is another update
         other = replace(config, method=config.method.renamed(method))
+        if needed_signals(other) != signals:
+            continue
         directory = run_directory(replace(inputs, config=other), fingerprints)
         if method != config.method.name and is_done(directory) and _has_plan_of(config, directory):
             return directory
@@ -63,10 +66,11 @@ def _has_plan_of(config: RunConfig, directory: Path) -> bool:
 
 
 def _plan(config: RunConfig, directory: Path) -> RankPlan:
-    """Return the plan of this configuration from the profile of a finished run."""
-    profile = read_artifact(IdProfile, directory / IdProfile.FILE)
+    """Return the plan of this configuration from the signals of a finished run."""
+    signals = read_signals(needed_signals(config), directory)
+    model_map = next(iter(signals.values())).model_map
     trained = read_artifact(RankPlan, directory / RankPlan.FILE)
-    plan = plan_method(profile.model_map, {IDIM: profile}, parse_budget(config.budget), **plan_settings(config))
+    plan = plan_method(model_map, signals, parse_budget(config.budget), **plan_settings(config))
     return replace(plan, head_params=trained.head_params)
 
 

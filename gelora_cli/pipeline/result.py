@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.files import json_text, write_atomic
@@ -19,6 +18,7 @@ from gelora_cli.data.protocol import ProtocolSplits
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.description import card_facts
 from gelora_cli.pipeline.session import Session
+from gelora_cli.pipeline.signal_stage import MeasuredSignals
 from gelora_cli.plots.base import RunData, read_metric_lines, write_run_pictures
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 def make_result(
     session: Session,
     plan: RankPlan,
-    saved: IdProfile | None,
-    reused: bool,
+    signals: MeasuredSignals,
     trained: TrainResult,
     check: ReloadCheck,
 ) -> RunResult:
-    """Put together what a run came to, from its plan, its profile, its training and the reload check."""
+    """Put together what a run came to, from its plan, its signals, its training and the reload check."""
     from gelora_cli.training.selection import best_epoch
 
     config, splits = session.config, session.protocol_splits
@@ -62,8 +61,8 @@ def make_result(
         collapsed=any(result.collapsed for result in results) or trained.adapter_params == 0,
         reload_check=check,
         train=trained,
-        profile_seconds=saved.seconds if saved else 0.0,
-        profile_reused=reused,
+        profile_seconds=signals.seconds,
+        profile_reused=signals.reused,
         attach_seconds=round(session.seconds["attach"], 3),
         train_seconds=trained.seconds,
         smoke=config.smoke,

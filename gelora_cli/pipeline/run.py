@@ -24,7 +24,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.pipeline.baseline import constant_baseline
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import check_profile, profile_directory, resolve_inputs, run_directory, run_fingerprints
+from gelora_cli.pipeline.inputs import check_signals, resolve_inputs, run_directory, run_fingerprints
 from gelora_cli.pipeline.linking import find_equal_run, link_run
 from gelora_cli.pipeline.manifest import recorded_manifest
 from gelora_cli.pipeline.result import with_remedies
@@ -71,7 +71,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
     if is_done(directory) and not config.force:
         return _done_before(directory)
     if not measure:
-        check_profile(config, profile_directory(inputs, fingerprints))
+        check_signals(inputs, fingerprints)
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since

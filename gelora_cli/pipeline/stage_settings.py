@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts.profile import ProfileSettings
 from gelora_cli.core.registries import TASK_KINDS
 
 if TYPE_CHECKING:
@@ -14,22 +13,6 @@ if TYPE_CHECKING:
 
 NOT_OF_TRAINING = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds")
 """Keys of `train` that evaluation and checkpoints use; no number of the training depends on them."""
-
-
-def profile_settings(config: RunConfig) -> ProfileSettings:
-    """Return what the numbers of a profile depend on, beside model and texts."""
-    profile, task = config.profile, config.task
-    has_windows = TASK_KINDS.get(task.kind).has_windows
-    return ProfileSettings(
-        pooling=profile.pooling,
-        estimator=profile.estimator,
-        discard=profile.discard,
-        max_examples=profile.max_examples,
-        max_length=task.max_length,
-        seed=profile.seed,
-        stride=task.stride if has_windows else None,
-        max_question_length=task.max_question_length if has_windows else None,
-    )
 
 
 def train_settings(config: RunConfig) -> TrainSettings:

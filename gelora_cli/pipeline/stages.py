@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gelora_cli.allocation.base import IDIM
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
-from gelora_cli.pipeline.inputs import ResolvedInputs, is_profiled
+from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.plan_stage import make_plan
-from gelora_cli.pipeline.profile_stage import shared_profile
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
 from gelora_cli.pipeline.session import close_session, open_session
+from gelora_cli.pipeline.signal_stage import MeasuredSignals, shared_signals
 from gelora_cli.pipeline.train_stage import train_stage
 from gelora_cli.plots.base import RunData, write_run_pictures
 
@@ -35,31 +33,28 @@ def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> N
     main = session.accelerator.is_main_process
     LOGGER.info("head: %s", session.loaded.head_origin)
     LOGGER.info("run directory: %s", directory)
-    profile, reused = None, False
-    if is_profiled(inputs.config):
-        LOGGER.info("profile: the intrinsic dimension (idim) of every layer")
-        with session.timed("profile"):
-            profile, reused = shared_profile(session)
-    plan, train = make_plan(session, {} if profile is None else {IDIM: profile}), session.train_split()
+    with session.timed("profile"):
+        signals = shared_signals(session)
+    plan, train = make_plan(session, signals.artifacts), session.train_split()
     attached = attach_method(session, plan, train)
     if main:
-        _write_plan(directory, profile, attached.plan)
+        _write_plan(directory, signals, attached.plan)
     with session.timed("train"):
         trained, predictions = train_stage(session, attached, train, directory, stop)
     check = save_and_reload(session, attached, directory)
     if main:
-        result = make_result(session, attached.plan, profile, reused, trained, check)
+        result = make_result(session, attached.plan, signals, trained, check)
         write_result(directory, session, result, attached.plan, predictions)
     session.accelerator.wait_for_everyone()
     close_session(session, directory)
 
 
-def _write_plan(directory: Path, profile: IdProfile | None, plan: RankPlan) -> None:
-    """Write the profile and the plan as it was attached, with their pictures."""
-    if profile is not None:
-        write_artifact(profile, directory)
+def _write_plan(directory: Path, signals: MeasuredSignals, plan: RankPlan) -> None:
+    """Write the signals and the plan as it was attached, with their pictures."""
+    for artifact in signals.artifacts.values():
+        write_artifact(artifact, directory)
     write_artifact(plan, directory)
-    write_run_pictures(directory, RunData(profile=profile, plan=plan))
+    write_run_pictures(directory, RunData(profile=signals.profile, signals=signals.artifacts, plan=plan))
     lines = format_plan(plan).splitlines()
     table_length = len(plan.blocks) + 1 if plan.blocks else 0  # a header, and a line for each block
     if table_length:

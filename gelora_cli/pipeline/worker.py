@@ -13,7 +13,7 @@ from gelora_cli.launchers.worker_process import worker
 from gelora_cli.pipeline.finished import frozen_config
 from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.predict import work_evaluate
-from gelora_cli.pipeline.profile_stage import work_profile
+from gelora_cli.pipeline.signal_stage import work_profile
 from gelora_cli.pipeline.stages import work_run
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gelora_cli.allocation.base import SignalArtifact
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import RunResult
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 class RunData:
     """What is known of a run when its pictures are drawn; what it does not have (yet) is None or empty.
 
-    `metrics` are the lines of `metrics.jsonl`.
+    `signals` are those that its plan reads, by name, the idim profile among them; `metrics` are the lines of
+    `metrics.jsonl`.
     """
 
     profile: IdProfile | None = None
+    signals: Mapping[str, SignalArtifact] = field(default_factory=dict)
     plan: RankPlan | None = None
     result: RunResult | None = None
     metrics: Sequence[dict[str, Any]] = ()

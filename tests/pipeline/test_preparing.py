@@ -14,12 +14,13 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import twonn
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline import inputs
-from gelora_cli.pipeline.inputs import ResolvedInputs, check_profile, profile_directory, run_fingerprints
+from gelora_cli.pipeline.inputs import ResolvedInputs, check_measured, run_fingerprints, signal_directory
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
 
@@ -48,18 +49,18 @@ def test_articles_are_in_the_identity_of_a_run_that_is_parted_by_them() -> None:
         config = complete(composed("model=minilm", "task=squad", f"protocol={protocol}"))
         runs = [inputs_of(config, train=rows) for rows in (split, other)]
         assert (run_fingerprints(runs[0]) == run_fingerprints(runs[1])) is same
-        assert len({profile_directory(run, run.fingerprints) for run in runs}) == 1
+        assert len({signal_directory(SIGNALS.get("idim"), run, run.fingerprints) for run in runs}) == 1
 
 
 def test_a_damaged_profile_is_none(tmp_path: Path) -> None:
     (tmp_path / IdProfile.FILE).write_text("{")
     with pytest.raises(GeloraError, match="gelora train measures none"):
-        check_profile(complete(composed("model=minilm")), tmp_path)
+        check_measured(SIGNALS.get("idim"), tmp_path)
 
 
 def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() -> None:
     few = TextSplit("train", np.arange(40), ([f"text {i % 19}" for i in range(40)],), None)
     with pytest.raises(GeloraError, match="40 training rows with 19 different texts: a profile needs at least 20"):
-        inputs._check_distinct_texts(few)
-    inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None))
-    assert inputs.FEWEST_TEXTS == twonn.MIN_POINTS
+        inputs._check_distinct_texts(few, 20)
+    inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None), 20)
+    assert SIGNALS.get("idim").fewest_texts == twonn.MIN_POINTS

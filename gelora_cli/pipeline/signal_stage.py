@@ -1,0 +1,163 @@
+"""The signals that a plan needs, such as the idim profile: each measured once, shared by all runs with equal inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar, cast
+
+from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.config.complete import complete
+from gelora_cli.config.files import write_config
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.directories import check_files, create_directory
+from gelora_cli.core.locks import wait_for_lock
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.memory import translate_oom
+from gelora_cli.core.registries import SIGNALS
+from gelora_cli.geometry.states import StateStore
+from gelora_cli.launchers.signals import handle_signals
+from gelora_cli.pipeline.dispatch import work_or_launch
+from gelora_cli.pipeline.inputs import (
+    ResolvedInputs,
+    load_valid_signal,
+    needed_signals,
+    resolve_inputs,
+    signal_directory,
+)
+from gelora_cli.pipeline.session import Session, open_session
+from gelora_cli.plots.base import RunData, write_run_pictures
+from gelora_cli.signals.base import Signal, SignalContext
+
+ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
+
+
+@dataclass(frozen=True)
+class MeasuredSignals:
+    """The signals that a run's plan reads, by name, and whether all of them had been measured before."""
+
+    artifacts: Mapping[str, SignalArtifact]
+    reused: bool
+
+    @property
+    def profile(self) -> IdProfile | None:
+        """The idim profile, where the plan reads it."""
+        return cast("IdProfile | None", self.artifacts.get(IDIM))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all the measurements."""
+        return sum((artifact.seconds for artifact in self.artifacts.values()), 0.0)
+
+
+def measure_profile(config: RunConfig) -> tuple[Path, IdProfile]:
+    """Measure the shared profile of a model and a task, unless it is there already; return its directory and it.
+
+    Nothing but the text of training is looked at: of `task=text` labels that are missing or wrong are left out.
+    """
+    inputs = resolve_inputs(complete(config), require_labels=False)
+    signal: Signal[IdProfile] = SIGNALS.get(IDIM)
+    directory = signal_directory(signal, inputs, inputs.fingerprints)
+    create_directory(directory)
+    check_files(directory)
+    if inputs.config.force or load_valid_signal(signal, directory) is None:
+        write_config(inputs.config, directory / run_files.CONFIG)
+        processes = inputs.config.launch.processes
+        work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, inputs))
+    else:
+        with wait_for_lock(directory, f"the {signal.title}"):
+            StateStore(directory).clear()  # left by a process that was killed after the artifact was written
+    return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
+
+
+def work_profile(directory: Path, inputs: ResolvedInputs) -> None:
+    """Measure the profile, in every process."""
+    with handle_signals(), translate_oom():
+        session = open_session(inputs, directory / run_files.LOG)
+        shared_signal(session, SIGNALS.get(IDIM), from_scratch=inputs.config.force)
+        session.accelerator.wait_for_everyone()
+
+
+def shared_signals(session: Session) -> MeasuredSignals:
+    """Return the signals that the run's plan needs, measured now where no run has measured them before."""
+    artifacts: dict[str, SignalArtifact] = {}
+    reused = True
+    for name in needed_signals(session.config):
+        signal = SIGNALS.get(name)
+        LOGGER.info("%s: %s", signal.title, signal.description)
+        artifacts[name], was_reused = shared_signal(session, signal)
+        reused = reused and was_reused
+    return MeasuredSignals(artifacts, reused and bool(artifacts))
+
+
+def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: bool = False) -> tuple[ArtifactT, bool]:
+    """Return the shared artifact of a signal, and whether it had been measured before.
+
+    The main process holds the lock, decides and writes; all processes measure.
+    """
+    inputs = session.inputs
+    directory = signal_directory(signal, inputs, inputs.fingerprints)
+    path = directory / signal.artifact.FILE
+    if not session.accelerator.is_main_process:
+        reused = _await_announcement()
+        if not reused:
+            signal.measure(_context(session, directory))
+        session.accelerator.wait_for_everyone()
+        return read_artifact(signal.artifact, path), reused
+    create_directory(directory)
+    with wait_for_lock(directory, f"the {signal.title}", lambda: _announce(None)):
+        reused = not from_scratch and load_valid_signal(signal, directory) is not None
+        _announce(reused)
+        if not reused:
+            artifact = signal.measure(_context(session, directory))
+            measured = MeasuredSignals({signal.name: artifact}, reused=False)
+            write_run_pictures(directory, RunData(profile=measured.profile, signals=measured.artifacts))
+            write_artifact(artifact, directory)  # last: a directory with the artifact is complete
+        StateStore(directory).clear()  # also what a process left that was killed after the artifact was written
+    session.accelerator.wait_for_everyone()
+    artifact = read_artifact(signal.artifact, path)
+    LOGGER.info("%s %s: %s", signal.title, "reused" if reused else f"measured in {artifact.seconds:.1f} s", path)
+    return artifact, reused
+
+
+def _announce(reused: bool | None) -> None:
+    """Tell the other processes whether the signal is there; None while another run measures it.
+
+    They hear of it every second, so that a long wait is no silence that ends a process group by its timeout.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    broadcast_object_list([reused])
+
+
+def _await_announcement() -> bool:
+    """Return what the main process announces once it holds the lock."""
+    from accelerate.utils import broadcast_object_list
+
+    while (reused := broadcast_object_list([None])[0]) is None:
+        pass
+    return bool(reused)
+
+
+def _context(session: Session, directory: Path) -> SignalContext:
+    """Return what a signal may measure of this session; the clock of its seconds starts here."""
+    config, inputs, loaded = session.config, session.inputs, session.loaded
+    train = inputs.splits["train"]
+    has_head = train.labels is not None  # without labels nothing says how large a head is
+    return SignalContext(
+        model=loaded.model,
+        model_map=loaded.map if has_head else replace(loaded.map, head_modules=(), head_params=0),
+        model_name=inputs.model_name,
+        task=config.task,
+        profile=config.profile,
+        fingerprints={"model": inputs.model.fingerprint, "train": train.fingerprint()},
+        rows=len(train),
+        examples=session.profile_split,
+        pad_token_id=session.pad_token_id,
+        accelerator=session.accelerator,
+        store=StateStore(directory),
+    )

@@ -1,0 +1,1 @@
+"""Measurements that allocators read: one file each, registered by name in `core.registries.SIGNALS`."""

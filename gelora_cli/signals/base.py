@@ -1,0 +1,121 @@
+"""What a signal is: a measurement of a model on a task that an allocator reads; importing this file imports no torch.
+
+The pipeline does what all signals share: it finds the directory that runs with equal inputs share, locks it, resumes a
+measurement that was killed, lets several processes measure together, and writes the artifact. A picture of it is an
+entry of `core.registries.RUN_PICTURES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from gelora_cli.allocation.base import SignalArtifact
+from gelora_cli.config.keys import keys_of
+from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import plugins_fingerprint
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel
+
+    from gelora_cli.core.artifacts.model_map import ModelMap
+    from gelora_cli.data.encoding import EncodedSplit
+    from gelora_cli.geometry.states import StateStore
+
+ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalContext:
+    """What a signal may measure: the pretrained model before any adapter, and the rows of the train split.
+
+    Every process has the same context but for its accelerator; each must return the same artifact.
+
+    Attributes:
+        model: on this process's device, with the task's head; a signal leaves its parameters and gradients as they
+            were.
+        model_map: its blocks and adaptable linears.
+        model_name: how a user names it; with the tasks that it was tuned on before, as `minilm+sst2`.
+        task: the task's configuration.
+        profile: settings of the measurement (`profile.*`).
+        fingerprints: content hashes of the `model` and of the `train` split.
+        rows: rows of the train split.
+        examples: encodes the rows that `profile.max_examples` and `profile.seed` draw.
+        pad_token_id: of the tokenizer.
+        accelerator: the processes that measure together.
+        store: tensors of whole batches by their numbers, which survive a kill; it counts the seconds of all attempts.
+    """
+
+    model: PreTrainedModel
+    model_map: ModelMap
+    model_name: str
+    task: TaskConfig
+    profile: ProfileConfig
+    fingerprints: Mapping[str, str]
+    rows: int
+    examples: Callable[[], EncodedSplit]
+    pad_token_id: int
+    accelerator: Accelerator
+    store: StateStore
+
+
+class Signal(ABC, Generic[ArtifactT]):
+    """A measurement. One object per signal, registered in `core.registries.SIGNALS`.
+
+    Attributes:
+        name: what an allocator names it by.
+        description: what the log says that is measured.
+        artifact: the frozen dataclass that it measures; its `FILE` is `signal-NAME.json`.
+        settings: every key of the configuration that can change its numbers, such as `profile.seed`.
+        contents: what else can: `model`, `train` (the split), or both.
+        version: raised when the same inputs would measure to other numbers, so that older files are not reused.
+        fewest_texts: how many different training texts it needs.
+    """
+
+    name: str
+    description: str
+    artifact: type[ArtifactT]
+    settings: ClassVar[tuple[str, ...]]
+    contents: ClassVar[tuple[str, ...]]
+    version: ClassVar[int] = 1
+    fewest_texts: ClassVar[int] = 0
+
+    @abstractmethod
+    def measure(self, context: SignalContext) -> ArtifactT:
+        """Return what was measured, the same in every process.
+
+        Raises:
+            GeloraError: model or texts can't be measured; the message says what to change.
+        """
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"signal {self.name}"
+
+    def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
+        """Return everything that can change a number of this signal.
+
+        Raises:
+            GeloraError: `settings` names a key that there is not.
+        """
+        keys = {key.name: key for key in keys_of(config)}
+        if unknown := [name for name in self.settings if name not in keys]:
+            raise GeloraError(f"{self.title}: {unknown[0]} is no key of the configuration; correct its settings")
+        values: Inputs = {name: keys[name].value_in(config) for name in self.settings}
+        values |= {f"sha256 of {name}": fingerprints[name] for name in self.contents}
+        if config.plugins is not None and not type(self).__module__.startswith("gelora_cli."):
+            values["plugins"] = plugins_fingerprint(config.plugins)
+        return values | {"signal": self.name, "version": self.version}
+
+    def sharing_hash(self, config: RunConfig, fingerprints: Mapping[str, str]) -> str:
+        """Return sixteen hex digits over its inputs, which name the directory that runs with equal inputs share."""
+        text = json.dumps(self.inputs(config, fingerprints), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

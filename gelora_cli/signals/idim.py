@@ -1,0 +1,76 @@
+"""The idim profile: the intrinsic dimension of every layer's hidden states on a task's texts; no torch on import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gelora_cli.allocation.base import IDIM
+from gelora_cli.config.identity import profile_inputs
+from gelora_cli.config.keys import declared_keys
+from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
+from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
+from gelora_cli.core.registries import SIGNALS, TASK_KINDS
+from gelora_cli.signals.base import Inputs, Signal, SignalContext
+
+
+@SIGNALS.register
+class Idim(Signal[IdProfile]):
+    """Intrinsic dimension by TwoNN at the input of block 1 and the output of every block."""
+
+    name = IDIM
+    description = "the intrinsic dimension (idim) of every layer"
+    artifact = IdProfile
+    settings = tuple(key.name for key in declared_keys(RunConfig) if key.declared.profile)
+    contents = ("model", "train")
+    fewest_texts = 20  # `geometry.twonn.MIN_POINTS`, which is not imported: that would import torch
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return "profile"
+
+    def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
+        """Return the values behind the names of existing profile directories."""
+        return profile_inputs(config, fingerprints["model"], fingerprints["train"])
+
+    def measure(self, context: SignalContext) -> IdProfile:
+        """Return d_0 .. d_L on the drawn rows, from one pass of the model in all processes."""
+        from gelora_cli.geometry.profiling import measure
+        from gelora_cli.models.block_map import block_modules
+
+        settings = profile_settings(context.task, context.profile)
+        measured = measure(
+            context.model,
+            block_modules(context.model, context.model_map),
+            context.examples(),
+            settings,
+            batch_size=context.profile.batch_size,
+            pad_token_id=context.pad_token_id,
+            accelerator=context.accelerator,
+            store=context.store,
+        )
+        return measured.profile(
+            model=context.model_name,
+            model_fingerprint=context.fingerprints["model"],
+            task=context.task.name,
+            data_fingerprint=context.fingerprints["train"],
+            settings=settings,
+            examples_seen=context.rows,
+            model_map=context.model_map,
+            seconds=round(context.store.seconds, 3),
+        )
+
+
+def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSettings:
+    """Return what the numbers of a profile depend on, beside model and texts."""
+    has_windows = TASK_KINDS.get(task.kind).has_windows
+    return ProfileSettings(
+        pooling=profile.pooling,
+        estimator=profile.estimator,
+        discard=profile.discard,
+        max_examples=profile.max_examples,
+        max_length=task.max_length,
+        seed=profile.seed,
+        stride=task.stride if has_windows else None,
+        max_question_length=task.max_question_length if has_windows else None,
+    )
