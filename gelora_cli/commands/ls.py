@@ -41,17 +41,19 @@ class Ls(Command[LsCommandConfig]):
         """Print the runs, and below them the grid of those that are done."""
         from gelora_cli.core.files import json_text
         from gelora_cli.report.grid import runs_table
-        from gelora_cli.report.listing import list_runs, listed_runs
-        from gelora_cli.report.runs import examine_runs, sort_runs
+        from gelora_cli.report.listing import describe_runs, format_runs
+        from gelora_cli.report.runs import read_runs, select_runs
+        from gelora_cli.report.text_table import terminal_width
 
         directory = paths[0] if paths else user_path(config.runs_dir)
         if not directory.is_dir():
             raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
-        examined = examine_runs([directory], verify=config.verify)
-        listed = listed_runs(directory, examined)
+        examined = read_runs([directory], verify=config.verify)
+        listed = describe_runs(directory, examined)
         if config.json:
             print(json_text([asdict(row) for row in listed], indent=1))
             return
-        print(list_runs(directory, listed))
-        if table := runs_table(sort_runs(examined).runs):
+        width = terminal_width()
+        print(format_runs(directory, listed, width=width))
+        if table := runs_table(select_runs(examined).runs, width=width):
             print(f"\n{table}")

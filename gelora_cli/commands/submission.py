@@ -34,7 +34,7 @@ from gelora_cli.data.tables import count_rows
 from gelora_cli.pipeline.finished import reopen_run
 from gelora_cli.pipeline.inputs import collect_problems
 from gelora_cli.pipeline.predict import predict_splits
-from gelora_cli.report.listing import aligned
+from gelora_cli.report.text_table import format_table
 
 HEADER = "index\tprediction\n"
 ZIP = "submission.zip"
@@ -383,7 +383,7 @@ def summary(submission: Submission, target: Path) -> str:
     """What was written and from which run, a line per file, and what keeps the benchmark from taking it."""
     written = {file.file: file for file in submission.files}
     rows = [_row(part, written.get(part.file)) for part in PARTS]
-    text = [aligned(("file", "rows", "from"), rows)]
+    text = [format_table(("file", "rows", "from"), rows)]
     if submission.choose:
         text.append("choose=best: of several runs the one with the largest value on the dev set, which is optimistic")
     text += [f"left out: {reason}" for reason in submission.left_out]

@@ -156,10 +156,11 @@ def _inputs_key(config: RunConfig) -> str:
 def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
     """Print the grid of what is done, then a row for each job with what happened to it; return the exit code."""
     from gelora_cli.report.grid import grid_table
-    from gelora_cli.report.listing import Job, list_jobs
+    from gelora_cli.report.listing import Job, format_jobs
+    from gelora_cli.report.text_table import terminal_width
 
     done = [Path(outcome.directory) for outcome in outcomes if outcome.directory and not outcome.code]
-    if table := grid_table(done):
+    if table := grid_table(done, width=terminal_width()):
         print(f"\n{table}")
     _report_costs([Estimate(**outcome.cost) for outcome in outcomes if outcome.cost])
     rows = [
@@ -167,7 +168,7 @@ def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
         for label, outcome in zip(labels, outcomes, strict=False)
     ]
     rows += [Job(label, "not started") for label in labels[len(outcomes) :]]
-    print(f"\n{list_jobs(rows)}", flush=True)
+    print(f"\n{format_jobs(rows, width=terminal_width())}", flush=True)
     counts = Counter(row.state for row in rows if row.state in ("failed", "interrupted", "not started"))
     if counts:
         said = ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -19,7 +19,8 @@ from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.description import card_facts
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.signal_stage import MeasuredSignals
-from gelora_cli.plots.base import RunData, read_metric_lines, write_run_pictures
+from gelora_cli.plots.base import RunData, write_run_pictures
+from gelora_cli.trackers.json_lines import read_metric_lines
 
 if TYPE_CHECKING:
     from gelora_cli.training.evaluation import Evaluation

@@ -6,7 +6,6 @@ plug-ins.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,13 +97,6 @@ def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = 
         figure = picture.draw(run) if picture.after_training == after_training else None
         if figure is not None:
             write_figure(figure, directory / f"{name}.png")
-
-
-def read_metric_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; none where there is no such file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def report_pictures(rows: Sequence[Row]) -> Iterator[Picture]:

@@ -52,18 +52,26 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from gelora_cli.metrics.definitions import Array, Score, of_all
+from gelora_cli.report.comparison import LEVEL
 
-LEVEL = 0.05
 CHUNK = 1 << 16
+"""How many weights of examples are in memory at once."""
+
 TINY = 1e-12
+"""Differences below this are rounding."""
 
 
 @dataclass(frozen=True)
 class Variances:
-    """The three parts of a difference's variance, of S seeds; `both` is held by the other two as well.
+    """The three parts of a difference's variance; `both` is contained in the other two as well.
 
-    `clusters` is the (effective) number of clusters that `examples` is known from; None of independent examples, of
-    which there are enough to take it as known.
+    Attributes:
+        seeds: what the seeds contribute.
+        examples: what the test examples contribute.
+        both: what seed and example do together.
+        count: the number of seeds (S).
+        clusters: the (effective) number of clusters that `examples` is known from; None for independent examples, of
+            which there are enough to take their variance as known.
     """
 
     seeds: float
@@ -74,18 +82,18 @@ class Variances:
 
     @property
     def none(self) -> bool:
-        """Whether neither seeds nor examples change the difference, but for rounding."""
+        """Return whether neither seeds nor examples change the difference, but for rounding."""
         return self.seeds + self.examples < TINY**2
 
     def p_value(self, difference: float) -> float:
-        """The two-sided p of a difference; 1 where it is 0, but for rounding."""
+        """Return the two-sided p of a difference; 1 where it is 0, but for rounding."""
         if abs(difference) < TINY:
             return 1.0
         chances, variances = self._mixture
         return float(2 * (chances * special.ndtr(-abs(difference) / np.sqrt(variances))).sum())
 
     def half_width(self, level: float = LEVEL) -> float:
-        """Half of the interval of confidence 1 - level: the difference whose p is `level`."""
+        """Return half of the interval of confidence 1 - level: the difference whose p is `level`."""
         if self.none:
             return 0.0
         high = math.sqrt(self.seeds + self.examples)
@@ -95,20 +103,21 @@ class Variances:
 
     @cached_property
     def _mixture(self) -> tuple[Array, Array]:
-        """Chances, sum 1, and variances, (k,) or for clusters (k, l): over what the two parts may be."""
+        """Return what the two parts may add up to, as chances, whose sum is 1, and variances: (k,) or (k, l)."""
         ratio, chances = _chi2_over_freedom(self.count - 1, 1e-9, 60.0, 800)
-        of_seeds = np.maximum(self.seeds / ratio, self.both)
+        # What the seeds contribute contains `both`, so it can't be less, whatever the draw says.
+        of_seeds = np.maximum(self.seeds / ratio, self.both)  # (k,)
         if self.clusters is None:
             return chances, of_seeds + max(self.examples - self.both, 0.0)
         freedom = max(self.clusters - 1, 1.0)
         low, high = stats.chi2.ppf(1e-12, freedom) / freedom, stats.chi2.isf(1e-12, freedom) / freedom
         cluster_ratio, cluster_chances = _chi2_over_freedom(freedom, low, high, 200)
-        of_examples = np.maximum(self.examples / cluster_ratio - self.both, 0.0)
+        of_examples = np.maximum(self.examples / cluster_ratio - self.both, 0.0)  # (l,)
         return np.outer(chances, cluster_chances), of_seeds[:, None] + of_examples
 
 
 def _chi2_over_freedom(freedom: float, low: float, high: float, steps: int) -> tuple[Array, Array]:
-    """Values (k,) of chi2(freedom) / freedom in steps of their logarithm, and their chances, sum 1."""
+    """Return values (k,) of chi2(freedom) / freedom in steps of their logarithm, and their chances, whose sum is 1."""
     ratio = np.exp(np.linspace(math.log(low), math.log(high), steps))
     chances = ratio * stats.chi2.pdf(ratio * freedom, freedom)
     return ratio, chances / chances.sum()
@@ -117,58 +126,69 @@ def _chi2_over_freedom(freedom: float, low: float, high: float, steps: int) -> t
 def resample(
     score: Score, predicted: Array, true: Array, *, resamples: int, seed: int, clusters: Array | None = None
 ) -> tuple[Array, Array]:
-    """A score of R runs on the data, (R,), and on resamples of the examples that are the same for all runs, (B, R).
+    """Return a score of R runs on the data, (R,), and on resamples of the examples, the same for all runs, (B, R).
 
-    `predicted` (R, n) and `true` (n,) are as the score takes them. `clusters` (n,) numbers from 0 what is drawn
-    together; without it each example is drawn by itself.
+    Args:
+        score: the metric.
+        predicted: (R, n), as the score takes them.
+        true: (n,), as the score takes them.
+        resamples: their number B.
+        seed: of the draws.
+        clusters: (n,) numbers from 0 what is drawn together; without it each example is drawn by itself.
     """
     examples = len(true)
-    drawn = examples if clusters is None else int(clusters.max()) + 1
+    units = examples if clusters is None else int(clusters.max()) + 1
     generator = np.random.default_rng(seed)
     step = max(16, CHUNK // examples)
     parts = []
     for start in range(0, resamples, step):
-        weights = _weights(generator, min(step, resamples - start), drawn)
-        parts.append(score(predicted, true, weights if clusters is None else weights[:, clusters]))
+        weights = _weights(generator, min(step, resamples - start), units)  # (b, units)
+        by_example = weights if clusters is None else weights[:, clusters]  # (b, n)
+        parts.append(score(predicted, true, by_example))  # (b, R)
     return of_all(score, predicted, true), np.concatenate(parts)
 
 
 def _weights(generator: np.random.Generator, resamples: int, units: int) -> Array:
-    """How often each unit, an example or a cluster, is in each resample, (B, units)."""
+    """Draw resamples; return how often each unit, an example or a cluster, is in each of them, (B, units)."""
     drawn = generator.integers(units, size=(resamples, units))
-    drawn += units * np.arange(resamples)[:, None]
+    drawn += units * np.arange(resamples)[:, None]  # numbers of their own for each resample, so that one count does
     counts = np.bincount(drawn.ravel(), minlength=resamples * units)
     return counts.reshape(resamples, units).astype(np.float64)
 
 
 def effective_number(clusters: Array) -> float:
-    """(sum m^2)^2 / sum m^4 of clusters (n,), m their sizes: their number where all are of one size, less where not."""
+    """Return (sum m^2)^2 / sum m^4 of clusters (n,) of sizes m: their number if all are of one size, less if not."""
     squares = np.bincount(clusters).astype(np.float64) ** 2
     return float(squares.sum() ** 2 / (squares**2).sum())
 
 
 def variances(plain: Array, resampled: Array, examples: int, clusters: Array | None = None) -> Variances:
-    """Of paired differences of S seeds on the data, (S,), and on the resamples of n `examples`, (B, S).
+    """Return the parts of the variance of a difference.
 
-    `clusters` (n,) are those that were drawn, None where it was examples.
+    Args:
+        plain: (S,) the paired differences of S seeds on the data.
+        resampled: (B, S) the same on the resamples.
+        examples: how many examples there are (n).
+        clusters: (n,) the clusters that were drawn; None where it was examples.
     """
     seeds = len(plain)
-    means = resampled.mean(axis=1)
+    means = resampled.mean(axis=1)  # (B,)
     units = examples if clusters is None else effective_number(clusters)
     unbiased = units / (units - 1) if units > 1 else 1.0
-    apart = (resampled - means[:, None]).var(axis=0)
+    interaction = (resampled - means[:, None]).var(axis=0)  # (S,)
     return Variances(
         seeds=float(plain.var(ddof=1)) / seeds,
         examples=unbiased * float(means.var()),
-        both=unbiased * float(apart.sum()) / (seeds * (seeds - 1)),
+        both=unbiased * float(interaction.sum()) / (seeds * (seeds - 1)),
         count=seeds,
         clusters=None if clusters is None else units,
     )
 
 
 def effect_size(differences: Array) -> float | None:
-    """Hedges' g of paired differences (S,): their mean over their standard deviation, times J; None where that is 0.
+    """Return Hedges' g of paired differences (S,): their mean over their standard deviation, times J.
 
+    It is None where the standard deviation is 0.
     J = Gamma(m / 2) / (sqrt(m / 2) Gamma((m - 1) / 2)), m = S - 1, takes out that few seeds make it too large: 0.56 for
     3 seeds, 0.80 for 5 (Hedges, Journal of Educational Statistics 6, 1981). In standard deviations between seeds.
     """
@@ -180,7 +200,7 @@ def effect_size(differences: Array) -> float | None:
 
 
 def holm(p_values: Array) -> Array:
-    """Holm's p-values (m,): the k-th smallest of m times m - k + 1, at least the one before, at most 1.
+    """Return Holm's p-values (m,): the k-th smallest of m times m - k + 1, at least the one before, at most 1.
 
     Those below 0.05 hold together with a chance of at most 5 % that any is false, however they depend on each other
     (Holm, Scandinavian Journal of Statistics 6, 1979).

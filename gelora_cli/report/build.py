@@ -1,4 +1,9 @@
-"""`gelora report`: many runs to one folder with a page, tables and pictures; no torch."""
+"""`gelora report`: many runs to one folder with a page, tables and pictures; no torch.
+
+The steps, each with one entry point: `collect` reads the runs, `make_rows` groups them over their seeds, `group_rows`
+says which rows may be compared, `compare_groups` tests their differences, `tables` and `formats` write them down, and
+`page` shows all of it.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +17,27 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
-from gelora_cli.report.compared import comparisons, row_groups
-from gelora_cli.report.page import Shown, comparison_tables, page, summary
-from gelora_cli.report.published import Published, published_table, read_published
-from gelora_cli.report.rows import rows_of
-from gelora_cli.report.runs import Collected, Run, Unused, collect
-from gelora_cli.report.tables import TEX_HEAD, Table, csv_text, latex, markdown, metric_tables, result_tables
+from gelora_cli.report.content import ReportContent, summary
+from gelora_cli.report.formats import TEX_HEAD, csv_text, latex, markdown
+from gelora_cli.report.groups import group_rows
+from gelora_cli.report.page import page
+from gelora_cli.report.published import PublishedFigure, published_table, read_published
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
+from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_tables
 
 PAGE, CONTENTS = "report.html", "report.json"
+"""The page, and the list of the files that a report wrote, which a later one may replace."""
 
 
-@dataclass(frozen=True)
-class Written:
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
     """Where a report is, and what it says first."""
 
     page: Path
     files: int
     runs: int
-    unused: tuple[Unused, ...]
+    unused: tuple[UnusedRun, ...]
     summary: tuple[str, ...]
 
 
@@ -42,30 +50,44 @@ def write_report(
     published: Path | None = None,
     figures: bool = True,
     force: bool = False,
-) -> Written:
-    """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of all runs at or below `directories`.
+) -> WrittenReport:
+    """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of runs.
 
-    Every finished run is compared with its DONE first. Each file is written whole or not at all, the page last;
-    pictures of an earlier report in the same folder that this one does not have are removed. Files of the same names
-    that no earlier report wrote are replaced with `force` alone.
+    Every finished run is compared with its DONE first. Each file is written whole or not at all, the page last.
+    Pictures of an earlier report in the same folder that this one does not have are removed.
+
+    Args:
+        directories: run directories, or those above them.
+        output: the folder to write into.
+        title: the heading of the page.
+        mix_protocols: accept runs of several protocols, each in tables of its own.
+        published: a CSV of published figures, shown apart.
+        figures: draw pictures.
+        force: replace files of the same names that no earlier report wrote.
 
     Raises:
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
             a file, can't be written to or holds another's files, or `published` can't be read.
     """
-    _check_places(directories, output)
-    their_figures = read_published(published) if published else []
-    found = collect(directories)
-    _check_runs(found, directories, mix_protocols)
-    shown = _shown(found, title, their_figures, figures)
-    files = _files(shown)
+    _check_paths(directories, output)
+    published_figures = read_published(published) if published else []
+    collected = collect(directories)
+    _check_runs(collected, directories, mix_protocols)
+    content = _make_content(collected, title, published_figures, figures)
+    files = _render(content)
     if not force:
-        _check_others(output, files)
+        _check_foreign_files(output, files)
     _write(output, files)
-    return Written(output / PAGE, len(files), len(found.runs), found.unused, tuple(summary(shown)))
+    return WrittenReport(
+        page=output / PAGE,
+        files=len(files),
+        runs=len(collected.runs),
+        unused=collected.unused,
+        summary=tuple(summary(content)),
+    )
 
 
-def _check_places(directories: Sequence[Path], output: Path) -> None:
+def _check_paths(directories: Sequence[Path], output: Path) -> None:
     problems = [
         f"{path}: no such directory; give run directories, or those above them"
         for path in directories
@@ -77,89 +99,93 @@ def _check_places(directories: Sequence[Path], output: Path) -> None:
         raise GeloraError("\n".join(problems))
 
 
-def _check_runs(found: Collected, directories: Sequence[Path], mix_protocols: bool) -> None:
-    if not found.runs:
-        where, left = ", ".join(map(str, directories)), "".join(f"\n  {_line(run)}" for run in found.unused)
-        raise GeloraError(
-            f"no finished run at or below {where}." + (f" Those that give no number:{left}" if left else "")
-        )
-    protocols: dict[str, list[Run]] = {}
-    for run in found.runs:
-        protocols.setdefault(run.result.protocol, []).append(run)
-    if len(protocols) > 1 and not mix_protocols:
+def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_protocols: bool) -> None:
+    if not collected.runs:
+        message = f"no finished run at or below {', '.join(map(str, directories))}."
+        if collected.unused:
+            message += " Those that give no number:" + "".join(f"\n  {run}" for run in collected.unused)
+        raise GeloraError(message)
+    by_protocol: dict[str, list[Run]] = {}
+    for run in collected.runs:
+        by_protocol.setdefault(run.result.protocol, []).append(run)
+    if len(by_protocol) > 1 and not mix_protocols:
         counts = "; ".join(
-            f"{name}: {len(runs)} runs, such as {runs[0].directory}" for name, runs in sorted(protocols.items())
+            f"{name}: {len(runs)} runs, such as {runs[0].directory}" for name, runs in sorted(by_protocol.items())
         )
         raise GeloraError(
-            f"runs of {len(protocols)} protocols given, whose values can't be compared ({counts}). Give directories of "
-            "one, or mix_protocols=true, which shows each in tables of its own."
+            f"runs of {len(by_protocol)} protocols given, whose values can't be compared ({counts}). Give directories "
+            "of one, or mix_protocols=true, which shows each in tables of its own."
         )
 
 
-def _line(run: Unused) -> str:
-    return f"{run.status} {run.directory}" + (f": {run.reason}" if run.reason else "")
+def _make_content(
+    collected: CollectedRuns, title: str, published: Sequence[PublishedFigure], figures: bool
+) -> ReportContent:
+    from gelora_cli.report.significance import compare_groups  # scipy: not before all that is wrong has been said
 
-
-def _shown(found: Collected, title: str, their_figures: Sequence[Published], figures: bool) -> Shown:
-    rows = rows_of(found.runs, found.unused)
-    groups = row_groups(rows)
-    compared, problems = comparisons(groups)
-    return Shown(
+    rows = make_rows(collected.runs, collected.unused)
+    groups = group_rows(rows)
+    comparisons, problems = compare_groups(groups)
+    return ReportContent(
         title=title,
         rows=tuple(rows),
         groups=tuple(groups),
-        unused=found.unused,
-        comparisons=tuple(compared),
+        unused=collected.unused,
+        comparisons=tuple(comparisons),
         problems=tuple(problems),
         pictures=tuple(report_pictures(rows)) if figures else (),
-        published=published_table(their_figures, rows),
+        published=published_table(published, rows),
     )
 
 
-def _files(shown: Shown) -> dict[str, bytes]:
-    """Name to content, the page last."""
-    compared = comparison_tables(shown.groups, shown.comparisons)
-    tables = [*result_tables(shown.rows), *metric_tables(shown.rows), *compared]
+def _render(content: ReportContent) -> dict[str, bytes]:
+    """Return the files of a report, name to content, the page last."""
+    tables = [
+        *result_tables(content.rows),
+        *metric_tables(content.rows),
+        *comparison_tables(content.groups, content.comparisons),
+    ]
     files = {
-        "table.md": _markdown(shown, tables).encode(),
-        "table.csv": csv_text(shown.rows).encode(),
+        "table.md": _render_markdown(content, tables).encode(),
+        "table.csv": csv_text(content.rows).encode(),
         "table.tex": (TEX_HEAD + "\n".join(map(latex, tables))).encode(),
     }
-    drawn = {picture.name: picture.svg() for picture in shown.pictures}
-    for picture in shown.pictures:
-        files |= {f"{picture.name}.png": picture.png(), f"{picture.name}.svg": drawn[picture.name]}
-    return files | {PAGE: page(shown, drawn).encode()}
+    drawn = {picture.name: picture.svg() for picture in content.pictures}
+    for picture in content.pictures:
+        files[f"{picture.name}.png"] = picture.png()
+        files[f"{picture.name}.svg"] = drawn[picture.name]
+    files[PAGE] = page(content, drawn).encode()
+    return files
 
 
-def _markdown(shown: Shown, tables: Iterable[Table]) -> str:
-    lines = "".join(f"- {escape_markdown(line)}\n" for line in summary(shown))
-    parts = [f"# {escape_markdown(shown.title)}\n\n{lines}", *map(markdown, tables)]
-    if shown.published:
-        parts.append(markdown(shown.published))
-    if shown.unused:
-        parts.append(
-            "Runs that give no number:\n\n" + "".join(f"- {escape_markdown(_line(run))}\n" for run in shown.unused)
-        )
+def _render_markdown(content: ReportContent, tables: Iterable[Table]) -> str:
+    lines = "".join(f"- {escape_markdown(line)}\n" for line in summary(content))
+    parts = [f"# {escape_markdown(content.title)}\n\n{lines}", *map(markdown, tables)]
+    if content.published:
+        parts.append(markdown(content.published))
+    if content.unused:
+        unused = "".join(f"- {escape_markdown(str(run))}\n" for run in content.unused)
+        parts.append(f"Runs that give no number:\n\n{unused}")
     return "\n".join(parts)
 
 
-def _check_others(output: Path, files: Iterable[str]) -> None:
+def _check_foreign_files(output: Path, files: Iterable[str]) -> None:
     """Refuse a folder whose files of these names are not those of an earlier report."""
-    earlier = _earlier(output)
-    others = [name for name in (*files, CONTENTS) if (output / name).exists() and name not in earlier]
-    if others and not (earlier and others == [CONTENTS]):
+    earlier = _earlier_files(output)
+    foreign = [name for name in (*files, CONTENTS) if (output / name).exists() and name not in earlier]
+    if foreign and not (earlier and foreign == [CONTENTS]):
         raise GeloraError(
-            f"output={output} holds {others[0]}, which no earlier report wrote: give another directory, or "
+            f"output={output} holds {foreign[0]}, which no earlier report wrote: give another directory, or "
             "force=true to replace it"
         )
 
 
 def _write(output: Path, files: dict[str, bytes]) -> None:
-    """The page of an earlier report goes first and the new one comes last, so that no mixture is read as whole."""
+    """Write the files; the page of an earlier report goes first, so that no mixture is read as one report."""
     create_directory(output, "output")
     for name in files:
         remove_partial_writes(output / name)
-    earlier = _earlier(output)
+    earlier = _earlier_files(output)
     (output / PAGE).unlink(missing_ok=True)
     for name in earlier - set(files):
         (output / name).unlink(missing_ok=True)
@@ -168,8 +194,8 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
         write_atomic(output / name, content)
 
 
-def _earlier(output: Path) -> set[str]:
-    """The files of the report that is in this folder now, which may be removed."""
+def _earlier_files(output: Path) -> set[str]:
+    """Return the files of the report that is in this folder now, which may be removed."""
     try:
         names = json.loads(read_text(output / CONTENTS, "a report's list of files"))["files"]
         return {name for name in names if Path(name).name == name}

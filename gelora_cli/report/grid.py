@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gelora_cli.report.listing import aligned
-from gelora_cli.report.rows import Row, rows_of
+from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import Run, collect
+from gelora_cli.report.text_table import format_table
 
 HEADER = (
     "task",
@@ -26,30 +26,49 @@ HEADER = (
     "peak MB",
     "collapsed",
 )
+LEFT_OUT_FIRST = (
+    "peak MB",
+    "setup s",
+    "peak trained",
+    "of budget",
+    "train s",
+    "collapsed",
+    "adapter",
+    "metric",
+    "budget",
+    "model",
+)
+"""Columns that a narrow terminal does without, in this order."""
 
 
-def grid_table(directories: Sequence[Path]) -> str:
-    """The table of the finished runs at or below these directories; see `runs_table`."""
-    return runs_table(collect(directories).runs)
+def grid_table(directories: Sequence[Path], *, width: int | None = None) -> str:
+    """Return the table of the finished runs at or below these directories; see `runs_table`."""
+    return runs_table(collect(directories).runs, width=width)
 
 
-def runs_table(runs: Iterable[Run]) -> str:
-    """A line per row of finished runs (`rows_of`).
+def runs_table(runs: Iterable[Run], *, width: int | None = None) -> str:
+    """Return a line per row of finished runs (see `make_rows`).
 
     The standard deviation is that of a sample (n - 1), `-` for one seed. Collapsed seeds stay in the mean. `adapter`
-    are the parameters left at the end, the most of all seeds; `peak trained` those trained at the most. `setup s`
-    is the profile, measured once for all runs that share it (0 for `lora`), and attaching.
+    are the parameters left at the end, the most of all seeds; `peak trained` the most that ever trained. `setup s` is
+    the profile, measured once for all runs that share it (0 for `lora`), and attaching.
+
+    Args:
+        runs: finished runs.
+        width: of the terminal; None where all columns are shown, as in a pipe.
     """
-    rows = [_cells(row) for row in rows_of(runs)]
-    return aligned(HEADER, rows) if rows else ""
+    rows = [_cells(row) for row in make_rows(runs)]
+    if not rows:
+        return ""
+    return format_table(HEADER, rows, width=width, optional=LEFT_OUT_FIRST, wrapped="method")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.task,
         row.model,
-        row.budget + ("" if row.protocol == "last" else f" ({row.protocol})"),
-        row.name + (f" ({row.linked} linked)" if row.linked else ""),
+        row.budget if row.protocol == "last" else f"{row.budget} ({row.protocol})",
+        f"{row.name} ({row.linked} linked)" if row.linked else row.name,
         row.metric,
         f"{row.mean:.4f}",
         "-" if row.sd is None else f"{row.sd:.4f}",

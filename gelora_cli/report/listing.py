@@ -1,4 +1,7 @@
-"""`gelora ls`: runs below a directory as a table or as JSON; no torch."""
+"""`gelora ls` and the end of a sweep: runs or jobs as a table, a line each; no torch.
+
+`describe_runs` and `format_runs` are the entry points of `gelora ls`, `format_jobs` that of a sweep.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.core.messages import escape_controls
-from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, Unused, age_seconds
+from gelora_cli.report.runs import DAMAGED, OTHER_VERSION, Run, UnusedRun, age_seconds
+from gelora_cli.report.text_table import format_table
 
 HEADER = ("status", "value", "metric", "age", "run")
-LONGEST_CELL = 700
+LEFT_OUT_FIRST = ("metric", "age")
+"""Columns that a narrow terminal does without."""
+
 JOBS_HEADER = ("job", "what happened", "value", "seconds", "directory or message")
+JOBS_LEFT_OUT_FIRST = ("seconds",)
+
+AGE_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+"""Units of an age and their seconds, the longest first."""
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One run; what it has no value for is None, and `error` says why it failed or can't be read.
+class ListedRun:
+    """What `gelora ls --json` says of a run; None where the run has no such value.
 
-    `same_as` is the run that was trained in its stead, by its path below the listed directory.
+    Attributes:
+        run: its path below the listed directory.
+        error: why it failed or can't be read.
+        same_as: the run that was trained in its stead, by its path below the listed directory.
     """
 
     run: str
@@ -33,16 +45,69 @@ class Listed:
     same_as: str | None = None
 
 
-def listed_runs(directory: Path, examined: Iterable[Run | Unused]) -> list[Listed]:
+def describe_runs(directory: Path, runs: Iterable[Run | UnusedRun]) -> list[ListedRun]:
     """Return what there is to say of each of the runs below a directory."""
-    return [_listed(run, directory) for run in examined]
+    return [_describe(run, directory) for run in runs]
 
 
-def list_runs(directory: Path, runs: Sequence[Listed]) -> str:
-    """Return a row per run: status, reported value, its metric, age, path below `directory`."""
+def _describe(run: Run | UnusedRun, directory: Path) -> ListedRun:
+    name = str(run.directory.relative_to(directory))
+    if isinstance(run, UnusedRun):
+        age = None if run.updated is None else age_seconds(run.updated)
+        return ListedRun(name, run.status, age_seconds=age, error=run.reason or None)
+    return ListedRun(
+        run=name,
+        status="done",
+        value=run.result.value,
+        metric=run.result.reported,
+        collapsed=run.result.collapsed,
+        age_seconds=age_seconds(run.manifest.updated),
+        smoke=run.result.smoke,
+        same_as=_same_as(run, directory),
+    )
+
+
+def _same_as(run: Run, directory: Path) -> str | None:
+    """Return the run that was trained in the stead of this one, by its path from `directory`."""
+    same_as = run.manifest.same_as
+    return same_as and os.path.normpath(os.path.relpath(run.directory / same_as, directory))
+
+
+def format_runs(directory: Path, runs: Sequence[ListedRun], *, width: int | None = None) -> str:
+    """Return a row per run: status, reported value, its metric, age, path below `directory`.
+
+    Args:
+        directory: where the runs are.
+        runs: what there is to say of each.
+        width: of the terminal; None where all is shown, as in a pipe.
+    """
     if not runs:
         return f"no runs in {directory}"
-    return aligned(HEADER, [_row(run) for run in runs])
+    return format_table(HEADER, [_cells(run) for run in runs], width=width, optional=LEFT_OUT_FIRST)
+
+
+def _cells(run: ListedRun) -> tuple[str, ...]:
+    status = run.status
+    if run.smoke:
+        status += " smoke"
+    if run.collapsed:
+        status += " collapsed"
+    value = "-" if run.value is None else f"{run.value:.4f}"
+    age = "-" if run.age_seconds is None else format_age(run.age_seconds)
+    name = run.run
+    if run.status in (DAMAGED, OTHER_VERSION):
+        name += f": {run.error}"
+    if run.same_as:
+        name += f": the same run as {run.same_as}"
+    return (status, value, run.metric or "-", age, name)
+
+
+def format_age(seconds: int) -> str:
+    """Return an age in the longest unit of which there is at least one: `3 h`."""
+    for unit, size in AGE_UNITS:
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return "0 s"
 
 
 @dataclass(frozen=True)
@@ -56,61 +121,11 @@ class Job:
     where: str = "-"
 
 
-def list_jobs(jobs: Sequence[Job]) -> str:
-    """A row per job of a sweep, in their order."""
+def format_jobs(jobs: Sequence[Job], *, width: int | None = None) -> str:
+    """Return a row per job of a sweep, in their order; `width` is that of the terminal."""
     rows = []
     for job in jobs:
         value = "-" if job.value is None else f"{job.value:.4f}"
         seconds = "-" if job.seconds is None else f"{job.seconds:.0f}"
         rows.append((job.label or "-", job.state, value, seconds, " ".join(job.where.split())))
-    return aligned(JOBS_HEADER, rows)
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two blanks apart; a cell is one line that no terminal obeys.
-
-    A cell of more than `LONGEST_CELL` characters is cut, since every other one of its column is padded to it.
-    """
-    rows = [[_cell(text) for text in row] for row in rows]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _cell(text: str) -> str:
-    text = escape_controls(text, one_line=True)
-    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
-
-
-def _listed(run: Run | Unused, directory: Path) -> Listed:
-    name = str(run.directory.relative_to(directory))
-    if isinstance(run, Unused):
-        age = None if run.updated is None else age_seconds(run.updated)
-        return Listed(name, run.status, age_seconds=age, error=run.reason or None)
-    result = run.result
-    age = age_seconds(run.manifest.updated)
-    same_as = _same_as(run, directory)
-    return Listed(
-        name, "done", result.value, result.reported, result.collapsed, age, smoke=result.smoke, same_as=same_as
-    )
-
-
-def _same_as(run: Run, directory: Path) -> str | None:
-    """Return the run that was trained in the stead of this one, by its path from `directory`."""
-    same_as = run.manifest.same_as
-    return same_as and os.path.normpath(os.path.relpath(run.directory / same_as, directory))
-
-
-def _row(run: Listed) -> tuple[str, ...]:
-    value = "-" if run.value is None else f"{run.value:.4f}"
-    age = "-" if run.age_seconds is None else _age(run.age_seconds)
-    name = f"{run.run}: {run.error}" if run.status in (DAMAGED, OTHER_VERSION) else run.run
-    name += f": the same run as {run.same_as}" if run.same_as else ""
-    return (run.status + " smoke" * run.smoke + " collapsed" * run.collapsed, value, run.metric or "-", age, name)
-
-
-def _age(seconds: int) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return format_table(JOBS_HEADER, rows, width=width, optional=JOBS_LEFT_OUT_FIRST)

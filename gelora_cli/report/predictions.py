@@ -15,36 +15,46 @@ from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.core.run_files import CONFIG, PREDICTIONS
 from gelora_cli.metrics.definitions import Array, Score, of_all
 
-Row = dict[str, Any]
-REDO = "Restore it, or do the run again with force=true."
+PredictionRow = dict[str, Any]
+"""A line of `predictions.jsonl`."""
+
+REMEDY = "Restore it, or do the run again with force=true."
+TOLERANCE = 1e-6
+"""By how much the value of the predictions may differ from that in `result.json`, relative to values above 1."""
 
 
-@dataclass(frozen=True)
-class Predicted:
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
     """A run on the split that decides, its examples in the order of their ids.
 
-    `labels` are the right answers as the file has them. `predicted` and `true` (n,) are what `score`, the task's
-    reported metric, takes: classes by number, scores, or of SQuAD the questions' points and zeros. `groups` are the
-    names of what examples belong to (articles), None of a run whose predictions name none.
+    Attributes:
+        directory: of the run.
+        result: the run's result.
+        metric: the name of the task's metric, and of its reported value.
+        ids: of the n examples.
+        labels: the right answers as the file has them.
+        predicted: (n,) what `score` takes: classes by number, scores, or of SQuAD the points of each question.
+        true: (n,) what `score` takes beside it; zeros of SQuAD.
+        groups: the names of what examples belong to (articles); None of a run whose predictions name none.
     """
 
     directory: Path
     result: RunResult
     metric: tuple[str, str]
     ids: tuple[str, ...]
-    labels: tuple[Any, ...]
+    labels: tuple[object, ...]
     predicted: Array
     true: Array
     groups: tuple[str, ...] | None = None
 
     @property
     def score(self) -> Score:
-        """The reported metric."""
+        """Return the reported metric."""
         return METRICS.get(self.metric[0]).scores[self.metric[1]]
 
 
-def read_predictions(directory: Path) -> Predicted:
-    """The predictions of the first split in `result.json`.
+def read_predictions(directory: Path) -> Predictions:
+    """Read the predictions of the first split in `result.json`.
 
     Raises:
         GeloraError: a file is missing or damaged, the reported value can't be computed of resamples, or what the
@@ -55,59 +65,69 @@ def read_predictions(directory: Path) -> Predicted:
     if task.metric not in METRICS or result.reported not in METRICS.get(task.metric).scores:
         known = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
         raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
-    ids, rows = _rows(directory / PREDICTIONS, result.results[0].split)
+    path = directory / PREDICTIONS
+    ids, rows = _read_split(path, result.results[0].split)
     try:
         predicted, true = TASK_KINDS.get(task.kind).arrays(task, result.reported, rows)
     except (KeyError, TypeError, ValueError) as error:
-        raise GeloraError(f"{directory / PREDICTIONS} is damaged: {error!r}. {REDO}") from error
-    found = Predicted(
-        directory,
-        result,
-        (task.metric, result.reported),
-        ids,
-        tuple(_frozen(row["label"]) for row in rows),
-        predicted,
-        true,
-        _groups(directory / PREDICTIONS, rows),
+        raise GeloraError(f"{path} is damaged: {error!r}. {REMEDY}") from error
+    predictions = Predictions(
+        directory=directory,
+        result=result,
+        metric=(task.metric, result.reported),
+        ids=ids,
+        labels=tuple(_hashable(row["label"]) for row in rows),
+        predicted=predicted,
+        true=true,
+        groups=_read_groups(path, rows),
     )
-    _compare(found)
-    return found
+    _check_value(predictions)
+    return predictions
 
 
-def _rows(path: Path, split: str) -> tuple[tuple[str, ...], list[Row]]:
-    """The split's ids, sorted, and its rows in their order."""
+def _read_split(path: Path, split: str) -> tuple[tuple[str, ...], list[PredictionRow]]:
+    """Return the split's ids, sorted, and its rows in their order."""
     try:
         text = path.read_text(encoding="utf-8").strip("\n").replace("\n", ",")  # within a row it is written as \\n
         rows = [row for row in json.loads(f"[{text}]") if row["split"] == split]
-        found = {str(row["id"]): row for row in rows}
+        by_id = {str(row["id"]): row for row in rows}
         unlabelled = [row["id"] for row in rows if row["label"] is None]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REDO}") from error
-    if not rows or unlabelled or len(found) < len(rows):
-        what = "no rows" if not rows else f"no label of {unlabelled[0]}" if unlabelled else "an id twice"
-        raise GeloraError(f"{path}: {what} of the split {split}. {REDO}")
-    ids = tuple(sorted(found))
-    return ids, [found[number] for number in ids]
+        raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REMEDY}") from error
+    problem = ""
+    if not rows:
+        problem = "no rows"
+    elif unlabelled:
+        problem = f"no label of {unlabelled[0]}"
+    elif len(by_id) < len(rows):
+        problem = "an id twice"
+    if problem:
+        raise GeloraError(f"{path}: {problem} of the split {split}. {REMEDY}")
+    ids = tuple(sorted(by_id))
+    return ids, [by_id[each] for each in ids]
 
 
-def _groups(path: Path, rows: list[Row]) -> tuple[str, ...] | None:
-    """The rows' groups; None where no row has one, as in predictions written before groups were."""
+def _read_groups(path: Path, rows: list[PredictionRow]) -> tuple[str, ...] | None:
+    """Return the rows' groups; None where no row has one, as in predictions written before groups were."""
     groups = [row.get("group") for row in rows]
     if all(group is None for group in groups):
         return None
     if None in groups:
-        raise GeloraError(f"{path}: no group of {rows[groups.index(None)]['id']}, though other rows have one. {REDO}")
+        example = rows[groups.index(None)]["id"]
+        raise GeloraError(f"{path}: no group of {example}, though other rows have one. {REMEDY}")
     return tuple(map(str, groups))
 
 
-def _frozen(label: object) -> object:
+def _hashable(label: object) -> object:
     return tuple(label) if isinstance(label, list) else label
 
 
-def _compare(found: Predicted) -> None:
-    given, wanted = float(of_all(found.score, found.predicted, found.true)[0]), found.result.results[0].value
-    if abs(given - wanted) > 1e-6 * max(1.0, abs(wanted)):
+def _check_value(predictions: Predictions) -> None:
+    """Raise where the predictions give another value than `result.json` holds."""
+    value = float(of_all(predictions.score, predictions.predicted, predictions.true)[0])
+    reported = predictions.result.results[0].value
+    if abs(value - reported) > TOLERANCE * max(1.0, abs(reported)):
         raise GeloraError(
-            f"{found.directory / PREDICTIONS} gives {found.metric[1]} {given:.6f}, {RunResult.FILE} says {wanted:.6f}: "
-            f"one of them was changed. {REDO}"
+            f"{predictions.directory / PREDICTIONS} gives {predictions.metric[1]} {value:.6f}, {RunResult.FILE} says "
+            f"{reported:.6f}: one of them was changed. {REMEDY}"
         )

@@ -15,11 +15,33 @@ from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import NONE, Table
 
 FIELDS = ("task", "model", "method", "modules", "budget", "params", "metric", "value", "seeds", "protocol", "source")
-NEEDED = ("task", "method", "metric", "value", "source")
+REQUIRED = ("task", "method", "metric", "value", "source")
+
+TITLES = (
+    "task",
+    "model",
+    "method",
+    "modules",
+    "budget",
+    "parameters",
+    "metric",
+    "published",
+    "seeds",
+    "protocol",
+    "ours",
+    "our row",
+    "gap",
+    "source",
+)
+CAPTION = (
+    "Published figures: not ours, and under other protocols. Ours is the row of the same task, method and metric (and "
+    "model, modules and budget, where the source names them; adapters stand beside any budget if need be); the gap is "
+    "ours minus the published value."
+)
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigure:
     """One published value, in the units of our metric; what the source does not say is empty."""
 
     task: str
@@ -35,11 +57,11 @@ class Published:
     source: str
 
 
-def read_published(path: Path) -> list[Published]:
-    """The lines of a CSV with the columns `FIELDS`.
+def read_published(path: Path) -> list[PublishedFigure]:
+    """Read the lines of a CSV with the columns `FIELDS`.
 
     Raises:
-        GeloraError: it can't be read, has other columns, or lines without one of `NEEDED` or with no number as value;
+        GeloraError: it can't be read, has other columns, or lines without one of `REQUIRED` or with no number as value;
             all of them at once.
     """
     try:
@@ -50,60 +72,66 @@ def read_published(path: Path) -> list[Published]:
         reason = getattr(error, "strerror", None) or error
         raise GeloraError(
             f"published={path} can't be read: {reason}; accepted: a CSV in UTF-8 with the columns {', '.join(FIELDS)}. "
-            "Give one that is there, or leave published= out."
+            "Give one that exists, or leave published= out."
         ) from error
     if set(columns) != set(FIELDS):
         raise GeloraError(f"published={path}: columns {', '.join(columns)} given, accepted: {', '.join(FIELDS)}")
-    problems = [f"line {place}: {problem}" for place, line in enumerate(lines, 2) if (problem := _problem(line))]
+    problems = []
+    for number, line in enumerate(lines, start=2):  # the header is line 1
+        problem = _find_problem(line)
+        if problem:
+            problems.append(f"line {number}: {problem}")
     if problems:
         raise GeloraError(f"published={path}: " + "; ".join(problems))
-    return [
-        Published(**{name: line[name] for name in FIELDS if name != "value"}, value=float(line["value"]))
-        for line in lines
-    ]
+    return [_figure(line) for line in lines]
 
 
-def _problem(line: dict[str, str | None]) -> str | None:
-    if None in line or None in line.values():
+def _figure(line: dict[str, str]) -> PublishedFigure:
+    texts = {name: line[name] for name in FIELDS if name != "value"}
+    return PublishedFigure(**texts, value=float(line["value"]))
+
+
+def _find_problem(line: dict[str, str | None]) -> str:
+    """Return what is wrong with a line; empty where nothing is."""
+    if None in line or None in line.values():  # so csv gives lines of too many or too few fields
         return f"{len(FIELDS)} fields are needed (a comma inside one needs quotes)"
-    missing = [name for name in NEEDED if not line[name]]
+    missing = [name for name in REQUIRED if not line[name]]
     if missing:
         return f"{', '.join(missing)} is empty"
     try:
         float(line["value"] or "")
     except ValueError:
         return f"value {line['value']} is no number"
-    return None
+    return ""
 
 
-def published_table(figures: Sequence[Published], rows: Sequence[Row]) -> Table | None:
-    """The figures on tasks that we have rows of, each with our matching rows and the gap, ours minus theirs.
+def published_table(figures: Sequence[PublishedFigure], rows: Sequence[Row]) -> Table | None:
+    """Return the figures on tasks that we have rows of, each with our matching rows and the gap, ours minus theirs.
 
-    A row matches in task, method and metric, and in model, modules and budget where the figure names them; bottleneck
-    adapters, whose published sizes are no budget of ours, in any budget where there is none of the same. A smoke trial
-    matches nothing.
+    A row matches in task, method and metric, and in model, modules and budget where the figure names them. Bottleneck
+    adapters, whose published sizes are no budget of ours, match in any budget where there is none of the same. A smoke
+    trial matches nothing.
     """
     tasks = {row.task for row in rows}
-    kept = [figure for figure in figures if figure.task in tasks]
-    lines = [line for figure in kept for line in _lines(figure, _matching(figure, rows))]
-    titles = ("task", "model", "method", "modules", "budget", "parameters", "metric", "published", "seeds", "protocol")
-    caption = (
-        "Published figures: not ours, and under other protocols. Ours is the row of the same task, method and metric "
-        "(and model, modules and budget, where the source names them; adapters stand beside any budget if need be); "
-        "the gap is ours minus the published value."
-    )
-    ends = ("ours", "our row", "gap", "source")
-    return Table(caption, (*titles, *ends), tuple(lines)) if kept else None
+    lines: list[tuple[str, ...]] = []
+    for figure in figures:
+        if figure.task in tasks:
+            matching = _matching_rows(figure, rows)
+            lines += [_line(figure, row) for row in matching] or [_line(figure, None)]
+    return Table(CAPTION, TITLES, tuple(lines)) if lines else None
 
 
-def _matching(figure: Published, rows: Sequence[Row]) -> list[Row]:
-    found = [row for row in rows if _matches(figure, row)]
-    same = [row for row in found if row.budget == _budget_name(figure.budget)]
-    beside_any = not figure.budget or (figure.method in METHODS and METHODS.get(figure.method).has_own_sizes)
-    return same or (found if beside_any else [])
+def _matching_rows(figure: PublishedFigure, rows: Sequence[Row]) -> list[Row]:
+    matching = [row for row in rows if _matches(figure, row)]
+    same_budget = [row for row in matching if row.budget == _budget_name(figure.budget)]
+    matches_any_budget = not figure.budget or (figure.method in METHODS and METHODS.get(figure.method).has_own_sizes)
+    if same_budget or not matches_any_budget:
+        return same_budget
+    return matching
 
 
-def _matches(figure: Published, row: Row) -> bool:
+def _matches(figure: PublishedFigure, row: Row) -> bool:
+    """Return whether a row is what a figure is of, whatever their budgets."""
     modules = row.runs[0].config.method.modules
     return (
         not row.smoke
@@ -115,23 +143,35 @@ def _matches(figure: Published, row: Row) -> bool:
 
 
 def _budget_name(text: str) -> str:
+    """Return the canonical text of a budget, and any other text as it is."""
     try:
         return parse_budget(text).name
     except GeloraError:
         return text
 
 
-def _lines(figure: Published, rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    return [_line(figure, row) for row in rows] or [_line(figure, None)]
-
-
-def _line(figure: Published, row: Row | None) -> tuple[str, ...]:
-    digits = 2 if figure.value > 1 else 4
-    theirs = [figure.task, figure.model, figure.method, figure.modules, figure.budget, figure.params, figure.metric]
+def _line(figure: PublishedFigure, row: Row | None) -> tuple[str, ...]:
+    digits = 2 if figure.value > 1 else 4  # percentages and fractions
     ours, name, gap = NONE, NONE, NONE
     if row is not None:
         value = mean(row.metrics[figure.metric])
-        ours, gap = f"{value:.{digits}f}", f"{value - figure.value:+.{digits}f}"
+        ours = f"{value:.{digits}f}"
+        gap = f"{value - figure.value:+.{digits}f}"
         name = f"{row.name}, budget {row.budget}, protocol {row.protocol}"
-    cells = [*theirs, f"{figure.value:.{digits}f}", figure.seeds, figure.protocol, ours, name, gap, figure.source]
+    cells = (
+        figure.task,
+        figure.model,
+        figure.method,
+        figure.modules,
+        figure.budget,
+        figure.params,
+        figure.metric,
+        f"{figure.value:.{digits}f}",
+        figure.seeds,
+        figure.protocol,
+        ours,
+        name,
+        gap,
+        figure.source,
+    )
     return tuple(cell or NONE for cell in cells)

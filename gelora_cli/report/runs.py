@@ -1,19 +1,19 @@
-"""Run directories as reports read them: what is finished and whole, and what is not; no torch."""
+"""Step 1 of a comparison: run directories to the finished runs that give a number, and the others; no torch.
+
+`collect` is the entry point. `gelora ls` calls its two halves, `read_runs` and `select_runs`, by themselves.
+"""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.config.files import read_config
-from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -27,20 +27,31 @@ from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.status import find_runs, status_of
+from gelora_cli.report.settings import FINGERPRINT_DIGITS, Settings, as_settings, run_settings
+from gelora_cli.trackers.json_lines import read_metric_lines
 
-Settings = tuple[tuple[str, str], ...]
-Cell = tuple[str, str, str, str, Settings, str]
-"""Task, model, budget, protocol, settings and method: what the runs of a row have in common."""
-
-DAMAGED, OTHER_VERSION = "damaged", "of another version"
-"""States of runs that can't be read, beside those of `run_status`."""
+DAMAGED, OTHER_VERSION, COPY = "damaged", "of another version", "copy"
+"""States of runs that give no number, beside those of `status_of`."""
 
 STATUSES = ("running", "done", "failed", "interrupted")
 """What `run.json` says of a run."""
 
 LONGEST_REASON = 400
 
-SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
+
+class RowKey(NamedTuple):
+    """What the runs of one row have in common. They differ in their seeds."""
+
+    task: str
+    model: str
+    budget: str
+    protocol: str
+    settings: Settings
+    method: str
+
+    def without_settings(self) -> RowKey:
+        """Return the key that rows of one method share, whatever their settings."""
+        return self._replace(settings=())
 
 
 @dataclass(frozen=True)
@@ -55,134 +66,112 @@ class Run:
     settings: Settings
 
     @property
-    def cell(self) -> Cell:
-        """What the runs of a row have in common."""
+    def key(self) -> RowKey:
+        """Return the key of the row that the run belongs to."""
         result = self.result
-        return (result.task, result.model, result.budget, result.protocol, self.settings, result.method)
+        return RowKey(result.task, result.model, result.budget, result.protocol, self.settings, result.method)
 
     @property
-    def start(self) -> str:
-        """The fingerprint of the weights that it starts from, adapters of `init_from` merged."""
+    def start_fingerprint(self) -> str:
+        """Return the fingerprint of the weights that it starts from, with adapters of `init_from` merged."""
         return self.manifest.fingerprints.get("model", "")
 
     def profile(self) -> IdProfile | None:
-        """The profile beside it, of a method that looks at one."""
+        """Read the profile of a run whose method looks at one."""
         path = self.directory / IdProfile.FILE
         return read_artifact(IdProfile, path) if path.exists() else None
 
     def metric_lines(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
-        path = self.directory / run_files.METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
+        """Read the lines of `metrics.jsonl`."""
+        return read_metric_lines(self.directory / run_files.METRICS)
 
 
 @dataclass(frozen=True)
-class Unused:
-    """A run that gives no number: `running`, `failed`, `interrupted`, `damaged`, of another version, a `copy`; and why.
+class UnusedRun:
+    """A run that gives no number.
 
-    `cell` is the row that it would belong to, where its configuration says so.
+    Attributes:
+        directory: where it is.
+        status: `running`, `failed`, `interrupted`, `damaged`, `of another version` or `copy`.
+        reason: why, in words.
+        key: the row that it would belong to; None where its configuration can't be read.
+        updated: when `run.json` was written, in its own format.
     """
 
     directory: Path
     status: str
     reason: str
-    cell: Cell | None
+    key: RowKey | None
     updated: str | None = None
+
+    def __str__(self) -> str:
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self.status} {self.directory}{reason}"
 
 
 @dataclass(frozen=True)
-class Collected:
+class CollectedRuns:
     """The runs at or below some directories: those to report, and those that give no number."""
 
     runs: tuple[Run, ...]
-    unused: tuple[Unused, ...]
+    unused: tuple[UnusedRun, ...]
 
 
-def collect(directories: Sequence[Path], *, verify: bool = True) -> Collected:
-    """Return every run at or below these directories, each once; see `examine_runs` and `sort_runs`."""
-    return sort_runs(examine_runs(directories, verify=verify))
+def collect(directories: Sequence[Path], *, verify: bool = True) -> CollectedRuns:
+    """Return every run at or below these directories, each once; see `read_runs` and `select_runs`."""
+    return select_runs(read_runs(directories, verify=verify))
 
 
-def examine_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unused]:
-    """Return every run at or below these directories as far as it can be read, by directory and name.
+def read_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | UnusedRun]:
+    """Read every run at or below these directories as far as it can be read, sorted by path.
 
-    With `verify` every file of a finished run is compared with the sha256 that DONE names; without, only what is read
-    has to be whole.
+    Args:
+        directories: run directories, or those above them, in any order.
+        verify: compare every file of a finished run with the sha256 that DONE names. Without it, only the files that
+            are read have to be intact.
     """
-    return [_examine(path, verify=verify) for path in _paths(directories)]
+    paths = {path.resolve(): path for directory in directories for path in find_runs(directory)}
+    return [_read_or_explain(paths[resolved], verify=verify) for resolved in sorted(paths)]
 
 
-def sort_runs(examined: Iterable[Run | Unused]) -> Collected:
-    """Part runs that give a number from those that don't.
-
-    Of two runs of equal settings, seed and start the first by path counts, and the other is a `copy`.
-    """
-    runs: dict[tuple[Cell, int, str], Run] = {}
-    unused = []
-    for run in examined:
-        if isinstance(run, Unused):
-            unused.append(run)
-            continue
-        first = runs.setdefault((run.cell, run.result.seed, run.start), run)
-        if first is not run:
-            reason = f"equal settings and seed as {first.directory}, which counts"
-            unused.append(Unused(run.directory, "copy", reason, run.cell, run.manifest.updated))
-    return Collected(tuple(_told_apart(runs.values())), tuple(unused))
-
-
-def _examine(directory: Path, *, verify: bool) -> Run | Unused:
+def _read_or_explain(directory: Path, *, verify: bool) -> Run | UnusedRun:
+    """Read a run, or say what is wrong with it."""
     try:
         return _read(directory, verify=verify)
     except Exception as error:  # whatever is wrong with one run, the others are shown
         status = OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
-        kind = "" if isinstance(error, GeloraError) else f"{type(error).__name__}: "
-        reason = f"{kind}{error}"
-        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 3]}..."
-        return Unused(directory, status, reason, _asked_cell(directory))
+        reason = str(error) if isinstance(error, GeloraError) else f"{type(error).__name__}: {error}"
+        if len(reason) > LONGEST_REASON:
+            reason = f"{reason[: LONGEST_REASON - 3]}..."
+        return UnusedRun(directory, status, reason, _configured_key(directory))
 
 
-def _read(directory: Path, *, verify: bool) -> Run | Unused:
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE, verify=verify)
+def _read(directory: Path, *, verify: bool) -> Run | UnusedRun:
+    path = directory / RunManifest.FILE
+    manifest = read_artifact(RunManifest, path, verify=verify)
     if age_seconds(manifest.updated) is None:
-        raise GeloraError(f"{directory / RunManifest.FILE} is damaged: updated={quote(manifest.updated)} is no time.")
+        raise GeloraError(f"{path} is damaged: updated={quote(manifest.updated)} is no time.")
     if manifest.status not in STATUSES:
-        raise GeloraError(
-            f"{directory / RunManifest.FILE} is damaged: status={quote(manifest.status)}; gelora writes "
-            f"{', '.join(STATUSES)}."
-        )
+        raise GeloraError(f"{path} is damaged: status={quote(manifest.status)}; gelora writes {', '.join(STATUSES)}.")
     status = status_of(directory, manifest)
     if status != "done":
-        return Unused(directory, status, manifest.error or "", _asked_cell(directory), manifest.updated)
+        return UnusedRun(directory, status, manifest.error or "", _configured_key(directory), manifest.updated)
     if verify:
         verify_checksums(directory)
     return _read_finished(directory, manifest, verify=verify)
 
 
-def age_seconds(updated: str) -> int | None:
-    """Return the seconds since a time as `run.json` has it, None where it is none; one without a zone is in UTC."""
-    try:
-        moment = datetime.fromisoformat(updated)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0, int((datetime.now(UTC) - moment).total_seconds()))
-    except (ValueError, OverflowError):
-        return None
-
-
-def _told_apart(runs: Iterable[Run]) -> list[Run]:
-    """Runs of a row that has a seed twice, from starts that differ in their seed, get their start as a setting."""
-    found = list(runs)
-    counts = Counter((run.cell, run.result.seed) for run in found)
-    twice = {cell for (cell, _), count in counts.items() if count > 1}
-    return [replace(run, settings=_with_start(run)) if run.cell in twice else run for run in found]
-
-
-def _with_start(run: Run) -> Settings:
-    return tuple(sorted({**dict(run.settings), "weights": run.start[:8]}.items()))
+def _read_finished(directory: Path, manifest: RunManifest, *, verify: bool) -> Run:
+    result = read_artifact(RunResult, directory / RunResult.FILE, verify=verify)
+    plan = read_artifact(RankPlan, directory / RankPlan.FILE, verify=verify)
+    if not result.results or any(part.reported not in part.metrics for part in result.results):
+        raise GeloraError(f"{directory / RunResult.FILE} is damaged: it lacks the value of the reported metric.")
+    config = read_config(directory / run_files.CONFIG)
+    return Run(directory, config, manifest, result, plan, run_settings(config, manifest))
 
 
 def read_run(directory: Path) -> Run:
-    """A finished run from its directory.
+    """Read a finished run from its directory.
 
     Raises:
         GeloraError: one of its files is missing or damaged, or of another schema version.
@@ -191,80 +180,67 @@ def read_run(directory: Path) -> Run:
     return _read_finished(directory, manifest, verify=True)
 
 
-def _read_finished(directory: Path, manifest: RunManifest, *, verify: bool) -> Run:
-    result = read_artifact(RunResult, directory / RunResult.FILE, verify=verify)
-    plan = read_artifact(RankPlan, directory / RankPlan.FILE, verify=verify)
-    if not result.results or any(found.reported not in found.metrics for found in result.results):
-        raise GeloraError(f"{directory / RunResult.FILE} is not a whole RunResult: it lacks the reported metric.")
-    config = read_config(directory / run_files.CONFIG)
-    return Run(directory, config, manifest, result, plan, _settings(config, manifest))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as `a.b.c` to text."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-    return found
-
-
-def _paths(directories: Sequence[Path]) -> list[Path]:
-    """Return the run directories, each once, in the order of their paths, however the directories were given."""
-    found = {path.resolve(): path for directory in directories for path in find_runs(directory)}
-    return [found[place] for place in sorted(found)]
-
-
-def _settings(config: RunConfig, manifest: RunManifest) -> Settings:
-    """What can change a number, as key and text, without what a row says anyway; data by eight digits of its print.
-
-    `numerics` is that of the run, so that runs of another arithmetic are rows of their own.
-
-    What the model started from counts by its own settings without the seed, so that a chain of runs over seeds is one
-    row; where it can't be read any more, by its hash.
-    """
-    values = flat(identity_values(replace(config, precision=manifest.precision)) | {"numerics": manifest.numerics})
-    prints = {name: digest[:8] for name, digest in manifest.fingerprints.items()}
-    values |= {f"data.{name}": digest for name, digest in prints.items() if name not in ("model", "plan", "plugins")}
-    if config.init_from:
-        values |= _start_settings(Path(config.init_from))
-    elif "model" in prints:
-        values["weights"] = prints["model"]
-    if "plan" in prints:
-        values["ranks.plan"] = prints["plan"]
-    if "plugins" in prints:
-        values["plugins"] = prints["plugins"]
-    said = ("seed", "budget", "method.name", "protocol")
-    return tuple(sorted((key, value) for key, value in values.items() if key not in said))
-
-
-def _start_settings(start: Path) -> dict[str, str]:
-    name = "/".join(start.parts[-4:])
+def _configured_key(directory: Path) -> RowKey | None:
+    """Return the row that an unfinished run belongs to; None where configuration or manifest can't be read."""
     try:
-        config = read_config(start / run_files.CONFIG)
-        found = dict(_settings(config, read_artifact(RunManifest, start / RunManifest.FILE)))
-    except GeloraError:
-        return {"init_from": name}
-    found["protocol"] = config.protocol
-    return {"init_from": SEED_AND_HASH.sub("", name), **{f"init_from.{key}": value for key, value in found.items()}}
+        config = read_config(directory / run_files.CONFIG)
+        settings = run_settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
+        model = _model_name(config)
+        method = config.method.name
+        is_exempt = method in METHODS and METHODS.get(method).exempt
+        budget = EXEMPT_BUDGET if is_exempt else parse_budget(config.budget).name
+    except Exception:  # as in `_read_or_explain`
+        return None
+    return RowKey(config.task.name, model, budget, config.protocol, settings, method)
 
 
 def _model_name(config: RunConfig) -> str:
-    """The model and the tasks that it was tuned on before, as results name it: `minilm+sst2`."""
+    """Return the model and the tasks that it was tuned on before, as results name it: `minilm+sst2`."""
     if config.init_from is None:
         return config.model.name
     earlier = read_config(Path(config.init_from) / run_files.CONFIG)
     return f"{_model_name(earlier)}+{earlier.task.name}"
 
 
-def _asked_cell(directory: Path) -> Cell | None:
-    """The row that an unfinished run is of; None where its configuration or manifest can't be read."""
+def select_runs(read: Iterable[Run | UnusedRun]) -> CollectedRuns:
+    """Separate the runs that give a number from those that don't.
+
+    Of two runs of equal settings, seed and start the first by path counts, and the other is a `copy`.
+    """
+    selected: dict[tuple[RowKey, int, str], Run] = {}
+    unused = []
+    for run in read:
+        if isinstance(run, UnusedRun):
+            unused.append(run)
+            continue
+        first = selected.setdefault((run.key, run.result.seed, run.start_fingerprint), run)
+        if first is not run:
+            reason = f"equal settings and seed as {first.directory}, which counts"
+            unused.append(UnusedRun(run.directory, COPY, reason, run.key, run.manifest.updated))
+    return CollectedRuns(tuple(disambiguate(list(selected.values()))), tuple(unused))
+
+
+def disambiguate(runs: Sequence[Run]) -> list[Run]:
+    """Name the starting weights in the settings of every row that would otherwise have a seed twice.
+
+    That happens where runs start from others that differ in nothing but their seed.
+    """
+    counts = Counter((run.key, run.result.seed) for run in runs)
+    ambiguous = {key for (key, _), count in counts.items() if count > 1}
+    return [_with_start(run) if run.key in ambiguous else run for run in runs]
+
+
+def _with_start(run: Run) -> Run:
+    settings = {**dict(run.settings), "weights": run.start_fingerprint[:FINGERPRINT_DIGITS]}
+    return replace(run, settings=as_settings(settings))
+
+
+def age_seconds(updated: str) -> int | None:
+    """Return the seconds since a time as `run.json` has it, None where it is no time; without a zone it is in UTC."""
     try:
-        config = read_config(directory / run_files.CONFIG)
-        settings = _settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
-        model = _model_name(config)
-        method = config.method.name
-        is_exempt = method in METHODS and METHODS.get(method).exempt
-        budget = EXEMPT_BUDGET if is_exempt else parse_budget(config.budget).name
-    except Exception:  # as in `_examine`
+        time = datetime.fromisoformat(updated)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        return max(0, int((datetime.now(UTC) - time).total_seconds()))
+    except (ValueError, OverflowError):
         return None
-    return (config.task.name, model, budget, config.protocol, settings, method)

@@ -1,18 +1,19 @@
-"""Rows as tables: Markdown, CSV and LaTeX (booktabs), of the same cells; no torch."""
+"""Step 5 of a comparison: rows and comparisons as tables of text, in whatever format they are shown; no torch."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
-from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
-from gelora_cli.report.rows import Row
+from gelora_cli.report.comparison import Comparison
+from gelora_cli.report.groups import RowGroup, display_name
+from gelora_cli.report.rows import UNIFORM, Row
 
 NONE = "-"
+"""The text of a cell that has no value."""
+
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-")
 
@@ -20,6 +21,7 @@ PROTOCOLS = {
     "last": "no selection: the weights after the last step",
     "dev": "best epoch on the reported split itself, as published tables have it: optimistic",
 }
+"""How an epoch is selected; other protocols say it in each run."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Column:
 
 
 def number(value: float | None, digits: int) -> str | None:
-    """A number with so many digits behind the point; None stays None."""
+    """Return a number with so many decimals; None stays None."""
     return None if value is None else f"{value:.{digits}f}"
 
 
@@ -57,6 +59,22 @@ COLUMNS = (
     Column("examples/s", lambda row: number(row.examples_per_second, 1)),
 )
 
+HEADING_COLUMNS = ("task", "model", "metric")
+"""What the caption of a task's own table says, so that its columns need not."""
+
+COMPARISON_TITLES = (
+    "first",
+    "second",
+    "in words",
+    "difference",
+    "95 % interval",
+    "effect size",
+    "p",
+    "p, corrected",
+    "seeds",
+    "collapsed",
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -68,111 +86,102 @@ class Table:
     protocol: str = ""
 
     def is_numeric(self, column: int) -> bool:
-        """Whether every cell of a column is a number or has no value, to be set at the right."""
+        """Return whether every cell of a column is a number or has no value, to be set at the right."""
         return all(NUMBER.fullmatch(line[column]) for line in self.lines)
 
 
 def result_tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[Table]:
-    """A table per protocol; a column in which no row of it has a value is left out."""
-    found = []
+    """Return a table per protocol, without the columns in which no row of it has a value."""
+    tables = []
     for protocol in sorted({row.protocol for row in rows}):
         members = [row for row in rows if row.protocol == protocol]
-        kept = [column for column in columns if any(column.text(row) is not None for row in members)]
-        lines = tuple(tuple(column.text(row) or NONE for column in kept) for row in members)
-        found.append(Table(caption(members), tuple(column.title for column in kept), lines, protocol))
-    return found
+        used = [column for column in columns if any(column.text(row) is not None for row in members)]
+        titles = tuple(column.title for column in used)
+        lines = [tuple(column.text(row) or NONE for column in used) for row in members]
+        tables.append(Table(result_caption(members), titles, tuple(lines), protocol))
+    return tables
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """What the rows of one protocol are, how the epoch was selected, and what the numbers are of."""
+def result_caption(rows: Sequence[Row]) -> str:
+    """Say what the rows of one protocol are, how the epoch was selected, and what the numbers are of."""
     protocol = rows[0].protocol
-    rules = sorted({re.sub(r" \(epoch \d+\)", "", run.result.selection) for row in rows for run in row.runs})
-    rule = PROTOCOLS.get(protocol) or "; ".join(rules)
-    splits = sorted({run.result.results[0].split for row in rows for run in row.runs})
-    return (
-        f"Protocol {protocol}: {rule}. Value on {' or '.join(splits)}; mean and standard deviation (n - 1) over seeds, "
-        "collapsed seeds included; parameters and memory are the most of all seeds, seconds their means."
-    )
-
-
-def markdown(table: Table) -> str:
-    """A GitHub table under its caption."""
-    lines = [[escape_markdown(cell) for cell in line] for line in (table.titles, *table.lines)]
-    rule = ["---"] * len(table.titles)
-    return f"{escape_markdown(table.caption)}\n\n" + "".join(
-        f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:])
-    )
-
-
-def csv_text(rows: Sequence[Row]) -> str:
-    """A line per row: every column, plain numbers, the protocol, and mean and sd of every metric of any task.
-
-    A text that a spreadsheet would take for a formula begins with an apostrophe.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    ends = [f"{name} {what}" for name in names for what in ("mean", "sd")]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(map(escape_formula, ["protocol", *(column.title for column in COLUMNS), *ends]))
+    selections: set[str] = set()
+    splits: set[str] = set()
     for row in rows:
-        plain = [_plain(column, row) for column in COLUMNS]
-        cells = [row.protocol, *plain, *(text for name in names for text in metric_texts(row, name))]
-        writer.writerow([escape_formula(escape_controls(cell, one_line=True)) for cell in cells])
-    return buffer.getvalue()
+        selections |= {re.sub(r" \(epoch \d+\)", "", run.result.selection) for run in row.runs}
+        splits |= {run.result.results[0].split for run in row.runs}
+    selection = PROTOCOLS.get(protocol) or "; ".join(sorted(selections))
+    return (
+        f"Protocol {protocol}: {selection}. Value on {' or '.join(sorted(splits))}; "
+        "mean and standard deviation (n - 1) over seeds, collapsed seeds included; "
+        "parameters and memory are the most of all seeds, seconds their means."
+    )
 
 
-def _plain(column: Column, row: Row) -> str:
-    text = column.text(row) or ""
-    return text.replace(",", "") if re.fullmatch(r"[\d,]+", text) else text
-
-
-def metric_texts(row: Row, name: str) -> tuple[str, str]:
-    """Mean and sd of one metric; empty where there is none."""
-    values = row.metrics.get(name, [])
-    shown = number(mean(values), row.digits) if values else None
-    return shown or "", (number(stdev(values), row.digits) or "") if len(values) > 1 else ""
+def task_tables(rows: Sequence[Row]) -> Iterator[Table]:
+    """Return a table for each task, model and metric of one protocol, without the columns that its caption says."""
+    columns = [column for column in COLUMNS if column.title not in HEADING_COLUMNS]
+    for task, model, metric in dict.fromkeys((row.task, row.model, row.metric) for row in rows):
+        members = [row for row in rows if (row.task, row.model, row.metric) == (task, model, metric)]
+        (table,) = result_tables(members, columns)
+        yield replace(table, caption=f"{task}, {model}: {metric}")
 
 
 def metric_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """Of each task, model and protocol with more than one metric, all of them."""
+    """Return all metrics of each task, model and protocol that has more than one."""
     for key in dict.fromkeys((row.task, row.model, row.protocol) for row in rows):
         members = [row for row in rows if (row.task, row.model, row.protocol) == key]
         names = list(dict.fromkeys(name for row in members for name in row.metrics))
         if len(names) > 1:
-            lines = tuple((row.name, row.budget, *(_mean_and_sd(row, name) for name in names)) for row in members)
-            yield Table(f"{key[0]}, {key[1]}, protocol {key[2]}: all metrics", ("method", "budget", *names), lines)
+            lines = []
+            for row in members:
+                lines.append((row.name, row.budget, *(_mean_and_sd(row, name) for name in names)))
+            caption = f"{key[0]}, {key[1]}, protocol {key[2]}: all metrics"
+            yield Table(caption, ("method", "budget", *names), tuple(lines))
+
+
+def metric_texts(row: Row, name: str) -> tuple[str, str]:
+    """Return mean and sd of one metric; empty where there is none."""
+    values = row.metrics.get(name, [])
+    average = number(mean(values), row.digits) if values else ""
+    deviation = number(stdev(values), row.digits) if len(values) > 1 else ""
+    return average or "", deviation or ""
 
 
 def _mean_and_sd(row: Row, name: str) -> str:
-    shown, spread = metric_texts(row, name)
-    return f"{shown} {PLUS_MINUS} {spread}" if spread else shown or NONE
+    average, deviation = metric_texts(row, name)
+    return f"{average} {PLUS_MINUS} {deviation}" if deviation else average or NONE
 
 
-TEX_HEAD = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Iterator[Table]:
+    """Return a table per group, pairs with uniform LoRA first; its caption says what the tests draw."""
+    for group in groups:
+        references = {display_name(row) for row in group.rows if is_reference(row)}
+        pairs = [pair for pair in comparisons if pair.group == group.name]
+        pairs.sort(key=lambda pair: not references & {pair.first, pair.second})
+        if pairs:
+            lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in pairs)
+            caption = f"{group.name}: {pairs[0].metric}; {pairs[0].drawn}"
+            yield Table(caption, COMPARISON_TITLES, lines)
 
 
-def latex(table: Table) -> str:
-    """A `table*` environment in booktabs' style, as wide as the page."""
-    shape = "".join("r" if table.is_numeric(column) else "l" for column in range(len(table.titles)))
-    lines = [" & ".join(map(tex, line)) + r" \\" for line in (table.titles, *table.lines)]
-    body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+def is_reference(row: Row) -> bool:
+    """Return whether a row is uniform LoRA, alone or because GeLoRA's plan is the same."""
+    return UNIFORM in row.name.split(" (")[0].split(" = ")
+
+
+def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
+    interval = NONE if pair.low is None else f"{number(pair.low, digits)} to {number(pair.high, digits)}"
+    has_collapsed = pair.collapsed_first + pair.collapsed_second > 0
     return (
-        f"\\begin{{table*}}\n\\centering\n\\caption{{{tex(table.caption)}}}\n\\resizebox{{\\linewidth}}{{!}}{{%\n"
-        f"\\begin{{tabular}}{{{shape}}}\n{body}\n\\end{{tabular}}}}\n\\end{{table*}}\n"
+        pair.first,
+        pair.second,
+        pair.verdict,
+        f"{pair.difference:+.{digits}f}",
+        interval,
+        number(pair.effect_size, 2) or NONE,
+        number(pair.p, 3) or NONE,
+        number(pair.p_corrected, 3) or NONE,
+        str(pair.seeds),
+        f"{pair.collapsed_first}, {pair.collapsed_second}" if has_collapsed else NONE,
     )
-
-
-TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    PLUS_MINUS: r"$\pm$",
-    **{character: "\\" + character for character in "&%$#_{}"},
-}
-
-
-def tex(text: str) -> str:
-    """Text as LaTeX shows it."""
-    return "".join(TEX.get(character, character) for character in escape_controls(text, one_line=True))

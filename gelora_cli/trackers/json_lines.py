@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,10 @@ class JsonLines(TrackerKind):
     def open(self, directory: Path) -> Tracker:
         """Return the tracker that writes `metrics.jsonl`."""
         return JsonLinesTracker(directory / run_files.METRICS)
+
+
+def read_metric_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a `metrics.jsonl`; none where there is no such file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

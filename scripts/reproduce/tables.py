@@ -17,7 +17,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
 from gelora_cli.core.registries import METHODS
-from gelora_cli.report.published import Published, read_published
+from gelora_cli.report.published import PublishedFigure, read_published
 from gelora_cli.report.rows import profile_seconds
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, load_plan
 from scripts.reproduce.work import Work
@@ -115,7 +115,7 @@ def cost_notes(models: Iterable[str]) -> list[str]:
         "Medians over seeds; the methods took turns, seed by seed, on one machine. Negative: GeLoRA takes longer. A "
         "profile is measured once for all seeds, and here counted whole for each.",
         "",
-        f"Published, of {lowest.model}: {lowest.value} to {highest.value} % less than adaptive methods "
+        f"PublishedFigure, of {lowest.model}: {lowest.value} to {highest.value} % less than adaptive methods "
         f"({lowest.source}). So it stands beside the column without the profile, of adaptive methods; ours is of "
         f"{', '.join(sorted(models))}.",
     ]
@@ -147,7 +147,7 @@ def task_score(run: RunResult) -> float:
     return fmean((run.value, run.results[0].metrics["f1"])) if run.task == "qqp" else run.value
 
 
-def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[Published]) -> list[str]:
+def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[PublishedFigure]) -> list[str]:
     """One method's mean of its tasks' means over the seeds, beside each published figure of that method."""
     mean, seeds = fmean(map(fmean, values)), min(map(len, values))
     start = f"| {name} | {' | '.join(setting)} | {seeds} | {mean:.4f} |"
@@ -158,21 +158,21 @@ def mean_rows(name: str, setting: Setting, values: list[list[float]], known: lis
     return rows or [f"{start} - | - | - |"]
 
 
-def fits(figure: Published, setting: Setting) -> bool:
+def fits(figure: PublishedFigure, setting: Setting) -> bool:
     """Whether a figure is of this model, method and modules, and of no other budget."""
     model, method, _, modules = setting
     known = figure.method == method and figure.model in ("", model) and figure.modules in ("", modules)
     return known and (not figure.budget or same_budget(figure, setting))
 
 
-def same_budget(figure: Published, setting: Setting) -> bool:
+def same_budget(figure: PublishedFigure, setting: Setting) -> bool:
     """Whether a gap can be told: under the figure's budget, or of a method whose published size is none of ours."""
     _, method, budget, _ = setting
     own = METHODS.get(method).exempt or METHODS.get(method).has_own_sizes
     return own or (bool(figure.budget) and parse_budget(figure.budget).name == budget)
 
 
-def published(task: str) -> list[Published]:
+def published(task: str) -> list[PublishedFigure]:
     """The published figures of a task or a mean."""
     return [figure for figure in read_published(PUBLISHED) if figure.task == task]
 

@@ -20,9 +20,10 @@ from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown, markdown_code
 from gelora_cli.pipeline.card import CardFacts, model_card
 from gelora_cli.report.build import write_report
-from gelora_cli.report.listing import aligned
+from gelora_cli.report.formats import csv_text, latex, markdown
 from gelora_cli.report.runs import read_run
-from gelora_cli.report.tables import Table, csv_text, latex, markdown
+from gelora_cli.report.tables import Table
+from gelora_cli.report.text_table import format_table
 from tests.helpers.written_runs import write_run
 
 CLEAR = "\x1b[2J\x1b]0;title\x07"
@@ -46,7 +47,7 @@ def test_json_stays_json() -> None:
 
 
 def test_a_cell_of_a_listing_is_one_line() -> None:
-    shown = aligned(("run", "error"), [(f"a{CLEAR}", "first\nsecond\u2028third")])
+    shown = format_table(("run", "error"), [(f"a{CLEAR}", "first\nsecond\u2028third")])
     assert len(shown.split("\n")) == 2
     assert shown.replace("\n", "").isprintable()
 
@@ -113,10 +114,10 @@ def test_tables_show_names_as_they_are(tmp_path: Path) -> None:
     assert "\\u001b" not in latex(table) and "\x1b" not in latex(table)
     run = write_run(tmp_path, "lora", 0, 0.5)
     row = read_run(run)
-    from gelora_cli.report.rows import rows_of
+    from gelora_cli.report.rows import make_rows
 
     odd = replace(row, result=replace(row.result, task="=HYPERLINK(1)", model="@x"))
-    cells = csv_text(rows_of([odd])).splitlines()[1].split(",")
+    cells = csv_text(make_rows([odd])).splitlines()[1].split(",")
     assert cells[1:3] == ["'=HYPERLINK(1)", "'@x"]
 
 

@@ -33,7 +33,7 @@ from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, worker
 from gelora_cli.pipeline.reload_check import compare_scores
 from gelora_cli.pipeline.run import starts_from_scratch
-from gelora_cli.report.rows import rows_of
+from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.training.checkpoint import Checkpoints, TrainState
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
@@ -234,7 +234,7 @@ def test_a_smoke_run_is_short_and_says_what_it_is(
     listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("done")]
     assert [line.startswith("done smoke") for line in listed].count(True) == 1
     assert len(listed) == 2
-    names = {row.name: row.notes for row in rows_of(collect([bench.root]).runs)}
+    names = {row.name: row.notes for row in make_rows(collect([bench.root]).runs)}
     assert len(names) == 2
     (smoke,) = [name for name in names if name.endswith(" [smoke]")]
     assert "not a result" in names[smoke]

@@ -18,8 +18,8 @@ from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
 from gelora_cli.methods.updates.checks import plain_model
-from gelora_cli.plots.base import read_metric_lines
 from gelora_cli.plots.trajectories import CAVEATS, Snapshot, read_snapshots, trajectory_figure
+from gelora_cli.trackers.json_lines import read_metric_lines
 from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.rivals import Case, case, tune
 

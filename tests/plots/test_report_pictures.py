@@ -17,9 +17,9 @@ from gelora_cli.plots.base import Picture, ReportPicture, report_pictures
 from gelora_cli.plots.report_curves import MOST_POINTS, thin
 from gelora_cli.plots.report_rows import row_families
 from gelora_cli.plots.style import method_style, new_figure
-from gelora_cli.report.page import _task_tables
-from gelora_cli.report.rows import Row, rows_of
+from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import Run, collect
+from gelora_cli.report.tables import task_tables
 from tests.helpers.plans import IDIMS, PLAN
 from tests.helpers.registries import forget_entries_afterwards
 from tests.helpers.report_runs import write_whole
@@ -31,7 +31,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     for method in ("gelora", "lora", "sora"):
         for seed in (0, 1):
             write_whole(root, method, seed, 30 + seed)
-    return rows_of(collect([root]).runs)
+    return make_rows(collect([root]).runs)
 
 
 def draw(name: str, rows: list[Row]) -> list[Picture]:
@@ -84,7 +84,7 @@ def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
     assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
     assert [labels(picture.figure.axes[1]) for picture in found] == [["gelora"], ["lora"]]
     assert [len(family.rows) for family in row_families([rows[0], other])] == [1, 1]
-    tables = list(_task_tables([rows[0], other]))
+    tables = list(task_tables([rows[0], other]))
     assert [(table.caption, len(table.lines)) for table in tables] == [
         ("mnli, minilm: accuracy", 1),
         ("mnli, minilm: f1", 1),
@@ -182,7 +182,7 @@ def test_a_plug_in_method_is_drawn_as_it_asks_and_one_that_is_not_loaded_too(
     assert method_style("mine")["marker"] == "*"
     assert method_style("elsewhere") == method_style("elsewhere")
     for method in ("mine", "elsewhere"):
-        row = replace(rows[0], cell=(*rows[0].cell[:5], method), name=method)
+        row = replace(rows[0], key=rows[0].key._replace(method=method), name=method)
         (picture,) = draw("value", [row, rows[1]])
         assert method in labels(picture.figure.axes[1])
 

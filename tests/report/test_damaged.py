@@ -21,9 +21,10 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.status import find_runs
 from gelora_cli.report.grid import grid_table
-from gelora_cli.report.listing import listed_runs
-from gelora_cli.report.rows import differing, rows_of
-from gelora_cli.report.runs import collect, examine_runs, sort_runs
+from gelora_cli.report.listing import describe_runs
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.runs import collect, read_runs, select_runs
+from gelora_cli.report.settings import describe_differences
 from tests.helpers.written_runs import write_run
 
 DEEP = 200_000 * "["
@@ -111,13 +112,13 @@ def damaged(root: Path, name: str) -> Path:
 def test_one_damaged_run_is_listed_and_hides_no_other(name: str, tmp_path: Path) -> None:
     bad = damaged(tmp_path, name)
     for verify in (False, True):
-        examined = examine_runs([tmp_path], verify=verify)
-        listed = listed_runs(tmp_path, examined)
+        examined = read_runs([tmp_path], verify=verify)
+        listed = describe_runs(tmp_path, examined)
         assert [run.status for run in listed] == ["done", "done", "damaged"]
         assert listed[2].error and len(listed[2].error) < 500
-        (unused,) = sort_runs(examined).unused
+        (unused,) = select_runs(examined).unused
         assert unused.directory == bad
-        assert [row.name for row in rows_of(sort_runs(examined).runs)] == ["gelora", "lora"]
+        assert [row.name for row in make_rows(select_runs(examined).runs)] == ["gelora", "lora"]
 
 
 @pytest.mark.parametrize("name", [f"{MANIFEST} is deep", f"{RESULT} is a pipe", "config.yaml is Python", "date 0"])
@@ -204,9 +205,9 @@ def test_a_key_that_a_run_lacks_is_no_difference(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path, "gelora", seed, 0.5)
     planned(write_run(tmp_path / "planned", "gelora", 0, 0.6))
-    assert [row.name for row in rows_of(collect([tmp_path]).runs)] == ["gelora", "gelora (ranks.plan=aaaaaaaa)"]
+    assert [row.name for row in make_rows(collect([tmp_path]).runs)] == ["gelora", "gelora (ranks.plan=aaaaaaaa)"]
     write_run(tmp_path / "faster", "gelora", 0, 0.6, rate=0.2)
-    names = [row.name for row in rows_of(collect([tmp_path]).runs)]
+    names = [row.name for row in make_rows(collect([tmp_path]).runs)]
     assert sorted(names) == [
         "gelora (ranks.plan=aaaaaaaa, train.learning_rate=0.1)",
         "gelora (train.learning_rate=0.1)",
@@ -216,8 +217,8 @@ def test_a_key_that_a_run_lacks_is_no_difference(tmp_path: Path) -> None:
 
 def test_a_key_that_was_added_later_is_named_where_it_is_set() -> None:
     plain, later = (("a", "1"),), (("a", "1"), ("b", "2"))
-    assert differing(plain, [plain, later]) == ""
-    assert differing(later, [plain, later]) == " (b=2)"
+    assert describe_differences(plain, [plain, later]) == ""
+    assert describe_differences(later, [plain, later]) == " (b=2)"
 
 
 def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +231,7 @@ def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.
         values = {key: value for key, value in values.items() if key not in ("numerics", "sha256")}
         (old / MANIFEST).write_text(json.dumps(values))  # as it was before the number was recorded
         mark_done(old)
-    found = {row.name: row.mean for row in rows_of(collect([tmp_path]).runs)}
+    found = {row.name: row.mean for row in make_rows(collect([tmp_path]).runs)}
     assert found == {"gelora (numerics=1)": pytest.approx(0.1), "gelora (numerics=2)": pytest.approx(0.6)}
     assert "gelora (numerics=1)" in grid_table([tmp_path / "old"])
     assert command_line(["ls", str(tmp_path)]) == 0

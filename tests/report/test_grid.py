@@ -10,8 +10,8 @@ from gelora_cli.config.schema import ProfileConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.done import mark_done
 from gelora_cli.report.grid import grid_table
-from gelora_cli.report.rows import rows_of
-from gelora_cli.report.runs import Unused, collect
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.runs import UnusedRun, collect
 from tests.helpers.plans import PLAN
 from tests.helpers.written_runs import write_run
 
@@ -48,11 +48,11 @@ def test_merged_runs_are_kept_and_their_unfinished_counted(tmp_path: Path) -> No
     for method in ("gelora", "lora"):
         write_run(tmp_path, method, 0, 0.5, same=True)
     collected = collect([tmp_path])
-    cells = {run.result.method: run.cell for run in collected.runs}
-    unused = [Unused(tmp_path, "failed", "", cell) for cell in cells.values()]
-    (row,) = rows_of(collected.runs, [*unused, Unused(tmp_path, "copy", "", cells["lora"])])
+    cells = {run.result.method: run.key for run in collected.runs}
+    unused = [UnusedRun(tmp_path, "failed", "", cell) for cell in cells.values()]
+    (row,) = make_rows(collected.runs, [*unused, UnusedRun(tmp_path, "copy", "", cells["lora"])])
     assert [run.result.method for run in row.runs] == ["gelora"]
-    assert [run.result.method for run in row.every_run] == ["gelora", "lora"]
+    assert [run.result.method for run in row.all_runs] == ["gelora", "lora"]
     assert row.notes == "one seed, 1 copy left out, 2 failed"
 
 

@@ -25,9 +25,9 @@ from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.report.build import write_report
-from gelora_cli.report.compared import row_groups
+from gelora_cli.report.groups import group_rows
 from gelora_cli.report.published import FIELDS
-from gelora_cli.report.rows import rows_of
+from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from tests.helpers.report_runs import TASK, _write_lines, write_whole
 
@@ -180,7 +180,7 @@ def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
         ("full", None, None, "exempt"),
     ):
         change_budget(write_whole(tmp_path, method, 0, 30), modules, auto, budget)
-    groups = row_groups(rows_of(collect([tmp_path]).runs))
+    groups = group_rows(make_rows(collect([tmp_path]).runs))
     assert [[row.name for row in group.rows] for group in groups] == [
         ["shuffled", "full"],
         ["reversed", "adalora", "full"],
@@ -202,7 +202,7 @@ def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> 
         write_artifact(replace(manifest, fingerprints={"plan": number * 8}), directory)
         mark_done(directory)
     found = collect([tmp_path])
-    (group,) = row_groups(rows_of(found.runs))
+    (group,) = group_rows(make_rows(found.runs))
     assert not found.unused
     assert [row.name for row in group.rows] == [
         "gelora (ranks.plan=aaaaaaaa)",
@@ -250,7 +250,7 @@ def test_exempt_methods_stand_in_every_budget(tmp_path: Path) -> None:
     mark_done(full)
     budget = read_artifact(RankPlan, full / RankPlan.FILE).budget
     change_budget(write_whole(tmp_path, "houlsby", 0, 30), None, None, budget)
-    (group,) = row_groups(rows_of(collect([tmp_path]).runs))
+    (group,) = group_rows(make_rows(collect([tmp_path]).runs))
     assert [row.name for row in group.rows] == ["gelora", "houlsby", "full"]
     assert "budget" in group.name and "modules" not in group.name
 
@@ -262,14 +262,14 @@ def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None
     assert [run.directory for run in found.runs] == [first]
     assert [(run.status, run.directory) for run in found.unused] == [("copy", copy)]
     assert collect([tmp_path / "b", tmp_path / "a", first]) == found  # the order of the command line decides nothing
-    assert rows_of(found.runs, found.unused)[0].notes == "one seed, 1 copy left out"
-    assert rows_of(found.runs, found.unused * 2)[0].notes == "one seed, 2 copies left out"
+    assert make_rows(found.runs, found.unused)[0].notes == "one seed, 1 copy left out"
+    assert make_rows(found.runs, found.unused * 2)[0].notes == "one seed, 2 copies left out"
 
 
 def test_the_second_half_of_a_split_is_named_after_the_split(tmp_path: Path) -> None:
     (run,) = collect([write_whole(tmp_path, "gelora", 0, 30)]).runs
     halves = tuple(replace(part, split=f"{part.split} (reported half)") for part in run.result.results)
-    (row,) = rows_of([replace(run, result=replace(run.result, results=halves))])
+    (row,) = make_rows([replace(run, result=replace(run.result, results=halves))])
     assert list(row.metrics) == ["accuracy", "accuracy_mismatched"]
 
 

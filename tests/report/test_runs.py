@@ -15,9 +15,9 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
-from gelora_cli.report.listing import list_runs, listed_runs
-from gelora_cli.report.rows import rows_of
-from gelora_cli.report.runs import collect, examine_runs
+from gelora_cli.report.listing import describe_runs, format_runs
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.runs import collect, read_runs
 from tests.helpers.written_runs import write_run
 
 DIGITS = iter(range(10**6))
@@ -57,14 +57,14 @@ def test_starts_of_other_settings_are_other_rows(tmp_path: Path) -> None:
         run_from(tmp_path / "later" / name, start(tmp_path, 0, rate), 0, name)
     found = collect([tmp_path / "later"])
     assert not found.unused
-    names = [row.name for row in rows_of(found.runs)]
+    names = [row.name for row in make_rows(found.runs)]
     assert names == [f"gelora (init_from.train.learning_rate={rate})" for rate in (0.1, 0.2)]
 
 
 def test_a_chain_over_seeds_is_one_row(tmp_path: Path) -> None:
     for seed in (0, 1):
         run_from(tmp_path / "later", start(tmp_path, seed, 0.1), seed, f"start {seed}")
-    (row,) = rows_of(collect([tmp_path / "later"]).runs)
+    (row,) = make_rows(collect([tmp_path / "later"]).runs)
     assert (row.name, len(row.runs)) == ("gelora", 2)
 
 
@@ -74,7 +74,7 @@ def test_one_seed_from_two_seeds_is_two_rows_and_no_copy(tmp_path: Path) -> None
     run_from(tmp_path / "later" / "b", second, 0, "bbbbbbbb")
     copy = run_from(tmp_path / "later" / "c", first, 0, "aaaaaaaa")
     found = collect([tmp_path / "later"])
-    assert [row.name for row in rows_of(found.runs)] == ["gelora (weights=aaaaaaaa)", "gelora (weights=bbbbbbbb)"]
+    assert [row.name for row in make_rows(found.runs)] == ["gelora (weights=aaaaaaaa)", "gelora (weights=bbbbbbbb)"]
     assert [(run.status, run.directory) for run in found.unused] == [("copy", copy)]
 
 
@@ -82,7 +82,7 @@ def test_a_start_that_is_gone_counts_by_its_hash(tmp_path: Path) -> None:
     for name in ("a", "b"):
         gone = tmp_path / "runs" / "sst2" / "minilm" / "gelora" / f"b1-s0-{name * 8}"
         run_from(tmp_path / "later" / name, gone, 0, name)
-    assert len(rows_of(collect([tmp_path / "later"]).runs)) == 2
+    assert len(make_rows(collect([tmp_path / "later"]).runs)) == 2
 
 
 def test_an_unfinished_run_from_another_is_marked_in_its_row(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_unfinished_run_from_another_is_marked_in_its_row(tmp_path: Path) -> 
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
     write_artifact(replace(manifest, status="failed"), failed)
     found = collect([tmp_path / "later"])
-    (row,) = rows_of(found.runs, found.unused)
+    (row,) = make_rows(found.runs, found.unused)
     assert row.notes == "one seed, 1 failed"
 
 
@@ -109,9 +109,9 @@ def test_a_run_of_another_version_is_not_called_damaged(tmp_path: Path, name: st
     with pytest.raises(OtherVersionError):
         read_artifact(RunManifest if name == RunManifest.FILE else RunResult, path)
     (unused,) = collect([tmp_path]).unused
-    (listed,) = listed_runs(tmp_path, examine_runs([tmp_path], verify=False))
+    (listed,) = describe_runs(tmp_path, read_runs([tmp_path], verify=False))
     assert unused.status == listed.status == "of another version"
-    assert "is what this version reads" in list_runs(tmp_path, [listed])
+    assert "is what this version reads" in format_runs(tmp_path, [listed])
 
 
 def test_another_type_is_no_other_version(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import json_text
+from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.predictions import read_predictions
-from gelora_cli.report.significance import ComparedRow, Comparison, compare_rows
+from gelora_cli.report.significance import ComparedRow, compare_rows
 from tests.helpers.written_runs import write_run
 
 Array = NDArray[Any]

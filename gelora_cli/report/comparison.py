@@ -1,0 +1,77 @@
+"""The comparison of two rows, and its verdict in plain words; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEVEL = 0.05
+"""A difference is shown where the corrected p is below this; intervals leave out as much."""
+
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`first` against `second`, over the seeds that both have.
+
+    Where there is no test, interval, effect size and p are None.
+
+    Attributes:
+        group: the group that both rows belong to.
+        metric: in whose units the difference and its interval are.
+        difference: the mean of first - second over the shared seeds; over all seeds of each, where they share none.
+        low: the lower end of the 95 % interval of this one difference.
+        high: the upper end.
+        effect_size: Hedges' g over the seeds; None where all seeds differ by the same.
+        p: the p-value of this one difference.
+        p_corrected: Holm's over all tests of the report. It decides: below 0.05 a difference is shown, and then the
+            interval leaves 0 out, too.
+        seeds: how many seeds both have.
+        collapsed_first: how many runs of `first` collapsed; they are in all of this.
+        collapsed_second: how many of `second`.
+        groups: how many groups of examples are drawn, each as a whole; None where each example is drawn by itself.
+        drawn: what is drawn, in words.
+        verdict: what came of it, in words.
+    """
+
+    group: str
+    first: str
+    second: str
+    metric: str
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    effect_size: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    seeds: int
+    collapsed_first: int
+    collapsed_second: int
+    groups: int | None = None
+    drawn: str = ""
+    verdict: str = ""
+
+
+def verdict(pair: Comparison, tests: int) -> str:
+    """Say in plain words what came of a comparison that is one of so many tests."""
+    if pair.seeds < FEWEST_SEEDS:
+        seeds = "1 shared seed" if pair.seeds == 1 else f"{pair.seeds} shared seeds"
+        return f"no verdict: {seeds}, {FEWEST_SEEDS} are needed"
+    if pair.p is None or pair.p_corrected is None:
+        if pair.groups == 1:
+            return "no verdict: all examples are of one group, which leaves nothing to draw"
+        return "no verdict: every seed and example differs by the same, which leaves nothing to test with"
+    if pair.p_corrected < LEVEL:
+        return _describe_difference(pair)
+    if pair.p < LEVEL:
+        return f"no difference shown: {_describe_difference(pair)} alone, but not as one of {tests} tests"
+    return "no difference shown"
+
+
+def _describe_difference(pair: Comparison) -> str:
+    """Say which one is better and by how much, with the interval turned to a positive difference."""
+    assert pair.low is not None and pair.high is not None
+    better, worse, low, high = pair.first, pair.second, pair.low, pair.high
+    if pair.difference <= 0:
+        better, worse, low, high = pair.second, pair.first, -pair.high, -pair.low
+    return f"{better} above {worse} by {abs(pair.difference):.4f} (95 % interval {low:.4f} to {high:.4f})"

@@ -1,0 +1,119 @@
+"""All that a report shows, and what its first lines say of it; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gelora_cli.plots.base import Picture
+from gelora_cli.report.comparison import Comparison
+from gelora_cli.report.groups import RowGroup, display_name
+from gelora_cli.report.rows import Row
+from gelora_cli.report.runs import UnusedRun
+from gelora_cli.report.tables import Table, is_reference, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """All that a report shows.
+
+    Attributes:
+        problems: why groups can't be compared, a line each.
+        published: published figures beside ours; None where none were given or none is of these tasks.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    groups: tuple[RowGroup, ...]
+    unused: tuple[UnusedRun, ...]
+    comparisons: tuple[Comparison, ...]
+    problems: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    published: Table | None
+
+
+def summary(content: ReportContent) -> Iterator[str]:
+    """Say in a few lines what was compared, and the best row of each group beside uniform LoRA."""
+    rows = content.rows
+    yield _count_runs(rows)
+    duplicates = sum(len(row.duplicates) for row in rows)
+    if duplicates:
+        yield f"{_count(duplicates, 'run')} of controls with GeLoRA's plan and seeds: named in its row, not used twice."
+    if content.unused:
+        yield f"{_count(len(content.unused), 'run')} beside them gave no number; they are listed at the end."
+    smoke = sum(len(row.all_runs) for row in rows if row.smoke)
+    if smoke:
+        yield f"{_count(smoke, 'run')} with smoke=true: short trials on few rows in rows of their own, not results."
+    collapsed = sum(row.collapsed for row in rows)
+    if collapsed:
+        yield f"{_count(collapsed, 'run')} collapsed: in every mean and test, with the mean without them beside."
+    for group in content.groups:
+        yield _describe_best(group, content.comparisons)
+
+
+def _count_runs(rows: Sequence[Row]) -> str:
+    runs = [run for row in rows for run in row.all_runs]
+    methods = list(dict.fromkeys(run.result.method for run in runs))
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    seeds = sorted({run.result.seed for run in runs})
+    parts = [
+        f"{_count(len(methods), 'method')} ({', '.join(methods)})",
+        f"{_count(len(tasks), 'task')} ({', '.join(tasks)})",
+        f"{_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
+    ]
+    return f"{_count(len(runs), 'finished run')}: {', '.join(parts)}."
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _describe_best(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
+    """Name the best mean under the budget, with every row that has it, and how it compares with uniform LoRA."""
+    rows = [row for row in group.rows if not row.exempt] or list(group.rows)
+    highest = max(row.mean for row in rows)
+    best = [row for row in rows if math.isclose(row.mean, highest, rel_tol=1e-12)]
+    names = _join([row.name for row in best])
+    if len(rows) == 1:
+        lead = f"{names} is the only row"
+    else:
+        lead = f"of {len(rows)} rows {names} {'has' if len(best) == 1 else 'have'} the highest mean"
+    optimistic = " (optimistic)" if best[0].protocol == "dev" else ""
+    most_seeds = max(len(row.runs) for row in rows)
+    spreads = "; ".join(dict.fromkeys(_describe_spread(row, most_seeds) for row in best))
+    sentence = f"{group.name}{optimistic}: {lead}, {best[0].metric} {number(highest, best[0].digits)} ({spreads})."
+    return f"{sentence} {_compare_with_reference(best, group, comparisons)}".rstrip()
+
+
+def _join(names: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _describe_spread(row: Row, most_seeds: int) -> str:
+    """Return the row's sd and seeds, and how many other rows have where they have more."""
+    seeds = _count(len(row.runs), "seed")
+    if len(row.runs) < most_seeds:
+        seeds += f", others up to {most_seeds}"
+    return seeds if row.sd is None else f"sd {number(row.sd, row.digits)}, {seeds}"
+
+
+def _compare_with_reference(best: Sequence[Row], group: RowGroup, comparisons: Sequence[Comparison]) -> str:
+    """Say how the best rows compare with uniform LoRA; nothing where they have no budget."""
+    if best[0].exempt:
+        return ""
+    references = [row for row in group.rows if is_reference(row)]
+    if not references:
+        return "There is no uniform LoRA to compare it with."
+    reference = max(references, key=lambda row: row.mean)
+    if reference in best:
+        return "That is uniform LoRA." if len(best) == 1 else "Uniform LoRA is one of them."
+    verdicts = []
+    for row in best:
+        names = {display_name(row), display_name(reference)}
+        pairs = [pair for pair in comparisons if pair.group == group.name and {pair.first, pair.second} == names]
+        verdicts.append(pairs[0].verdict if pairs else "not compared")
+    return f"Uniform LoRA has {number(reference.mean, reference.digits)}: {'; '.join(dict.fromkeys(verdicts))}."

@@ -1,0 +1,106 @@
+"""Step 3 of a comparison: which rows may be compared with each other; no torch.
+
+`group_rows` is the entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gelora_cli.report.rows import Row
+from gelora_cli.report.settings import Settings, describe_differences
+
+METHOD_SETTINGS = ("method.", "profile.", "ranks.", "train.learning_rate")
+"""Settings that methods may differ in and still be compared: those of the method, and the learning rate it needs."""
+
+
+class GroupKey(NamedTuple):
+    """What rows that are compared have in common.
+
+    Attributes:
+        settings: those that are not the method's.
+        params: the bound in parameters; under `auto` what GeLoRA's own ranks cost, 0 of exempt methods.
+        modules: the adapted modules; empty for a method whose budget no choice of modules changes, such as adapters
+            under a bound in parameters, and exempt methods.
+    """
+
+    task: str
+    model: str
+    protocol: str
+    settings: Settings
+    budget: str
+    params: int
+    modules: str
+
+    def accepts(self, guest: GroupKey) -> bool:
+        """Return whether rows of `guest` are compared with these, too: a guest has no bound or no modules."""
+        same_runs = self[:4] == guest[:4]
+        same_bound = not guest.params or (self.budget, self.params) == (guest.budget, guest.params)
+        return same_runs and same_bound and guest.modules in ("", self.modules)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that may be compared with each other, under a name in words; exempt rows stand with those of each budget."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
+    """Group rows by task, model, budget in parameters, adapted modules, protocol, data and training settings."""
+    by_key: dict[GroupKey, list[Row]] = {}
+    for row in rows:
+        by_key.setdefault(_group_key(row), []).append(row)
+    groups = _place_guests(by_key)
+    return [RowGroup(_group_name(key, groups), tuple(members)) for key, members in groups.items()]
+
+
+def display_name(row: Row) -> str:
+    """Return the row's name, marked where the budget does not bind it."""
+    return f"{row.name} (exempt)" if row.exempt else row.name
+
+
+def _group_key(row: Row) -> GroupKey:
+    settings = dict(row.key.settings)
+    shared = tuple((key, value) for key, value in row.key.settings if not key.startswith(METHOD_SETTINGS))
+    plan = row.runs[0].plan
+    # A saved plan brings its modules along; the configuration does not say them.
+    modules = plan.modules if "ranks.plan" in settings else settings.get("method.modules", "")
+    params = 0 if row.exempt else plan.budget_params or plan.auto_params
+    return GroupKey(row.task, row.model, row.protocol, shared, row.budget, params, modules)
+
+
+def _place_guests(by_key: dict[GroupKey, list[Row]]) -> dict[GroupKey, list[Row]]:
+    """Add rows that have no modules, or no bound, at the end of every group that accepts them.
+
+    Groups with modules and a bound come first, so that all hosts are there when a guest arrives.
+    """
+    groups: dict[GroupKey, list[Row]] = {}
+    for key in sorted(by_key, key=lambda key: (not key.modules, not key.params)):
+        hosts = [host for host in groups if host.accepts(key)]
+        for host in hosts:
+            groups[host] += by_key[key]
+        if not hosts:
+            groups[key] = list(by_key[key])
+    return groups
+
+
+def _group_name(key: GroupKey, keys: Iterable[GroupKey]) -> str:
+    """Return task, model, budget and protocol, and the settings in which groups of the same differ."""
+    similar = [_all_settings(other) for other in keys if other[:3] == key[:3] and other.budget == key.budget]
+    differences = describe_differences(_all_settings(key), similar)
+    smoke = " [smoke]" if "smoke" in dict(key.settings) else ""
+    return f"{key.task}, {key.model}, budget {key.budget}, protocol {key.protocol}{differences}{smoke}"
+
+
+def _all_settings(key: GroupKey) -> Settings:
+    """Return the settings with modules and bound, where the group has them."""
+    settings = list(key.settings)
+    if key.modules:
+        settings.append(("modules", key.modules))
+    if key.params:
+        settings.append(("parameters", f"{key.params:,}"))
+    return tuple(settings)
