@@ -207,7 +207,9 @@ def _measure_full_lengths(
     full_rows = [row for row, length in enumerate(lengths) if length >= max_length]
     if not full_rows:
         return lengths
-    full_texts = [[column[row] for row in full_rows] for column in texts]
+    full_texts: list[list[str]] = []
+    for column in texts:
+        full_texts.append([column[row] for row in full_rows])
     uncut = tokenizer(*full_texts, truncation=False, padding=False, return_attention_mask=False, verbose=False)
     for row, sequence in zip(full_rows, uncut["input_ids"], strict=True):
         lengths[row] = len(sequence)

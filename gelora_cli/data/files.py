@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,7 @@ from gelora_cli.data.paths import is_file
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import read_squad_json
-
-STANDARD_INPUT = "standard input"
+from gelora_cli.data.text_input import STANDARD_INPUT, read_standard_input, read_text
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> Te
         GeloraError: what `read_table` refuses, or a row without text.
     """
     if name == "-":
-        table = _split_lines(_read_standard_input(), task.columns, STANDARD_INPUT)
+        table = _split_lines(read_standard_input(), task.columns, STANDARD_INPUT)
     else:
         request = Request(task.columns, dialect=dialect or Dialect())
         table = read_table(Path(name).expanduser(), request, key="file")
@@ -210,39 +208,13 @@ def read_questions(name: str) -> QuestionSplit:
         GeloraError: no such file, or a content in another format.
     """
     if name == "-":
-        return read_squad_json(_read_standard_input(), STANDARD_INPUT)
+        return read_squad_json(read_standard_input(), STANDARD_INPUT)
     path = Path(name).expanduser()
     if not is_file(path):
         raise GeloraError(
             f"file={quote_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"
         )
     return read_squad_json(read_text(path), name)
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file.
-
-    Raises:
-        GeloraError: the file can't be read, or is not UTF-8.
-    """
-    try:
-        return _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise GeloraError(f"{path} can't be read: {error}. Check its permissions, or give another file") from error
-
-
-def _read_standard_input() -> str:
-    if sys.stdin is None:  # a process can be started without one
-        raise GeloraError("standard input is closed: give file=FILE, or lines to read, as in: echo TEXT | gelora ...")
-    return _decode(sys.stdin.buffer.read(), STANDARD_INPUT)
-
-
-def _decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")  # spreadsheets write a byte order mark, which is no part of the text
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise GeloraError(f"{name}, line {line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _read_csv(path: Path, request: Request) -> Table:

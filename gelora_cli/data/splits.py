@@ -48,10 +48,12 @@ class TextSplit:
 
     def take(self, rows: NDArray[np.int64]) -> TextSplit:
         """Return the given rows in that order, without the note."""
-        columns = tuple([column[row] for row in rows] for column in self.columns)
+        columns: list[list[str]] = []
+        for column in self.columns:
+            columns.append([column[row] for row in rows])
         labels = None if self.labels is None else self.labels[rows]
         group_names = None if self.group_names is None else [self.group_names[row] for row in rows]
-        return TextSplit(self.name, self.ids[rows], columns, labels, group_names=group_names)
+        return TextSplit(self.name, self.ids[rows], tuple(columns), labels, group_names=group_names)
 
     def without_labels(self) -> TextSplit:
         """Return the same rows without their labels."""

@@ -117,7 +117,9 @@ def check_answers(split: QuestionSplit, task: TaskConfig, where: str) -> Questio
     return _check_labels(split, task, where)
 
 
-def _parse_rows(content: Any, *, answered: bool) -> list[tuple[str, str, str, Any, tuple[Answer, ...] | None]]:
+def _parse_rows(
+    content: dict[str, Any], *, answered: bool
+) -> list[tuple[str, str, str, object, tuple[Answer, ...] | None]]:
     """Return (id, question, context, title, answers) of each question; the types are checked later or by the caller."""
     rows = []
     for article in content["data"]:
@@ -129,7 +131,7 @@ def _parse_rows(content: Any, *, answered: bool) -> list[tuple[str, str, str, An
     return rows
 
 
-def _name_title(title: Any) -> str:
+def _name_title(title: object) -> str:
     # Lists and objects can be nested so deeply that str() fails.
     return quote_name(title) if isinstance(title, list | dict) else str(title)
 

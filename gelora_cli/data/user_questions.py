@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.data.files import read_text
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import number_groups
 from gelora_cli.data.squad import check_answers, read_squad_json
+from gelora_cli.data.text_input import read_text
 
 # These decide which questions are held out: another value changes the numbers of every run on your own questions.
 HELD_OUT_EVERY = 10
