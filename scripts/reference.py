@@ -26,7 +26,7 @@ import yaml
 
 from gelora_cli.commands.base import Command
 from gelora_cli.config.keys import Key, declared_keys, section_help
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import PresetConfig, RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS, METHODS
@@ -149,6 +149,8 @@ def keys_page() -> str:
         lines += ["", f"## {name}", "", sentence(titles.get(name, "")), "", *_key_table(inside)]
         if name == "method":
             lines += _method_settings()
+    lines += ["", "## Presets", "", "Training settings for one method family and model, in `task.presets` and"]
+    lines += ["`method.presets`.", "", *_key_table(declared_keys(PresetConfig), anchors=False)]
     return "\n".join(lines) + "\n"
 
 
