@@ -7,6 +7,7 @@ a lock never has to be removed by hand. The text in the file says who holds it a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -25,6 +26,8 @@ from gelora_cli.core.run_files import LOCK
 RETRY_SECONDS = 0.5
 """`is_locked` of another command takes a lock for a moment, which must not count as "in use"."""
 WAIT_SECONDS = 1.0
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of `flock` on file systems without locks, such as some network mounts."""
 
 
 @contextlib.contextmanager
@@ -35,7 +38,7 @@ def lock_directory(directory: Path, what: str) -> Iterator[None]:
         GeloraError: another process holds it; the message says which.
     """
     with _open_lock(directory) as file:
-        if not _acquire_soon(file):
+        if not _acquire_soon(file, directory):
             holder = _read_holder(file) or "another process"
             raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
         _begin_work(file, directory)
@@ -50,7 +53,7 @@ def wait_for_lock(directory: Path, what: str, while_waiting: Callable[[], None] 
     """
     with _open_lock(directory) as file:
         logged = False
-        while not _acquire(file):
+        while not _acquire(file, directory):
             if not logged:
                 LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, _read_holder(file))
             logged = True
@@ -61,14 +64,14 @@ def wait_for_lock(directory: Path, what: str, while_waiting: Callable[[], None] 
 
 
 def is_locked(directory: Path) -> bool:
-    """Return whether a live process holds the directory."""
+    """Return whether a live process holds the directory; reading rights are enough to ask."""
     try:
         with open_regular(directory / LOCK, os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: several listings may look at the same time
     except (FileNotFoundError, NotADirectoryError, GeloraError):  # no lock file of gelora's
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno not in NO_LOCKS
     return False
 
 
@@ -98,18 +101,28 @@ def _open_lock(directory: Path) -> TextIO:
         return open_regular(directory / LOCK, os.O_RDWR | os.O_CREAT)
 
 
-def _acquire(file: TextIO) -> bool:
-    """Try to lock the open file, and return whether that succeeded."""
-    with contextlib.suppress(OSError):
+def _acquire(file: TextIO, directory: Path) -> bool:
+    """Try to lock the open file, and return whether that succeeded.
+
+    Raises:
+        GeloraError: the file system has no locks.
+    """
+    try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            raise GeloraError(
+                f"{directory} can't be locked: {error.strerror}. Its file system has no locks to keep two runs apart. "
+                "Choose a directory on another file system with runs_dir=DIR."
+            ) from error
+        return False
+    return True
 
 
-def _acquire_soon(file: TextIO) -> bool:
+def _acquire_soon(file: TextIO, directory: Path) -> bool:
     """Try to lock the open file for `RETRY_SECONDS`, and return whether that succeeded."""
     deadline = time.monotonic() + RETRY_SECONDS
-    while not _acquire(file):
+    while not _acquire(file, directory):
         if time.monotonic() > deadline:
             return False
         time.sleep(RETRY_SECONDS / 10)
