@@ -1,4 +1,4 @@
-"""The map of a model: its blocks, the linears that may be adapted in each, and how many parameters it has."""
+"""Map a model: its blocks, the linear layers that may be adapted in each, and its parameter counts."""
 
 from __future__ import annotations
 
@@ -23,52 +23,62 @@ def map_model(
     linears: Mapping[str, str] | None = None,
     head_modules: Iterable[str],
 ) -> ModelMap:
-    """Name the blocks and their adaptable linears, with the shapes that they have in the model.
+    """Return the blocks of a model and their adaptable linear layers, with the shapes that they have in the model.
 
-    `blocks` (a list of modules, below the base model or by its full name) and `linears` (role -> name inside a block)
-    replace what the entry of the model's type says, and are needed for a type without an entry. `head_params` are
-    the parameters of `head_modules`, `backbone_params` all others; a shared parameter counts once.
+    Args:
+        model: the task model.
+        blocks: name of the list of blocks, below the base model or in full. It replaces what the declaration of the
+            model's type says, and is needed for a type without a declaration.
+        linears: role -> name of a linear layer inside a block. It replaces and is needed as `blocks` is.
+        head_modules: names of the modules of the head. `head_params` counts their parameters, `backbone_params` all
+            others; a shared parameter counts once.
 
     Raises:
-        GeloraError: an unlisted type that isn't named by hand, or a name that isn't in the model.
+        GeloraError: a type without a declaration that isn't named by hand, or a name that isn't in the model.
     """
     kind = kind_of(model.config.model_type)
-    block_list, roles = blocks or kind.blocks, linears or kind.linears
-    if not block_list or not roles:
-        raise _unknown_kind(model)
-    _check_roles(roles)
-    list_name = _block_list_name(model, block_list)
-    names = [f"{list_name}.{index}" for index, _ in enumerate(model.get_submodule(list_name).children())]
-    mapped = tuple(
-        BlockMap(index, name, tuple(_linear_shape(model, name, role, roles[role]) for role in ROLES if role in roles))
-        for index, name in enumerate(names, start=1)
-    )
+    block_list = blocks or kind.blocks
+    name_of_role = linears or kind.linears
+    if not block_list or not name_of_role:
+        raise GeloraError(_explain_unknown_type(model))
+    _check_roles(name_of_role)
+    list_name = _find_block_list(model, block_list)
+    # The map lists roles in the order of ROLES, whatever the order of the declaration.
+    roles = [role for role in ROLES if role in name_of_role]
+    mapped = []
+    for index, _ in enumerate(model.get_submodule(list_name).children()):
+        block = f"{list_name}.{index}"
+        shapes = tuple(_read_shape(model, block, role, name_of_role[role]) for role in roles)
+        mapped.append(BlockMap(index + 1, block, shapes))  # layer 0 is the embeddings
     head = tuple(head_modules)
     head_params = sum(count_params(model.get_submodule(name)) for name in head)
-    bias, norm = _bias_and_norm_params(model, head)
-    return ModelMap(model.config.model_type, mapped, head, head_params, count_params(model) - head_params, bias, norm)
-
-
-def _unknown_kind(model: PreTrainedModel) -> GeloraError:
-    found = [
-        f"{name} ({len(candidate)} blocks; linears: {', '.join(_linear_names(candidate[0]))})"
-        for name, candidate in _block_lists(model).items()
-    ]
-    return GeloraError(
-        f"Model type {model.config.model_type!r} is not known; known are {', '.join(MODEL_KINDS.names())}. "
-        "Name its modules by hand, as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
-        f"(roles: {', '.join(ROLES)}). Lists of blocks found: {'; '.join(found) or 'none'}."
+    backbone_params = count_params(model) - head_params
+    bias_params, norm_params = _count_bias_and_norm_params(model, head)
+    return ModelMap(
+        model.config.model_type, tuple(mapped), head, head_params, backbone_params, bias_params, norm_params
     )
 
 
-def _block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
-    """Return the outermost lists of equal blocks, by their names below the base model."""
+def _explain_unknown_type(model: PreTrainedModel) -> str:
+    lists = []
+    for name, blocks in _find_block_lists(model).items():
+        lists.append(f"{name} ({len(blocks)} blocks; linears: {', '.join(_linear_names(blocks[0]))})")
+    return (
+        f"Model type {model.config.model_type!r} is not known; known are {', '.join(MODEL_KINDS.names())}. "
+        "Name its modules by hand, as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
+        f"(roles: {', '.join(ROLES)}). This model has these lists of blocks: {'; '.join(lists) or 'none'}."
+    )
+
+
+def _find_block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
+    """Return the outermost lists of modules of one class, by their names below the base model."""
     from torch import nn
 
     lists: dict[str, nn.ModuleList] = {}
     for name, module in model.base_model.named_modules():
-        equal = isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1
-        if equal and not any(name.startswith(f"{outer}.") for outer in lists):
+        is_uniform_list = isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1
+        is_inside_another = any(name.startswith(f"{outer}.") for outer in lists)
+        if is_uniform_list and not is_inside_another:
             lists[name] = cast("nn.ModuleList", module)
     return lists
 
@@ -79,14 +89,16 @@ def _linear_names(block: nn.Module) -> list[str]:
     return [name for name, module in block.named_modules() if isinstance(module, nn.Linear)]
 
 
-def _check_roles(roles: Mapping[str, str]) -> None:
-    """Refuse unknown roles, and a choice that leaves `method.modules=attention` nothing to adapt."""
+def _check_roles(roles: Iterable[str]) -> None:
+    """Refuse unknown roles, and a choice with which `method.modules=attention` has nothing to adapt."""
     for role in roles:
         if role not in ROLES:
-            raise GeloraError(f"model.linears.{role}: roles are {', '.join(ROLES)}.{_did_you_mean(role, ROLES)}")
+            raise GeloraError(
+                f"model.linears.{role}: accepted roles are {', '.join(ROLES)}.{_did_you_mean(role, ROLES)}"
+            )
     if not any(role in ModelMap.ATTENTION_ROLES for role in roles):
         raise GeloraError(
-            f"model.linears names no linear of the attention, only {', '.join(roles)}: at least one of "
+            f"model.linears names no linear layer of the attention, only {', '.join(roles)}: at least one of "
             f"{', '.join(ModelMap.ATTENTION_ROLES)} is needed."
         )
 
@@ -96,8 +108,12 @@ def _did_you_mean(name: str, accepted: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _block_list_name(model: PreTrainedModel, blocks: str) -> str:
-    """Return the full name, in the task model, of the list of blocks."""
+def _find_block_list(model: PreTrainedModel, blocks: str) -> str:
+    """Return the name, in the task model, of the list of blocks that is called `blocks`.
+
+    Raises:
+        GeloraError: there is no such list, or it is empty.
+    """
     from torch import nn
 
     modules = dict(model.named_modules())
@@ -105,29 +121,34 @@ def _block_list_name(model: PreTrainedModel, blocks: str) -> str:
         module = modules.get(name)
         if isinstance(module, nn.ModuleList) and len(module):
             return name
-    lists = _block_lists(model)
+    lists = _find_block_lists(model)
     raise GeloraError(
-        f"model.blocks={blocks} names no list of blocks of this {model.config.model_type} model; "
-        f"found: {', '.join(lists) or 'none'}.{_did_you_mean(blocks, lists)}"
+        f"model.blocks={blocks} is not a list of blocks of this {model.config.model_type} model; it has these lists: "
+        f"{', '.join(lists) or 'none'}.{_did_you_mean(blocks, lists)}"
     )
 
 
-def _linear_shape(model: PreTrainedModel, block: str, role: str, name: str) -> LinearShape:
+def _read_shape(model: PreTrainedModel, block: str, role: str, name: str) -> LinearShape:
+    """Return the shape of a linear layer of a block.
+
+    Raises:
+        GeloraError: the block has no such module, or it is not a linear layer.
+    """
     from torch import nn
 
     module = dict(model.get_submodule(block).named_modules()).get(name)
     if not isinstance(module, nn.Linear):
         accepted = _linear_names(model.get_submodule(block))
-        given = "is missing" if module is None else f"is a {type(module).__name__}"
+        problem = "is missing" if module is None else f"is a {type(module).__name__}"
         raise GeloraError(
-            f"model.linears.{role}={name} {given} in block {block}; its linear layers are "
+            f"model.linears.{role}={name} {problem} in block {block}; its linear layers are "
             f"{', '.join(accepted) or 'none'}.{_did_you_mean(name, accepted)}"
         )
     return LinearShape(f"{block}.{name}", role, module.in_features, module.out_features)
 
 
 def count_params(module: nn.Module) -> int:
-    """Return the number of parameters, a shared one counted once."""
+    """Return the number of parameters; a shared one counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -137,12 +158,12 @@ def block_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
 
 
 def is_inside(name: str, modules: Iterable[str]) -> bool:
-    """Return whether a parameter of this full name lies in one of the modules."""
+    """Return whether a parameter of this full name belongs to one of the modules."""
     return any(name.startswith(f"{module}.") for module in modules)
 
 
 def bias_names(model: nn.Module, head: Iterable[str]) -> list[str]:
-    """Return the names of the backbone's bias terms, by the name that every known kind gives them."""
+    """Return the names of the backbone's bias terms; every declared kind of model names them `...bias`."""
     head = tuple(head)
     return [name for name, _ in model.named_parameters() if name.endswith("bias") and not is_inside(name, head)]
 
@@ -154,7 +175,8 @@ def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
     return [name for name, _ in model.named_parameters() if is_inside(name, norms) and not is_inside(name, head)]
 
 
-def _bias_and_norm_params(model: nn.Module, head: tuple[str, ...]) -> tuple[int, int]:
+def _count_bias_and_norm_params(model: nn.Module, head: tuple[str, ...]) -> tuple[int, int]:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    names = bias_names(model, head), norm_names(model, head)
-    return sum(sizes[name] for name in names[0]), sum(sizes[name] for name in names[1])
+    bias_params = sum(sizes[name] for name in bias_names(model, head))
+    norm_params = sum(sizes[name] for name in norm_names(model, head))
+    return bias_params, norm_params

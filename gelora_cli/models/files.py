@@ -1,4 +1,4 @@
-"""Which files make up a model, and whether they can be those of one, looked at before any is loaded; no torch."""
+"""Know which files make up a model: their names, the index of the weights, and their fingerprints; no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from typing import Any
 from gelora_cli.core.errors import GeloraError
 
 CONFIG = "config.json"
-
 TOKENIZER_CONFIG = "tokenizer_config.json"
-
 WEIGHTS = "model.safetensors"
-
 WEIGHTS_INDEX = "model.safetensors.index.json"
-
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.txt",
@@ -28,7 +24,7 @@ VOCABULARIES = (
     "spm.model",
     "tokenizer.model",
 )
-"""The files that may hold a vocabulary, in the order in which they are preferred."""
+"""The files that may hold a vocabulary; earlier ones are preferred."""
 
 MODEL_FILES = (
     CONFIG,
@@ -46,44 +42,54 @@ MODEL_FILES = (
     "special_tokens_map.json",
     TOKENIZER_CONFIG,
 )
-"""The only files that are fetched and fingerprinted, beside the weights that `WEIGHTS_INDEX` names."""
+"""Patterns of the only files that are fetched and fingerprinted, besides the weights that `WEIGHTS_INDEX` names."""
 
 MOST_JSON_BYTES = 20_000_000
 """More than config.json or an index of any model takes."""
-
 LONGEST_NAME = 200
+"""Characters of a file name in an index."""
 
 
 def has_weights(directory: Path) -> bool:
-    """Return whether a directory holds safetensors, whole or by an index."""
+    """Return whether a directory holds safetensors: one file, or the index of several."""
     return (directory / WEIGHTS).is_file() or (directory / WEIGHTS_INDEX).is_file()
 
 
 def describe_missing_safetensors(source: str, files: Iterable[str]) -> str:
-    """Say that a model has no safetensors, what it has instead, and how to get them."""
-    pickles = sorted(name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
-    others = sorted(name for name in files if name.endswith((".safetensors", ".h5", ".msgpack", ".gguf")))
-    found = f", only {', '.join(pickles or others)}" if pickles or others else ""
-    never = " Pickled weights are never loaded." if pickles else ""
+    """Return the error message of a model without safetensors: what it has instead, and how to get them.
+
+    Args:
+        source: how the user named the model.
+        files: the names of the files of the model.
+    """
+    names = sorted(files)
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    others = [name for name in names if name.endswith((".safetensors", ".h5", ".msgpack", ".gguf"))]
+    instead = f", only {', '.join(pickles or others)}" if pickles or others else ""
+    reason = " Pickled weights are never loaded, because they can run code." if pickles else ""
     return (
-        f"{source} has no {WEIGHTS} (nor {WEIGHTS_INDEX}){found}.{never} Convert the model once, where you trust it: "
-        "save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR; or name a revision "
-        "that has safetensors: model.revision=refs/pr/N."
+        f"{source} has no {WEIGHTS} (nor {WEIGHTS_INDEX}){instead}.{reason} Convert the model once, where you trust "
+        "it: save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR. Or name a "
+        "revision that has safetensors: model.revision=refs/pr/N."
     )
 
 
 def model_files(directory: Path, source: str) -> list[str]:
-    """Return the names of all files that a model is read from, sorted: `MODEL_FILES` and what the index names."""
+    """Return the names of all files that a model is read from, sorted: `MODEL_FILES` and those of the index.
+
+    Raises:
+        GeloraError: the index is damaged (see `weight_files`).
+    """
     names = {entry.name for entry in directory.iterdir()}
-    known = {name for name in names if any(fnmatch(name, pattern) for pattern in MODEL_FILES)}
-    return sorted(known | {*weight_files(directory, source)})
+    matching = {name for name in names if any(fnmatch(name, pattern) for pattern in MODEL_FILES)}
+    return sorted(matching | {*weight_files(directory, source)})
 
 
 def file_digests(directory: Path, source: str) -> dict[str, str]:
     """Return file name -> sha256 of its content, for every file that a model is read from.
 
     Raises:
-        GeloraError: one of them is no file that can be read.
+        GeloraError: a file can't be read.
     """
     digests = {}
     for name in model_files(directory, source):
@@ -92,20 +98,21 @@ def file_digests(directory: Path, source: str) -> dict[str, str]:
                 digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise GeloraError(
-                f"{name} of {source} can't be read: {error.strerror}. Fetch the model again, or remove what is there "
-                f"in its place: {directory}."
+                f"{name} of {source} can't be read: {error.strerror}. Fetch the model again into {directory}; if "
+                f"{name} is a directory or a broken link there, remove it first."
             ) from error
     return digests
 
 
 def weight_files(directory: Path, source: str) -> tuple[str, ...]:
-    """Return the names of the files that hold a model's weights: the whole one, and those that the index names.
+    """Return the names of the files that hold a model's weights: `WEIGHTS`, and those that the index names.
 
     Raises:
-        GeloraError: the index is damaged, or names a file that isn't there, isn't safetensors or lies elsewhere.
+        GeloraError: the index is damaged, or names a file that doesn't exist, isn't safetensors or lies elsewhere.
     """
     indexed = read_weight_index(directory, source)
-    if (directory / WEIGHTS).is_file():  # then the index isn't used; its files are part of the fingerprint all the same
+    if (directory / WEIGHTS).is_file():
+        # The index isn't used then. Its files are part of the fingerprint all the same.
         return (WEIGHTS, *(name for name in indexed if (directory / name).is_file()))
     for name in indexed:
         if not (directory / name).is_file():
@@ -116,10 +123,10 @@ def weight_files(directory: Path, source: str) -> tuple[str, ...]:
 
 
 def read_weight_index(directory: Path, source: str) -> tuple[str, ...]:
-    """Return the file names of a model's index, each once; none without an index.
+    """Return the file names of a model's index, each once and sorted; none if there is no index.
 
     Raises:
-        GeloraError: no whole index, or a name that is not that of safetensors inside the model's directory.
+        GeloraError: the index is damaged, or has a name that is not of safetensors inside the model's directory.
     """
     index = directory / WEIGHTS_INDEX
     if not index.exists():
@@ -148,14 +155,12 @@ def read_config_json(directory: Path, source: str) -> dict[str, Any]:
     return read_object(directory / CONFIG, source)
 
 
-def _stays_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    is_plain = name.isprintable() and "\\" not in name and len(name) <= LONGEST_NAME
-    return is_plain and not path.is_absolute() and ".." not in path.parts
-
-
 def read_object(path: Path, source: str) -> dict[str, Any]:
-    """Return the JSON object in a file of a model."""
+    """Return the JSON object in a file of a model; `source` is how the user named the model.
+
+    Raises:
+        GeloraError: the file can't be read, is too large for such a file, or holds no JSON object.
+    """
     try:
         if path.stat().st_size > MOST_JSON_BYTES:
             raise ValueError(f"it has more than {MOST_JSON_BYTES:,} bytes")
@@ -169,3 +174,10 @@ def read_object(path: Path, source: str) -> dict[str, Any]:
             "save_pretrained."
         ) from error
     return values
+
+
+def _stays_inside(name: str) -> bool:
+    """Return whether a file name of an index leads to a file inside the directory, on every operating system."""
+    path = PurePosixPath(name)
+    is_plain = name.isprintable() and "\\" not in name and len(name) <= LONGEST_NAME
+    return is_plain and not path.is_absolute() and ".." not in path.parts

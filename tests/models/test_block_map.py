@@ -138,7 +138,7 @@ def test_unknown_kind_works_by_hand(tiny: dict[str, ResolvedModel], blocks: str)
     ("blocks", "linears", "named"),
     [
         ("transformer.layers", DISTILBERT, "Did you mean transformer.layer?"),
-        ("transformer", DISTILBERT, "found: transformer.layer."),
+        ("transformer", DISTILBERT, "it has these lists: transformer.layer."),
         ("transformer.layer", {"query": "attention.q_linn"}, "Did you mean attention.q_lin?"),
         ("transformer.layer", {"query": "attention"}, "is a DistilBertSelfAttention"),
         ("transformer.layer", {"querry": "attention.q_lin"}, "Did you mean query?"),
