@@ -42,7 +42,7 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
         lines.append(_labelled("to beat", _baseline_text(run)))
     lines += [_labelled("note", remark) for remark in run.remarks]
     if run.seconds:
-        lines.append(_labelled("seconds", _seconds_text(run.seconds, profile_reused=result.profile_reused)))
+        lines.append(_labelled("seconds", _seconds_text(run.seconds, result)))
     lines.append(_labelled("results", str(directory / RunResult.FILE)))
     lines.append(_labelled("files", _files_text(run.directory)))
     is_old = run.already_done or run.same_as is not None
@@ -79,9 +79,13 @@ def _baseline_text(run: FinishedRun) -> str:
     return f"{run.result.reported} {run.baseline:.4f} with {what} for every example"
 
 
-def _seconds_text(seconds: dict[str, float], *, profile_reused: bool) -> str:
+def _seconds_text(seconds: dict[str, float], result: RunResult) -> str:
     """Return the seconds of all stages together and of each."""
-    names = STAGES | {"profile": "reused profile"} if profile_reused else STAGES
+    names = dict(STAGES)
+    if not result.profile_seconds:
+        del names["profile"]  # the method has none
+    elif result.profile_reused:
+        names["profile"] = "reused profile"
     stages = [f"{name} {_rounded(seconds[key])}" for key, name in names.items() if key in seconds]
     return f"{_rounded(sum(seconds.values()))} in all: {', '.join(stages)}"
 
