@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,6 +125,11 @@ def output_directory(text: str | None) -> Path:
     return user_path(text).resolve()
 
 
+def is_sweep(typed: str) -> bool:
+    """Say whether a command, as it was typed, is a sweep, so that one of its jobs says nothing about what is next."""
+    return bool({"-m", "--multirun"} & set(shlex.split(typed)))
+
+
 def relative(path: Path) -> Path:
-    """Return the path from here where it lies below, else as it is."""
+    """Return the path from the working directory where it lies below it, else as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -25,7 +25,7 @@ class Doctor(Command[DoctorCommandConfig]):
     """Look at this machine and at what is installed (see `diagnosis`)."""
 
     name = "doctor"
-    summary = "look at versions, devices, tokenizers, places and the hub; each finding with its fix"
+    summary = "check this machine and what is installed"
     examples = "  gelora doctor\n  gelora doctor runs_dir=/scratch/runs"
     keys = DoctorCommandConfig
 
@@ -40,4 +40,4 @@ class Doctor(Command[DoctorCommandConfig]):
             if finding.state == "problem":
                 problems.append(finding.what)
         if problems:
-            raise GeloraError(f"nothing will run before this is mended: {', '.join(problems)}")
+            raise GeloraError(f"nothing will run before this is fixed: {', '.join(problems)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.commands.base import Command, Positional, user_path
+from gelora_cli.commands.terminal import wrapped
 from gelora_cli.config.keys import key, section
 from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, WorkersConfig
 from gelora_cli.core.registries import COMMANDS
@@ -31,7 +32,7 @@ class Evaluate(Command[EvaluateCommandConfig]):
     """Score the adapter of a run on its evaluated splits."""
 
     name = "evaluate"
-    summary = "score a finished run's adapter again"
+    summary = "evaluate a finished run again"
     examples = "  gelora evaluate RUN\n  gelora evaluate RUN launch.processes=2 output=results.json"
     keys = EvaluateCommandConfig
     groups: ClassVar[Mapping[str, str]] = {"launch": "local"}
@@ -57,4 +58,4 @@ def _describe(result: EvalResult) -> str:
     """Return the metrics of a split, and below them its remark if it has one."""
     metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     line = f"{result.split}: {result.examples} examples  {metrics}"
-    return f"{line}\n{result.remark}" if result.remark else line
+    return f"{wrapped(line)}\n{wrapped(result.remark)}" if result.remark else wrapped(line)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.commands.base import Command, Positional, check_values, output_directory, relative
+from gelora_cli.commands.terminal import labelled
 from gelora_cli.config.keys import key
 from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.registries import COMMANDS
@@ -30,7 +31,7 @@ class ExportCommand(Command[ExportCommandConfig]):
     """Write what others load (see `exporting`)."""
 
     name = "export"
-    summary = "a finished run as a model that transformers loads by itself, or its adapter alone"
+    summary = "write a run as a model or an adapter for others"
     examples = "  gelora export RUN output=exported\n  gelora export RUN output=exported form=adapter"
     keys = ExportCommandConfig
     positional = Positional("RUN")
@@ -44,9 +45,13 @@ class ExportCommand(Command[ExportCommandConfig]):
         target = output_directory(config.output)
         setup_logging()
         exported = export(paths[0].absolute(), target, config.form)
+        what = "the merged model in float32" if exported.form == "merged" else "the adapter"
+        print(labelled("exported", f"{relative(target)} ({what}; its README.md says how to load it)"))
         if exported.form == "merged":
             print(
-                f"merged in float32: largest difference of scores from the adapter's {exported.difference:.2g} on "
-                f"{exported.examples} examples, at most {exported.tolerance:.2g} is accepted"
+                labelled(
+                    "check",
+                    f"scores differ from the adapter's by at most {exported.difference:.2g} on {exported.examples} "
+                    f"examples; {exported.tolerance:.2g} is accepted",
+                )
             )
-        print(f"{exported.form}: {relative(target)}")

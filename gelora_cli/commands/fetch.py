@@ -16,7 +16,7 @@ class Fetch(Command[RunConfig]):
     """Copy model, tokenizer and data (see `fetching`)."""
 
     name = "fetch"
-    summary = "copy model, tokenizer and data with their revisions to a directory for offline machines"
+    summary = "copy model and data for a machine without network"
     examples = "  gelora fetch offline task=cola model=deberta_v3_base"
     keys = RunConfig
     positional = Positional("DIR")

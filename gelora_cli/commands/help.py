@@ -9,7 +9,11 @@ from typing import Any
 from gelora_cli.commands.base import Command
 from gelora_cli.core.registries import COMMANDS
 
-COMPLETION = 'shell completion:  eval "$(gelora -sc install=bash)"   (also zsh, fish)'
+COMPLETION = 'eval "$(gelora -sc install=bash)"'
+FIRST_STEPS = """  gelora doctor                     check this machine
+  gelora run experiment=demo        a whole run without network
+  gelora ls                         the runs, with their values
+  gelora report runs                compare them on one page"""
 
 
 def overview() -> str:
@@ -20,29 +24,54 @@ def overview() -> str:
         [
             "gelora: which LoRA rank should each transformer block get?",
             "",
-            "usage: gelora COMMAND [OVERRIDES]   everything behind the command is a Hydra override, key=value",
+            "usage: gelora COMMAND [KEY=VALUE ...]",
             "",
             "commands:",
             *lines,
             "",
-            "examples:",
-            COMMANDS.get("run").examples,
+            "first steps:",
+            FIRST_STEPS,
             "",
-            "gelora COMMAND --help shows a command's keys; --cfg job its composed configuration; -m sweeps.",
-            COMPLETION,
+            "A key sets one thing, such as task=cola or train.epochs=3.",
+            "gelora COMMAND --help  explains a command and its keys",
+            f"shell completion       {COMPLETION}",
+            "                       (also zsh and fish)",
         ]
     )
 
 
-def command_help(command: Command[Any], given: Iterable[str] = ()) -> str:
-    """Return the text of `gelora COMMAND --help`; groups among the overrides beside it decide the defaults shown."""
+def command_help(command: Command[Any], arguments: Iterable[str] = ()) -> str:
+    """Return the text of `gelora COMMAND --help`.
+
+    Args:
+        command: the command.
+        arguments: what was typed beside `--help`. Groups among them (`task=cola`) decide the defaults that are shown,
+            and `all` asks for every key.
+    """
     from gelora_cli.config.help import key_lines
 
-    words = list(given)
-    usage = ["usage: gelora", command.name, *([str(command.positional)] if command.positional else []), "[OVERRIDES]"]
-    lines = [f"gelora {command.name}: {command.summary}", "", " ".join(usage), "", "examples:", command.examples, ""]
+    words = list(arguments)
+    lines = [f"gelora {command.name}: {command.summary}", "", _usage(command), "", "examples:", command.examples, ""]
     width = shutil.get_terminal_size((100, 24)).columns
     lines += key_lines(command.config_name, words, everything="all" in words, width=width)
-    sweep = "  -m (multirun)" if command.sweepable else ""
-    lines += ["", f"flags: --cfg job [--resolve]{sweep}  --config-dir DIR (your own groups)  --help [all]"]
+    lines += ["", "flags:", *_flag_lines(command)]
     return "\n".join(lines)
+
+
+def _usage(command: Command[Any]) -> str:
+    """Return the line that says what a command takes; brackets stand around what may be left out."""
+    words = ["usage: gelora", command.name]
+    if command.positional is not None:
+        words.append(str(command.positional) if command.positional.required else f"[{command.positional}]")
+    return " ".join([*words, "[KEY=VALUE ...]"])
+
+
+def _flag_lines(command: Command[Any]) -> list[str]:
+    """Return a line for each flag, with what it does."""
+    flags = {"--help all": "every key"}
+    if command.sweepable:
+        flags["-m"] = "a sweep: each key may have several values, a,b,c"
+    flags["--cfg job"] = "print the configuration and do nothing"
+    flags["--config-dir DIR"] = "a folder with tasks or models of your own"
+    width = max(map(len, flags))
+    return [f"  {flag:<{width}}  {what}" for flag, what in flags.items()]

@@ -52,7 +52,7 @@ class Predict(Command[PredictCommandConfig]):
     """Label or answer rows with a finished run."""
 
     name = "predict"
-    summary = "label or answer a split, a file or standard input with a finished run"
+    summary = "label texts or answer questions with a finished run"
     examples = """  gelora predict RUN split=test output=predictions.csv
   gelora predict RUN file=sentences.txt
   echo 'The cats sleeps.' | gelora predict RUN
@@ -78,7 +78,7 @@ class Predict(Command[PredictCommandConfig]):
         text = prediction_text(with_inputs(task, split, rows), target)
         if target:
             write_output(target, text, force=config.force)
-            print(f"{len(rows)} predictions: {config.output}")
+            print(f"{len(rows):,} predictions written to {config.output}")
         else:
             print(text, end="")
 

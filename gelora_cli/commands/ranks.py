@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Union
 
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
+from gelora_cli.commands.terminal import labelled, wrapped
 from gelora_cli.config.keys import key, section
 from gelora_cli.config.schema import (
     DEBUG,
@@ -18,6 +19,7 @@ from gelora_cli.config.schema import (
     MethodConfig,
     RanksConfig,
 )
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Ranks(Command[RanksCommandConfig]):
     """Plan ranks, show them, and write them for PEFT where `output` names a file."""
 
     name = "ranks"
-    summary = "stage 2: plan ranks for a budget from a saved profile (no torch)"
+    summary = "plan ranks for a budget from a saved profile"
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json"""
     keys = RanksCommandConfig
@@ -77,13 +79,19 @@ class Ranks(Command[RanksCommandConfig]):
         check_values(config)
         for target in _output_files(config.output):
             check_output(target, force=config.force)
+        if not paths[0].exists():
+            raise GeloraError(
+                f"{paths[0]}: no such file or directory; give a profile.json, or the directory of a run or profile "
+                "that holds one. gelora ls lists the runs, gelora profile measures a profile"
+            )
         budget = parse_budget(config.budget)
         # A plan that reads no signal still needs the model's blocks, which every profile holds.
         signals = read_signals(METHODS.get(config.method.name).signals(budget) or (IDIM,), paths[0])
         model_map = next(iter(signals.values())).model_map
         plan = plan_method(model_map, signals, budget, **plan_settings(config))
         written = _write_plan(plan, config)
-        print(f"{format_plan(plan)}\n{written}")  # after the files, which must not depend on whoever reads this
+        # Printed after the files are written, which must not depend on whoever reads this.
+        print("\n".join([*map(wrapped, format_plan(plan).splitlines()), written]))
 
 
 def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
@@ -96,17 +104,17 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
     from gelora_cli.core.codec import to_json
 
     if plan.method not in planned_methods():
-        return f"method={plan.method} has no rank_pattern before it is run; nothing was written"
+        return wrapped(f"method={plan.method} has no rank_pattern before it is run, so nothing was written")
     if config.output is None:
-        return "nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train"
+        return wrapped("nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train")
     pattern, *beside = _output_files(config.output)
     for target in beside:
         write_output(target, to_json(plan), force=config.force)
     write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
-    written = f"for peft.LoraConfig(**json.load(file)): {pattern}"
+    lines = [labelled("for PEFT", f"{pattern}, the arguments of peft.LoraConfig(**json.load(file))")]
     if beside:
-        written += f"\nto train with these ranks: gelora train ... ranks.path={pattern} (its plan: {beside[0].name})"
-    return written
+        lines.append(labelled("to train", f"gelora train ... ranks.path={pattern} (whole plan: {beside[0].name})"))
+    return "\n".join(lines)
 
 
 def _output_files(output: str | None) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.commands.base import Command, Positional, relative, user_path
+from gelora_cli.commands.terminal import wrapped
 from gelora_cli.config.keys import key
 from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
@@ -32,7 +33,7 @@ class ReportCommand(Command[ReportCommandConfig]):
     """Write the page of a comparison, with its tables and pictures."""
 
     name = "report"
-    summary = "runs as one page, tables, tests of their differences and pictures (no torch)"
+    summary = "compare runs on one page: tables, tests, pictures"
     examples = """  gelora report runs
   gelora report runs/cola runs/sst2 output=compared 'title="CoLA and SST-2"'
   gelora report runs mix_protocols=true published=published.csv"""
@@ -57,8 +58,8 @@ class ReportCommand(Command[ReportCommandConfig]):
             force=config.force,
         )
         for line in written.summary:
-            print(f"- {line}")
+            print(wrapped(line, first_indent="- "))
         for run in written.unused:
             reason = f": {run.reason}" if run.reason else ""
             print(escape_controls(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
-        print(f"report:  {relative(written.page)} ({written.files} files beside each other)")
+        print(f"report:  {relative(written.page)} (open it in a browser; {written.files} files in that folder)")

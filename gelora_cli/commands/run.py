@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command
+from gelora_cli.commands.base import Command, is_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
     from gelora_cli.launchers.job import Outcome
-
-SWEEP_FLAGS = {"-m", "--multirun"}
 
 
 @COMMANDS.register
@@ -22,7 +19,7 @@ class Run(Command[RunConfig]):
     """Profile, assign ranks, fine-tune, evaluate."""
 
     name = "run"
-    summary = "profile, assign ranks, fine-tune, evaluate: all stages"
+    summary = "the whole run: profile, ranks, fine-tuning, evaluation"
     examples = """  gelora run experiment=demo
   gelora run task=cola budget=0.3M
   gelora run task=cola model=minilm data.glue=DIR budget=0.05M launch.processes=2
@@ -71,7 +68,7 @@ def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
         print(text)
         return Outcome(0, cost=asdict(cost))
     finished = run(config, typed, measure=measure)
-    print(run_summary(finished, wants_track=config.profile.track, sweeping=bool(SWEEP_FLAGS & set(shlex.split(typed)))))
+    print(run_summary(finished, wants_track=config.profile.track, sweeping=is_sweep(typed)))
     return Outcome(
         0,
         str(finished.directory),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import sys
-import textwrap
 from pathlib import Path
 
 from gelora_cli.commands.base import relative
+from gelora_cli.commands.terminal import labelled, next_commands
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.logs import terminal_width
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.pipeline.run import FinishedRun
 
-LABEL_WIDTH = 10
 STAGES = {
     "model": "loading",
     "data": "data",
@@ -37,20 +34,20 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     """
     result, directory = run.result, relative(run.directory)
     lines = _why_not_trained(run)
-    lines.append(_labelled("value", _value_text(result)))
+    lines.append(labelled("value", _value_text(result)))
     if run.baseline is not None:
-        lines.append(_labelled("to beat", _baseline_text(run)))
-    lines += [_labelled("note", remark) for remark in run.remarks]
+        lines.append(labelled("to beat", _baseline_text(run)))
+    lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
-        lines.append(_labelled("seconds", _seconds_text(run.seconds, result)))
-    lines.append(_labelled("results", str(directory / RunResult.FILE)))
-    lines.append(_labelled("files", _files_text(run.directory)))
+        lines.append(labelled("seconds", _seconds_text(run.seconds, result)))
+    lines.append(labelled("results", str(directory / RunResult.FILE)))
+    lines.append(labelled("files", _files_text(run.directory)))
     is_old = run.already_done or run.same_as is not None
     if is_old and wants_track and not (run.directory / run_files.TRACK).exists():
         text = "this run was not tracked; profile.track=true with force=true runs it again, with the same numbers"
-        lines.append(_labelled("note", text))
+        lines.append(labelled("note", text))
     if not sweeping:
-        lines += _next_commands(run, directory)
+        lines.append(_next_commands(run, directory))
     return "\n".join(lines)
 
 
@@ -58,13 +55,13 @@ def _why_not_trained(run: FinishedRun) -> list[str]:
     """Return why nothing was trained: the run was done before, or equals another run."""
     lines = []
     if run.already_done:
-        lines.append(_labelled("", f"done before, nothing to do (force=true runs it again): {relative(run.directory)}"))
+        lines.append(labelled("", f"done before, nothing to do (force=true runs it again): {relative(run.directory)}"))
     if run.same_as:
         text = (
             f"not trained: it has the ranks of {relative(run.same_as)}, so it is the same run (force=true trains it "
             "all the same)"
         )
-        lines.append(_labelled("", text))
+        lines.append(labelled("", text))
     return lines
 
 
@@ -101,29 +98,13 @@ def _files_text(directory: Path) -> str:
     return ", ".join([f"{run_files.CARD} (model card)", *pictures, run_files.LOG]) + " in the same directory"
 
 
-def _next_commands(run: FinishedRun, directory: Path) -> list[str]:
-    """Return commands that use the run, each ready to be pasted."""
+def _next_commands(run: FinishedRun, directory: Path) -> str:
+    """Return commands that use the run."""
     file = TASK_KINDS.get(run.config.task.kind).example_file
     form = " form=adapter" if METHODS.get(run.config.method.name).unmergeable else ""
-    place = shlex.quote(str(directory))
-    commands = [
-        f"gelora predict {place} file={file}",
-        f"gelora export {place} output=exported{form}",
+    quoted = shlex.quote(str(directory))
+    return next_commands(
+        f"gelora predict {quoted} file={file}",
+        f"gelora export {quoted} output=exported{form}",
         f"gelora ls {shlex.quote(str(relative(Path(run.config.runs_dir))))}",
-    ]
-    return ["next:", *(f"  {command}" for command in commands)]
-
-
-def _labelled(label: str, text: str) -> str:
-    """Return a line with its label, wrapped under its own text on a terminal and whole in a pipe."""
-    start = f"{label + ':':<{LABEL_WIDTH}}" if label else ""
-    if not sys.stdout.isatty():
-        return start + text
-    return textwrap.fill(
-        text,
-        terminal_width(sys.stdout),
-        initial_indent=start,
-        subsequent_indent=" " * LABEL_WIDTH,
-        break_long_words=False,  # a path stays whole, so that it can be copied
-        break_on_hyphens=False,
     )

@@ -44,7 +44,7 @@ class Submit(Command[SubmitCommandConfig]):
     """Answer the benchmark's test rows (see `submission`)."""
 
     name = "submit"
-    summary = "a submission to the GLUE benchmark from finished runs"
+    summary = "write a submission to the GLUE benchmark"
     examples = """  gelora submit runs output=submission
   gelora submit runs/cola runs/mnli output=submission choose=best fill_missing=true data.glue=DIR"""
     keys = SubmitCommandConfig

@@ -36,8 +36,13 @@ def finished_config(directory: Path) -> RunConfig:
     Raises:
         GeloraError: it is unfinished or damaged.
     """
+    if not directory.is_dir():
+        raise GeloraError(f"{directory}: no such directory; give that of a finished run (gelora ls DIR lists them)")
     if not is_done(directory):
-        raise GeloraError(f"{directory} is not a finished run (no DONE in it); gelora ls shows the runs there are.")
+        raise GeloraError(
+            f"{directory} is not a finished run: it holds no file DONE. Give the directory of a finished run "
+            "(gelora ls DIR lists them), or finish this one with the command that began it"
+        )
     verify_checksums(directory)
     clean_finished_run(directory)
     return frozen_config(directory)

@@ -7,12 +7,13 @@ from pathlib import Path
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import SignalHandler, handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
-from gelora_cli.pipeline.inputs import ResolvedInputs
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
@@ -34,6 +35,8 @@ def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> N
     LOGGER.info("head: %s", session.loaded.head_origin)
     LOGGER.info("run directory: %s", directory)
     with session.timed("profile"):
+        if needed_signals(inputs.config) and parse_budget(inputs.config.budget).name != "auto":
+            make_plan(session, {}, assume_even=True)  # refuses an impossible budget before minutes of measuring
         signals = shared_signals(session)
     plan, train = make_plan(session, signals.artifacts), session.train_split()
     attached = attach_method(session, plan, train)

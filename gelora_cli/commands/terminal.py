@@ -1,0 +1,34 @@
+"""Lines on standard output: wrapped at the width of a terminal, whole in a pipe or a file."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+from gelora_cli.core.logs import terminal_width
+
+LABEL_WIDTH = 10
+
+
+def wrapped(text: str, *, first_indent: str = "", indent: str = "  ") -> str:
+    """Return one line, wrapped at words where standard output is a terminal; a path stays whole, to be copied."""
+    if not sys.stdout.isatty():
+        return first_indent + text
+    return textwrap.fill(
+        text,
+        terminal_width(sys.stdout),
+        initial_indent=first_indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def labelled(label: str, text: str) -> str:
+    """Return a line with its label in front, wrapped under its own text."""
+    return wrapped(text, first_indent=f"{label + ':':<{LABEL_WIDTH}}" if label else "", indent=" " * LABEL_WIDTH)
+
+
+def next_commands(*commands: str) -> str:
+    """Return commands that a reader may type next, each ready to be pasted."""
+    return "\n".join(["next:", *(f"  {command}" for command in commands)])
