@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
 import gelora_cli
+from gelora_cli.config.groups import groups
 from gelora_cli.config.keys import declared_keys
-from gelora_cli.config.overrides import groups
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS
@@ -109,8 +111,10 @@ def test_the_classes_of_the_page_on_extending_register(monkeypatch: pytest.Monke
     for registry in (value for value in vars(registries).values() if isinstance(value, Registry)):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    page = ModuleType("extend")
+    monkeypatch.setitem(sys.modules, page.__name__, page)  # where a dataclass looks for its module
     for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(block, {"__name__": "extend"})
+        exec(block, vars(page))
     registered: dict[Registry[Any], str] = {
         registries.METHODS: "last_block",
         registries.ALLOCATORS: "last_block",
