@@ -1,4 +1,4 @@
-"""What a user writes as `budget`, its one canonical form, and what it is in adapter parameters. No torch, no numpy."""
+"""The budget: how a user writes it, its canonical name, and what it is in adapter parameters; no torch, no numpy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _FORMS: tuple[tuple[BudgetKind, re.Pattern[str]], ...] = (
     ("params", re.compile(rf"({_NUMBER})([km]?)", re.IGNORECASE)),
 )
 _UNITS = {"": 0, "k": 3, "m": 6}
-# Decimal keeps 28 digits: below these limits every number is exact, and its name is short enough to be read back.
+"""Powers of ten."""
+# Decimal keeps 28 digits. Within these limits every number is exact, and its name is short enough to be read back.
 _MAX_CHARACTERS = 40
 _MAX_DIGITS = 16
 _MAX_EXPONENT = 12
@@ -34,10 +35,10 @@ _MAX_EXPONENT = 12
 
 @dataclass(frozen=True)
 class Budget:
-    """A bound on the adapter's trainable parameters, as `parse_budget` makes it.
+    """A bound on the adapter's trainable parameters, as `parse_budget` returns it.
 
     `amount` counts parameters (kind `params`), percent of the backbone's parameters (`percent`) or units of rank
-    (`rank`); it is 0 for `auto`.
+    (`rank`). It is 0 for `auto`.
     """
 
     kind: BudgetKind
@@ -45,7 +46,7 @@ class Budget:
 
     @property
     def name(self) -> str:
-        """Canonical text, safe in a directory's name: `0.3M`, `0.16pct`, `rank4` or `auto`."""
+        """Return the canonical text, which is safe in a directory's name: `0.3M`, `0.16pct`, `rank4` or `auto`."""
         if self.kind == "params":
             return f"{_plain(Decimal(self.amount).scaleb(-6))}M"
         if self.kind == "percent":
@@ -53,7 +54,7 @@ class Budget:
         return f"rank{self.amount}" if self.kind == "rank" else "auto"
 
     def params(self, model_map: ModelMap, modules: str) -> int | None:
-        """The bound in parameters for this model, rounded down; None for `auto`.
+        """Return the bound in parameters for this model, rounded down; None for `auto`.
 
         Raises:
             GeloraError: `rank:N` with N above the smallest side of a module.
@@ -67,17 +68,18 @@ class Budget:
         return self._uniform_params(model_map, modules)
 
     def _uniform_params(self, model_map: ModelMap, modules: str) -> int:
-        rank, smallest = int(self.amount), min(max_ranks(model_map, modules))
-        if rank > smallest:
+        rank = int(self.amount)
+        largest = min(max_ranks(model_map, modules))
+        if rank > largest:
             raise GeloraError(
-                f"budget=rank:{rank} given, but the smallest side of the adapted modules is {smallest} and no rank "
-                f"passes it. Give rank:{smallest} or less."
+                f"budget=rank:{rank} given, but the smallest side of the adapted modules is {largest} and no rank "
+                f"passes it. Give rank:{largest} or less."
             )
         return rank * sum(unit_costs(model_map, modules))
 
 
 def parse_budget(value: str | int | float) -> Budget:
-    """The budget that `value` means: `0.3M`, `12K`, `300000`, `3e5`, `0.16%`, `rank:4` or `auto`.
+    """Return the budget that `value` means: `0.3M`, `12K`, `300000`, `3e5`, `0.16%`, `rank:4` or `auto`.
 
     The canonical names `0.16pct` and `rank4` are read too, so `parse_budget(budget.name) == budget`.
 
@@ -85,29 +87,39 @@ def parse_budget(value: str | int | float) -> Budget:
         GeloraError: any other text, no number, a number not above zero, more than 100 %, or a count that isn't whole.
     """
     text = str(value).strip()
+    if len(text) > _MAX_CHARACTERS:
+        raise _refusal(text, "it is none of the accepted forms")
     for kind, pattern in _FORMS:
-        found = pattern.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
-        if found:
-            return Budget(kind, 0 if kind == "auto" else _amount(kind, found[1], found[2].lower(), text))
+        match = pattern.fullmatch(text)
+        if match and kind == "auto":
+            return Budget("auto", 0)
+        if match:
+            return Budget(kind, _amount(kind, match[1], match[2].lower(), text))
     raise _refusal(text, "it is none of the accepted forms")
 
 
 def unit_costs(model_map: ModelMap, modules: str) -> tuple[int, ...]:
-    """Parameters that one unit of rank costs in each block, over the linears that `modules` adapts.
+    """Return the parameters that one unit of rank costs in each block, over the linears that `modules` adapts.
 
     Raises:
         GeloraError: `modules` is neither `attention` nor `all`, or a block has nothing to adapt.
     """
-    return tuple(sum(linear.unit_params for linear in linears) for linears in adapted_linears(model_map, modules))
+    costs = []
+    for linears in adapted_linears(model_map, modules):
+        costs.append(sum(linear.unit_params for linear in linears))
+    return tuple(costs)
 
 
 def max_ranks(model_map: ModelMap, modules: str) -> tuple[int, ...]:
-    """The largest rank of each block: the smallest side of the linears that `modules` adapts.
+    """Return the largest rank of each block: the smallest side of the linears that `modules` adapts.
 
     Raises:
         GeloraError: as `unit_costs`.
     """
-    return tuple(min(linear.max_rank for linear in linears) for linears in adapted_linears(model_map, modules))
+    ranks = []
+    for linears in adapted_linears(model_map, modules):
+        ranks.append(min(linear.max_rank for linear in linears))
+    return tuple(ranks)
 
 
 def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decimal:
@@ -122,13 +134,15 @@ def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decima
         return amount
     count = amount.scaleb(_UNITS[unit])
     if count != count.to_integral_value():
-        hint = f" (for {number} million write {number}M)" if kind == "params" and not unit else ""
-        raise _refusal(text, f"it is not a whole number of {'units' if kind == 'rank' else 'parameters'}{hint}")
+        if kind == "rank":
+            raise _refusal(text, "it is not a whole number of units")
+        hint = "" if unit else f" (for {number} million write {number}M)"
+        raise _refusal(text, f"it is not a whole number of parameters{hint}")
     return int(count)
 
 
 def adapted_linears(model_map: ModelMap, modules: str) -> list[tuple[LinearShape, ...]]:
-    """The linears that `modules` (`attention` or `all`) adapts, block by block.
+    """Return the linears that `modules` (`attention` or `all`) adapts, block by block.
 
     Raises:
         GeloraError: `modules` is neither, or a block has nothing to adapt.
@@ -144,10 +158,10 @@ def adapted_linears(model_map: ModelMap, modules: str) -> list[tuple[LinearShape
 
 
 def _refusal(text: str, reason: str) -> GeloraError:
-    shown = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
-    return GeloraError(f"budget={shown} can't be used: {reason}. Accepted: {ACCEPTED}. For example budget=0.3M.")
+    start = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+    return GeloraError(f"budget={start} can't be used: {reason}. Accepted: {ACCEPTED}. For example budget=0.3M.")
 
 
 def _plain(number: Decimal) -> str:
-    """Every digit, no exponent, no trailing zeros."""
+    """Return a number with every digit, without exponent and trailing zeros."""
     return format(number.normalize(), "f")

@@ -91,7 +91,7 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
         ) from error
 
 
-def _check_schema(kind: type, values: Any, source: str) -> None:
+def _check_schema(kind: type, values: object, source: str) -> None:
     """Remove the type and schema version from the values of a file, and refuse others than those of `kind`."""
     schema = values.pop("schema", None) if isinstance(values, dict) else None
     version = values.pop("schema_version", None) if isinstance(values, dict) else None

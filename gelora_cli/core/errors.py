@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class GeloraError(Exception):
-    """A failure with a message for the user: what was given, what is accepted, the fix; and the run that it ended."""
+    """A failure with a message for the user: what was given, what is accepted, and the fix.
+
+    `directory` is the run directory of the run that it ended, if there is one.
+    """
 
     exit_code = 2
     directory: str | None = None
@@ -17,14 +20,14 @@ class RunError(GeloraError):
 
 
 class UnusableError(GeloraError):
-    """A file that may be whole, but not for us: of another version or type, or not readable."""
+    """A file that can't be used although it may be undamaged: of another version or type, or not readable."""
 
 
 class OtherVersionError(UnusableError):
-    """An artifact of another schema version: whole, but not for this version of ours."""
+    """An artifact of another schema version, which this version of gelora does not read."""
 
 
 class StoppedError(GeloraError):
-    """The work was asked to stop, by a signal, and kept what it had."""
+    """The work was stopped by a signal, and what it had is saved."""
 
     exit_code = 130

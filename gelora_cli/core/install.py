@@ -1,4 +1,4 @@
-"""How to install gelora and the packages that it needs, in the words of a message."""
+"""Commands that install gelora and the packages that it needs, for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = CHECKOUT / "constraints.txt"
-"""Where this is a checkout, the versions that it was tested with."""
+"""The versions that a checkout was tested with; a wheel has no such file."""
 
 DISTRIBUTIONS = {
     "google": "protobuf",
@@ -17,11 +17,11 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Module -> the name under which the package index has it, where that is another one."""
+"""Names of modules to their names on the package index, for those that differ."""
 
 
 def install_gelora(extra: str = "") -> str:
-    """Return how to install gelora: from its checkout, since no package of that name on the index is ours."""
+    """Return the command that installs gelora from its checkout, since it is not on the package index."""
     options = f"[{extra}]" if extra else ""
     if CONSTRAINTS.exists():
         return shlex.join(["pip", "install", "-c", str(CONSTRAINTS), "-e", f"{CHECKOUT}{options}"])
@@ -29,7 +29,7 @@ def install_gelora(extra: str = "") -> str:
 
 
 def install_package(module: str) -> str:
-    """Return how to install the package that holds a module, in the tested version where this is a checkout."""
+    """Return the command that installs the package of a module, in the tested version if this is a checkout."""
     if module in ("gelora", "gelora_cli"):
         return install_gelora()
     tested = ["-c", str(CONSTRAINTS)] if CONSTRAINTS.exists() else []

@@ -1,4 +1,4 @@
-"""Metrics of the answers of questions."""
+"""Metrics of answers to questions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Squad(AnswerMetric):
     hub_types: ClassVar = {"exact_match": "exact_match", "f1": "f1"}
 
     def points(self, value: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:
-        """Return exact match or F1 of each text, the best over its gold answers, (n,)."""
+        """Return exact match or F1 of each text for its best gold answer, (n,)."""
         return question_points(self.name, value, texts, golds)
 
     def evaluate_metric(self) -> evaluate.Metric:

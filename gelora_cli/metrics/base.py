@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     import evaluate
 
 Target = Literal["labels", "scores", "answers"]
-"""What a row is labelled with, and so what is predicted for it: a class, a number, or a text of the context."""
+"""What a row is labelled with and what is predicted for it: a class, a number, or a text of the context."""
 
 
 class Metric(ABC):
     """A metric of a task, with every value that it computes.
 
-    A metric of labels or scores declares its attributes and needs no method. One whose rows are no single numbers,
-    such as the answers of questions, overrides `evaluate_metric` as well.
+    A metric of labels or scores declares its attributes and needs no method. One whose rows are not single numbers,
+    such as answers to questions, also overrides `evaluate_metric`.
 
     Attributes:
-        name: what `task.metric` says.
+        name: the value of `task.metric`.
         target: what the predictions are; task kinds with this target may be evaluated with the metric.
-        reported: the value that a task reports where it names none.
-        scores: every value that can be reported, in the order in which they are computed and written; each has its
-            numpy definition over resamples (shapes: `definitions`).
+        reported: the value that a task reports if it names none.
+        scores: every value that can be reported, in the order in which they are computed and written, with its numpy
+            definition over resamples (shapes as in `definitions`).
         hub_types: values that the model hub knows, with their names there.
-        max_labels: the largest number of labels that it can be computed of; None for any.
-        digits: digits behind the point in tables.
+        max_labels: the largest number of labels for which it is defined; None for any.
+        digits: digits after the decimal point in tables.
     """
 
     name: ClassVar[str]
@@ -95,7 +95,7 @@ class AnswerMetric(Metric):
 
     @abstractmethod
     def points(self, value: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:
-        """Return what each question's text is worth in a value of the metric, (n,), before "no answer" is decided."""
+        """Return the points of each question's text for a value of the metric, (n,), before "no answer" is decided."""
 
     @abstractmethod
     def evaluate_metric(self) -> evaluate.Metric:

@@ -1,4 +1,4 @@
-"""The metrics as `evaluate.Metric` classes of our own: no network, no script, no lock, no file."""
+"""The metrics as subclasses of `evaluate.Metric` that need no network, script, lock or file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gelora_cli.metrics.base import AnswerMetric, Metric
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
-"""One mapping for each question, as `evaluate` has them."""
+"""One mapping for each question, in the form of `evaluate`."""
 
 CHOSEN = "chosen_on_eval"
 LONGEST_TEXT = 1_000_000
-"""Words of a prediction and its gold answer together, at most: an F1 is a share with no larger denominator."""
+"""The most words of a prediction and its gold answer together, and so the largest denominator of an F1."""
 
 
 class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
-    """Predictions and references, collected in memory.
+    """A metric that collects predictions and references in memory.
 
-    Batches come by `add_batch(predictions=, references=)`, `compute()` gives the values over all of them and forgets
-    them. An instance shares nothing with another one, in this process or in any other.
+    `add_batch(predictions=, references=)` adds a batch, and `compute()` returns the values over all of them and forgets
+    them. Instances share nothing, neither in a process nor between processes.
     """
 
     def __init__(self, entry: Metric) -> None:
@@ -42,46 +42,46 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
         super().__init__(keep_in_memory=True, experiment_id=f"{os.getpid()}-{uuid.uuid4().hex}", seed=0)
 
     def _build_data_dir(self) -> str:
-        # evaluate makes this directory even for a metric in memory, which a read-only home refuses.
+        # evaluate makes this directory even for a metric in memory, which fails in a read-only home.
         return os.path.join(self._data_dir_root, self.name)  # noqa: PTH118
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(description=self.entry.__doc__ or "", citation="", features=self.features_of_a_row())
 
     def features_of_a_row(self) -> datasets.Features:
-        """The types of `predictions` and `references`."""
+        """Return the types of `predictions` and `references`."""
         raise NotImplementedError
 
-    def compute(self, **given: object) -> dict[str, float]:
-        """The metric's values over everything added, and over `predictions=` and `references=` if given.
+    def compute(self, **arguments: object) -> dict[str, float]:
+        """Return the metric's values over everything added, and over `predictions=` and `references=` if given.
 
         Raises:
             GeloraError: nothing was added.
         """
-        if not given and self.writer is None:
-            raise self._nothing()
-        values: dict[str, float] = super().compute(**given)
+        if not arguments and self.writer is None:
+            raise self._no_predictions()
+        values: dict[str, float] = super().compute(**arguments)
         return values
 
-    def _nothing(self) -> GeloraError:
+    def _no_predictions(self) -> GeloraError:
         return GeloraError(f"{self.title}: no predictions were added. Evaluate at least one example.")
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Return the name of the metric in messages."""
         return type(self.entry).__name__
 
 
 class NumberMetric(_LocalMetric):
-    """A metric of one number per example, of the values that its entry in the registry defines."""
+    """A metric of one number per example, whose values its entry in the registry defines."""
 
     @property
     def dtype(self) -> str:
-        """The type of a prediction and of a reference."""
+        """Return the type of a prediction and of a reference."""
         return "float64" if self.entry.target == "scores" else "int64"
 
     def features_of_a_row(self) -> datasets.Features:
-        """One number each."""
+        """Return one number each."""
         return datasets.Features({name: datasets.Value(self.dtype) for name in ("predictions", "references")})
 
     def add_batch(
@@ -90,7 +90,7 @@ class NumberMetric(_LocalMetric):
         """Add predictions and references, (n,) each.
 
         Raises:
-            GeloraError: values with a fraction where labels are expected: evaluate would cut it off.
+            GeloraError: fractions instead of labels, which evaluate would silently truncate.
         """
         for name, values in (("predictions", predictions), ("references", references)):
             numbers = np.asarray(values)
@@ -101,14 +101,14 @@ class NumberMetric(_LocalMetric):
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
         predicted = np.asarray(predictions)
         if not predicted.size:
-            raise self._nothing()
+            raise self._no_predictions()
         return self.entry.compute(predicted, np.asarray(references))
 
 
 class SquadMetric(_LocalMetric):
-    """SQuAD v1.1: exact match and F1 of the words, of each question the best over its gold answers, 0 to 100.
+    """SQuAD v1.1: exact match and F1 of the words, 0 to 100; each question counts its best gold answer.
 
-    A text is compared in lower case, without punctuation, articles and extra blanks. F1 = 2 P R / (P + R), with P and
+    Texts are compared in lower case, without punctuation, articles and extra blanks. F1 = 2 P R / (P + R), with P and
     R the shares of common words (as a multiset) among those of the prediction and of the gold answer
     (Rajpurkar et al., EMNLP 2016). A question's row is {"id", "prediction_text"} and
     {"id", "answers": {"text", "answer_start"}}.
@@ -117,7 +117,7 @@ class SquadMetric(_LocalMetric):
     entry: AnswerMetric
 
     def features_of_a_row(self) -> datasets.Features:
-        """As `evaluate` has them for its own SQuAD metrics."""
+        """Return the types that `evaluate` declares for its own SQuAD metrics."""
         answers = datasets.Features({"text": datasets.Value("string"), "answer_start": datasets.Value("int32")})
         return datasets.Features(
             {
@@ -130,50 +130,54 @@ class SquadMetric(_LocalMetric):
         return {"id": datasets.Value("string"), "prediction_text": datasets.Value("string")}
 
     def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
-        given = self._by_id(predictions, references)
+        by_id = self._by_id(predictions, references)
         golds = [row["answers"]["text"] for row in references]
-        if without := [row["id"] for row, gold in zip(references, golds, strict=True) if not gold]:
-            raise GeloraError(f"squad: question {without[0]} has no gold answer; squad_v2 takes such questions.")
-        texts = [given[row["id"]]["prediction_text"] for row in references]
+        for row, gold in zip(references, golds, strict=True):
+            if not gold:
+                raise GeloraError(f"squad: question {row['id']} has no gold answer; squad_v2 takes such questions.")
+        texts = [by_id[row["id"]]["prediction_text"] for row in references]
         return {name: 100 * float(self.entry.points(name, texts, golds).mean()) for name in self.entry.scores}
 
     def _by_id(self, predictions: Rows, references: Rows) -> dict[str, Any]:
-        """Predictions by question.
+        """Return the prediction of each question by its id.
 
         Raises:
-            GeloraError: no questions, one without a prediction or twice, or a prediction for none of them.
+            GeloraError: no questions, a question without a prediction, a prediction without a question, or an id twice.
         """
         if not len(references):
-            raise self._nothing()
-        given = {row["id"]: row for row in predictions}
+            raise self._no_predictions()
+        by_id = {row["id"]: row for row in predictions}
         asked = [row["id"] for row in references]
-        if len(set(asked)) < len(asked) or len(given) < len(predictions):
+        if len(set(asked)) < len(asked) or len(by_id) < len(predictions):
             raise GeloraError(f"{self.title}: an id comes twice; each question counts once.")
-        if odd := sorted(given.keys() ^ set(asked)):
-            what = "a prediction" if odd[0] in given else "a question"
+        unpaired = sorted(by_id.keys() ^ set(asked))
+        if unpaired:
+            what = "a prediction" if unpaired[0] in by_id else "a question"
             raise GeloraError(
-                f"{self.title}: {len(odd)} ids are not on both sides, the first, {odd[0]}, is only {what}; "
+                f"{self.title}: {len(unpaired)} ids are not on both sides, the first, {unpaired[0]}, is only {what}; "
                 "every question needs its prediction."
             )
-        return given
+        return by_id
 
 
 class SquadV2Metric(SquadMetric):
     """SQuAD v2.0: exact match and F1 where a question may have no answer, 0 to 100.
 
-    A prediction is its best span and a score for "no answer"; above the threshold 0 it counts as no answer. An
-    unanswerable question is worth 100 if nothing is predicted, else 0. `best_..._chosen_on_eval` is the highest over
-    all thresholds, `..._threshold` that threshold: chosen on the evaluated data itself, so never to be compared with
-    a fixed one (Rajpurkar, Jia, Liang, ACL 2018). Rows as for `SquadMetric`, with `no_answer_score` in the prediction.
+    A prediction is its best span and a score for "no answer", and counts as no answer if that score is above the
+    threshold 0. An unanswerable question gives 100 if "no answer" is predicted, else 0. `best_..._chosen_on_eval` is
+    the highest value over all thresholds, and `..._threshold` the threshold that gives it. It is chosen on the
+    evaluated data itself, so it must not be compared with the value at a fixed threshold (Rajpurkar, Jia, Liang,
+    ACL 2018). Rows are those of `SquadMetric`, with `no_answer_score` in the prediction.
     """
 
     def _prediction(self) -> dict[str, datasets.Value]:
         return super()._prediction() | {"no_answer_score": datasets.Value("float64")}
 
     def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
-        given = self._by_id(predictions, references)
-        rows = [given[row["id"]] for row in references]
-        texts, golds = [row["prediction_text"] for row in rows], [row["answers"]["text"] for row in references]
+        by_id = self._by_id(predictions, references)
+        rows = [by_id[row["id"]] for row in references]
+        texts = [row["prediction_text"] for row in rows]
+        golds = [row["answers"]["text"] for row in references]
         answerable = np.array([bool(gold) for gold in golds])
         no_answer = np.array([row["no_answer_score"] for row in rows])
         empty = np.array([not text for text in texts])
@@ -183,29 +187,37 @@ class SquadV2Metric(SquadMetric):
             raw = self.entry.points(name, texts, golds)
             at_zero = points_at_zero(raw, answerable, no_answer)
             values |= {name: 100 * float(at_zero.mean())}
-            for part, chosen in (("HasAns", answerable), ("NoAns", ~answerable)):
-                values |= {f"{part}_{name}": 100 * float(at_zero[chosen].mean())} if chosen.any() else {}
+            for part, is_part in (("HasAns", answerable), ("NoAns", ~answerable)):
+                if is_part.any():
+                    values[f"{part}_{name}"] = 100 * float(at_zero[is_part].mean())
             value, threshold = best_threshold(raw, answerable, no_answer, empty)
             best |= {f"best_{name}_{CHOSEN}": 100 * value, f"best_{name}_{CHOSEN}_threshold": threshold}
         return values | best
 
 
 def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array) -> tuple[float, float]:
-    """The highest mean score over all thresholds on the no-answer score, and the lowest threshold that gives it.
+    """Return the highest mean score over all thresholds on the no-answer score, and the lowest threshold for it.
 
-    `raw` (n,) are the scores of the best spans, `answerable` (n,) whether there is an answer, `no_answer` (n,) the
-    scores of "no answer", `empty` (n,) whether the best span itself is empty. A question counts as answered if its
-    no-answer score is at most the threshold, or no number; below all of them nothing is answered. An answered question
-    without an answer loses its point unless the span is empty. Totals are exact: two thresholds that give the same F1
-    tie, whatever floats would make of their sums. (The official script sums floats, so that such a tie may go to the
-    higher threshold. It calls the threshold below all scores 0.0, its scores being probabilities, and may cut between
-    equal scores, which no threshold does.)
+    Args:
+        raw: the scores of the best spans, (n,).
+        answerable: whether there is an answer, (n,).
+        no_answer: the scores of "no answer", (n,).
+        empty: whether the best span itself is empty, (n,).
+
+    A question counts as answered if its no-answer score is at most the threshold, or nan; a threshold below all scores
+    answers nothing. An answered question that has no answer loses its point, unless the span is empty. Totals are exact
+    fractions, so that two thresholds with the same F1 tie. The official script differs in three points: it sums floats,
+    so that such a tie may go to the higher threshold; it calls the threshold below all scores 0.0, since its scores are
+    probabilities; and it may cut between equal scores, which no threshold can.
     """
     no_answer = np.where(np.isnan(no_answer), -np.inf, no_answer)
     order = np.argsort(no_answer, kind="stable")
     scores = no_answer[order]
+    # From the lowest threshold up, each step answers one question more: it gains the points of its span, or loses the
+    # point of an unanswerable question. totals[i] is the total when the first i questions are answered.
     gains, unit = _whole_numbers(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
     totals = list(accumulate(gains, initial=unit * int((~answerable).sum())))
+    # Only between different scores is there a threshold.
     reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), True]
     best = max(total for total, can_be in zip(totals, reachable, strict=True) if can_be)
     index = next(i for i, total in enumerate(totals) if reachable[i] and total == best)
@@ -214,9 +226,9 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
 
 
 def _whole_numbers(shares: Array) -> tuple[list[int], int]:
-    """Shares (n,) of small whole numbers, such as 2/3, in multiples of one unit: numerators and their denominator."""
-    values, place = np.unique(shares, return_inverse=True)
+    """Return shares (n,) of small whole numbers, such as 2/3, as numerators of one common denominator."""
+    values, position = np.unique(shares, return_inverse=True)
     exact = [Fraction(float(value)).limit_denominator(LONGEST_TEXT) for value in values]
     unit = math.lcm(*(share.denominator for share in exact))
     numerators = [share.numerator * (unit // share.denominator) for share in exact]
-    return [numerators[index] for index in place.tolist()], unit
+    return [numerators[index] for index in position.tolist()], unit
