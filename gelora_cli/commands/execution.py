@@ -1,4 +1,4 @@
-"""One command with its composed configuration, in this process or on the processes of an outer launcher."""
+"""Run one command with its composed configuration, in this process or on those of an outer launcher."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from gelora_cli.launchers.torchrun import inside_workers, run_on_rank0
 
 
 def execute(command: Command[Any], composed: Any, paths: list[Path], words: list[str]) -> Outcome:
-    """Do what a command says, and return what came of it.
+    """Run a command, and return its outcome.
 
-    An error is one message, printed at once, so that the other jobs of a sweep go on.
+    An error becomes one message, which is printed at once, so that the other jobs of a sweep still run.
 
     Args:
-        command: what to do.
+        command: the command.
         composed: the configuration, as Hydra composed it or as the command's dataclass.
         paths: the path arguments.
         words: the command and its arguments, as they were typed.
 
     Raises:
-        Exception: any error as it was, where `debug=true` is given.
+        Exception: any error unchanged if `debug=true` is given.
     """
     config: Any = None
     try:
@@ -45,18 +45,18 @@ def execute(command: Command[Any], composed: Any, paths: list[Path], words: list
 
 
 def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -> Outcome | None:
-    """Do it here, or as one of the processes that an outer launcher (torchrun) has started.
+    """Run the command in this process, or as one of the processes that an outer launcher (torchrun) has started.
 
     Raises:
-        GeloraError: the configuration asks for something that one run, or several processes of it, can't do.
+        GeloraError: `launch.launcher` is given without a sweep, or `dry_run` on several processes.
     """
     launcher = getattr(getattr(config, "launch", None), "launcher", DEFAULT)
-    if launcher != DEFAULT and launcher in LAUNCHERS:  # the checks name one that is not known
+    if launcher != DEFAULT and launcher in LAUNCHERS:  # the command's own checks refuse an unknown name
         raise GeloraError(f"launch.launcher={launcher} runs the jobs of a sweep: add -m, or leave it out")
     if not command.launchable or not inside_workers():
         return command.handle(config, paths, typed)
     if getattr(config, "dry_run", False):
-        raise GeloraError("dry_run=true looks at one process: leave the launcher (torchrun) out")
+        raise GeloraError("dry_run=true estimates on one process: leave the launcher (torchrun) out")
     from gelora_cli.pipeline.worker import main as follow
 
     config.launch.processes = int(os.environ["WORLD_SIZE"])

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from gelora_cli.commands.base import Command, relative
+from gelora_cli.commands.base import Command
 from gelora_cli.commands.hydra_app import compose_each
 from gelora_cli.commands.job_actions import CommandActions
+from gelora_cli.commands.sweep_report import report_sweep
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import LAUNCHERS
@@ -31,28 +28,50 @@ NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_sou
 """Keys that a run's model and data don't depend on."""
 
 
+@dataclass(frozen=True)
+class ComposedJob:
+    """What Hydra composed for one job.
+
+    Attributes:
+        overrides: the overrides of this job alone, as a user writes them.
+        label: those of the overrides that not all jobs have.
+        config: the configuration, not completed yet.
+    """
+
+    overrides: list[str]
+    label: str
+    config: RunConfig
+
+
 def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], words: list[str]) -> int:
     """Run every job by the launcher that `launch.launcher` names, report on all of them, and return the exit code.
 
+    Args:
+        command: the command of every job.
+        flags: Hydra's flags.
+        overrides: the overrides, some with several values.
+        words: the command and its arguments, as they were typed.
+
     Raises:
-        GeloraError: what is wrong with any of them, before the first starts.
+        GeloraError: what is wrong with any job, before the first starts.
     """
     if inside_workers():
         raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
-    jobs, launcher = _resolve_jobs(command, flags, overrides, words)
+    composed = _compose_jobs(command, flags, overrides)
+    launcher = _launcher_of([job.config for job in composed])
+    jobs = _complete_jobs(composed, command, flags, words)
     outcomes: list[Outcome] = []
     with launcher:
         _check_inputs(launcher, jobs)
-        with contextlib.suppress(StoppedError, KeyboardInterrupt):  # a signal before a job had begun
+        # An outcome is added as soon as it is known, so that a signal loses none of those before it.
+        with contextlib.suppress(StoppedError, KeyboardInterrupt):
             for outcome in launcher.run(jobs):
                 outcomes.append(outcome)
     return report_sweep([job.label for job in jobs], outcomes)
 
 
-def _resolve_jobs(
-    command: Command[Any], flags: list[str], overrides: list[str], words: list[str]
-) -> tuple[list[Job], Launcher]:
-    """Compose and complete the configuration of every job, and find their launcher.
+def _compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) -> list[ComposedJob]:
+    """Compose the configuration of every job.
 
     Raises:
         GeloraError: what is wrong with the values of any.
@@ -66,39 +85,37 @@ def _resolve_jobs(
         job_overrides.append([_plain_override(word) for word in HydraConfig.get().overrides.task])
         composed.append(config)
 
-    with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes of a sweep
+    with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes about a sweep
         compose_each(command.config_name, flags, [*overrides, f"hydra.sweep.dir={directory}"], collect)
-    labels = _labels(job_overrides)
-    configs: list[RunConfig] = [composed_config(config) for config in composed]
-    problems: list[str] = []
-    for label, config in zip(labels, configs, strict=True):
-        problems += [f"{label}: {problem}" for problem in value_problems(config)]
+    jobs = []
+    for own, label, config in zip(job_overrides, _labels(job_overrides), composed, strict=True):
+        jobs.append(ComposedJob(own, label, composed_config(config)))
+    problems = [f"{job.label}: {problem}" for job in jobs for problem in value_problems(job.config)]
     if problems:
         raise GeloraError(list_problems(problems))
-    launcher = _launcher_of(configs)
-    actions = CommandActions(command, begun=utc_now())
-    kept_flags = [flag for flag in flags if flag != "--multirun"]
-    jobs = []
-    for number, (label, config, given) in enumerate(zip(labels, configs, job_overrides, strict=True), start=1):
-        # The job itself runs where it is sent: its own configuration names no other launcher.
-        here = replace(config, launch=replace(config.launch, launcher=DEFAULT))
-        own = [word for word in given if not word.startswith("launch.launcher=")]
-        job = Job(
-            number=number,
-            count=len(configs),
-            label=label,
-            command=command.name,
-            config=complete(here),
-            arguments=(command.name, *kept_flags, *own),
-            typed=tuple(words),
-            actions=actions,
-        )
-        jobs.append(job)
-    return jobs, launcher
+    return jobs
+
+
+def _plain_override(word: str) -> str:
+    r"""Return an override of one job as a user writes it: Hydra writes `budget=rank\:4` for `budget=rank:4`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import QuotedString
+
+    override = OverridesParser.create().parse_override(word)
+    value = override._value  # unlike value(), it says whether the text was quoted
+    if isinstance(value, QuotedString) or not isinstance(value, str):
+        return str(restore_text(word))
+    return str(restore_text(f"{override.get_key_element()}={value}"))
+
+
+def _labels(job_overrides: list[list[str]]) -> list[str]:
+    """Return for each job those of its overrides that not all jobs have."""
+    common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
+    return [" ".join(word for word in overrides if word not in common) for overrides in job_overrides]
 
 
 def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
-    """Return the launcher of all jobs; a dry run only estimates, which is done here.
+    """Return the launcher of all jobs. A dry run only estimates, which needs no other machine.
 
     Raises:
         GeloraError: the jobs name several.
@@ -111,36 +128,46 @@ def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
     return LAUNCHERS.get(names[0])
 
 
-def _plain_override(word: str) -> str:
-    r"""Return an override of one job as a user writes it: Hydra writes `budget=rank\:4` for `budget=rank:4`."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import QuotedString
+def _complete_jobs(
+    composed: Sequence[ComposedJob], command: Command[Any], flags: list[str], words: list[str]
+) -> list[Job]:
+    """Complete the configurations, and return the jobs as a launcher takes them.
 
-    override = OverridesParser.create().parse_override(word)
-    value = override._value
-    if isinstance(value, QuotedString) or not isinstance(value, str):
-        return str(restore_text(word))
-    return str(restore_text(f"{override.get_key_element()}={value}"))
+    A job runs where the launcher sends it, so that its own configuration and command line name no launcher.
+    """
+    actions = CommandActions(command, begun=utc_now())
+    job_flags = [flag for flag in flags if flag != "--multirun"]
+    jobs = []
+    for number, job in enumerate(composed, start=1):
+        overrides = [word for word in job.overrides if not word.startswith("launch.launcher=")]
+        config = replace(job.config, launch=replace(job.config.launch, launcher=DEFAULT))
+        jobs.append(
+            Job(
+                number=number,
+                count=len(composed),
+                label=job.label,
+                command=command.name,
+                config=complete(config),
+                arguments=(command.name, *job_flags, *overrides),
+                typed=tuple(words),
+                actions=actions,
+            )
+        )
+    return jobs
 
 
-def _labels(job_overrides: list[list[str]]) -> list[str]:
-    """Return for each job those of its overrides that not all jobs have."""
-    common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
-    return [" ".join(word for word in words if word not in common) for words in job_overrides]
-
-
-def _check_inputs(launcher: Launcher, jobs: list[Job]) -> None:
-    """Look for the model and read the data of every job, once for those that share them.
+def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
+    """Look for the model and read the data of every job, once for jobs that share them.
 
     Raises:
         GeloraError: what is wrong with any, under the first job that has it.
     """
-    sharing: dict[str, list[Job]] = {}
+    groups: dict[str, list[Job]] = {}
     for job in jobs:
-        sharing.setdefault(_inputs_key(job.config), []).append(job)
-    messages = launcher.check([group[0] for group in sharing.values()])
+        groups.setdefault(_inputs_key(job.config), []).append(job)
+    messages = launcher.check([group[0] for group in groups.values()])
     problems = []
-    for group, message in zip(sharing.values(), messages, strict=False):
+    for group, message in zip(groups.values(), messages, strict=False):  # one message for all if none can be checked
         if message:
             others = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
             problems.append(f"{group[0].label}{others}: {message}")
@@ -151,50 +178,3 @@ def _check_inputs(launcher: Launcher, jobs: list[Job]) -> None:
 def _inputs_key(config: RunConfig) -> str:
     """Return a text that is the same for jobs with the same model and data."""
     return repr([getattr(config, field.name) for field in fields(config) if field.name not in NO_INPUT])
-
-
-def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
-    """Print the grid of what is done, then a row for each job with what happened to it; return the exit code."""
-    from gelora_cli.report.grid import grid_table
-    from gelora_cli.report.listing import Job, format_jobs
-    from gelora_cli.report.text_table import terminal_width
-
-    done = [Path(outcome.directory) for outcome in outcomes if outcome.directory and not outcome.code]
-    if table := grid_table(done, width=terminal_width()):
-        print(f"\n{table}")
-    _report_costs([Estimate(**outcome.cost) for outcome in outcomes if outcome.cost])
-    rows = [
-        Job(label, outcome.state, outcome.value, outcome.seconds, _where(outcome))
-        for label, outcome in zip(labels, outcomes, strict=False)
-    ]
-    rows += [Job(label, "not started") for label in labels[len(outcomes) :]]
-    print(f"\n{format_jobs(rows, width=terminal_width())}", flush=True)
-    counts = Counter(row.state for row in rows if row.state in ("failed", "interrupted", "not started"))
-    if counts:
-        said = ", ".join(f"{count} {state}" for state, count in counts.items())
-        print(f"gelora: of {len(labels)} jobs {said}; the same command does what is left", file=sys.stderr)
-    if len(outcomes) < len(labels):
-        return StoppedError.exit_code
-    return max((outcome.code for outcome in outcomes), default=0)
-
-
-def _where(outcome: Outcome) -> str:
-    """Return the run directory from here, and of a job that failed its message."""
-    directory = str(relative(Path(outcome.directory))) if outcome.directory else ""
-    return ": ".join(part for part in (directory, outcome.message) if part) or "-"
-
-
-def _report_costs(costs: Sequence[Estimate]) -> None:
-    """Print what a grid would cost in all; a profile that several runs share counts once."""
-    left = [cost for cost in costs if not cost.done]
-    if not costs:
-        return
-    profiles = {cost.profile: cost.profile_seconds for cost in left if cost.profile}
-    work = sum(cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds for cost in left)
-    most = max((cost.processes for cost in left), default=1)
-    peak = max((cost.peak_bytes for cost in left), default=0)
-    print(f"\n{len(left)} of {len(costs)} runs to do:")
-    print(f"  {len(profiles)} profiles, about {sum(profiles.values()):.0f} s in all, and their neighbour searches")
-    print(f"  training and evaluation about {work / 60:.1f} min; {peak / 1e9:.2f} GB at the most")
-    if most > 1:
-        print(f"  minutes are those of one process; up to {most} share them")

@@ -1,6 +1,6 @@
-"""The registries, here so that a low package can name and ask for the entries of a higher one.
+"""All registries. They stand here so that a low package can ask for an entry of a higher one without importing it.
 
-A name is enough to list an entry; its module is imported when the entry itself is asked for.
+Listing names imports nothing. The module of an entry is imported when `get` first asks for the entry.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Registries: each name has one object that says everything about a method, an allocator, a task kind, a metric, ...
 
-A built-in entry stands here as the module that registers it, imported when the entry is first asked for: a list of
-names costs no import, and a package low in the order can ask for an entry of a higher one without importing it.
+A registry knows a built-in entry by the name of the module that registers it, and imports that module when the entry
+is first asked for. So a list of names costs no import, and a low package can ask for an entry of a higher one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.commands.sweep import report_sweep
+from gelora_cli.commands.sweep_report import report_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.launchers import job_server as jobs
