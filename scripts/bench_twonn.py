@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from gelora_cli.geometry.twonn import fit, nearest_two
+from gelora_cli.geometry.fit import fit
+from gelora_cli.geometry.neighbours import nearest_two
 
 Points = npt.NDArray[np.float32]
 COLUMNS = 384

@@ -139,7 +139,9 @@ def test_methods_are_registered_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["twonn", "jacobians", "theory"])
+@pytest.mark.parametrize(
+    "module", ["twonn", "neighbours", "duplicates", "fit", "mle", "interval", "jacobians", "theory"]
+)
 def test_the_mathematics_of_geometry_imports_no_configuration(module: str) -> None:
     assert {package_of(name) for name in GRAPH[f"geometry.{module}"]} <= {"core", "geometry"}
 

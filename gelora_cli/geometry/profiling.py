@@ -230,20 +230,20 @@ def _device(accelerator: Accelerator | Device) -> str:
 
 def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:
     try:
-        found = estimate_idim(
+        estimate = estimate_idim(
             points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
         )
     except GeloraError as error:
         raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error
     return LayerIdim(
         layer=layer,
-        idim=found.idim,
-        low=found.low,
-        high=found.high,
-        half=found.half,
-        quarter=found.quarter,
-        points=found.points,
-        copies=found.copies,
-        used=found.used,
-        constant=found.constant,
+        idim=estimate.idim,
+        low=estimate.low,
+        high=estimate.high,
+        half=estimate.idim_half,
+        quarter=estimate.idim_quarter,
+        points=estimate.points,
+        copies=estimate.duplicates,
+        used=estimate.used,
+        constant=estimate.constant,
     )

@@ -17,8 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.geometry import twonn
-from gelora_cli.geometry.twonn import IdimEstimate, collapse_copies, estimate_idim, fit, mle, nearest_two
+from gelora_cli.geometry import neighbours, twonn
+from gelora_cli.geometry.duplicates import deduplicate
+from gelora_cli.geometry.fit import fit, fit_influence
+from gelora_cli.geometry.interval import jackknife_interval
+from gelora_cli.geometry.keys import make_cloud, shortlist_all, smallest_keys
+from gelora_cli.geometry.mle import mle
+from gelora_cli.geometry.neighbours import nearest_two
+from gelora_cli.geometry.twonn import IdimEstimate, estimate_idim
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[int, np.random.Generator], Array]
@@ -145,7 +151,7 @@ def test_memory_is_bounded() -> None:
     """All keys of 4,000 points would be 64 MB."""
     code = """
 import resource, numpy as np
-from gelora_cli.geometry.twonn import nearest_two
+from gelora_cli.geometry.neighbours import nearest_two
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 points = np.random.default_rng(0).random((4000, 16), np.float32)
 nearest_two(points[:1500], memory_bytes=4 * 2**20)
@@ -166,8 +172,8 @@ def clustered() -> Array:
 
 def shortlisted(points: npt.NDArray[Any], dtype: torch.dtype) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Second distances of the first look alone, and which of them it calls sure."""
-    cloud = twonn._cloud(points, 2**28, torch.device("cpu"))
-    squares, _, sure = twonn._recompute(cloud, twonn._shortlist(cloud, 2**28, dtype), 2**28)
+    cloud = make_cloud(points, 2**28, torch.device("cpu"))
+    squares, _, sure = neighbours._recompute(cloud, shortlist_all(cloud, 2**28, dtype), 2**28)
     return squares[:, 1].sqrt().numpy() / cloud.scale, sure.numpy()
 
 
@@ -210,7 +216,7 @@ def test_smallest_is_topk(seed: int, rows: int, groups: int, count: int, levels:
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randint(levels, (rows, 32 * groups), generator=generator).float()
     for layout in (keys, keys.T.contiguous().T):
-        values, columns = twonn._smallest(layout, count)
+        values, columns = smallest_keys(layout, count)
         assert torch.equal(values, keys.topk(count, largest=False).values)
         assert torch.equal(keys.gather(1, columns), values)
 
@@ -266,7 +272,7 @@ def test_scikit_dimension_agrees(name: str, estimator: str, theirs: str, discard
     points = DISTINCT[name](700, np.random.default_rng(3))
     expected = TwoNN(discard_fraction=discard, method=theirs).fit(points).dimension_
     found = estimate_idim(points, estimator=estimator, discard=discard)
-    assert found.copies == 0
+    assert found.duplicates == 0
     assert found.idim == pytest.approx(expected, rel=1e-6)
 
 
@@ -331,9 +337,9 @@ def test_copies_change_nothing() -> None:
     points = gaussian(6)(1500, np.random.default_rng(6))
     with_copies = np.concatenate((points, points[::5]))
     plain, found = estimate_idim(points), estimate_idim(with_copies)
-    assert (found.points, found.copies, found.used) == (1800, 300, 1500)
+    assert (found.points, found.duplicates, found.used) == (1800, 300, 1500)
     assert idim_and_interval(found) == idim_and_interval(plain)
-    assert (found.half, found.quarter) == (plain.half, plain.quarter)
+    assert (found.idim_half, found.idim_quarter) == (plain.idim_half, plain.idim_quarter)
     assert naive(with_copies) > 1.05 * plain.idim
 
 
@@ -344,7 +350,7 @@ def test_twins_change_nothing(first: str) -> None:
     twins = points[::5] + 1e-7 * rng.standard_normal((300, 768))
     both = np.concatenate((points, twins) if first == "points" else (twins, points))
     found, plain = estimate_idim(both), estimate_idim(points)
-    assert found.copies == 300
+    assert found.duplicates == 300
     assert idim_and_interval(found) == pytest.approx(idim_and_interval(plain), rel=1e-4)
     assert naive(both) < 0.8 * plain.idim
 
@@ -354,7 +360,7 @@ def test_dense_points_are_no_copies() -> None:
     points = cube(1)(10_000, np.random.default_rng(8))
     gaps = np.diff(np.sort(points[:, 0]))
     assert np.mean(gaps < 1e-5 * points.mean()) > 0.03
-    assert 10_000 - len(collapse_copies(points)) < 50
+    assert 10_000 - len(deduplicate(points)) < 50
 
 
 def test_the_sets_of_copies_do_not_depend_on_the_order_of_rows() -> None:
@@ -364,7 +370,7 @@ def test_the_sets_of_copies_do_not_depend_on_the_order_of_rows() -> None:
     origin = np.concatenate((np.arange(200), np.arange(60), np.arange(20), np.arange(5)))
     for _ in range(5):
         order = rng.permutation(len(every))
-        kept = collapse_copies(every[order])
+        kept = deduplicate(every[order])
         assert sorted(origin[order][kept]) == list(range(200))
         firsts = [int(np.flatnonzero(origin[order] == state)[0]) for state in range(200)]
         assert list(kept) == sorted(firsts), "the first row stands for its copies"
@@ -374,23 +380,23 @@ def test_copies_of_copies_are_copies() -> None:
     far = 100 * np.random.default_rng(10).standard_normal((50, 3))
     norm = float(np.linalg.norm(far, axis=1).mean())
     chain = far[0] + np.outer(np.arange(6), [0.9e-5 * norm, 0, 0])
-    assert len(collapse_copies(np.concatenate((far, chain[1:])))) == 50
-    assert len(collapse_copies(np.concatenate((far, chain[2::2])))) == 52, "links of 1.8e-5 hold nothing together"
+    assert len(deduplicate(np.concatenate((far, chain[1:])))) == 50
+    assert len(deduplicate(np.concatenate((far, chain[2::2])))) == 52, "links of 1.8e-5 hold nothing together"
 
 
 def test_tolerance_of_copies() -> None:
     points = np.random.default_rng(11).standard_normal((100, 8))
     twins = np.concatenate((points, points[:10] * (1 + 1e-7), points[:10]))
-    assert len(collapse_copies(twins, tolerance=0)) == 110
-    assert len(collapse_copies(twins)) == 100
+    assert len(deduplicate(twins, tolerance=0)) == 110
+    assert len(deduplicate(twins)) == 100
     with pytest.raises(GeloraError, match=r"tolerance=-1.*from 0 up"):
-        collapse_copies(twins, tolerance=-1)
+        deduplicate(twins, tolerance=-1)
 
 
 def test_many_copies_of_few_states_are_cheap() -> None:
     states = np.random.default_rng(12).standard_normal((4, 16))
     points = states[np.random.default_rng(13).integers(0, 4, 6000)]
-    assert len(collapse_copies(points * (1 + 1e-8 * np.arange(6000) / 6000)[:, None])) == 4
+    assert len(deduplicate(points * (1 + 1e-8 * np.arange(6000) / 6000)[:, None])) == 4
 
 
 def constant_states() -> Iterator[Any]:
@@ -415,11 +421,11 @@ def test_states_that_vary_little_are_not_constant() -> None:
 
 
 BAD_CALLS: list[tuple[npt.NDArray[Any], dict[str, Any], str]] = [
-    (np.eye(10), {}, r"10 usable points \(10 given, 0 of them copies\).*at least 20"),
+    (np.eye(10), {}, r"10 usable points \(10 given, 0 of them duplicates\).*at least 20"),
     (
         np.tile(np.random.default_rng(0).random((19, 4)), (3, 1)),
         {},
-        r"19 usable points \(57 given, 38 of them copies\)",
+        r"19 usable points \(57 given, 38 of them duplicates\)",
     ),
     (np.zeros((0, 3)), {}, "0 usable points"),
     (np.ones(30), {}, r"shape \(30,\).*\(points, columns\)"),
@@ -473,9 +479,9 @@ def test_half_and_quarter_are_means_over_disjoint_parts() -> None:
         return float(np.mean([fit(r2 / r1) for r1, r2 in ratios]))
 
     found = estimate_idim(points, seed=17)
-    assert found.half == pytest.approx(mean_over(2), rel=1e-12)
-    assert found.quarter == pytest.approx(mean_over(4), rel=1e-12)
-    assert estimate_idim(points, seed=18).half != found.half
+    assert found.idim_half == pytest.approx(mean_over(2), rel=1e-12)
+    assert found.idim_quarter == pytest.approx(mean_over(4), rel=1e-12)
+    assert estimate_idim(points, seed=18).idim_half != found.idim_half
     assert estimate_idim(points, seed=18).idim == found.idim
 
 
@@ -484,14 +490,14 @@ def test_half_and_quarter_are_means_over_disjoint_parts() -> None:
 )
 def test_parts_below_20_points_are_left_out(n: int, half: bool, quarter: bool) -> None:
     found = estimate_idim(CONDITIONS["plain"][:n])
-    assert (found.half is not None, found.quarter is not None) == (half, quarter)
+    assert (found.idim_half is not None, found.idim_quarter is not None) == (half, quarter)
 
 
 @pytest.mark.parametrize("discard", [0.0, 0.1, 0.5])
 def test_influence_on_the_fit_is_leave_one_out(discard: float) -> None:
     mu = 1 / np.random.default_rng(18).random(60)
     without = np.array([fit(np.delete(mu, i), discard=discard) for i in range(60)])
-    found = twonn._fit_influence(np.log(mu), fit(mu, discard=discard), discard)
+    found = fit_influence(np.log(mu), fit(mu, discard=discard), discard)
     np.testing.assert_allclose(found, 59 * (without.mean() - without), rtol=1e-9)
 
 
@@ -500,7 +506,7 @@ def test_influence_on_the_fit_is_leave_one_out(discard: float) -> None:
 def test_influence_gives_the_variance_of_independent_mu(estimator: str, discard: float) -> None:
     """Of a Pareto law, whose Fisher information leaves `idim^2 / kept` at least."""
     mu = 1 / np.random.default_rng(19).random(20_000) ** 0.2
-    chosen = twonn._estimator(estimator)
+    chosen = twonn.find_estimator(estimator)
     idim = chosen.estimate(mu, discard=discard)
     influence = chosen.influence(np.log(mu), idim, discard)
     bound = idim**2 / (1 - discard)
@@ -530,10 +536,10 @@ def test_interval_covers_the_expectation(name: str, draw: Draw, columns: int, es
 
 def idim_and_low_high(points: Array, estimator: str) -> tuple[float, float, float]:
     """The estimate without those at N/2 and N/4."""
-    chosen = twonn._estimator(estimator)
-    found = twonn._search(points, 2**28, torch.device("cpu"))
+    chosen = twonn.find_estimator(estimator)
+    found = neighbours.find_neighbours(points, 2**28, torch.device("cpu"))
     idim = chosen.estimate(found.mu, discard=0.1)
-    low, high = twonn._interval(idim, chosen.influence(np.log(found.mu), idim, 0.1), found.indices)
+    low, high = jackknife_interval(idim, chosen.influence(np.log(found.mu), idim, 0.1), found.indices)
     return idim, low, high
 
 
@@ -557,8 +563,10 @@ def test_what_changes_no_dimension_changes_no_estimate(seed: int, n: int, d: int
     }
     for name, other in turned.items():
         found = estimate_idim(other)
-        numbers = (*idim_and_interval(found), found.half, found.quarter)
-        assert numbers == pytest.approx((*idim_and_interval(plain), plain.half, plain.quarter), rel=1e-6), name
+        numbers = (*idim_and_interval(found), found.idim_half, found.idim_quarter)
+        assert numbers == pytest.approx((*idim_and_interval(plain), plain.idim_half, plain.idim_quarter), rel=1e-6), (
+            name
+        )
     permuted = estimate_idim(points[rng.permutation(n)])
     assert idim_and_interval(permuted) == pytest.approx(idim_and_interval(plain), rel=1e-9)
 
@@ -591,8 +599,8 @@ def test_scikit_dimension_agrees_on_real_states() -> None:
     short = "It is raining."
     points = minilm_states([*texts, *texts[:90], short, short], Path(package.origin).parent / "model")
     found = estimate_idim(points)
-    kept = points[collapse_copies(points)]
-    assert 91 <= found.copies < 120, "equal sentences, most of them in batches of other widths"
+    kept = points[deduplicate(points)]
+    assert 91 <= found.duplicates < 120, "equal sentences, most of them in batches of other widths"
     assert len(kept) == found.used
     np.testing.assert_allclose(nearest_two(kept), brute_force(kept), rtol=1e-13)
     assert found.idim == pytest.approx(TwoNN().fit(kept.astype(np.float64)).dimension_, rel=1e-6)

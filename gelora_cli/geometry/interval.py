@@ -1,0 +1,27 @@
+"""The 95 % interval of an estimate by a grouped jackknife."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gelora_cli.geometry.points import Array, Rows
+
+NORMAL_95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution."""
+
+
+def jackknife_interval(idim: float, influence: Array, neighbours: Rows) -> tuple[float, float]:
+    """Return the 95 % interval from the influence (n,) of every point and its two nearest neighbours (n, 2).
+
+    `twonn.estimate_idim` says the formula.
+    """
+    n = len(influence)
+    psi = influence - influence.mean()
+    point, neighbour = np.repeat(np.arange(n), 2), neighbours.ravel()
+    # Each pair once, as smaller * n + larger, also where each is the other's neighbour.
+    links = np.unique(np.minimum(point, neighbour) * n + np.maximum(point, neighbour))
+    shared = max(0.0, 2 * float(psi[links // n] @ psi[links % n]))
+    factor = math.exp(NORMAL_95 * math.sqrt(float(psi @ psi) + shared) / n / idim)
+    return idim / factor, idim * factor

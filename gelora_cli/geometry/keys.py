@@ -1,0 +1,160 @@
+"""Keys (half the squared distances) of all pairs of points, tile by tile, and the smallest keys of each point.
+
+Letters: n points, d columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gelora_cli.geometry.points import power_of_two_below, row_blocks, scale_and_centre
+
+SHORTLIST = 4
+"""Keys that are kept of every point: two for its neighbours, and two that show whether one could be missed."""
+GROUP = 32
+"""Columns of a group, of which only the minimum is read at first; tiles are multiples of it."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points (n, d) as given, a power of two `scale`, and the mean (d,) of `scale * points`."""
+
+    points: torch.Tensor
+    scale: float
+    centre: torch.Tensor
+
+    def centred(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return scaled points minus their mean, (rows, d) float64, all values within [-1, 1]."""
+        return self.points[rows].to(torch.float64, copy=True).mul_(self.scale).sub_(self.centre)
+
+    def squares(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Return the scaled squared distances (rows, k) float64 from the points `rows` to their `columns` (rows, k)."""
+        gaps = self.points[columns].double().mul_(self.scale)  # (rows, k, d)
+        gaps -= self.points[rows].double().mul_(self.scale).unsqueeze(1)
+        return gaps.square_().sum(dim=2)
+
+
+def make_cloud(points: npt.NDArray[Any], memory_bytes: int, device: torch.device) -> Cloud:
+    """Return the points on a device, with the scale and the mean that bring them into [-1, 1]."""
+    scale, centre = scale_and_centre(points, memory_bytes)
+    blocks = row_blocks(points, memory_bytes)
+    radius = max(float(np.abs(points[rows].astype(np.float64) * scale - centre).max()) for rows in blocks)
+    zoom = power_of_two_below(radius)
+    on_device = torch.from_numpy(points).to(device)
+    return Cloud(on_device, scale * zoom, torch.from_numpy(centre * zoom).to(device))
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The smallest keys found so far for every point, ascending (rows, count), and the columns that they are of."""
+
+    keys: torch.Tensor
+    columns: torch.Tensor
+
+    @classmethod
+    def empty(cls, rows: int, count: int, dtype: torch.dtype, device: torch.device) -> Shortlist:
+        """Return a shortlist with infinite keys only."""
+        keys = torch.full((rows, count), math.inf, dtype=dtype, device=device)
+        return cls(keys, torch.zeros((rows, count), dtype=torch.int64, device=device))
+
+    def add(self, rows: slice, keys: torch.Tensor, first_column: int) -> None:
+        """Keep the smallest of these keys (rows, columns) and those before; columns count from `first_column`."""
+        new_keys, new_columns = smallest_keys(keys, self.keys.shape[1])
+        both = torch.cat((self.keys[rows], new_keys), dim=1)
+        columns = torch.cat((self.columns[rows], new_columns + first_column), dim=1)
+        self.keys[rows], chosen = both.topk(self.keys.shape[1], largest=False)
+        self.columns[rows] = columns.gather(1, chosen)
+
+
+def smallest_keys(keys: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `count` smallest of every row of keys (rows, 32 m), and their columns, as topk finds them.
+
+    They lie in the `count` groups of 32 columns whose minima are smallest, so the whole width is read only once, by
+    a minimum. Group g holds the columns g, g + m, g + 2 m ...; the memory may be by rows or by columns.
+    """
+    groups = keys.shape[1] // GROUP
+    if keys.stride(0) == 1:
+        minima = keys.T.view(GROUP, groups, len(keys)).amin(dim=0).T
+    else:
+        minima = keys.view(len(keys), GROUP, groups).amin(dim=1)
+    chosen = minima.topk(min(count, groups), largest=False, sorted=False).indices
+    members = torch.arange(0, keys.shape[1], groups, device=keys.device)
+    columns = (chosen.unsqueeze(2) + members).flatten(1)  # (rows, 32 count)
+    values, ranked = keys.gather(1, columns).topk(count, largest=False)
+    return values, columns.gather(1, ranked)
+
+
+def shortlist_all(cloud: Cloud, memory_bytes: int, dtype: torch.dtype) -> Shortlist:
+    """Return the four smallest keys of every point, from one half of the symmetric matrix of keys."""
+    n, d = cloud.points.shape
+    itemsize = torch.finfo(dtype).bits // 8
+    tiles = Tiles.within(memory_bytes, n, itemsize + 1, 2 * d * (itemsize + 12) + 8192, cloud.points.device, dtype)
+    best = Shortlist.empty(n, SHORTLIST, dtype, cloud.points.device)
+    for rows in tiles.slices(n):
+        left = key_operand(cloud, rows, dtype, left=True)
+        for columns in tiles.slices(n, start=rows.start):
+            keys = tiles.product(left, key_operand(cloud, columns, dtype, left=False))
+            if columns == rows:  # a point is not its own neighbour
+                keys.diagonal().fill_(math.inf)
+            best.add(rows, keys[: len(left)], columns.start)
+            if columns != rows:  # the same tile, transposed, serves its columns
+                best.add(columns, keys[:, : columns.stop - columns.start].T, rows.start)
+    return best
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The matrix of keys cut into tiles, which are computed one after the other in one buffer."""
+
+    buffer: torch.Tensor
+
+    @classmethod
+    def within(
+        cls, memory_bytes: int, n: int, cell_bytes: int, row_bytes: int, device: torch.device, dtype: torch.dtype
+    ) -> Tiles:
+        """Return the widest tiles, t points by t, with `cell_bytes * t^2 + row_bytes * t` within the memory."""
+        root = math.sqrt(row_bytes**2 + 4 * cell_bytes * max(memory_bytes, 0))
+        widest = min(int((root - row_bytes) / (2 * cell_bytes)), 4096 if device.type == "cuda" else 2048)
+        width = max(GROUP, min(widest // GROUP * GROUP, padded(n)))
+        return cls(torch.empty((width, width), dtype=dtype, device=device))
+
+    def slices(self, n: int, start: int = 0) -> Iterator[slice]:
+        """Return the slices of `start .. n` that are as wide as a tile."""
+        width = len(self.buffer)
+        return (slice(first, min(first + width, n)) for first in range(start, n, width))
+
+    def product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Return `left @ right.T`, both sides padded to multiples of 32 by infinite keys."""
+        rows, columns = len(left), len(right)
+        keys = self.buffer[: padded(rows), : padded(columns)]
+        keys[rows:].fill_(math.inf)
+        keys[:, columns:].fill_(math.inf)
+        out = keys[:rows, :columns]
+        if left.is_cuda:
+            torch.mm(left, right.T, out=out)
+        else:
+            np.matmul(left.numpy(), right.numpy().T, out=out.numpy())
+        return keys
+
+
+def padded(length: int) -> int:
+    """Return the next multiple of 32."""
+    return -(-length // GROUP) * GROUP
+
+
+def key_operand(cloud: Cloud, rows: slice | torch.Tensor, dtype: torch.dtype, *, left: bool) -> torch.Tensor:
+    """Return one side of the product of keys: rows `[-x, |x|^2/2, 1]` (left) or `[y, 1, |y|^2/2]`, (rows, d + 2)."""
+    x = cloud.centred(rows)  # (rows, d)
+    operand = torch.empty((x.shape[0], x.shape[1] + 2), dtype=dtype, device=x.device)
+    half, one = (-2, -1) if left else (-1, -2)
+    operand[:, :-2] = x.neg_() if left else x
+    operand[:, one] = 1
+    operand[:, half] = x.square_().sum(dim=1).mul_(0.5)
+    return operand
