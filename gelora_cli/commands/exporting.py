@@ -24,7 +24,8 @@ from gelora_cli.data.sources import load_unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.heads import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
-from gelora_cli.pipeline.card import Export, model_card
+from gelora_cli.pipeline.card import model_card
+from gelora_cli.pipeline.card_facts import Export
 from gelora_cli.pipeline.description import card_facts, describe_adapter
 from gelora_cli.pipeline.finished import reopen_run
 from gelora_cli.pipeline.inputs import ResolvedInputs

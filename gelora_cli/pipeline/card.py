@@ -1,27 +1,18 @@
-"""The model card of a run and of what is exported of it: text for people, and metadata as the hub reads it."""
+"""The text of the model card of a run, and of what is exported of it."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from gelora_cli.allocation.formatting import budget_line
-from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code
-from gelora_cli.core.registries import METHODS, METRICS, TASK_KINDS
-
-if TYPE_CHECKING:
-    from gelora_cli.tasks.base import TaskKind
+from gelora_cli.core.registries import METHODS
+from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
+from gelora_cli.pipeline.card_metadata import front_matter
 
 LOADING = """```python
 {imports}
@@ -38,8 +29,8 @@ from transformers import {auto_class}, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto_class}.from_pretrained(".")
 ```"""
-MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it, and gives
-other outputs on {base} itself. `gelora predict` and `gelora evaluate` on this directory put them together."""
+MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it.
+On {base} itself it gives other outputs. `gelora predict` and `gelora evaluate` on this directory put them together."""
 PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "{place}")')
 ANSWERS_NOTE = ".base_model  # PEFT's own class for answers drops token_type_ids"
 OWN_LINES = (
@@ -47,7 +38,9 @@ OWN_LINES = (
     'load_adapter(base, Path("{place}"))',
 )
 
-CHOSEN = "- `..._chosen_on_eval`: the best over all thresholds, chosen on the evaluated data itself: optimistic"
+CHOSEN = (
+    "- `..._chosen_on_eval`: the value at the threshold that is best on the evaluated data itself, so it is optimistic"
+)
 
 TERMS = {
     "glue": "GLUE's tasks have the terms of their sources (https://gluebenchmark.com)",
@@ -57,41 +50,13 @@ TERMS = {
 }
 
 
-@dataclass(frozen=True)
-class CardFacts:
-    """What a card says of a run beside its result and plan.
-
-    `base` is the base model's hub id, or its directory seen from that of the card; `arguments` is what
-    `from_pretrained` needs for it. `peft`: the adapter is in PEFT's own format.
-    `starts_from`: the runs whose adapters were merged into the base before.
-    """
-
-    config: RunConfig
-    command: str
-    base: str
-    peft: bool
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    starts_from: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Export:
-    """What was exported of a run: `merged` weights with the largest difference of scores found, or the `adapter`."""
-
-    form: str
-    run: str
-    examples: int = 0
-    difference: float = 0.0
-    tolerance: float = 0.0
-
-
 def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export | None = None) -> str:
-    """The README.md of a run's directory, or of what was exported of it."""
+    """Return the README.md of a run's directory, or of what was exported of it."""
     what = METHODS.get(result.method).description
     if export and export.form == "merged":
         what = f"A whole model in float32, merged from this: {what[0].lower()}{what[1:]}"
     parts = [
-        _front_matter(result, facts, export),
+        front_matter(result, facts, export),
         f"# {result.model} on {result.task}, {result.method}, budget {result.budget}, seed {result.seed}"
         + " (smoke trial)" * result.smoke,
         f"{what}, made by gelora",
@@ -107,61 +72,6 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> str:
-    """The card's metadata, of which the hub makes its page; what is not on the hub is not named."""
-    merged = bool(export and export.form == "merged")
-    config, base, data = facts.config, hub_id(facts.base), _hub_data(facts.config)
-    hub_types = METRICS.get(config.task.metric).hub_types
-    known = _known_metrics(result.results[0], result.reported, hub_types)
-    values: dict[str, Any] = {"library_name": "transformers" if merged else "peft" if facts.peft else "gelora"}
-    values |= {"base_model": base, "base_model_relation": "finetune" if merged else "adapter"} if base else {}
-    values |= {"pipeline_tag": _kind(config).hub_task}
-    english = config.task.source == "demo" or (data and config.task.source in TERMS)
-    values |= {"language": "en"} if english else {}
-    values |= {"datasets": [data]} if data else {}
-    values |= {"metrics": [hub_types.get(name, name) for name in known]}
-    values |= {"tags": list(dict.fromkeys(("gelora", result.method, result.task, *["smoke"] * result.smoke)))}
-    if result.smoke:  # no value of a trial goes into the hub's tables
-        return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
-    name = f"{result.model}-{result.task}-{result.method}"
-    indexed = [_indexed(found, result, config) for found in result.results]
-    values |= {"model-index": [{"name": name, "results": indexed}]}
-    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
-
-
-def _indexed(found: EvalResult, result: RunResult, config: RunConfig) -> dict[str, Any]:
-    """One split's metrics as the hub's `model-index` has them."""
-    data = {"name": result.task, "type": _hub_data(config) or config.task.source}
-    data |= {"config": config.task.folder or config.task.name, "split": found.split}
-    hub_types = METRICS.get(config.task.metric).hub_types
-    known = _known_metrics(found, result.reported, hub_types)
-    metrics = [{"type": hub_types.get(name, name), "name": name, "value": known[name]} for name in known]
-    return {"task": {"type": _kind(config).hub_task}, "dataset": data, "metrics": metrics}
-
-
-def _known_metrics(found: EvalResult, reported: str, hub_types: Mapping[str, str]) -> dict[str, float]:
-    """The metrics that the hub knows, and the reported one; as far as they are numbers."""
-    return {
-        name: value
-        for name, value in found.metrics.items()
-        if (name in hub_types or name == reported) and math.isfinite(value)
-    }
-
-
-def _kind(config: RunConfig) -> TaskKind[Any, Any, Any]:
-    return TASK_KINDS.get(config.task.kind)
-
-
-def hub_id(name: str | None) -> str | None:
-    """A name that is a hub id rather than a place on this machine."""
-    return name if name and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name) else None
-
-
-def _hub_data(config: RunConfig) -> str | None:
-    """The hub's data set that the run took its rows from; None for local files, whatever they hold."""
-    return hub_id(getattr(config.data, config.task.source, None))
-
-
 def _scores(result: RunResult) -> str:
     names = list(result.results[0].metrics)
     head = f"| split | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
@@ -169,7 +79,7 @@ def _scores(result: RunResult) -> str:
 
 
 def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export | None) -> list[str]:
-    """What is known of the run, a line each."""
+    """Return what is known of the run, a line each."""
     labels, check = facts.config.task.labels, result.reload_check
     chosen = any("chosen_on_eval" in name for name in result.results[0].metrics)
     lines = [f"- selection: {result.selection}", *([CHOSEN] if chosen else [])]
@@ -182,7 +92,7 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     lines += [
         f"- parameters: adapter {result.adapter_params:,}, head {plan.head_params:,}, backbone "
         f"{plan.backbone_params:,}; {used_text(result, plan)}",
-        f"- training settings: {facts.config.preset_source}",
+        f"- source of the training settings: {facts.config.preset_source}",
         f"- seconds: {_profile_text(result)}, attaching {result.attach_seconds:.1f}, training "
         f"{result.train_seconds:.1f}",
         f"- reload check: {check.in_words()}",
@@ -201,16 +111,16 @@ def _pictures(plan: RankPlan) -> list[str]:
 
 
 def _loading(facts: CardFacts, export: Export | None) -> str:
-    """How to load it in Python."""
+    """Return how to load the model in Python."""
     config = facts.config
-    auto_class = _kind(config).auto_class
+    auto_class = task_kind(config).auto_class
     if export and export.form == "merged":
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:
         return MERGED_START.format(base=escape_markdown(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
-    if facts.peft and _kind(config).target == "answers":
+    if facts.peft and task_kind(config).target == "answers":
         load += ANSWERS_NOTE
     place = "." if export else "adapter"
     text = LOADING.format(
@@ -224,12 +134,12 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
 
 
 def _literal(value: object) -> str:
-    """A value as Python reads it, on one line; text cannot end before its closing quote."""
+    """Return a value as Python reads it, on one line; no text can end its quotes early."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _scale_text(result: RunResult, export: Export | None) -> str:
-    """How outputs become scores, where the model was trained on standardised ones; a merged head does it itself."""
+    """Return how outputs become scores, for a model trained on standardised ones; a merged head does it by itself."""
     if result.scale is None or (export and export.form == "merged"):
         return ""
     mean, sd = result.scale.mean, result.scale.sd
@@ -240,12 +150,12 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
 
 
 def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str:
-    """The commands that made it, and those that use a run."""
+    """Return the command that made the run, and those that use it."""
     made = f"Made by {markdown_code(_without_data_paths(facts.command))}"
     if export:
         return f"{made}\n\nExported from {escape_markdown(export.run)} by `gelora export`"
     form = " form=adapter" * bool(METHODS.get(result.method).unmergeable)
-    file = _kind(facts.config).example_file
+    file = task_kind(facts.config).example_file
     return f"""{made}
 
 In this directory:
@@ -258,7 +168,7 @@ gelora export . output=exported{form}
 
 
 def _without_data_paths(command: str) -> str:
-    """A command with the base names of its data alone: where they lay is nobody's business."""
+    """Return a command with only the names of its data: the directories where they lay are private."""
     words = shlex.split(command)
     pairs = [word.partition("=") for word in words]
     shown = [
@@ -282,30 +192,34 @@ def _data(facts: CardFacts) -> str:
 
 
 def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
-    config, found = facts.config, result.results[0]
+    config, evaluated = facts.config, result.results[0]
     rows = config.data.max_train_examples
     lines = [
-        f"- One run, seed {result.seed}, protocol `{result.protocol}` ({result.selection}): other seeds give other "
-        "scores, and a difference within their spread shows nothing.",
-        f"- Scores are those of {found.examples:,} examples of {found.split} and of no other text; texts are cut to "
-        f"{config.task.max_length} tokens. Bias, robustness and other uses were not looked at.",
+        f"- This is one run with seed {result.seed} and protocol `{result.protocol}` ({result.selection}). Other seeds "
+        "give other scores, and a difference within their spread shows nothing.",
+        f"- The scores come from {evaluated.examples:,} examples of {evaluated.split}, with texts cut to "
+        f"{config.task.max_length} tokens. They say nothing about other texts. Bias, robustness and other uses were "
+        "not tested.",
     ]
     lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
     if rows:
-        lines.append(f"- Trained on {rows:,} drawn rows at the most, not on all.")
+        lines.append(f"- It was trained on at most {rows:,} rows, drawn at random, not on all.")
     if config.data.max_eval_examples:
-        lines.append(f"- Scored on {config.data.max_eval_examples:,} drawn rows of each split at the most, not on all.")
+        most = config.data.max_eval_examples
+        lines.append(f"- Each split was scored on at most {most:,} rows, drawn at random, not on all.")
     lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in result.remarks]
     return "\n".join(["## Limitations", "", *lines])
 
 
 def used_text(result: RunResult, plan: RankPlan) -> str:
-    """How much of the budget the adapter uses, at its end and at the most."""
+    """Return how much of the budget the adapter uses, at the end and at most."""
     if plan.budget_params is None:
         return budget_line(plan)
     share = 100 * result.adapter_params / plan.budget_params
-    peak = f"; at the most {result.trained_params:,} trained" if result.trained_params != result.adapter_params else ""
-    return f"budget {plan.budget}: {result.adapter_params:,} of {plan.budget_params:,} used, {share:.1f} %{peak}"
+    used = f"budget {plan.budget}: {result.adapter_params:,} of {plan.budget_params:,} used, {share:.1f} %"
+    if result.trained_params == result.adapter_params:
+        return used
+    return f"{used}; at most {result.trained_params:,} were trained at any time"
 
 
 def _profile_text(result: RunResult) -> str:
@@ -314,7 +228,7 @@ def _profile_text(result: RunResult) -> str:
 
 
 def _ranks_lines(result: RunResult, plan: RankPlan) -> list[str]:
-    """The plan's ranks, and what each module has in the end where that is another."""
+    """Return the plan's ranks, and those that each module has at the end where they differ."""
     if not plan.blocks:
         return []
     shown = " ".join(map(str, plan.ranks))

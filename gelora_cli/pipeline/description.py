@@ -10,7 +10,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import relative_to
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.models.load import LoadedModel
-from gelora_cli.pipeline.card import CardFacts
+from gelora_cli.pipeline.card_facts import CardFacts
 from gelora_cli.pipeline.inputs import ResolvedInputs
 
 

@@ -24,7 +24,7 @@ from gelora_cli.core.registries import COMMANDS
 from gelora_cli.models.heads import ScoreHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
-from gelora_cli.pipeline.card import hub_id
+from gelora_cli.pipeline.card_facts import hub_id
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.rows import rows
 from tests.helpers.squad_runs import arguments as squad_arguments

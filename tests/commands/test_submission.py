@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.commands.submission import PARTS, Candidate, Part, Submission, _zipped, choose_runs, lines
+from gelora_cli.commands.submission import Submission, _zipped
+from gelora_cli.commands.submission_candidates import Candidate, choose_runs
+from gelora_cli.commands.submission_files import PARTS, Part, answer_lines
 from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError, RunError
@@ -149,13 +151,13 @@ def test_an_unfinished_run_is_refused_by_itself_and_left_out_among_others(
 
 def test_lines_follow_ids_and_scores_stay_in_their_range() -> None:
     answered = [{"id": 2, "prediction": 5.71}, {"id": 0, "prediction": -0.2}, {"id": 1, "prediction": 3.14159}]
-    found = lines(BY_FILE["STS-B.tsv"], answered)
+    found = answer_lines(BY_FILE["STS-B.tsv"], answered)
     assert (found.words, found.clipped) == (["0.000", "3.142", "5.000"], 2)
     named = [{"id": 1, "prediction": "not_entailment"}, {"id": 0, "prediction": "entailment"}]
-    assert lines(BY_FILE["WNLI.tsv"], named).words == ["1", "0"]
-    assert lines(BY_FILE["RTE.tsv"], named).words == ["entailment", "not_entailment"]
-    with pytest.raises(RunError, match="no numbers"):
-        lines(BY_FILE["STS-B.tsv"], [{"id": 0, "prediction": float("nan")}])
+    assert answer_lines(BY_FILE["WNLI.tsv"], named).words == ["1", "0"]
+    assert answer_lines(BY_FILE["RTE.tsv"], named).words == ["entailment", "not_entailment"]
+    with pytest.raises(RunError, match="not finite"):
+        answer_lines(BY_FILE["STS-B.tsv"], [{"id": 0, "prediction": float("nan")}])
 
 
 def candidate(name: str, value: float, task: str = "cola", protocol: str = "last") -> Candidate:

@@ -18,7 +18,8 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown, markdown_code
-from gelora_cli.pipeline.card import CardFacts, model_card
+from gelora_cli.pipeline.card import model_card
+from gelora_cli.pipeline.card_facts import CardFacts
 from gelora_cli.report.build import write_report
 from gelora_cli.report.formats import csv_text, latex, markdown
 from gelora_cli.report.runs import read_run

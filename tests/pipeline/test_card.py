@@ -22,7 +22,8 @@ from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead, SpanHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
-from gelora_cli.pipeline.card import CardFacts, _loading
+from gelora_cli.pipeline.card import _loading
+from gelora_cli.pipeline.card_facts import CardFacts
 from tests.helpers.method_cases import profile_of
 from tests.helpers.tiny import KINDS, make_tiny
 

@@ -1,0 +1,67 @@
+"""The metadata of a model card, which the hub reads and makes its page from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
+from gelora_cli.core.registries import METRICS
+from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_id, task_kind
+
+ENGLISH_SOURCES = ("glue", "squad", "squad_v2")
+"""Data sets of the hub whose texts are English."""
+
+
+def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> str:
+    """Return the card's metadata as YAML between two lines of dashes. What is not on the hub is not named."""
+    is_merged = export is not None and export.form == "merged"
+    config, base, data = facts.config, hub_id(facts.base), hub_data_set(facts.config)
+    hub_types = METRICS.get(config.task.metric).hub_types
+    values: dict[str, Any] = {"library_name": _library(facts, is_merged=is_merged)}
+    if base:
+        values |= {"base_model": base, "base_model_relation": "finetune" if is_merged else "adapter"}
+    values["pipeline_tag"] = task_kind(config).hub_task
+    if config.task.source == "demo" or (data and config.task.source in ENGLISH_SOURCES):
+        values["language"] = "en"
+    if data:
+        values["datasets"] = [data]
+    known = _known_metrics(result.results[0], result.reported, hub_types)
+    values["metrics"] = [hub_types.get(name, name) for name in known]
+    tags = ["gelora", result.method, result.task, *(["smoke"] if result.smoke else [])]
+    values["tags"] = list(dict.fromkeys(tags))
+    if not result.smoke:  # no value of a trial goes into the hub's tables
+        name = f"{result.model}-{result.task}-{result.method}"
+        indexed = [_indexed_result(evaluated, result, config) for evaluated in result.results]
+        values["model-index"] = [{"name": name, "results": indexed}]
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
+
+
+def _library(facts: CardFacts, *, is_merged: bool) -> str:
+    """Return the library that loads what the card describes."""
+    if is_merged:
+        return "transformers"
+    return "peft" if facts.peft else "gelora"
+
+
+def _indexed_result(evaluated: EvalResult, result: RunResult, config: RunConfig) -> dict[str, Any]:
+    """Return the metrics of one split in the form of the hub's `model-index`."""
+    data = {"name": result.task, "type": hub_data_set(config) or config.task.source}
+    data |= {"config": config.task.folder or config.task.name, "split": evaluated.split}
+    hub_types = METRICS.get(config.task.metric).hub_types
+    known = _known_metrics(evaluated, result.reported, hub_types)
+    metrics = [{"type": hub_types.get(name, name), "name": name, "value": value} for name, value in known.items()]
+    return {"task": {"type": task_kind(config).hub_task}, "dataset": data, "metrics": metrics}
+
+
+def _known_metrics(evaluated: EvalResult, reported: str, hub_types: Mapping[str, str]) -> dict[str, float]:
+    """Return the finite values of the metrics that the hub knows, and of the reported one."""
+    return {
+        name: value
+        for name, value in evaluated.metrics.items()
+        if (name in hub_types or name == reported) and math.isfinite(value)
+    }
