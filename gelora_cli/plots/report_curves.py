@@ -19,7 +19,7 @@ from gelora_cli.plots.report_rows import (
     row_families,
     row_styles,
 )
-from gelora_cli.plots.style import LineStyle, figure_head, name_axes, new_figure
+from gelora_cli.plots.style import LineStyle, head, new_figure, step_ticks
 
 if TYPE_CHECKING:
     from gelora_cli.report.rows import Row
@@ -38,9 +38,8 @@ class CurvesPicture(ReportPicture):
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the training loss, and below it the reported metric at each evaluation."""
-        for number, family in enumerate(row_families(rows), start=1):
-            if not any(_losses(row) or _evaluations(row) for row in family.rows):
-                continue
+        families = [family for family in row_families(rows) if any(map(_has_curve, family.rows))]
+        for number, family in enumerate(families, start=1):
             styles = row_styles(family.rows)
             reference = [row for row in family.rows if row.method == REFERENCE][:1]
             others = [row for row in family.rows if row not in reference]
@@ -50,14 +49,20 @@ class CurvesPicture(ReportPicture):
                 yield _draw_rows(name, family.title, [*reference, *members], styles)
 
 
+def _has_curve(row: Row) -> bool:
+    return bool(_losses(row) or _evaluations(row))
+
+
 def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, LineStyle]) -> Picture:
     figure, (top, bottom) = new_figure(height_inches=6.4, panels=(1, 1))
     for row in rows:
         draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)
         draw_curve(bottom, row, styles[id(row)], _evaluations(row), marker_every=1)
-    name_axes(top, "", "training loss", legend=True)
-    name_axes(bottom, "optimizer step", metric_label(rows[0]), legend=False)
-    figure_head(figure, "Training", f"{title}; means over seeds")
+    top.set_ylabel("training loss")
+    bottom.set(xlabel="optimizer step", ylabel=metric_label(rows[0]))
+    bottom.sharex(top)  # an evaluation stands below the losses before it
+    step_ticks(bottom)
+    head(top, "Training", f"{title}; means over seeds", legend_of=bottom if not top.lines else top)
     names = ", ".join(row.name for row in rows)
     return Picture(name, f"Training: {title}", f"Loss and {rows[0].metric} over steps, of {names}.", figure)
 

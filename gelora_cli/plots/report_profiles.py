@@ -12,7 +12,7 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.report_rows import MOST_LINES, chunks
-from gelora_cli.plots.style import INK, figure_head, line_style, name_axes, new_figure, number_ticks
+from gelora_cli.plots.style import INK, head, line_style, new_figure, number_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,13 +93,13 @@ def _draw_profiles(name: str, profiles: dict[str, IdProfile]) -> Picture:
     for index, (label, profile) in enumerate(profiles.items()):
         shift = (index - (len(profiles) - 1) / 2) * SHIFT
         _draw_profile(axis, profile, label, index, shift)
-    name_axes(axis, "layer (0 = input of block 1, i = output of block i)", "intrinsic dimension")
+    axis.set(xlabel="layer (0 = input of block 1, i = output of block i)", ylabel="intrinsic dimension")
     axis.set_ylim(bottom=0)
     number_ticks(axis, range(max(len(profile.layers) for profile in profiles.values())))
     origin = "bars: 95 % interval of each layer"
     if any(weak_layers(profile.layers) for profile in profiles.values()):
-        origin += "; crosses: constant, mostly duplicates, or far fewer points than beside it"
-    figure_head(figure, "Intrinsic dimension of the hidden states (TwoNN)", origin)
+        origin += "; crosses: constant, mostly duplicates, or far fewer points"
+    head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
     return Picture(name, "Intrinsic dimension per layer", f"Idim per layer of {', '.join(profiles)}.", figure)
 
 

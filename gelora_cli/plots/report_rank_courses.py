@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.report_rows import RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
-from gelora_cli.plots.style import INK, figure_head, name_axes, name_panel, new_figure
+from gelora_cli.plots.style import INK, head, name_panel, new_figure, step_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,9 @@ def _draw_family(name: str, family: RowFamily) -> Picture:
         _draw_block_ranks(figure, axis, row)
     axes[-1].set_xlabel("optimizer step")
     seed = rows[0].runs[0].result.seed
-    figure_head(figure, "Ranks over time", f"{family.title}; blocks: seed {seed}, darker is higher")
+    for axis in axes:
+        step_ticks(axis)
+    head(axes[0], "Ranks over time", f"{family.title}; blocks: seed {seed}, darker is higher")
     names = ", ".join(row.name for row in rows)
     caption = f"Adapter parameters (mean over seeds) and mean rank of each block's modules, of {names}."
     return Picture(name, f"Ranks over time: {family.title}", caption, figure)
@@ -78,7 +80,7 @@ def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:
         draw_curve(axis, row, styles[id(row)], mean_over_seeds(courses), marker_every=0.12)
     if rows[0].budget_params:
         axis.axhline(rows[0].budget_params, color=INK, linewidth=1, linestyle=(0, (1, 1)), label="budget")
-    name_axes(axis, "", "adapter parameters")
+    axis.set_ylabel("adapter parameters")
     axis.margins(y=0.1)
     last = max(rank_course(row.runs[0])[-1].step for row in rows)
     axis.set(ylim=(0, None), xlim=(-0.02 * last, 1.02 * last))

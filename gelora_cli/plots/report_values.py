@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.report_rows import metric_label
-from gelora_cli.plots.style import LineStyle, figure_head, method_style, name_axes, new_figure
+from gelora_cli.plots.style import LineStyle, figure_head, method_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from gelora_cli.report.rows import Row
+
+
+MOST_TICKS = 4
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
         _draw_spread(right, series, positions)
     _scale_parameter_axis(left, [_cost(row) for row in rows])
     metric = metric_label(rows[0])
-    name_axes(left, "parameters of the adapter, log scale", metric, legend=False)
-    name_axes(right, "rows in the order of their parameters", "")
+    left.set(xlabel="parameters of the adapter, log scale", ylabel=metric)
+    right.set_xlabel("rows in the order of their parameters")
     right.tick_params(bottom=False, labelbottom=False, labelleft=False)
-    figure_head(figure, "Value against parameters", f"{title}; means; bars at the right: one sd to each side")
+    subtitle = f"{title}; means; bars at the right: one sd to each side"
+    figure_head(figure, "Value against parameters", subtitle, legend_of=right)
     return Picture(name, f"Value and cost: {title}", f"{metric} of each row.", figure)
 
 
@@ -105,11 +110,24 @@ def _draw_spread(axis: Axes, series: Series, positions: dict[int, int]) -> None:
 
 
 def _scale_parameter_axis(axis: Axes, params: Sequence[int]) -> None:
-    """Make the axis logarithmic around these, with ticks written as budgets are: 0.3M."""
-    from matplotlib.ticker import LogLocator
+    """Make the axis logarithmic around these, with few ticks, written as budgets are: 0.3M."""
+    from matplotlib.ticker import NullLocator
 
+    low, high = min(params) / 1.6, 1.6 * max(params)
     axis.set_xscale("log")
-    axis.set_xlim(min(params) / 1.6, 1.6 * max(params))
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M")
-    axis.xaxis.set_minor_formatter("")
+    axis.set_xlim(low, high)
+    ticks = parameter_ticks(low, high)
+    axis.set_xticks(ticks, [f"{tick / 1e6:g}M" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def parameter_ticks(low: float, high: float) -> list[float]:
+    """Return at most `MOST_TICKS` round numbers between two ends: as many per decade as have room."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for mantissas in ((1, 2, 3, 5), (1, 3), (1,)):
+        ticks = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= MOST_TICKS:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / MOST_TICKS)]

@@ -6,6 +6,7 @@ No torch, and no matplotlib until something is drawn.
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +21,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+LineStyle = dict[str, Any]
+"""Keyword arguments of matplotlib's `plot` and the like."""
+
 INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
 WIDTH_INCHES, DPI = 8.0, 150
 MOST_NUMBERS, MOST_CHARACTERS = 24, 40
+
+POINTS_PER_INCH = 72
+HEAD_POINTS = 46
+"""Height of title and subtitle."""
+
+LEGEND_POINTS, LEGEND_ROW_POINTS = 540, 15
+HANDLE_POINTS, CHARACTER_POINTS = 39, 4.8
+"""Sizes of a legend in letters of 9 points: its width, a row, a marker with its gaps, a letter (estimated)."""
+
+MOST_LEGEND_COLUMNS = 5
+LEGEND_STYLE: LineStyle = {"frameon": False, "fontsize": 9, "columnspacing": 1.5}
 
 COLORS = ("#1f3a5f", "#c1440e", "#2e7d5b", "#8a6d00", "#7b3f91", "#0f7c9c")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h")
 LINES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
 FILLS = ("full", "none", "left", "right")
-
-LineStyle = dict[str, Any]
-"""Keyword arguments of matplotlib's `plot` and `errorbar`."""
 
 
 def line_style(index: int) -> LineStyle:
@@ -93,34 +105,92 @@ def number_ticks(axis: Axes, numbers: Sequence[int]) -> None:
     axis.set_xticks([number for number in numbers if number % step == 0])
 
 
-def head(axis: Axes, title: str, subtitle: str) -> None:
-    """Put title, subtitle and legend above the panel, clear of the data."""
-    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
-    note = axis.annotate(subtitle, (0, 1), (0, 29), xycoords="axes fraction", textcoords="offset points", color=INK)
-    note.set_parse_math(False)
-    legend = axis.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, columnspacing=1.5
+def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None) -> None:
+    """Put title, subtitle and legend above a panel that is as wide as the picture, clear of the data.
+
+    Args:
+        axis: the panel. The figure grows by the rows that its legend has beside the first.
+        title: in bold.
+        subtitle: the line below it.
+        legend_of: the panel whose lines the legend names, where that is another one.
+    """
+    handles, labels = (legend_of or axis).get_legend_handles_labels()
+    columns = legend_columns(labels)
+    extra = LEGEND_ROW_POINTS * max(math.ceil(len(labels) / columns) - 1, 0)
+    _grow(root_figure(axis), extra)
+    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46 + extra)
+    note = axis.annotate(
+        subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
     )
+    note.set_parse_math(False)
+    note.set_in_layout(False)  # a long one would make the layout shrink the panel
+    legend = axis.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, **LEGEND_STYLE)
     legend.set_in_layout(False)
     as_written(legend.get_texts())
 
 
-def figure_head(figure: Figure, title: str, subtitle: str) -> None:
-    """Put title and subtitle above all panels of a figure whose legends stand at the right."""
-    heading = figure.suptitle(f"{title}\n", x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
-    heading.set_parse_math(False)
-    note = figure.axes[0].annotate(
-        subtitle,
-        (0.012, 0.985),
-        xycoords="figure fraction",
-        xytext=(0, -24),
-        textcoords="offset points",
-        fontsize=9,
-        color=INK,
-        annotation_clip=False,
-    )
-    note.set_parse_math(False)
-    note.set_in_layout(False)
+def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | None = None) -> None:
+    """Put title, subtitle and legend above all panels of a figure.
+
+    Args:
+        figure: with a panel at least. It grows by the height of the legend.
+        title: in bold.
+        subtitle: the line below it.
+        legend_of: the panel whose lines the legend names; None for no legend.
+    """
+    handles, labels = legend_of.get_legend_handles_labels() if legend_of else ([], [])
+    columns = legend_columns(labels)
+    legend_points = LEGEND_ROW_POINTS * math.ceil(len(labels) / columns)
+    _grow(figure, legend_points)
+    figure_points = POINTS_PER_INCH * figure.get_figheight()
+    for text, drop, size, weight in ((title, 7, 13, "bold"), (subtitle, 27, 9, "normal")):
+        line = figure.text(
+            0.012,
+            1 - drop / figure_points,
+            text,
+            verticalalignment="top",
+            fontsize=size,
+            fontweight=weight,
+            color=INK,
+            parse_math=False,
+        )
+        line.set_in_layout(False)
+    if labels:
+        top = 1 - (HEAD_POINTS - 8) / figure_points
+        legend = figure.legend(
+            handles, labels, loc="upper left", bbox_to_anchor=(0.0, top), ncols=columns, **LEGEND_STYLE
+        )
+        legend.set_in_layout(False)
+        as_written(legend.get_texts())
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, 1 - (HEAD_POINTS + legend_points) / figure_points))  # type: ignore[call-arg]
+
+
+def root_figure(axis: Axes) -> Figure:
+    """Return the figure that a panel is in."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _grow(figure: Figure, points: float) -> None:
+    figure.set_figheight(figure.get_figheight() + points / POINTS_PER_INCH)
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """Return into how many columns a legend with these labels fits, side by side over the picture's width."""
+    for columns in range(MOST_LEGEND_COLUMNS, 1, -1):
+        width = 0.0
+        start = 0
+        for column in range(columns):
+            size = len(labels) // columns + (column < len(labels) % columns)  # as matplotlib fills them
+            longest = max((len(label) for label in labels[start : start + size]), default=0)
+            width += HANDLE_POINTS + CHARACTER_POINTS * longest
+            start += size
+        if width <= LEGEND_POINTS:
+            return columns
+    return 1
 
 
 def name_panel(axis: Axes, name: str) -> None:
@@ -128,13 +198,11 @@ def name_panel(axis: Axes, name: str) -> None:
     as_written([axis.set_title(name, loc="left", fontsize=9, color=INK, pad=3)])
 
 
-def name_axes(axis: Axes, x: str, y: str, *, legend: bool = True) -> None:
-    """Name the axes, and put a legend at the right, outside."""
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    if legend:
-        box: LineStyle = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-        as_written(axis.legend(frameon=False, fontsize=9, handlelength=3.2, **box).get_texts())
+def step_ticks(axis: Axes) -> None:
+    """Put ticks at whole optimizer steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 
 def figure_bytes(figure: Figure, kind: str, *, salt: str = "gelora") -> bytes:

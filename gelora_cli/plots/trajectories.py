@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.registries import RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture
-from gelora_cli.plots.style import DARK, INK, LIGHT, MIDDLE, LineStyle, end_of, head, new_figure, number_ticks
+from gelora_cli.plots.style import (
+    DARK,
+    INK,
+    LIGHT,
+    MIDDLE,
+    LineStyle,
+    end_of,
+    head,
+    new_figure,
+    number_ticks,
+    step_ticks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,6 +145,7 @@ def _draw_over_steps(axis: Axes, snapshots: Sequence[Snapshot], measure: Measure
     axis.plot(steps, means, color=DARK, marker="o", markersize=4, label="mean")
     last = max(snapshots[-1].step, 1)
     axis.set(xlabel="optimizer step", xlim=(-0.04 * last, 1.04 * last))
+    step_ticks(axis)
     axis.set(ylabel=measure.label, ylim=(0, 1.08 * max([*high, 1.0])))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
 from gelora_cli.core.registries import METHODS, REPORT_PICTURES
@@ -41,6 +42,10 @@ def draw(name: str, rows: list[Row]) -> list[Picture]:
 def labels(axis: Axes) -> list[str]:
     legend = axis.get_legend()
     assert legend is not None
+    return names(legend)
+
+
+def names(legend: Legend) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
@@ -82,7 +87,7 @@ def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
     other = replace(rows[1], runs=tuple(_with(run, reported="f1") for run in rows[1].runs))
     found = draw("value", [rows[0], other])
     assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
-    assert [labels(picture.figure.axes[1]) for picture in found] == [["gelora"], ["lora"]]
+    assert [names(picture.figure.legends[0]) for picture in found] == [["gelora"], ["lora"]]
     assert [len(family.rows) for family in row_families([rows[0], other])] == [1, 1]
     tables = list(task_tables([rows[0], other]))
     assert [(table.caption, len(table.lines)) for table in tables] == [
@@ -184,7 +189,7 @@ def test_a_plug_in_method_is_drawn_as_it_asks_and_one_that_is_not_loaded_too(
     for method in ("mine", "elsewhere"):
         row = replace(rows[0], key=rows[0].key._replace(method=method), name=method)
         (picture,) = draw("value", [row, rows[1]])
-        assert method in labels(picture.figure.axes[1])
+        assert method in names(picture.figure.legends[0])
 
 
 def test_a_picture_of_ones_own_is_one_entry(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,9 @@ def draw(name: str, path: Path, plan: RankPlan = PLAN) -> None:
 
 
 def test_nothing_reaches_the_edge_of_the_picture(tmp_path: Path) -> None:
-    for name in ("profile", "ranks"):
-        draw(name, tmp_path / "a.png")
+    most_marks = replace(PLAN, blocks=(replace(PLAN.blocks[0], rank_high=None, module_ranks=(1, 2)), *PLAN.blocks[1:]))
+    for name, plan in (("profile", PLAN), ("ranks", PLAN), ("ranks", most_marks)):
+        draw(name, tmp_path / "a.png", plan)
         pixels = imread(tmp_path / "a.png")[..., :3]
         assert all(float(edge.min()) == 1.0 for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])), name
 
