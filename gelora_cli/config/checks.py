@@ -65,6 +65,9 @@ def _value_problem(entry: Key, name: str, value: Any) -> str | None:
     accepted = declared.accepted()
     if value is None:
         return None
+    if accepted and isinstance(value, list):
+        unknown = [word for word in value if word not in accepted]
+        return f"{name}={unknown[0]}: not known; {suggest(str(unknown[0]), accepted)}" if unknown else None
     if accepted and value not in accepted:
         return f"{name}={value}: not known; {suggest(str(value), accepted)}"
     if declared.low is not None and not _is_within(value, declared.low, True, declared.high):
@@ -103,15 +106,17 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
     """Yield what does not go together, None for all that does."""
     if hasattr(config, "budget"):
         yield _budget_problem(config.budget)
+    for name, section in vars(config).items():
+        if isinstance(section, EntrySection):
+            yield from _section_problems(section, name)
     if hasattr(config, "method"):
         yield _allocator_problem(config.method.name)
-        yield from _undeclared_problems(config.method, "method")
-        yield from config.method.problems()
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
         yield from cross_task_problems(config.task)
+        yield from _tracker_problems(config)
 
 
 def cross_task_problems(task: TaskConfig) -> list[str]:
@@ -147,11 +152,27 @@ def _allocator_problem(name: str) -> str | None:
     return f"method={name}: its allocator {allocator} is not known; {suggest(allocator, ALLOCATORS.names())}"
 
 
-def _undeclared_problems(section: EntrySection, prefix: str) -> Iterator[str]:
-    """Yield a refusal of each setting that only other entries have, with the names of those."""
+def _section_problems(section: EntrySection, prefix: str) -> Iterator[str]:
+    """Yield what is wrong with the keys that an entry brings: settings of other entries, and what does not go together.
+
+    A setting that only other entries have is refused with the names of those.
+    """
+    choice = prefix if section.choice == "name" else f"{prefix}.{section.choice}"
     for item, value in section.undeclared().items():
         owners = ", ".join(section.owners(item))
-        yield f"{prefix}.{item}={value}: {prefix}={section.name} has no such setting; those that have it: {owners}"
+        yield f"{prefix}.{item}={value}: {choice}={section.entry} has no such setting; those that have it: {owners}"
+    yield from section.problems()
+
+
+def _tracker_problems(config: RunConfig) -> Iterator[str]:
+    """Yield what is wrong with the trackers: keys of one that is not chosen, or values that a tracker refuses."""
+    for name, keys in config.tracker.items():
+        prefix = f"tracker.{name}"
+        if name not in config.trackers:
+            names = ",".join([*config.trackers, name])
+            yield f"{prefix} has keys, but trackers={config.trackers} does not name {name}; give trackers=[{names}]"
+        yield from declared_problems(keys, f"{prefix}.")
+        yield from _section_problems(keys, prefix)
 
 
 def _batch_problem(config: RunConfig) -> str | None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gelora_cli.config.checks import list_problems, value_problems
+from gelora_cli.config.composing import in_entry_classes
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
@@ -47,7 +47,8 @@ def _with_plugins(config: RunConfig) -> RunConfig:
     if config.plugins is None:
         return config
     plugins = load_plugins(config.plugins).name
-    return replace(config, plugins=plugins, method=in_entry_class(config.method, "method"))
+    completed: RunConfig = in_entry_classes(config)  # keys that the plug-ins declare have their types now
+    return replace(completed, plugins=plugins)
 
 
 def with_task(config: RunConfig) -> RunConfig:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.literal_text import restore_text
-from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.schema import MethodConfig, RunConfig, TrackerConfig, optional_trackers
 from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
@@ -31,10 +32,20 @@ def composable(schema: type) -> DictConfig:
     from omegaconf import OmegaConf
 
     node: DictConfig = OmegaConf.structured(schema)
-    for item in fields(schema):
-        if isinstance(getattr(OmegaConf.to_object(node), item.name), EntrySection):
-            OmegaConf.set_struct(node[item.name], False)
+    for name, section in vars(schema()).items():
+        if isinstance(section, EntrySection):
+            OmegaConf.set_struct(node[name], False)
+    add_tracker_keys(node)
     return node
+
+
+def add_tracker_keys(node: DictConfig) -> None:
+    """Add the keys of every tracker with their defaults to a schema that has a section `tracker`."""
+    from omegaconf import OmegaConf
+
+    if "tracker" in node:
+        node.tracker = {name: OmegaConf.structured(TrackerConfig.of(name)) for name in optional_trackers()}
+        OmegaConf.set_struct(node.tracker, True)
 
 
 def method_nodes() -> dict[str, DictConfig]:
@@ -65,13 +76,33 @@ def composed_config(composed: DictConfig) -> Any:
         raise GeloraError(f"the configuration can't be composed: {str(error).splitlines()[0]}") from error
     if getattr(config, "plugins", None) is not None:
         load_plugins(restore_text(config.plugins))
-    sections = {item.name: getattr(config, item.name) for item in fields(config)}
     try:
-        typed_sections = {
-            name: in_entry_class(section, name)
-            for name, section in sections.items()
-            if isinstance(section, EntrySection)
-        }
+        config = in_entry_classes(config)
     except ValueError as error:
         raise GeloraError(f"the configuration can't be composed: {error}") from error
-    return restore_text(replace(config, **typed_sections))
+    if hasattr(config, "trackers"):
+        config = replace(config, tracker=_used_trackers(config))
+    return restore_text(config)
+
+
+def in_entry_classes(config: Any) -> Any:
+    """Return a configuration whose sections are of the classes that their entries declare (see `in_entry_class`).
+
+    Raises:
+        ValueError: an unknown key, or a value of another type, with the key.
+    """
+    values = {item.name: getattr(config, item.name) for item in fields(config)}
+    changed: dict[str, Any] = {
+        name: in_entry_class(value, name) for name, value in values.items() if isinstance(value, EntrySection)
+    }
+    if "tracker" in values:
+        trackers: Mapping[str, TrackerConfig] = values["tracker"]
+        changed["tracker"] = {name: in_entry_class(value, f"tracker.{name}") for name, value in trackers.items()}
+    return replace(config, **changed)
+
+
+def _used_trackers(config: RunConfig) -> dict[str, TrackerConfig]:
+    """Return the keys of each chosen tracker, and those given for any other, which checks refuse."""
+    chosen = {name: config.tracker.get(name) or TrackerConfig.of(name) for name in config.trackers}
+    given = {name: keys for name, keys in config.tracker.items() if keys != TrackerConfig.of(name)}
+    return chosen | given

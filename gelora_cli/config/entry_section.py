@@ -1,7 +1,7 @@
-"""A section whose keys are declared by an entry of a registry: `method.` by the chosen method.
+"""A section whose keys are declared by an entry of a registry: `method.` by the method, `launch.` by the launcher.
 
-The section's value for `name` says which entry. The registry is asked for it by that name, and imports its module then.
-So this package imports no method, and a method from a user's folder brings keys of its own.
+One value of the section, such as `method.name`, names the entry. The registry is asked for it by that name, and imports
+its module then. So this package imports no method, and a method from a user's folder brings keys of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar, Self
 
 from gelora_cli.config.keys import Key, declared_keys, key
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registry import Registry
 
 
@@ -20,21 +21,38 @@ from gelora_cli.core.registry import Registry
 class EntrySection:
     """The keys that every entry of a registry has. An entry with more keys declares them in a subclass.
 
-    The entry names its subclass by its attribute `config_class`.
+    The entry names its subclass by its attribute `config_class`; without one it has the keys of the base class alone.
 
     Attributes:
         registry: where the entries are.
+        choice: the key whose value names the entry.
+        changes_numbers: whether the keys that entries add can change a number of a run, unless they say otherwise.
     """
 
     registry: ClassVar[Registry[Any]]
+    choice: ClassVar[str] = "name"
+    changes_numbers: ClassVar[bool] = True
 
-    name: str
+    @property
+    def entry(self) -> str:
+        """The name of the chosen entry."""
+        name: str = getattr(self, self.choice)
+        return name
 
     @classmethod
     def class_of(cls, name: str) -> type[Self]:
-        """Return the class of the section for an entry; the base class where there is no such entry."""
-        entry_class: type[Self] = cls.registry.get(name).config_class if name in cls.registry else cls._base()
-        return entry_class
+        """Return the class of the section for an entry; the base class where there is no such entry.
+
+        Raises:
+            GeloraError: the entry names a class of another section.
+        """
+        base = cls._base()
+        declared = cls.registry.get(name).config_class if name in cls.registry else None
+        if declared is not None and not issubclass(declared, base):
+            raise GeloraError(
+                f"{cls.registry.what} {name}: its config_class {declared.__name__} is no subclass of {base.__name__}"
+            )
+        return declared or base
 
     @classmethod
     def _base(cls) -> type[Self]:
@@ -50,11 +68,11 @@ class EntrySection:
         A value of a key that only another entry declares is kept, so that `problems` can refuse it. Where the entry
         is not known, as where runs of a plug-in are listed without loading it, every value is kept.
         """
-        name = values.get("name", "")
+        name = values.get(cls.choice, "")
         if not isinstance(name, str):
             return cls, dict(values)
         section: type = cls.class_of(name)
-        declared = {entry.name: entry for entry in declared_keys(section)}
+        declared = {item.name: item for item in declared_keys(section)}
         kept = {item: value for item, value in values.items() if value is not None or _accepts_null(declared, item)}
         undeclared = [item for item in kept if item not in declared and _is_identifier(item)]
         if name in cls.registry:
@@ -64,7 +82,7 @@ class EntrySection:
     @classmethod
     def of(cls, name: str, **values: Any) -> Self:
         """Return the section of an entry with these values, and its defaults for all other keys."""
-        section, kept = cls.for_values({"name": name, **values})
+        section, kept = cls.for_values({cls.choice: name, **values})
         return section(**kept)
 
     @classmethod
@@ -73,19 +91,19 @@ class EntrySection:
         names = cls.registry.names()
         return [name for name in names if item in cls.class_of(name).__dataclass_fields__]
 
-    def renamed(self, name: str) -> Self:
+    def for_entry(self, name: str) -> Self:
         """Return the section of another entry, with the values of the keys that both have."""
-        if name == self.name:
+        if name == self.entry:
             return self
         section = self.class_of(name)
         shared = {item.name: getattr(self, item.name) for item in fields(section) if hasattr(self, item.name)}
-        return section(**(shared | {"name": name}))
+        return section(**(shared | {self.choice: name}))
 
     def undeclared(self) -> dict[str, Any]:
         """Return the values of keys that the entry itself does not declare; empty where the entry is not known."""
-        if self.name not in self.registry:
+        if self.entry not in self.registry:
             return {}
-        declared = {item.name for item in fields(self.class_of(self.name))}
+        declared = {item.name for item in fields(self.class_of(self.entry))}
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in declared}
 
     def problems(self) -> Iterator[str]:

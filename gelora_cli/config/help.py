@@ -12,7 +12,7 @@ from gelora_cli.config.defaults import default_options, resolved_defaults, schem
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import Key, keys_of, section_help
 from gelora_cli.config.overrides import load_named_plugins
-from gelora_cli.config.schema import command_keys
+from gelora_cli.config.schema import command_keys, tracker_keys
 from gelora_cli.core.errors import GeloraError
 
 LEFT = 34
@@ -58,6 +58,10 @@ def key_lines(
             inside = [entry for entry in rest if entry.section == name]
             if inside:
                 lines += ["", f"{name}: {what}", *_key_lines(inside, config, width)]
+        if config_name == "run" and tracker_keys():
+            lines += ["", "tracker: keys of the trackers that trackers=[...] can name"]
+            for entry in tracker_keys():
+                lines += _entry(f"{entry.name}={_written(entry.default)}", _told(entry), width)
     elif rest:
         sections = dict.fromkeys(f"{entry.section}.*" for entry in rest)
         lines += ["", *textwrap.wrap(f"{len(rest)} more keys ({', '.join(sections)}): --help all", width)]

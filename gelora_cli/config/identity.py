@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.budget import Budget, parse_budget
@@ -79,7 +80,8 @@ def profile_values(profile: ProfileConfig) -> dict[str, Any]:
 
 def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
     """Return the keys and sections that change no number of this run, given its other keys."""
-    ignored: set[str] = set()
+    sections = vars(config).items()
+    ignored = {name for name, value in sections if isinstance(value, EntrySection) and not value.changes_numbers}
     if config.protocol != "split":
         ignored.add("task.split")
     if config.ranks.path is not None:  # ranks, scaling and modules are the saved plan's

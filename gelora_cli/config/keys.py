@@ -140,17 +140,18 @@ class Key:
         return self.kind is Any or type(None) in self.types()
 
 
-def declared_keys(schema: type, sections: Mapping[str, type] | None = None) -> tuple[Key, ...]:
+def declared_keys(schema: type, sections: Mapping[str, type] | None = None, prefix: str = "") -> tuple[Key, ...]:
     """Return every key of a schema in its order, with those of its sections.
 
     Args:
         schema: a dataclass whose fields are declared by `key` and `section`.
         sections: the classes of sections by their names, where they are subclasses of those that the schema names.
+        prefix: what stands before each name, such as `method.`.
 
     Raises:
         TypeError: a field is not declared by `key` or `section`.
     """
-    return _keys_with_sections(schema, tuple((sections or {}).items()))
+    return _keys_with_sections(schema, tuple((sections or {}).items()), prefix)
 
 
 def keys_of(config: object) -> tuple[Key, ...]:

@@ -6,18 +6,18 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gelora_cli.config.composing import add_tracker_keys
+from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
-from gelora_cli.config.schema import MethodConfig, command_keys
+from gelora_cli.config.schema import command_keys, tracker_keys
 from gelora_cli.core.messages import first_line, suggest
-from gelora_cli.core.registries import METHODS
 
-DEFAULT_METHODS = ("gelora",)
 LARGEST_INTEGER = 2**63 - 1
 MISSING = "???"
 """What YAML and Hydra write for a value that is yet to be given."""
@@ -35,12 +35,12 @@ class ValueCheck:
     Args:
         config_name: the command's configuration.
         extra: a folder of the user's own groups.
-        methods: the methods that the overrides choose; empty: the default one.
+        chosen: name of a section to the entries that the overrides choose for it, such as the methods of `method`.
     """
 
     config_name: str
     extra: Path | None = None
-    methods: Sequence[str] = ()
+    chosen: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def problems(self, key: str, value: object) -> list[str]:
         """Return what is wrong with one value of a key or group."""
@@ -63,18 +63,20 @@ class ValueCheck:
         return any(entry.declared.path for entry in entries if entry.name == key)
 
     def _sections(self, key: str) -> dict[str, type]:
-        """Return the class of the section `method.`: of a chosen method that has the key, else of any that has it.
+        """Return the class of each section whose keys an entry declares: of a chosen entry, else of any with the key.
 
-        A key of a method that was not chosen is checked here as well. That the chosen method lacks it is said once the
+        A key of an entry that was not chosen is checked here as well. That the chosen entry lacks it is said once the
         configuration is composed, with all else that is wrong with it.
         """
-        if "method" not in {item.name for item in dataclasses.fields(command_keys(self.config_name))}:
-            return {}
-        chosen = [MethodConfig.class_of(name) for name in self.methods or DEFAULT_METHODS]
-        classes = [*chosen, *(MethodConfig.class_of(name) for name in METHODS.names())]
-        setting = key.removeprefix("method.").split(".")[0]
-        having = [section for section in classes if setting in section.__dataclass_fields__]
-        return {"method": (having or chosen)[0]}
+        sections: dict[str, type] = {}
+        for name, section in vars(command_keys(self.config_name)()).items():
+            if isinstance(section, EntrySection):
+                chosen = [section.class_of(entry) for entry in self.chosen.get(name, [section.entry])]
+                classes = [*chosen, *(section.class_of(entry) for entry in section.registry.names())]
+                setting = key.removeprefix(f"{name}.").split(".")[0]
+                having = [declared for declared in classes if setting in declared.__dataclass_fields__]
+                sections[name] = (having or chosen)[0]
+        return sections
 
     def _key_problems(self, key: str, value: object) -> list[str]:
         """Return what the schema refuses of a key and its value."""
@@ -87,22 +89,25 @@ class ValueCheck:
         config = OmegaConf.structured(command_keys(self.config_name))
         for name, section in sections.items():
             config[name] = OmegaConf.structured(section)
+        add_tracker_keys(config)
         try:
             OmegaConf.update(config, key, value, force_add=False)
         except (ConfigKeyError, ConfigAttributeError):
             return [f"{key}={value}: unknown key; {self._near_keys(key, sections)}"]
         except (OmegaConfBaseException, OverflowError) as error:
             if value is None and key.startswith("method."):
-                name = (self.methods or DEFAULT_METHODS)[0]
+                name = self.chosen.get("method", [OmegaConf.select(config, "method.name")])[0]
                 return [f"{key}=null: method={name} needs it; leave the key out to have the method's own"]
             default = OmegaConf.select(config, key)
-            shown = f"; the default is {default}" if default not in (None, "") else ""
-            return [f"{key}={_as_given(value)}: {first_line(error)}{shown}"]
+            note = f"; the default is {default}" if default not in (None, "") else ""
+            return [f"{key}={_as_given(value)}: {first_line(error)}{note}"]
         return []
 
     def _near_keys(self, key: str, sections: Mapping[str, type]) -> str:
         """Return the nearest key, and the keys of the same section (or the sections and groups)."""
         known = list(keys(command_keys(self.config_name), sections))
+        if self.config_name == "run":
+            known += [entry.name for entry in tracker_keys()]
         section = key.rpartition(".")[0]
         siblings = [name for name in known if section and name.rpartition(".")[0] == section]
         if not siblings:

@@ -23,6 +23,9 @@ NOT_AN_OVERRIDE = (
     "a space: 'data.glue=\"/my data\"'"
 )
 
+CHOOSING = {"method": "method", "launch.launcher": "launch"}
+"""Each key or group that chooses an entry, with the section whose keys that entry declares."""
+
 
 def override_problems(
     config_name: str, overrides: list[str], extra: Path | None, *, multirun: bool = True
@@ -32,7 +35,7 @@ def override_problems(
     `extra` is a folder of the user's own groups. Without `multirun` a key takes one value.
     """
     parsed = [(text, *_parsed(protect_text(text))) for text in overrides]
-    check = ValueCheck(config_name, extra, _chosen_methods(override for _, _, override in parsed))
+    check = ValueCheck(config_name, extra, _chosen_entries(override for _, _, override in parsed))
     problems: list[str] = []
     good: list[str] = []
     for text, readable, override in parsed:
@@ -137,12 +140,12 @@ def _swept_values(override: Override) -> list[Any]:
     return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
 
 
-def _chosen_methods(overrides: Iterable[Override | None]) -> list[str]:
-    """Return the methods that overrides choose; several where a sweep does."""
-    chosen: list[str] = []
+def _chosen_entries(overrides: Iterable[Override | None]) -> dict[str, list[str]]:
+    """Return the methods and launchers that overrides choose, by the section; several where a sweep does."""
+    chosen: dict[str, list[str]] = {}
     for override in overrides:
-        if override is None or override.is_delete() or override.key_or_group != "method":
+        if override is None or override.is_delete() or override.key_or_group not in CHOOSING:
             continue
         values = _swept_values(override) if override.is_sweep_override() else [override.value()]
-        chosen += [str(value) for value in values]
+        chosen.setdefault(CHOOSING[override.key_or_group], []).extend(map(str, values))
     return chosen

@@ -22,7 +22,7 @@ def with_saved_plan(config: RunConfig) -> RunConfig:
         return config
     plan = read_plan(config.ranks.path)
     ranks = replace(config.ranks, rule=plan.rule, rounding=plan.rounding, on_deficit=plan.on_deficit)
-    method = replace(config.method.renamed(plan.method), modules=plan.modules)
+    method = replace(config.method.for_entry(plan.method), modules=plan.modules)
     if isinstance(method, LowRankConfig):
         method = replace(method, scaling=plan.scaling)
     return replace(config, ranks=ranks, method=method, budget=plan.budget)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Union
 
 from gelora_cli.config.entry_section import EntrySection
-from gelora_cli.config.keys import Declaration, key, section
-from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS, TASK_KINDS
+from gelora_cli.config.keys import Declaration, Key, declared_keys, key, section
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS, TASK_KINDS, TRACKERS
 from gelora_cli.core.registry import Registry
 
+JSON_LINES = "json_lines"
+"""The tracker that every training has."""
 LARGEST_SEED = 2**31 - 1
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
 QUOTING = ("auto", "quotes", "none")
@@ -23,6 +25,11 @@ PLUGINS = "your own methods, tasks, ...: a folder or an installed package, whose
 
 DEFAULT_MODULES, DEFAULT_SCALING = "attention", 32.0
 """What is adapted and `alpha / r`, where neither the configuration nor its preset says so."""
+
+
+def optional_trackers() -> tuple[str, ...]:
+    """Return the names of the trackers that a user can add; JSON lines are always written."""
+    return tuple(name for name in TRACKERS.names() if name != JSON_LINES)
 
 
 @dataclass
@@ -263,8 +270,15 @@ class WorkersConfig:
 
 
 @dataclass
-class LaunchConfig(WorkersConfig):
-    """Where the work runs: the worker processes of one run, and what runs the jobs of a sweep."""
+class LaunchConfig(WorkersConfig, EntrySection):
+    """Where the work runs: the worker processes of one run, and what runs the jobs of a sweep.
+
+    A launcher with keys of its own declares them in a subclass, which its `config_class` names.
+    """
+
+    registry: ClassVar[Registry[Any]] = LAUNCHERS
+    choice: ClassVar[str] = "launcher"
+    changes_numbers: ClassVar[bool] = False
 
     launcher: str = key(
         "local",
@@ -272,6 +286,16 @@ class LaunchConfig(WorkersConfig):
         choices=LAUNCHERS.names,
         identity=False,
     )
+
+
+@dataclass
+class TrackerConfig(EntrySection):
+    """What every tracker has. A tracker with keys of its own declares them in a subclass: its `config_class`."""
+
+    registry: ClassVar[Registry[Any]] = TRACKERS
+    changes_numbers: ClassVar[bool] = False
+
+    name: str = key("", help="which tracker it is", identity=False, internal=True)
 
 
 @dataclass
@@ -337,6 +361,10 @@ class RunConfig:
     train: TrainConfig = section(TrainConfig, help="fine-tuning")
     launch: LaunchConfig = section(LaunchConfig, help="worker processes, and where the jobs of a sweep run")
     data: DataConfig = section(DataConfig, help="where the data is")
+    trackers: list[str] = key(
+        [], help="where metrics go beside metrics.jsonl", choices=optional_trackers, identity=False, common=True
+    )
+    tracker: dict[str, TrackerConfig] = key({}, help="name of a tracker to its own keys", identity=False, internal=True)
     budget: Union[int, float, str] = key(  # noqa: UP007 - OmegaConf reads this form
         "auto",
         help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
@@ -374,3 +402,11 @@ class RunConfig:
 def command_keys(command: str) -> type:
     """Return the dataclass that declares the keys of a command; it lies in the command's own file."""
     return COMMANDS.get(command).keys
+
+
+def tracker_keys() -> tuple[Key, ...]:
+    """Return the keys of all trackers that a user can add, as `tracker.NAME.KEY`."""
+    keys: list[Key] = []
+    for name in optional_trackers():
+        keys += declared_keys(TrackerConfig.class_of(name), prefix=f"tracker.{name}.")
+    return tuple(entry for entry in keys if not entry.declared.internal)

@@ -96,7 +96,7 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
 )
 """Kinds of model by the `model_type` of config.json."""
 
-TRACKERS: Registry[TrackerKind] = Registry(
+TRACKERS: Registry[TrackerKind[Any]] = Registry(
     "tracker",
     "gelora_cli.trackers.base:TrackerKind",
     {"json_lines": "gelora_cli.trackers.json_lines"},

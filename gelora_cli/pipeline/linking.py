@@ -43,7 +43,7 @@ def find_equal_run(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path
     for method in planned:
         if MethodConfig.class_of(method) is not MethodConfig.class_of(config.method.name):
             continue  # a method with settings of its own is another update
-        other = replace(config, method=config.method.renamed(method))
+        other = replace(config, method=config.method.for_entry(method))
         if needed_signals(other) != signals:
             continue
         directory = run_directory(replace(inputs, config=other), fingerprints)

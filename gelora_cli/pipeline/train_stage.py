@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.core.registries import TRACKERS
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
+from gelora_cli.trackers.opening import open_trackers
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -34,12 +35,12 @@ def train_stage(
 
     config, settings = session.config, train_settings(session.config)
     evaluator = EpochEvaluator(session, attached, stop)
-    trackers = [TRACKERS.get("json_lines").open(directory)]
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
     steps = f"{settings.total_steps(len(train))} steps of {settings.batch_size}"
     LOGGER.info("training: %s, from %s; learning rate %g", steps, train.describe(), settings.learning_rate)
     LOGGER.info("training settings: %s", config.preset_source)
-    with stop.defer_interrupts():
+    is_main = session.accelerator.is_main_process
+    with open_trackers(directory, config.tracker, is_main_process=is_main) as trackers, stop.defer_interrupts():
         trainer = Trainer(
             attached,
             train,
@@ -89,7 +90,7 @@ class EpochEvaluator:
 
 
 def _geometry_callbacks(
-    session: Session, attached: AdaptedModel, stop: SignalHandler, trackers: list[Tracker]
+    session: Session, attached: AdaptedModel, stop: SignalHandler, trackers: Sequence[Tracker]
 ) -> list[Callback]:
     """Return the callback that measures the geometry of a training, where `profile.track` asks for it."""
     from gelora_cli.training.observing import GeometryTrajectory

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gelora_cli.config.schema import TrackerConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.files import append_line
 from gelora_cli.core.registries import TRACKERS
@@ -23,14 +24,17 @@ class JsonLinesTracker:
         """Append one line."""
         append_line(self.path, dict(values))
 
+    def close(self) -> None:
+        """Do nothing: every line is written when it is logged."""
+
 
 @TRACKERS.register
-class JsonLines(TrackerKind):
+class JsonLines(TrackerKind[TrackerConfig]):
     """`metrics.jsonl`, which reports, pictures and resumed trainings read."""
 
     name = "json_lines"
 
-    def open(self, directory: Path) -> Tracker:
+    def open(self, directory: Path, settings: TrackerConfig) -> Tracker:
         """Return the tracker that writes `metrics.jsonl`."""
         return JsonLinesTracker(directory / run_files.METRICS)
 
