@@ -62,6 +62,7 @@ class Budget:
         if self.kind == "auto":
             return None
         if self.kind == "percent":
+            # Fractions: in floats the product could round to one parameter more or less.
             return int(Fraction(self.amount) * model_map.backbone_params // 100)
         if self.kind == "params":
             return int(self.amount)
@@ -133,7 +134,7 @@ def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decima
             raise _refusal(text, "more than 100 % of the backbone")
         return amount
     count = amount.scaleb(_UNITS[unit])
-    if count != count.to_integral_value():
+    if count != count.to_integral_value():  # exact: these are decimals
         if kind == "rank":
             raise _refusal(text, "it is not a whole number of units")
         hint = "" if unit else f" (for {number} million write {number}M)"

@@ -55,6 +55,7 @@ def read_artifact(kind: type[Artifact], path: Path, *, verify: bool = True) -> A
 
 def to_json(artifact: DataclassInstance) -> str:
     """Return the artifact as indented JSON: its type as `schema`, `schema_version`, `sha256`, then its values."""
+    # Through JSON once, so that the checksum is over what a reader gets: lists for tuples, text for keys.
     values = json.loads(json.dumps(dataclasses.asdict(artifact), allow_nan=False))
     head = {"schema": type(artifact).__name__, "schema_version": SCHEMA_VERSION, "sha256": _checksum(values)}
     return json.dumps(head | values, indent=2, allow_nan=False) + "\n"

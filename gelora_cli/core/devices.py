@@ -77,5 +77,5 @@ def seed_process(seed: int, rank: int) -> None:
     """Seed torch's generators from (seed, rank), so that each process draws a dropout of its own."""
     import torch
 
-    # A large prime keeps (seed, rank) pairs apart as long as there are fewer processes than that.
+    # No two (seed, rank) pairs are equal as long as there are fewer than a million processes. torch takes 63 bits.
     torch.manual_seed((seed * 1_000_003 + rank) % 2**63)

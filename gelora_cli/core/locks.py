@@ -136,7 +136,7 @@ def _read_holder(file: TextIO) -> str:
 
 def _begin_work(file: TextIO, directory: Path) -> None:
     """Check and clean the directory whose lock was just acquired, and write into the lock file who holds it."""
-    check_files(directory)
+    check_files(directory)  # before anything is written
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {utc_now()}")

@@ -33,7 +33,7 @@ def limit_omp_threads(processes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
+        if before is None:  # only the workers that were started meanwhile keep the limit
             os.environ.pop("OMP_NUM_THREADS", None)
 
 

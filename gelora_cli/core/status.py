@@ -41,5 +41,6 @@ def find_runs(directory: Path) -> list[Path]:
     for parent, directories, files in os.walk(directory, onerror=add_unreadable):
         if RunManifest.FILE in files or RunManifest.FILE in directories:
             runs.append(Path(parent))
+        # Changed in place, which keeps os.walk out of them: thousands of files, and never a run.
         directories[:] = [name for name in directories if name not in (PROFILES, ADAPTER, CHECKPOINTS)]
     return sorted(runs)

@@ -34,15 +34,15 @@ class Classification(TextKind):
         """Accept as many different labels as the metric is defined for; `task=text` may take them from its rows."""
         if task.source == "text" and not task.labels:
             return None
-        given = f"task.labels=[{join_names(task.labels)}]"
+        setting = f"task.labels=[{join_names(task.labels)}]"
         if len(set(task.labels)) < max(2, len(task.labels)):
-            return f"{given}: two or more different labels are needed"
+            return f"{setting}: two or more different labels are needed"
         if task.metric not in METRICS:  # another check names the accepted metrics
             return None
         metric = METRICS.get(task.metric)
         if metric.accepts_labels(task.labels):
             return None
-        return f"{given}: task.metric={task.metric} needs {metric.needed_labels()}"
+        return f"{setting}: task.metric={task.metric} needs {metric.needed_labels()}"
 
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return one output per label, or a single one if no labels are known, which is enough for a profile."""

@@ -46,8 +46,8 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
         label = task.label if task.source == "text" else "label"
         if len(task.columns) in (1, 2) and len({*task.columns, label}) == len(task.columns) + 1:
             return None
-        given = describe_columns(task) + (f" task.label={task.label}" if task.source == "text" else "")
-        return f"{given}: one or two columns of text and another one for the label are accepted"
+        settings = describe_columns(task) + (f" task.label={task.label}" if task.source == "text" else "")
+        return f"{settings}: one or two columns of text and another one for the label are accepted"
 
     def width(self, task: TaskConfig) -> int:
         """Return the number of labels, or 1 if there are none."""

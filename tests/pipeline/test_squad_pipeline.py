@@ -103,7 +103,7 @@ def test_wrong_input_is_one_message_and_leaves_nothing(
     write_squad(tmp_path, "plain_text", "train", squad_rows(9, 1, unanswerable=True))
     write_squad(tmp_path, "plain_text", "validation", squad_rows(9, 1, unanswerable=True))
     assert bench.run(*arguments(tmp_path, task="squad")) == 2
-    assert "Take task=squad_v2" in capsys.readouterr().err
+    assert "use task=squad_v2 data.squad_v2=DIR" in capsys.readouterr().err
     assert bench.run(*arguments(squad_dir, "task.stride=40", task="squad")) == 2
     assert "which must be more than task.stride=40" in capsys.readouterr().err
     assert bench.run(*arguments(squad_dir, "task.unanswerable=true", task="squad")) == 2

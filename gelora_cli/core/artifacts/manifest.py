@@ -32,9 +32,9 @@ class RunManifest:
     this one, and None for a run that was trained itself.
     """
 
-    status: str
+    status: str  # running, done, failed or interrupted
     command: str
-    created: str
+    created: str  # in UTC, ISO 8601
     updated: str
     pid: int
     host: str
@@ -44,7 +44,7 @@ class RunManifest:
     versions: dict[str, str]
     git_commit: str | None
     fingerprints: dict[str, str]
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # by stage
     peak_bytes: int | None
     error: str | None
     numerics: int = 1

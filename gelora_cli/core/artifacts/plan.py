@@ -17,13 +17,13 @@ class BlockRank:
     block: int
     idim_in: float | None
     idim_out: float | None
-    growth: float | None
+    growth: float | None  # max(idim_out - idim_in, 0)
     lower_bound: int | None
-    real_rank: float | None
+    real_rank: float | None  # before rounding
     rank: int
     rank_low: int | None
     rank_high: int | None
-    modules: tuple[str, ...]
+    modules: tuple[str, ...]  # full names
     params: int
     module_ranks: tuple[int, ...] | None = None
 

@@ -62,7 +62,7 @@ class IdProfile:
     examples_drawn: int
     examples_copies: int
     examples_used: int
-    layers: tuple[LayerIdim, ...]
+    layers: tuple[LayerIdim, ...]  # L + 1 of them, layer 0 first
     model_map: ModelMap
     seconds: float
 

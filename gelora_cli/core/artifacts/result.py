@@ -53,15 +53,15 @@ class TrainResult:
     epochs: int
     examples: int
     trainable_params: int
-    effective_ranks: dict[str, int]
+    effective_ranks: dict[str, int]  # by full module name
     adapter_params: int
-    selected_epoch: int
+    selected_epoch: int  # epochs count from 1
     settled_epoch: int
     first_loss: float
     last_loss: float
     seconds: float
     evaluation_seconds: float
-    evaluations: tuple[tuple[EvalResult, ...], ...]
+    evaluations: tuple[tuple[EvalResult, ...], ...]  # of each epoch, one result per split
 
 
 @dataclass(frozen=True)
