@@ -1,4 +1,4 @@
-"""The task's head: which modules it is, and whether that of the weights is taken over or one drawn from the seed."""
+"""Decide about the head of a task model: which modules it is, and whether the one in the weights is used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-MOST_NAMES, LONGEST_NAME = 6, 40
-"""Label names, and characters of one, that a message shows."""
+MOST_NAMES = 6
+"""Label names in a message."""
+LONGEST_NAME = 40
+"""Characters of a label name in a message."""
 
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """Whether the head in the weights is taken over, in which order of its rows (empty: unchanged), and why."""
+    """What becomes of the head that the weights hold.
+
+    Attributes:
+        take_over: whether it is used; else the head is drawn from the seed.
+        origin: where the head comes from and why, in words, for the log and the model card.
+        order: the order into which its rows are brought; empty if they stay as they are.
+    """
 
     take_over: bool
     origin: str
@@ -127,40 +135,59 @@ class SpanHead(HeadSpec):
 
 @dataclass(frozen=True)
 class TaskWeights:
-    """A task model, and the names of its tensors that the weights lack or hold in another shape."""
+    """A task model after loading.
+
+    Attributes:
+        model: the model.
+        missing: names of its tensors that the weights lack.
+        mismatched: names of its tensors that the weights hold in another shape.
+    """
 
     model: PreTrainedModel
     missing: set[str]
     mismatched: set[str]
 
     def output_layer(self, rows: int) -> str | None:
-        """Return the name of the last linear of the head that has so many rows; None of a head of another form."""
+        """Return the name of the head's last linear layer with so many outputs; None if the head has no such layer."""
         from torch import nn
 
-        outside = _beside_backbone(self.model) if self.model.base_model is not self.model else set()
-        layers = [
-            name
-            for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and module.out_features == rows and f"{name}.weight" in outside
-        ]
-        return layers[-1] if layers else None
+        head_params: set[str] = set()
+        if self.model.base_model is not self.model:
+            head_params = _params_outside_backbone(self.model)
+        last = None
+        for name, module in self.model.named_modules():
+            is_output = isinstance(module, nn.Linear) and module.out_features == rows
+            if is_output and f"{name}.weight" in head_params:
+                last = name
+        return last
 
 
 def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    """Return the label names of config.json in the order of their rows; none if they say nothing, as LABEL_0 does."""
-    names: dict[Any, Any] = config.id2label or {}
-    if sorted(names) != list(range(len(names))):
+    """Return the label names of config.json in the order of their rows.
+
+    The result is empty if the names say nothing, as LABEL_0 does, or if the rows aren't numbered from 0.
+    """
+    name_of_row: dict[Any, Any] = config.id2label or {}
+    if sorted(name_of_row) != list(range(len(name_of_row))):
         return ()
-    labels = tuple(str(names[index]) for index in range(len(names)))
+    labels = tuple(str(name_of_row[row]) for row in range(len(name_of_row)))
     if all(re.fullmatch(r"LABEL_\d+", label, re.IGNORECASE) for label in labels):
         return ()
     return labels
 
 
 def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], positional: bool) -> HeadChoice:
-    """Decide about the head in the weights, which config.json describes with the labels `saved`."""
+    """Decide whether the head in the weights is used.
+
+    Args:
+        weights: the task model, loaded with all weights that fit.
+        head: the head of the task.
+        saved: the label names that config.json gives for the head in the weights.
+        positional: whether the rows of a classification head are used as they are, whatever their names.
+    """
     output = weights.output_layer(head.rows)
     if output is None or f"{output}.weight" in weights.missing:
+        # Nothing was loaded into the head, so it already is drawn from the seed.
         return HeadChoice(True, "drawn from the seed: the weights hold none")
     if f"{output}.weight" in weights.mismatched:
         return HeadChoice(False, f"drawn from the seed: that of the weights has not {head.rows} rows")
@@ -173,9 +200,10 @@ def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice
         return HeadChoice(
             False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
         )
-    position = {name.strip().casefold(): index for index, name in enumerate(saved)}
-    order = tuple(position.get(name.strip().casefold(), -1) for name in wanted)
-    if sorted(order) != list(range(len(saved))):
+    saved_row = {name.strip().casefold(): row for row, name in enumerate(saved)}
+    order = tuple(saved_row.get(name.strip().casefold(), -1) for name in wanted)
+    is_permutation = sorted(order) == list(range(len(saved)))
+    if not is_permutation:
         return HeadChoice(
             False, f"drawn from the seed: that of the weights is for {_join_labels(saved)}, not {_join_labels(wanted)}"
         )
@@ -186,9 +214,9 @@ def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice
 
 
 def _join_labels(names: Sequence[str]) -> str:
-    """Return label names for a message: the first ones, cut where they are long, without what a terminal would obey."""
-    shown = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
-    cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in shown]
+    """Return the first label names for a message, cut if they are long and without what a terminal would obey."""
+    printable = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
+    cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in printable]
     return ", ".join(cut) + (", ..." if len(names) > MOST_NAMES else "")
 
 
@@ -196,53 +224,60 @@ def reorder_rows(weights: TaskWeights, order: tuple[int, ...]) -> None:
     """Bring the rows of the head's output layer into the order of the task's labels."""
     import torch
 
-    output: Any = weights.model.get_submodule(weights.output_layer(len(order)) or "")
+    output = weights.model.get_submodule(weights.output_layer(len(order)) or "")
     with torch.no_grad():
-        for parameter in output.parameters():
+        for parameter in output.parameters():  # weight (labels, D) and bias (labels,)
             parameter.copy_(parameter[list(order)].clone())
 
 
 def find_head_modules(weights: TaskWeights, source: str) -> tuple[str, ...]:
-    """Return the topmost modules that make up the head: all beside the backbone, and a pooler that the weights lack.
+    """Return the topmost modules of the head: all outside the backbone, and a pooler that the weights lack.
+
+    Such a pooler is drawn from the seed like the rest of the head, so it is trained with it.
 
     Raises:
         GeloraError: the model has no backbone apart from its head, or the weights lack more than the head.
     """
-    model, missing, mismatched = weights.model, weights.missing, weights.mismatched
+    model = weights.model
     if model.base_model is model:
         raise GeloraError(
-            f"{type(model).__name__} of {source} doesn't set its head apart from a backbone; take another."
+            f"{type(model).__name__} of {source} has no backbone apart from its head, so the head can't be replaced; "
+            "use another model."
         )
     names = {name for name, _ in model.named_parameters()}
+    head = _params_outside_backbone(model)
     pooler = {name for name in names if name.startswith(f"{model.base_model_prefix}.pooler.")}
-    head = _beside_backbone(model) | (pooler if pooler <= missing else set())
-    if misfits := sorted((missing | mismatched) - head):
-        shown = ", ".join(name + (" (another shape)" if name in mismatched else "") for name in misfits[:3])
+    if pooler <= weights.missing:
+        head |= pooler
+    misfits = sorted((weights.missing | weights.mismatched) - head)
+    if misfits:
+        first = [name + (" (another shape)" if name in weights.mismatched else "") for name in misfits[:3]]
         raise GeloraError(
             f"The weights of {source} don't fit its config.json ({type(model).__name__}): {len(misfits)} of "
-            f"{len(names)} tensors are missing or have another shape, the first: {shown}. Weights and configuration "
-            "of one model are accepted; write both again with save_pretrained."
+            f"{len(names)} tensors are missing or have another shape, the first: {', '.join(first)}. Weights and "
+            "configuration of one model are accepted; write both again with save_pretrained."
         )
-    return tuple(_topmost(model, head))
+    return tuple(_topmost_modules(model, head))
 
 
 def modules_outside_backbone(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the topmost modules beside the backbone of a model as it is; none of a bare backbone."""
-    return tuple(_topmost(model, set() if model.base_model is model else _beside_backbone(model)))
+    """Return the topmost modules outside the backbone of a model; none if the model is a backbone alone."""
+    if model.base_model is model:
+        return ()
+    return tuple(_topmost_modules(model, _params_outside_backbone(model)))
 
 
-def _beside_backbone(model: PreTrainedModel) -> set[str]:
-    """Return the parameters outside the backbone of a model that sets it apart."""
+def _params_outside_backbone(model: PreTrainedModel) -> set[str]:
     prefix = f"{model.base_model_prefix}."
     return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
 
 
-def _topmost(module: nn.Module, names: set[str], prefix: str = "") -> Iterator[str]:
-    """Yield the names of the topmost modules all of whose parameters are among `names`."""
+def _topmost_modules(module: nn.Module, params: set[str], prefix: str = "") -> Iterator[str]:
+    """Yield the names of the topmost modules all of whose parameters are among `params`."""
     for child_name, child in module.named_children():
         name = prefix + child_name
-        inside = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
-        if inside and inside <= names:
+        child_params = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
+        if child_params and child_params <= params:
             yield name
-        elif inside & names:
-            yield from _topmost(child, names, f"{name}.")
+        elif child_params & params:
+            yield from _topmost_modules(child, params, f"{name}.")
