@@ -1,4 +1,4 @@
-"""Loading a task model: backbone and head, from safetensors alone and without remote code; and writing one."""
+"""Load a task model, backbone and head, from safetensors only and without remote code; and write one."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from gelora_cli.models.pretrained import quiet_transformers, read_config
 from gelora_cli.models.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import (
         AutoModelForQuestionAnswering,
         AutoModelForSequenceClassification,
@@ -40,9 +41,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A task model in float32 and evaluation mode, with its map.
+    """A task model in float32 and evaluation mode.
 
-    `head_origin` says where the head comes from, `arguments` is what `from_pretrained` needs to load such a model.
+    Attributes:
+        model: the model.
+        map: its blocks, linear layers and parameter counts.
+        head_origin: where the head comes from and why, in words.
+        arguments: what `from_pretrained` needs, besides the directory, to load such a model.
     """
 
     model: PreTrainedModel
@@ -63,12 +68,21 @@ def load_model(
 ) -> LoadedModel:
     """Load the backbone in float32 with the task's head, in evaluation mode, and map it.
 
-    What the weights don't hold (head, DeBERTa's pooler) is drawn from `seed`, whatever ran before and without a
-    trace in the global random state. `dropout` replaces every dropout probability of the configuration. A
-    classification head that the weights hold is taken over where config.json names the task's labels, in whatever
-    order and case; its rows are brought into the task's order. Otherwise the whole head is drawn from `seed`, as if
-    the weights held none. `positional` takes its rows as they are. A head of other tasks is taken over where its size
-    fits. The head is trained either way.
+    Tensors that the weights lack (the head, DeBERTa's pooler) are drawn from `seed`. The result doesn't depend on what
+    ran before, and the global random state stays as it was.
+
+    A classification head in the weights is used if config.json names the task's labels for it, in any order and case;
+    its rows are then brought into the task's order. A head of another kind is used if its size fits. In all other cases
+    the head is drawn from `seed`, as if the weights held none. The head is trained either way.
+
+    Args:
+        resolved: where the model is.
+        head: the head of the task.
+        seed: seed of the tensors that the weights lack.
+        dropout: replaces every dropout probability of config.json; None keeps them.
+        blocks: name of the list of blocks (see `map_model`).
+        linears: role -> name of a linear layer (see `map_model`).
+        positional: use the rows of a classification head as they are, whatever their names.
 
     Raises:
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
@@ -79,7 +93,7 @@ def load_model(
         weights = _load_weights(resolved, config, head, seed)
         arguments = _loading_arguments(weights, head, base_config)
         choice = choose_head(weights, head, label_names(base_config), positional)
-        if not choice.take_over:
+        if not choice.take_over:  # loaded a second time, so that the seed draws the head as if the weights held none
             weights = _load_weights(resolved, config, head, seed, without=weights.model)
     if choice.order:
         reorder_rows(weights, choice.order)
@@ -91,12 +105,14 @@ def load_model(
 
 
 def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
-    """Return the configuration with the task's labels and dropout, and a padding token where it has none."""
+    """Return the configuration with the task's head and dropout, and with a padding token if it has none."""
     config = read_config(resolved)
     if getattr(config, "quantization_config", None) is not None:
-        raise GeloraError(f"{resolved.source} is quantised; full-precision weights are accepted. Give model.path=DIR.")
+        raise GeloraError(
+            f"{resolved.source} is quantized, and full-precision weights are needed. Give those by model.path=DIR."
+        )
     head.configure(config)
-    if hasattr(config, "use_cache"):
+    if hasattr(config, "use_cache"):  # a decoder's cache of keys serves generation only
         config.use_cache = False
     if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
@@ -107,16 +123,17 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
 
 
 def _check_padding(config: PreTrainedConfig, source: str) -> None:
-    """Refuse a padding token that has no row in the embeddings, which the model's class would stumble over."""
+    """Refuse a padding token that has no row in the embeddings; building the model would fail without naming it."""
     pad, rows = config.pad_token_id, getattr(config, "vocab_size", None)
     if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
         raise GeloraError(
-            f"pad_token_id={pad} of {source}: the model embeds ids 0 to {rows - 1}. Set the right one in config.json."
+            f"pad_token_id={pad} in config.json of {source}: the model has embeddings for ids 0 to {rows - 1}. Set the "
+            "id of its padding token there."
         )
 
 
 def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
-    """Set every dropout probability that the configuration names, also those that are None (taken from another)."""
+    """Set every dropout probability of the configuration, also those that are None (they stand for another one)."""
     if not 0 <= probability < 1:
         raise GeloraError(f"model.dropout={probability}: a probability from 0 to below 1 is accepted.")
     for name, value in config.to_dict().items():
@@ -131,9 +148,10 @@ def _load_weights(
     seed: int,
     without: PreTrainedModel | None = None,
 ) -> TaskWeights:
-    """Return the task model with its weights.
+    """Return the task model with its weights; the seed draws what they lack.
 
-    The head of `without`, the same model loaded before, is left out and drawn from the seed.
+    If `without` is given, the weights of its head are left out, so that the seed draws the head. It is the same model,
+    loaded before.
     """
     import torch
 
@@ -143,7 +161,7 @@ def _load_weights(
         if without is not None:
             factory = type(without)
             source = {"pretrained_model_name_or_path": None, "state_dict": _tensors_without_head(resolved, without)}
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # restores the global random state
             torch.default_generator.manual_seed(seed)
             model, info = factory.from_pretrained(
                 **source,
@@ -153,27 +171,29 @@ def _load_weights(
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                key_mapping=_renamed_base(_factory(head), config),
+                key_mapping=_backbone_renaming(_factory(head), config),
             )
     except MemoryError:
         raise
     except Exception as error:  # OSError, SafetensorError, or what a class makes of values that it didn't expect
         raise GeloraError(
             f"The weights of {resolved.source} can't be loaded as a {head.model_type} model: {first_line(error)}. "
-            f"Whole safetensors of a {config.model_type} model are accepted; fetch or write them again."
+            f"Undamaged safetensors of a {config.model_type} model are accepted; fetch or write them again."
         ) from error
     model.name_or_path = str(resolved.directory)
     return TaskWeights(model, set(info["missing_keys"]), {entry[0] for entry in info["mismatched_keys"]})
 
 
-def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> dict[str, Any]:
-    """Return all tensors of the weights but those of the model's head."""
+def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Return all tensors of the weights except those of the model's head, by name."""
     from safetensors.torch import load_file
 
-    head, tensors = modules_outside_backbone(model), dict[str, Any]()
-    for name in weight_files(resolved.directory, resolved.source):
-        held = load_file(resolved.directory / name)
-        tensors |= {key: tensor for key, tensor in held.items() if not is_inside(key, head)}
+    head = modules_outside_backbone(model)
+    tensors: dict[str, torch.Tensor] = {}
+    for file in weight_files(resolved.directory, resolved.source):
+        for name, tensor in load_file(resolved.directory / file).items():
+            if not is_inside(name, head):
+                tensors[name] = tensor
     return tensors
 
 
@@ -184,12 +204,12 @@ def _check_finite(model: PreTrainedModel, source: str) -> None:
         if not torch.isfinite(parameter).all():
             raise GeloraError(
                 f"The weights of {source} hold NaN or infinite values, first in {name}; finite ones are accepted. The "
-                "file is damaged or was saved in half precision after an overflow: fetch it again or take another."
+                "file is damaged or was saved in half precision after an overflow: fetch it again or use another model."
             )
 
 
 def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedConfig) -> dict[str, Any]:
-    """Return what `from_pretrained` needs to build this task model from the one whose configuration is `base`."""
+    """Return the arguments of `from_pretrained` that build this task model from a model of configuration `base`."""
     import torch
 
     config: Any = weights.model.config
@@ -198,17 +218,18 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedCon
         arguments |= {"pad_token_id": config.pad_token_id}
     if base.dtype not in (None, torch.float32):
         arguments |= {"dtype": "float32"}
-    if weights.mismatched:  # a head of another size in the weights, whose place the adapter's takes
+    if weights.mismatched:  # the weights hold a head of another size, which the adapter's replaces
         arguments |= {"ignore_mismatched_sizes": True}
-    if renamed := _renamed_base(_factory(head), config):
+    if renamed := _backbone_renaming(_factory(head), config):
         arguments |= {"key_mapping": renamed}
     return arguments
 
 
-def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, str] | None:
-    """Return the renaming of weights where a task model calls its backbone otherwise than the pretrained one does.
+def _backbone_renaming(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, str] | None:
+    """Return the renaming of weights for a task model whose backbone has another name than in the pretrained model.
 
-    Llama's and Qwen2's question answering models do (`transformer.`, not `model.`): without it they stay random.
+    Llama's and Qwen2's question answering models call it `transformer.` instead of `model.`. Without the renaming
+    transformers finds no weight for it and leaves it random. None if the names are the same.
     """
     from transformers import MODEL_MAPPING
 
@@ -220,7 +241,7 @@ def _renamed_base(factory: TaskFactory, config: PreTrainedConfig) -> dict[str, s
 
 
 def _factory(head: HeadSpec) -> TaskFactory:
-    """Return transformers' choice of the task model's class."""
+    """Return the class of transformers that loads a model with this head."""
     import transformers
 
     factory: TaskFactory = getattr(transformers, head.auto_class)
@@ -228,14 +249,14 @@ def _factory(head: HeadSpec) -> TaskFactory:
 
 
 def save_exported(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write a task model and its tokenizer for `load_exported`, weights under the names of the task's own class."""
+    """Write a task model and its tokenizer, with its weights under the names that the class of the model has."""
     with quiet_transformers():
-        model.save_pretrained(directory, save_original_format=False)  # no `key_mapping` is needed to read them
+        model.save_pretrained(directory, save_original_format=False)  # else reading them would need `key_mapping`
         tokenizer.save_pretrained(directory)
 
 
 def load_exported(directory: Path, head: HeadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a task model and its tokenizer as anyone loads them: from the directory and by transformers alone."""
+    """Return a task model and its tokenizer as a user without gelora loads them: by transformers alone."""
     from transformers import AutoTokenizer
 
     with quiet_transformers():

@@ -1,4 +1,4 @@
-"""Where a model is: in a directory, in an installed package, or on the hub; no torch."""
+"""Find a model in a directory, in an installed package, or on the hub; no torch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,22 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 HUB_SECONDS = 5.0
+"""Seconds to wait for the hub's answer about a revision."""
+
+# The pull requests in which the hub's converter proposes safetensors for models that have only pickled weights.
 CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 CONVERSION_AUTHOR = "SFconvertbot"
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model directory: where it came from, where it is, and the sha256 of its content."""
+    """A model directory.
+
+    Attributes:
+        source: how messages name the model: the path as given, `package NAME`, or `owner/name@commit`.
+        directory: where it is.
+        fingerprint: sha256 of the content of all files that the model is read from.
+    """
 
     source: str
     directory: Path
@@ -50,36 +59,43 @@ def resolve_model(
     package: str | None = None,
     sha256: str | None = None,
 ) -> ResolvedModel:
-    """Find a model's directory: `path` (a directory or a hub id) if given, else the installed `package`, else `hub`.
+    """Return where a model is: `path` if it is given, else the installed `package`, else `hub`.
 
-    The hub's snapshot is pinned to the commit that `revision` (default `main`) points to; offline, the cached one is
-    taken. `sha256` is that of `model.safetensors` of `package` and `hub`; it says nothing about a `path`. The
-    fingerprint is the sha256 over the sorted (file name, sha256 of content) of `model_files`, whatever the location.
+    The fingerprint is the sha256 over the sorted (file name, sha256 of content) of `model_files`, so it doesn't depend
+    on the location.
+
+    Args:
+        hub: a hub id.
+        path: a directory or a hub id.
+        revision: branch, tag or commit of the hub, by default `main`. The snapshot is pinned to the commit that it
+            points to. Without network a cached snapshot is used.
+        package: an installed package that holds the model in its folder `model/`.
+        sha256: the sha256 that `model.safetensors` of `package` and `hub` must have; it is not asked of a `path`.
 
     Raises:
-        GeloraError: no such directory, hub not reachable, no safetensors, or another sha256 than asked for.
+        GeloraError: no such directory, the hub can't be reached, no safetensors, or another sha256.
     """
     directory, source = _locate(hub, path, revision, package)
     check_directory(directory, source)
     digests = file_digests(directory, source)
     if sha256 and not path and digests.get(WEIGHTS) != sha256:
         raise GeloraError(
-            f"{WEIGHTS} of {source} has sha256 {digests.get(WEIGHTS)}, {sha256} is accepted: the file is damaged or "
-            f"another one. Install or fetch it again ({directory}), or name another model by model.path=DIR."
+            f"{WEIGHTS} of {source} has sha256 {digests.get(WEIGHTS)}, but {sha256} is expected: the file is damaged "
+            f"or another one. Install or fetch it again ({directory}), or name another model by model.path=DIR."
         )
     lines = "".join(f"{name} {digest}\n" for name, digest in digests.items())
     return ResolvedModel(source, directory, hashlib.sha256(lines.encode()).hexdigest())
 
 
 def _locate(hub: str | None, path: str | None, revision: str | None, package: str | None) -> tuple[Path, str]:
-    """Return the directory and how it is named to the user."""
+    """Return the directory, and the name by which messages call the model."""
     if path:
         directory = Path(path).expanduser().absolute()
         if directory.is_dir():
             return directory, path
         if _names_a_directory(path):
-            raise _missing_directory(path, directory)
-        return _from_hub(path, revision, f"There is no directory {path} here, so it was taken as a hub id. ")
+            raise GeloraError(_explain_missing_directory(path, directory))
+        return _from_hub(path, revision, f"There is no directory {path} here, so it was read as a hub id. ")
     if package and (folder := _package_folder(package)):
         return folder, f"package {package}"
     if not hub:
@@ -88,27 +104,27 @@ def _locate(hub: str | None, path: str | None, revision: str | None, package: st
 
 
 def _names_a_directory(path: str) -> bool:
-    """Return whether a path that isn't there was meant as a directory, not as a hub id (`name` or `owner/name`)."""
+    """Return whether a path that doesn't exist was meant as a directory, not as a hub id (`name` or `owner/name`)."""
     if path[0] in "./~" or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
         return True
     return "/" in path and Path(path).parent.is_dir()
 
 
-def _missing_directory(path: str, directory: Path) -> GeloraError:
+def _explain_missing_directory(path: str, directory: Path) -> str:
     if directory.exists():
-        return GeloraError(f"model.path={path} is a file; the directory of a model is accepted: {directory.parent}.")
+        return f"model.path={path} is a file; the directory of a model is accepted: {directory.parent}."
     parent = directory.parent
     siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
     near = difflib.get_close_matches(directory.name, siblings, n=1)
     hint = f" Did you mean {parent / near[0]}?" if near else ""
-    return GeloraError(
+    return (
         f"model.path={path}: there is no directory {directory}.{hint} "
         f"A directory with config.json, {WEIGHTS} and the tokenizer's files is accepted, or a hub id."
     )
 
 
 def _package_folder(package: str) -> Path | None:
-    """Return the folder `model/` of an installed package, found without importing it."""
+    """Return the folder `model/` of an installed package, which is not imported for that."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -138,13 +154,19 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     except (HTTPError, OSError) as error:
         cached = _cached_snapshot(repository, revision)
         if cached is None:
-            raise _unreachable(repository, note, error) from error
+            raise GeloraError(_explain_unreachable(repository, note, error)) from error
         snapshot = cached
     return snapshot, f"{repository}@{snapshot.name}"
 
 
 def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
-    """Return `revision` if it has safetensors; for the default one, else the converter's pull request on top of it."""
+    """Return `revision` if it has safetensors.
+
+    Without a revision that is `main`, or the converter's pull request if that was made from the commit of `main`.
+
+    Raises:
+        GeloraError: no such revision has safetensors.
+    """
     info = api.model_info(repository, revision=revision, timeout=HUB_SECONDS)
     files = {file.rfilename for file in info.siblings or ()}
     if files & {WEIGHTS, WEIGHTS_INDEX}:
@@ -152,31 +174,35 @@ def _usable_revision(api: HfApi, repository: str, revision: str | None) -> str:
     proposed = _conversions(api, repository) if revision is None else []
     for reference in proposed:
         commits = api.list_repo_commits(repository, revision=reference)
+        # A pull request that was made from an older commit would load older weights.
         if len(commits) > 1 and commits[1].commit_id == info.sha:
             return reference
-    hint = f" Or take the older conversion {proposed[0]}: model.revision={proposed[0]}." if proposed else ""
+    hint = f" Or use the older conversion {proposed[0]}: model.revision={proposed[0]}." if proposed else ""
     raise GeloraError(describe_missing_safetensors(f"{repository} at revision {revision or 'main'}", files) + hint)
 
 
 def _conversions(api: HfApi, repository: str) -> list[str]:
     """Return the open pull requests (`refs/pr/N`) of the hub's safetensors converter, by author and title."""
     discussions = api.get_repo_discussions(repository, discussion_type="pull_request", discussion_status="open")
-    return [
-        f"refs/pr/{request.num}"
-        for request in discussions
-        if request.is_pull_request and request.status == "open"
-        if request.author == CONVERSION_AUTHOR and request.title == CONVERSION_TITLE
-    ]
+    references = []
+    for request in discussions:
+        is_open = request.is_pull_request and request.status == "open"
+        if is_open and request.author == CONVERSION_AUTHOR and request.title == CONVERSION_TITLE:
+            references.append(f"refs/pr/{request.num}")
+    return references
 
 
 def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
-    """Return the cached snapshot of `revision`: by default of `main`, or of the one pull request with the weights."""
+    """Return the cached snapshot of `revision`, or None.
+
+    Without a revision that is `main`, or the only cached pull request. Of both the first with weights is returned.
+    """
     from huggingface_hub import constants, snapshot_download
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     requests = [f"refs/pr/{file.name}" for file in (folder / "refs/refs/pr").glob("*")]
     candidates = [revision] if revision else ["main", *(requests if len(requests) == 1 else [])]
-    found: list[Path] = []
+    snapshots: list[Path] = []
     for candidate in candidates:
         try:
             snapshot = snapshot_download(
@@ -184,15 +210,18 @@ def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
             )
         except OSError:
             continue
-        found.append(Path(snapshot))
-    return next((snapshot for snapshot in found if has_weights(snapshot)), found[0] if found else None)
+        snapshots.append(Path(snapshot))
+    for directory in snapshots:
+        if has_weights(directory):
+            return directory
+    return snapshots[0] if snapshots else None
 
 
-def _unreachable(repository: str, note: str, error: Exception) -> GeloraError:
+def _explain_unreachable(repository: str, note: str, error: Exception) -> str:
     from huggingface_hub import constants
 
-    return GeloraError(
-        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no whole snapshot "
-        f"of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, safetensors "
-        f"and tokenizer, or model=minilm, which needs no hub after `{install_gelora('demo')}`."
+    return (
+        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no complete "
+        f"snapshot of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, "
+        f"safetensors and tokenizer, or model=minilm, which needs no hub after `{install_gelora('demo')}`."
     )

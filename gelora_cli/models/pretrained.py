@@ -1,4 +1,4 @@
-"""What transformers reads of a model's directory, and keeping it quiet meanwhile."""
+"""Read a model's configuration by transformers, and keep transformers quiet."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from showing its loading report and progress bars; its verbosity is restored afterwards."""
+    """Hide the loading report and the progress bars of transformers; its settings are restored afterwards."""
     from transformers.utils import logging as untyped_logging
 
     logging: Any = untyped_logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    shows_bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
+        if shows_bars:
             logging.enable_progress_bar()
 
 
@@ -41,9 +42,10 @@ def read_config(resolved: ResolvedModel) -> PreTrainedConfig:
 
     try:
         config = AutoConfig.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever transformers makes of values that it didn't expect
+    except Exception as error:  # transformers raises errors of many classes for values that it doesn't expect
         raise GeloraError(
             f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "
-            "transformers knows by itself is accepted (no remote code); try a newer transformers or another model."
+            "transformers knows by itself is accepted (no remote code). Install a newer transformers, or use another "
+            "model."
         ) from error
     return cast("PreTrainedConfig", config)

@@ -1,4 +1,4 @@
-"""A model's tokenizer, and how many tokens the model takes."""
+"""Load a model's tokenizer, and check that it fits the model and the length of the texts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrainedTokenizerBase:
-    """Return the model's fast tokenizer, padding on the right; a decoder without padding token pads with its end token.
+    """Return the model's fast tokenizer, which pads on the right.
 
-    `kind` is the model type, by default that of config.json. An encoder's tokenizer must put its special tokens
-    around a text and between the two texts of a pair, which some have dropped in silence.
+    A decoder's tokenizer without a padding token pads with its end token. An encoder's must put special tokens around a
+    text and between the two texts of a pair; some versions silently leave them out.
+
+    Args:
+        resolved: where the model is.
+        kind: the model type, by default that of config.json.
 
     Raises:
         GeloraError: no tokenizer, a missing package, no fast version, or special tokens that aren't added.
@@ -32,8 +36,8 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
         tokenizer = _read_tokenizer(resolved)
     if not tokenizer.is_fast:
         raise GeloraError(
-            f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer; one with tokenizer.json is "
-            "accepted. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
+            f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer, and a fast one (with "
+            "tokenizer.json) is needed. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
         )
     tokenizer.padding_side = "right"
     kind_of(kind).prepare_tokenizer(tokenizer, resolved.source)
@@ -48,14 +52,18 @@ def _read_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise GeloraError(
-            f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. Accepted is what save_pretrained "
-            "of AutoTokenizer writes (tokenizer.json); a tiktoken file needs `pip install tiktoken`. No remote code."
+            f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. A tokenizer.json as written "
+            "by save_pretrained of AutoTokenizer is accepted (no remote code); a tiktoken file needs `pip install "
+            "tiktoken`."
         ) from error
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 def _check_tokenizer_files(resolved: ResolvedModel) -> None:
-    """Refuse a missing vocabulary, for which transformers puts an empty one, and a missing reader of it."""
+    """Refuse a directory without a vocabulary, and a vocabulary whose package isn't installed.
+
+    Without this check transformers would silently use an empty vocabulary.
+    """
     present = [name for name in VOCABULARIES if (resolved.directory / name).is_file()]
     if not present:
         raise GeloraError(
@@ -72,7 +80,7 @@ def _check_tokenizer_files(resolved: ResolvedModel) -> None:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Refuse a tokenizer with ids beyond the rows of the model's input embeddings.
+    """Refuse a tokenizer that has ids without a row in the model's input embeddings.
 
     Raises:
         GeloraError: the largest id has no row.
@@ -81,13 +89,16 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel)
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise GeloraError(
-            f"The tokenizer has ids up to {largest}, the model embeds 0 to {rows - 1}: they are not of one model. "
+            f"The tokenizer has ids up to {largest}, but the model has embeddings for 0 to {rows - 1}: they are of "
+            "different models. "
             "Give a directory that holds the tokenizer saved with these weights."
         )
 
 
 def check_length(resolved: ResolvedModel, max_length: int) -> None:
-    """Refuse token sequences beyond a model's table of positions; rotary and relative positions have no such end.
+    """Refuse token sequences that are longer than a model's table of positions.
+
+    Rotary and relative positions have no such limit.
 
     Raises:
         GeloraError: `max_length` is above what config.json allows.
@@ -96,10 +107,19 @@ def check_length(resolved: ResolvedModel, max_length: int) -> None:
 
 
 def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
-    """Refuse what `check_length` refuses, by a configuration as config.json holds it; `source` names the model."""
+    """Refuse what `check_length` refuses.
+
+    Args:
+        config: the content of config.json.
+        source: how messages name the model.
+        max_length: tokens of the longest sequence.
+
+    Raises:
+        GeloraError: `max_length` is above what config.json allows.
+    """
     longest = kind_of(config.get("model_type")).longest_input(config)
     if longest is not None and max_length > longest:
         raise GeloraError(
             f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
-            f"take task.max_length={longest} or less."
+            f"give task.max_length={longest} or less."
         )

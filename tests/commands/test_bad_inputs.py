@@ -142,7 +142,7 @@ INPUTS: dict[str, Case] = {
     "a configuration of another size": (damaged_model(config_with(hidden_size=64)), ["don't fit its config.json"]),
     "an adapter as a model": (
         damaged_model(lambda m: (m / "adapter_config.json").write_text("{}")),
-        ["holds an adapter", "a whole model is accepted"],
+        ["holds an adapter", "a complete model is accepted"],
     ),
     "a task that the data lacks": (
         damaged_data(lambda d: shutil.move(d / "cola", d / "colla")),

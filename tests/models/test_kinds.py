@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import torch
+from peft import get_peft_model
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
+from gelora_cli.allocation.ranks import plan_ranks
+from gelora_cli.api import lora_config
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
@@ -19,6 +22,7 @@ from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.block_map import map_model
 from gelora_cli.models.kinds.base import EncoderKind, ModelKind, kind_of
 from tests.helpers.bench import Bench, result_of
+from tests.helpers.method_cases import profile_of
 from tests.helpers.registries import forget_entries_afterwards
 from tests.helpers.tiny import DECODERS, make_tiny
 
@@ -91,9 +95,9 @@ def test_an_entry_that_lacks_a_part_is_refused_when_it_is_registered() -> None:
     ("block_list", "roles", "named"),
     [
         ("", {"query": "q"}, "names no list of blocks"),
-        ("layers", {"querry": "q"}, "roles are query, key, value, qkv, output"),
-        ("layers", {"up": "fc1", "down": "fc2"}, "names no linear of the attention"),
-        ("layers", {}, "names no linear of the attention"),
+        ("layers", {"querry": "q"}, "accepted roles are query, key, value, qkv, output"),
+        ("layers", {"up": "fc1", "down": "fc2"}, "names no linear layer of the attention"),
+        ("layers", {}, "names no linear layer of the attention"),
     ],
 )
 def test_an_entry_that_maps_nothing_is_refused_when_it_is_registered(
@@ -109,22 +113,27 @@ def test_an_entry_that_maps_nothing_is_refused_when_it_is_registered(
     assert "odd" not in MODEL_KINDS
 
 
-def test_a_fused_projection_is_a_role_of_its_own() -> None:
-    class ModernBert(EncoderKind):
-        name = "modernbert"
-        blocks = "layers"
-        linears: ClassVar[Mapping[str, str]] = {
-            "qkv": "attn.Wqkv",
-            "output": "attn.Wo",
-            "gate_up": "mlp.Wi",
-            "down": "mlp.Wo",
-        }
+class ModernBert(EncoderKind):
+    """A kind that computes query, key and value by one linear layer, and gate and up by another."""
 
+    name = "modernbert"
+    blocks = "layers"
+    linears: ClassVar[Mapping[str, str]] = {
+        "qkv": "attn.Wqkv",
+        "output": "attn.Wo",
+        "gate_up": "mlp.Wi",
+        "down": "mlp.Wo",
+    }
+
+
+def modern_bert() -> ModernBertForSequenceClassification:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    return ModernBertForSequenceClassification(ModernBertConfig(**sizes, vocab_size=50, pad_token_id=0))
+
+
+def test_a_fused_projection_is_a_role_of_its_own() -> None:
     MODEL_KINDS.register(ModernBert)
-    config = ModernBertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
-    with torch.device("meta"):
-        model = ModernBertForSequenceClassification(config)
-    model_map = map_model(model, head_modules=("head", "classifier"))
+    model_map = map_model(modern_bert(), head_modules=("head", "classifier"))
     block = model_map.blocks[0]
     assert [(linear.role, linear.in_features, linear.out_features) for linear in block.linears] == [
         ("qkv", 32, 96),
@@ -133,3 +142,19 @@ def test_a_fused_projection_is_a_role_of_its_own() -> None:
         ("down", 64, 32),
     ]
     assert [linear.role for linear in model_map.linears(block, "attention")] == ["qkv", "output"]
+
+
+def test_a_fused_projection_gets_one_rank_and_one_update() -> None:
+    MODEL_KINDS.register(ModernBert)
+    model = modern_bert()
+    model_map = map_model(model, head_modules=("head", "classifier"))
+    plan = plan_ranks(profile_of(model_map), parse_budget("rank:3"), modules="all")
+    adapted = get_peft_model(model, lora_config(plan))
+    for block in model_map.blocks:
+        for linear in block.linears:
+            layer = adapted.base_model.model.get_submodule(linear.name)
+            rank = plan.rank_pattern[linear.name]
+            assert layer.lora_A["default"].weight.shape == (rank, linear.in_features)
+            assert layer.lora_B["default"].weight.shape == (linear.out_features, rank)
+    lora_params = sum(p.numel() for name, p in adapted.named_parameters() if ".lora_" in name)
+    assert lora_params == plan.adapter_params

@@ -196,7 +196,7 @@ def test_dropout_that_is_no_probability_is_refused(tiny: dict[str, ResolvedModel
     assert f"model.dropout={dropout}" in message and "accepted" in message
 
 
-def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     resolved = from_directory(make_tiny("bert", tmp_path))
     rewrite_json(tmp_path / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
-    assert "quantised" in refusal(load_model, resolved, LABELS, seed=1)
+    assert "quantized" in refusal(load_model, resolved, LABELS, seed=1)

@@ -55,7 +55,7 @@ def test_longest_input_is_the_one_that_the_model_still_takes(
     tiny: dict[str, ResolvedModel], kind: str, longest: int
 ) -> None:
     check_length(tiny[kind], longest)
-    assert f"take task.max_length={longest} or less" in refusal(check_length, tiny[kind], longest + 1)
+    assert f"give task.max_length={longest} or less" in refusal(check_length, tiny[kind], longest + 1)
     model = load_model(tiny[kind], LABELS, seed=1).model
     model(torch.full((1, longest), 7))
     with pytest.raises((IndexError, RuntimeError)):

@@ -1,1 +1,1 @@
-"""One declaration for each kind of model: where its blocks and linears are, and what its tokenizer needs."""
+"""One declaration for each kind of model: where its blocks and linear layers are, and what its tokenizer needs."""

@@ -1,12 +1,17 @@
-"""What is to be said about a kind of model, by the `model_type` of its config.json; no torch.
+"""Declare a kind of model: where its blocks and linear layers are, and what its tokenizer needs; no torch.
 
-A new kind is one file that registers a subclass of `EncoderKind` or `DecoderKind`:
+A kind is found by the `model_type` of config.json. A new one is one file that registers a subclass of `EncoderKind` or
+`DecoderKind`:
 
     @MODEL_KINDS.register
     class DistilBert(EncoderKind):
         name = "distilbert"
         blocks = "transformer.layer"
         linears = {"query": "attention.q_lin", "key": "attention.k_lin", ...}
+
+A model that computes several projections by one linear layer declares that layer by the role of the fused projection:
+
+        linears = {"qkv": "attn.Wqkv", "output": "attn.Wo", "gate_up": "mlp.Wi", "down": "mlp.Wo"}
 """
 
 from __future__ import annotations
@@ -23,7 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "gate_up", "down")
-"""What a linear may be in its block. A fused projection, such as `Wqkv`, is a role of its own and gets one rank."""
+"""What a linear layer may be in its block, in the order in which maps list them.
+
+`qkv` and `gate_up` are fused projections. Such a layer is adapted as a whole, by one update of one rank.
+"""
 
 
 class ModelKind(ABC):
@@ -31,8 +39,8 @@ class ModelKind(ABC):
 
     Attributes:
         name: `model_type` of config.json.
-        blocks: the list of blocks, by its name below the base model.
-        linears: role to the name of a linear inside a block, in the order in which the map lists them.
+        blocks: name of the list of blocks, below the base model.
+        linears: role (see `ROLES`) -> name of a linear layer inside a block.
         is_decoder: whether a token sees only those before it.
     """
 
@@ -42,36 +50,47 @@ class ModelKind(ABC):
     is_decoder: ClassVar[bool]
 
     def __init__(self) -> None:
-        """Refuse a declaration that no model could be mapped with, when it is registered."""
+        """Refuse a declaration by which no model can be mapped, when it is registered.
+
+        Raises:
+            GeloraError: an unknown role, no list of blocks, or no linear layer of the attention.
+        """
         unknown = [role for role in self.linears if role not in ROLES]
         if unknown:
-            raise GeloraError(f"model kind {self.name}: roles are {', '.join(ROLES)}, not {', '.join(unknown)}")
+            raise GeloraError(
+                f"model kind {self.name}: accepted roles are {', '.join(ROLES)}, not {', '.join(unknown)}"
+            )
         if not self.blocks:
-            raise GeloraError(f"model kind {self.name} names no list of blocks")
+            raise GeloraError(f"model kind {self.name} names no list of blocks: set blocks")
         if not any(role in ModelMap.ATTENTION_ROLES for role in self.linears):
             raise GeloraError(
-                f"model kind {self.name} names no linear of the attention: at least one of "
-                f"{', '.join(ModelMap.ATTENTION_ROLES)} is needed"
+                f"model kind {self.name} names no linear layer of the attention: linears needs at least one of "
+                f"{', '.join(ModelMap.ATTENTION_ROLES)}"
             )
 
     @abstractmethod
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-        """Check the special tokens of the model's tokenizer, and give it a padding token where the kind lacks one.
+        """Check the special tokens of a tokenizer, and give it a padding token if such models have none.
+
+        Args:
+            tokenizer: the tokenizer of a model of this kind.
+            source: how messages name the model.
 
         Raises:
-            GeloraError: a token is missing or isn't added; `source` names the model.
+            GeloraError: a token is missing or isn't added.
         """
 
     @abstractmethod
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the number of tokens that the model's table of positions has rows for; None if there is no table.
+        """Return the number of tokens for which the model has positions; None if there is no limit.
 
-        `config` is what config.json holds.
+        Args:
+            config: the content of config.json.
         """
 
 
 class EncoderKind(ModelKind):
-    """A kind whose tokens see each other, with `CLS` and `SEP` around its texts and a table of positions."""
+    """A kind whose tokens see each other. It has `CLS` and `SEP` around its texts, and a table of positions."""
 
     is_decoder = False
 
@@ -80,49 +99,49 @@ class EncoderKind(ModelKind):
         check_special_tokens(tokenizer, source)
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the rows of the table of positions."""
+        """Return the number of rows of the table of positions."""
         rows = config.get("max_position_embeddings")
         return rows if isinstance(rows, int) else None
 
 
 class DecoderKind(ModelKind):
-    """A kind whose tokens see those before them, with rotary positions and often without a padding token."""
+    """A kind whose tokens see those before them. It has rotary positions and often no padding token."""
 
     is_decoder = True
 
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-        """Let a tokenizer without padding token pad with its end token."""
+        """Let a tokenizer without a padding token pad with its end token."""
         pad_with_end_token(tokenizer, source)
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return None: rotary positions have no end."""
+        """Return None, because rotary positions have no limit."""
         return None
 
 
 class UnlistedKind(EncoderKind):
-    """A model type without an entry, whose blocks and linears the user names by hand."""
+    """A model type without a declaration, whose blocks and linear layers the user names by hand."""
 
     name = ""
     blocks = ""
     linears: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
-        """Check nothing: there is nothing declared."""
+        """Check nothing, because nothing is declared."""
 
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-        """Take a tokenizer without `CLS` for that of a decoder."""
+        """Treat a tokenizer without `CLS` as that of a decoder."""
         if tokenizer.cls_token_id is None:
             pad_with_end_token(tokenizer, source)
         else:
             check_special_tokens(tokenizer, source)
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the rows of the table of positions, unless only relative positions are used, as in DeBERTa."""
+        """Return the number of rows of the table of positions; None for relative positions, as in DeBERTa."""
         return None if config.get("position_biased_input") is False else super().longest_input(config)
 
 
 def kind_of(model_type: str | None) -> ModelKind:
-    """Return the entry of a model type, or that of unlisted ones."""
+    """Return the declaration of a model type, or `UnlistedKind` if it has none."""
     if model_type is not None and model_type in MODEL_KINDS:
         return MODEL_KINDS.get(model_type)
     return UnlistedKind()
@@ -145,18 +164,21 @@ def pad_with_end_token(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
 
 
 def check_special_tokens(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
-    """Refuse a tokenizer that doesn't write `CLS text SEP` and `CLS text SEP text SEP`, which some do in silence.
+    """Refuse a tokenizer that doesn't write `CLS text SEP` and `CLS text SEP text SEP`.
+
+    Some versions of transformers silently leave these tokens out.
 
     Raises:
-        GeloraError: what it writes for a pair of texts.
+        GeloraError: a special token is missing; the message says what the tokenizer writes for a pair of texts.
     """
     single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")["input_ids"]
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
-    framed = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
-    if start is None or end is None or not framed or end not in pair[2:-2]:
+    has_both_ends = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
+    has_end_between = end in pair[2:-2]
+    if start is None or end is None or not has_both_ends or not has_end_between:
         raise GeloraError(
             f"The tokenizer of {source} doesn't add its special tokens: a pair of texts becomes "
             f"{tokenizer.convert_ids_to_tokens(pair)}; {tokenizer.cls_token or 'CLS'} first and "
-            f"{tokenizer.sep_token or 'SEP'} after each text are needed. Take the tokenizer.json of the original "
+            f"{tokenizer.sep_token or 'SEP'} after each text are needed. Use the tokenizer.json of the original "
             "model, or another version of transformers."
         )

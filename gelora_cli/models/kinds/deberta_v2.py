@@ -25,5 +25,5 @@ class DebertaV2(EncoderKind):
     }
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the rows of the table of positions, where one is used beside the relative positions."""
+        """Return the number of rows of the table of positions; None if only relative positions are used."""
         return None if config.get("position_biased_input") is False else super().longest_input(config)

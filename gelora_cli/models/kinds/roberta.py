@@ -11,14 +11,16 @@ from gelora_cli.models.kinds.bert import Bert
 
 @MODEL_KINDS.register
 class Roberta(Bert):
-    """RoBERTa (Liu et al., 2019): BERT's modules, with positions counted from behind the padding token."""
+    """RoBERTa (Liu et al., 2019): BERT's modules, with positions that start after the padding token's id."""
 
     name = "roberta"
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the rows of the table of positions without those up to the padding token's id."""
+        """Return the number of rows of the table of positions without those up to the padding token's id."""
         rows = super().longest_input(config)
         if rows is None:
             return None
         pad = config.get("pad_token_id")
-        return rows - (1 if pad is None else pad) - 1
+        if pad is None:
+            pad = 1  # RoBERTa's default
+        return rows - pad - 1
