@@ -56,7 +56,7 @@ class PluginSource(ABC):
         """
         digest = hashlib.sha256()
         folder = self.root if self.root.is_dir() else self.root.parent
-        files = sorted(folder.rglob("*.py")) if self.root.is_dir() else [self.root]
+        files = sorted(folder.rglob("*.py")) if self.root.is_dir() else [self.root]  # helpers and subfolders as well
         for path in files:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
@@ -92,6 +92,7 @@ class PluginFolder(PluginSource):
         if initial.exists():
             self._import(initial, lambda: _execute(name, initial, [str(self.root)]))
         else:
+            # An empty module with a path is all that `from .other import ...` needs.
             package = ModuleType(name)
             package.__path__ = [str(self.root)]
             sys.modules[name] = package
@@ -184,7 +185,7 @@ def _installed(entry: EntryPoint) -> InstalledPlugins:
     Raises:
         GeloraError: the module that it names is not installed.
     """
-    top = entry.module.partition(".")[0]
+    top = entry.module.partition(".")[0]  # the specification of a submodule would import its package
     spec = importlib.util.find_spec(top)
     if spec is not None and spec.submodule_search_locations:
         return InstalledPlugins(entry.name, Path(next(iter(spec.submodule_search_locations))), entry)
@@ -198,7 +199,7 @@ def _execute(name: str, path: Path, search: list[str] | None = None) -> None:
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # before it runs, so that dataclasses and relative imports find it
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -55,7 +55,7 @@ class Registry(Generic[Entry]):
             raise GeloraError(f"{self.what} {name} is not known; {hint}accepted: {', '.join(self.names())}")
         if name not in self._entries:
             importlib.import_module(self._modules[name])
-        if name not in self._entries:
+        if name not in self._entries:  # the module was imported before, or registers another name
             raise GeloraError(f"{self._modules[name]} registers no {self.what} named {name}")
         return self._entries[name]
 
@@ -72,6 +72,7 @@ class Registry(Generic[Entry]):
             raise GeloraError(f"{where} is registered as a {self.what} but is no subclass of {self._base}")
         if missing := _missing_parts(entry):
             raise GeloraError(f"{where} is an incomplete {self.what}: it lacks {', '.join(missing)}")
+        # The class's own name comes before one that it inherits from an entry that it extends.
         name: str = vars(entry).get("name") or entry.name  # type: ignore[attr-defined]
         owner = self._owner(name)
         known = self._entries.get(name)

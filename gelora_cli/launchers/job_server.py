@@ -106,7 +106,7 @@ class JobServer:
                     self._end()
                     self._start()
                 self.line.send_bytes(json.dumps(request).encode())
-                while "status" not in answer:
+                while "status" not in answer:  # the pid, the outcome unless the job crashed, the exit status
                     answer |= self._receive()
             except (EOFError, OSError):
                 # The server or its end of the socket is gone. The system has then ended the job as well.
@@ -172,17 +172,15 @@ def serve(descriptor: int, parent: int, do: Callable[[dict[str, Any]], Any]) -> 
     for name in HEAVY:
         importlib.import_module(name)
     line = Connection(descriptor)
-    with contextlib.suppress(EOFError):
+    server = os.getpid()
+    with contextlib.suppress(EOFError):  # the sweep has closed its end
         while True:
-            _fork(json.loads(line.recv_bytes()), do, line)
-
-
-def _fork(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Connection) -> None:
-    server, pid = os.getpid(), os.fork()
-    if pid == 0:
-        _work(request, do, line, server)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    _send_message(line, status=status)
+            request = json.loads(line.recv_bytes())
+            pid = os.fork()
+            if pid == 0:
+                _work(request, do, line, server)  # does not return
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            _send_message(line, status=status)
 
 
 def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Connection, server: int) -> None:
@@ -191,6 +189,8 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
     code = 1
     try:
         _send_message(line, pid=os.getpid())
+        # The server has blocked the signals, and the job inherits that. Their default action must be set before they
+        # are unblocked, since one that is pending is delivered at once.
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -204,7 +204,7 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code)  # without the exit handlers of the server, of which this process is a copy
 
 
 def _send_message(line: Connection, **message: object) -> None:
@@ -216,7 +216,7 @@ def _read_outcome(answer: dict[str, Any]) -> Outcome:
     if answer.get("outcome"):
         return Outcome(**answer["outcome"])
     status = answer["status"]
-    if status == StoppedError.exit_code or -status in SIGNALS:
+    if status == StoppedError.exit_code or -status in SIGNALS:  # -n is the status after signal n
         return Outcome(StoppedError.exit_code, None, "interrupted; give the same command again to go on")
     return Outcome(1, None, f"its process {describe_exit_status(status)}")
 

@@ -31,7 +31,7 @@ class LocalProcesses(Launcher):
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Run the jobs one after the other until a signal asks the sweep to stop."""
         for job in jobs:
-            if self._server.stopped:
+            if self._server.stopped:  # the signal ended the job before; no other one starts
                 return
             announce(job)
             yield self._server.run(job)

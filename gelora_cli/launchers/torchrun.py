@@ -38,6 +38,7 @@ def drop_leftover_launcher() -> None:
     """
     for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_", "MEGATRON_LM_"))]:
         del os.environ[name]
+    # torchrun --nproc-per-node=1 and notebooks set a world of one process, which needs no group.
     if inside_workers() and os.environ["WORLD_SIZE"].strip() != "1":
         _check_numbers()
         return

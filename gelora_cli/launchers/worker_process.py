@@ -21,12 +21,12 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
 
     The worker prints nothing about an error: the process that started it shows the one that caused the others.
     """
-    die_with_parent(int(os.environ[WORKER_OF]))
+    die_with_parent(int(os.environ[WORKER_OF]))  # a killed parent leaves no worker behind
     try:
         main(arguments)
         _leave_group()
     except Exception as error:
-        _report(error)
+        _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))
 
 

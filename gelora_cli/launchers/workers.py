@@ -53,7 +53,7 @@ class _Worker:
 
     def __init__(self, arguments: Sequence[str], rank: int, processes: int, port: int) -> None:
         reading, writing = os.pipe()
-        os.set_blocking(reading, False)
+        os.set_blocking(reading, False)  # a worker that is killed leaves the pipe empty
         self.rank, self.reports = rank, os.fdopen(reading, "rb")
         self.ended = math.inf  # when it was first seen that the process has ended, by the monotonic clock
         self.process = subprocess.Popen(
@@ -62,7 +62,7 @@ class _Worker:
             pass_fds=(writing,),
             start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
         )
-        os.close(writing)
+        os.close(writing)  # else the pipe would never end
 
     def is_running(self) -> bool:
         """Return whether the process has not ended."""
@@ -95,6 +95,7 @@ class _Worker:
 def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
     """Return the variables from which torch and accelerate read the rank of a worker and where the group meets."""
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    # With TORCHELASTIC_USE_AGENT_STORE rank 0 joins the store of this process instead of opening one.
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     return {name: str(value) for name, value in numbers.items()} | meeting | {WORKER_OF: str(os.getpid())}
 
@@ -104,7 +105,7 @@ def _started_workers(arguments: Sequence[str], processes: int) -> Iterator[list[
     """Start the workers, and kill those that still run at the end."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # port 0: any that is free
     workers: list[_Worker] = []
     try:
         for rank in range(processes):
