@@ -125,7 +125,7 @@ def test_a_layer_with_too_few_points_is_named(bench: Bench, tmp_path: Path, caps
     given = [f"data.text={lines}", "task.label=null", "profile.pooling=last"]
     assert bench.run("task=text", *given, command="profile", model="llama") == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "layer 0: 3 usable points (90 given, 87 of them copies)" in message
+    assert "layer 0: 3 usable points (90 given, 87 of them duplicates)" in message
     assert "profile.pooling=mean looks at every token" in message
 
 

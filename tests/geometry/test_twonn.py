@@ -433,7 +433,7 @@ BAD_CALLS: list[tuple[npt.NDArray[Any], dict[str, Any], str]] = [
     (np.full((30, 2), "a"), {}, "type <U1 given"),
     (np.full((30, 2), 1j), {}, "type complex128 given"),
     (np.array([[1.0, np.nan, np.inf], [1, 2, 3], [1, np.nan, 2]]), {}, "3 values in 2 of 3 points are not finite"),
-    (CONDITIONS["plain"], {"estimator": "FIT"}, "'FIT' given; fit, mle are accepted"),
+    (CONDITIONS["plain"], {"estimator": "FIT"}, "'FIT' given; accepted: fit, mle"),
     (CONDITIONS["plain"], {"discard": 1.0}, r"discard=1.0 given; a share from 0"),
     (CONDITIONS["plain"], {"discard": -0.1}, r"discard=-0.1 given"),
     (CONDITIONS["plain"], {"discard": 0.999}, r"discard=0.999 keeps 0 of 700 mu"),
