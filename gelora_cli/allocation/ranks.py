@@ -155,7 +155,7 @@ def plan_from_signals(
         adapter_params=problem.cost(ranks),
         head_params=model_map.head_params,
         backbone_params=model_map.backbone_params,
-        note=allocator.note(signal, allocation),
+        note="" if is_even else allocator.note(signal, allocation),  # nothing to say of a signal not yet measured
         unit="rank",
         trained_params=problem.cost(ranks),
         warnings=warnings,

@@ -39,6 +39,14 @@ def test_no_plan_passes_its_budget_and_little_is_left(method: str, modules: str)
         assert from_json(RankPlan, to_json(plan)) == plan
 
 
+@pytest.mark.parametrize("method", PLANNED)
+def test_a_budget_is_tried_before_anything_is_measured(method: str) -> None:
+    plan = plan_method(MAP, {}, Budget("params", 4_000), method=method, assume_even=True)
+    assert plan.adapter_params <= 4_000
+    assert max(plan.ranks) - min(plan.ranks) <= 1
+    assert plan.note == ""
+
+
 def test_what_the_pruning_methods_start_with() -> None:
     triplet, modules = 2 * WIDTH + 1, 12
     adalora, sora = (plan_of(method, Budget("params", 40 * triplet + 5)) for method in ("adalora", "sora"))
