@@ -53,7 +53,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
 ) -> IdProfile:
-    """The intrinsic dimensions d_0 .. d_L (TwoNN) of a model's hidden states on texts, in one pass without gradients.
+    """Measure the intrinsic dimensions d_0 .. d_L (TwoNN) of a model's hidden states, in one pass without gradients.
 
     d_0 is measured at the input of block 1, d_i at the output of block i, on one pooled vector per text. It runs where
     the model is and in the precision that it has (load it in float32: TwoNN needs the digits), in this process alone.
@@ -123,7 +123,7 @@ def plan_ranks(
     scaling: float = 32.0,
     **rules: Any,
 ) -> RankPlan:
-    """The LoRA rank of every block under a budget (see `gelora_cli.allocation.ranks.plan_ranks` for the rule).
+    """Return the LoRA rank of every block under a budget (see `gelora_cli.allocation.ranks.plan_ranks` for the rule).
 
     Args:
         profile: from `profile_texts`, or `read_artifact(IdProfile, path)` of a saved one.

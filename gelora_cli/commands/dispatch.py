@@ -25,20 +25,20 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     except OSError as error:
         raise GeloraError("the working directory is gone or can't be read; change to another one: cd DIR") from error
     words = [command.name, *arguments]
-    given = split_arguments([command.flags.get(argument, argument) for argument in arguments])
-    if given.multirun and not command.sweepable:
-        raise GeloraError(f"gelora {command.name} takes no -m; those that sweep: {', '.join(sweepable_names())}")
-    paths = _check_paths(command, [word for word in given.words if _is_path(word)])
-    overrides = check_overrides(command.config_name, given, [word for word in given.words if not _is_path(word)])
+    parsed = split_arguments([command.flags.get(argument, argument) for argument in arguments])
+    if parsed.multirun and not command.sweepable:
+        raise GeloraError(f"gelora {command.name} takes no -m; these commands do: {', '.join(sweepable_names())}")
+    paths = _check_paths(command, [word for word in parsed.words if _is_path(word)])
+    overrides = check_overrides(command.config_name, parsed, [word for word in parsed.words if not _is_path(word)])
     has_launcher = any(override.startswith("hydra/launcher=") for override in overrides)
-    if given.multirun and not has_launcher:
+    if parsed.multirun and not has_launcher:
         from gelora_cli.commands.sweep import run_sweep
 
-        return run_sweep(command, given.flags, overrides, words)
+        return run_sweep(command, parsed.flags, overrides, words)
     codes: list[int] = []
     compose_each(
         command.config_name,
-        given.flags,
+        parsed.flags,
         overrides,
         lambda config: codes.append(execute(command, config, paths, words).code),
         elsewhere=has_launcher,
@@ -66,12 +66,14 @@ def _check_paths(command: Command[Any], words: list[str]) -> list[Path]:
     """
     positional = command.positional
     if positional is None:
-        accepted, expected = not words, "only key=value overrides"
+        accepted, expected = not words, "only KEY=VALUE, such as task=cola"
     elif positional.many:
         accepted, expected = bool(words) or not positional.required, str(positional)
     else:
         accepted, expected = len(words) == 1 or not (words or positional.required), f"one {positional}"
     if not accepted:
-        shown = " ".join(words) or "nothing"
-        raise GeloraError(f"gelora {command.name} takes {expected}, {shown} given.\n{command.examples}")
+        words_given = " ".join(words) or "nothing"
+        raise GeloraError(
+            f"gelora {command.name} takes {expected}; given: {words_given}. Examples:\n{command.examples}"
+        )
     return [user_path(word) for word in words]

@@ -59,13 +59,14 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     """
     inputs = reopen_run(directory)
     _check_form(inputs, form)
-    with translate_oom(), new_directory(target) as place:
-        found, loaded = (_merged if form == "merged" else _adapter)(directory, inputs, place)
-        facts = card_facts(directory, inputs, loaded, place)
+    with translate_oom(), new_directory(target) as unfinished:
+        write = _export_merged if form == "merged" else _export_adapter
+        exported, loaded = write(directory, inputs, unfinished)
+        facts = card_facts(directory, inputs, loaded, unfinished)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-        write_atomic(place / run_files.CARD, model_card(result, plan, facts, found))
-    return found
+        write_atomic(unfinished / run_files.CARD, model_card(result, plan, facts, exported))
+    return exported
 
 
 def _check_form(inputs: ResolvedInputs, form: str) -> None:
@@ -80,7 +81,7 @@ def _check_form(inputs: ResolvedInputs, form: str) -> None:
         )
 
 
-def _merged(directory: Path, inputs: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
+def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tuple[Export, LoadedModel]:
     """Merge, write, read back, compare."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
@@ -88,23 +89,23 @@ def _merged(directory: Path, inputs: ResolvedInputs, place: Path) -> tuple[Expor
     rows = load_unlabelled_split(task, inputs.config.data, task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
-    wanted = session.scores(session.with_adapter(session.loaded, directory), encoded)
+    expected = session.scores(session.with_adapter(session.loaded, directory), encoded)
     merged = merge_adapter(session.fresh_model().model, directory / run_files.ADAPTER)
     scale = read_artifact(RunResult, directory / RunResult.FILE).scale
     if scale is not None:
         fold_scale(merged, scale)
-    with translate_write_errors(place, FIX):
-        save_exported(merged, session.tokenizer, place)
-        for path in place.iterdir():
+    with translate_write_errors(target, FIX):
+        save_exported(merged, session.tokenizer, target)
+        for path in target.iterdir():
             apply_umask(path)
-    model, tokenizer = load_exported(place, head_of(inputs.config))
+    model, tokenizer = load_exported(target, head_of(inputs.config))
     again = rows.encode(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
-    found = session.scores(model.to(session.accelerator.device), again)
+    scores = session.scores(model.to(session.accelerator.device), again)
     if scale is None:
-        return Export("merged", directory.name, len(rows), *_difference(found, wanted)), session.loaded
-    in_deviations = _difference(standardize(found, scale), wanted)
+        return Export("merged", directory.name, len(rows), *_difference(scores, expected)), session.loaded
+    in_deviations = _difference(standardize(scores, scale), expected)
     difference, tolerance = (scale.sd * value for value in in_deviations)
     return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
 
@@ -137,13 +138,13 @@ def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
         head.bias.mul_(scale.sd).add_(scale.mean)
 
 
-def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
-    """The largest difference of two models' scores, and what is accepted.
+def _difference(scores: Floats, expected: Floats) -> tuple[float, float]:
+    """Return the largest difference of two models' scores, and the largest that is accepted.
 
     Raises:
         RunError: it is larger than that, or not a number.
     """
-    difference, tolerance = float(abs(found - wanted).max()), TOLERANCE * max(1.0, float(abs(wanted).max()))
+    difference, tolerance = float(abs(scores - expected).max()), TOLERANCE * max(1.0, float(abs(expected).max()))
     if not difference <= tolerance:
         raise RunError(
             f"the merged model's scores differ from the adapter's by {difference:.3g}, {tolerance:.3g} is accepted; "
@@ -152,10 +153,10 @@ def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
     return difference, tolerance
 
 
-def _adapter(directory: Path, inputs: ResolvedInputs, place: Path) -> tuple[Export, LoadedModel]:
+def _export_adapter(directory: Path, inputs: ResolvedInputs, target: Path) -> tuple[Export, LoadedModel]:
     """Copy the adapter's files; PEFT's names the base model as it is seen from the new directory."""
-    with translate_write_errors(place, FIX):
+    with translate_write_errors(target, FIX):
         for path in sorted((directory / run_files.ADAPTER).iterdir()):
-            shutil.copyfile(path, place / path.name)
-        describe_adapter(place, inputs, place)
+            shutil.copyfile(path, target / path.name)
+        describe_adapter(target, inputs, target)
     return Export("adapter", directory.name), open_quiet_session(inputs).loaded

@@ -84,9 +84,9 @@ def _fetch(config: RunConfig, resolved: ResolvedModel, target: Path) -> Fetched:
     load_tokenizer(copied)
     paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
     files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
-    found = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
-    write_atomic(target / Fetched.FILE, to_json(found))
-    return found
+    fetched = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
+    write_atomic(target / Fetched.FILE, to_json(fetched))
+    return fetched
 
 
 def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:

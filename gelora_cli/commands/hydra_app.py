@@ -26,14 +26,14 @@ SHOWS_CONFIG = ("--cfg", "-c", "--info", "-i")
 """Flags with which Hydra prints a configuration and runs nothing."""
 
 
-def check_overrides(schema: str, given: Arguments, overrides: list[str]) -> list[str]:
+def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> list[str]:
     """Return the overrides in a form that Hydra parses.
 
     Raises:
         GeloraError: some are wrong; together with what is wrong with the values of the rest.
     """
     search_path = load_named_plugins(overrides) if schema in ("run", "ranks") else []
-    problems, good = override_problems(schema, overrides, given.config_dir, multirun=given.multirun)
+    problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
         raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
     return [*good, *search_path]
@@ -112,17 +112,17 @@ def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callabl
     before = sys.argv
     sys.argv = ["gelora", *map(protect_text, overrides), *flags]
     shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
-    shown = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(shown) if shows_config else contextlib.nullcontext():
+        with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext():
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=schema)(job)()
     finally:
         sys.argv = before
-        print(restore_text(shown.getvalue()), end="")
+        print(restore_text(printed.getvalue()), end="")
 
 
 def _refusal(error: Exception) -> str:
     """Return Hydra's or YAML's reasons in one line; which of several came first is what it is about."""
     reasons = " ".join(str(error).split()) or type(error).__name__
-    shown = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
-    return f"the configuration can't be composed: {shown}"
+    excerpt = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
+    return f"the configuration can't be composed: {excerpt}"

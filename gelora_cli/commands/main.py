@@ -51,8 +51,10 @@ def _readable(arguments: list[str]) -> list[str]:
         try:
             argument.encode()
         except UnicodeEncodeError as error:
-            shown = argument.encode(errors="backslashreplace").decode()
-            raise GeloraError(f"{shown}: not UTF-8; give text in UTF-8, and rename a file whose name is not") from error
+            escaped = argument.encode(errors="backslashreplace").decode()
+            raise GeloraError(
+                f"{escaped}: not UTF-8; give text in UTF-8, and rename a file whose name is not"
+            ) from error
     return arguments[: arguments.index("#")] if "#" in arguments else arguments
 
 

@@ -1,7 +1,7 @@
 """Files that the user names with `output=`: written whole, and never over a file that gelora did not write.
 
-What gelora wrote is known by its sha256, kept beside it in `.NAME.gelora` in the form of `sha256sum`: a file that was
-edited or replaced since has another, and no format has to hold a mark.
+What gelora wrote is known by its sha256, which stands beside it in `.NAME.gelora` in the form of `sha256sum`. A file
+that was edited or replaced since has another sha256, so no format has to hold a mark.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ def check_output(path: Path, *, force: bool) -> None:
             `force`.
     """
     target = _target(path)
-    with translate_write_errors(path, "name a file in a directory that is there with output=FILE"):
+    with translate_write_errors(path, "name a file in an existing directory: output=FILE"):
         if not target.parent.is_dir():
-            raise GeloraError(f"output={path}: there is no directory {target.parent}; make it, or name another file")
+            raise GeloraError(
+                f"output={path}: {target.parent} does not exist; make that directory, or name another file"
+            )
         kind = _kind(target)
         if kind == "directory":
             raise GeloraError(f"output={path} is a directory; name a file in it, such as output={path / 'output.json'}")
         if kind == "file" and not force and not _is_ours(target):
             raise GeloraError(
-                f"output={path} is there, and gelora did not write it, or it was changed since: name another file, or "
+                f"output={path} exists, and gelora did not write it or it was changed since: name another file, or "
                 "give force=true to replace it"
             )
         if kind in ("", "file") and not os.access(target.parent, os.W_OK):
@@ -77,7 +79,7 @@ def _kind(target: Path) -> str:
 
 
 def _record(target: Path) -> Path:
-    """The file that names the sha256 of what gelora wrote to `target`."""
+    """Return the file that names the sha256 of what gelora wrote to `target`."""
     return target.with_name(f".{target.name}.gelora")
 
 

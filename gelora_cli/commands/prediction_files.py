@@ -25,7 +25,11 @@ def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) 
     An input column with the name of another key, such as `id`, becomes `input_id`.
     """
     inputs = _input_columns(task, split)
-    return [_with_inputs(task, row, [(name, texts[place]) for name, texts in inputs]) for place, row in enumerate(rows)]
+    rows_with_inputs = []
+    for number, row in enumerate(rows):
+        texts = [(name, column[number]) for name, column in inputs]
+        rows_with_inputs.append(_with_inputs(task, row, texts))
+    return rows_with_inputs
 
 
 def prediction_text(rows: Sequence[dict[str, Any]], target: Path | None) -> str:
@@ -49,9 +53,10 @@ def _input_columns(task: TaskConfig, split: Split) -> list[tuple[str, Sequence[s
 
 
 def _with_inputs(task: TaskConfig, row: dict[str, Any], inputs: list[tuple[str, str]]) -> dict[str, Any]:
-    scores, rest = row["scores"], {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
-    taken = {*row, "probabilities", "probability", "no_answer_probability"}
-    named = {(f"input_{name}" if name in taken else name): text for name, text in inputs}
+    scores = row["scores"]
+    rest = {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
+    reserved = {*row, "probabilities", "probability", "no_answer_probability"}
+    named = {(f"input_{name}" if name in reserved else name): text for name, text in inputs}
     return {
         "id": row["id"],
         "split": row["split"],
@@ -63,7 +68,7 @@ def _with_inputs(task: TaskConfig, row: dict[str, Any], inputs: list[tuple[str, 
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as cells: a column per label's probability; scores, which they come from, are left out."""
+    """Return a row as cells: a column for each label's probability, without the scores that it comes from."""
     cells = {key: value for key, value in row.items() if key not in ("probabilities", "scores")}
     cells |= {PROBABILITY + label: share for label, share in row.get("probabilities", {}).items()}
     return {key: json_text(value) if isinstance(value, list | dict) else value for key, value in cells.items()}

@@ -33,9 +33,9 @@ class TolerantStream:
         Raises:
             GeloraError: standard output can't be written to.
         """
-        shown = escape_controls(text) if self._is_output and self._stream.isatty() else text
+        written = escape_controls(text) if self._is_output and self._stream.isatty() else text
         with self._refused_writes():
-            self._stream.write(shown)
+            self._stream.write(written)
         return len(text)
 
     def flush(self) -> None:
@@ -79,9 +79,9 @@ def prepare_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     for stream in ("stdout", "stderr"):
-        found = getattr(sys, stream)
-        if found is None:
-            found = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-        if hasattr(found, "reconfigure"):
-            found.reconfigure(errors="backslashreplace")
-        setattr(sys, stream, cast(TextIO, TolerantStream(found, is_output=stream == "stdout")))
+        current = getattr(sys, stream)
+        if current is None:
+            current = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+        if hasattr(current, "reconfigure"):
+            current.reconfigure(errors="backslashreplace")
+        setattr(sys, stream, cast(TextIO, TolerantStream(current, is_output=stream == "stdout")))

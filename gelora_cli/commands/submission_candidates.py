@@ -53,18 +53,18 @@ def find_candidates(directories: Sequence[Path]) -> tuple[list[Candidate], list[
         elif below == [directory.resolve()] and not is_done(directory):
             problems.append(f"{directory} is not finished; end it with the command that began it, or leave it out")
         paths |= dict.fromkeys(below)
-    found, left_out = _usable_runs(list(paths))
-    if not found and not problems:
+    candidates, left_out = _usable_runs(list(paths))
+    if not candidates and not problems:
         reasons = "".join(f"\n  {text}" for text in left_out)
         problems.append(f"no finished run on a task of GLUE ({', '.join(TASKS)}) is given:{reasons}")
     if problems:
         raise GeloraError(list_problems(problems))
-    return found, left_out
+    return candidates, left_out
 
 
 def _usable_runs(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
     """Return the runs that can answer a task of GLUE, and for each of the others why it can't."""
-    found, left_out = [], []
+    candidates, left_out = [], []
     for path in paths:
         if not is_done(path):
             left_out.append(f"{path}: not finished")
@@ -73,13 +73,13 @@ def _usable_runs(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
         if config.smoke:
             left_out.append(f"{path}: {SMOKE_REMARK}")
         elif config.task.name in TASKS and config.task.source == "glue":
-            found.append(Candidate(path, config, result.reported, result.value))
+            candidates.append(Candidate(path, config, result.reported, result.value))
         else:
             left_out.append(f"{path}: task={config.task.name} is not one of GLUE's")
-    return found, left_out
+    return candidates, left_out
 
 
-def choose_runs(found: Sequence[Candidate], choose: str | None) -> dict[str, Candidate]:
+def choose_runs(candidates: Sequence[Candidate], choose: str | None) -> dict[str, Candidate]:
     """Return for each task the run that answers it: the only one, or with `choose="best"` the one of the largest value.
 
     Of equal ones the first in the order of their paths is taken.
@@ -88,7 +88,7 @@ def choose_runs(found: Sequence[Candidate], choose: str | None) -> dict[str, Can
         GeloraError: several runs for a task, and no rule that decides: none is given, or their values are those of
             different metrics or protocols.
     """
-    by_task = {task: [run for run in found if run.config.task.name == task] for task in TASKS}
+    by_task = {task: [run for run in candidates if run.config.task.name == task] for task in TASKS}
     several = {task: runs for task, runs in by_task.items() if len(runs) > 1}
     if choose is None and several:
         raise GeloraError(

@@ -46,7 +46,7 @@ ESTIMATE_STEPS = 4
 
 
 def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:
-    """What a run would cost: its plan as text with parameters, memory and time from a few real steps; writes nothing.
+    """Return what a run would cost: as text, with its plan, and as numbers, from a few real steps; write nothing.
 
     With `measure` false (`gelora train`) the profile must be there.
 
@@ -65,12 +65,12 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     if IDIM in unmeasured:
         signals[IDIM] = _flat_profile(session)
     plan, train = make_plan(session, signals, assume_even=True), session.train_split()
-    shown = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
+    plan_text = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
     profile_seconds = _profile_cost(session) if unmeasured else 0.0
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
     trained = None if config.force or finished else find_equal_run(inputs, fingerprints)
-    found = Estimate(
+    cost = Estimate(
         train_seconds=training,
         evaluation_seconds=evaluation,
         attach_seconds=session.seconds["attach"],
@@ -80,12 +80,12 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         processes=config.launch.processes,
         done=finished or trained is not None,
     )
-    lines = [f"run directory: {directory}", shown, _cost_text(session, found, len(train))]
+    lines = [f"run directory: {directory}", plan_text, _cost_text(session, cost, len(train))]
     if finished:
-        lines.append("This run is done: nothing would be done again.")
+        lines.append("This run is finished: the command would do nothing.")
     if trained is not None:
-        lines.append(f"It has the ranks of {trained}, which is done: it would be linked to that run, not trained.")
-    return "\n".join(lines), found
+        lines.append(f"It has the ranks of {trained}, which is finished: it would be linked to that run, not trained.")
+    return "\n".join(lines), cost
 
 
 def _saved_signals(
@@ -106,7 +106,7 @@ def _saved_signals(
 
 
 def _flat_profile(session: Session) -> IdProfile:
-    """A stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
+    """Return a stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
     model_map = session.loaded.map
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
     settings, name = profile_settings(session.config.task, session.config.profile), session.inputs.model_name
@@ -114,8 +114,8 @@ def _flat_profile(session: Session) -> IdProfile:
 
 
 def _unmeasured_plan(plan: RankPlan, config: RunConfig) -> str:
-    """What can be said of a plan before its profile is measured; `plan` is one of a flat profile."""
-    budget = f"at the most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
+    """Return what can be said of a plan before its profile is measured; `plan` is that of a flat profile."""
+    budget = f"at most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
     uniform = config.method.name == "lora" and plan.budget_params
     ranks = " ".join(map(str, plan.ranks)) if uniform else "unknown before the profile is measured"
     unit = sum(row.params // row.rank for row in plan.blocks if row.rank)
@@ -182,18 +182,18 @@ def _peak(session: Session) -> int:
     return peak_bytes(session.accelerator.device)
 
 
-def _cost_text(session: Session, found: Estimate, examples: int) -> str:
+def _cost_text(session: Session, cost: Estimate, examples: int) -> str:
     config, settings = session.config, train_settings(session.config)
-    profile = f"about {found.profile_seconds:.0f} s and the neighbour search" if found.profile else "nothing to measure"
+    profile = f"about {cost.profile_seconds:.0f} s and the neighbour search" if cost.profile else "nothing to measure"
     lines = [
         f"profile: {profile}",
-        f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {found.train_seconds:.0f} s",
-        f"evaluation: about {found.evaluation_seconds:.0f} s in all; attaching: {found.attach_seconds:.1f} s",
-        f"memory: {found.peak_bytes / 1e9:.2f} GB at the most in these steps, by each process",
+        f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {cost.train_seconds:.0f} s",
+        f"evaluation: about {cost.evaluation_seconds:.0f} s in all; attaching: {cost.attach_seconds:.1f} s",
+        f"memory: {cost.peak_bytes / 1e9:.2f} GB at most in these steps, for each process",
         f"settings: {config.preset_source}",
     ]
     if config.launch.processes > 1:
-        lines.append(f"Seconds are those of one process; {config.launch.processes} share them.")
+        lines.append(f"The seconds are those of one process; {config.launch.processes} processes share the work.")
     if config.profile.track:
-        lines.append("What profile.track=true measures is not counted.")
+        lines.append("The measurements of profile.track=true are not counted.")
     return "\n".join(lines)

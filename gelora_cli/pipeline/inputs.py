@@ -34,9 +34,14 @@ ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """Everything a run depends on, found and checked before any work: files, rows and their fingerprints.
+    """Everything that a run depends on, found and checked before any work.
 
-    `model` is what the run starts from: the base model with the adapters of its `ancestors` (`init_from`) merged.
+    Attributes:
+        config: the completed configuration.
+        model: what the run starts from: the base model, with the adapters of its ancestors merged.
+        splits: rows by the name of their split.
+        precision: `float32` or `bf16`, resolved for this machine.
+        ancestors: the earlier runs that `init_from` names, oldest first.
     """
 
     config: RunConfig
@@ -47,22 +52,26 @@ class ResolvedInputs:
 
     @property
     def model_name(self) -> str:
-        """The model's name and the tasks that it was tuned on before, as `minilm+sst2`."""
+        """Return the model's name and the tasks that it was tuned on before, as `minilm+sst2`."""
         return "+".join((self.config.model.name, *(ancestor.config.task.name for ancestor in self.ancestors)))
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Content hashes of the model and of every split; of its groups too where the user names them.
+        """Return content hashes of the model and of every split.
 
-        Of articles only where the protocol parts a split by them.
+        Groups count where the user names them, articles where the protocol divides a split by them.
         """
-        found = {"model": self.model.fingerprint} | {name: split.fingerprint() for name, split in self.splits.items()}
+        fingerprints = {"model": self.model.fingerprint} | {
+            name: split.fingerprint() for name, split in self.splits.items()
+        }
         if self.config.protocol == "split" and TASK_KINDS.get(self.config.task.kind).target == "answers":
-            found |= {f"{name} (articles)": sha256_of(split.groups().tolist()) for name, split in self.splits.items()}
+            fingerprints |= {
+                f"{name} (articles)": sha256_of(split.groups().tolist()) for name, split in self.splits.items()
+            }
         for name, split in self.splits.items():
             if self.config.task.group is not None and split.group_names is not None:
-                found[f"{name} (groups)"] = sha256_of(split.group_names)
-        return found
+                fingerprints[f"{name} (groups)"] = sha256_of(split.group_names)
+        return fingerprints
 
 
 def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> ResolvedInputs:
@@ -121,7 +130,7 @@ def _check_distinct_texts(train: Split, fewest: int) -> None:
 
 @contextmanager
 def collect_problems(problems: list[str]) -> Iterator[None]:
-    """Keep a refusal's message, so that all of them are shown together."""
+    """Collect the message of an error, so that all of them are shown together."""
     try:
         yield
     except GeloraError as error:
@@ -136,21 +145,21 @@ def _labelled_split(config: RunConfig, name: str) -> Split:
 
 
 def resolve_start(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
-    """The model that a run starts from, and the earlier runs that are merged into its base for it."""
+    """Return the model that a run starts from, and the earlier runs that are merged into its base model."""
     return find_lineage(resolve_base(config.model), config.init_from)
 
 
 def resolve_base(model: ModelConfig) -> ResolvedModel:
-    """The base model that a configuration names (see `resolve_model`)."""
+    """Return the base model that a configuration names (see `resolve_model`)."""
     return resolve_model(
         hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
     )
 
 
 def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
-    """What a run's identity holds beside its settings; of a saved plan (`ranks.path`) what training takes of it.
+    """Return what belongs to a run's identity beside its settings: fingerprints of the model and of the rows.
 
-    Of plug-ins the content of their files.
+    A saved plan (`ranks.path`) adds what training uses of it, plug-ins the content of their files.
     """
     config, fingerprints = inputs.config, inputs.fingerprints
     if config.ranks.path is not None:
@@ -162,7 +171,7 @@ def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
 
 
 def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
-    """Where a run is kept, named by its budget, or by that of its saved plan."""
+    """Return the directory of a run, named by its budget, or by that of its saved plan."""
     config = inputs.config
     return run_files.run_path(
         Path(config.runs_dir),
@@ -186,7 +195,7 @@ def directory_of(config: RunConfig) -> Path:
 
 
 def budget_name(config: RunConfig) -> str | None:
-    """The canonical budget; None of a method that is exempt from it."""
+    """Return the canonical budget; None for a method that is exempt from it."""
     return None if METHODS.get(config.method.name).exempt else parse_budget(config.budget).name
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 UNUSED_WITHOUT_A_HEAD = "pooler."
-"""What question answering models leave out of the backbone that others have."""
+"""Parameters that models of question answering leave out of the backbone."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Ancestor:
 
     @property
     def adapter(self) -> Path:
-        """Where its adapter is saved."""
+        """Return the directory of its adapter."""
         return self.directory / run_files.ADAPTER
 
 
 def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
-    """The model that a run starts from, and the runs whose adapters are merged into `base` for it, oldest first.
+    """Return the model that a run starts from, and the runs whose adapters are merged into `base` for it, oldest first.
 
     Its fingerprint is the base's, combined with the content of each adapter in turn: another path to the same adapter
     is the same model.
@@ -74,7 +74,7 @@ def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedMo
 
 
 def _ancestors(init_from: str | None) -> list[Ancestor]:
-    """The runs from the oldest to `init_from`, each looked at before it is used."""
+    """Return the runs from the oldest to `init_from`, each checked before it is used."""
     if init_from is None:
         return []
     directory = Path(init_from)
@@ -93,9 +93,9 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
 
 
 def adapter_digest(directory: Path) -> str:
-    """The sha256 over the files of a run's adapter that its DONE names; where its base model lay is left out.
+    """Return the sha256 over the files of a run's adapter that its DONE names.
 
-    PEFT notes that. What somebody puts beside the adapter later is no part of it.
+    The path of the base model, which PEFT notes there, is left out, and so is what somebody adds later.
     """
     digest = hashlib.sha256()
     names = sorted(name for name in read_checksums(directory) if name.startswith(f"{run_files.ADAPTER}/"))
@@ -109,12 +109,12 @@ def adapter_digest(directory: Path) -> str:
 
 
 def head_of(config: RunConfig) -> HeadSpec:
-    """The head of a run's task; one output where no labels are known, since a profile is all that is wanted."""
+    """Return the head of a run's task; one output where no labels are known, which is enough for a profile."""
     return TASK_KINDS.get(config.task.kind).head(config.task)
 
 
 def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[Ancestor]) -> LoadedModel:
-    """The task model that a run starts from: the base, or the base with its ancestors' adapters merged.
+    """Load the task model that a run starts from: the base model, or the base with its ancestors' adapters merged.
 
     Raises:
         GeloraError: weights that can't be read or don't fit.
@@ -123,7 +123,7 @@ def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[A
     for ancestor in ancestors:
         body = _merged_body(resolved, ancestor, body)
     loaded = _load(resolved, config)
-    _take_over(loaded, body)
+    _copy_backbone(loaded, body)
     if ancestors:  # what PEFT notes beside the new adapter, so that nobody puts it on the bare base unawares
         loaded.model.name_or_path = resolved.source
     return loaded
@@ -139,15 +139,15 @@ def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:
 def _merged_body(
     resolved: ResolvedModel, ancestor: Ancestor, body: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """The backbone's tensors after an ancestor's training, which began with `body` (empty: with the base's own)."""
+    """Return the backbone's tensors after an ancestor's training, which began with `body` (empty: the base model's)."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
     loaded = _load(resolved, ancestor.config)
-    _take_over(loaded, body)
+    _copy_backbone(loaded, body)
     return dict(merge_adapter(loaded.model, ancestor.adapter).base_model.state_dict())
 
 
-def _take_over(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
+def _copy_backbone(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
     """Copy a backbone's tensors, by their names below the base model, but for what the task initialises itself.
 
     Raises:
@@ -156,10 +156,10 @@ def _take_over(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
     if not body:
         return
     prefix = f"{loaded.model.base_model_prefix}."
-    own = {
+    names = {
         name for name in loaded.model.base_model.state_dict() if not is_inside(prefix + name, loaded.map.head_modules)
     }
-    odd = [name for name in own ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
-    if odd:
-        raise RunError(f"the earlier run's backbone is another one: {min(odd)} is in one of the two alone")
-    loaded.model.base_model.load_state_dict({name: body[name] for name in own & body.keys()}, strict=False)
+    differing = [name for name in names ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
+    if differing:
+        raise RunError(f"the earlier run's backbone is another one: {min(differing)} is in only one of the two")
+    loaded.model.base_model.load_state_dict({name: body[name] for name in names & body.keys()}, strict=False)

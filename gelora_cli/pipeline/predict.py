@@ -33,8 +33,8 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     config = replace(config, launch=replace(config.launch, processes=processes))
     inputs = resolve_inputs(config)
     check_unchanged(directory, inputs)
-    with tempfile.TemporaryDirectory(prefix="gelora-") as place:  # nothing is written to the run
-        target = Path(place) / "results.json"
+    with tempfile.TemporaryDirectory(prefix="gelora-") as scratch:  # nothing is written to the run
+        target = Path(scratch) / "results.json"
         arguments = ["evaluate", str(directory), str(target), str(processes)]
         work_or_launch(arguments, processes, lambda: work_evaluate(directory, target, inputs))
         return read_artifact(EvaluationReport, target).results

@@ -24,20 +24,24 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     from gelora_cli.methods.updates.checks import plain_model
     from gelora_cli.models.block_map import block_modules
 
-    given, rows, pad = session.config.profile, session.inputs.splits["train"], session.pad_token_id
+    settings, rows, pad = session.config.profile, session.inputs.splits["train"], session.pad_token_id
     device, model_map = session.accelerator.device, session.loaded.map
-    drawn = session.encode(rows.take(draw_rows(len(rows), given.track_examples, given.seed)))
-    split = drawn.take(drawn.distinct_rows()[: given.track_examples])
+    drawn = session.encode(rows.take(draw_rows(len(rows), settings.track_examples, settings.seed)))
+    split = drawn.take(drawn.distinct_rows()[: settings.track_examples])
     model = plain_model(attached.model)
     blocks = block_modules(model, model_map)
-    shared: dict[str, Any] = {"batch_size": given.batch_size, "pad_token_id": pad, "accelerator": session.accelerator}
-    places = probe_places(split.lengths, given.track_tokens)
+    shared: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "pad_token_id": pad,
+        "accelerator": session.accelerator,
+    }
+    places = probe_places(split.lengths, settings.track_tokens)
     return GeometryProbe(
         model=attached.model,
         body=model.base_model,
         blocks=blocks,
-        states=lambda: pooled_states(model, blocks, split, given.pooling, **shared),
-        estimate=partial(estimate_idim, estimator=given.estimator, discard=given.discard, seed=given.seed),
+        states=lambda: pooled_states(model, blocks, split, settings.pooling, **shared),
+        estimate=partial(estimate_idim, estimator=settings.estimator, discard=settings.discard, seed=settings.seed),
         probes=[(collate(split, np.array([row]), pad, device).inputs, token) for row, token in places],
         updates=attached.updates,
         linears=[[linear.name for linear in block.linears] for block in model_map.blocks],

@@ -80,10 +80,10 @@ def write_result(
     directory: Path, session: Session, result: RunResult, plan: RankPlan, evaluated: list[Evaluation]
 ) -> None:
     """Write predictions, the task's own files, the result, the picture of the trajectory and the card."""
-    lines = "".join(json_text(row) + "\n" for found in evaluated for row in found.rows)
+    lines = "".join(json_text(row) + "\n" for evaluation in evaluated for row in evaluation.rows)
     write_atomic(directory / run_files.PREDICTIONS, lines)
     for name in evaluated[0].files:
-        content = {key: value for found in evaluated for key, value in found.files[name].items()}
+        content = {key: value for evaluation in evaluated for key, value in evaluation.files[name].items()}
         write_atomic(directory / name, json_text(content, indent=1) + "\n")
     write_artifact(result, directory)
     metrics = read_metric_lines(directory / run_files.METRICS)

@@ -31,23 +31,26 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
     state = latest_valid_checkpoint(directory)
     if state is None:
         return False
-    processes, anew = config.launch.processes, f"delete {directory / run_files.CHECKPOINTS} to start anew."
+    processes, from_scratch = (
+        config.launch.processes,
+        f"delete {directory / run_files.CHECKPOINTS} to start from scratch.",
+    )
     if state.processes != processes:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
             f"holds the random states of those, and launch.processes={processes} would end with other numbers. Give "
-            f"launch.processes={state.processes}, or {anew}"
+            f"launch.processes={state.processes}, or {from_scratch}"
         )
     here = train_machine()
     if state.machine.split(",")[0] != here.split(",")[0]:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} on another kind of device ({state.machine}): its "
-            f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Go on "
-            f"there, or {anew}"
+            f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Resume "
+            f"there, or {from_scratch}"
         )
     _compare_threads(directory, state, config)
     if state.machine != here:
-        LOGGER.warning("begun on %s, goes on on %s: numbers may differ in their last digits", state.machine, here)
+        LOGGER.warning("begun on %s, resumed on %s: numbers may differ in their last digits", state.machine, here)
     _compare_probe(directory, config)
     truncate_file(directory / run_files.METRICS, state.metrics_bytes)
     return True
@@ -82,4 +85,4 @@ def _compare_probe(directory: Path, config: RunConfig) -> None:
     with suppress(GeloraError):  # one that can't be read is written from scratch
         before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
         if before != now:
-            LOGGER.warning("begun with profile.track=%s, goes on with %s: the tracked course has gaps", before, now)
+            LOGGER.warning("begun with profile.track=%s, resumed with %s: the trajectory has gaps", before, now)

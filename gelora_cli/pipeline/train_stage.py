@@ -67,7 +67,7 @@ class EpochEvaluator:
         self.session, self.attached, self.stop = session, attached, stop
         self.splits = session.eval_splits()
         self.latest: list[Evaluation] = []
-        self.kept: list[Evaluation] = []
+        self.selected: list[Evaluation] = []
 
     def __call__(self, epoch: int) -> tuple[EvalResult, ...]:
         """Evaluate the model as it is; a request to stop ends an evaluation at once."""
@@ -77,13 +77,13 @@ class EpochEvaluator:
 
     def keep_latest(self) -> None:
         """Hold the predictions of the last evaluation, whose epoch is the one to keep so far."""
-        self.kept = self.latest
+        self.selected = self.latest
 
     def reported(self) -> list[Evaluation]:
         """Return the kept epoch's predictions on the reported splits, once the training has ended."""
         # An epoch that was evaluated before the run was resumed: its weights are back, so its predictions are, too.
-        kept = self.kept or self._evaluate()
-        return [evaluated for evaluated in kept if evaluated.result.split in self.session.protocol_splits.reported]
+        selected = self.selected or self._evaluate()
+        return [evaluated for evaluated in selected if evaluated.result.split in self.session.protocol_splits.reported]
 
     def _evaluate(self) -> list[Evaluation]:
         return [self.session.evaluate(self.attached.model, split) for split in self.splits]

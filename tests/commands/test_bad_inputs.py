@@ -201,7 +201,7 @@ INPUTS: dict[str, Case] = {
         lambda made, _: made.arguments("task=cola", command="train"),
         ["gelora train measures none", "gelora profile"],
     ),
-    "fetching to nowhere": (lambda *_: ["fetch", "task=cola"], ["gelora fetch takes one DIR, nothing given"]),
+    "fetching to nowhere": (lambda *_: ["fetch", "task=cola"], ["gelora fetch takes one DIR; given: nothing"]),
     "fetching to a file": (
         lambda made, place: ["fetch", str(written(place / "file")), "task=cola", *mine(made)],
         ["can't be written to", "runs_dir=DIR"],
@@ -236,7 +236,7 @@ INPUTS: dict[str, Case] = {
     "a number that is none": (run("train.learning_rate=fast"), ["train.learning_rate=fast", "Float"]),
     "not a number": (run("train.learning_rate=nan"), ["train.learning_rate=nan", "above 0"]),
     "an infinite scaling": (run("method.scaling=inf"), ["method.scaling=inf", "above 0"]),
-    "an override without a value": (run("+train.epochs"), ["takes only key=value overrides", "+train.epochs"]),
+    "an override without a value": (run("+train.epochs"), ["takes only KEY=VALUE", "+train.epochs"]),
     "a preset in a user's task with a wrong key": (
         lambda made, place: [
             *made.arguments("task=mine"),

@@ -28,7 +28,7 @@ def test_what_gelora_wrote_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     write_output(path, "two", force=False)
     assert path.read_text() == "two"
     path.write_text("two, and a note of mine")
-    with pytest.raises(GeloraError, match=r"out\.csv is there, and gelora did not write it.*force=true"):
+    with pytest.raises(GeloraError, match=r"out\.csv exists, and gelora did not write it.*force=true"):
         write_output(path, "three", force=False)
     assert path.read_text() == "two, and a note of mine"
     write_output(path, "three", force=True)
@@ -99,7 +99,7 @@ def loop(place: Path) -> Path:
     ("name", "said"),
     [
         (lambda place: place, "is a directory"),
-        (lambda place: place / "no" / "out", "there is no directory"),
+        (lambda place: place / "no" / "out", "does not exist"),
         (lambda place: place / ("x" * 300), "can't be written|leads nowhere"),
         (loop, "leads nowhere|can't be written"),
         (lambda place: place / "a\0b", "leads nowhere"),
@@ -116,7 +116,7 @@ def test_the_commands_refuse_before_any_work(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert command_line([command, str(tmp_path / "no run"), f"output={tmp_path / 'thesis.txt'}"]) == 2
-    assert "thesis.txt is there, and gelora did not write it" in capsys.readouterr().err
+    assert "thesis.txt exists, and gelora did not write it" in capsys.readouterr().err
     result = EvalResult("validation", 3, {"accuracy": 0.5}, "accuracy", False, 1.0)
     monkeypatch.setattr(pipeline, "evaluate", lambda *_: (result,))
     task, split = TaskConfig(columns=["text"], labels=["a", "b"]), TextSplit("input", np.arange(1), (["x"],), None)

@@ -38,7 +38,7 @@ def test_a_control_with_geloras_ranks_is_linked_and_could_as_well_be_trained(
     assert "The plan equals the uniform one, so method=lora trains the same" in capsys.readouterr().err
     gelora = place_of(bench, "gelora")
     assert bench.run(*EVEN, "method=lora", "dry_run=true") == 0
-    assert f"It has the ranks of {gelora}, which is done: it would be linked" in capsys.readouterr().out
+    assert f"It has the ranks of {gelora}, which is finished: it would be linked" in capsys.readouterr().out
     assert len(bench.directories()) == 1
     assert bench.run(*EVEN, "method=lora") == 0
     shown = capsys.readouterr()

@@ -85,7 +85,7 @@ def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert bench.run("task=cola", "dry_run=true") == 0
     shown = capsys.readouterr().out
-    assert "This run is done: nothing would be done again." in shown
+    assert "This run is finished: the command would do nothing." in shown
     assert "profile: nothing to measure" in shown
     assert bench.run("task=cola", "dry_run=true", "force=true") == 0
     assert "nothing would be done again" not in capsys.readouterr().out
@@ -151,7 +151,10 @@ def test_doctor_compares_with_the_tested_versions(tmp_path: Path, monkeypatch: p
     assert [finding.state for finding in diagnosis._tested_versions()] == ["ok"]
     constraints.write_text("numpy==0.1\n")
     (finding,) = diagnosis._tested_versions()
-    assert (finding.state, finding.text) == ("note", f"others are installed than tested: numpy {numpy} (0.1)")
+    assert (finding.state, finding.text) == (
+        "note",
+        f"other versions are installed than were tested: numpy {numpy} (0.1)",
+    )
 
 
 def test_doctor_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,7 +339,7 @@ def test_how_to_start_anew_is_true_with_force_too(tmp_path: Path) -> None:
         place = tmp_path / next(iter(changes))
         place.mkdir()
         config = interrupted(place, **changes)
-        with pytest.raises(GeloraError, match=f"delete {place / run_files.CHECKPOINTS} to start anew"):
+        with pytest.raises(GeloraError, match=f"delete {place / run_files.CHECKPOINTS} to start from scratch"):
             resume.is_resumable(place, config)
         shutil.rmtree(place / run_files.CHECKPOINTS)
         assert not resume.is_resumable(place, config)
@@ -396,7 +396,7 @@ def test_a_run_that_goes_on_with_another_tracking_warns(
     said: list[str] = []
     monkeypatch.setattr(LOGGER, "warning", lambda text, *values: said.append(text % values))
     assert resume.is_resumable(tmp_path, replace(config, profile=replace(config.profile, track=track)))
-    wanted = ["begun with profile.track=False, goes on with True: the tracked course has gaps"]
+    wanted = ["begun with profile.track=False, resumed with True: the trajectory has gaps"]
     assert said == (wanted if track else [])
 
 
