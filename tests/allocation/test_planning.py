@@ -43,7 +43,6 @@ def test_no_plan_passes_its_budget_and_little_is_left(method: str, modules: str)
 def test_a_budget_is_tried_before_anything_is_measured(method: str) -> None:
     plan = plan_method(MAP, {}, Budget("params", 4_000), method=method, assume_even=True)
     assert plan.adapter_params <= 4_000
-    assert max(plan.ranks) - min(plan.ranks) <= 1
     assert plan.note == ""
 
 
