@@ -113,7 +113,7 @@ def _pictures(plan: RankPlan) -> list[str]:
 def _loading(facts: CardFacts, export: Export | None) -> str:
     """Return how to load the model in Python."""
     config = facts.config
-    auto_class = task_kind(config).auto_class
+    auto_class = task_kind(config).head(config.task).auto_class
     if export and export.form == "merged":
         return LOADING_MERGED.format(auto_class=auto_class)
     if facts.starts_from:

@@ -51,7 +51,6 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     Attributes:
         name: the value of `task.kind`.
         target: what its rows are labelled with; it decides how data are read and which metrics are offered.
-        auto_class: the class of transformers that loads such a model.
         peft_type: PEFT's name for the kind.
         hub_task: the model hub's name for the kind.
         example_file: a file to predict that the model card gives as an example.
@@ -61,7 +60,6 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
 
     name: ClassVar[str]
     target: ClassVar[Target]
-    auto_class: ClassVar[str]
     peft_type: ClassVar[str]
     hub_task: ClassVar[str]
     example_file: ClassVar[str]

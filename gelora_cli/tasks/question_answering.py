@@ -34,7 +34,6 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
 
     name = "question_answering"
     target = "answers"
-    auto_class = "AutoModelForQuestionAnswering"
     peft_type = "QUESTION_ANS"
     hub_task = "question-answering"
     example_file = "questions.json"

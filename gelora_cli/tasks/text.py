@@ -28,7 +28,6 @@ class TextOutput(Protocol):
 class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
     """Texts with a label or score each; the decoded form is the outputs themselves, (n, W)."""
 
-    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_type: ClassVar[str] = "SEQ_CLS"
     hub_task: ClassVar[str] = "text-classification"
     example_file: ClassVar[str] = "sentences.txt"

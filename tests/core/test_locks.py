@@ -42,7 +42,7 @@ def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> Non
 
 def test_a_moment_of_someone_elses_lock_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / run_files.LOCK).write_text("")
-    looking = (tmp_path / run_files.LOCK).open()  # as `is_held` does
+    looking = (tmp_path / run_files.LOCK).open()  # as `is_locked` does
     fcntl.flock(looking, fcntl.LOCK_SH)
     threading.Timer(0.1, looking.close).start()
     with lock_directory(tmp_path, "it"):

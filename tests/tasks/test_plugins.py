@@ -81,7 +81,7 @@ def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
     (folder / "kind.py").write_text(KIND)
     (folder / "metric.py").write_text(METRIC)
     task = ("task=cola", "task.kind=toy_hinge", "task.metric=toy_balanced", "task.reported=balanced_accuracy")
-    words = (*task, "method=lora", "budget=rank:2")
+    words: tuple[str, ...] = (*task, "method=lora", "budget=rank:2")
     assert bench.run(*words) == 2
     assert "task.kind=toy_hinge: not known; accepted: classification" in capsys.readouterr().err
     words = (*words, f"plugins={folder}")
