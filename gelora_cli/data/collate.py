@@ -35,6 +35,7 @@ class Batch:
 
 def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, device: torch.device) -> Batch:
     """Pad the rows on the right to the longest of them and move them to the device."""
+    # Both arrays list the tokens row by row, so values at `positions` fill the true places of the mask in order.
     mask, positions = _find_tokens(split, rows)
     arrays = {
         "input_ids": _fill_rows(split.tokens[positions], mask, pad_token_id),  # (B, T)

@@ -70,6 +70,7 @@ def measure_truncation(lengths: Sequence[int], limit: int, side: str, **names: s
     """
     full_lengths = np.asarray(lengths, np.int64)  # (n,)
     excess = np.maximum(full_lengths - limit, 0)  # (n,)
+    # "higher" gives a length that occurs; an interpolated one could be too short.
     needed = int(np.quantile(full_lengths, 0.99, method="higher")) if len(full_lengths) else 0
     return Truncation(
         texts=len(full_lengths),
@@ -145,6 +146,7 @@ class EncodedSplit:
         types = self.types if self.types is not None else np.zeros(0, np.int8)
         first_rows: dict[bytes, int] = {}
         for row, (start, end) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
+            # The bytes of tokens and types have fixed widths, so different sequences have different keys.
             first_rows.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row)
         return np.fromiter(first_rows.values(), np.int64, len(first_rows))
 

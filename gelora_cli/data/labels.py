@@ -49,6 +49,7 @@ def infer_label_names(table: Table, column: str) -> list[str]:
     """
     names = read_row_labels(table, column, ())
     counts = Counter(names)
+    # Scores or texts in the place of labels would make one class of almost every row.
     if len(counts) > max(2, len(table) // 2):
         raise GeloraError(
             f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels. "
@@ -96,6 +97,7 @@ def read_row_labels(table: Table, column: str, known: Sequence[str]) -> list[str
         raise GeloraError(_explain_missing_label(table, column, missing_rows))
     names = []
     for row, value in enumerate(values):
+        # Truth values become `True` and `False`, numbers their usual spelling.
         name = "" if isinstance(value, list | dict | bytes) else str(value).strip()
         if not name or has_lone_surrogate(name):
             raise GeloraError(
@@ -141,6 +143,7 @@ def _unify_numbers(names: Sequence[str], known: Sequence[str]) -> dict[str, str]
         if number is not None:
             spellings.setdefault(number, []).append(name)
     chosen: dict[str, str] = {}
+    # Known names are preferred, then short ones, then those that come first in the alphabet: no order of rows counts.
     for same in spellings.values():
         best = min(same, key=lambda name: (name not in known, len(name), name))
         chosen |= {name: best for name in same if name not in known}

@@ -43,7 +43,7 @@ class ParquetColumns:
         for chunk in self.columns[column].chunks:
             try:
                 values = chunk.to_pylist()
-            except Exception as error:
+            except Exception as error:  # pyarrow raises errors of many classes here
                 raise GeloraError(self._explain_unreadable(column, chunk, first_row)) from error
             yield from values
             first_row += len(chunk)
@@ -89,6 +89,7 @@ def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Wr
     where = str(paths[0])
     if len(paths) > 1:
         where = f"{paths[0].parent}, the rows of {paths[0].name} to {paths[-1].name}"
+    # A column that only some parts have counts as missing.
     columns: dict[str, pyarrow.ChunkedArray] = {}
     classes: dict[str, list[str]] = {}
     for name in wanted:

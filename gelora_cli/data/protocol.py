@@ -112,6 +112,7 @@ def _separate(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, S
     Raises:
         GeloraError: there are too few groups for two sides.
     """
+    # Groups are drawn, rows are taken: no group is on both sides.
     is_first = np.isin(split.groups(), _draw_groups(split, size))
     if is_first.all() or not is_first.any():
         raise GeloraError(

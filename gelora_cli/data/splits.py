@@ -83,6 +83,7 @@ class TextSplit:
 
     def count_rows_in(self, other: TextSplit) -> int:
         """Return how many rows have the same texts as a row of `other`."""
+        # A pair counts only if both of its texts are the same.
         other_texts = other.distinct_texts()
         return sum(texts in other_texts for texts in zip(*self.columns, strict=True))
 
@@ -99,6 +100,7 @@ def number_groups(names: Sequence[Hashable]) -> NDArray[np.int64]:
 
 def sha256_of(*columns: Sequence[Any]) -> str:
     """Return the sha256 of columns of values that JSON can hold."""
+    # A line of JSON a column. The format is part of every fingerprint that a run stores.
     digest = hashlib.sha256()
     for values in columns:
         digest.update(json.dumps(list(values)).encode())

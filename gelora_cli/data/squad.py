@@ -88,6 +88,7 @@ def read_squad_json(text: str, where: str, *, answered: bool = False) -> Questio
         titles=[_name_title(title) for _, _, _, title, _ in rows] if has_titles else None,
     )
     _check_rows(questions, where)
+    # Answers are kept only if every question has them or is marked as impossible.
     answers = [row[4] for row in rows if row[4] is not None]
     return replace(questions, labels=answers if len(answers) == len(rows) else None)
 
@@ -195,6 +196,7 @@ def _check_rows(split: QuestionSplit, where: str, *, accept_blank_questions: boo
 
 
 def _refuse_repeated_ids(split: QuestionSplit, where: str) -> None:
+    # Predictions are matched to questions by id.
     seen: set[str] = set()
     repeated = []
     for question_id in split.ids:

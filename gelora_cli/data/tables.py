@@ -66,6 +66,7 @@ def count_rows(directory: Path, task: TaskConfig, split: str) -> int:
     """
     import pyarrow.parquet
 
+    # The number of rows stands in the metadata at the end of a file.
     with _find_parquet_files(directory, task, split) as files:
         return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in files)
 

@@ -60,7 +60,7 @@ def load_user_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit
             is not a finite number, or rows that all have one label.
     """
     must_hold_out = split in ("train", "validation") and _lacks_validation_rows(task, data)
-    if not must_hold_out:
+    if not must_hold_out:  # the split has rows of its own
         return _build_split(task, _read_split_table(task, data, split), split)
     rows = _build_split(task, _read_split_table(task, data, "train"), "train")
     if rows.labels is None and split == "train":

@@ -63,6 +63,7 @@ def load_user_questions(source: Path, task: TaskConfig, split: str) -> QuestionS
             "train.json, validation.json and others by name"
         )
     is_test = split in task.test_splits
+    # All questions are read before a side is taken, so that both sides see the same file.
     questions = replace(read_squad_json(read_text(file), str(file), answered=not is_test), name=split)
     if must_hold_out:
         questions = _take_side(questions, split, f"data.{task.source}={source}")

@@ -117,6 +117,7 @@ def _find_block_list(model: PreTrainedModel, blocks: str) -> str:
     from torch import nn
 
     modules = dict(model.named_modules())
+    # A name below the base model is tried first, since declarations have such names.
     for name in (f"{model.base_model_prefix}.{blocks}", blocks):
         module = modules.get(name)
         if isinstance(module, nn.ModuleList) and len(module):
@@ -171,6 +172,7 @@ def bias_names(model: nn.Module, head: Iterable[str]) -> list[str]:
 def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
     """Return the names of the parameters of the backbone's norms (LayerNorm, RMSNorm, ...)."""
     head = tuple(head)
+    # Norms have no class in common; every one of transformers has "Norm" in the name of its class.
     norms = [name for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
     return [name for name, _ in model.named_parameters() if is_inside(name, norms) and not is_inside(name, head)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from fnmatch import fnmatch
+from fnmatch import filter as fnmatch_filter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -81,8 +81,10 @@ def model_files(directory: Path, source: str) -> list[str]:
         GeloraError: the index is damaged (see `weight_files`).
     """
     names = {entry.name for entry in directory.iterdir()}
-    matching = {name for name in names if any(fnmatch(name, pattern) for pattern in MODEL_FILES)}
-    return sorted(matching | {*weight_files(directory, source)})
+    files = set(weight_files(directory, source))
+    for pattern in MODEL_FILES:
+        files.update(fnmatch_filter(names, pattern))
+    return sorted(files)
 
 
 def file_digests(directory: Path, source: str) -> dict[str, str]:
@@ -143,6 +145,7 @@ def read_weight_index(directory: Path, source: str) -> tuple[str, ...]:
                 f"{WEIGHTS_INDEX} of {source} names the file {str(name)[:100]!r}; names of .safetensors files inside "
                 "the model's directory are accepted. Write or fetch the model again."
             )
+    # Sorted, because the order of the files is part of the fingerprint.
     return tuple(sorted(set(weight_map.values())))
 
 

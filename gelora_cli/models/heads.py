@@ -200,6 +200,7 @@ def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice
         return HeadChoice(
             False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
         )
+    # A label that the weights lack gets row -1, so that the order is no permutation.
     saved_row = {name.strip().casefold(): row for row, name in enumerate(saved)}
     order = tuple(saved_row.get(name.strip().casefold(), -1) for name in wanted)
     is_permutation = sorted(order) == list(range(len(saved)))

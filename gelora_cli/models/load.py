@@ -93,7 +93,8 @@ def load_model(
         weights = _load_weights(resolved, config, head, seed)
         arguments = _loading_arguments(weights, head, base_config)
         choice = choose_head(weights, head, label_names(base_config), positional)
-        if not choice.take_over:  # loaded a second time, so that the seed draws the head as if the weights held none
+        if not choice.take_over:
+            # Loading a second time without the head lets the seed draw it as if the weights held none.
             weights = _load_weights(resolved, config, head, seed, without=weights.model)
     if choice.order:
         reorder_rows(weights, choice.order)
@@ -112,8 +113,10 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
             f"{resolved.source} is quantized, and full-precision weights are needed. Give those by model.path=DIR."
         )
     head.configure(config)
-    if hasattr(config, "use_cache"):  # a decoder's cache of keys serves generation only
+    # A decoder caches keys and values for generation, which would only take memory here.
+    if hasattr(config, "use_cache"):
         config.use_cache = False
+    # A decoder's class looks for the last token that is no padding, so it must know the padding token.
     if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
     _check_padding(config, resolved.source)
@@ -124,7 +127,9 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
 
 def _check_padding(config: PreTrainedConfig, source: str) -> None:
     """Refuse a padding token that has no row in the embeddings; building the model would fail without naming it."""
-    pad, rows = config.pad_token_id, getattr(config, "vocab_size", None)
+    pad = config.pad_token_id
+    rows = getattr(config, "vocab_size", None)
+    # Negative ids count from the end, as torch's embeddings have it.
     if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
         raise GeloraError(
             f"pad_token_id={pad} in config.json of {source}: the model has embeddings for ids 0 to {rows - 1}. Set the "
@@ -137,6 +142,7 @@ def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
     if not 0 <= probability < 1:
         raise GeloraError(f"model.dropout={probability}: a probability from 0 to below 1 is accepted.")
     for name, value in config.to_dict().items():
+        # The type excludes truth values and texts that have "dropout" in their names.
         if ("dropout" in name or name.endswith("pdrop")) and (value is None or type(value) in (int, float)):
             setattr(config, name, probability)
 
@@ -159,9 +165,11 @@ def _load_weights(
     source: dict[str, Any] = {"pretrained_model_name_or_path": resolved.directory, "use_safetensors": True}
     try:
         if without is not None:
+            # A state_dict takes the place of the directory, in which an auto class would look for the model's class.
             factory = type(without)
             source = {"pretrained_model_name_or_path": None, "state_dict": _tensors_without_head(resolved, without)}
         with torch.random.fork_rng(devices=[]):  # restores the global random state
+            # Only the CPU's generator is used: the model is built there, whatever device it trains on.
             torch.default_generator.manual_seed(seed)
             model, info = factory.from_pretrained(
                 **source,
@@ -174,8 +182,8 @@ def _load_weights(
                 key_mapping=_backbone_renaming(_factory(head), config),
             )
     except MemoryError:
-        raise
-    except Exception as error:  # OSError, SafetensorError, or what a class makes of values that it didn't expect
+        raise  # the command translates it
+    except Exception as error:  # OSError, SafetensorError, or any other for values that a class doesn't expect
         raise GeloraError(
             f"The weights of {resolved.source} can't be loaded as a {head.model_type} model: {first_line(error)}. "
             f"Undamaged safetensors of a {config.model_type} model are accepted; fetch or write them again."
@@ -212,6 +220,7 @@ def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedCon
     """Return the arguments of `from_pretrained` that build this task model from a model of configuration `base`."""
     import torch
 
+    # Only what differs from the saved model is named: the model card shows these arguments.
     config: Any = weights.model.config
     arguments = head.loading_arguments(config)
     if config.pad_token_id != base.pad_token_id:

@@ -83,6 +83,7 @@ def resolve_model(
             f"{WEIGHTS} of {source} has sha256 {digests.get(WEIGHTS)}, but {sha256} is expected: the file is damaged "
             f"or another one. Install or fetch it again ({directory}), or name another model by model.path=DIR."
         )
+    # The format of these lines is part of the fingerprint, which is stored in every run.
     lines = "".join(f"{name} {digest}\n" for name, digest in digests.items())
     return ResolvedModel(source, directory, hashlib.sha256(lines.encode()).hexdigest())
 
@@ -90,6 +91,7 @@ def resolve_model(
 def _locate(hub: str | None, path: str | None, revision: str | None, package: str | None) -> tuple[Path, str]:
     """Return the directory, and the name by which messages call the model."""
     if path:
+        # A local directory wins over a hub id of the same name.
         directory = Path(path).expanduser().absolute()
         if directory.is_dir():
             return directory, path
@@ -125,6 +127,7 @@ def _explain_missing_directory(path: str, directory: Path) -> str:
 
 def _package_folder(package: str) -> Path | None:
     """Return the folder `model/` of an installed package, which is not imported for that."""
+    # Importing could run code of the package, and takes time.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -144,6 +147,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     try:
         usable = _usable_revision(HfApi(), repository, revision)
         snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
+        # An index may name weights by names that no pattern of MODEL_FILES matches.
         if indexed := [glob.escape(name) for name in read_weight_index(snapshot, repository)]:
             snapshot_download(repository, revision=snapshot.name, allow_patterns=indexed)
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
@@ -151,7 +155,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
             f"{note}The hub has no public model {repository} at revision {revision or 'main'}, or it needs a login "
             f"(`hf auth login`): {first_line(error)}. Check model.hub and model.revision, or give model.path=DIR."
         ) from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:  # no network, or an error of the server
         cached = _cached_snapshot(repository, revision)
         if cached is None:
             raise GeloraError(_explain_unreachable(repository, note, error)) from error
@@ -199,6 +203,7 @@ def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
     """
     from huggingface_hub import constants, snapshot_download
 
+    # The hub's cache keeps a file for each reference that was resolved, such as refs/refs/pr/1.
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     requests = [f"refs/pr/{file.name}" for file in (folder / "refs/refs/pr").glob("*")]
     candidates = [revision] if revision else ["main", *(requests if len(requests) == 1 else [])]

@@ -39,6 +39,7 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
             f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer, and a fast one (with "
             "tokenizer.json) is needed. Save it once by AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
         )
+    # Batches are padded on the right (data/collate.py); a decoder's tokenizer may say left.
     tokenizer.padding_side = "right"
     kind_of(kind).prepare_tokenizer(tokenizer, resolved.source)
     return tokenizer

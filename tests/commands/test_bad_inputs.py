@@ -115,7 +115,7 @@ INPUTS: dict[str, Case] = {
     "a folder that leads elsewhere": (run("task.folder=../up"), ["task.folder=../up", "names a directory"]),
     "text beyond the positions": (
         run("task.max_length=600"),
-        ["task.max_length=600", "take task.max_length=512 or less"],
+        ["task.max_length=600", "give task.max_length=512 or less"],
     ),
     "a hub id without a hub": (
         lambda made, _: ["run", "task=cola", "model.path=nobody/nothing", f"data.glue={made.data}", *FAST],
