@@ -16,7 +16,7 @@ from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.literal_text import restore_text
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import LAUNCHERS
@@ -133,14 +133,20 @@ def _complete_jobs(
 ) -> list[Job]:
     """Complete the configurations, and return the jobs as a launcher takes them.
 
-    A job runs where the launcher sends it, so that its own configuration and command line name no launcher.
+    A job runs where the launcher sends it, so that its own configuration and command line name no launcher and none
+    of the launcher's keys.
     """
+    job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher"}
     actions = CommandActions(command, begun=utc_now())
     job_flags = [flag for flag in flags if flag != "--multirun"]
     jobs = []
     for number, job in enumerate(composed, start=1):
-        overrides = [word for word in job.overrides if not word.startswith("launch.launcher=")]
-        config = replace(job.config, launch=replace(job.config.launch, launcher=DEFAULT))
+        config = replace(job.config, launch=job.config.launch.for_entry(DEFAULT))
+        overrides = []
+        for word in job.overrides:
+            name = word.partition("=")[0].lstrip("+")
+            if not name.startswith("launch.") or name in job_keys:
+                overrides.append(word)
         jobs.append(
             Job(
                 number=number,
@@ -148,6 +154,7 @@ def _complete_jobs(
                 label=job.label,
                 command=command.name,
                 config=complete(config),
+                launch=job.config.launch,
                 arguments=(command.name, *job_flags, *overrides),
                 typed=tuple(words),
                 actions=actions,

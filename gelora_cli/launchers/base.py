@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import JobServer
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import LaunchConfig
 
 DEFAULT = "local"
 """The launcher of a sweep that names none."""
@@ -23,11 +26,11 @@ class Launcher(ABC):
 
     Attributes:
         name: the value of `launch.launcher`.
-        config_class: the dataclass of the launcher's own keys; None if it has none.
+        config_class: the subclass of `LaunchConfig` with the launcher's own keys, which it reads from `job.launch`.
     """
 
     name: ClassVar[str]
-    config_class: ClassVar[type | None] = None
+    config_class: ClassVar[type[LaunchConfig] | None] = None
 
     def __enter__(self) -> Launcher:
         return self

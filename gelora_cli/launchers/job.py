@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gelora_cli.core.errors import StoppedError
 
 if TYPE_CHECKING:
-    from gelora_cli.config.schema import RunConfig
+    from gelora_cli.config.schema import LaunchConfig, RunConfig
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Job:
         label: the overrides in which the job differs from the others.
         command: the name of the command, such as `run`.
         config: the completed configuration.
+        launch: the settings of the launcher; those of `config` are the default's.
         arguments: the command and the overrides of this job alone.
         typed: the command as it was typed, for all jobs of the sweep.
         actions: what a launcher can do with the job in its own process.
@@ -81,6 +82,7 @@ class Job:
     label: str
     command: str
     config: RunConfig
+    launch: LaunchConfig
     arguments: tuple[str, ...]
     typed: tuple[str, ...]
     actions: JobActions

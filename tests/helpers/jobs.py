@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.launchers.job import Job, JobActions, Outcome
 
 
@@ -35,6 +35,7 @@ def make_job(
         label=f"seed={number}",
         command=command,
         config=config or RunConfig(),
+        launch=LaunchConfig(),
         arguments=(command, f"seed={number}"),
         typed=typed,
         actions=actions or NoActions(),

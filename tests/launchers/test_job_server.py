@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from gelora_cli.commands.sweep_report import report_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.launchers import job_server as jobs
-from gelora_cli.launchers.job import Outcome
+from gelora_cli.launchers.base import Launcher
+from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import JobServer
 from tests.helpers.jobs import make_job
 
@@ -116,6 +118,17 @@ def test_a_server_that_dies_takes_its_job_and_the_next_has_a_new_one(sweep: Swee
         assert server.check([make_job(command="raise")] * 3) == ["can't be checked: ValueError: not ours"]
     assert (lost.code, done.state) == (1, "done")
     assert "SIGKILL" in lost.message
+
+
+def test_a_launcher_checks_its_jobs_in_a_server_of_its_own(sweep: Sweep) -> None:
+    class Bare(Launcher):
+        name = "toy_bare"
+
+        def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            raise NotImplementedError
+
+    with Bare() as launcher:
+        assert launcher.check([make_job()] * 2) == ["", ""]
 
 
 def test_a_server_that_cannot_start_is_one_message(sweep: Sweep) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.config.files import read_config
+from gelora_cli.config.schema import LaunchConfig
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.registries import LAUNCHERS
@@ -18,9 +19,17 @@ from tests.helpers.registries import forget_entries_afterwards
 SHELL = '''
 import subprocess
 import time
+from dataclasses import dataclass
 
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import LaunchConfig
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import Launcher, announce
+
+
+@dataclass
+class ShellSettings(LaunchConfig):
+    output: str = key("", help="the file for the output of the jobs")
 
 
 @LAUNCHERS.register
@@ -28,6 +37,7 @@ class Shell(Launcher):
     """Each job is a command of its own, as a cluster would start it."""
 
     name = "toy_shell"
+    config_class = ShellSettings
 
     def check(self, jobs):
         return [job.actions.find_problem(job) for job in jobs]
@@ -36,7 +46,8 @@ class Shell(Launcher):
         for job in jobs:
             announce(job)
             begun = time.monotonic()
-            code = subprocess.run(job.command_line(), check=False).returncode
+            with open(job.launch.output, "a") as output:
+                code = subprocess.run(job.command_line(), stdout=output, check=False).returncode
             yield job.actions.read_outcome(job, code, time.monotonic() - begun)
 '''
 
@@ -50,7 +61,8 @@ def test_a_sweep_by_a_launcher_from_a_folder(
     folder.mkdir()
     (folder / "shell.py").write_text(SHELL)
     words = ["task=cola", "method=lora", "train.max_steps=2", "budget=rank:1,1", f"plugins={folder}"]
-    assert bench.run("-m", *words, "launch.launcher=toy_shell") == 2
+    shell = ["launch.launcher=toy_shell", f"launch.output={tmp_path / 'output of jobs'}", "launch.processes=1"]
+    assert bench.run("-m", *words, *shell) == 2
     rows = _last_table(capfd.readouterr().out)
     failed, done = bench.directories()
     assert [row[:2] for row in rows] == [["budget=rank:1", "done"], ["budget=1", "failed"]]
@@ -58,9 +70,11 @@ def test_a_sweep_by_a_launcher_from_a_folder(
     assert str(failed) in rows[1][4] and "budget=0.000001M gives" in rows[1][4]
     command = read_artifact(RunManifest, done / RunManifest.FILE).command.split()
     assert "budget=rank:1" in command and "-m" not in command
-    assert read_config(done / "config.yaml").launch.launcher == "local"
+    assert [word for word in command if word.startswith("launch.")] == ["launch.processes=1"]
+    assert read_config(done / "config.yaml").launch == LaunchConfig()
+    assert "matthews_correlation" in (tmp_path / "output of jobs").read_text()
 
-    assert bench.run("-m", *words[:3], "budget=rank:1", words[4], "launch.launcher=toy_shell") == 0
+    assert bench.run("-m", *words[:3], "budget=rank:1", words[4], *shell) == 0
     assert [row[1] for row in _last_table(capfd.readouterr().out)] == ["already done"]
     before = predictions(done)
     assert bench.run("-m", *words[:3], "budget=rank:1", words[4], "launch.launcher=in_place", "force=true") == 0
