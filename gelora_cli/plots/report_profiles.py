@@ -55,7 +55,8 @@ def label_profiles(runs: Sequence[Run]) -> dict[str, IdProfile]:
         if profile is not None:
             facts = _describe(run, profile)
             different.setdefault((*facts.values(), profile.model_fingerprint), LabelledProfile(profile, facts))
-    keys = [key for key in NAMED if _differs(key, [found.facts for found in different.values()])]
+    facts_of_all = [found.facts for found in different.values()]
+    keys = [key for key in NAMED if _differs(key, facts_of_all)]
     labels = {}
     for found in different.values():
         parts = [found.facts["task"]]

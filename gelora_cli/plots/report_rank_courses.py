@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
-from gelora_cli.plots.report_rows import RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
+from gelora_cli.plots.report_rows import Points, RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
 from gelora_cli.plots.style import INK, head, name_panel, new_figure, step_ticks
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def rank_course(run: Run) -> list[RankSnapshot]:
     return [start, *(RankSnapshot(line["step"], line["adapter_params"], line["ranks"]) for line in lines)]
 
 
+def _adapter_params(run: Run) -> Points:
+    return [(snapshot.step, snapshot.adapter_params) for snapshot in rank_course(run)]
+
+
 def _draw_family(name: str, family: RowFamily) -> Picture:
     rows = family.rows
     panels = (2,) * (1 + len(rows))
@@ -76,8 +80,8 @@ def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:
     """Draw the adapter's parameters over the steps, and the budget that they come down to."""
     styles = row_styles(rows)
     for row in rows:
-        courses = [[(snapshot.step, snapshot.adapter_params) for snapshot in rank_course(run)] for run in row.runs]
-        draw_curve(axis, row, styles[id(row)], mean_over_seeds(courses), marker_every=0.12)
+        curve = mean_over_seeds([_adapter_params(run) for run in row.runs])
+        draw_curve(axis, row, styles[id(row)], curve, marker_every=0.12)
     if rows[0].budget_params:
         axis.axhline(rows[0].budget_params, color=INK, linewidth=1, linestyle=(0, (1, 1)), label="budget")
     axis.set_ylabel("adapter parameters")

@@ -22,7 +22,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ModelDimensions:
-    """One small model: its number of parameters, the rank of its Fisher matrix, the idim of the models around it."""
+    """One small model: its number of parameters, the rank of its Fisher matrix, the idim of the models around it.
+
+    `low` and `high` bound the 95 % interval of the idim.
+    """
 
     name: str
     parameters: int
@@ -34,9 +37,17 @@ class ModelDimensions:
 
 @dataclass(frozen=True)
 class BlockRanks:
-    """One block: idim at its two ends, and the ranks of its Jacobian (`size` at the most) over several probes.
+    """One block: idim at its two ends, and the ranks of its Jacobian over several probes.
 
-    `rank` is the smallest of them, `stable_ranks` are the smallest, median and largest stable rank.
+    Attributes:
+        block: its number, from 1.
+        idim_in: idim of the block's input.
+        idim_out: idim of its output.
+        low: lower end of the 95 % interval of `idim_out`.
+        high: its upper end.
+        size: the largest rank that the Jacobian could have.
+        rank: the smallest rank of all probes.
+        stable_ranks: the smallest, median and largest stable rank.
     """
 
     block: int
@@ -50,12 +61,12 @@ class BlockRanks:
 
     @property
     def growth(self) -> float:
-        """`max(d_i - d_(i-1), 0)`."""
+        """Return the growth of idim across the block, `max(d_i - d_(i-1), 0)`."""
         return max(self.idim_out - self.idim_in, 0.0)
 
 
 def loss_figure(ticks: Array, losses: Array, fisher: Array, rank: int) -> Figure:
-    """A loss of two parameters as a surface and as contours, with the directions of the Fisher matrix.
+    """Draw a loss of two parameters as a surface and as contours, with the directions of the Fisher matrix.
 
     Args:
         ticks: (m,) values of either parameter.
@@ -79,14 +90,14 @@ def loss_figure(ticks: Array, losses: Array, fisher: Array, rank: int) -> Figure
 
 
 def _direction(axis: Axes, value: float, vector: Array, *, flat: bool) -> None:
-    """An eigenvector from the origin, dashed where the model does not change."""
+    """Draw an eigenvector from the origin, dotted where the model does not change."""
     label = f"eigenvalue {value:.3g}: " + ("flat, the model stays the same" if flat else "the model changes")
     x, y = zip((0.0, 0.0), 1.4 * vector, strict=True)
     axis.plot(x, y, color=INK, linewidth=2, linestyle=":" if flat else "-", marker="o", markevery=[1], label=label)
 
 
 def helix_figure(points: Array, estimate: IdimEstimate) -> Figure:
-    """Points (n, 3) in space, and seen from the side, with their idim and its interval as title."""
+    """Draw points (n, 3) in space, and seen from the side, with their idim and its interval as title."""
     interval = f"95 % interval {estimate.low:.2f} to {estimate.high:.2f}"
     title = f"A helix in 3-D: idim {estimate.idim:.2f} ({interval}) by TwoNN, N = {estimate.used:,}"
     figure, (space, side) = _side_by_side(title)
@@ -103,7 +114,7 @@ def helix_figure(points: Array, estimate: IdimEstimate) -> Figure:
 
 
 def _side_by_side(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
-    """A panel in space and a flat one."""
+    """Return a figure with a panel in space and a flat one."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -117,24 +128,24 @@ def _side_by_side(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
 
 
 def dimensions_figure(models: Sequence[ModelDimensions]) -> Figure:
-    """Theorem 3.1 made visible: each model's parameters, rank of Fisher, and the idim of the models around it."""
+    """Draw theorem 3.1: each model's parameters, rank of Fisher, and the idim of the models around it."""
     figure, (axis,) = new_figure(height_inches=4.8, panels=(1,))
-    places = np.arange(len(models))
-    axis.bar(places - 0.2, [m.parameters for m in models], 0.36, color="white", edgecolor=DARK, label="parameters")
+    positions = np.arange(len(models))
+    axis.bar(positions - 0.2, [m.parameters for m in models], 0.36, color="white", edgecolor=DARK, label="parameters")
     ranks = [m.rank for m in models]
-    bars = axis.bar(places + 0.2, ranks, 0.36, color=LIGHT, edgecolor=DARK, label="rank of Fisher, d(phi)")
+    bars = axis.bar(positions + 0.2, ranks, 0.36, color=LIGHT, edgecolor=DARK, label="rank of Fisher, d(phi)")
     axis.bar_label(bars, ["d = 0" if rank == 0 else "" for rank in ranks], padding=3, fontsize=9)
     errors = [[m.idim - m.low for m in models], [m.high - m.idim for m in models]]
     style: dict[str, Any] = {"fmt": "o", "color": INK, "capsize": 3, "markersize": 5}
-    axis.errorbar(places + 0.2, [m.idim for m in models], yerr=errors, label="idim of models around, 95 %", **style)
-    axis.set_xticks(places, [m.name for m in models], fontsize=8)
+    axis.errorbar(positions + 0.2, [m.idim for m in models], yerr=errors, label="idim of models around, 95 %", **style)
+    axis.set_xticks(positions, [m.name for m in models], fontsize=8)
     axis.set_ylabel("dimensions")
     head(axis, "Intrinsic dimension beside local dimensionality", "TwoNN of models drawn around phi; Fisher at phi")
     return figure
 
 
 def block_ranks_figure(rows: Sequence[BlockRanks], model: str, note: str) -> Figure:
-    """Theorem 3.2's quantity: per block the rank and stable rank of its Jacobian beside idim, and its growth below."""
+    """Draw theorem 3.2's quantity: per block the ranks of its Jacobian beside idim, and the growth of idim below."""
     figure, (top, bottom) = new_figure(height_inches=5.6, panels=(5, 2))
     blocks = [row.block for row in rows]
     top.plot(blocks, [row.rank for row in rows], "s", color=DARK, markersize=7, label="rank of the Jacobian")

@@ -121,7 +121,8 @@ def trajectory_figure(snapshots: Sequence[Snapshot], result: RunResult) -> Figur
     span the 95 % interval of the idim, and of the Jacobian's stable rank the probe tokens. A measure that a method does
     not have, such as the update of a linear's weight where only biases train, has no row.
     """
-    measures = [measure for measure in MEASURES if any(measure.key in snapshot.values for snapshot in snapshots)]
+    keys = set().union(*(snapshot.values for snapshot in snapshots))
+    measures = [measure for measure in MEASURES if measure.key in keys]
     height = 2.0 + 2.1 * len(measures)
     figure, axes = new_figure(height, (1,) * len(measures), columns=2)
     for row, measure in enumerate(measures):

@@ -39,15 +39,15 @@ def summary(content: ReportContent) -> Iterator[str]:
     yield _count_runs(rows)
     duplicates = sum(len(row.duplicates) for row in rows)
     if duplicates:
-        yield f"{_count(duplicates, 'run')} of controls with GeLoRA's plan and seeds: named in its row, not used twice."
+        yield f"{_count(duplicates, 'run')} of controls with GeLoRA's plan and seeds: named in its row, counted once."
     if content.unused:
-        yield f"{_count(len(content.unused), 'run')} beside them gave no number; they are listed at the end."
+        yield f"{_count(len(content.unused), 'more run')} gave no number; see the list below."
     smoke = sum(len(row.all_runs) for row in rows if row.smoke)
     if smoke:
-        yield f"{_count(smoke, 'run')} with smoke=true: short trials on few rows in rows of their own, not results."
+        yield f"{_count(smoke, 'run')} with smoke=true: short trials on little data, in rows of their own, not results."
     collapsed = sum(row.collapsed for row in rows)
     if collapsed:
-        yield f"{_count(collapsed, 'run')} collapsed: in every mean and test, with the mean without them beside."
+        yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."
     for group in content.groups:
         yield _describe_best(group, content.comparisons)
 

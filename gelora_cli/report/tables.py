@@ -18,8 +18,8 @@ PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-")
 
 PROTOCOLS = {
-    "last": "no selection: the weights after the last step",
-    "dev": "best epoch on the reported split itself, as published tables have it: optimistic",
+    "last": "the weights after the last step, without any selection",
+    "dev": "the best epoch on the reported split itself, as in published tables, which is optimistic",
 }
 """How an epoch is selected; other protocols say it in each run."""
 
@@ -30,6 +30,10 @@ class Column:
 
     title: str
     text: Callable[[Row], str | None]
+
+    def has_values(self, rows: Sequence[Row]) -> bool:
+        """Return whether any of these rows has a value in it."""
+        return any(self.text(row) is not None for row in rows)
 
 
 def number(value: float | None, digits: int) -> str | None:
@@ -72,7 +76,7 @@ COMPARISON_TITLES = (
     "p",
     "p, corrected",
     "seeds",
-    "collapsed",
+    "collapsed (first, second)",
 )
 
 
@@ -95,11 +99,15 @@ def result_tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> l
     tables = []
     for protocol in sorted({row.protocol for row in rows}):
         members = [row for row in rows if row.protocol == protocol]
-        used = [column for column in columns if any(column.text(row) is not None for row in members)]
+        used = [column for column in columns if column.has_values(members)]
         titles = tuple(column.title for column in used)
-        lines = [tuple(column.text(row) or NONE for column in used) for row in members]
-        tables.append(Table(result_caption(members), titles, tuple(lines), protocol))
+        lines = tuple(_line(row, used) for row in members)
+        tables.append(Table(result_caption(members), titles, lines, protocol))
     return tables
+
+
+def _line(row: Row, columns: Sequence[Column]) -> tuple[str, ...]:
+    return tuple(column.text(row) or NONE for column in columns)
 
 
 def result_caption(rows: Sequence[Row]) -> str:
@@ -112,9 +120,9 @@ def result_caption(rows: Sequence[Row]) -> str:
         splits |= {run.result.results[0].split for run in row.runs}
     selection = PROTOCOLS.get(protocol) or "; ".join(sorted(selections))
     return (
-        f"Protocol {protocol}: {selection}. Value on {' or '.join(sorted(splits))}; "
-        "mean and standard deviation (n - 1) over seeds, collapsed seeds included; "
-        "parameters and memory are the most of all seeds, seconds their means."
+        f"Protocol {protocol}: {selection}. Values are on {' or '.join(sorted(splits))}, as mean and standard "
+        "deviation (n - 1) over seeds, collapsed seeds included. Parameters and memory are the largest of all seeds, "
+        "seconds the means."
     )
 
 

@@ -42,7 +42,7 @@ def format_table(
             one. Words are never broken, so that a path can still be copied.
     """
     titles = list(header)
-    cells = [[_one_line(text) for text in row] for row in rows]
+    cells = [list(map(_one_line, row)) for row in rows]
     if width is None:
         return "\n".join(_align([titles, *cells]))
     wrapped = wrapped or titles[-1]
@@ -73,7 +73,7 @@ def _column_widths(lines: Sequence[Sequence[str]]) -> list[int]:
 def _align(lines: Sequence[Sequence[str]]) -> list[str]:
     """Return each line with its cells padded to the width of their columns."""
     widths = _column_widths(lines)
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    padded = [map(str.ljust, line, widths) for line in lines]
     return [GAP.join(line).rstrip() for line in padded]
 
 

@@ -140,7 +140,7 @@ def test_damaged_and_unfinished_runs_are_named_and_give_no_number(runs: Path, tm
 def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
     lines = write_report([runs], tmp_path / "out", figures=False).summary
     assert lines[0].startswith("7 finished runs: 3 methods (gelora, lora, adalora), 1 task (mnli), 3 seeds (0, 1, 2)")
-    assert lines[1] == "2 runs beside them gave no number; they are listed at the end."
+    assert lines[1] == "2 more runs gave no number; see the list below."
     assert lines[2].startswith("1 run collapsed")
     assert "of 3 rows adalora has the highest mean, accuracy 0.8250 (1 seed, others up to 3)." in lines[3]
     assert "Uniform LoRA has 0.5500: no verdict: 1 shared seed, 3 are needed" in lines[3]
@@ -238,7 +238,7 @@ def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
     write_report(both, tmp_path / "out", mix_protocols=True, figures=False)
     page, rows, markdown, latex = read(tmp_path / "out")
     assert [row["protocol"] for row in rows] == ["dev", "last"]
-    assert "Protocol dev: best epoch on the reported split itself" in "".join(page.text)
+    assert "Protocol dev: the best epoch on the reported split itself" in "".join(page.text)
     assert markdown.count("\nProtocol ") == 2 and latex.count("\\caption{Protocol") == 2
 
 
