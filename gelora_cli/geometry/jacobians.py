@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 COPIES = 64
+"""Equal sequences in the forward pass of a Jacobian, and so rows of it per backward pass."""
+# A cache would be extended by every repeated call.
 CACHE_ARGUMENTS = ("past_key_values", "past_key_value", "use_cache")
 
 
@@ -32,7 +34,7 @@ class MatrixRank:
 
 
 def numeric_rank(matrix: Tensor, *, computed_in: torch.dtype | None = None) -> MatrixRank:
-    """The number of singular values above `max(rows, columns) * u * (largest singular value)`.
+    """Return how many singular values are above `max(rows, columns) * u * (largest singular value)`.
 
     A backward stable decomposition returns the singular values of a matrix that differs from the given one by a small
     multiple of u times the largest of them, and the entries are rounded to u, too: a true zero comes back below this
@@ -43,26 +45,26 @@ def numeric_rank(matrix: Tensor, *, computed_in: torch.dtype | None = None) -> M
     of Llama-like decoders work in float32 whatever they are given.
 
     Raises:
-        ValueError: no matrix of real, finite numbers.
+        ValueError: it is no matrix of real, finite numbers.
     """
     unit = torch.finfo(computed_in or (matrix.dtype if matrix.is_floating_point() else torch.float64)).eps
     return rank_of(_singular_values(matrix), max(matrix.shape, default=0) * unit)
 
 
 def rank_of(singular_values: Tensor, tolerance: float) -> MatrixRank:
-    """The rank by singular values (descending) that are known to `tolerance` times the largest."""
+    """Return the rank by singular values (descending) that are known to `tolerance` times the largest."""
     absolute = tolerance * float(singular_values[0]) if len(singular_values) else 0.0
     return MatrixRank(singular_values, absolute, int((singular_values > absolute).sum()))
 
 
 def stable_rank(matrix: Tensor) -> float:
-    """The sum of the squared singular values over the largest squared: `|A|_F^2 / |A|_2^2`; 0 of a zero matrix.
+    """Return the sum of the squared singular values over the largest squared, `|A|_F^2 / |A|_2^2`; 0 of a zero matrix.
 
-    Between 1 and the rank, it needs no tolerance and moves little when the matrix does (Rudelson and Vershynin,
+    It is between 1 and the rank, needs no tolerance and moves little when the matrix does (Rudelson and Vershynin,
     "Sampling from large matrices", Journal of the ACM 54, 2007).
 
     Raises:
-        ValueError: no matrix of real, finite numbers.
+        ValueError: it is no matrix of real, finite numbers.
     """
     return _stable_rank(_singular_values(matrix))
 
@@ -89,14 +91,14 @@ class BlockCall:
 
 
 def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[BlockCall]:
-    """The calls of `blocks` while `body` reads `inputs`, in the order of the blocks.
+    """Return the calls of `blocks` while `body` reads `inputs`, in the order of the blocks.
 
-    They can be repeated: a decoder's cache is left out, and `body` is put in evaluation mode, as with dropout a block
-    is another function at every call.
+    They can be repeated: a decoder's cache is left out, and `body` is put in evaluation mode, since with dropout a
+    block is another function at every call.
     """
     calls: list[BlockCall] = []
 
-    def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kwargs = {name: value for name, value in kwargs.items() if name not in CACHE_ARGUMENTS}
         hidden = args[0] if args else kwargs.pop("hidden_states")
         calls.append(BlockCall(hidden.detach(), tuple(args[1:]), kwargs))
@@ -104,31 +106,31 @@ def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[st
     body.eval()
     with torch.no_grad(), ExitStack() as hooks:
         for block in blocks:
-            hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            hooks.callback(block.register_forward_pre_hook(record, with_kwargs=True).remove)
         body(**inputs)
     return calls
 
 
 def output_of(block: nn.Module, call: BlockCall) -> Tensor:
-    """The hidden states (B, T, D) that the block returns, called again."""
+    """Call the block again and return its hidden states (B, T, D)."""
     return _first(block(call.hidden, *call.args, **call.kwargs))
 
 
 def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: object, **kwargs: object) -> Tensor:
-    """The Jacobian (D, D) of a block's output at one token by its input at the same token, all other inputs held.
+    """Return the Jacobian (D, D) of a block's output at one token by its input there, all other inputs held.
 
-    `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`, by one forward pass of `COPIES` equal sequences, and a
-    backward pass for every so many outputs, each of which goes through a sequence of its own.
+    `J[j, k] = d out[0, token, j] / d hidden[0, token, k]`. One forward pass takes `COPIES` equal sequences; a backward
+    pass then gives that many rows, each through another sequence.
 
     Args:
         block: a module in evaluation mode that takes hidden states first and returns them, alone or first of a tuple.
         hidden: (1, T, D); its type is that of the result.
-        token: which one, from 0.
+        token: which token, from 0.
         args: the block's other arguments, as `BlockCall` has them, whatever the number of sequences.
-        kwargs: those by name.
+        kwargs: its other arguments by name.
 
     Raises:
-        ValueError: a block in training mode, hidden states of another shape, or no such token.
+        ValueError: the block is in training mode, the hidden states have another shape, or there is no such token.
     """
     _check(block, hidden)
     if not 0 <= token < hidden.shape[1]:
@@ -139,17 +141,19 @@ def block_jacobian(block: nn.Module, hidden: Tensor, token: int, *args: object, 
         rows = []
         unit = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
         for chosen in torch.split(unit, COPIES):
-            mine = outputs[: len(chosen)]
-            (slopes,) = torch.autograd.grad(mine, sequences, chosen, retain_graph=True)  # (COPIES, T, D)
-            rows.append(slopes[: len(chosen), token])
+            partial = outputs[: len(chosen)]  # output j of sequence j
+            (slopes,) = torch.autograd.grad(partial, sequences, chosen, retain_graph=True)  # (COPIES, T, D)
+            rows.append(slopes[: len(chosen), token])  # (chosen, D)
     return torch.cat(rows)
 
 
 def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: object, **kwargs: object) -> Tensor:
-    """The Jacobian (T * D, T * D) of a block's whole output by its whole input, tokens major; arguments as above.
+    """Return the Jacobian (T * D, T * D) of a block's whole output by its whole input, tokens major.
+
+    The arguments are those of `block_jacobian`.
 
     Raises:
-        ValueError: a block in training mode, or hidden states of another shape.
+        ValueError: the block is in training mode, or the hidden states have another shape.
     """
     _check(block, hidden)
     return _jacobian(lambda states: _first(block(states[None], *args, **kwargs))[0], hidden[0])
@@ -169,7 +173,10 @@ def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
-    """(outputs, inputs), both flattened: one backward pass for every output, which every kernel supports."""
+    """Return the Jacobian (outputs, inputs), both flattened, by one backward pass per output.
+
+    Every kernel supports that, unlike batched gradients.
+    """
     with torch.enable_grad():
         variable = point.detach().clone().requires_grad_(True)
         outputs = function(variable).flatten()

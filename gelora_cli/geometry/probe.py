@@ -1,7 +1,7 @@
 """The geometry of a model while it is fine-tuned, on a fixed probe; an observer, which changes no number.
 
-For conjecture 3.1 of GeLoRA (arXiv 2412.09250; known to us by third-party notes alone): the gap between intrinsic
-dimension and the rank of a block's Jacobian shrinks as fine-tuning goes on. The rank is seen through the stable rank,
+For conjecture 3.1 of GeLoRA (arXiv 2412.09250, known here only by what others write of it): the gap between intrinsic
+dimension and the rank of a block's Jacobian shrinks as fine-tuning goes on. The rank is measured as the stable rank,
 which needs no tolerance. D is the width of the hidden states.
 """
 
@@ -23,7 +23,7 @@ from gelora_cli.geometry.jacobians import block_calls, block_jacobian, stable_ra
 from gelora_cli.geometry.twonn import IdimEstimate
 
 LEAST_TOKENS = 12
-"""Probe tokens stand in the shortest sequences of at least so many: a Jacobian's cost grows with the sequence."""
+"""Probe tokens are in the shortest sequences of at least so many tokens: a Jacobian's cost grows with the length."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class GeometryProbe:
 
     `states()` gives the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D), and
     `estimate` the idim of one. `probes` are the model's inputs of one sequence, and a token in it. `updates()` gives
-    the change of every adapted linear's weight by name, None of a method that changes none; `linears` are the names of
-    each block's.
+    the change of every adapted linear's weight by name; it is None for a method that changes no weight. `linears` are
+    the names of the linears of each block.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class GeometryProbe:
     linears: Sequence[Sequence[str]]
 
     def measure(self) -> dict[str, Any]:
-        """Return the values of this moment, in the process that asks; layers from 0, blocks from 1.
+        """Return what the model's geometry is now, in the calling process; layers count from 0, blocks from 1.
 
         `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None where there is no estimate.
         `jacobian_stable_ranks` of every block: the mean over the probe tokens of the stable rank of the Jacobian
@@ -60,15 +60,15 @@ class GeometryProbe:
             return values if self.updates is None else values | self._updates(self.updates())
 
     def _idims(self) -> dict[str, Any]:
-        found = [self._idim(layer, points) for layer, points in enumerate(self.states())]
+        estimates = [self._idim(layer, points) for layer, points in enumerate(self.states())]
         return {
-            "idims": [row and row.idim for row in found],
-            "idim_low": [row and row.low for row in found],
-            "idim_high": [row and row.high for row in found],
+            "idims": [row and row.idim for row in estimates],
+            "idim_low": [row and row.low for row in estimates],
+            "idim_high": [row and row.high for row in estimates],
         }
 
     def _idim(self, layer: int, points: NDArray[np.float32]) -> IdimEstimate | None:
-        """The estimate; a layer that has none, as when a training has collapsed, ends no run."""
+        """Return the estimate, or None where there is none, as after a collapsed training: the run goes on."""
         try:
             return self.estimate(points)
         except GeloraError as error:
@@ -85,7 +85,7 @@ class GeometryProbe:
         }
 
     def _ranks_at(self, inputs: Mapping[str, torch.Tensor], token: int) -> list[float | None]:
-        """The stable rank of every block's Jacobian at one token."""
+        """Return the stable rank of every block's Jacobian at one token."""
         calls = block_calls(self.body, self.blocks, inputs)
         return [
             _finite_rank(block_jacobian(block, call.hidden, token, *call.args, **call.kwargs))
@@ -98,10 +98,10 @@ class GeometryProbe:
         return {"update_stable_ranks": [_unless_none(_mean, ranks) for ranks in moved]}
 
 
-def probe_places(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
-    """The sequences, as rows of `lengths` (n,), and the token in the middle of each, that probe the Jacobians.
+def probe_tokens(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
+    """Return the sequences that probe the Jacobians, as rows of `lengths` (n,), with the token in the middle of each.
 
-    The shortest with `LEAST_TOKENS` or more, then the longest of the others; ties go to the earlier row.
+    They are the shortest with `LEAST_TOKENS` or more, then the longest of the others; ties go to the earlier row.
     """
     order = sorted(range(len(lengths)), key=lambda row: (lengths[row] < LEAST_TOKENS, abs(lengths[row] - LEAST_TOKENS)))
     return [(row, int(lengths[row]) // 2) for row in order[:count]]
@@ -109,7 +109,7 @@ def probe_places(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every module's own mode and the random states are as before afterwards."""
+    """Put the model in evaluation mode for a while; restore every module's mode and the random states afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     with torch.random.fork_rng():
         model.eval()
@@ -121,7 +121,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def _finite_rank(matrix: torch.Tensor) -> float | None:
-    """The stable rank; None of a matrix that is not finite, which ends no run here."""
+    """Return the stable rank; None of a matrix that is not finite, so that the run goes on."""
     return stable_rank(matrix) if bool(torch.isfinite(matrix).all()) else None
 
 
@@ -130,6 +130,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _unless_none(summary: Callable[[Sequence[float]], float], values: Sequence[float | None]) -> float | None:
-    """The summary of values that are all there; None where there are none, or one is missing."""
-    there = [value for value in values if value is not None]
-    return summary(there) if there and len(there) == len(values) else None
+    """Return the summary of the values; None where there are none, or one of them is None."""
+    known = [value for value in values if value is not None]
+    return summary(known) if known and len(known) == len(values) else None

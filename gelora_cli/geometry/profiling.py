@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a pass over the text gave: a row per layer 0..L, and how many examples were drawn, equal, and forwarded."""
+    """What a pass over the texts gave: a row per layer 0..L, and counts of examples.
+
+    `drawn` examples were taken, `duplicates` of them had a token sequence met before, and `used` were forwarded.
+    """
 
     layers: tuple[LayerIdim, ...]
     drawn: int
-    copies: int
+    duplicates: int
     used: int
 
     def profile(
@@ -51,7 +54,7 @@ class Measurement:
         model_map: ModelMap,
         seconds: float,
     ) -> IdProfile:
-        """Return the measurement as an artifact; the arguments are the profile's other fields."""
+        """Return the measurement as an artifact; the arguments are the other fields of the profile."""
         return IdProfile(
             model=model,
             model_fingerprint=model_fingerprint,
@@ -60,7 +63,7 @@ class Measurement:
             settings=settings,
             examples_seen=examples_seen,
             examples_drawn=self.drawn,
-            examples_copies=self.copies,
+            examples_copies=self.duplicates,
             examples_used=self.used,
             layers=self.layers,
             model_map=model_map,
@@ -79,18 +82,19 @@ def measure(
     accelerator: Accelerator | Device,
     store: StateStore | None = None,
 ) -> Measurement:
-    """Idim d_0 .. d_L of the pooled hidden states of `split`, in one pass of the pretrained model in float32.
+    """Return the idims d_0 .. d_L of the pooled hidden states of `split`, from one pass of the pretrained model.
 
-    Equal token sequences are forwarded once. Batches of like length are dealt to the processes in turn, so that a
-    batch holds the same examples on any number of them; layers are estimated by the processes in turn, too. Batches
+    Equal token sequences are forwarded once. Batches of similar length go to the processes in turn, so that a batch
+    holds the same examples on any number of processes. Layers are estimated by the processes in turn, too. Batches
     that `store` holds are not forwarded again. The model is left in evaluation mode.
     """
     rows = split.distinct_rows()
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
-    mine = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
-    states = _forward(model, blocks, split, mine, settings.pooling, pad_token_id, accelerator, store)
-    _log_shares(accelerator, sum(map(len, mine.values())), len(rows))
-    order = np.argsort(np.concatenate(_dealt(batches, accelerator.num_processes)), kind="stable")
+    share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
+    states = _forward(model, blocks, split, share, settings.pooling, pad_token_id, accelerator, store)
+    _log_shares(accelerator, sum(map(len, share.values())), len(rows))
+    gathered = np.concatenate(_gathered_rows(batches, accelerator.num_processes))  # (used,)
+    order = np.argsort(gathered, kind="stable")  # back to the order of the split, on any number of processes
     layers = _estimate(states, order, settings, accelerator)
     return Measurement(layers, len(split), len(split) - len(rows), len(rows))
 
@@ -105,7 +109,7 @@ def pooled_states(
     pad_token_id: int,
     accelerator: Accelerator | Device,
 ) -> list[NDArray[np.float32]]:
-    """The pooled states of every layer 0 .. L, (n, D) each, a row per sequence of `split`, by this process alone."""
+    """Return the pooled states of every layer 0 .. L, (n, D) each, a row per sequence, by this process alone."""
     batches = sorted_batches(split.lengths, batch_size)
     states = _forward(model, blocks, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
     order = np.argsort(np.concatenate(batches), kind="stable")
@@ -113,17 +117,17 @@ def pooled_states(
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """One vector per example: hidden (B, T, D) and mask (B, T) to (B, D) float32.
+    """Return one vector per example, (B, D) float32, of hidden states (B, T, D) and a mask (B, T).
 
-    `mean` over the real tokens, `cls` the first token, `last` the last real token.
+    `mean` averages the real tokens, `cls` takes the first token, `last` the last real token.
     """
     hidden = hidden.float()
     if pooling == "cls":
-        return hidden[:, 0]
+        return hidden[:, 0]  # (B, D)
     if pooling == "last":
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    weights = mask.to(hidden.dtype)[:, :, None]
-    return (hidden * weights).sum(1) / weights.sum(1)
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]  # (B, D)
+    weights = mask.to(hidden.dtype)[:, :, None]  # (B, T, 1)
+    return (hidden * weights).sum(1) / weights.sum(1)  # (B, D)
 
 
 def _forward(
@@ -136,24 +140,26 @@ def _forward(
     accelerator: Accelerator | Device,
     store: StateStore | None,
 ) -> list[torch.Tensor]:
-    """This process's pooled states of every layer, each (n_share, D) float32 on the CPU; token states are not kept."""
+    """Return this process's pooled states of every layer, each (n_share, D) float32 on the CPU.
+
+    States of single tokens are not kept: they would be T times as large.
+    """
     model.eval()  # type: ignore[no-untyped-call]
     body = model.base_model
     parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
-    shown = accelerator.is_main_process
     with (
         torch.no_grad(),  # in inference mode what a model caches could not be used by its training
-        _BlockStates(blocks) as tap,
+        _BlockStates(blocks) as block_states,
         log_through_progress(),
-        progress(sum(map(len, batches.values())), "ex", "profile", enabled=shown) as bar,
+        progress(sum(map(len, batches.values())), "ex", "profile", enabled=accelerator.is_main_process) as bar,
     ):
         for number, rows in batches.items():
             states = store.load(number) if store else None
             if states is None:
                 batch = collate(split, rows, pad_token_id, accelerator.device)
-                tap.mask, tap.pooling = batch.inputs["attention_mask"], pooling
+                block_states.mask, block_states.pooling = batch.inputs["attention_mask"], pooling
                 body(**batch.inputs)
-                states = [state.cpu() for state in tap.take()]
+                states = [state.cpu() for state in block_states.take()]  # (B, D) each
                 if store:
                     store.add(number, states)
             for layer, state in enumerate(states):
@@ -164,7 +170,7 @@ def _forward(
 
 
 class _BlockStates:
-    """Hooks on the blocks that pool the input of the first and the output of each as they pass."""
+    """Hooks that pool the input of the first block and the output of each while the model runs."""
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
         self.blocks = blocks
@@ -182,49 +188,51 @@ class _BlockStates:
             handle.remove()
 
     def take(self) -> list[torch.Tensor]:
-        """The pooled states of the last forward pass, layer 0 first."""
+        """Return and forget the pooled states of the last forward pass, layer 0 first."""
         states, self._states = self._states, []
         return states
 
     def _input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._keep(args[0] if args else kwargs["hidden_states"])
+        self._pool(args[0] if args else kwargs["hidden_states"])
 
     def _output(self, _: nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-        self._keep(output[0] if isinstance(output, tuple) else output)
+        self._pool(output[0] if isinstance(output, tuple) else output)
 
-    def _keep(self, hidden: torch.Tensor) -> None:
+    def _pool(self, hidden: torch.Tensor) -> None:
         self._states.append(pool(hidden, self.mask, self.pooling))
 
 
-def _dealt(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray[np.int64]]:
-    """The rows in the order in which gathering puts them: rank 0's batches, then rank 1's, ..."""
+def _gathered_rows(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray[np.int64]]:
+    """Return the rows in the order in which gathering puts them: rank 0's batches, then rank 1's, ..."""
     return [rows for rank in range(processes) for rows in batches[rank::processes]]
 
 
 def _log_shares(accelerator: Accelerator | Device, forwarded: int, total: int) -> None:
-    """Log which process forwarded how many examples, as the processes themselves counted."""
-    mine = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
-    for process, pid, count in gather_rows(accelerator, mine).tolist():
-        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, count, total)
+    """Log how many examples each process forwarded, by its own count."""
+    count = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
+    for process, pid, examples in gather_rows(accelerator, count).tolist():
+        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, examples, total)
 
 
 def _estimate(
     states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator | Device
 ) -> tuple[LayerIdim, ...]:
-    """Gather each layer's states in the order of their rows and estimate, layer by layer in turn over the processes."""
+    """Estimate every layer from the states of all processes; the processes take layers in turn."""
     rank, processes = accelerator.process_index, accelerator.num_processes
-    mine: dict[int, LayerIdim] = {}
+    share: dict[int, LayerIdim] = {}
     for layer in range(len(states)):
-        points = gather_rows(accelerator, states[layer].to(accelerator.device))
-        states[layer] = torch.zeros(0)
+        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (used, D)
+        states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
         if layer % processes == rank:
-            mine[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
-    found = {layer: row for share in gather_objects(accelerator, mine) for layer, row in share.items()}
-    return tuple(found[layer] for layer in range(len(states)))
+            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
+    rows: dict[int, LayerIdim] = {}
+    for others in gather_objects(accelerator, share):
+        rows |= others
+    return tuple(rows[layer] for layer in range(len(states)))
 
 
 def _device(accelerator: Accelerator | Device) -> str:
-    """Where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
+    """Return where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
     return "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 
 

@@ -1,4 +1,4 @@
-"""Pooled hidden states on disk while a profile is measured, so that one that is interrupted goes on where it was."""
+"""Tensors on disk while a signal is measured, such as pooled hidden states, so that a killed measurement resumes."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ if TYPE_CHECKING:
     import torch
 
 FLUSH_SECONDS = 20.0
+"""A kill loses at most the work of so many seconds, and one batch."""
 SECONDS, THREADS = "seconds", "threads"
 
 
 class StateStore:
-    """States of whole batches by their numbers, in `DIR/states/BATCH-SHA256.safetensors`, each file written once.
+    """States of whole batches by their numbers, in `DIR/states/BATCH-SHA256.safetensors`; each file is written once.
 
-    A batch holds the same examples on any number of processes, so what was measured by two serves one. Each file says
-    how many seconds had been spent when it was written, and with how many CPU threads: another number is a warning,
-    since it can change last digits.
+    A batch holds the same examples on any number of processes, so that one process can resume what two began. Each
+    file says how many seconds had been spent when it was written, and with how many CPU threads. Another number of
+    threads is logged as a warning, since it can change last digits.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory / STATES
         self.waiting: dict[str, torch.Tensor] = {}
         self.started = self.flushed = time.perf_counter()
-        self.places, self.before = self._found()
+        self.files, self.earlier_seconds = self._read_files()
 
     @property
     def seconds(self) -> float:
-        """Those since this store was made, and those of the earlier tries whose states it found."""
-        return self.before + time.perf_counter() - self.started
+        """Seconds since this store was made, and of the earlier attempts whose states it holds."""
+        return self.earlier_seconds + time.perf_counter() - self.started
 
     def load(self, batch: int) -> list[torch.Tensor] | None:
-        """The batch's pooled states, layer 0 first, each (n, D) float32; None where it was not measured."""
+        """Return a batch's states, layer 0 first, each (n, D) float32; None where it was not measured."""
         from safetensors import safe_open
 
-        if batch not in self.places:
+        if batch not in self.files:
             return None
-        path, layers = self.places[batch]
+        path, layers = self.files[batch]
         with safe_open(path, "pt") as file:
             return [file.get_tensor(f"{batch}/{layer}") for layer in range(layers)]
 
@@ -70,14 +71,14 @@ class StateStore:
         self.waiting, self.flushed = {}, time.perf_counter()
 
     def clear(self) -> None:
-        """Remove all files: the profile is whole."""
+        """Remove all files, once the measurement is complete."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _found(self) -> tuple[dict[int, tuple[Path, int]], float]:
-        """Batch -> the file that holds it and its number of layers, and the seconds; the log names a damaged file."""
+    def _read_files(self) -> tuple[dict[int, tuple[Path, int]], float]:
+        """Return for each batch its file and number of layers, and the seconds spent; damaged files are logged."""
         from safetensors import safe_open
 
-        places: dict[int, tuple[Path, int]] = {}
+        files: dict[int, tuple[Path, int]] = {}
         seconds = 0.0
         threads: set[str] = set()
         for path in sorted(self.directory.glob("*.safetensors")):
@@ -88,8 +89,8 @@ class StateStore:
                 numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
                 metadata = file.metadata() or {}
             seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
-            threads.add(metadata.get(THREADS, str(_threads())))  # files written before do not say
-            places |= {number: (path, numbers.count(number)) for number in numbers}
+            threads.add(metadata.get(THREADS, str(_threads())))  # older files don't say
+            files |= {number: (path, numbers.count(number)) for number in numbers}
         others = sorted(threads - {str(_threads())})
         if others:
             LOGGER.warning(
@@ -97,7 +98,7 @@ class StateStore:
                 " and ".join(others),
                 _threads(),
             )
-        return places, seconds
+        return files, seconds
 
 
 def _threads() -> int:

@@ -1,7 +1,7 @@
 """Local dimensionality: the rank of the Fisher information matrix of a small model; tensors in, numbers out.
 
-What the code rests on, and how well it is known (GeLoRA, arXiv 2412.09250; only abstract, titles and what others say of
-the paper could be read):
+What the code rests on, and how well it is known. Of the paper (GeLoRA, arXiv 2412.09250) only the abstract, the titles
+and what others write could be read:
 
 - Definition 3.1: the local dimensionality d(phi) of a model at its parameters phi; that it is the rank of the Fisher
   information matrix is a third party's reading.
@@ -47,18 +47,19 @@ class LocalDimensionality:
 
 
 def flat_model(module: nn.Module) -> tuple[Outputs, Tensor]:
-    """A copy of the module in float64 and evaluation mode, as a function of all its parameters in one vector (P,).
+    """Return a copy of the module as a function of all its parameters in one vector, and that vector (P,).
 
-    The module takes a batch of examples. A parameter that it uses twice is there once; buffers are constants.
+    The copy is in float64 and evaluation mode and takes a batch of examples. A parameter that it uses twice is in the
+    vector once; buffers are constants.
     """
-    held = copy.deepcopy(module).double().eval()
-    names, tensors = zip(*held.named_parameters(), strict=True)
+    frozen = copy.deepcopy(module).double().eval()
+    names, tensors = zip(*frozen.named_parameters(), strict=True)
     sizes, shapes = [tensor.numel() for tensor in tensors], [tensor.shape for tensor in tensors]
 
     def outputs(params: Tensor, example: Tensor) -> Tensor:
         parts = [part.view(shape) for part, shape in zip(torch.split(params, sizes), shapes, strict=True)]
-        found: Tensor = functional_call(held, dict(zip(names, parts, strict=True)), (example[None],))
-        return found[0]
+        values: Tensor = functional_call(frozen, dict(zip(names, parts, strict=True)), (example[None],))  # (1, K)
+        return values[0]
 
     return outputs, torch.cat([tensor.detach().flatten() for tensor in tensors])
 
@@ -66,7 +67,7 @@ def flat_model(module: nn.Module) -> tuple[Outputs, Tensor]:
 def local_dimensionality(
     outputs: Outputs, params: Tensor, inputs: Tensor, *, family: str = "categorical", chunk: int = CHUNK
 ) -> LocalDimensionality:
-    """The rank of the Fisher matrix at `params`, over `inputs`.
+    """Return the rank of the Fisher matrix at `params`, over `inputs`.
 
     `F = (1/n) sum_x E_y[grad log p(y|x) grad log p(y|x)^T]`, y by the model's own p(y|x). F is `G^T G` with the factor
     G (n * K, P) of `fisher_rows`, so its eigenvalues are the squares of G's singular values, and those are computed:
@@ -81,7 +82,7 @@ def local_dimensionality(
     orders of magnitude, takes true directions for flat ones.
 
     The rank is that over the given examples: no larger than over their whole distribution, at most n (K - 1)
-    (categorical) or n K (gaussian), and settled when more examples don't raise it.
+    (categorical) or n K (gaussian), and final once more examples don't raise it.
 
     Args:
         outputs: logits of the classes (`categorical`), or means of labels with variance 1 (`gaussian`, whose negative
@@ -96,13 +97,13 @@ def local_dimensionality(
     """
     _check(params, inputs, family)
     params = params.double()
-    held, rows = torch.zeros(0, len(params), dtype=torch.float64), 0
+    factor, rows = torch.zeros(0, len(params), dtype=torch.float64), 0  # (rows so far, P)
     for part in fisher_rows(outputs, params, inputs, family=family, chunk=chunk):
-        held, rows = torch.cat((held, part)), rows + len(part)
-        if len(held) > 2 * len(params):
-            held = torch.linalg.qr(held, mode="r").R
-    found = rank_of(torch.linalg.svdvals(held), max(rows, len(params)) * torch.finfo(torch.float64).eps)
-    return LocalDimensionality(found.rank, len(params), found.singular_values.square(), found.tolerance**2)
+        factor, rows = torch.cat((factor, part)), rows + len(part)
+        if len(factor) > 2 * len(params):
+            factor = torch.linalg.qr(factor, mode="r").R  # (P, P), with the same singular values
+    rank = rank_of(torch.linalg.svdvals(factor), max(rows, len(params)) * torch.finfo(torch.float64).eps)
+    return LocalDimensionality(rank.rank, len(params), rank.singular_values.square(), rank.tolerance**2)
 
 
 def fisher_matrix(outputs: Outputs, params: Tensor, inputs: Tensor, *, family: str = "categorical") -> Tensor:
@@ -115,16 +116,16 @@ def fisher_matrix(outputs: Outputs, params: Tensor, inputs: Tensor, *, family: s
 def fisher_rows(
     outputs: Outputs, params: Tensor, inputs: Tensor, *, family: str, chunk: int = CHUNK
 ) -> Iterator[Tensor]:
-    """The rows of G, `F = G^T G`, of `chunk` examples at a time: (K * chunk, P).
+    """Yield the rows of G, `F = G^T G`, of `chunk` examples at a time: (K * chunk, P).
 
     With `J = d outputs / d params` (K, P) of one example, the row of class y is
     `sqrt(p_y / n) grad log p_y = sqrt(p_y / n) (J_y - sum_z p_z J_z)`; of a Gaussian the rows are `J / sqrt(n)`.
     """
     jacobian = vmap(jacrev(outputs), in_dims=(None, 0))
     for examples in torch.split(inputs, chunk):
-        rows = jacobian(params, examples)
+        rows = jacobian(params, examples)  # (chunk, K, P)
         if family == "categorical":
-            chances = vmap(outputs, in_dims=(None, 0))(params, examples).softmax(-1)[:, :, None]
+            chances = vmap(outputs, in_dims=(None, 0))(params, examples).softmax(-1)[:, :, None]  # (chunk, K, 1)
             rows = chances.sqrt() * (rows - (chances * rows).sum(1, keepdim=True))
         if not bool(torch.isfinite(rows).all()):
             raise ValueError("the model's gradients are not finite at these parameters and examples")
@@ -141,7 +142,7 @@ def neighbourhood(
     seed: int,
     family: str = "categorical",
 ) -> Tensor:
-    """The label distributions of models near `params`, as points (points, n * K) whose intrinsic dimension can be told.
+    """Return the label distributions of models near `params`, as points (points, n * K) that have an idim.
 
     Parameters are drawn uniformly from the cube `params +- radius`; a model becomes `2 sqrt(p(y|x))`, for every x and
     y, or of a Gaussian its means. The metric that Euclidean distance between such points induces on the parameters is
@@ -151,9 +152,9 @@ def neighbourhood(
     """
     _check(params, inputs, family)
     noise = torch.rand(points, len(params), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    near = params.double() + radius * (2 * noise - 1)
-    found = vmap(vmap(outputs, in_dims=(None, 0)), in_dims=(0, None))(near, inputs)
-    return (2 * found.softmax(-1).sqrt() if family == "categorical" else found).flatten(1)
+    near = params.double() + radius * (2 * noise - 1)  # (points, P)
+    values = vmap(vmap(outputs, in_dims=(None, 0)), in_dims=(0, None))(near, inputs)  # (points, n, K)
+    return (2 * values.softmax(-1).sqrt() if family == "categorical" else values).flatten(1)
 
 
 def _check(params: Tensor, inputs: Tensor, family: str) -> None:

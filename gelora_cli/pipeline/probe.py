@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     """Make the probe on rows of the train split drawn with the profile's seed, whatever part trains."""
     from gelora_cli.data.collate import collate
-    from gelora_cli.geometry.probe import GeometryProbe, probe_places
+    from gelora_cli.geometry.probe import GeometryProbe, probe_tokens
     from gelora_cli.geometry.profiling import pooled_states
     from gelora_cli.geometry.twonn import estimate_idim
     from gelora_cli.methods.updates.checks import plain_model
@@ -35,7 +35,7 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
         "pad_token_id": pad,
         "accelerator": session.accelerator,
     }
-    places = probe_places(split.lengths, settings.track_tokens)
+    places = probe_tokens(split.lengths, settings.track_tokens)
     return GeometryProbe(
         model=attached.model,
         body=model.base_model,

@@ -21,38 +21,39 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": DARK, "linestyle": "-.", "marker": "D", "markerfacecolor": "white"},
     {"color": MIDDLE, "linestyle": "-", "marker": "v"},
 )
-SPREAD = 0.12  # of a layer, between neighbouring lines, so that their intervals stand beside each other
+SPREAD = 0.12
+"""Distance between neighbouring lines, in layers, so that their intervals don't cover each other."""
 
 
 def plot_profiles(profiles: Mapping[str, IdProfile], path: Path) -> None:
-    """Write profiles by their labels as a PNG, whole or not at all."""
+    """Write profiles by their labels as a PNG; a process that is killed leaves no partial file."""
     write_figure(profiles_figure(profiles), path)
 
 
 def profiles_figure(profiles: Mapping[str, IdProfile]) -> Figure:
-    """A panel per task; in it a line per profile, idim per layer with its 95 % interval, named by its label.
+    """Draw a panel per task with a line per profile: idim per layer with its 95 % interval, named by its label.
 
-    The form of figure 3 of GeLoRA (arXiv 2412.09250), which shows two tasks before and after tuning on a third.
+    It has the form of figure 3 of GeLoRA (arXiv 2412.09250), which shows two tasks before and after tuning on a third.
     """
     tasks: dict[str, list[tuple[str, IdProfile]]] = {}
     for label, profile in profiles.items():
         tasks.setdefault(profile.task, []).append((label, profile))
     figure, axes = new_figure(1.2 + 3.6 * len(tasks), (1,) * len(tasks))
-    for axis, (task, found) in zip(axes, tasks.items(), strict=True):
-        _panel(axis, found)
-        sizes = dict.fromkeys(f"{profile.examples_used:,}" for _, profile in found)
+    for axis, (task, labelled) in zip(axes, tasks.items(), strict=True):
+        _draw_panel(axis, labelled)
+        sizes = dict.fromkeys(f"{profile.examples_used:,}" for _, profile in labelled)
         head(axis, f"Intrinsic dimension on {task} (TwoNN)", f"N = {' and '.join(sizes)} examples, bars: 95 % interval")
     axes[-1].set_xlabel("layer (0 = input of block 1, i = output of block i)")
     return figure
 
 
-def _panel(axis: Axes, profiles: Sequence[tuple[str, IdProfile]]) -> None:
+def _draw_panel(axis: Axes, profiles: Sequence[tuple[str, IdProfile]]) -> None:
     middle = (len(profiles) - 1) / 2
     for number, (label, profile) in enumerate(profiles):
         style, rows = STYLES[number % len(STYLES)], profile.layers
-        places = [row.layer + SPREAD * (number - middle) for row in rows]
-        axis.plot(places, [row.idim for row in rows], markersize=5, label=end_of(label), **style)
-        axis.vlines(places, [row.low for row in rows], [row.high for row in rows], color=style["color"], linewidth=1.2)
+        x = [row.layer + SPREAD * (number - middle) for row in rows]
+        axis.plot(x, [row.idim for row in rows], markersize=5, label=end_of(label), **style)
+        axis.vlines(x, [row.low for row in rows], [row.high for row in rows], color=style["color"], linewidth=1.2)
     highest = max(row.high for _, profile in profiles for row in profile.layers)
     axis.set(ylabel="intrinsic dimension", ylim=(0, 1.08 * max(highest, 1.0)))
     number_ticks(axis, range(max(len(profile.layers) for _, profile in profiles)))

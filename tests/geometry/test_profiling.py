@@ -57,7 +57,7 @@ def test_the_profile_is_that_of_the_blocks_hidden_states(tiny_models: dict[str, 
     texts = [row["sentence"] for row in rows("cola", 60, seed=1)]
     loaded, encoded, pad = session(tiny_models[kind], kind, [*texts, texts[3]])
     found = measured(loaded, encoded, pad)
-    assert (found.drawn, found.copies, found.used) == (61, 1, 60)
+    assert (found.drawn, found.duplicates, found.used) == (61, 1, 60)
     found_states = []
     for row in range(60):
         tokens = torch.from_numpy(encoded.sequence(row).astype(np.int64))[None]

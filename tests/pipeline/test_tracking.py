@@ -15,7 +15,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import append_line
 from gelora_cli.geometry.jacobians import stable_rank
-from gelora_cli.geometry.probe import GeometryProbe, probe_places, undisturbed
+from gelora_cli.geometry.probe import GeometryProbe, probe_tokens, undisturbed
 from gelora_cli.geometry.twonn import IdimEstimate
 from gelora_cli.methods.updates.checks import plain_model
 from gelora_cli.plots.trajectories import CAVEATS, Snapshot, read_snapshots, trajectory_figure
@@ -83,8 +83,8 @@ def test_what_can_not_be_measured_ends_no_run() -> None:
 
 def test_probe_tokens_stand_in_the_middle_of_short_sequences() -> None:
     lengths = np.array([40, 12, 5, 13, 11, 12])
-    assert probe_places(lengths, 3) == [(1, 6), (5, 6), (3, 6)]
-    assert probe_places(lengths, 9)[3:] == [(0, 20), (4, 5), (2, 2)]
+    assert probe_tokens(lengths, 3) == [(1, 6), (5, 6), (3, 6)]
+    assert probe_tokens(lengths, 9)[3:] == [(0, 20), (4, 5), (2, 2)]
 
 
 def test_modes_and_random_states_are_as_before(tiny_models: dict[str, Path]) -> None:
