@@ -140,7 +140,7 @@ def test_an_observed_run_is_the_same_run(
         without_times(directory),
     )
     assert bench.run(*RUN, *TRACKED) == 0
-    assert "it was not tracked" in capsys.readouterr().out
+    assert "this run was not tracked" in capsys.readouterr().out
     assert not read_snapshots(read_metric_lines(directory / run_files.METRICS))
     assert bench.run(*RUN, *TRACKED, "force=true") == 0
     assert bench.only() == directory
@@ -152,7 +152,7 @@ def test_an_observed_run_is_the_same_run(
     check_snapshots(snapshots)
     assert "track.png" in (directory / "DONE").read_text()
     assert bench.run(*RUN, *TRACKED) == 0
-    assert "it was not tracked" not in capsys.readouterr().out
+    assert "this run was not tracked" not in capsys.readouterr().out
     figure = trajectory_figure(snapshots, result_of(directory))
     assert len(figure.axes) == 6
     assert figure.get_supxlabel() == CAVEATS
