@@ -122,10 +122,12 @@ class Checkpoints(CheckpointStore):
         target, temporary = step_path(self.directory, state), root / f".writing-{os.getpid()}"
         if target.exists() and _is_valid(target, self.directory):
             self.written = time.perf_counter()
-            return  # of the same step: a valid one is never replaced, so that there is always one
+            return  # a valid checkpoint of the same step is never replaced, so that there is always one
         for old in (target, *root.glob(".writing-*")):
             shutil.rmtree(old, ignore_errors=True)
         with translate_write_errors(target):
+            # The order matters: tensors and metrics reach the disk before the state that names their sha256, and the
+            # directory gets its name last. A machine that loses power at any moment leaves a checkpoint that is valid.
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / TENSORS)
             _flush(temporary / TENSORS)
@@ -133,13 +135,13 @@ class Checkpoints(CheckpointStore):
             size = metrics.stat().st_size if metrics.exists() else 0
             if size:
                 _flush(metrics)
-            whole = replace(
+            complete = replace(
                 state,
                 metrics_bytes=size,
                 metrics_sha256=prefix_sha256(metrics, size),
                 tensors_sha256=file_sha256(temporary / TENSORS),
             )
-            write_atomic(temporary / TrainState.FILE, to_json(whole))
+            write_atomic(temporary / TrainState.FILE, to_json(complete))
             temporary.replace(target)
             _flush(root)
         for other in saved_checkpoints(self.directory):

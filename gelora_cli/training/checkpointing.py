@@ -54,9 +54,9 @@ class Checkpointing(Callback):
             if checkpoint is not None:
                 store.save(checkpoint.state, checkpoint.tensors)
         if stopping:
-            kept = "a checkpoint holds it" if store.used else "without checkpoints: it starts from scratch"
+            saved = "saved in a checkpoint" if store.used else "without a checkpoint, so it will start from scratch"
             raise StoppedError(
-                f"interrupted at step {step} of {trainer.total_steps}, {kept}. Give the same command again."
+                f"interrupted at step {step} of {trainer.total_steps}, {saved}. Give the same command again to go on."
             )
 
     def _agree(self, trainer: Trainer, at_evaluation: bool) -> tuple[bool, bool]:
@@ -66,12 +66,13 @@ class Checkpointing(Callback):
         """
         accelerator = trainer.accelerator
         due = self.store.used and self.store.due_by_clock() and accelerator.is_main_process
-        wanted = due, self.stop()
+        local = due, self.stop()
         if accelerator.num_processes == 1:
-            return wanted
+            return local
         at_line = trainer.state.step % trainer.settings.log_steps == 0
         if not (accelerator.device.type == "cpu" or at_evaluation or at_line):
             return False, False
-        flags = torch.tensor([float(flag) for flag in wanted], device=accelerator.device)  # (2,)
+        # A checkpoint and a stop need every process at the same step, so one that asks is enough for all.
+        flags = torch.tensor([float(flag) for flag in local], device=accelerator.device)  # (2,)
         first, second = accelerator.reduce(flags, "sum").tolist()
         return first > 0, second > 0

@@ -54,12 +54,13 @@ def forward(
     parts: list[torch.Tensor] = [torch.zeros(0, kind.width(task), device=device)]
     with torch.inference_mode():
         batches = sorted_batches(split.lengths, batch_size)
+        # Each process takes every n-th batch. Row numbers travel with the outputs, so that the order can be restored.
         for batch_rows in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = collate(split, batch_rows, pad_token_id, device)
-            parts.append(kind.reduce(model(**batch.inputs), batch, split, task))
+            parts.append(kind.reduce(model(**batch.inputs), batch, split, task))  # (B, W)
             rows.append(torch.from_numpy(batch_rows).to(device))
-        gathered = gather_rows(accelerator, torch.cat(parts)).cpu().numpy()
-        order = gather_rows(accelerator, torch.cat(rows)).cpu().numpy()
+        gathered = gather_rows(accelerator, torch.cat(parts)).cpu().numpy()  # (n, W)
+        order = gather_rows(accelerator, torch.cat(rows)).cpu().numpy()  # (n,)
     if not np.array_equal(np.sort(order), np.arange(len(split))):
         raise GeloraError(f"{split.name}: {len(order)} predictions for {len(split)} rows, or some twice")
     return gathered[np.argsort(order)]

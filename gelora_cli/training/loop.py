@@ -75,6 +75,7 @@ class Trainer:
             StoppedError: it was asked to stop.
         """
         state, epochs = self.state, math.ceil(self.total_steps / self.steps_per_epoch)
+        # Each process draws its own dropout. A checkpoint puts the random states back, so the seed comes first.
         seed_process(self.settings.seed, self.accelerator.process_index)
         if resume_from is not None:
             state.load_state_dict(resume_from)
@@ -82,6 +83,7 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(self)
+            # An epoch counts as done once it is evaluated: a training that stopped before that resumes in this epoch.
             for epoch in range(len(state.evaluations) + 1, epochs + 1):
                 state.epoch = epoch
                 self.train_epoch()
@@ -98,14 +100,15 @@ class Trainer:
         state, settings = self.state, self.settings
         self.model.train()
         batches = epoch_batches(self.split.lengths, settings.batch_size, settings.seed, state.epoch)
-        done = state.step - (state.epoch - 1) * self.steps_per_epoch
-        for rows in batches[done : done + self.total_steps - state.step]:
+        # The batches depend on the seed and the epoch alone, so a resumed training skips those that it has taken.
+        steps_done = state.step - (state.epoch - 1) * self.steps_per_epoch
+        for rows in batches[steps_done : steps_done + self.total_steps - state.step]:
             self.train_step(rows)
             if state.step % settings.log_steps == 0 or state.step == self.total_steps:
                 self.read_loss()
             for callback in self.callbacks:
                 callback.on_step(self)
-        if state.loss_examples:
+        if state.loss_examples:  # steps since the last reading, so that no loss is carried into the next epoch
             self.read_loss()
 
     def evaluate_epoch(self) -> None:
@@ -123,7 +126,7 @@ class Trainer:
         state = self.state
         micro_batches = self._micro_batches(rows)
         for index, (micro_rows, counted) in enumerate(micro_batches):
-            is_last = index == len(micro_batches) - 1
+            is_last = index == len(micro_batches) - 1  # gradients are exchanged once, after the last micro-batch
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 self._backward(micro_rows, counted, len(rows), is_last)
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -133,16 +136,20 @@ class Trainer:
         state.examples += len(rows)
         state.loss_examples += len(rows)
         if self.attached.after_step is not None:
-            self.attached.after_step(state.step)
+            self.attached.after_step(state.step)  # before the gradients go: a method may score its ranks by them
         state.optimizer.zero_grad(set_to_none=True)
 
     def _micro_batches(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], bool]]:
-        """Return this process's micro-batches, as many as every process has; an empty one borrows an uncounted row."""
+        """Return this process's micro-batches of a global batch (B,), and whether each counts.
+
+        Every process has equally many, since all must take part in the exchange of gradients. One that has no row left
+        borrows a row that does not count.
+        """
         processes = self.accelerator.num_processes
-        mine = rows[self.accelerator.process_index :: processes]
-        largest = math.ceil(len(rows) / processes)
+        local_rows = rows[self.accelerator.process_index :: processes]
+        largest = math.ceil(len(rows) / processes)  # rows of the process that has most
         size = self.settings.micro_batch_size or largest
-        parts = [mine[start : start + size] for start in range(0, largest, size)]
+        parts = [local_rows[start : start + size] for start in range(0, largest, size)]
         return [(part, True) if len(part) else (rows[:1], False) for part in parts]
 
     def _backward(self, rows: NDArray[np.int64], counted: bool, global_examples: int, is_last: bool) -> None:
@@ -150,8 +157,10 @@ class Trainer:
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
         assert batch.labels is not None
         losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
-        total = losses.sum() * float(counted)
+        total = losses.sum() * float(counted)  # ()
         self.state.loss_sum += total.detach()
+        # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so
+        # each sum is divided by all rows and multiplied by the number of processes.
         loss = total * (self.accelerator.num_processes / global_examples)
         if is_last and self.attached.extra_loss is not None:
             loss = loss + self.attached.extra_loss()
@@ -160,6 +169,7 @@ class Trainer:
     def read_loss(self) -> None:
         """Read the mean loss since the last reading (the only wait for the device), refuse one that is not finite."""
         state = self.state
+        # Every process reads the same sum, so that all of them refuse a loss that is not finite at the same step.
         loss = float(self.accelerator.reduce(state.loss_sum, "sum")) / state.loss_examples
         now = time.perf_counter()
         rate = state.loss_examples / (now - state.last_reading)
@@ -179,11 +189,11 @@ class Trainer:
         raise RunError(
             f"the loss is {loss} at step {state.step} of {self.total_steps} (epoch {state.epoch}, learning rate "
             f"{state.last_learning_rate():.3g}; last finite loss: {last}). Lower "
-            f"train.learning_rate={self.settings.learning_rate:g}, or take precision=float32."
+            f"train.learning_rate={self.settings.learning_rate:g}, or use precision=float32."
         )
 
     def result(self, epochs: int) -> TrainResult:
-        """Return what the training came to."""
+        """Return the counts, times and evaluations of the training."""
         state = self.state
         seconds = time.perf_counter() - state.started
         ranks, adapter_params = self.attached.ranks()

@@ -1,4 +1,4 @@
-"""Callbacks that tell of a training: lines of metrics to trackers and the log, and the progress bar."""
+"""Callbacks that report a training: lines of metrics to trackers and the log, and the progress bar."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class MetricsLog(Callback):
         """Record each split."""
         state = trainer.state
         for result in results:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-            place = (state.epoch, state.step, state.losses[-1], result.split)
-            LOGGER.info("epoch %d, step %d: loss %.4f  %s  %s", *place, shown)
+            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+            step = f"epoch {state.epoch}, step {state.step}"
+            LOGGER.info("%s: loss %.4f  %s  %s", step, state.losses[-1], result.split, metrics)
             values = {
                 "step": state.step,
                 "epoch": state.epoch,

@@ -35,6 +35,7 @@ class BestEpoch(Callback):
         settled = trainer.attached.budget_reached()
         if settled and not state.settled_epoch:
             state.settled_epoch = state.epoch
+        # Every process has the same results, so all of them keep the same epoch.
         if trainer.settings.protocol == "last":
             state.best = Best(value, state.epoch, {})
         elif is_better(value, state.best.value) and settled:

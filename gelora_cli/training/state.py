@@ -89,7 +89,7 @@ class TrainingState:
             step=self.step,
             examples=self.examples,
             loss_examples=self.loss_examples,
-            losses=tuple(self.losses[:1] + self.losses[1:][-1:]),
+            losses=tuple(self.losses[:1] + self.losses[1:][-1:]),  # the result names the first and the last
             evaluations=tuple(self.evaluations),
             best_epoch=self.best.epoch,
             settled_epoch=self.settled_epoch,
@@ -114,7 +114,7 @@ class TrainingState:
         if self.attached.load_state is not None:
             self.attached.load_state(strip_prefix("method/", tensors))
         self._move_schedule()
-        self._load_share(tensors)
+        self._load_share(tensors)  # last of what the training draws from: nothing may draw after the random states
         value = -math.inf if state.best_value is None else state.best_value
         self.best = Best(value, state.best_epoch, strip_prefix("best/", tensors))
 
@@ -136,7 +136,7 @@ class TrainingState:
         random = torch.get_rng_state()
         if device.type == "cuda":
             random = torch.cat([random, torch.cuda.get_rng_state(device)])
-        shares = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}
+        shares = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}  # (1, bytes), (1,)
         return {f"share/{name}": gather_rows(self.accelerator, tensor).cpu() for name, tensor in shares.items()}
 
     def _load_parameters(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -150,6 +150,7 @@ class TrainingState:
 
     def _move_schedule(self) -> None:
         """Set the learning rates of the step that comes next."""
+        # Stepping the schedule `step` times would give the same rates; this takes no time after a long training.
         self.schedule.last_epoch = self.step
         for group, base, factor in zip(
             self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True
@@ -159,7 +160,7 @@ class TrainingState:
     def _load_share(self, tensors: dict[str, torch.Tensor]) -> None:
         rank, cpu = self.accelerator.process_index, len(torch.get_rng_state())
         self.loss_sum = tensors["share/loss_sum"][rank].to(self.accelerator.device)
-        random = tensors["share/random"][rank].clone()  # a view has its storage's beginning read
+        random = tensors["share/random"][rank].clone()  # torch reads the storage of a view from its beginning
         torch.set_rng_state(random[:cpu])
         if len(random) > cpu:
             torch.cuda.set_rng_state(random[cpu:].clone(), self.accelerator.device)

@@ -45,7 +45,8 @@ def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[st
 
 
 def test_the_examples_of_the_help_are_accepted() -> None:
-    from gelora_cli.config.overrides import override_problems, split_arguments
+    from gelora_cli.config.arguments import split_arguments
+    from gelora_cli.config.overrides import override_problems
 
     for name in COMMANDS.names():
         for line in COMMANDS.get(name).examples.splitlines():

@@ -16,7 +16,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gelora_cli.commands.exporting import fold_scale
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.overrides import override_problems, split_arguments
+from gelora_cli.config.arguments import split_arguments
+from gelora_cli.config.overrides import override_problems
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import ScoreScale
 from gelora_cli.core.errors import GeloraError

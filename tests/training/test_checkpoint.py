@@ -150,7 +150,7 @@ def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path:
         asked.append(None)
         return len(asked) == 13
 
-    with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24, a checkpoint holds it"):
+    with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24, saved in a checkpoint"):
         train(case(bert, "gelora"), broken, stop=stop)
     state = latest_valid_checkpoint(broken)
     assert state is not None
