@@ -72,16 +72,7 @@ def pages() -> dict[str, str]:
 def all_registries() -> list[Registry[Any]]:
     """Return every registry of `core.registries` but that of the commands, sorted by what it holds."""
     entries = [value for value in vars(registries).values() if isinstance(value, Registry)]
-    others = [entry for entry in entries if entry is not COMMANDS and _is_importable(entry)]
-    return sorted(others, key=lambda registry: registry.what)
-
-
-def _is_importable(registry: Registry[Any]) -> bool:
-    try:
-        registry.get(registry.names()[0])
-    except ModuleNotFoundError:
-        return False
-    return True
+    return sorted((entry for entry in entries if entry is not COMMANDS), key=lambda registry: registry.what)
 
 
 def page_name(registry: Registry[Any]) -> str:

@@ -122,6 +122,7 @@ def test_the_classes_of_the_page_on_extending_register(monkeypatch: pytest.Monke
         registries.TASK_KINDS: "margin",
         registries.MODEL_KINDS: "distilbert",
         registries.TRACKERS: "print",
+        registries.SIGNALS: "norms",
         registries.LAUNCHERS: "shell",
     }
     assert [name for registry, name in registered.items() if name not in registry] == []
