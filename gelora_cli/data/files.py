@@ -81,7 +81,7 @@ class Table:
             empty_rows.update(row for row, text in enumerate(column) if not text.strip())
         if empty_rows:
             first = self.location(min(empty_rows))
-            raise GeloraError(f"{first}: an empty text, in one of {len(empty_rows)} such rows; {fix}")
+            raise GeloraError(f"{first}: an empty text{describe_count(len(empty_rows))}; {fix}")
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,13 @@ def _explain_missing_column(name: str, table: Table, request: Request, key: str)
         setting = "group" if name == request.group else "label"
         fix = f"Name the right column by task.{setting}=COLUMN"
     if table.separator:
-        fix += f". Columns were separated by {table.separator}; name another separator by data.separator=NAME"
+        fix += f". The file was read with {table.separator} as separator; for another one give data.separator=NAME"
     return f"{suggest(name, table.names)}. {fix}"
+
+
+def describe_count(rows: int) -> str:
+    """Return how many rows have a problem, to follow the first of them in a message; empty for one row."""
+    return f", the first of {rows:,} such rows" if rows > 1 else ""
 
 
 def concatenate_tables(tables: Sequence[Table], name: str) -> Table:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name, suggest
-from gelora_cli.data.files import Table
+from gelora_cli.data.files import Table, describe_count
 
 MISSING_MARKS = frozenset(
     ("nan", "-nan", "na", "n/a", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a", "nat", "1.#ind", "1.#qnan")
@@ -126,12 +126,12 @@ def describe_respelled(table: Table, task: TaskConfig) -> str:
 def _explain_missing_label(table: Table, column: str, rows: Sequence[int]) -> str:
     location = table.location(rows[0])
     value = table.columns[column][rows[0]]
-    fix = f"one of {len(rows)} such rows; fill it in, or remove the row"
+    fix = f"{describe_count(len(rows))}; fill it in, or remove the row"
     if not isinstance(value, str) or not value.strip():
-        return f"{location}: no label in {column}, {fix}"
+        return f"{location}: no label in {column}{fix}"
     return (
-        f"{location}: no label in {column}, but {quote(value)}, which marks a missing value, {fix}. If it is the name "
-        "of a label name all labels: task.labels=[...]"
+        f"{location}: no label in {column}, but {quote(value)}, which marks a missing value{fix}. If it is the name of "
+        "a label name all labels: task.labels=[...]"
     )
 
 

@@ -85,7 +85,7 @@ def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Wr
                 _refuse_repeated_columns(names, wanted, path)
                 tables.append(file.read(columns=[name for name in wanted if name in names]))
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise GeloraError(f"{path} can't be read as parquet: {str(error)[:200]}. {fix}") from error
+            raise GeloraError(f"{path} can't be read as parquet: {str(error)[:200].rstrip('.')}. {fix}") from error
     where = str(paths[0])
     if len(paths) > 1:
         where = f"{paths[0].parent}, the rows of {paths[0].name} to {paths[-1].name}"

@@ -83,7 +83,9 @@ def _find_parquet_files(directory: Path, task: TaskConfig, split: str) -> Iterat
     try:
         yield files
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise GeloraError(f"{files[0]} can't be read as parquet: {str(error)[:200]}. Fetch the data again.") from error
+        raise GeloraError(
+            f"{files[0]} can't be read as parquet: {str(error)[:200].rstrip('.')}. Fetch the data again."
+        ) from error
 
 
 def available_splits(directory: Path, name: str) -> list[str]:

@@ -44,8 +44,8 @@ def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     metric = METRICS.get(task.metric)
     if not metric.accepts_labels(names):
         raise GeloraError(
-            f"task.metric={task.metric} needs {metric.needed_labels()}, here are {join_names(names)}; name the column "
-            f"of labels in {table.name} by task.label=COLUMN, or name the labels by task.labels=[...]"
+            f"task.metric={task.metric} needs {metric.needed_labels()}, but the labels are {join_names(names)}. Name "
+            f"the column of labels in {table.name} by task.label=COLUMN, or name the labels by task.labels=[...]"
         )
     return replace(task, labels=names)
 
@@ -124,8 +124,9 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
         files = [source]
     if not files:
         raise GeloraError(
-            f"data.{key}={source} has no split {split}. A file has train and validation; a directory has what lies in "
-            f"it, in data/ or in task.folder=NAME as {split}-*.parquet or {split}.csv ({', '.join(READERS)})"
+            f"data.{key}={source} has no split {split}. A file has train and validation; a directory has the splits "
+            f"that lie in it, in data/ or in task.folder=NAME, as {split}-*.parquet or {split}.csv (accepted: "
+            f"{', '.join(READERS)})"
         )
     is_test = split in task.test_splits
     request = Request(task.columns, [task.label] if task.label else [], dialect_of(data), task.group)
@@ -193,8 +194,8 @@ def _read_scores(table: Table, column: str) -> tuple[NDArray[np.float32], str]:
         if not abs(number) <= LARGEST_SCORE:  # NaN fails this comparison
             value = quote(table.columns[column][row])
             raise GeloraError(
-                f"{table.location(row)}: {column} is {value}, and a finite number is needed; correct it, or remove the "
-                "row"
+                f"{table.location(row)}: {column} is {value}, but a finite number in float32 is needed; correct it, or "
+                "remove the row"
             )
     scores = np.array(numbers, dtype=np.float32)
     count = len(set(numbers))

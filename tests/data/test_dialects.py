@@ -76,7 +76,7 @@ def test_a_found_separator_is_named_and_a_given_one_holds(tmp_path: Path) -> Non
         read_rows(replace(TASK, columns=["plot;verdict"]), str(path), Dialect(separator="comma"))
     other = replace(TASK, columns=["story"])
     with pytest.raises(
-        GeloraError, match=r"no column story; accepted: plot, verdict.*Columns were separated by semicolon"
+        GeloraError, match=r"no column story; accepted: plot, verdict.*read with semicolon as separator"
     ):
         read(path, other)
     with pytest.raises(GeloraError, match=r"Rename the column in the file: .*trained on") as caught:

@@ -59,7 +59,7 @@ def test_a_given_name_stands_for_its_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["nan", "NaN", "N/A", "NULL", "None", "<NA>", "#N/A", " na "])
 def test_marks_of_missing_values_are_no_labels(tmp_path: Path, mark: str) -> None:
-    with pytest.raises(GeloraError, match=r"line 3: no label in verdict, but .*one of 20 such rows.*task.labels"):
+    with pytest.raises(GeloraError, match=r"line 3: no label in verdict, but .*the first of 20 such rows.*task.labels"):
         read(tmp_path / "a.jsonl", ["good", "bad", mark])
     found, _ = read(tmp_path / "a.jsonl", ["good", "bad", mark], labels=["bad", "good", mark.strip()])
     assert len(found) == 3

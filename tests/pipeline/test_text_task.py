@@ -95,7 +95,7 @@ def test_a_run_on_a_file_of_ones_own(
     assert command_line(["predict", str(directory), f"file='{other}'", "data.separator=comma"]) == 2
     message = capsys.readouterr().err
     assert "accepted: mood;review. Rename the column in the file" in message
-    assert "separated by comma; name another separator by data.separator=NAME" in message
+    assert "read with comma as separator; for another one give data.separator=NAME" in message
     assert command_line(["fetch", "offline", *words]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  gelora run")]
     assert command_line([*shlex.split(line)[1:], *FAST, f"runs_dir={tmp_path / 'runs'}"]) == 0
