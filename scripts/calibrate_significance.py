@@ -81,7 +81,7 @@ def settings(given: argparse.Namespace, articles: Array) -> Iterator[Setting]:
 
 
 def article_numbers(examples: int, count: int, *, uneven: bool) -> Array:
-    """The article of each example, (n,); every second one is five times as large if `uneven`."""
+    """Return the article of each example, (n,); every second one is five times as large if `uneven`."""
     if not count:
         return np.arange(examples)
     sizes = np.where(np.arange(count) % 2, 5, 1) if uneven else np.ones(count, int)
@@ -152,7 +152,7 @@ def labels(generator: np.random.Generator, setting: Setting, examples: int) -> S
 
 
 def numbers(generator: np.random.Generator, setting: Setting, examples: int) -> Simulated:
-    """A score from 0 to 5 and predictions of it."""
+    """Draw a score from 0 to 5 and predictions of it."""
     quality, hard = latent(generator, setting, examples)
     true = np.round(5 * generator.random(examples), 1)
     scale = 1.5 * setting.seed / examples**0.5

@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
-    """Labels of 0 under a normal law of mean theta_1: minus log-likelihood `0.5 * theta_1^2` (and a constant)."""
+    """Draw the loss `0.5 * theta_1^2`, the minus log-likelihood of labels of 0 under a normal law of mean theta_1."""
     import torch
 
     from gelora_cli.geometry.theory import fisher_matrix, local_dimensionality
@@ -94,13 +94,17 @@ def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     print(f"figure 1: local dimensionality {found.rank} of {found.parameters} parameters; eigenvalues of Fisher")
     print(f"{found.eigenvalues.tolist()} (others 0), counted above {found.tolerance:.1e}")
     ticks = np.linspace(-2, 2, 41)
-    losses = np.array([[0.5 * float(mean(torch.tensor([x, y]), examples[0])) ** 2 for x in ticks] for y in ticks])
+
+    def loss(x: float, y: float) -> float:
+        return 0.5 * float(mean(torch.tensor([x, y]), examples[0])) ** 2
+
+    losses = np.array([[loss(x, y) for x in ticks] for y in ticks])  # (41, 41), theta_1 along the columns
     fisher = fisher_matrix(mean, here, examples, family="gaussian").numpy()
     yield "figure-1", theory_plots.loss_figure(ticks, losses, fisher, found.rank)
 
 
 def helix(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
-    """Points drawn uniformly along a helix of three turns."""
+    """Draw points that lie uniformly along a helix of three turns."""
     from gelora_cli.geometry.twonn import estimate_idim
 
     angle = np.random.default_rng(options.seed).uniform(0, 2 * np.pi * HELIX_TURNS, HELIX_POINTS)
@@ -111,7 +115,7 @@ def helix(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
 
 
 def rank_pattern(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
-    """The plan that a run was made with."""
+    """Draw the plan that a run was made with."""
     from gelora_cli.allocation.formatting import format_plan
 
     plan = read_artifact(RankPlan, options.run / RankPlan.FILE)
@@ -122,7 +126,7 @@ def rank_pattern(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
 
 
 def theorems(options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
-    """Theorem 3.1 of small models, then theorem 3.2's quantity of the tiny model and the given ones."""
+    """Draw theorem 3.1 of small models, then theorem 3.2's quantity of the tiny model and the given ones."""
     models = [dimensions(case, options.seed) for case in small_models()]
     print("theorem 3.1: idim (TwoNN, of 2,000 models around phi) and d(phi), the rank of Fisher at phi")
     print(f"{'model':<28} {'params':>6} {'d(phi)':>6} {'idim':>6} {'95 % interval':>16}  idim <= d(phi)")
@@ -194,7 +198,7 @@ class Subject:
 
 
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
-    """A tiny random model with the first one's tokenizer, then every model that was asked for."""
+    """Yield a tiny random model with the first one's tokenizer, then every model that was asked for."""
     from gelora_cli.models.block_map import block_modules
     from gelora_cli.models.heads import LabelHead
     from gelora_cli.models.load import load_model
@@ -213,7 +217,7 @@ def subjects(options: argparse.Namespace) -> Iterator[Subject]:
 
 
 def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
-    """A BERT of four blocks, width 32, with random weights."""
+    """Return a BERT of four blocks, width 32, with random weights."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -229,7 +233,7 @@ def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
 
 
 def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[BlockRanks], str]:
-    """Idim of the mean-pooled states over the texts, and the Jacobians' ranks at the first tokens of some of them."""
+    """Measure idim on the mean-pooled states of the texts, and the Jacobians' ranks at the first tokens of some."""
     from gelora_cli.geometry.twonn import estimate_idim
 
     sequences = [subject.tokenizer(text, truncation=True, max_length=128)["input_ids"] for text in read_texts(options)]
@@ -239,26 +243,31 @@ def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[Blo
     idims = [estimate_idim(states, seed=options.seed) for states in pooled_states(subject, sequences)]
     whole = options.tokens * subject.model.config.hidden_size <= LARGEST_SEQUENCE
     ranks = [jacobian_ranks(subject, ids, whole=whole) for ids in probes]
-    rows = [
-        one_block(number, before, after, found)
-        for number, ((before, after), found) in enumerate(
-            zip(itertools.pairwise(idims), zip(*ranks, strict=True), strict=True), 1
-        )
-    ]
+    rows = []
+    for index, (before, after) in enumerate(itertools.pairwise(idims)):
+        of_block = [of_probe[index] for of_probe in ranks]
+        rows.append(one_block(index + 1, before, after, of_block))
     what = f"whole sequence of {options.tokens} tokens" if whole else f"one token of {options.tokens}"
     return rows, f"{what}, {len(probes)} probes; idim of {idims[0].points} texts"
 
 
-def one_block(number: int, before: IdimEstimate, after: IdimEstimate, found: Sequence[MatrixRank]) -> BlockRanks:
-    stable = [rank.stable_rank for rank in found]
-    spread = (min(stable), statistics.median(stable), max(stable))
-    least = min(rank.rank for rank in found)
-    size = len(found[0].singular_values)
-    return BlockRanks(number, before.idim, after.idim, after.low, after.high, size, least, spread)
+def one_block(number: int, before: IdimEstimate, after: IdimEstimate, ranks: Sequence[MatrixRank]) -> BlockRanks:
+    """Put together what was measured of a block; `ranks` are those of its Jacobian at each probe."""
+    stable = [rank.stable_rank for rank in ranks]
+    return BlockRanks(
+        block=number,
+        idim_in=before.idim,
+        idim_out=after.idim,
+        low=after.low,
+        high=after.high,
+        size=len(ranks[0].singular_values),
+        rank=min(rank.rank for rank in ranks),
+        stable_ranks=(min(stable), statistics.median(stable), max(stable)),
+    )
 
 
 def read_texts(options: argparse.Namespace) -> list[str]:
-    """The texts to measure on: the first lines of the file, or sentences of the generated task."""
+    """Return the texts to measure on: the first lines of the file, or sentences of the generated task."""
     from gelora_cli.data.demo import demo_splits
 
     if options.text:
@@ -268,7 +277,7 @@ def read_texts(options: argparse.Namespace) -> list[str]:
 
 
 def pooled_states(subject: Subject, sequences: Sequence[list[int]]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """The mean over the tokens of every block's input and of the last one's output: (texts, D), layer 0 first."""
+    """Return the mean over tokens of each block's input and of the last output: (texts, D) each, layer 0 first."""
     import torch
 
     from gelora_cli.geometry.jacobians import block_calls, output_of
@@ -278,12 +287,13 @@ def pooled_states(subject: Subject, sequences: Sequence[list[int]]) -> list[np.n
         calls = block_calls(subject.model.base_model, subject.blocks, inputs_of(ids))
         with torch.no_grad():
             last = output_of(subject.blocks[-1], calls[-1])
-        rows.append(torch.stack([hidden[0].mean(0) for hidden in (*(call.hidden for call in calls), last)]))
+        states = [*(call.hidden for call in calls), last]  # (1, T, D) each
+        rows.append(torch.stack([hidden[0].mean(0) for hidden in states]))  # (layers, D)
     return [layer.numpy() for layer in torch.stack(rows).unbind(1)]
 
 
 def jacobian_ranks(subject: Subject, ids: list[int], *, whole: bool) -> list[MatrixRank]:
-    """Each block's `MatrixRank` in float64, of the whole sequence or of its middle token."""
+    """Return each block's `MatrixRank` in float64, of the whole sequence or of its middle token."""
     import torch
 
     from gelora_cli.geometry.jacobians import block_calls, block_jacobian, numeric_rank, sequence_jacobian

@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def value_at(threshold: float, name: str, predictions: list[dict[str, Any]], references: list[dict[str, Any]]) -> float:
-    """The mean score where the questions with a no-answer score of at most `threshold` are answered, 0 to 100.
+    """Return the mean score, 0 to 100, if questions with a no-answer score of at most `threshold` are answered.
 
     An unanswerable one that is answered keeps its point where its text is empty, as the official search has it.
     """
@@ -103,7 +103,7 @@ def said(generator: np.random.Generator) -> str:
 
 
 def run_official(script: Path, predictions: list[dict[str, Any]], references: list[dict[str, Any]]) -> dict[str, float]:
-    """The script's own output at threshold 0."""
+    """Return the script's own output at threshold 0."""
     asked = [
         {
             "id": row["id"],

@@ -66,7 +66,7 @@ def row(found: ModelMap, method: str, budget: str, modules: str) -> str:
 
 
 def flat_profile(found: ModelMap) -> IdProfile:
-    """A stand-in without growth, under which GeLoRA's ranks are even."""
+    """Return a profile without growth, under which GeLoRA's ranks are even."""
     layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(found.blocks) + 1))
     settings = ProfileSettings("mean", "fit", 0.1, 10_000, 128, 0)
     return IdProfile("deberta_v3_base", "", "", "", settings, 0, 0, 0, 0, layers, found, 0.0)

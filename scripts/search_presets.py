@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def rates(search: Search, method: str, rows: list[Row]) -> tuple[float, ...]:
-    """The method's grid, or the best of it on this task at `best_of` epochs."""
+    """Return the method's grid, or the best of it on this task at `best_of` epochs."""
     if search.best_of is None:
         return LEARNING_RATES[method]
     key = (search.task, method, search.best_of)
@@ -85,7 +85,7 @@ def rates(search: Search, method: str, rows: list[Row]) -> tuple[float, ...]:
 
 
 def hold_out(source: Path, target: Path, search: Search) -> Path:
-    """A copy of a task's training split in the hub's layout, cut into training and held-out rows."""
+    """Write a copy of a task's training split in the hub's layout, cut into training and held-out rows."""
     if search.rows is None:
         return target
     table = parquet.read_table(next((source / search.task).glob("train-*.parquet")))

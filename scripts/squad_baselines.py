@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def composed(name: str) -> TaskConfig:
-    """The task as its YAML has it."""
+    """Return the task as its YAML has it."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def repeated(split: QuestionSplit, size: int) -> QuestionSplit:
-    """The split over and over, each question under an id of its own."""
+    """Return the split over and over, each question under an id of its own."""
     rows = np.arange(size) % len(split)
     found = split.take(rows.astype(np.int64))
     return QuestionSplit(
@@ -54,7 +54,7 @@ def repeated(split: QuestionSplit, size: int) -> QuestionSplit:
 
 
 def anonymous_bytes() -> int:
-    """This process's anonymous resident memory, as Linux counts it."""
+    """Return this process's anonymous resident memory, as Linux counts it."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 

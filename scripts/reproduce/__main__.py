@@ -83,7 +83,7 @@ def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
 
 
 def finish(request: Request, work: Work) -> None:
-    """The target's own tables and pictures, and the report."""
+    """Write the target's own tables and pictures, and the report."""
     if work.found and request.target in FINISH:
         FINISH[request.target][0](request, work)
     for note in published_notes(finished(work)):
@@ -92,12 +92,12 @@ def finish(request: Request, work: Work) -> None:
 
 
 def beside(request: Request, start: str) -> str:
-    """The target's own tables and pictures by name after `start`; empty where it has none."""
+    """Return the target's own tables and pictures by name after `start`; empty where it has none."""
     return start + FINISH[request.target][1] if request.target in FINISH else ""
 
 
 def report(request: Request, work: Work) -> None:
-    """The runs beside the published figures."""
+    """Report the runs beside the published figures."""
     if not work.runs:
         print("reproduce: no run ended well, so there is no report", file=sys.stderr)
         return

@@ -31,7 +31,7 @@ class Cost:
 
 
 def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
-    """What the sweeps cost in all, one after the other; what is done already is not deducted."""
+    """Return what the sweeps cost in all, one after the other; finished work is not deducted."""
     scale = plan["scales"][request.scale]
     if made_stand_in(request, sweeps):
         plan = plan | {"rows": plan["rows"] | {"squad": made_counts()}}
@@ -59,7 +59,7 @@ def _other_rates(rates: Values) -> str:
 
 
 def methods_text(sweeps: list[Sweep]) -> str:
-    """The methods that run under each budget, and those that have none."""
+    """Return the methods that run under each budget, and those that have none."""
     groups: dict[str, list[str]] = {}
     for sweep in sweeps:
         for method in listed(sweep.values.get("method", "gelora")) if sweep.command == "run" else ():
@@ -70,12 +70,12 @@ def methods_text(sweeps: list[Sweep]) -> str:
 
 
 def listed(value: Any) -> list[str]:
-    """The values of a sweep, or the one value, as text."""
+    """Return the values of a sweep, or the one value, as text."""
     return list(map(str, value)) if isinstance(value, list) else [str(value)]
 
 
 def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost]:
-    """The cost of every job; jobs that differ by the seed alone are composed once."""
+    """Return the cost of every job; jobs that differ by the seed alone are composed once."""
     known: dict[str, Cost] = {}
     with composing():
         for sweep in sweeps:

@@ -74,7 +74,7 @@ class Sweep:
     command: str = "run"
 
     def words(self, known: Mapping[str, str]) -> list[str]:
-        """The command behind `gelora`; `known` are the run directories of named sweeps."""
+        """Return the words after `gelora`; `known` are the run directories of named sweeps."""
         values = self.values | {
             key: known.get(value, value) for key, value in self.values.items() if key == "init_from"
         }
@@ -87,12 +87,12 @@ class Sweep:
 
 
 def load_plan() -> Values:
-    """The targets, scales and counts of `plan.yaml`."""
+    """Return the targets, scales and counts of `plan.yaml`."""
     return cast(Values, yaml.safe_load(PLAN.read_text(encoding="utf-8")))
 
 
 def target_sweeps(plan: Values, request: Request) -> list[Sweep]:
-    """The target's sweeps at this scale, whole.
+    """Return all of the target's sweeps at this scale.
 
     Raises:
         GeloraError: the directory that was given holds none of a sweep's tasks, or an override sweeps what the target's
@@ -129,7 +129,7 @@ def _sweep(own: Values, scale: Values, request: Request, runs: Path) -> Sweep:
 
 
 def _texts(tasks: list[str], scale: Values, request: Request) -> tuple[list[str], Values]:
-    """The tasks that there is data for, and where: the directory given, the generated task, or the hub."""
+    """Return the tasks that there is data for, and where: the directory given, the generated task, or the hub."""
     if request.glue is None:
         return (["demo"], {}) if scale.get("stand_in") else (tasks, {})
     there = [task for task in tasks if list((request.glue / task).glob("train-*.parquet"))]
@@ -165,7 +165,7 @@ def _some(wanted: list[str], there: list[str], place: Path) -> list[str]:
 
 
 def given_values(words: Sequence[str]) -> Values:
-    """Overrides as keys and values; a sweep is a list.
+    """Return overrides as keys and values; a sweep is a list.
 
     Raises:
         GeloraError: every word that is no override of `gelora run`, or one that adds or removes a key.
@@ -189,7 +189,7 @@ def override(key: str, value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value as Hydra reads it back: what it would read otherwise is quoted."""
+    """Return a value as Hydra reads it back, quoted where it would read another one."""
     text = str(value)
     return (
         text

@@ -34,12 +34,12 @@ Setting = tuple[str, str, str, str]  # model, method, budget, modules
 
 
 def finished(work: Work) -> list[RunResult]:
-    """The results of the runs that ended well."""
+    """Return the results of the runs that ended well."""
     return [read_artifact(RunResult, path / RunResult.FILE) for path in work.runs]
 
 
 def published_notes(runs: Iterable[RunResult]) -> list[str]:
-    """Of which tasks nothing is published, and of which only for other models, so that no gap can be told."""
+    """Name the tasks without published figures, and those with figures of other models only, which give no gap."""
     figures, notes = read_published(PUBLISHED), []
     for task, model in sorted({(run.task, run.model) for run in runs}):
         models = {figure.model for figure in figures if figure.task == task}
@@ -66,7 +66,7 @@ def cost_table(request: Request, work: Work) -> None:
 
 
 def cost_row(task: str, method: str, runs: Runs, gelora: Runs) -> str:
-    """A method's medians over its seeds; the comparisons are medians over the seeds that both have."""
+    """Return a method's medians over its seeds; comparisons are medians over the seeds that both have."""
     both = [(gelora[seed], run) for seed, run in runs.items() if seed in gelora and method != "gelora"]
     parts = [
         median(profile_seconds(run) for run in runs.values()),
@@ -85,22 +85,22 @@ def cost_row(task: str, method: str, runs: Runs, gelora: Runs) -> str:
 
 
 def all_seconds(run: RunResult) -> float:
-    """Profile, attaching and training; evaluations are left out."""
+    """Return the seconds of profile, attaching and training, without evaluations."""
     return profile_seconds(run) + run.attach_seconds + run.train_seconds
 
 
 def trained(both: list[tuple[RunResult, RunResult]]) -> list[tuple[float, float]]:
-    """Attaching and training of GeLoRA and of the rival."""
+    """Return the seconds of attaching and training, of GeLoRA and of the other method."""
     return [(a.attach_seconds + a.train_seconds, b.attach_seconds + b.train_seconds) for a, b in both]
 
 
 def less_percent(pairs: list[tuple[float, float]]) -> float | None:
-    """The median of `100 * (1 - mine / other)`, None without pairs."""
-    return median(100 * (1 - mine / other) for mine, other in pairs) if pairs else None
+    """Return the median of `100 * (1 - gelora / other)` over pairs of seconds, None without pairs."""
+    return median(100 * (1 - gelora / other) for gelora, other in pairs) if pairs else None
 
 
 def beside_published(less: float) -> str:
-    """Whether a saving in percent lies in the published range, and else how far from its nearer end."""
+    """Say whether a saving in percent lies in the published range, or how far from its nearer end."""
     lowest, highest = (figure.value for figure in published("time"))
     if lowest <= less <= highest:
         return f"within {lowest} to {highest} %"
@@ -109,7 +109,7 @@ def beside_published(less: float) -> str:
 
 
 def cost_notes(models: Iterable[str]) -> list[str]:
-    """What the table's numbers are, and the published ones."""
+    """Say what the table's numbers are, and the published ones."""
     lowest, highest = published("time")
     return [
         "Medians over seeds; the methods took turns, seed by seed, on one machine. Negative: GeLoRA takes longer. A "
@@ -141,14 +141,14 @@ def means_table(request: Request, work: Work) -> None:
 
 
 def task_score(run: RunResult) -> float:
-    """A task's value in a published mean: of MNLI both splits averaged, of QQP accuracy and F1."""
+    """Return a task's value in a published mean: of MNLI both splits averaged, of QQP accuracy and F1."""
     if run.task == "mnli":
         return fmean(result.value for result in run.results)
     return fmean((run.value, run.results[0].metrics["f1"])) if run.task == "qqp" else run.value
 
 
 def mean_rows(name: str, setting: Setting, values: list[list[float]], known: list[PublishedFigure]) -> list[str]:
-    """One method's mean of its tasks' means over the seeds, beside each published figure of that method."""
+    """Return a method's mean of its tasks' means over the seeds, beside each published figure of that method."""
     mean, seeds = fmean(map(fmean, values)), min(map(len, values))
     start = f"| {name} | {' | '.join(setting)} | {seeds} | {mean:.4f} |"
     rows = []
@@ -159,21 +159,21 @@ def mean_rows(name: str, setting: Setting, values: list[list[float]], known: lis
 
 
 def fits(figure: PublishedFigure, setting: Setting) -> bool:
-    """Whether a figure is of this model, method and modules, and of no other budget."""
+    """Return whether a figure is of this model, method and modules, and of no other budget."""
     model, method, _, modules = setting
     known = figure.method == method and figure.model in ("", model) and figure.modules in ("", modules)
     return known and (not figure.budget or same_budget(figure, setting))
 
 
 def same_budget(figure: PublishedFigure, setting: Setting) -> bool:
-    """Whether a gap can be told: under the figure's budget, or of a method whose published size is none of ours."""
+    """Return whether a gap can be given: the budgets are equal, or the published size is no budget of ours."""
     _, method, budget, _ = setting
     own = METHODS.get(method).exempt or METHODS.get(method).has_own_sizes
     return own or (bool(figure.budget) and parse_budget(figure.budget).name == budget)
 
 
 def published(task: str) -> list[PublishedFigure]:
-    """The published figures of a task or a mean."""
+    """Return the published figures of a task or a mean."""
     return [figure for figure in read_published(PUBLISHED) if figure.task == task]
 
 
@@ -191,7 +191,7 @@ def ablation_table(request: Request, work: Work) -> None:
 
 
 def profile_rows(sweep: Sweep, paths: list[Path]) -> list[str]:
-    """A row for each profile of a sweep, planned for the budget."""
+    """Return a row for each profile of a sweep, planned for the budget."""
     changed = [key for key, value in sweep.values.items() if isinstance(value, list) and key != "task"]
     if len(paths) != len(sweep.jobs()):
         return [f"| {', '.join(changed)} | a profile failed, so it is not known which these are | | |"]
@@ -199,7 +199,7 @@ def profile_rows(sweep: Sweep, paths: list[Path]) -> list[str]:
 
 
 def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[str]:
-    """The first profile, whose settings are the defaults, planned again under other rules."""
+    """Plan the first profile, whose settings are the defaults, again under other rules."""
     jobs = [job for change in changes for job in Sweep(sweep.jobs()[0] | change).jobs()]
     keys = [
         [key for key in change if isinstance(change[key], list)] for change in changes for _ in Sweep(change).jobs()
@@ -208,7 +208,7 @@ def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[st
 
 
 def ablation_row(job: Values, changed: list[str], profile: Path) -> str:
-    """One setting's idims and ranks under the job's budget."""
+    """Return one setting's idims and ranks under the job's budget."""
     found = read_artifact(IdProfile, profile / IdProfile.FILE)
     config = composed(job)
     name = ", ".join(f"{key}={job[key]}" for key in changed) + (" (budget=auto)" if config.budget == "auto" else "")

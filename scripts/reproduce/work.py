@@ -1,4 +1,4 @@
-"""Running commands of `gelora`, and what they left."""
+"""Run commands of `gelora`, and keep the directories that they name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Work:
         return lines
 
     def stop(self, number: int, _: FrameType | None) -> None:
-        """A signal handler: the command at work ends as it does on that signal, and no other follows."""
+        """Handle a signal: pass it to the command at work, after which no other follows."""
         self.stopped = True
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
