@@ -239,7 +239,7 @@ def _standardize_problem(task: TaskConfig) -> str | None:
 
 
 def _split_problem(task: TaskConfig) -> str | None:
-    """What is wrong with the names of the splits: none to evaluate, the training rows, one twice, or no plain word."""
+    """Return what is wrong with the names of the splits: none, the training rows, one twice, or no plain word."""
     names = task.eval_splits
     if not names or len(set(names)) < len(names) or "train" in names:
         return (

@@ -30,7 +30,7 @@ SMOKE = SmokeLimits()
 
 
 def complete(config: RunConfig) -> RunConfig:
-    """The configuration with presets filled in and paths made absolute; nothing that matters is left None.
+    """Return the configuration with presets filled in and absolute paths; no setting that matters is left None.
 
     Raises:
         GeloraError: every problem with a value at once.
@@ -64,7 +64,7 @@ def with_task(config: RunConfig) -> RunConfig:
 
 
 def _with_smoke(config: RunConfig) -> RunConfig:
-    """Few rows for profile, training and evaluation where `smoke=true`; smaller numbers that were given stay."""
+    """Limit the rows of profile, training and evaluation where `smoke=true`. A smaller number of the user's stays."""
     if not config.smoke:
         return config
     profile, data = config.profile, config.data

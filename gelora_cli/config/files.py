@@ -31,12 +31,12 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 
 def config_text(config: RunConfig) -> str:
-    """A configuration as `read_config` reads it: plain YAML, in which every text is itself."""
+    """Return a configuration as plain YAML, which `read_config` reads."""
     return str(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def read_config(path: Path) -> RunConfig:
-    """A frozen configuration, typed; its texts are taken as they are, whatever `${...}` they hold.
+    """Read a frozen configuration. A text with `${...}` in it is a text like any other.
 
     Raises:
         GeloraError: it is missing, damaged or edited into something that the schema refuses.
@@ -45,7 +45,7 @@ def read_config(path: Path) -> RunConfig:
 
 
 def parse_config(text: str, source: str = "text") -> RunConfig:
-    """The configuration that `config_text` wrote; `source` names it in errors.
+    """Parse what `config_text` wrote; `source` names it in errors.
 
     Raises:
         GeloraError: it is damaged or edited into something that the schema refuses.

@@ -11,7 +11,7 @@ from gelora_cli.core.plugins import loaded_folders
 
 
 def group_choices(group: str, extra: Path | None = None) -> list[str]:
-    """The options of a configuration group: ours, and those of the user's folder."""
+    """Return the options of a configuration group: those of gelora, of plug-ins and of the user's folder."""
     folders = [folder / group for folder in (config_dir(), *([extra] if extra else []), *loaded_folders())]
     return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
 
@@ -23,7 +23,7 @@ def option_file(group: str, option: str) -> Path | None:
 
 
 def groups(config_name: str) -> list[str]:
-    """The configuration groups that a command's schema has."""
+    """Return the configuration groups of a command."""
     names = [field.name for field in dataclasses.fields(command_keys(config_name))]
     found = [name for name in names if (config_dir() / name).is_dir()]
     return [*found, "experiment"] if config_name == "run" else found

@@ -74,7 +74,7 @@ def _given_options(config_name: str, given: Iterable[str]) -> dict[str, str]:
 
 
 def _shown_config(config_name: str, options: Mapping[str, str]) -> Any:
-    """Return the configuration whose values are shown as defaults; of groups of the user's own, the declared ones."""
+    """Return the configuration whose values help shows as defaults; for a user's own group those of the schema."""
     own = {name: value for name, value in options.items() if name != "experiment"}
     try:
         return resolved_defaults(config_name, own)
@@ -120,7 +120,7 @@ def _key_lines(entries: Iterable[Key], config: object, width: int) -> list[str]:
 
 
 def _entry(left: str, right: str, width: int) -> list[str]:
-    """Return `left` and beside it `right`, wrapped."""
+    """Return `left` in one column and `right`, wrapped, in the next."""
     indent = " " * (LEFT + 2)
     wrapped = textwrap.wrap(right, width, initial_indent=indent, subsequent_indent=indent)
     if len(left) < LEFT:

@@ -1,4 +1,4 @@
-"""How a key of the configuration is declared: once, beside its type, with all that is to be known of it.
+"""Declare a key of the configuration once: its type, default, help, what it accepts and what depends on it.
 
     epochs: int | None = key(None, help="passes over the training rows", low=1)
 
@@ -21,7 +21,7 @@ Choices = tuple[str, ...] | Callable[[], tuple[str, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What is to be known of a key beside its name, type and default."""
+    """Everything about a key except its name, type and default."""
 
     help: str
     """One line, as `--help` shows it."""
@@ -194,7 +194,7 @@ def _walk(schema: type, sections: Mapping[str, type], prefix: str) -> Iterator[K
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
-    """Return a field's default; None where it has none, of a value that must be given."""
+    """Return a field's default; None if it has none, so that the user must give a value."""
     if item.default_factory is not dataclasses.MISSING:
         return item.default_factory()
     return None if item.default is dataclasses.MISSING else item.default

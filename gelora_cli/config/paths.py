@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def slug(name: str) -> str:
-    """A name that is safe as one directory: letters, digits, `.`, `_` and `-`."""
+    """Turn a name into one that is safe for a directory: letters, digits, `.`, `_` and `-`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "custom"
 
 
@@ -18,7 +18,7 @@ def expand_home(path: str) -> str:
 
 
 def local_or_hub(text: str) -> str:
-    """An absolute path where `text` is or looks like a path, else the hub id as it stands."""
+    """Return an absolute path where `text` is or looks like a path, else the hub id unchanged."""
     path = Path(expand_home(text))
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
     return str(path.absolute()) if looks_local or path.exists() else text

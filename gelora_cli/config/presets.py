@@ -49,7 +49,7 @@ def with_presets(config: RunConfig) -> RunConfig:
 
 
 def find_preset(config: RunConfig) -> PresetConfig | None:
-    """The preset of this method family, whole: what it leaves open is the task's own preset for `gelora`.
+    """Find the preset of this method family. What it leaves open comes from the task's own preset for `gelora`.
 
     The user's presets come before gelora's own; in both the task's come first, then the method's for this model, and
     then the method's for this task. Its source says in brackets which one it is and why.
@@ -89,7 +89,7 @@ def global_batch_size(config: RunConfig) -> int | None:
 
 
 def plan_settings(config: PlanKeys) -> dict[str, Any]:
-    """What `plan_method` takes of a configuration, beside the budget."""
+    """Return the arguments of `plan_method` that a configuration sets, except the budget."""
     ranks, method = config.ranks, config.method
     return {
         "method": method.name,
@@ -139,7 +139,7 @@ class _FoundPreset:
 
 
 def _found_presets(config: RunConfig, places: list[tuple[str, str, str]]) -> list[_FoundPreset]:
-    """The presets that there are at these places (group, first key, second key), in their order."""
+    """Return the presets under these keys (group, first key, second key), in that order."""
     presets = {"task": config.task.presets, "method": config.method.presets}
     found = []
     for group, first, second in places:
@@ -151,19 +151,19 @@ def _found_presets(config: RunConfig, places: list[tuple[str, str, str]]) -> lis
 
 
 def _most_specific(found: list[_FoundPreset]) -> _FoundPreset:
-    """The first of the user's presets, or else the first of gelora's own."""
+    """Return the first of the user's presets, or else the first of gelora's own."""
     return next((preset for preset in found if preset.is_users), found[0])
 
 
 def _model_with_presets(model: ModelConfig) -> str:
-    """The name under which a model's presets stand; a model under a path is known by its weights or its hub id."""
+    """Return the name of a model in presets. A model under a path is recognised by its weights or its hub id."""
     if model.path is None:
         return model.name
     return known_model(config_dir(), model.path) or "default"
 
 
 def _typed(preset: Any) -> PresetConfig | None:
-    """A preset, which OmegaConf leaves untyped in nested mappings."""
+    """Return a preset as its dataclass; OmegaConf leaves it a mapping inside nested mappings."""
     if not isinstance(preset, dict):
         return cast("PresetConfig | None", preset)
     known = [field.name for field in fields(PresetConfig)]

@@ -1,4 +1,4 @@
-"""What `ranks.path` brings: a whole plan, which no other key may contradict."""
+"""Take over the plan that `ranks.path` names, and refuse keys that contradict it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ WEIGHTS = "model.safetensors"
 
 
 def config_dir() -> Path:
-    """The folder of Hydra's groups: inside the package in a wheel, beside it in a checkout."""
+    """Return the folder of the configuration groups: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"

@@ -77,7 +77,7 @@ def _typed_dataclass(kind: type, value: object, key: str) -> Any:
 
 
 def _typed_union(kinds: tuple[Any, ...], value: object, key: str) -> Any:
-    """The value as the first of the kinds that takes it as it is; None only where it is one of them."""
+    """Return the value if one of the types accepts it unchanged; None only if None is one of them."""
     if value is None and type(None) in kinds:
         return None
     others = [kind for kind in kinds if kind is not type(None)]

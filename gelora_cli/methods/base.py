@@ -132,9 +132,8 @@ class AdaptedModel:
     step; `after_step(step)` runs after every optimizer step, counted from 1, while gradients are there. A method whose
     ranks move while it trains has `current_ranks()`: every module's rank as it is now and the parameters that those
     cost. Its weights may be selected only once `budget_reached()`: from then on they keep within the budget. `state()`
-    is what a checkpoint needs of the method beside parameters and optimizer, and `load_state` takes it back.
+    is what a checkpoint needs of the method beside parameters and optimizer, and `load_state` restores it.
     `updates()` is how far every adapted linear's weight has moved, (out, in) by name, of a method that moves any.
-    `observe(step, epoch)` may look at the model before the first step and after every evaluation; it changes nothing.
     """
 
     model: nn.Module
@@ -147,10 +146,9 @@ class AdaptedModel:
     state: Callable[[], dict[str, torch.Tensor]] | None = None
     load_state: Callable[[dict[str, torch.Tensor]], None] | None = None
     updates: Callable[[], dict[str, torch.Tensor]] | None = None
-    observe: Callable[[int, int], None] = lambda step, epoch: None
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return name to parameter, of what trains."""
+        """Return the trainable parameters by name."""
         return trainable(self.model)
 
     def ranks(self) -> tuple[dict[str, int], int]:
@@ -169,7 +167,7 @@ class SizedInputs(Protocol):
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return name to parameter, of what trains."""
+    """Return the trainable parameters by name."""
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 

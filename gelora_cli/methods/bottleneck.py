@@ -77,8 +77,12 @@ class Bottleneck(Method[MethodConfig]):
         Raises:
             GeloraError: a block lacks one of them.
         """
-        sites = [[linear for linear in block.linears if linear.role in self.roles] for block in shapes.model_map.blocks]
-        if any([linear.role for linear in site] != list(self.roles) for site in sites):
+        sites: list[list[LinearShape]] = []
+        for block in shapes.model_map.blocks:
+            site = [linear for linear in block.linears if linear.role in self.roles]
+            sites.append(site)
+            if [linear.role for linear in site] == list(self.roles):
+                continue
             raise GeloraError(
                 f"method={self.name} needs a linear for {' and '.join(self.roles)} in every block, which this "
                 f"{shapes.model_map.kind} model's map does not name. Name them by +model.linears, or take another "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def attach_adalora(context: MethodContext[AdaLoraSettings]) -> AdaptedModel:
-    """Triplets `P diag(E) Q` on every planned linear, pruned to the budget by PEFT's schedule while they train.
+    """Put triplets `P diag(E) Q` on every planned linear; PEFT's schedule prunes them to the budget while they train.
 
     Importance is that of the paper (sensitivity times uncertainty, equations 8 to 11). The number of parameters falls
     from the plan's peak by a cubic to the budget between `tinit` and `total_steps - tfinal` optimizer steps, of which
@@ -65,7 +65,7 @@ def attach_adalora(context: MethodContext[AdaLoraSettings]) -> AdaptedModel:
 
 
 def _after_step(tuner: Any, step: int) -> None:
-    """PEFT's allocation; from its last one on the ranks stay, and keep the budget after every step."""
+    """Call PEFT's allocation. After its last one the ranks are fixed and within the budget."""
     tuner.update_and_allocate(step)
     tuner.rankallocator.is_done = step >= tuner.rankallocator.last_step
 
@@ -89,7 +89,7 @@ class BudgetAllocator(RankAllocator):
         """Zero the singular values beyond the most important triplets that fit `budget` parameters.
 
         Returns:
-            name of each `lora_E` -> which of its triplets are kept.
+            name of each `lora_E` -> which of its triplets stay active.
         """
         if not self.ipt:
             self.update_ipt(model)
@@ -99,9 +99,9 @@ class BudgetAllocator(RankAllocator):
             [torch.full_like(score, self.costs[name]) for name, score in zip(values, scores, strict=True)]
         )
         order = torch.sort(torch.cat(scores), descending=True, stable=True).indices
-        kept = torch.empty_like(costs, dtype=torch.bool)
-        kept[order] = torch.cumsum(costs.double()[order], 0) <= budget
-        parts = dict(zip(values, torch.split(kept, [len(score) for score in scores]), strict=True))
+        fits = torch.empty_like(costs, dtype=torch.bool)  # (triplets of all modules,)
+        fits[order] = torch.cumsum(costs.double()[order], 0) <= budget
+        parts = dict(zip(values, torch.split(fits, [len(score) for score in scores]), strict=True))
         with torch.no_grad():
             for name, part in parts.items():
                 values[name].masked_fill_(~part[:, None], 0.0)
@@ -109,34 +109,37 @@ class BudgetAllocator(RankAllocator):
         return {name: part.tolist() for name, part in parts.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The smoothed importances, the triplets kept, and how far allocation has come."""
+        """Return the smoothed importances, which triplets are active, and how many allocations were done."""
         averages = {"sensitivity": self.exp_avg_ipt, "uncertainty": self.exp_avg_unc}
-        found = {f"{kind}/{name}": tensor for kind, values in averages.items() for name, tensor in values.items()}
+        state = {f"{kind}/{name}": tensor for kind, values in averages.items() for name, tensor in values.items()}
         pattern = self.peft_config.rank_pattern or {}
-        found |= {f"kept/{name}": torch.tensor(kept) for name, kept in pattern.items()}
-        return found | {"allocations": torch.tensor([self.allocations, int(self.is_done)])}
+        state |= {f"kept/{name}": torch.tensor(active) for name, active in pattern.items()}
+        return state | {"allocations": torch.tensor([self.allocations, int(self.is_done)])}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         device = self.device
         self.exp_avg_ipt = {name: tensor.to(device) for name, tensor in strip_prefix("sensitivity/", state).items()}
         self.exp_avg_unc = {name: tensor.to(device) for name, tensor in strip_prefix("uncertainty/", state).items()}
         self.ipt = {name: torch.zeros_like(tensor) for name, tensor in self.exp_avg_ipt.items()}
         self.peft_config.rank_pattern = {
-            name: kept.tolist() for name, kept in strip_prefix("kept/", state).items()
+            name: active.tolist() for name, active in strip_prefix("kept/", state).items()
         } or None
         self.allocations, self.is_done = int(state["allocations"][0]), bool(state["allocations"][1])
 
     def _scores(self, name: str) -> torch.Tensor:
-        """Importance of a module's triplets, (r,): the value's own, and the means over its row and its column."""
+        """Return the importance of a module's triplets, (r,): the value's own and the means over row and column."""
         row, column = (self._element_score(name.replace("lora_E", other)) for other in ("lora_A", "lora_B"))
-        vectors = torch.stack([row.mean(1), column.mean(0)], dim=1)
-        found: torch.Tensor = self._combine_ipt(self._element_score(name), vectors)
-        return found
+        vectors = torch.stack([row.mean(1), column.mean(0)], dim=1)  # (r, 2)
+        scores: torch.Tensor = self._combine_ipt(self._element_score(name), vectors)  # (r,)
+        return scores
 
 
 def orthogonality(tuner: AdaLoraModel) -> torch.Tensor:
-    """Mean over all A and B of the Frobenius norm of `A A^T - I` or `B^T B - I` (equation 4 of the paper, by PEFT)."""
+    """Return the mean over all A and B of the Frobenius norm of `A A^T - I` or `B^T B - I`.
+
+    Equation 4 of the paper, as PEFT computes it.
+    """
     norms = []
     for name, tensor in tuner.model.named_parameters():
         if tensor.requires_grad and (".lora_A." in name or ".lora_B." in name):
@@ -146,43 +149,44 @@ def orthogonality(tuner: AdaLoraModel) -> torch.Tensor:
 
 
 def effective_ranks(model: PeftModel) -> tuple[dict[str, int], int]:
-    """Each module's triplets as last allocated, and what they cost; before the first allocation all.
+    """Return each module's triplets as last allocated, and what they cost; before the first allocation all.
 
     Between two allocations that are some steps apart PEFT lets masked triplets train again; after the last one no more.
     """
     tuner: Any = model.base_model
     pattern = tuner.peft_config[ADAPTER].rank_pattern
     layers = layers_of(model, SVDLinear)
-    ranks = {name: _kept(pattern, name, len(layer.lora_E[ADAPTER])) for name, layer in layers.items()}
+    ranks = {name: _active_triplets(pattern, name, len(layer.lora_E[ADAPTER])) for name, layer in layers.items()}
     return ranks, sum(rank * _cost(layers[name]) for name, rank in ranks.items())
 
 
 def _cost(layer: Any) -> int:
-    """Parameters of one triplet."""
+    """Return the parameters of one triplet."""
     return int(layer.in_features + layer.out_features + 1)
 
 
-def _kept(pattern: Mapping[str, list[bool]] | None, name: str, planned: int) -> int:
+def _active_triplets(pattern: Mapping[str, list[bool]] | None, name: str, planned: int) -> int:
+    """Return how many triplets of a module are active in PEFT's pattern; all planned ones where there is none yet."""
     if not pattern:
         return planned
-    kept = pattern.get(f"{name}.lora_E.{ADAPTER}", pattern.get(f"{name}.lora_E"))
-    if kept is None:
+    active = pattern.get(f"{name}.lora_E.{ADAPTER}", pattern.get(f"{name}.lora_E"))
+    if active is None:
         raise GeloraError(f"PEFT's rank pattern does not name {name}")
-    return sum(kept)
+    return sum(active)
 
 
 def _check(model: PeftModel, plan: RankPlan, context: MethodContext[AdaLoraSettings]) -> None:
-    found, rank = layers_of(model, SVDLinear), plan.blocks[0].rank
-    problems = [f"{name}: not adapted" for name in plan.rank_pattern.keys() - found.keys()]
-    problems += [f"{name}: adapted, but not in the plan" for name in found.keys() - plan.rank_pattern.keys()]
+    layers, rank = layers_of(model, SVDLinear), plan.blocks[0].rank
+    problems = [f"{name}: not adapted" for name in plan.rank_pattern.keys() - layers.keys()]
+    problems += [f"{name}: adapted, but not in the plan" for name in layers.keys() - plan.rank_pattern.keys()]
     problems += [
         f"{name}: rank {layer.r[ADAPTER]} instead of {rank}"
-        for name, layer in found.items()
+        for name, layer in layers.items()
         if layer.r[ADAPTER] != rank
     ]
     problems += [
         f"{name}: scaling {layer.scaling[ADAPTER] / rank} instead of {plan.scaling}"
-        for name, layer in found.items()
+        for name, layer in layers.items()
         if abs(layer.scaling[ADAPTER] / rank - plan.scaling) > 1e-9 * plan.scaling
     ]
     raise_on_mismatch(problems + count_problems(model, plan, context.model_map))

@@ -34,14 +34,14 @@ class BottleneckLinear(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
-        """The linear's output, adapted."""
+        """Return the linear's output with the adapter applied."""
         hidden = self.base(x)  # (B, T, d)
         adapted: torch.Tensor = hidden + self.up(self.activation(self.down(hidden)))  # m in between
         return adapted
 
 
 def attach_bottlenecks(context: MethodContext[MethodConfig], activation: str) -> AdaptedModel:
-    """An adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
+    """Put an adapter of the planned size behind every planned linear (Houlsby et al., 2019; Pfeiffer et al., 2021).
 
     `activation` names a function of `torch.nn.functional`; no norm trains. New parameters come from the seed.
 

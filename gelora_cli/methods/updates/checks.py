@@ -19,19 +19,19 @@ PEFT_PREFIX, PEFT_HEAD = "base_model.model.", ".modules_to_save.default"
 
 
 def plain_model(model: nn.Module) -> PreTrainedModel:
-    """The task model without PEFT around it, a method's modules still in it."""
-    found: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(found, PreTrainedModel)
-    return found
+    """Return the task model without PEFT's wrapper; modules of a method stay in it."""
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(plain, PreTrainedModel)
+    return plain
 
 
 def base_name(name: str) -> str:
-    """A parameter's name as it is without PEFT around the model."""
+    """Return the name that a parameter has without PEFT's wrapper."""
     return name.removeprefix(PEFT_PREFIX).replace(PEFT_HEAD, "")
 
 
 def trainable_params(model: nn.Module, head_modules: Sequence[str]) -> tuple[int, int]:
-    """Trainable parameters counted in the modules: of the adapter, and of the head."""
+    """Count the trainable parameters of the adapter and of the head in the modules themselves."""
     sizes = {base_name(name): tensor.numel() for name, tensor in model.named_parameters() if tensor.requires_grad}
     head = sum(size for name, size in sizes.items() if is_inside(name, head_modules))
     return sum(sizes.values()) - head, head
@@ -44,10 +44,10 @@ def freeze_except(model: nn.Module, head_modules: Sequence[str], also: Collectio
 
 
 def count_problems(model: nn.Module, plan: RankPlan, model_map: ModelMap) -> list[str]:
-    """Where the trainable parameters differ from the plan's."""
+    """Return where the trainable parameters differ from the plan's."""
     adapter, head = trainable_params(model, model_map.head_modules)
     counts = (("adapter", adapter, plan.trained_params), ("head", head, model_map.head_params))
-    return [f"{name} parameters {found} instead of {wanted}" for name, found, wanted in counts if found != wanted]
+    return [f"{name} parameters {actual} instead of {wanted}" for name, actual, wanted in counts if actual != wanted]
 
 
 def raise_on_mismatch(problems: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ def raise_on_mismatch(problems: Sequence[str]) -> None:
 
 
 def head_state(model: nn.Module, head_modules: Sequence[str]) -> dict[str, torch.Tensor]:
-    """The head's trained tensors by their names in the model without a method."""
+    """Return the head's trained tensors by the names that they have without a method."""
     return {
         base_name(name): tensor.detach()
         for name, tensor in model.named_parameters()

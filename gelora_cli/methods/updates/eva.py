@@ -30,7 +30,7 @@ TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to s
 
 
 def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
-    """LoRA whose A are the leading right-singular vectors of each linear's inputs, and whose ranks follow from them.
+    """Attach LoRA whose A are the leading right-singular vectors of each linear's inputs; ranks follow from them.
 
     Units of rank go to the components in the order of their explained variance ratio over all modules, until the next
     no longer fits the budget; a module that gets none is left out. B is zero, so that nothing changes before the first
@@ -51,7 +51,7 @@ def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
 
 
 def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], bound: int) -> dict[str, int]:
-    """Rank of every linear: components by explained variance ratio, largest first, until the next passes the bound.
+    """Return every linear's rank: components by explained variance ratio, largest first, until one passes the bound.
 
     `ratios` are those of a linear's components, descending; ties go to the earlier linear.
     """
@@ -69,7 +69,7 @@ def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], b
 
 
 def _explained(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
-    """Rank of every adapted linear, and its components (rank, in) on the CPU."""
+    """Return the rank of every adapted linear, and its components (rank, in) on the CPU."""
     model, bound = context.model, context.plan.budget_params or 0
     linears = [linear for block in adapted_linears(context.model_map, context.plan.modules) for linear in block]
     config, components = _config(context, linears)
@@ -93,7 +93,7 @@ def _explained(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dic
 
 
 def _config(context: MethodContext[EvaSettings], linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
-    """The total in units as even ranks over the modules, and the most components that one of them is asked for.
+    """Return PEFT's configuration with even ranks, and the most components that a module is asked for.
 
     Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.
     """
@@ -127,7 +127,7 @@ class _Watched:
         self.batches = 0
 
     def forward(self, model: Any, inputs: Inputs) -> Any:
-        """One batch; gives up after more batches than components should take to settle."""
+        """Run one batch. Give up after more batches than components should take to settle."""
         self.batches += 1
         if self.batches > MOST_BATCHES:
             raise GeloraError(
@@ -147,7 +147,7 @@ class _Watched:
         return model(**inputs)
 
     def tokens(self, layer_input: Any, mask: torch.Tensor, name: str) -> torch.Tensor:
-        """The inputs of a linear at real tokens, (tokens, in), from its first call in a forward pass.
+        """Return the inputs of a linear at real tokens, (tokens, in), from its first call in a forward pass.
 
         DeBERTa's query and key are called again, with embeddings of relative positions: those are no rows.
         """
@@ -155,13 +155,13 @@ class _Watched:
         if name in self.called:
             return hidden.new_zeros(0, hidden.shape[-1])
         self.called.add(name)
-        found = hidden[mask]
+        tokens = hidden[mask]  # (B, T, in) to (tokens, in)
         if self.batches == 1:
-            self.inputs[name] = found
-        return found
+            self.inputs[name] = tokens
+        return tokens
 
     def hooks(self) -> dict[str, SVDHook]:
-        """Every module's hook: its own, or that of the module with equal inputs."""
+        """Return every module's hook: its own, or that of the module with equal inputs."""
         return {name: self.measured[self._source(name)] for name in self.names}
 
     def _source(self, name: str) -> str:

@@ -30,8 +30,8 @@ ADAPTER = "default"
 def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
     """Add `scaling * B A` to every linear of the plan: A (r, in) from Kaiming's rule, B (out, r) zero.
 
-    The newly initialised modules of the model (head, pooler) train too, whole. New parameters are drawn from
-    `context.seed`; the global random state is left as it was found.
+    The newly initialised modules of the model (head, pooler) train in full. New parameters are drawn from
+    `context.seed`, without a change to the global random state.
 
     Raises:
         GeloraError: PEFT did not do what the plan says.
@@ -50,7 +50,7 @@ def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
 
 
 def wrap(context: MethodContext[Any], config: Any) -> PeftModel:
-    """The model with PEFT's adapter around it, its new parameters drawn from the seed."""
+    """Wrap the model in PEFT's adapter, with new parameters drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
         model = get_peft_model(context.model, config)
@@ -64,16 +64,16 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
     Raises:
         GeloraError: a difference, which stops the run.
     """
-    found = layers_of(model, LoraLayer)
-    problems = [
-        f"{name}: rank {found[name].r[ADAPTER] if name in found else 'none'} instead of {rank}"
-        for name, rank in plan.rank_pattern.items()
-        if name not in found or found[name].r[ADAPTER] != rank or found[name].lora_A[ADAPTER].out_features != rank
-    ]
-    problems += [f"{name}: adapted, but not in the plan" for name in found.keys() - plan.rank_pattern.keys()]
+    layers = layers_of(model, LoraLayer)
+    problems: list[str] = []
+    for name, rank in plan.rank_pattern.items():
+        actual = layers[name].r[ADAPTER] if name in layers else "none"
+        if actual != rank or layers[name].lora_A[ADAPTER].out_features != rank:
+            problems.append(f"{name}: rank {actual} instead of {rank}")
+    problems += [f"{name}: adapted, but not in the plan" for name in layers.keys() - plan.rank_pattern.keys()]
     problems += [
         f"{name}: scaling {layer.scaling[ADAPTER]} instead of {plan.scaling}"
-        for name, layer in found.items()
+        for name, layer in layers.items()
         if abs(layer.scaling[ADAPTER] - plan.scaling) > 1e-9 * plan.scaling
     ]
     raise_on_mismatch(problems + (count_problems(model, plan, model_map) if trainable else []))
@@ -89,7 +89,7 @@ def save_peft(model: PeftModel, directory: Path) -> None:
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
-    """A fresh base model with the saved adapter and head, loaded by PEFT alone, for inference.
+    """Load the saved adapter and head into a fresh base model by PEFT alone, for inference.
 
     Raises:
         GeloraError: no safetensors, for which PEFT would unpickle another file; a damaged adapter, or another kind.
@@ -117,7 +117,7 @@ def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
 
 
 def _saved_kind(directory: Path) -> PeftType:
-    """The kind of a saved adapter; of those that PEFT knows only the ones that gelora writes load nothing else."""
+    """Return the kind of a saved adapter, if it is one that gelora writes: those make PEFT load nothing else."""
     path = directory / PEFT_CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -136,12 +136,12 @@ def _saved_kind(directory: Path) -> PeftType:
 
 @torch.no_grad()
 def updates_of(model: PeftModel, kind: type = LoraLayer) -> dict[str, torch.Tensor]:
-    """What PEFT's layers of this kind add to the weights of their linears, (out, in)."""
+    """Return what PEFT's layers of this kind add to the weights of their linears, (out, in) each."""
     return {name: layer.get_delta_weight(ADAPTER) for name, layer in layers_of(model, kind).items()}
 
 
 def layers_of(model: PeftModel, kind: type) -> dict[str, Any]:
-    """Full name in the base model to PEFT's layer of this kind."""
+    """Return PEFT's layers of this kind by their full names in the base model."""
     modules: Any = model.get_base_model()
     assert isinstance(modules, nn.Module)
     return {name: module for name, module in modules.named_modules() if isinstance(module, kind)}

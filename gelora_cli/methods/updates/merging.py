@@ -16,7 +16,7 @@ from gelora_cli.methods import load_adapter
 
 
 def merge_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
-    """A fresh base model in float32 with the adapter and head saved in a directory merged: `W + scaling * B A`.
+    """Merge the adapter and head saved in a directory into a fresh base model in float32: `W + scaling * B A`.
 
     AdaLoRA's and SoRA's updates likewise; trained biases, weights and heads replace the base's. The model given is
     changed, and has its own modules again.

@@ -23,7 +23,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 @contextmanager
 def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A temporary directory whose files of these names are moved to `directory` at the end, whole or not at all."""
+    """Give a temporary directory; at the end its files of these names move to `directory`, complete or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING_PREFIX) as temporary:
         yield Path(temporary)

@@ -40,15 +40,15 @@ class GatedLoraLinear(nn.Module):
         nn.init.kaiming_uniform_(self.sora_A, a=math.sqrt(5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
-        """The linear's output and the gated update."""
+        """Return the linear's output plus the gated update."""
         gated = nn.functional.linear(self.dropout(x), self.sora_A) * self.gate  # (B, T, r)
         updated: torch.Tensor = self.base(x) + nn.functional.linear(gated, self.sora_B) * self.scaling  # (B, T, out)
         return updated
 
     def update(self) -> torch.Tensor:
-        """What is added to the linear's weight: `scaling * B diag(g) A`, (out, in)."""
-        found: torch.Tensor = self.scaling * (self.sora_B * self.gate) @ self.sora_A
-        return found
+        """Return what is added to the linear's weight: `scaling * B diag(g) A`, (out, in)."""
+        update: torch.Tensor = self.scaling * (self.sora_B * self.gate) @ self.sora_A  # (out, in)
+        return update
 
 
 def soft_threshold(gate: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -93,7 +93,7 @@ def attach_sora(context: MethodContext[SoraSettings]) -> AdaptedModel:
 
 
 def _gate(model: nn.Module, ranks: Mapping[str, int], scaling: float, dropout: float = 0.0) -> dict[str, Any]:
-    """A gated update of these ranks on the linears of these names."""
+    """Put a gated update of its rank on each named linear."""
     layers = {}
     for name, rank in ranks.items():
         base: Any = model.get_submodule(name)
@@ -129,7 +129,7 @@ class _Gates:
         )
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back which gates may be open."""
+        """Restore which gates may be open."""
         self.open = {name: mask.to(self.layers[name].gate.device) for name, mask in state.items()}
 
     def extra_loss(self) -> torch.Tensor:
@@ -138,7 +138,7 @@ class _Gates:
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """The proximal step on every gate; at `prune_step`, and from then on, the budget too."""
+        """Shrink every gate by the threshold; from `prune_step` on, keep within the budget as well."""
         for layer in self.layers.values():
             layer.gate.copy_(self.shrink(layer.gate, self.threshold))
         if step == self.prune_step:
@@ -149,9 +149,10 @@ class _Gates:
     def _prune(self) -> None:
         """Let the largest gates that fit the budget be open from now on; `|g|` decides, then the order of the plan."""
         before = sum(rank for rank in self.ranks()[0].values())
+        # One entry per gate of all layers, in the order of the plan: (gates,).
         sizes = torch.cat([layer.gate.abs() for layer in self.layers.values()])
         costs = torch.cat([torch.full_like(layer.gate, self._cost(layer)) for layer in self.layers.values()]).double()
-        order = torch.sort(sizes, descending=True, stable=True).indices
+        order = torch.sort(sizes, descending=True, stable=True).indices  # stable: equal gates keep the plan's order
         bound = (self.context.plan.budget_params or 0) - self.norm_params
         fits = torch.empty_like(costs, dtype=torch.bool)
         fits[order] = torch.cumsum(costs[order], 0) <= bound
@@ -163,13 +164,13 @@ class _Gates:
         LOGGER.info("SoRA: %d gates were open at step %d, %d are left by the budget", before, self.prune_step, after)
 
     def ranks(self) -> tuple[dict[str, int], int]:
-        """Open gates of each module, and what they cost."""
-        found = {name: int((layer.gate != 0).sum()) for name, layer in self.layers.items()}
-        return found, self.norm_params + sum(rank * self._cost(self.layers[name]) for name, rank in found.items())
+        """Return the number of open gates of each module, and the parameters that they cost."""
+        ranks = {name: int((layer.gate != 0).sum()) for name, layer in self.layers.items()}
+        return ranks, self.norm_params + sum(rank * self._cost(self.layers[name]) for name, rank in ranks.items())
 
     @torch.no_grad()
     def updates(self) -> dict[str, torch.Tensor]:
-        """What every layer adds to its linear's weight."""
+        """Return what every layer adds to its linear's weight, (out, in) each."""
         return {name: layer.update() for name, layer in self.layers.items()}
 
     def save(self, directory: Path) -> None:
@@ -178,8 +179,8 @@ class _Gates:
         tensors: dict[str, torch.Tensor] = dict(trainable(model))
         sizes = {name: rank for name, rank in self.ranks()[0].items() if rank}
         for name, layer in self.layers.items():
-            kept = layer.gate.detach() != 0
-            pruned = {"sora_A": layer.sora_A[kept], "sora_B": layer.sora_B[:, kept], "gate": layer.gate[kept]}
+            is_open = layer.gate.detach() != 0  # (r,)
+            pruned = {"sora_A": layer.sora_A[is_open], "sora_B": layer.sora_B[:, is_open], "gate": layer.gate[is_open]}
             for part, tensor in pruned.items():
                 del tensors[f"{name}.{part}"]
                 tensors |= {f"{name}.{part}": tensor} if name in sizes else {}

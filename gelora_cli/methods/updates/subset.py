@@ -15,18 +15,18 @@ from gelora_cli.models.block_map import bias_names
 
 
 def attach_bitfit(context: MethodContext[MethodConfig]) -> AdaptedModel:
-    """All bias terms of the backbone train, those of its norms too, and the head (Ben Zaken et al., 2022)."""
+    """Let all bias terms of the backbone train, including those of its norms, and the head (Ben Zaken et al., 2022)."""
     return attach_subset(context, bias_names(context.model, context.model_map.head_modules))
 
 
 def attach_full(context: MethodContext[MethodConfig]) -> AdaptedModel:
-    """Every parameter trains."""
+    """Let every parameter train."""
     attached = attach_subset(context, [name for name, _ in context.model.named_parameters()])
     return replace(attached, updates=_moved(context)) if context.keep_start else attached
 
 
 def _moved(context: MethodContext[MethodConfig]) -> Callable[[], dict[str, torch.Tensor]]:
-    """How far the weights of the blocks' linears are from where they are now; the copy is on the CPU."""
+    """Return a function that says how far the weights of the blocks' linears have moved; the copy is on the CPU."""
     names = [linear.name for block in context.model_map.blocks for linear in block.linears]
     weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
     start = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
@@ -34,7 +34,7 @@ def _moved(context: MethodContext[MethodConfig]) -> Callable[[], dict[str, torch
 
 
 def attach_subset(context: MethodContext[MethodConfig], names: Iterable[str]) -> AdaptedModel:
-    """These parameters of the model train, and the head; all others are frozen.
+    """Let these parameters of the model and the head train; freeze all others.
 
     Raises:
         GeloraError: they are not as many as the plan says.
