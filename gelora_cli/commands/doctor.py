@@ -1,4 +1,4 @@
-"""`gelora doctor`: what this machine has and lacks."""
+"""The keys of `gelora doctor`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gelora_cli.core.registries import COMMANDS
 
 @dataclass
 class DoctorCommandConfig:
-    """`gelora doctor`: what this machine has and lacks."""
+    """The keys of `gelora doctor`."""
 
-    runs_dir: str = key("runs", help="the directory of runs whose disk is looked at", path=True, common=True)
+    runs_dir: str = key("runs", help="the directory of runs; its disk is checked", path=True, common=True)
     debug: bool = key(False, help=DEBUG, common=True)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvaluateCommandConfig:
-    """`gelora evaluate RUN`: score a finished run's adapter again."""
+    """The keys of `gelora evaluate RUN`."""
 
     launch: WorkersConfig = section(WorkersConfig, help="worker processes")
     output: str | None = key(None, help="also write the results to this JSON file", path=True, common=True)

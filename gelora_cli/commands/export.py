@@ -14,7 +14,7 @@ from gelora_cli.core.registries import COMMANDS
 
 @dataclass
 class ExportCommandConfig:
-    """`gelora export RUN`: a finished run as a whole model, or its adapter alone."""
+    """The keys of `gelora export RUN`."""
 
     output: str | None = key(None, help="the directory to write", path=True, common=True)
     form: str = key(

@@ -16,11 +16,11 @@ from gelora_cli.core.registries import COMMANDS
 
 @dataclass
 class LsCommandConfig:
-    """`gelora ls DIR`: the runs below a directory, as a table or as JSON; `verify` compares files with their sha256."""
+    """The keys of `gelora ls DIR`."""
 
-    runs_dir: str = key("runs", help="the directory, where none is given", path=True, common=True)
+    runs_dir: str = key("runs", help="the directory to list, if none is given as DIR", path=True, common=True)
     verify: bool = key(False, help="compare every file of a finished run with its sha256, as report does", common=True)
-    json: bool = key(False, help="JSON in place of a table", common=True)
+    json: bool = key(False, help="print JSON in place of a table", common=True)
     debug: bool = key(False, help=DEBUG, common=True)
 
 

@@ -21,25 +21,30 @@ class PredictDataConfig:
     """How a CSV file to predict is written; None: as the run's own files."""
 
     separator: str | None = key(
-        None, help="of a CSV or TSV file; null: as the run's own", choices=SEPARATORS, common=True
+        None,
+        help="what separates the columns of a CSV or TSV file; null: as in the run's data",
+        choices=SEPARATORS,
+        common=True,
     )
     quoting: str | None = key(
-        None, help="whether fields stand in quotes; null: as the run's own", choices=QUOTING, common=True
+        None, help="whether fields stand in quotes; null: as in the run's data", choices=QUOTING, common=True
     )
 
 
 @dataclass
 class PredictCommandConfig:
-    """`gelora predict RUN`: label a split, a file, or standard input; or answer one question about a context."""
+    """The keys of `gelora predict RUN`."""
 
-    split: str | None = key(None, help="a split of the task's data, such as test", common=True)
+    split: str | None = key(None, help="predict this split of the task's data, such as test", common=True)
     file: str | None = key(
         None,
-        help=".csv .tsv .jsonl .ndjson .parquet .txt, of questions SQuAD's .json; null or -: standard input",
+        help="a file of texts (.csv .tsv .jsonl .ndjson .parquet .txt) or questions (.json); null: standard input",
         path=True,
         common=True,
     )
-    question: str | None = key(None, help="one question, in place of a file; its text is context=", common=True)
+    question: str | None = key(
+        None, help="one question to answer, in place of a file; context= is its text", common=True
+    )
     context: str | None = key(None, help="the text that question= is about", common=True)
     data: PredictDataConfig = section(PredictDataConfig, help="how the file is written")
     output: str | None = key(None, help="where to write the predictions; null: standard output", path=True, common=True)

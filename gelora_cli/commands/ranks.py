@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RanksCommandConfig:
-    """`gelora ranks PATH`: re-plan from a saved profile."""
+    """The keys of `gelora ranks PATH`."""
 
     method: MethodConfig = section(MethodConfig, help="which rank each block gets")
     ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
@@ -37,7 +37,7 @@ class RanksCommandConfig:
         help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
         common=True,
     )
-    seed: int = key(0, help="of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
+    seed: int = key(0, help="random seed of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
     plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
     output: str | None = key(
         None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True

@@ -17,12 +17,14 @@ from gelora_cli.core.registries import COMMANDS
 
 @dataclass
 class ReportCommandConfig:
-    """`gelora report DIR...`: runs as one page, tables and pictures."""
+    """The keys of `gelora report DIR...`."""
 
-    output: str = key("report", help="the folder, made where there is none", path=True, common=True)
+    output: str = key("report", help="the folder to write; it is made if it does not exist", path=True, common=True)
     title: str = key("Which rank where", help="the heading of the page", common=True)
-    mix_protocols: bool = key(False, help="runs of several protocols, each in tables of its own", common=True)
-    published: str | None = key(None, help="a CSV of published figures, shown apart", path=True, common=True)
+    mix_protocols: bool = key(False, help="accept runs of several protocols, each in tables of its own", common=True)
+    published: str | None = key(
+        None, help="a CSV file of published values, shown in a table of their own", path=True, common=True
+    )
     figures: bool = key(True, help="draw the pictures", common=True)
     force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
     debug: bool = key(False, help=DEBUG, common=True)
@@ -46,7 +48,7 @@ class ReportCommand(Command[ReportCommandConfig]):
 
         if not config.output:
             raise GeloraError(
-                "output= is empty: a directory is accepted, made where there is none; output=. is this one"
+                "output= is empty; give a directory, which is made if it does not exist; output=. is the current one"
             )
         written = write_report(
             paths,

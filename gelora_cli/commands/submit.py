@@ -22,19 +22,21 @@ class SubmitDataConfig:
 
 @dataclass
 class SubmitCommandConfig:
-    """`gelora submit DIR...`: a submission to the GLUE benchmark from finished runs."""
+    """The keys of `gelora submit DIR...`."""
 
     output: str | None = key(
         None, help="the directory to write: eleven files, submission.zip, submission.json", path=True, common=True
     )
     choose: str | None = key(
         None,
-        help="best: of several runs of a task the one with the largest value on the dev set",
+        help="best: of several runs of a task, take the one with the largest value on the dev set",
         choices=("best",),
         common=True,
     )
     check_rows: bool = key(True, help="refuse another number of test rows than the benchmark's", common=True)
-    fill_missing: bool = key(False, help="a constant in every line of the files of tasks without a run", common=True)
+    fill_missing: bool = key(
+        False, help="fill the files of tasks without a run with a constant in every line", common=True
+    )
     data: SubmitDataConfig = section(SubmitDataConfig, help="where the test rows are")
     debug: bool = key(False, help=DEBUG, common=True)
 

@@ -311,19 +311,29 @@ class DataConfig:
     squad: str = key(
         "rajpurkar/squad", help="SQuAD: hub id, directory, or FILE.json", path=True, identity=False, common=True
     )
-    squad_v2: str = key("rajpurkar/squad_v2", help="SQuAD 2.0: the same", path=True, identity=False, common=True)
+    squad_v2: str = key(
+        "rajpurkar/squad_v2", help="SQuAD 2.0: hub id, directory, or FILE.json", path=True, identity=False, common=True
+    )
     text: str | None = key(
         None,
-        help="of task=text: a file (.csv .tsv .jsonl .ndjson .parquet .txt), a directory or a hub id",
+        help="your own texts, for task=text: a file (.csv .tsv .jsonl .ndjson .parquet .txt), a directory or a hub id",
         path=True,
         identity=False,
         common=True,
     )
     text_validation: str | None = key(
-        None, help="its rows to evaluate; null: held out from the training rows", path=True, identity=False, common=True
+        None,
+        help="your own texts to evaluate; null: rows held out from data.text",
+        path=True,
+        identity=False,
+        common=True,
     )
     separator: str = key(
-        "auto", help="of CSV and TSV files; auto: found where clear", choices=SEPARATORS, identity=False, common=True
+        "auto",
+        help="what separates the columns of CSV and TSV files; auto: detected where clear",
+        choices=SEPARATORS,
+        identity=False,
+        common=True,
     )
     quoting: str = key(
         "auto",
@@ -333,11 +343,15 @@ class DataConfig:
         common=True,
     )
     max_train_examples: int | None = key(
-        None, help="draw that many training rows with the seed", low=1, identity="max_train_examples", common=True
+        None,
+        help="train on only so many rows, drawn with the seed; null: all",
+        low=1,
+        identity="max_train_examples",
+        common=True,
     )
     max_eval_examples: int | None = key(
         None,
-        help="draw that many rows of each evaluated split, the same for every seed and method",
+        help="evaluate only so many rows of each split, the same for every seed and method; null: all",
         low=1,
         identity="max_eval_examples",
         absent=(None,),
@@ -370,7 +384,9 @@ class RunConfig:
         help="trainable parameters: 0.3M, 300000, 3e5, 0.16% (of the backbone), rank:4 (as uniform rank 4), auto",
         common=True,
     )
-    seed: int = key(0, help="of heads, adapters, batches and drawn rows", low=0, high=LARGEST_SEED, common=True)
+    seed: int = key(
+        0, help="random seed of heads, adapters, batches and drawn rows", low=0, high=LARGEST_SEED, common=True
+    )
     precision: str = key(
         "auto",
         help="auto: bf16 autocast where the hardware has it, else float32",
@@ -384,11 +400,15 @@ class RunConfig:
         common=True,
     )
     init_from: str | None = key(
-        None, help="start from the adapter of that run, merged into the base", path=True, identity=False, common=True
+        None,
+        help="an earlier run to start from: its adapter is merged into the base model",
+        path=True,
+        identity=False,
+        common=True,
     )
     plugins: str | None = key(None, help=PLUGINS, path=True, identity=False, common=True)
-    runs_dir: str = key("runs", help="directory of all runs", path=True, identity=False, common=True)
-    force: bool = key(False, help="do a finished run again", identity=False, common=True)
+    runs_dir: str = key("runs", help="the directory of all runs", path=True, identity=False, common=True)
+    force: bool = key(False, help="run it again although it is finished", identity=False, common=True)
     smoke: bool = key(
         False, help="a short trial on few rows, marked as no result wherever it shows", absent=(False,), common=True
     )
