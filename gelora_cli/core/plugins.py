@@ -8,6 +8,7 @@ opened again was not run with.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -16,7 +17,7 @@ import os
 import sys
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -81,7 +82,8 @@ class PluginFolder(PluginSource):
         for path in self.files():
             module = f"{package}.{path.stem.replace('.', '_')}"
             if module not in sys.modules:
-                self._import(path, lambda module=module, path=path: _execute(module, path))  # type: ignore[misc]
+                with _translate_import_errors(str(path), self.root):
+                    _execute(module, path)
 
     def _package(self) -> str:
         """Return the name of the package that the folder is, in `sys.modules` and without a place in `sys.path`."""
@@ -90,21 +92,14 @@ class PluginFolder(PluginSource):
             return name
         initial = self.root / "__init__.py"
         if initial.exists():
-            self._import(initial, lambda: _execute(name, initial, [str(self.root)]))
+            with _translate_import_errors(str(initial), self.root):
+                _execute(name, initial, [str(self.root)])
         else:
             # An empty module with a path is all that `from .other import ...` needs.
             package = ModuleType(name)
             package.__path__ = [str(self.root)]
             sys.modules[name] = package
         return name
-
-    def _import(self, path: Path, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except GeloraError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise GeloraError(_import_message(str(path), self.root, error)) from error
 
 
 @dataclass(frozen=True)
@@ -115,12 +110,8 @@ class InstalledPlugins(PluginSource):
 
     def import_files(self) -> None:
         """Import the module that the entry point names; it imports the rest of its package."""
-        try:
+        with _translate_import_errors(f"plugins={self.name}", self.root):
             self.entry.load()
-        except GeloraError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise GeloraError(_import_message(f"plugins={self.name}", self.root, error)) from error
 
 
 _loaded: dict[str, tuple[PluginSource, str]] = {}
@@ -205,6 +196,21 @@ def _execute(name: str, path: Path, search: list[str] | None = None) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+
+
+@contextlib.contextmanager
+def _translate_import_errors(what: str, root: Path) -> Iterator[None]:
+    """Turn whatever a plug-in raises while it is imported into one message; an error of ours has one already.
+
+    Raises:
+        GeloraError: with the file and the line.
+    """
+    try:
+        yield
+    except GeloraError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise GeloraError(_import_message(what, root, error)) from error
 
 
 def _import_message(what: str, root: Path, error: BaseException) -> str:
