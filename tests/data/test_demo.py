@@ -45,7 +45,7 @@ def words(sentence: str) -> list[str]:
 
 
 def minimal_pairs(examples: tuple[DemoExample, ...]) -> list[tuple[DemoExample, DemoExample]]:
-    """The pairs of a split, the acceptable member first."""
+    """Return the pairs of a split, the acceptable member first."""
     members = defaultdict(list)
     for example in examples:
         members[example.pair].append(example)

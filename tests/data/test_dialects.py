@@ -22,7 +22,7 @@ VERDICTS = ["dull", "fine"] * 20
 
 
 def written(path: Path, header: str, row: str, **replaced: str) -> Path:
-    """A file of 40 rows; `replaced` are other texts by their row, as `row_3`."""
+    """Write a file of 40 rows; `replaced` gives other texts by their row, as `row_3`."""
     texts = [replaced.get(f"row_{i}", text) for i, text in enumerate(TEXTS)]
     rows = [row.format(text, verdict) for text, verdict in zip(texts, VERDICTS, strict=True)]
     path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")

@@ -18,7 +18,7 @@ TASK = TaskConfig(name="films", source="text", columns=["plot"], label="verdict"
 
 
 def read(path: Path, values: list[Any], **task: Any) -> tuple[list[str], TextSplit]:
-    """The label names of 60 rows of JSON lines that have these labels in turn, and the rows."""
+    """Return the label names of 60 rows of JSON lines that have these labels in turn, and the rows."""
     rows = [{"plot": f"plot {i}", "verdict": values[i % len(values)]} for i in range(60)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = DataConfig(text=str(path), text_validation=str(path))

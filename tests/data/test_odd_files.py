@@ -46,7 +46,7 @@ ODD = {"broken texts": broken_texts, "late dates": late_dates, "structs with a n
 
 
 def read_both(directory: Path, table: pa.Table) -> list[TextSplit]:
-    """The rows of a table as one's own data and as GLUE's."""
+    """Return the rows of a table as your own data and as GLUE's."""
     place = directory / "cola" / "train-00000-of-00001.parquet"
     place.parent.mkdir(exist_ok=True, parents=True)
     pq.write_table(table, place)

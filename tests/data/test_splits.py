@@ -67,7 +67,7 @@ def test_epochs_and_seeds_differ_and_batches_are_of_like_length() -> None:
 
 
 def padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
-    """The mean share of a padded batch that is padding."""
+    """Return the mean share of a padded batch that is padding."""
     return float(np.mean([1 - lengths[rows].sum() / (len(rows) * lengths[rows].max()) for rows in batches]))
 
 

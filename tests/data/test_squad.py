@@ -33,7 +33,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
 
 
 def text_of(encoded: EncodedWindows, window: int, first: int, last: int) -> str:
-    """The context's characters under some tokens of a window."""
+    """Return the context's characters under some tokens of a window."""
     offset = encoded.offsets[window]
     start, end = encoded.chars[offset + first, 0], encoded.chars[offset + last, 1]
     return str(encoded.source.contexts[encoded.question_row[window]][start:end])

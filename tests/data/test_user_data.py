@@ -1,4 +1,4 @@
-"""Data of the user's own: every format gives the same rows, a fixed tenth is held out, and what is refused."""
+"""Your own data: every format gives the same rows, a fixed tenth is held out, and what is refused."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def resolved(directory: Path) -> ResolvedModel:
 
 
 def refusal(directory: Path) -> str:
-    """The one message with which a directory is refused, by resolving or loading it."""
+    """Return the one message with which a directory is refused, by resolving or loading it."""
     with pytest.raises(GeloraError) as refused:
         found = resolved(directory)
         load_model(found, LABELS, seed=0)

@@ -50,7 +50,7 @@ OUTPUTS |= {"electra": "classifier.out_proj", "llama": "score"}
 
 
 def saved_task_model(base: ResolvedModel, names: tuple[str, ...], directory: Path, **config: Any) -> ResolvedModel:
-    """A classifier with these labels as save_pretrained writes it, its head told apart from a drawn one."""
+    """Write a classifier with these labels, whose head differs from one that is drawn."""
     loaded = load_model(base, LabelHead(names), seed=5)
     with torch.no_grad():
         for name in loaded.map.head_modules:

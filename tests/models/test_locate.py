@@ -173,7 +173,7 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub whose `main` has safetensors, and a pickle and a README that nobody needs."""
+    """Return a hub whose `main` has safetensors, and a pickle and a README that nobody needs."""
     hub = Hub()
     hub.files = {MAIN: make_tiny("bert", tmp_path / "main")}
     hub.parents = {MAIN: []}
@@ -195,7 +195,7 @@ def converted(hub: Hub, tmp_path: Path, **fields: Any) -> None:
 
 
 def resolve_apart(home: Path, endpoint: str, *, offline: bool = False, **options: Any) -> dict[str, Any]:
-    """What `resolve_model` gives in a process of its own with that `HF_HOME` and `HF_ENDPOINT`."""
+    """Return what `resolve_model` gives in a new process with that `HF_HOME` and `HF_ENDPOINT`."""
     code = (
         "import json, sys\n"
         "from gelora_cli.core.errors import GeloraError\n"
