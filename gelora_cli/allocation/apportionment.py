@@ -1,4 +1,4 @@
-"""Units of rank shared among blocks in proportion to weights, within a budget in parameters; no torch, no numpy."""
+"""Sharing units of rank among blocks in proportion to weights, within a budget in parameters; no torch, no numpy."""
 
 from __future__ import annotations
 
@@ -14,17 +14,26 @@ def apportion(
 ) -> Ranks:
     """Give units one at a time to the largest `w_i / (2 n_i + 1)` until the next one no longer fits the bound.
 
-    A unit costs `units[i]` parameters in block i, and `bound` is that of all. Blocks at their ceiling and blocks of
-    weight 0 get none; ties go to the earlier block (Sainte-Lague).
+    This is the method of Sainte-Lague. Blocks at their ceiling and blocks of weight 0 get none. Ties go to the earlier
+    block.
+
+    Args:
+        weights: `w_i` of each block, exact.
+        start: `n_i`, the ranks to begin with.
+        ceilings: the largest rank of each block.
+        units: parameters that a unit of rank costs in each block.
+        bound: parameters that all ranks together may cost.
     """
     ranks = list(start)
     left = bound - sum(rank * unit for rank, unit in zip(start, units, strict=True))
 
-    def entry(block: int) -> tuple[Fraction, int]:
+    def entry(block: int) -> tuple[Fraction, int]:  # the heap gives its smallest entry first, so the average is negated
         return -Fraction(weights[block]) / (2 * ranks[block] + 1), block
 
     waiting = [entry(i) for i, weight in enumerate(weights) if weight and ranks[i] < ceilings[i]]
     heapq.heapify(waiting)
+    # It ends when the next unit does not fit, even if a cheaper one further down would: a larger budget then never
+    # takes a rank away.
     while waiting and units[waiting[0][1]] <= left:
         _, block = heapq.heappop(waiting)
         ranks[block] += 1

@@ -18,6 +18,7 @@ def format_plan(plan: RankPlan) -> str:
     lines += [_totals_line(plan), budget_line(plan)]
     if plan.auto_ranks:
         lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
+    if plan.uniform_ranks:
         lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
     lines += [plan.note] if plan.note else []
     return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
@@ -49,7 +50,7 @@ def _block_line(row: BlockRank) -> str:
 
 def _totals_line(plan: RankPlan) -> str:
     share = 100 * plan.adapter_params / plan.backbone_params
-    peak = f", at the most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
+    peak = f", at most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
     return (
         f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
         f"backbone {plan.backbone_params:,}"

@@ -1,4 +1,4 @@
-"""Which layers of a profile say little of the task, and which blocks' growth they steer; no torch, no numpy."""
+"""Layers of a profile whose idim says little of the task, and the blocks whose growth depends on them; no torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 
 MOSTLY_DUPLICATES = 0.5
-"""A layer of which more than this share of its points was collapsed is mostly duplicates."""
+"""A layer is mostly duplicates when more than this share of its points were collapsed."""
 FEWER_POINTS = 0.75
-"""A layer with less than this share of the points of a layer beside it is read at another scale than that one."""
+"""With less than this share of its neighbour's points a layer is measured at another scale than that neighbour."""
 
 
 @dataclass(frozen=True)
@@ -23,52 +23,56 @@ class WeakLayer:
 
 
 def weak_layers(layers: Sequence[LayerIdim]) -> tuple[WeakLayer, ...]:
-    """Return the layers that are constant, mostly duplicates, or have far fewer points than a layer beside them."""
-    checked = (_weakness(layers, place) for place in range(len(layers)))
-    return tuple(found for found in checked if found)
+    """Return the layers that are constant, mostly duplicates, or have far fewer points than a neighbouring one."""
+    checked = [_check_layer(layers, index) for index in range(len(layers))]
+    return tuple(weak for weak in checked if weak is not None)
 
 
-def _weakness(layers: Sequence[LayerIdim], place: int) -> WeakLayer | None:
-    row = layers[place]
+def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
+    """Return what is wrong with a layer, or None."""
+    row = layers[index]
     if row.constant:
         return WeakLayer(row.layer, "constant", "is constant (the same state for every text), so its idim is 0")
     counts = f"{row.used:,} of {row.points:,} points are left"
     if row.copies > MOSTLY_DUPLICATES * row.points:
         return WeakLayer(row.layer, "mostly duplicates", f"is mostly duplicates: {counts}")
-    beside = [other for other in layers[max(0, place - 1) : place + 2] if not other.constant]
-    most = max(beside, key=lambda other: other.used)
+    # The layer itself is among them, so that there is always one. Constant layers count all their points as used.
+    neighbours = [other for other in layers[max(0, index - 1) : index + 2] if not other.constant]
+    most = max(neighbours, key=lambda other: other.used)
     if row.used < FEWER_POINTS * most.used:
         return WeakLayer(row.layer, "fewer points", f"has far fewer points than layer {most.layer}: {counts}")
     return None
 
 
 def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
-    """Return a sentence for each weak layer: what is wrong with it, whose growth it steers, and what may help."""
-    return tuple(_warning(profile, found) for found in weak_layers(profile.layers))
+    """Return a sentence for each weak layer: what is wrong with it, whose growth depends on it, and what may help."""
+    return tuple(_warning(profile, weak) for weak in weak_layers(profile.layers))
 
 
 def profile_table(profile: IdProfile) -> str:
     """Return a profile as a table for a terminal, a line per layer, and the warnings below it.
 
-    The points of a layer are the states that are left of those given once duplicates are collapsed.
+    The points of a layer are the states that are left once duplicates are collapsed.
     """
-    marks = {found.layer: found.mark for found in weak_layers(profile.layers)}
+    marks = {weak.layer: weak.mark for weak in weak_layers(profile.layers)}
     lines = ["layer    idim   95 % interval      N/2      N/4   points"]
     for row in profile.layers:
-        halves = "  ".join("      -" if value is None else f"{value:7.3f}" for value in (row.half, row.quarter))
-        line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {halves}  {row.used:7,}"
+        half = "      -" if row.half is None else f"{row.half:7.3f}"
+        quarter = "      -" if row.quarter is None else f"{row.quarter:7.3f}"
+        line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {half}  {quarter}  {row.used:7,}"
         lines.append(f"{line}  {marks[row.layer]}" if row.layer in marks else line)
     return "\n".join([*lines, *(f"warning: {text}" for text in layer_warnings(profile))])
 
 
-def _warning(profile: IdProfile, found: WeakLayer) -> str:
+def _warning(profile: IdProfile, weak: WeakLayer) -> str:
     last = profile.layers[-1].layer
-    blocks = [block for block in (found.layer, found.layer + 1) if 1 <= block <= last]
+    # Layer i is the output of block i and the input of block i + 1, so that it enters both of their growths.
+    blocks = [block for block in (weak.layer, weak.layer + 1) if 1 <= block <= last]
     named = " and ".join(map(str, blocks))
     growth = f"the growth of block{'s' * (len(blocks) > 1)} {named} says little of the task"
-    return f"layer {found.layer} {found.reason}; {growth}{pooling_fix(profile.settings.pooling)}."
+    return f"layer {weak.layer} {weak.reason}; {growth}{pooling_fix(profile.settings.pooling)}."
 
 
 def pooling_fix(pooling: str) -> str:
-    """Return, in brackets, that another pooling looks at more of a text; nothing of `mean`, which looks at all."""
+    """Return the advice, in brackets, to pool over all tokens; an empty string where `mean` already does."""
     return "" if pooling == "mean" else f" (pooling={pooling}; profile.pooling=mean looks at every token)"

@@ -110,10 +110,10 @@ class Shapes:
         return min(rank, *(linear.max_rank for linear in self.linears))
 
     def check_bound(self, smallest: int, what: str) -> None:
-        """Refuse a budget below the smallest plan.
+        """Check that the budget holds the smallest plan, which is needed for `what`.
 
         Raises:
-            GeloraError: naming the smallest budget, and what it is needed for.
+            GeloraError: it does not; the message names the smallest budget.
         """
         if self.bound < smallest:
             raise GeloraError(
@@ -123,9 +123,9 @@ class Shapes:
 
     def plan(self, **fields: Any) -> RankPlan:
         """Return a plan under this bound with these fields of it."""
-        given: dict[str, Any] = {"modules": self.modules, "scaling": self.scaling, "budget": self.budget.name}
-        given |= {"budget_params": self.bound, "warnings": self.warnings}
-        return blank_plan(self.method, self.model_map, **(given | fields))
+        common: dict[str, Any] = {"modules": self.modules, "scaling": self.scaling, "budget": self.budget.name}
+        common |= {"budget_params": self.bound, "warnings": self.warnings}
+        return blank_plan(self.method, self.model_map, **(common | fields))
 
     def uniform_plan(self, rank: int, **fields: Any) -> RankPlan:
         """Return a plan with one rank in every adapted linear, at the cost of triplets."""
@@ -196,21 +196,21 @@ def as_written(ratio: float) -> Fraction:
 
 
 def with_module_ranks(plan: RankPlan, model_map: ModelMap, ranks: Mapping[str, int]) -> RankPlan:
-    """Return a plan of LoRA ranks in which every module has its own; those not named get none."""
+    """Return a plan of LoRA ranks in which every module has a rank of its own; modules that are not named get none."""
 
     def row(block: BlockRank, linears: Sequence[LinearShape]) -> BlockRank:
-        given = tuple(ranks.get(linear.name, 0) for linear in linears)
-        params = sum(rank * linear.unit_params for rank, linear in zip(given, linears, strict=True))
-        return replace(block, rank=max(given), params=params, module_ranks=given)
+        module_ranks = tuple(ranks.get(linear.name, 0) for linear in linears)
+        params = sum(rank * linear.unit_params for rank, linear in zip(module_ranks, linears, strict=True))
+        return replace(block, rank=max(module_ranks), params=params, module_ranks=module_ranks)
 
     linears = adapted_linears(model_map, plan.modules)
-    rows = tuple(row(block, found) for block, found in zip(plan.blocks, linears, strict=True))
+    rows = tuple(row(block, adapted) for block, adapted in zip(plan.blocks, linears, strict=True))
     total = sum(block.params for block in rows)
     return replace(plan, blocks=rows, adapter_params=total, trained_params=total)
 
 
 def block_row(block: int, rank: int, modules: tuple[str, ...], params: int) -> BlockRank:
-    """Return the row of a block whose rank owes nothing to a profile."""
+    """Return the row of a block whose rank does not come from a profile."""
     return BlockRank(
         block=block,
         idim_in=None,
@@ -227,7 +227,7 @@ def block_row(block: int, rank: int, modules: tuple[str, ...], params: int) -> B
 
 
 def blank_plan(method: str, model_map: ModelMap, **fields: Any) -> RankPlan:
-    """Return a plan that owes nothing to a profile, and these fields of it."""
+    """Return a plan that does not come from a profile, with these fields of it set."""
     blank: dict[str, Any] = {
         "rule": "-",
         "rounding": "-",

@@ -1,4 +1,4 @@
-"""A plan that a run takes over from a file or an earlier run (`ranks.path`); no torch."""
+"""A plan that a run takes from a file or an earlier run (`ranks.path`); no torch."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ def read_plan(path: str) -> RankPlan:
     """Return the plan in a `ranks.json`, in a run directory, or beside a pattern that `gelora ranks` wrote.
 
     Raises:
-        GeloraError: there is none, or the pattern is not that of the plan beside it.
+        GeloraError: there is none, or the pattern was changed after the plan beside it was written.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return read_artifact(RankPlan, place / RankPlan.FILE)
-    pattern = _pattern_in(place)
+    source = Path(path).expanduser()
+    if source.is_dir():
+        return read_artifact(RankPlan, source / RankPlan.FILE)
+    pattern = _read_pattern(source)
     if pattern is None:
-        return read_artifact(RankPlan, place)
-    beside = plan_beside(place)
-    if not beside.exists():
+        return read_artifact(RankPlan, source)
+    plan_file = plan_beside(source)
+    if not plan_file.exists():
         raise GeloraError(
-            f"ranks.path={path} holds PEFT's arguments alone, and the plan {beside.name} that gelora ranks writes "
-            "beside it is not there; give that plan, a ranks.json or a run directory"
+            f"ranks.path={path} holds only PEFT's arguments, and the plan {plan_file.name}, which gelora ranks writes "
+            "beside it, is not there; give that plan, a ranks.json or a run directory"
         )
-    plan = read_artifact(RankPlan, beside)
+    plan = read_artifact(RankPlan, plan_file)
     if pattern != rank_pattern_json(plan):
         raise GeloraError(
-            f"ranks.path={path} was changed since {beside.name} was written; write it again: gelora ranks"
+            f"ranks.path={path} was changed after {plan_file.name} was written; write both again with gelora ranks"
         )
     return plan
 
 
-def _pattern_in(path: Path) -> dict[str, Any] | None:
-    """Return PEFT's arguments from a file that holds them; None from any other."""
+def _read_pattern(path: Path) -> dict[str, Any] | None:
+    """Return PEFT's arguments where a file holds them, otherwise None."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "rank_pattern" in found else None
+    return values if isinstance(values, dict) and "rank_pattern" in values else None
