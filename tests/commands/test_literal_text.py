@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import config_text, parse_config, read_config, write_config
-from gelora_cli.config.overrides import protect_text, restore_text
+from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS

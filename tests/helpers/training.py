@@ -31,6 +31,9 @@ class Recorder:
         """Hand the line on."""
         self.record(dict(values))
 
+    def close(self) -> None:
+        """Do nothing, since nothing is buffered."""
+
 
 def fine_tune(
     attached: AdaptedModel,

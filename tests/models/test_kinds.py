@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from peft import get_peft_model
@@ -152,7 +152,7 @@ def test_a_fused_projection_gets_one_rank_and_one_update() -> None:
     adapted = get_peft_model(model, lora_config(plan))
     for block in model_map.blocks:
         for linear in block.linears:
-            layer = adapted.base_model.model.get_submodule(linear.name)
+            layer: Any = adapted.base_model.model.get_submodule(linear.name)
             rank = plan.rank_pattern[linear.name]
             assert layer.lora_A["default"].weight.shape == (rank, linear.in_features)
             assert layer.lora_B["default"].weight.shape == (linear.out_features, rank)
