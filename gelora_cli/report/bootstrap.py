@@ -1,22 +1,22 @@
 """How sure the difference of two methods is, over seeds and examples: a hierarchical bootstrap, and Holm's correction.
 
-Letters: S seeds, n examples, G clusters of them, B resamples. Of method A and B the value of the task's metric is known
-for each seed on each resample of the examples; d_s(w) is their difference for seed s on resample w, d_s that on the
-data, d(w) and D the means over the seeds.
+Letters: S seeds, n examples, G clusters of them, B resamples. The value of the task's metric is known for methods A and
+B, for each seed on each resample of the examples. d_s(w) is their difference for seed s on resample w, and d_s that on
+the data; d(w) and D are their means over the seeds.
 
-**Resampling.** Examples are drawn with replacement, the same for both methods and all seeds, seeds as pairs. It is
-the bootstrap of a crossed design (seeds by examples): Owen's pigeonhole bootstrap (Annals of Applied Statistics 1,
-2007), used on seeds and test examples by Sellam et al. (The MultiBERTs, ICLR 2022). Given the examples, the mean and
-variance of all S^S draws of seeds are known exactly, d(w) and sum_s (d_s(w) - d(w))^2 / S^2, so only examples are
-drawn at random. The variance of the resampled difference is then, with the three parts below,
-(1 - 1/S) (seeds + both) + examples, up to n / (n - 1).
+**Resampling.** Examples are drawn with replacement, the same ones for both methods and all seeds; seeds are drawn as
+pairs. It is the bootstrap of a crossed design (seeds by examples): Owen's pigeonhole bootstrap (Annals of Applied
+Statistics 1, 2007), used on seeds and test examples by Sellam et al. (The MultiBERTs, ICLR 2022). Given the examples,
+the mean and variance of all S^S draws of seeds are known exactly, d(w) and sum_s (d_s(w) - d(w))^2 / S^2, so only
+examples are drawn at random. The variance of the resampled difference is then, with the three parts below, (1 - 1/S)
+(seeds + both) + examples, up to n / (n - 1).
 
 **Why not its percentiles.** With three seeds they are too narrow by (S - 1) / S and by a normal's tails, and they count
 what seed and example do together up to three times (Owen; no bootstrap of such a design is exact: McCullagh, Bernoulli
 6, 2000). Of 2,000 pairs of equal methods with 3, 5 or 10 seeds they called 0.2 to 16 % different at p < 0.05, a paired
 t-test over seeds, for which the examples are all there is, 4 to 33 %, and this 0.7 to 5.1 % (at p < 0.005 up to 5.4,
-13.5 and 0.65 %; `scripts/calibrate_significance.py`, on accuracy). So the parts are taken from the resampling apart,
-as in the analysis of variance:
+13.5 and 0.65 %; `scripts/calibrate_significance.py`, on accuracy). So the parts of the variance are estimated one by
+one, as in the analysis of variance:
 
     seeds    = var_s(d_s) / S                                   S - 1 degrees of freedom, sees seed and both
     examples = n / (n - 1) var_w(d(w))                          sees example and both
@@ -25,12 +25,12 @@ as in the analysis of variance:
 and D is compared with a normal of variance max(seeds, both) + max(examples - both, 0), in which `seeds`, a variance
 known from S values only, is averaged over what it may be, seeds (S - 1) / chi2(S - 1): a generalised p-value (Tsui and
 Weerahandi, JASA 84, 1989), of Behrens and Fisher's kind. Without variance from examples it is the paired t-test over
-seeds, without any from seeds a normal one. Two-sided: p is the chance of a deviation of at least |D| either way, the
-interval holds the differences that would not be rejected. p is an integral, not a share of resamples, so it has no
-steps of 1 / B (and needs no + 1), and can be small enough to survive a correction.
+seeds; without variance from seeds it is a normal test. It is two-sided: p is the chance of a deviation of at least |D|
+either way, and the interval holds the differences that would not be rejected. p is an integral and not a share of
+resamples, so it has no steps of 1 / B (and needs no + 1), and can be small enough to survive a correction.
 
-**Examples that belong together.** Questions of one article, or rows of one group, are right or wrong together: where
-one method suits an article, it wins on many of its questions, and n questions tell less than n independent ones. Of
+**Examples that belong together.** Questions of one article, or rows of one group, are right or wrong together. Where
+one method suits an article, it wins on many of its questions, so n questions tell less than n independent ones. Of
 1,000 pairs of equal methods, each of which finds other of 20 articles of 20 examples hard, the test above called 6 to
 34 % different at p < 0.05 with three seeds, 16 to 60 % with ten; drawing articles 1.2 to 3.2 % and 3.8 to 5.4 %
 (`scripts/calibrate_significance.py --articles 20`). So whole clusters are drawn, each with all of its examples (the
