@@ -124,6 +124,7 @@ def test_the_classes_of_the_page_on_extending_register(monkeypatch: pytest.Monke
         registries.TRACKERS: "print",
         registries.SIGNALS: "norms",
         registries.LAUNCHERS: "shell",
+        registries.RUN_PICTURES: "losses",
     }
     assert [name for registry, name in registered.items() if name not in registry] == []
 
