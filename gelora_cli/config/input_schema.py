@@ -1,0 +1,166 @@
+"""The keys of what a run starts from: the sections `task.`, `model.` and `data.`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from gelora_cli.config.keys import key
+from gelora_cli.config.method_schema import PresetConfig
+from gelora_cli.core.registries import TASK_KINDS
+
+SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
+QUOTING = ("auto", "quotes", "none")
+
+
+@dataclass
+class TaskConfig:
+    """A task: where its rows are, what they mean and how it is evaluated.
+
+    From `unanswerable` on the keys are those of question answering.
+    """
+
+    name: str = key("", help="name in the run directory; empty: the file's", directory=True)
+    kind: str = key("classification", help="what is predicted", choices=TASK_KINDS.names)
+    source: str = key(
+        "glue",
+        help="where the rows come from",
+        choices=("glue", "squad", "squad_v2", "text", "demo"),
+        directory=True,
+    )
+    columns: list[str] = key([], help="one or two columns of text; of question answering question and context")
+    label: str | None = key(
+        "label", help="of task=text, the column of labels or scores; null: none, to profile alone", identity=False
+    )
+    group: str | None = key(
+        None, help="a column that says which rows belong together (author, article): held out together", identity=False
+    )
+    labels: list[str] = key([], help="names of the labels, in order; empty: those of the training rows")
+    metric: str = key("", help="what evaluates the task; empty: the usual one of its kind")
+    reported: str = key("", help="the value of the metric that is reported; empty: the metric's usual one")
+    eval_splits: list[str] = key(["validation"], help="the splits to evaluate, the deciding one first")
+    test_splits: list[str] = key(["test"], help="the splits without labels, for submissions")
+    split: str = key("halves", help="how protocol=split divides the evaluated rows", choices=("halves", "held_out"))
+    empty_text: str = key("error", help="what happens to a row without text", choices=("error", "keep"))
+    standardize: Union[bool, str] = key(  # noqa: UP007 - OmegaConf reads this form
+        "auto",
+        help="train on scores of mean 0 and deviation 1; auto: of task=text; predictions keep the scale",
+        absent=("auto",),
+    )
+    max_length: int = key(128, help="tokens of a text or window; the rest is cut", low=4, high=100_000, profile=True)
+    folder: str | None = key(
+        None, help="where the splits lie in a directory or data set; null: at its top or in data", directory=True
+    )
+    unanswerable: bool = key(False, help="whether questions may have no answer")
+    misplaced_answers: str = key(
+        "error", help="what happens to an answer that is not at its offset", choices=("error", "drop")
+    )
+    stride: int = key(128, help="context tokens that neighbouring windows share", low=0, high=100_000, profile=True)
+    max_question_length: int = key(64, help="tokens of a question; the rest is cut", low=1, high=100_000, profile=True)
+    max_answer_length: int = key(30, help="tokens of the longest answer that is predicted", low=1, high=100_000)
+    n_best: int = key(20, help="candidates of a start and an end that are combined", low=1, high=1_000)
+    presets: dict[str, dict[str, PresetConfig]] = key(
+        {}, help="method family, then model (or default), to training settings", identity=False
+    )
+
+
+@dataclass
+class ModelConfig:
+    """A model on the hub, in an installed package, or under a path of the user's.
+
+    `sha256` and `bytes` are those of `model.safetensors` of package and hub; by them a copy under a path is recognised.
+    What the weights hold is in the fingerprint of the model, so that few of these keys count themselves.
+    """
+
+    name: str = key("custom", help="name in the run directory", directory=True, identity=False)
+    hub: str | None = key(None, help="the model's id on the hub", identity=False)
+    path: str | None = key(
+        None, help="your own model: a directory, or an id on the hub", path=True, identity=False, common=True
+    )
+    revision: str | None = key(None, help="revision on the hub; null: the newest", identity=False)
+    package: str | None = key(None, help="an installed package that holds the model", identity=False)
+    sha256: str | None = key(None, help="sha256 of model.safetensors, by which a copy is recognised", identity=False)
+    bytes: int | None = key(None, help="size of model.safetensors", identity=False)
+    dropout: float | None = key(
+        None, help="dropout in the model; null: as its configuration has it", low=0, high=0.99, identity="dropout"
+    )
+    head: str = key(
+        "auto",
+        help="how a classification head is taken over: by the names of its labels, or as its rows lie",
+        choices=("auto", "positional"),
+        identity="model_head",
+        absent=("auto",),
+    )
+    blocks: str | None = key(
+        None,
+        help="the list of blocks, of a kind of model that gelora does not know, such as transformer.layer",
+        identity="linears",
+        profile=True,
+    )
+    linears: dict[str, str] = key(
+        {},
+        help="role (query, key, value, output, up, gate, down) to the linear's name in a block, of such a model",
+        identity="linears",
+        profile=True,
+    )
+
+
+@dataclass
+class DataConfig:
+    """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file.
+
+    What the rows hold is in the fingerprints of the data, so that few of these keys count themselves.
+    """
+
+    glue: str = key(
+        "nyu-mll/glue", help="GLUE: hub id, or a directory of the same layout", path=True, identity=False, common=True
+    )
+    squad: str = key(
+        "rajpurkar/squad", help="SQuAD: hub id, directory, or FILE.json", path=True, identity=False, common=True
+    )
+    squad_v2: str = key(
+        "rajpurkar/squad_v2", help="SQuAD 2.0: hub id, directory, or FILE.json", path=True, identity=False, common=True
+    )
+    text: str | None = key(
+        None,
+        help="your own texts, for task=text: a file (.csv .tsv .jsonl .ndjson .parquet .txt), a directory or a hub id",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    text_validation: str | None = key(
+        None,
+        help="your own texts to evaluate; null: rows held out from data.text",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    separator: str = key(
+        "auto",
+        help="what separates the columns of CSV and TSV files; auto: detected where clear",
+        choices=SEPARATORS,
+        identity=False,
+        common=True,
+    )
+    quoting: str = key(
+        "auto",
+        help="whether fields stand in quotes; none: a quote is a character like any other",
+        choices=QUOTING,
+        identity=False,
+        common=True,
+    )
+    max_train_examples: int | None = key(
+        None,
+        help="train on only so many rows, drawn with the seed; null: all",
+        low=1,
+        identity="max_train_examples",
+        common=True,
+    )
+    max_eval_examples: int | None = key(
+        None,
+        help="evaluate only so many rows of each split, the same for every seed and method; null: all",
+        low=1,
+        identity="max_eval_examples",
+        absent=(None,),
+        common=True,
+    )
