@@ -83,7 +83,7 @@ def test_a_merged_model_says_what_the_run_said(
 ) -> None:
     target = tmp_path / "merged"
     assert export(made[name], target) == 0
-    assert "on 37 examples, at most 0.0001 is accepted" in capsys.readouterr().out
+    assert "on 37 examples; 0.0001 is accepted" in capsys.readouterr().out
     model = AutoModelForSequenceClassification.from_pretrained(target)
     assert model.config.id2label == {0: "unacceptable", 1: "acceptable"}
     assert model.config.label2id == {"unacceptable": 0, "acceptable": 1}
@@ -139,8 +139,8 @@ def test_refusals_write_nothing(made: dict[str, Path], tmp_path: Path, capsys: p
     wrong: list[tuple[list[Path | str], str, str]] = [
         ([made["houlsby"], f"output={tmp_path / 'out'}"], "method=houlsby can't be merged", "Take form=adapter"),
         ([made["sora"]], "output=DIR is needed", "empty"),
-        ([made["sora"], f"output={full}"], "full is not empty", "name a directory"),
-        ([made["sora"], f"output={file}"], "file is a file", "name a directory"),
+        ([made["sora"], f"output={full}"], "full is not empty", "name an empty directory"),
+        ([made["sora"], f"output={file}"], "file is a file", "name an empty directory"),
         ([made["sora"], f"output={tmp_path / 'out'}", "form=merge"], "form=merge", "did you mean merged?"),
         ([tmp_path, f"output={tmp_path / 'out'}"], "is not a finished run", "gelora ls"),
     ]

@@ -30,7 +30,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["evaluate"], ["takes one RUN; given: nothing"]),
     (["evaluate", "/no/run"], ["/no/run: no such directory"]),
     (["predict", "/no/run"], ["/no/run: no such directory"]),
-    (["ranks", "/no/profile.json"], ["/no/profile.json can't be read"]),
+    (["ranks", "/no/profile.json"], ["/no/profile.json: no such file"]),
     (["ls", "/no/runs"], ["/no/runs: no such directory"]),
     (["run", "budget=???"], ["budget=???", "missing"]),
     (["run", "task.columns=[a,???]"], ["task.columns=['a', '???']", "missing"]),
@@ -69,7 +69,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["ranks", "x", f"budget={'7' * 5000}"], ["budget=777"]),
     (["run", f"task.name={'x' * 300}"], ["task.name=x", "300 characters", "at most 100"]),
     (["run", "task=text", "model=minilm", f"data.text={'x' * 300}.csv"], ["data.text=", "no such file"]),
-    (["run", "taks=cola"], ["did you mean task?", "task, train"]),
+    (["run", "taks=cola"], ["did you mean task?", "task, trackers, train"]),
     *[
         ([word.replace("LONG", "x" * 300) for word in words], ["...", "File name too long"])
         for words in (
