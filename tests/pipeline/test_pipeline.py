@@ -443,7 +443,9 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixt
         (done,) = [row for row in rows if f"budget=auto seed={seed} " in row]
         value = next(result_of(path).value for path in bench.directories() if f"/bauto-s{seed}-" in str(path))
         assert re.search(rf" done +{value:.4f} +\d+ +/.*/bauto-s{seed}-", done), done
-    assert all("profile" in (path / "log.txt").read_text() for path in bench.directories())
+    logs = {path: (path / "log.txt").read_text() for path in bench.directories()}
+    assert all(str(path) in log for path, log in logs.items())  # each job writes a log of its own
+    assert all("profile" in log for path, log in logs.items() if run_status(path) == "done")
 
 
 def test_a_sweep_looks_at_the_data_of_its_last_job_first(
