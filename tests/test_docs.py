@@ -52,6 +52,12 @@ def test_links_and_pictures_are_there(page: Path) -> None:
         assert path.exists() or is_generated, f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:gelora_cli|scripts|tests|examples)/[\w./]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_navigation_names_every_written_page() -> None:
     lines = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     named = set(re.findall(r"[\w/-]+\.md", lines))
