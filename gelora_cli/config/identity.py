@@ -112,8 +112,8 @@ def _nested(config: RunConfig, counted: Iterable[Key]) -> dict[str, Any]:
 
 def _named(config: RunConfig, counted: Iterable[Key]) -> list[tuple[str, Any]]:
     """Return each name in the identity with its value; keys that share a name form a list in their order."""
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for entry in counted:
         name = entry.declared.identity if isinstance(entry.declared.identity, str) else entry.name
-        found.setdefault(name, []).append(entry.value_in(config))
-    return [(name, values[0] if len(values) == 1 else values) for name, values in found.items()]
+        by_name.setdefault(name, []).append(entry.value_in(config))
+    return [(name, values[0] if len(values) == 1 else values) for name, values in by_name.items()]

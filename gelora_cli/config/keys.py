@@ -203,5 +203,5 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 def section_help(schema: type) -> dict[str, str]:
     """Return the help of every section at the top of a schema."""
     hints = typing.get_type_hints(schema)
-    found = [item for item in fields(schema) if dataclasses.is_dataclass(hints[item.name])]
-    return {item.name: item.metadata[METADATA].help for item in found}
+    sections = [item for item in fields(schema) if dataclasses.is_dataclass(hints[item.name])]
+    return {item.name: item.metadata[METADATA].help for item in sections}

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 INTERPOLATION = re.compile(r"\$\{[^{}]*\}|\$\{")
-"""What OmegaConf takes for an interpolation, whole or begun."""
+"""An interpolation of OmegaConf, complete or only begun."""
 PROTECTED = "gelora_text_"
 RESTORED = re.compile(rf"{PROTECTED}((?:[0-9a-f]{{2}})+)_")
 
@@ -21,13 +21,13 @@ def protect_text(override: str) -> str:
     key = override.partition("=")[0].lstrip("+~")
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         return override
-    return INTERPOLATION.sub(lambda found: f"{PROTECTED}{found[0].encode('utf-8', 'surrogateescape').hex()}_", override)
+    return INTERPOLATION.sub(lambda match: f"{PROTECTED}{match[0].encode('utf-8', 'surrogateescape').hex()}_", override)
 
 
 def restore_text(value: Any) -> Any:
     """Return the value, or a dataclass, list or mapping of values, with the text that `protect_text` was given."""
     if isinstance(value, str):
-        return RESTORED.sub(lambda found: bytes.fromhex(found[1]).decode("utf-8", "surrogateescape"), value)
+        return RESTORED.sub(lambda match: bytes.fromhex(match[1]).decode("utf-8", "surrogateescape"), value)
     if isinstance(value, list):
         return [restore_text(item) for item in value]
     if isinstance(value, dict):

@@ -35,7 +35,7 @@ class PlanKeys(Protocol):
 def with_presets(config: RunConfig) -> RunConfig:
     """Fill in what the configuration leaves open: from its preset, else modules and scaling from their defaults."""
     preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
-    given = {key: value for key, value in asdict(config.train).items() if value is not None}
+    from_user = {key: value for key, value in asdict(config.train).items() if value is not None}
     preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
     modules = config.method.modules or preset.modules or DEFAULT_MODULES
     method = with_scaling(replace(config.method, modules=modules, presets={}), preset.scaling)
@@ -43,8 +43,8 @@ def with_presets(config: RunConfig) -> RunConfig:
         config,
         task=replace(config.task, presets={}),
         method=method,
-        train=TrainConfig(**(asdict(config.train) | preset_values | given)),
-        preset_source=preset.source + _said_of_method(config.method, method, preset),
+        train=TrainConfig(**(asdict(config.train) | preset_values | from_user)),
+        preset_source=preset.source + _preset_note(config.method, method, preset),
     )
 
 
@@ -59,11 +59,11 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
     family = [("task", method.preset, name), ("task", method.preset, "default")]
     by_model = [("method", task.name, name), ("method", "default", name)]
     by_task = [("method", task.name, "default"), ("method", "default", "default")]
-    found = _found_presets(config, [*family, *by_model, *by_task])
-    if not found:
+    candidates = _matching_presets(config, [*family, *by_model, *by_task])
+    if not candidates:
         return None
-    chosen = _most_specific(found)
-    shared = _found_presets(config, [("task", "gelora", name), ("task", "gelora", "default")])
+    chosen = _most_specific(candidates)
+    shared = _matching_presets(config, [("task", "gelora", name), ("task", "gelora", "default")])
     base = _most_specific(shared).preset if shared else PresetConfig(0.0, "")
     epochs = chosen.preset.epochs or base.epochs
     if epochs is None:
@@ -71,8 +71,8 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
     reason = f"presets.{chosen.key} of the {chosen.group}"
     if model.path is not None and chosen.key.endswith(f".{name}") and name != "default":
         reason += f", since {Path(model.path).name} holds {name}'s weights"
-    if chosen != found[0]:
-        reason += f", yours, before gelora's own presets.{found[0].key}"
+    if chosen != candidates[0]:
+        reason += f", yours, before gelora's own presets.{candidates[0].key}"
     return replace(
         chosen.preset,
         epochs=epochs,
@@ -115,22 +115,22 @@ def with_scaling(method: MethodConfig, preset: float | None) -> MethodConfig:
     return replace(method, scaling=DEFAULT_SCALING if preset is None else preset)
 
 
-def _said_of_method(given: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
+def _preset_note(before: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
     """Return which settings the preset has set, or that its learning rate is meant for another scaling."""
-    taken = []
-    if given.modules is None and preset.modules is not None:
-        taken.append(f"method.modules={preset.modules}")
-    if scaling_of(given) is None and None not in (preset.scaling, scaling_of(completed)):
-        taken.append(f"method.scaling={preset.scaling:g}")
-    said = f"; with its {' '.join(taken)}" if taken else ""
-    if scaling_of(given) is not None and preset.scaling not in (None, scaling_of(given)):
-        said += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
-    return said
+    filled_in = []
+    if before.modules is None and preset.modules is not None:
+        filled_in.append(f"method.modules={preset.modules}")
+    if scaling_of(before) is None and None not in (preset.scaling, scaling_of(completed)):
+        filled_in.append(f"method.scaling={preset.scaling:g}")
+    note = f"; with its {' '.join(filled_in)}" if filled_in else ""
+    if scaling_of(before) is not None and preset.scaling not in (None, scaling_of(before)):
+        note += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
+    return note
 
 
 @dataclass(frozen=True)
-class _FoundPreset:
-    """A preset, the group (task or method) and key under which it stands, and whether it is the user's."""
+class _MatchingPreset:
+    """A preset with the group (task or method) and key that hold it, and whether it is the user's."""
 
     preset: PresetConfig
     group: str
@@ -138,21 +138,21 @@ class _FoundPreset:
     is_users: bool
 
 
-def _found_presets(config: RunConfig, places: list[tuple[str, str, str]]) -> list[_FoundPreset]:
+def _matching_presets(config: RunConfig, keys: list[tuple[str, str, str]]) -> list[_MatchingPreset]:
     """Return the presets under these keys (group, first key, second key), in that order."""
     presets = {"task": config.task.presets, "method": config.method.presets}
-    found = []
-    for group, first, second in places:
+    matching = []
+    for group, first, second in keys:
         preset = _typed(presets[group].get(first, {}).get(second))
         if preset is not None:
             is_users = preset_content(asdict(preset)) not in shipped_presets(config_dir())
-            found.append(_FoundPreset(preset, group, f"{first}.{second}", is_users))
-    return found
+            matching.append(_MatchingPreset(preset, group, f"{first}.{second}", is_users))
+    return matching
 
 
-def _most_specific(found: list[_FoundPreset]) -> _FoundPreset:
+def _most_specific(candidates: list[_MatchingPreset]) -> _MatchingPreset:
     """Return the first of the user's presets, or else the first of gelora's own."""
-    return next((preset for preset in found if preset.is_users), found[0])
+    return next((preset for preset in candidates if preset.is_users), candidates[0])
 
 
 def _model_with_presets(model: ModelConfig) -> str:

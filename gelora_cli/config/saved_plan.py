@@ -56,7 +56,8 @@ def saved_plan_problem(config: RunConfig) -> str | None:
 def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
     """Return the keys that a saved plan would overrule: those that have neither their default nor the plan's value."""
     ranks, method, default = config.ranks, config.method, RanksConfig()
-    kept: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    # Each key with its value, and the values that change nothing: its default and the plan's.
+    harmless: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "method": (method.name, ("gelora", plan.method)),
         "method.modules": (method.modules, (None, plan.modules)),
         "method.scaling": (scaling_of(method), (None, plan.scaling)),
@@ -65,8 +66,8 @@ def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
         "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),
     }
     with suppress(GeloraError):  # a wrong budget is named by itself
-        kept["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
+        harmless["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
     if not config.profile.track and not config.smoke:  # which look at the profile's settings, or set them
         usual = profile_values(ProfileConfig())
-        kept |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
-    return [f"{key}={value}" for key, (value, accepted) in kept.items() if value not in accepted]
+        harmless |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
+    return [f"{key}={value}" for key, (value, accepted) in harmless.items() if value not in accepted]

@@ -92,7 +92,7 @@ def _expect(kind: Any, value: object, key: str) -> Any:
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     wanted = " or ".join(one.__name__ for one in kind) if isinstance(kind, tuple) else kind.__name__
-    raise ValueError(f"{key or 'the whole'} is {type(value).__name__}, not {wanted}")
+    raise ValueError(f"{key or 'the file'} is {type(value).__name__}, not {wanted}")
 
 
 def _joined(key: str, name: str) -> str:
