@@ -149,10 +149,10 @@ def test_a_fused_projection_gets_one_rank_and_one_update() -> None:
     model = modern_bert()
     model_map = map_model(model, head_modules=("head", "classifier"))
     plan = plan_ranks(profile_of(model_map), parse_budget("rank:3"), modules="all")
-    adapted = get_peft_model(model, lora_config(plan))
+    adapted: Any = get_peft_model(model, lora_config(plan))
     for block in model_map.blocks:
         for linear in block.linears:
-            layer: Any = adapted.base_model.model.get_submodule(linear.name)
+            layer = adapted.base_model.model.get_submodule(linear.name)
             rank = plan.rank_pattern[linear.name]
             assert layer.lora_A["default"].weight.shape == (rank, linear.in_features)
             assert layer.lora_B["default"].weight.shape == (linear.out_features, rank)
