@@ -129,12 +129,11 @@ class Shapes:
 
     def uniform_plan(self, rank: int, **fields: Any) -> RankPlan:
         """Return a plan with one rank in every adapted linear, at the cost of triplets."""
-        linears = adapted_linears(self.model_map, self.modules)
-        rows = tuple(
-            block_row(i, rank, tuple(linear.name for linear in block), rank * sum(map(triplet_cost, block)))
-            for i, block in enumerate(linears, start=1)
-        )
-        return self.plan(blocks=rows, **fields)
+        rows: list[BlockRank] = []
+        for index, linears in enumerate(adapted_linears(self.model_map, self.modules), start=1):
+            names = tuple(linear.name for linear in linears)
+            rows.append(block_row(index, rank, names, rank * sum(map(triplet_cost, linears))))
+        return self.plan(blocks=tuple(rows), **fields)
 
 
 def plan_method(

@@ -1,4 +1,4 @@
-"""Plug-ins: a user's own methods, allocators, task kinds, metrics, models, trackers, launchers.
+"""Plug-ins: a user's own methods, allocators, signals, task kinds, metrics, models, trackers, launchers.
 
 A user names them by `plugins=DIR`, a folder of Python files, or by `plugins=NAME`, an installed package that has an
 entry point NAME in the group `gelora.plugins`. Their files register entries as the built-in ones do, and subfolders

@@ -93,9 +93,11 @@ class GeometryProbe:
         ]
 
     def _updates(self, updates: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        by_block = [[_finite_rank(updates[name]) for name in names if name in updates] for names in self.linears]
-        moved = [[rank for rank in ranks if rank != 0] for ranks in by_block]
-        return {"update_stable_ranks": [_unless_none(_mean, ranks) for ranks in moved]}
+        means: list[float | None] = []
+        for names in self.linears:
+            ranks = [_finite_rank(updates[name]) for name in names if name in updates]
+            means.append(_unless_none(_mean, [rank for rank in ranks if rank != 0]))  # 0: this linear did not move
+        return {"update_stable_ranks": means}
 
 
 def probe_tokens(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
