@@ -127,7 +127,12 @@ class ModernBert(EncoderKind):
 
 
 def modern_bert() -> ModernBertForSequenceClassification:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     return ModernBertForSequenceClassification(ModernBertConfig(**sizes, vocab_size=50, pad_token_id=0))
 
 
