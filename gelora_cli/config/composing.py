@@ -34,6 +34,7 @@ def composable(schema: type) -> DictConfig:
     node: DictConfig = OmegaConf.structured(schema)
     for name, section in vars(schema()).items():
         if isinstance(section, EntrySection):
+            node[name] = OmegaConf.structured(section.base_class())  # without the keys of the default entry
             OmegaConf.set_struct(node[name], False)
     add_tracker_keys(node)
     return node

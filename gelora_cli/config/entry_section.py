@@ -46,7 +46,7 @@ class EntrySection:
         Raises:
             GeloraError: the entry names a class of another section.
         """
-        base = cls._base()
+        base = cls.base_class()
         declared = cls.registry.get(name).config_class if name in cls.registry else None
         if declared is not None and not issubclass(declared, base):
             raise GeloraError(
@@ -55,7 +55,7 @@ class EntrySection:
         return declared or base
 
     @classmethod
-    def _base(cls) -> type[Self]:
+    def base_class(cls) -> type[Self]:
         """Return the class that names the registry, which every class of the section derives from."""
         return next(base for base in cls.__mro__ if "registry" in vars(base))
 

@@ -99,9 +99,9 @@ def key(  # noqa: PLR0913 - each is a part of the declaration
     return field(default=default, metadata=declaration.metadata())
 
 
-def section(schema: type, *, help: str) -> Any:
-    """Declare keys below this one: a field that holds another dataclass of keys."""
-    return field(default_factory=schema, metadata=Declaration(help=help).metadata())
+def section(schema: type, *, help: str, default: Callable[[], object] | None = None) -> Any:
+    """Declare keys below this one: a field that holds another dataclass of keys; `default` builds a subclass of it."""
+    return field(default_factory=default or schema, metadata=Declaration(help=help).metadata())
 
 
 @dataclass(frozen=True)

@@ -70,3 +70,8 @@ class LowRankConfig(MethodConfig):
         common=True,
     )
     dropout: float = key(0.0, help="dropout on the adapter's input", low=0, high=0.99)
+
+
+def default_method() -> MethodConfig:
+    """Return the section of the default method, in the class that this method declares."""
+    return MethodConfig.of("gelora")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Union
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import QUOTING, SEPARATORS, DataConfig, ModelConfig, TaskConfig
 from gelora_cli.config.keys import Key, declared_keys, key, section
-from gelora_cli.config.method_schema import MODULES, LowRankConfig, MethodConfig, PresetConfig
+from gelora_cli.config.method_schema import MODULES, LowRankConfig, MethodConfig, PresetConfig, default_method
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS, TRACKERS
 from gelora_cli.core.registry import Registry
 
@@ -156,7 +156,9 @@ class RunConfig:
 
     task: TaskConfig = section(TaskConfig, help="what is learned from which rows")
     model: ModelConfig = section(ModelConfig, help="the pretrained model")
-    method: MethodConfig = section(MethodConfig, help="how it is fine-tuned, and which rank each block gets")
+    method: MethodConfig = section(
+        MethodConfig, help="how it is fine-tuned, and which rank each block gets", default=default_method
+    )
     profile: ProfileConfig = section(ProfileConfig, help="how the idim of the layers is measured")
     ranks: RanksConfig = section(RanksConfig, help="how a profile and a budget become ranks")
     train: TrainConfig = section(TrainConfig, help="fine-tuning")
