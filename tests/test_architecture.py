@@ -130,10 +130,10 @@ def test_allocation_needs_no_torch(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_methods_are_registered_without_torch() -> None:
+def test_methods_and_signals_are_registered_without_torch() -> None:
     code = (
-        "import sys; from gelora_cli.core.registries import ALLOCATORS, METHODS; "
-        "[registry.get(name) for registry in (ALLOCATORS, METHODS) for name in registry.names()]; "
+        "import sys; from gelora_cli.core.registries import ALLOCATORS, METHODS, SIGNALS; "
+        "[registry.get(name) for registry in (ALLOCATORS, METHODS, SIGNALS) for name in registry.names()]; "
         f"sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
