@@ -25,7 +25,7 @@ from gelora_cli.tasks.classification import Classification
 from tests.helpers.bench import FAST, predictions, result_of
 from tests.helpers.rows import rows
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+OWN_DATA = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "own-data.md"
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def test_a_run_on_a_file_of_ones_own(
     held = predictions(directory)
     lines = list(csv.DictReader(reviews.open(encoding="utf-8")))
     assert [lines[row["id"]]["mood"] for row in held] == [row["label"] for row in held]
-    assert f"\naccuracy: {result_of(directory).value:.4f}\n" in capsys.readouterr().out
+    value_line = f"value:    accuracy {result_of(directory).value:.4f} on 12 examples of validation"
+    assert value_line in capsys.readouterr().out.splitlines()
     assert command_line(["evaluate", str(directory)]) == 0
     assert f"accuracy {result_of(directory).value:.4f}" in capsys.readouterr().out
     assert command_line(["predict", str(directory), "split=validation"]) == 0
@@ -205,12 +206,13 @@ def test_raw_scores_trained_on_as_they_are_end_in_a_flag_and_its_remedy(
     result = result_of(only(tmp_path))
     assert result.scale is None
     assert result.collapsed
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"pearson_spearman_mean: {result.value:.4f}"
-    assert shown[1].startswith("collapsed: every prediction lies outside the range of the labels (predicted ")
-    assert shown[2].startswith("what may help: task.standardize=true, train.learning_rate=0.001 (a tenth)")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"value:    pearson_spearman_mean {result.value:.4f} on 12 examples of validation"
+    remarks = [line.removeprefix("note:     ") for line in lines if line.startswith("note:")]
+    assert remarks[0].startswith("collapsed: every prediction lies outside the range of the labels (predicted ")
+    assert remarks[1].startswith("what may help: task.standardize=true, train.learning_rate=0.001 (a tenth)")
     log = (only(tmp_path) / run_files.LOG).read_text()
-    assert all(line in log for line in shown[:3])
+    assert all(remark in log for remark in (f"pearson_spearman_mean: {result.value:.4f}", *remarks))
 
 
 def test_a_run_that_gives_one_label_says_so_behind_its_value(
@@ -228,8 +230,11 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
     assert command_line(["run", *words]) == 0
     result = result_of(only(tmp_path))
     shown = capsys.readouterr()
-    for text in (shown.out, (only(tmp_path) / run_files.LOG).read_text()):
-        value = text.index(f"accuracy: {result.value:.4f}")
+    value_in_output = f"accuracy {result.value:.4f} on 12 examples"
+    value_in_log = f"accuracy: {result.value:.4f}"
+    log = (only(tmp_path) / run_files.LOG).read_text()
+    for text, value_text in ((shown.out, value_in_output), (log, value_in_log)):
+        value = text.index(value_text)
         assert text.index("collapsed: one label for all 12 rows (") > value
         assert text.index("what may help: train.learning_rate=0.001 (a tenth)") > value
     for split, count in (("train", 108), ("validation", 12)):
@@ -245,10 +250,10 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
     assert len(shown.out.splitlines()) == 12
 
 
-def test_the_readmes_yaml_is_a_task(
+def test_the_yaml_of_the_guide_on_own_data_is_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", README.read_text(), re.S) if "reviews" in text]
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", OWN_DATA.read_text(), re.S) if "reviews" in text]
     (tmp_path / "mine" / "task").mkdir(parents=True)
     (tmp_path / "mine" / "task" / "reviews.yaml").write_text(block)
     monkeypatch.chdir(tmp_path)
