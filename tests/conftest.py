@@ -15,7 +15,7 @@ from tests.helpers.tiny import KINDS, make_tiny
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A directory per model kind."""
+    """Make a model directory for each model kind."""
     root = tmp_path_factory.mktemp("models")
     return {kind: make_tiny(kind, root / kind) for kind in KINDS}
 

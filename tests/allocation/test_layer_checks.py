@@ -26,7 +26,7 @@ from tests.helpers.tiny import WORDS
 
 
 def with_layer(layer: int, *, pooling: str = "mean", **fields: object) -> IdProfile:
-    """The usual profile with one layer changed."""
+    """Return the usual profile with one layer changed."""
     layers = list(MINILM.layers)
     layers[layer] = replace(layers[layer], **fields)  # type: ignore[arg-type]
     return replace(MINILM, layers=tuple(layers), settings=replace(MINILM.settings, pooling=pooling))

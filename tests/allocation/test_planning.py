@@ -107,7 +107,7 @@ def test_auto_is_what_geloras_own_ranks_cost(method: str) -> None:
 
 
 def profile_with_feed_forward() -> IdProfile:
-    """The profile with a map that has places for adapters."""
+    """Return the profile with a map that has places for adapters."""
     blocks = tuple(
         replace(block, linears=(*block.linears, LinearShape(f"{block.name}.output.dense", "down", 1536, 384)))
         for block in PROFILE.model_map.blocks

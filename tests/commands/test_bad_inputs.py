@@ -33,7 +33,7 @@ def run(*overrides: str) -> Callable[[Bench, Path], list[str]]:
 
 
 def damaged_model(change: Callable[[Path], object]) -> Callable[[Bench, Path], list[str]]:
-    """A run of a copy of the tiny model that something was done to."""
+    """Return what gives the arguments of a run with a copy of the tiny model, changed by `change`."""
 
     def arguments(made: Bench, place: Path) -> list[str]:
         model = place / "model"
@@ -45,7 +45,7 @@ def damaged_model(change: Callable[[Path], object]) -> Callable[[Bench, Path], l
 
 
 def damaged_data(change: Callable[[Path], object], *overrides: str) -> Callable[[Bench, Path], list[str]]:
-    """A run on a copy of CoLA that something was done to."""
+    """Return what gives the arguments of a run on a copy of CoLA, changed by `change`."""
 
     def arguments(made: Bench, place: Path) -> list[str]:
         data = place / "glue"
@@ -323,7 +323,7 @@ def test_card_and_pictures_may_be_changed(finished: Path, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Path:
-    """A run that has ended well."""
+    """Return the directory of a run that has ended well."""
     made = Bench(tmp_path_factory.mktemp("finished"), glue_dir, tiny_models)
     assert made.run("task=cola", "train.max_steps=3") == 0
     return made.only()

@@ -29,7 +29,7 @@ def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
-    """A place with one finished run, which stays as it is."""
+    """Make a directory with one finished run, which no test changes."""
     found = Bench(tmp_path_factory.mktemp("done") / "runs", glue_dir, tiny_models)
     assert found.run("task=cola") == 0
     return found

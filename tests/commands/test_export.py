@@ -58,7 +58,7 @@ def export(run: Path, target: Path, *words: str) -> int:
 
 
 def run_the_card(directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the card's own Python gives, in the card's directory."""
+    """Return what the card's own Python prints, run in the card's directory."""
     names: dict[str, Any] = {}
     with monkeypatch.context() as patch:
         patch.chdir(directory)
@@ -73,7 +73,7 @@ def logits(model: Any, tokenizer: Any, columns: tuple[list[str], ...]) -> torch.
 
 
 def texts(task: str, *columns: str) -> tuple[list[str], ...]:
-    """The validation rows that the runs were evaluated on."""
+    """Return the validation rows that the runs were evaluated on."""
     return tuple([row[column] for row in rows(task, 37, seed=2)] for column in columns)
 
 

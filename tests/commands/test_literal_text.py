@@ -103,7 +103,7 @@ def test_protected_text_comes_back_as_it_was(text: str) -> None:
 
 
 def given_to(monkeypatch: pytest.MonkeyPatch, command: str, *words: str) -> Any:
-    """The configuration that a command is called with."""
+    """Return the configuration that a command is called with."""
     found: list[Any] = []
     monkeypatch.setattr(COMMANDS.get(command), "handle", lambda config, paths, typed: found.append(config))
     assert command_line([command, *words]) == 0

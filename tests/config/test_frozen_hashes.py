@@ -130,14 +130,14 @@ ROWS = [line.split(" ", 2) for line in FROZEN.strip().splitlines()]
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory with nothing but a GeLoRA plan in it."""
+    """Make a run directory with nothing but a GeLoRA plan in it."""
     directory = tmp_path_factory.mktemp("run")
     write_artifact(plan_ranks(MINILM, parse_budget("rank:4"), method="gelora"), directory)
     return directory
 
 
 def configured(words: str) -> RunConfig:
-    """The completed configuration of overrides: `group=option` and `key=value`."""
+    """Return the completed configuration of overrides: `group=option` and `key=value`."""
     pairs = [word.removeprefix("+").partition("=") for word in words.split()]
     options = {name: value for name, _, value in pairs if name in groups("run")}
     values = composed_values("run", {name: value for name, value in options.items() if name != "experiment"})

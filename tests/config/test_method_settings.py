@@ -111,7 +111,7 @@ class Toy(PlannedLora):
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """The words that choose a method with keys of its own; its file names none of them."""
+    """Return the words that choose a method with keys of its own; its file names none of them."""
     forget_entries_afterwards(monkeypatch, METHODS)
     METHODS.register(Toy)
     (tmp_path / "method").mkdir()

@@ -81,7 +81,7 @@ def test_a_presets_values_are_checked(values: dict[str, Any], said: str) -> None
 
 
 def saved_plan(directory: Path, method: str = "gelora", **rules: Any) -> Path:
-    """A run directory with nothing but a plan in it."""
+    """Make a run directory with nothing but a plan in it."""
     from tests.helpers.rank_profiles import MINILM
 
     directory.mkdir(exist_ok=True)

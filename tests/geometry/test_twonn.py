@@ -535,7 +535,7 @@ def test_interval_covers_the_expectation(name: str, draw: Draw, columns: int, es
 
 
 def idim_and_low_high(points: Array, estimator: str) -> tuple[float, float, float]:
-    """The estimate without those at N/2 and N/4."""
+    """Return the estimate without those at N/2 and N/4."""
     chosen = twonn.find_estimator(estimator)
     found = neighbours.find_neighbours(points, 2**28, torch.device("cpu"))
     idim = chosen.estimate(found.mu, discard=0.1)

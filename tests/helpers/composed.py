@@ -14,13 +14,13 @@ from gelora_cli.config.shipped import config_dir
 
 
 def composed(*overrides: str, name: str = "run") -> Any:
-    """A command's configuration as Hydra composes it, a new object at each call."""
+    """Return a command's configuration as Hydra composes it, a new object at each call."""
     return composed_config(_composed(overrides, name))
 
 
 @cache
 def _composed(overrides: tuple[str, ...], name: str) -> DictConfig:
-    """What Hydra composes of these overrides, once: it takes a tenth of a second, and its files don't change."""
+    """Compose these overrides once: Hydra takes a tenth of a second for it, and its files don't change."""
     register_schemas()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose(name, list(overrides))

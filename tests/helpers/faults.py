@@ -102,7 +102,7 @@ class Place:
     checkpoints: bool = True
 
     def command(self, fault: Fault, runs: Path) -> list[str]:
-        """The command that is killed and given again."""
+        """Return the command that is killed and given again."""
         every = f"train.checkpoint_steps={EVERY_STEPS if self.checkpoints else 'null'}"
         squad = (*SMALL_SQUAD, f"data.squad_v2={self.squad}") if fault.task == "squad_v2" else ()
         overrides = [f"task={fault.task}", f"method={fault.method}", f"launch.processes={fault.processes}"]
@@ -148,7 +148,7 @@ def try_fault(place: Place, fault: Fault) -> Row:
 
 
 def reference_run(place: Place, fault: Fault) -> Path:
-    """The directory of the same run that nothing happened to, done once."""
+    """Return the directory of the same run that nothing happened to; it is run only once."""
     runs = place.work / "whole" / fault.run
     if not any((path / "DONE").exists() for path in directories(runs)):
         subprocess.run(place.command(fault, runs), capture_output=True, text=True, check=True, timeout=SECONDS)
@@ -156,7 +156,7 @@ def reference_run(place: Place, fault: Fault) -> Path:
 
 
 def kill_in_phase(fault: Fault, command: list[str], runs: Path, reference: Path, attempt: int) -> str:
-    """Start the command and kill it at the fault's moment; who was killed."""
+    """Start the command, kill it at the fault's moment, and return who was killed."""
     moment = random.Random(f"{fault.name}-{attempt}")
     process = start(command)
     wait_for_moment(fault, runs, process, moment, reference, share=0.8**attempt)
@@ -165,7 +165,7 @@ def kill_in_phase(fault: Fault, command: list[str], runs: Path, reference: Path,
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:
-    """The command in a group of its own, its output dropped."""
+    """Start the command in a process group of its own, and drop its output."""
     nowhere = subprocess.DEVNULL
     return subprocess.Popen(command, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
@@ -213,7 +213,7 @@ def kill(process: subprocess.Popen[bytes], fault: Fault, moment: random.Random) 
 
 
 def children(pid: int) -> list[int]:
-    """Processes below this one that are still there."""
+    """Return the processes below this one that still exist."""
     found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -226,7 +226,7 @@ def children(pid: int) -> list[int]:
 
 
 def left_over(runs: Path) -> int:
-    """Processes that still work on these runs five seconds later."""
+    """Count the processes that still work on these runs five seconds later."""
     deadline = time.perf_counter() + 5
     count = 1
     while count and time.perf_counter() < deadline:
@@ -244,7 +244,7 @@ def commands() -> Iterator[bytes]:
 
 
 def last_whole(runs: Path) -> int:
-    """The step of the newest checkpoint of the run, 0 without one."""
+    """Return the step of the newest checkpoint of the run, 0 without one."""
     return max(
         (int(path.name.split("-")[1]) for found in directories(runs) for path in saved_checkpoints(found)),
         default=0,
@@ -252,7 +252,7 @@ def last_whole(runs: Path) -> int:
 
 
 def last_logged(runs: Path) -> int:
-    """The last step with a whole line of metrics, 0 without one."""
+    """Return the last step with a complete line of metrics, 0 without one."""
     lines = text_of(runs, "metrics.jsonl").split("\n")[:-1]
     return int(json.loads(lines[-1])["step"]) if lines else 0
 
@@ -281,7 +281,7 @@ def epoch_steps(reference: Path) -> int:
 
 
 def difference(one: Path, other: Path) -> str:
-    """The first of what must be equal that is not; empty where all is."""
+    """Return the first thing that must be equal and is not, empty where everything is equal."""
     for name in ("adapter/adapter_model.safetensors", "predictions.jsonl", "ranks.json"):
         if file_sha256(one / name) != file_sha256(other / name):
             return name
@@ -297,7 +297,7 @@ def metric_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def untimed(path: Path) -> Any:
-    """A JSON file without seconds, whether the profile was there before, and the sha256 over these."""
+    """Return a JSON file without seconds, the mark of a reused profile, and the sha256 over these."""
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
@@ -309,7 +309,7 @@ def untimed(path: Path) -> Any:
 
 
 def make_place(work: Path, *, checkpoints: bool) -> Place:
-    """A tiny model, sentences and questions, made once."""
+    """Make a tiny model, sentences and questions, once."""
     from tests.helpers.rows import squad_rows, write_squad, write_task
     from tests.helpers.tiny import make_tiny
 

@@ -23,7 +23,7 @@ class _Lines(logging.Handler):
 
 @pytest.fixture
 def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The messages that gelora logs from here on, at INFO and above."""
+    """Collect the messages that gelora logs from here on, at INFO and above."""
     handler = _Lines()
     monkeypatch.setattr(LOGGER, "disabled", False)
     monkeypatch.setattr(LOGGER, "level", logging.INFO)

@@ -22,7 +22,7 @@ HEAD = LabelHead(("no", "yes"))
 
 
 def profile_of(model_map: ModelMap) -> IdProfile:
-    """A made-up profile whose ranks differ from block to block."""
+    """Return a made-up profile whose ranks differ from block to block."""
     idims = [3.0, 5.2, 5.1, 6.9, 6.0][: len(model_map.blocks) + 1]
     layers = tuple(LayerIdim(i, d, d - 0.2, d + 0.2, d, d, 100, 0, 100, False) for i, d in enumerate(idims))
     settings = ProfileSettings("mean", "fit", 0.1, 100, 64, 0)
@@ -42,5 +42,5 @@ def inputs_of(directory: Path, kind: str) -> dict[str, torch.Tensor]:
 
 
 def plain(name: str) -> str:
-    """A parameter's name in the model without a method."""
+    """Return a parameter's name in the model without a method."""
     return base_name(name).replace(".base_layer", "").replace(".original_module", "").replace(".base.", ".")

@@ -25,7 +25,7 @@ def from_directory(directory: Path) -> ResolvedModel:
 
 
 def refusal(call: Any, *arguments: Any, **options: Any) -> str:
-    """The message with which a call is refused."""
+    """Return the message with which a call is refused."""
     with pytest.raises(GeloraError) as refused:
         call(*arguments, **options)
     return str(refused.value)

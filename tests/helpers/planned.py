@@ -15,7 +15,7 @@ WIDTH, INNER = 32, 64
 
 
 def encoder(blocks: int = 3, width: int = WIDTH, inner: int = INNER) -> ModelMap:
-    """A BERT-like map: q, k, v, o of (width, width), feed-forward to `inner` and back."""
+    """Return a BERT-like map: q, k, v, o of (width, width), feed-forward to `inner` and back."""
     shapes = {
         "query": ("attention.self.query", width, width),
         "key": ("attention.self.key", width, width),

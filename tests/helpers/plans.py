@@ -22,7 +22,7 @@ def make_profile(idims: tuple[float, ...] = IDIMS, model: str = "minilm") -> IdP
 
 
 def layer(i: int, d: float) -> LayerIdim:
-    """An uneven interval, no mean at N/4 for the first two; a dimension of 0 is a constant state."""
+    """Return a layer with an uneven interval; the first two have no mean at N/4, and `d` = 0 is a constant state."""
     low, high = (d - 0.5, d + 0.75) if d else (0.0, 0.0)
     return LayerIdim(i, d, low, high, d * 0.96 or None, None if i < 2 else d * 0.9, 900, 10, 890, d == 0)
 

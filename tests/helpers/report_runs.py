@@ -37,7 +37,7 @@ def write_whole(
     collapsed: bool = False,
     task: str = "mnli",
 ) -> Path:
-    """A finished run with predictions, `right` of 40 on the first split and one fewer on the second, and metrics."""
+    """Write a finished run with metrics and predictions: `right` of 40 on the first split, one fewer on the second."""
     directory = write_run(root, method, seed, right / EXAMPLES, collapsed=collapsed)
     config = RunConfig(
         task=replace(TASK, name=task),

@@ -37,7 +37,7 @@ STEPS = 24
 
 
 def settings_of(name: str, **changes: Any) -> MethodConfig:
-    """The method's settings as its YAML has them."""
+    """Return the method's settings as its YAML has them."""
     values: Any = OmegaConf.to_container(OmegaConf.load(config_dir() / "method" / f"{name}.yaml"))
     own = {key: value for key, value in values.items() if key not in ("defaults", "presets")}
     return MethodConfig.of(**(own | changes))

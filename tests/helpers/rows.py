@@ -22,7 +22,7 @@ TASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def write_task(root: Path, task: str, *, train: int = 90, evaluated: int = 37) -> None:
-    """Splits of one task; the test split has labels of -1, as on the hub."""
+    """Return the splits of one task; the test split has labels of -1, as on the hub."""
     suffixes = ("_matched", "_mismatched") if task == "mnli" else ("",)
     write_split(root, task, "train", rows(task, train, seed=1))
     for suffix in suffixes:

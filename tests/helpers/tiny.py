@@ -97,7 +97,7 @@ def make_tiny(
 
 
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of `kind` over the letters and the words of `SENTENCES`: WordPiece, byte-level BPE or Unigram."""
+    """Make the tokenizer of `kind` over the letters and words of `SENTENCES`: WordPiece, byte-level BPE or Unigram."""
     makers: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
         "roberta": _roberta_tokenizer,
         "deberta-v2": _unigram_tokenizer,

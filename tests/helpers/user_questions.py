@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_questions(path: Path, rows: Sequence[dict[str, Any]], *, articles: int, **more: Any) -> Path:
-    """The rows as SQuAD's own JSON, spread over so many articles; `more` replaces fields of the questions."""
+    """Return the rows as SQuAD's own JSON, spread over so many articles; `more` replaces fields of the questions."""
     data: list[dict[str, Any]] = [{"title": f"article {number}", "paragraphs": []} for number in range(articles)]
     for number, row in enumerate(rows):
         texts, starts = row["answers"]["text"], row["answers"]["answer_start"]

@@ -26,7 +26,7 @@ TRAINED = TrainResult(5, 1, 80, 100, {"query": 2}, 90, 1, 1, 0.7, 0.6, 4.0, 0.5,
 def write_run(
     root: Path, method: str, seed: int, value: float, *, same: bool = False, collapsed: bool = False, rate: float = 0.1
 ) -> Path:
-    """A finished run, as far as the table reads it."""
+    """Write a finished run, as far as the table reads it."""
     directory = root / method / f"s{seed}-{rate}"
     directory.mkdir(parents=True)
     method_config, train = MethodConfig.of(method, modules="attention", scaling=32.0), TrainConfig(learning_rate=rate)

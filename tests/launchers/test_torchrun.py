@@ -13,7 +13,7 @@ from tests.helpers.bench import Bench
 
 
 def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) -> list[list[str] | None]:
-    """This process as one of two; what it tells the other, which tells it `answers`."""
+    """Make this process one of two; record what it sends to the other, which sends it `answers`."""
     told: list[list[str] | None] = []
     coming = iter(answers)
 

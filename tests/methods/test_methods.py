@@ -132,7 +132,7 @@ def saved_adapter(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPat
 
 
 def damaged_adapters() -> dict[str, tuple[Callable[[Path], object], str]]:
-    """What is done to an adapter, and what the message then names."""
+    """Return ways to damage an adapter, each with what the message then names."""
 
     def as_pickle(adapter: Path) -> None:
         torch.save(load_file(adapter / WEIGHTS), adapter / "adapter_model.bin")

@@ -232,7 +232,7 @@ WORDS = [
 
 
 def texts(generator: np.random.Generator, most: int = 6) -> str:
-    """A few words, often none, with odd blanks."""
+    """Return a few words, often none, with odd blanks."""
     return "  ".join(generator.choice(WORDS, generator.integers(0, most)).tolist())
 
 
@@ -367,7 +367,7 @@ def test_where_nothing_answered_is_best_the_threshold_is_below_every_score() -> 
 
 
 def made_tie(generator: np.random.Generator) -> list[Fraction]:
-    """What answering each question in turn gains: four times six answers worth 3 together, then three that lose 3."""
+    """Return what answering each question in turn gains: four times six worth 3 together, then three that lose 3."""
     gains = []
     for _ in range(4):
         halves = [Fraction(int(generator.integers(1, words)), int(words)) for words in generator.integers(3, 14, 3)]

@@ -37,14 +37,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def whole_run(place: Place, fault: Fault) -> Path:
-    """The reference run, which this process leads: a process less than the long test starts."""
+    """Make the reference run in this process: one process fewer than the long test starts."""
     runs = place.work / "whole" / fault.run
     assert command_line(arguments(place, fault, runs)) == 0
     return reference_run(place, fault)
 
 
 def arguments(place: Place, fault: Fault, runs: Path) -> list[str]:
-    """The command's words behind `python -m gelora_cli`."""
+    """Return the command's words behind `python -m gelora_cli`."""
     return place.command(fault, runs)[3:]
 
 

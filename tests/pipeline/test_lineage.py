@@ -84,7 +84,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models:
 
 
 def run_of(bench: Bench, task: str) -> Path:
-    """The only run of a task."""
+    """Return the only run of a task."""
     (directory,) = [path for path in bench.directories() if path.is_relative_to(bench.root / task)]
     return directory
 

@@ -35,7 +35,7 @@ SWEEP = f"method={','.join(RIVALS)}"
 
 
 def runs(bench: Bench) -> dict[str, tuple[Path, RunResult, RankPlan]]:
-    """Method -> directory, result and plan of its run."""
+    """Map each method to the directory, result and plan of its run."""
     found = {}
     for directory in bench.directories():
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
@@ -44,7 +44,7 @@ def runs(bench: Bench) -> dict[str, tuple[Path, RunResult, RankPlan]]:
 
 
 def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
-    """What holds of every finished run, whatever the method."""
+    """Assert what holds of every finished run, whatever the method."""
     assert is_done(directory)
     assert result.reload_check.passed
     assert result.adapter_params == result.train.adapter_params
@@ -170,7 +170,7 @@ def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], pair: Pa
 
 @pytest.fixture(scope="module")
 def auto(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
-    """A profiled method, a rival and one that is exempt, with budget=auto."""
+    """Sweep over a profiled method, a rival and one that is exempt, with budget=auto."""
     found = Bench(tmp_path_factory.mktemp("auto") / "runs", glue_dir, tiny_models)
     for method in ("gelora", "houlsby", "full"):
         assert found.run("task=cola", f"method={method}", "budget=auto", "train.max_steps=2") == 0

@@ -173,7 +173,7 @@ def test_doctor_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def hub_cache(root: Path, bench: Bench) -> tuple[str, str]:
-    """A model and a data set as the hub's cache holds them: snapshots of links to blobs, and a branch."""
+    """Make a model and a data set as the hub's cache holds them: snapshots of links to blobs, and a branch."""
     commits = []
     sources = {"models--made--tiny": bench.models["bert"], "datasets--made--glue": bench.data}
     for number, (name, source) in enumerate(sources.items(), start=1):

@@ -40,7 +40,7 @@ def test_every_model_kind_answers_questions(bench: Bench, squad_dir: Path, kind:
 
 
 def assert_the_card_loads(directory: Path, model: Path) -> None:
-    """The card's own lines, run in its directory, load the adapter on the pretrained backbone, not on a random one."""
+    """Run the card's own lines: they load the adapter on the pretrained backbone, not on a random one."""
     from safetensors.torch import load_file
 
     code = (directory / "README.md").read_text().split("```python")[1].split("```")[0]

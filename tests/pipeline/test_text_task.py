@@ -30,7 +30,7 @@ OWN_DATA = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "own-data.m
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """A CSV of 120 reviews with a mood each."""
+    """Write a CSV of 120 reviews with a mood each."""
     path = tmp_path / "My reviews.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -185,7 +185,7 @@ def test_raw_scores_are_trained_on_standardised_and_predicted_as_they_are(
 
 
 def assert_the_exported_model_gives_scores(directory: Path, target: Path, found: list[dict[str, Any]]) -> None:
-    """What transformers alone makes of the exported model is on the scale of the data."""
+    """Assert that transformers alone gives scores on the scale of the data with the exported model."""
     assert command_line(["export", str(directory), f"output={target}"]) == 0
     model = AutoModelForSequenceClassification.from_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(target)

@@ -133,7 +133,7 @@ def test_effect_size() -> None:
 
 
 def equal_methods(generator: np.random.Generator, seeds: int, seed_sd: float, own: float) -> tuple[Array, Array]:
-    """Runs of two methods of one distribution, (2 S, 120), right where the sum is low."""
+    """Return runs of two methods of one distribution, (2 S, 120), right where the sum is low."""
     hard = generator.normal(size=120) + np.repeat(own * generator.normal(size=(2, 120)), seeds, axis=0)
     quality = 0.8 + seed_sd * generator.normal(size=(2 * seeds, 1))
     true = generator.integers(0, 2, 120)

@@ -17,7 +17,7 @@ from tests.helpers.written_runs import write_run
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    """Method to the cells behind it."""
+    """Return the cells of the grid by method."""
     lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table.splitlines()]
     return {line[3]: line[4:] for line in lines[1:]}
 

@@ -24,7 +24,7 @@ DIGITS = iter(range(10**6))
 
 
 def start(root: Path, seed: int, rate: float) -> Path:
-    """A finished run under a name as runs have."""
+    """Write a finished run under a name as runs have."""
     written = write_run(root / "written", "gelora", seed, 0.5, rate=rate)
     target = root / "runs" / "sst2" / "minilm" / "gelora" / f"b1-s{seed}-{next(DIGITS):08x}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,14 +34,14 @@ def start(root: Path, seed: int, rate: float) -> Path:
 
 
 def reconfigure(directory: Path, **changes: Any) -> None:
-    """The configuration as the result of `write_run` has it, with these changes."""
+    """Return the configuration as the result of `write_run` has it, with these changes."""
     config = replace(read_config(directory / run_files.CONFIG), budget="rank:5", **changes)
     config = replace(config, task=replace(config.task, name="demo"), model=replace(config.model, name="minilm"))
     write_config(config, directory / run_files.CONFIG)
 
 
 def run_from(root: Path, first: Path, seed: int, print_of_start: str) -> Path:
-    """A finished run that starts from `first`, on weights of that fingerprint."""
+    """Write a finished run that starts from `first`, on weights of that fingerprint."""
     directory = write_run(root, "gelora", seed, 0.6)
     reconfigure(directory, init_from=str(first))
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)

@@ -33,7 +33,7 @@ TRUE = np.arange(300) % 2
 def write_rows(
     root: Path, method: str, seed: int, rows: Sequence[Row], value: float, *, task: TaskConfig = TASK, collapsed: bool
 ) -> Path:
-    """A finished run with these predictions and this value of the task's reported metric."""
+    """Write a finished run with these predictions and this value of the task's reported metric."""
     directory = write_run(root, method, seed, value, collapsed=collapsed)
     write_config(RunConfig(task=task, seed=seed), directory / run_files.CONFIG)
     evaluated = EvalResult("validation", len(rows), {task.reported: value}, task.reported, collapsed, 0.1)
@@ -46,7 +46,7 @@ def write_rows(
 
 
 def write_labels(root: Path, method: str, seed: int, right: Array, *, collapsed: bool = False) -> Path:
-    """A run that is right where `right` (n,) says so; its rows are in an order of its own."""
+    """Write a run that is right where `right` (n,) says so; its rows are in an order of its own."""
     sides = [["no", "yes"][label] for label in TRUE.tolist()], right.tolist()
     rows = [
         {"id": number, "prediction": label if good else "yes" if label == "no" else "no", "label": label, "scores": []}
@@ -57,7 +57,7 @@ def write_labels(root: Path, method: str, seed: int, right: Array, *, collapsed:
 
 
 def row(root: Path, name: str, share: float, seeds: Sequence[int] = (0, 1, 2), *, group: str = "demo") -> ComparedRow:
-    """A method that is right on about this share of the examples."""
+    """Make a method that is right on about this share of the examples."""
     generator = np.random.default_rng(list(name.encode()))
     runs = {seed: write_labels(root / group, name, seed, generator.random(300) < share) for seed in seeds}
     return ComparedRow(name, group, runs)
@@ -159,7 +159,7 @@ def test_no_number_depends_on_the_order_of_rows_or_on_other_groups(tmp_path: Pat
 
 
 def numbers(pair: Comparison) -> tuple[Any, ...]:
-    """A pair in the order of its names."""
+    """Return a pair in the order of its names."""
     assert pair.low is not None and pair.high is not None
     if pair.first < pair.second:
         return (pair.group, pair.first, pair.second, pair.difference, pair.low, pair.high, pair.p, pair.p_corrected)

@@ -98,7 +98,7 @@ def lines(directory: Path) -> list[dict[str, Any]]:
 
 
 def resume(directory: Path) -> None:
-    """What `gelora run` does before it goes on."""
+    """Do what `gelora run` does before it resumes."""
     state = latest_valid_checkpoint(directory)
     truncate_file(directory / run_files.METRICS, state.metrics_bytes if state else 0)
 
