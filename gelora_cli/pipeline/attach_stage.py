@@ -42,8 +42,9 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     config, model = session.config, session.loaded.model
     settings, device = train_settings(config), session.accelerator.device
     split = session.inputs.splits["train"]
+    # Rows by a fixed seed, so that the check looks at the same ones in every run and in every process.
     probe = session.encode(split.take(draw_rows(len(split), CHECKED_EXAMPLES, 0)))
-    before = session.scores(model, probe)
+    before = session.scores(model, probe)  # before attaching, which changes `model` in place
     context = MethodContext(
         model,
         session.loaded.map,
@@ -66,6 +67,8 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
 class EpochInputs:
     """The model's inputs for the global batches of the first epoch, made when they are asked for.
 
+    A method may run through them more than once: each iteration starts at the first batch.
+
     Args:
         split: the training rows.
         settings: batch size and seed.
@@ -77,8 +80,9 @@ class EpochInputs:
     def __init__(
         self, split: EncodedSplit, settings: TrainSettings, pad_token_id: int, device: torch.device, tokens: int = 0
     ) -> None:
-        wanted = math.ceil(tokens / int(split.lengths.mean()))
-        self.batches = epoch_batches(split.lengths, max(settings.batch_size, wanted), settings.seed, 1)
+        rows_for_tokens = math.ceil(tokens / int(split.lengths.mean()))
+        # The batches that the first epoch trains on, where `tokens` asks for no larger ones.
+        self.batches = epoch_batches(split.lengths, max(settings.batch_size, rows_for_tokens), settings.seed, 1)
         self.split, self.pad_token_id, self.device = split, pad_token_id, device
 
     def __len__(self) -> int:

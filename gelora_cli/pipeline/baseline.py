@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core import run_files
@@ -32,7 +30,9 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
     if not path.is_file():
         return None
     kind = TASK_KINDS.get(task.kind)
-    rows = list(_prediction_rows(path, result.results[0].split))
+    first_split = result.results[0].split  # the split whose value a run reports
+    with path.open(encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["split"] == first_split]
     if not rows:
         return None
     _, true = kind.arrays(task, result.reported, rows)  # (n,)
@@ -41,11 +41,3 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
         return None
     score = METRICS.get(task.metric).scores[result.reported]
     return float(of_all(score, predictions, true)[0])
-
-
-def _prediction_rows(path: Path, split: str) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["split"] == split:
-                yield row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gelora_cli.allocation.formatting import budget_line
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.result import EvalResult, RunResult
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code
 from gelora_cli.core.registries import METHODS
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
@@ -31,11 +31,11 @@ model = {auto_class}.from_pretrained(".")
 ```"""
 MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it.
 On {base} itself it gives other outputs. `gelora predict` and `gelora evaluate` on this directory put them together."""
-PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "{place}")')
+PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "{adapter}")')
 ANSWERS_NOTE = ".base_model  # PEFT's own class for answers drops token_type_ids"
 OWN_LINES = (
     "from pathlib import Path\n\nfrom gelora_cli.methods import load_adapter",
-    'load_adapter(base, Path("{place}"))',
+    'load_adapter(base, Path("{adapter}"))',
 )
 
 CHOSEN = (
@@ -55,6 +55,12 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
     what = METHODS.get(result.method).description
     if export and export.form == "merged":
         what = f"A whole model in float32, merged from this: {what[0].lower()}{what[1:]}"
+    pictures: list[str] = []
+    if plan.blocks and not export:  # an export holds no pictures, and a method without ranks has none
+        if plan.blocks[0].idim_in is not None:
+            pictures.append("![idim profile](profile.png)")
+        pictures.append("![ranks](ranks.png)")
+    # Each part is a paragraph or a section; an empty one is left out.
     parts = [
         front_matter(result, facts, export),
         f"# {result.model} on {result.task}, {result.method}, budget {result.budget}, seed {result.seed}"
@@ -62,7 +68,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         f"{what}, made by gelora",
         _scores(result),
         "\n".join(_facts(result, plan, facts, export)),
-        *([] if export else _pictures(plan)),
+        *pictures,
         _loading(facts, export),
         _scale_text(result, export),
         _commands(result, facts, export),
@@ -73,29 +79,39 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
 
 
 def _scores(result: RunResult) -> str:
+    """Return the table of metrics: a row for each split, a column for each metric."""
     names = list(result.results[0].metrics)
-    head = f"| split | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
-    return "\n".join([head, *(_row(evaluated) for evaluated in result.results)])
+    lines = [f"| split | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for evaluated in result.results:
+        values = " | ".join(f"{value:.4f}" for value in evaluated.metrics.values())
+        lines.append(f"| {evaluated.split} | {values} |")
+    return "\n".join(lines)
 
 
 def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export | None) -> list[str]:
     """Return what is known of the run, a line each."""
-    labels, check = facts.config.task.labels, result.reload_check
-    chosen = any("chosen_on_eval" in name for name in result.results[0].metrics)
-    lines = [f"- selection: {result.selection}", *([CHOSEN] if chosen else [])]
-    base, starts = escape_markdown(facts.base), escape_markdown(", then ".join(facts.starts_from))
-    lines += [f"- base model: {base}"]
-    lines += [f"- starts from: {base}, merged with {starts}"] * bool(starts)
-    named = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
-    lines += [f"- labels: {named}"] * bool(labels)
+    lines = [f"- selection: {result.selection}"]
+    if any("chosen_on_eval" in name for name in result.results[0].metrics):
+        lines.append(CHOSEN)
+    # Names of models and labels are the user's: without escaping they could format the page, or add links to it.
+    base = escape_markdown(facts.base)
+    lines.append(f"- base model: {base}")
+    if facts.starts_from:
+        earlier_runs = escape_markdown(", then ".join(facts.starts_from))
+        lines.append(f"- starts from: {base}, merged with {earlier_runs}")
+    if labels := facts.config.task.labels:
+        names = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
+        lines.append(f"- labels: {names}")
     lines += _ranks_lines(result, plan)
+    profile_seconds = "no profile"
+    if result.profile_seconds:
+        profile_seconds = f"profile {result.profile_seconds:.1f}" + " (reused)" * result.profile_reused
     lines += [
         f"- parameters: adapter {result.adapter_params:,}, head {plan.head_params:,}, backbone "
         f"{plan.backbone_params:,}; {used_text(result, plan)}",
         f"- source of the training settings: {facts.config.preset_source}",
-        f"- seconds: {_profile_text(result)}, attaching {result.attach_seconds:.1f}, training "
-        f"{result.train_seconds:.1f}",
-        f"- reload check: {check.in_words()}",
+        f"- seconds: {profile_seconds}, attaching {result.attach_seconds:.1f}, training {result.train_seconds:.1f}",
+        f"- reload check: {result.reload_check.in_words()}",
     ]
     if export and export.form == "merged":
         lines.append(
@@ -103,11 +119,6 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
             f"{export.examples} sequences (accepted: {export.tolerance:.2g})"
         )
     return lines
-
-
-def _pictures(plan: RankPlan) -> list[str]:
-    measured = bool(plan.blocks) and plan.blocks[0].idim_in is not None
-    return ["![idim profile](profile.png)"] * measured + ["![ranks](ranks.png)"] * bool(plan.blocks)
 
 
 def _loading(facts: CardFacts, export: Export | None) -> str:
@@ -122,10 +133,10 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
     if facts.peft and task_kind(config).target == "answers":
         load += ANSWERS_NOTE
-    place = "." if export else "adapter"
+    adapter = "." if export else "adapter"  # seen from the card: an export holds the adapter's files beside it
     text = LOADING.format(
         imports=imports,
-        load=load.format(place=place),
+        load=load.format(adapter=adapter),
         auto_class=auto_class,
         base=_literal(facts.base),
         arguments=arguments,
@@ -169,31 +180,32 @@ gelora export . output=exported{form}
 
 def _without_data_paths(command: str) -> str:
     """Return a command with only the names of its data: the directories where they lay are private."""
-    words = shlex.split(command)
-    pairs = [word.partition("=") for word in words]
-    shown = [
-        f"{key}={Path(value).name}" if key.startswith("data.") and Path(value).name and not hub_id(value) else word
-        for word, (key, _, value) in zip(words, pairs, strict=True)
-    ]
-    return shlex.join(shown)
+    words = []
+    for word in shlex.split(command):
+        key, _, value = word.partition("=")
+        name = Path(value).name
+        # A hub id looks like a path of two parts, but is public and says where the data comes from.
+        is_path = key.startswith("data.") and bool(name) and not hub_id(value)
+        words.append(f"{key}={name}" if is_path else word)
+    return shlex.join(words)
 
 
 def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
-    shown = source if hub_id(source) else Path(source or "").name
-    place = f" ({escape_markdown(shown)})" if shown else ""
-    own_questions = str(source).endswith(".json")  # whose terms are the user's
-    terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not own_questions else ""
+    # Of local data the card names the file alone: the directory where it lies is private.
+    name = source if hub_id(source) else Path(source or "").name
+    origin = f" ({escape_markdown(name)})" if name else ""
+    has_own_terms = str(source).endswith(".json")  # questions of the user's, in SQuAD's format
+    terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not has_own_terms else ""
     return f"""## Data and licences
 
-- data: task {config.task.name}{place}{terms}
+- data: task {config.task.name}{origin}{terms}
 - base model: {escape_markdown(facts.base)}, whose licence its own page names"""
 
 
 def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
     config, evaluated = facts.config, result.results[0]
-    rows = config.data.max_train_examples
     lines = [
         f"- This is one run with seed {result.seed} and protocol `{result.protocol}` ({result.selection}). Other seeds "
         "give other scores, and a difference within their spread shows nothing.",
@@ -202,11 +214,10 @@ def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
         "not tested.",
     ]
     lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
-    if rows:
+    if rows := config.data.max_train_examples:
         lines.append(f"- It was trained on at most {rows:,} rows, drawn at random, not on all.")
-    if config.data.max_eval_examples:
-        most = config.data.max_eval_examples
-        lines.append(f"- Each split was scored on at most {most:,} rows, drawn at random, not on all.")
+    if rows := config.data.max_eval_examples:
+        lines.append(f"- Each split was scored on at most {rows:,} rows, drawn at random, not on all.")
     lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in result.remarks]
     return "\n".join(["## Limitations", "", *lines])
 
@@ -222,25 +233,19 @@ def used_text(result: RunResult, plan: RankPlan) -> str:
     return f"{used}; at most {result.trained_params:,} were trained at any time"
 
 
-def _profile_text(result: RunResult) -> str:
-    reused = " (reused)" if result.profile_reused else ""
-    return f"profile {result.profile_seconds:.1f}{reused}" if result.profile_seconds else "no profile"
-
-
 def _ranks_lines(result: RunResult, plan: RankPlan) -> list[str]:
     """Return the plan's ranks, and those that each module has at the end where they differ."""
     if not plan.blocks:
         return []
-    shown = " ".join(map(str, plan.ranks))
-    largest = " (the largest of its modules)" if any(row.module_ranks for row in plan.blocks) else ""
-    lines = [
-        f"- {'ranks' if plan.unit == 'rank' else plan.unit + 's'}{largest}, block 1 to {len(plan.blocks)}: {shown}"
-    ]
-    if result.effective_ranks != plan.rank_pattern or any(row.module_ranks for row in plan.blocks):
-        by_block = [" ".join(str(result.effective_ranks.get(name, 0)) for name in row.modules) for row in plan.blocks]
+    unit = "ranks" if plan.unit == "rank" else f"{plan.unit}s"
+    differs_by_module = any(row.module_ranks for row in plan.blocks)
+    largest = " (the largest of its modules)" if differs_by_module else ""
+    lines = [f"- {unit}{largest}, block 1 to {len(plan.blocks)}: {' '.join(map(str, plan.ranks))}"]
+    if differs_by_module or result.effective_ranks != plan.rank_pattern:
+        by_block = []
+        for row in plan.blocks:
+            # A method that prunes may have removed a module: its rank is then 0.
+            ranks = [result.effective_ranks.get(name, 0) for name in row.modules]
+            by_block.append(" ".join(map(str, ranks)))
         lines.append(f"- in the end, by module: {', '.join(by_block)}")
     return lines
-
-
-def _row(evaluated: EvalResult) -> str:
-    return f"| {evaluated.split} | " + " | ".join(f"{value:.4f}" for value in evaluated.metrics.values()) + " |"

@@ -22,7 +22,11 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
     is_merged = export is not None and export.form == "merged"
     config, base, data = facts.config, hub_id(facts.base), hub_data_set(facts.config)
     hub_types = METRICS.get(config.task.metric).hub_types
-    values: dict[str, Any] = {"library_name": _library(facts, is_merged=is_merged)}
+    library = "peft" if facts.peft else "gelora"  # what loads the model
+    if is_merged:
+        library = "transformers"
+    # The order of the keys is the order on the card.
+    values: dict[str, Any] = {"library_name": library}
     if base:
         values |= {"base_model": base, "base_model_relation": "finetune" if is_merged else "adapter"}
     values["pipeline_tag"] = task_kind(config).hub_task
@@ -32,20 +36,15 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
         values["datasets"] = [data]
     known = _known_metrics(result.results[0], result.reported, hub_types)
     values["metrics"] = [hub_types.get(name, name) for name in known]
-    tags = ["gelora", result.method, result.task, *(["smoke"] if result.smoke else [])]
-    values["tags"] = list(dict.fromkeys(tags))
+    tags = ["gelora", result.method, result.task]
+    if result.smoke:
+        tags.append("smoke")
+    values["tags"] = list(dict.fromkeys(tags))  # without duplicates, in order: method=gelora would be named twice
     if not result.smoke:  # no value of a trial goes into the hub's tables
         name = f"{result.model}-{result.task}-{result.method}"
         indexed = [_indexed_result(evaluated, result, config) for evaluated in result.results]
         values["model-index"] = [{"name": name, "results": indexed}]
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
-
-
-def _library(facts: CardFacts, *, is_merged: bool) -> str:
-    """Return the library that loads what the card describes."""
-    if is_merged:
-        return "transformers"
-    return "peft" if facts.peft else "gelora"
 
 
 def _indexed_result(evaluated: EvalResult, result: RunResult, config: RunConfig) -> dict[str, Any]:
@@ -63,5 +62,5 @@ def _known_metrics(evaluated: EvalResult, reported: str, hub_types: Mapping[str,
     return {
         name: value
         for name, value in evaluated.metrics.items()
-        if (name in hub_types or name == reported) and math.isfinite(value)
+        if (name in hub_types or name == reported) and math.isfinite(value)  # the hub's tables rank by value
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gelora_cli.core.processes import limit_omp_threads, offline_workers
 from gelora_cli.launchers.torchrun import broadcast_command, inside_workers
 from gelora_cli.launchers.workers import run_workers
 
 
 def work_or_launch(arguments: list[str], processes: int, work: Callable[[], None]) -> None:
     """Work in this process, or start N workers; where an outer launcher already did, this one leads them."""
-    from gelora_cli.core.processes import limit_omp_threads, offline_workers
-
+    # Before `processes`: under torchrun the number of processes is the launcher's, and none may be started here.
     if inside_workers():
         with broadcast_command(arguments):
             work()

@@ -19,6 +19,7 @@ from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.memory import peak_bytes
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
 
 ESTIMATE_STEPS = 4
+"""Steps and batches that are timed: enough to average over short and long rows, and seconds even on a CPU."""
 
 
 def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:
@@ -56,7 +58,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     inputs = resolve_inputs(complete(config))
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
-    check_available(directory)
+    check_available(directory)  # asks without creating the directory or taking its lock: a dry run writes nothing
     if not measure:
         check_signals(inputs, fingerprints)
     signals, unmeasured = _saved_signals(inputs, fingerprints)
@@ -64,9 +66,10 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     LOGGER.info("head: %s", session.loaded.head_origin)
     if IDIM in unmeasured:
         signals[IDIM] = _flat_profile(session)
-    plan, train = make_plan(session, signals, assume_even=True), session.train_split()
+    plan = make_plan(session, signals, assume_even=True)  # the cost hardly depends on which block has which rank
+    train = session.train_split()
     plan_text = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
-    profile_seconds = _profile_cost(session) if unmeasured else 0.0
+    profile_seconds = _profile_cost(session) if unmeasured else 0.0  # before an adapter is on the model
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
     trained = None if config.force or finished else find_equal_run(inputs, fingerprints)
@@ -76,7 +79,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         attach_seconds=session.seconds["attach"],
         profile_seconds=profile_seconds,
         profile=str(next(iter(unmeasured.values()))) if unmeasured else None,
-        peak_bytes=_peak(session),
+        peak_bytes=peak_bytes(session.accelerator.device),
         processes=config.launch.processes,
         done=finished or trained is not None,
     )
@@ -107,27 +110,57 @@ def _saved_signals(
 
 def _flat_profile(session: Session) -> IdProfile:
     """Return a stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
-    model_map = session.loaded.map
-    layers = tuple(LayerIdim(i, 1.0, 1.0, 1.0, None, None, 0, 0, 0, False) for i in range(len(model_map.blocks) + 1))
-    settings, name = profile_settings(session.config.task, session.config.profile), session.inputs.model_name
-    return IdProfile(name, "", session.config.task.name, "", settings, 0, 0, 0, 0, layers, model_map, 0.0)
+    config, model_map = session.config, session.loaded.map
+    flat_layers = []
+    for layer in range(len(model_map.blocks) + 1):  # L + 1 hidden states: the input of block 1 is layer 0
+        flat_layers.append(
+            LayerIdim(
+                layer=layer,
+                idim=1.0,
+                low=1.0,
+                high=1.0,
+                half=None,
+                quarter=None,
+                points=0,
+                copies=0,
+                used=0,
+                constant=False,
+            )
+        )
+    return IdProfile(
+        model=session.inputs.model_name,
+        model_fingerprint="",
+        task=config.task.name,
+        data_fingerprint="",
+        settings=profile_settings(config.task, config.profile),
+        examples_seen=0,
+        examples_drawn=0,
+        examples_copies=0,
+        examples_used=0,
+        layers=tuple(flat_layers),
+        model_map=model_map,
+        seconds=0.0,
+    )
 
 
 def _unmeasured_plan(plan: RankPlan, config: RunConfig) -> str:
     """Return what can be said of a plan before its profile is measured; `plan` is that of a flat profile."""
     budget = f"at most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
-    uniform = config.method.name == "lora" and plan.budget_params
-    ranks = " ".join(map(str, plan.ranks)) if uniform else "unknown before the profile is measured"
-    unit = sum(row.params // row.rank for row in plan.blocks if row.rank)
+    is_uniform = config.method.name == "lora" and plan.budget_params  # its ranks don't depend on the profile
+    ranks = " ".join(map(str, plan.ranks)) if is_uniform else "unknown before the profile is measured"
+    params_per_rank = sum(row.params // row.rank for row in plan.blocks if row.rank)
     return (
         f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
-        f"adapter: {budget} parameters; one rank more in every block costs {unit:,} (method.modules="
+        f"adapter: {budget} parameters; one rank more in every block costs {params_per_rank:,} (method.modules="
         f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
     )
 
 
 def _profile_cost(session: Session) -> float:
-    """Seconds of forward passes over the profile's examples, from a few of its batches; no neighbour search."""
+    """Return the seconds of forward passes over the profile's examples, from a few of its batches.
+
+    The neighbour search is not timed.
+    """
     import torch
 
     from gelora_cli.data.collate import collate
@@ -135,17 +168,18 @@ def _profile_cost(session: Session) -> float:
 
     split = session.profile_split()
     batches = sorted_batches(split.lengths, session.config.profile.batch_size)
-    tried = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]
+    timed = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]  # spread over all lengths
     body = session.loaded.model.base_model
     start = time.perf_counter()
     with torch.inference_mode():
-        for batch in tried:
+        for batch in timed:
             body(**collate(split, batch, session.pad_token_id, session.accelerator.device).inputs)
-    return (time.perf_counter() - start) * padded_tokens(split, batches) / padded_tokens(split, tried)
+    seconds = time.perf_counter() - start
+    return seconds * padded_tokens(split, batches) / padded_tokens(split, timed)
 
 
 def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit) -> tuple[float, float]:
-    """Seconds of training and of all its evaluations, from a few steps and batches."""
+    """Return the seconds of training and of all its evaluations, from a few steps and batches."""
     from gelora_cli.training.loop import Trainer
     from gelora_cli.training.timing import no_results, padded_tokens, time_steps
 
@@ -161,25 +195,20 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     )
     times = time_steps(trainer, ESTIMATE_STEPS + 1)
     timed = times[1:] or times  # the first step warms up
-    total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))
-    steps_per_epoch = -(-len(train) // settings.batch_size)
-    share = settings.total_steps(len(train)) / steps_per_epoch
-    training = share * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
+    total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))  # of an epoch
+    steps_per_epoch = -(-len(train) // settings.batch_size)  # rounded up
+    epochs = settings.total_steps(len(train)) / steps_per_epoch  # a fraction where train.steps ends within an epoch
+    training = epochs * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
     evaluation = 0.0
     for split in session.eval_splits():
         batches = sorted_batches(split.lengths, config.train.eval_batch_size)
-        tried = np.concatenate(batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS])
+        rows = np.concatenate(batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS])
         start = time.perf_counter()
-        session.forward(attached.model, split.take(tried))
+        session.forward(attached.model, split.take(rows))
         seconds = time.perf_counter() - start
-        evaluation += seconds * len(split) / len(tried) * -(-settings.total_steps(len(train)) // steps_per_epoch)
+        # One evaluation at the end of each epoch, a last one that is cut short included.
+        evaluation += seconds * len(split) / len(rows) * -(-settings.total_steps(len(train)) // steps_per_epoch)
     return training, evaluation
-
-
-def _peak(session: Session) -> int:
-    from gelora_cli.core.memory import peak_bytes
-
-    return peak_bytes(session.accelerator.device)
 
 
 def _cost_text(session: Session, cost: Estimate, examples: int) -> str:

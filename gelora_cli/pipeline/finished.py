@@ -43,7 +43,7 @@ def finished_config(directory: Path) -> RunConfig:
             f"{directory} is not a finished run: it holds no file DONE. Give the directory of a finished run "
             "(gelora ls DIR lists them), or finish this one with the command that began it"
         )
-    verify_checksums(directory)
+    verify_checksums(directory)  # before config.yaml is read, whose text may be damaged
     clean_finished_run(directory)
     return frozen_config(directory)
 
@@ -54,6 +54,7 @@ def frozen_config(directory: Path) -> RunConfig:
     Raises:
         GeloraError: it can't be read, or was edited to a value that no run has.
     """
+    # `auto` was resolved on the machine of the run, and may mean another precision on this one.
     precision = read_artifact(RunManifest, directory / RunManifest.FILE).precision
     config = replace(open_config(directory), precision=precision)
     if problems := frozen_problems(config):

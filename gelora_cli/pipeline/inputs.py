@@ -61,9 +61,9 @@ class ResolvedInputs:
 
         Groups count where the user names them, articles where the protocol divides a split by them.
         """
-        fingerprints = {"model": self.model.fingerprint} | {
-            name: split.fingerprint() for name, split in self.splits.items()
-        }
+        # These enter the identity hash of a run: what is added here for every run gives all runs another directory.
+        fingerprints = {"model": self.model.fingerprint}
+        fingerprints |= {name: split.fingerprint() for name, split in self.splits.items()}
         if self.config.protocol == "split" and TASK_KINDS.get(self.config.task.kind).target == "answers":
             fingerprints |= {
                 f"{name} (articles)": sha256_of(split.groups().tolist()) for name, split in self.splits.items()
@@ -83,10 +83,10 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
     from gelora_cli.core.devices import check_processes, resolve_precision
 
     if config.plugins is not None:
-        load_plugins(config.plugins)
+        load_plugins(config.plugins)  # first: the method, task kind or signal may be one of theirs
     problems: list[str] = []
     with collect_problems(problems):
-        if not inside_workers():
+        if not inside_workers():  # an outer launcher has started its processes already
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
     with collect_problems(problems):
@@ -103,6 +103,7 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
         check_length(model, config.task.max_length)
     with collect_problems(problems):
         precision = resolve_precision(config.precision)
+    # What follows reads what was resolved above, so it is checked only where that succeeded.
     if "train" in splits:
         names = needed_signals(config) if require_labels else (IDIM,)
         with collect_problems(problems):
@@ -111,6 +112,7 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
         with collect_problems(problems):
             protocol_splits(config.task, config.protocol, splits)
     if problems:
+        # Several splits may fail for the same reason, which is shown once.
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return ResolvedInputs(config, model, splits, precision, ancestors)
 
@@ -180,6 +182,7 @@ def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
         method=config.method.name,
         budget=budget_name(config),
         seed=config.seed,
+        # `auto` would give the same directory on machines that compute in different precisions.
         digits=identity_hash(replace(config, precision=inputs.precision), fingerprints),
     )
 
@@ -190,8 +193,8 @@ def directory_of(config: RunConfig) -> Path:
     Raises:
         GeloraError: what is wrong with model or data.
     """
-    prepared = resolve_inputs(config)
-    return run_directory(prepared, run_fingerprints(prepared))
+    inputs = resolve_inputs(config)
+    return run_directory(inputs, run_fingerprints(inputs))
 
 
 def budget_name(config: RunConfig) -> str | None:

@@ -1,7 +1,7 @@
 """Intermediate-task tuning: a run that starts from an earlier run's adapter, merged into the base model in float32.
 
 `init_from=RUN` names a finished run on the same base model. Its backbone is taken over as fine-tuning left it; what the
-new task initialises itself (the head, and a pooler that the base's weights lack) is drawn anew from the new run's seed.
+new task initialises itself (the head, and a pooler that the base's weights lack) is drawn from the new run's seed.
 RUN may have started from another run: then all of them are merged, the oldest first.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 UNUSED_WITHOUT_A_HEAD = "pooler."
-"""Parameters that models of question answering leave out of the backbone."""
+"""Prefix of the parameters that models of question answering leave out of the backbone."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedMo
                 f"weights than {start.source}; a run on the same base model is accepted. Take its model, "
                 "or another run."
             )
+        # A chain: the order of the ancestors counts, as it does for the weights.
         text = f"{start.fingerprint} {adapter_digest(ancestor.directory)}"
         digest = hashlib.sha256(text.encode()).hexdigest()
         start = replace(start, source=f"{start.source} + {ancestor.adapter}", fingerprint=digest)
@@ -84,7 +85,7 @@ def _ancestors(init_from: str | None) -> list[Ancestor]:
             f"init_from={init_from}: {directory} {how}; a finished run directory is accepted (gelora ls shows them). "
             "End that run first, or bring it back."
         )
-    verify_checksums(directory)
+    verify_checksums(directory)  # before its configuration or its plug-ins are used
     config = open_config(directory)
     method = METHODS.get(config.method.name)
     if method.unmergeable:
@@ -101,7 +102,7 @@ def adapter_digest(directory: Path) -> str:
     names = sorted(name for name in read_checksums(directory) if name.startswith(f"{run_files.ADAPTER}/"))
     for path in (directory / name for name in names):
         content = file_sha256(path)
-        if path.name == run_files.PEFT_CONFIG:
+        if path.name == run_files.PEFT_CONFIG:  # JSON with sorted keys, so that PEFT's order doesn't count either
             values = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
             content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         digest.update(f"{path.name} {content}\n".encode())
@@ -140,6 +141,7 @@ def _merged_body(
     resolved: ResolvedModel, ancestor: Ancestor, body: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """Return the backbone's tensors after an ancestor's training, which began with `body` (empty: the base model's)."""
+    # A function of its own, so that each ancestor's model is freed before the next one is loaded.
     from gelora_cli.methods.updates.merging import merge_adapter
 
     loaded = _load(resolved, ancestor.config)
@@ -153,7 +155,7 @@ def _copy_backbone(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> Non
     Raises:
         RunError: the backbones differ by more than a pooler.
     """
-    if not body:
+    if not body:  # no ancestors: the base model's own weights stay
         return
     prefix = f"{loaded.model.base_model_prefix}."
     names = {
@@ -162,4 +164,5 @@ def _copy_backbone(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> Non
     differing = [name for name in names ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
     if differing:
         raise RunError(f"the earlier run's backbone is another one: {min(differing)} is in only one of the two")
+    # Not strict: the head's modules and a pooler keep what this run's seed gave them.
     loaded.model.base_model.load_state_dict({name: body[name] for name in names & body.keys()}, strict=False)

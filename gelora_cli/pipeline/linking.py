@@ -53,16 +53,18 @@ def find_equal_run(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path
 
 
 def _has_plan_of(config: RunConfig, directory: Path) -> bool:
-    """Whether a finished run was itself trained, is whole, and has the ranks that this configuration plans."""
+    """Return whether a finished run was itself trained, is intact, and has the ranks that this configuration plans."""
     try:
+        # No links to links: each names the run that was trained, and none goes stale with another link.
         if read_artifact(RunManifest, directory / RunManifest.FILE).same_as is not None:
             return False
         verify_checksums(directory)
-        mine, trained = _plan(config, directory), read_artifact(RankPlan, directory / RankPlan.FILE)
-    except GeloraError as error:
+        plan, trained = _plan(config, directory), read_artifact(RankPlan, directory / RankPlan.FILE)
+    except GeloraError as error:  # a damaged run is no reason to stop this one, which is trained instead
         LOGGER.warning("not linked to %s: %s", directory, error)
         return False
-    return (mine.rank_pattern, mine.scaling) == (trained.rank_pattern, trained.scaling)
+    # What is trained depends on these two alone: the remaining settings are equal by the name of the directory.
+    return (plan.rank_pattern, plan.scaling) == (trained.rank_pattern, trained.scaling)
 
 
 def _plan(config: RunConfig, directory: Path) -> RankPlan:
@@ -83,27 +85,31 @@ def link_run(trained: Path, directory: Path, config: RunConfig) -> None:
     with translate_write_errors(directory):
         for name in names:
             (directory / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(trained / name, directory / name)
+            shutil.copyfile(trained / name, directory / name)  # copies: either run can be deleted without the other
     plan = _plan(config, trained)
     write_artifact(plan, directory)
     write_run_pictures(directory, RunData(plan=plan))
     result = read_artifact(RunResult, trained / RunResult.FILE)
     write_artifact(replace(result, method=config.method.name, profile_reused=True), directory)
     same_as = os.path.relpath(trained, directory)
-    write_atomic(directory / run_files.CARD, _card(trained, config.method.name, result.method, same_as))
-    mine = read_artifact(RunManifest, directory / RunManifest.FILE)
-    theirs = read_artifact(RunManifest, trained / RunManifest.FILE)
-    about_mine = {key: getattr(mine, key) for key in ("status", "command", "created", "updated", "pid", "host")}
-    write_artifact(replace(theirs, **about_mine, same_as=same_as), directory)
+    write_atomic(directory / run_files.CARD, _linked_card(trained, config.method.name, result.method, same_as))
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    trained_manifest = read_artifact(RunManifest, trained / RunManifest.FILE)
+    # Device, versions and seconds explain the numbers, so they stay those of the run that was trained.
+    about_linking = {key: getattr(manifest, key) for key in ("status", "command", "created", "updated", "pid", "host")}
+    write_artifact(replace(trained_manifest, **about_linking, same_as=same_as), directory)
 
 
-def _card(trained: Path, method: str, trained_method: str, same_as: str) -> str:
+def _linked_card(trained: Path, method: str, trained_method: str, same_as: str) -> str:
     """Return the trained run's card with a first paragraph that says whose it is."""
-    said = (
+    paragraph = (
         f"This run of method={method} was not trained: its ranks are those of method={trained_method} with the same "
         f"settings, so it is the same run as `{same_as}`, whose files and card these are."
     )
-    text = (trained / run_files.CARD).read_text(encoding="utf-8") if (trained / run_files.CARD).exists() else ""
-    head, heading, rest = text.partition("\n# ")
-    title, line, body = rest.partition("\n")
-    return f"{head}{heading}{title}{line}\n{said}\n{body}" if heading else f"{said}\n"
+    path = trained / run_files.CARD
+    text = path.read_text(encoding="utf-8") if path.exists() else ""  # a card may be deleted: DONE allows it
+    before_title, marker, rest = text.partition("\n# ")
+    if not marker:
+        return f"{paragraph}\n"
+    title, newline, body = rest.partition("\n")
+    return f"{before_title}{marker}{title}{newline}\n{paragraph}\n{body}"

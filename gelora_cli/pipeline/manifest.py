@@ -29,10 +29,10 @@ def recorded_manifest(
     manifest = _new_manifest(inputs, fingerprints, command)
     with suppress(GeloraError):  # a resumed run keeps its time of creation; a new one has none
         manifest = replace(manifest, created=read_artifact(RunManifest, directory / RunManifest.FILE).created)
-    write_artifact(manifest, directory)
+    write_artifact(manifest, directory)  # before the work: a run that is killed leaves `running`
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # also an interrupt and SystemExit, which end a run as well
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit | StoppedError)
         if isinstance(error, GeloraError):
             error.directory = str(directory)
@@ -58,6 +58,7 @@ def _log_traceback(directory: Path, error: BaseException) -> None:
 
 
 def _new_manifest(inputs: ResolvedInputs, fingerprints: dict[str, str], command: str) -> RunManifest:
+    """Return the manifest of a run that begins: its device, versions, commit and inputs."""
     import torch
 
     from gelora_cli.core.devices import device_name
@@ -85,5 +86,6 @@ def _new_manifest(inputs: ResolvedInputs, fingerprints: dict[str, str], command:
 
 
 def _end_manifest(directory: Path, status: str, error: str | None) -> None:
+    """Write how a run ended; the file is read again, since the session wrote seconds and peak memory to it."""
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     write_artifact(replace(manifest, status=status, updated=utc_now(), error=error), directory)

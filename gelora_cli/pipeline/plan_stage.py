@@ -43,11 +43,12 @@ def load_saved_plan(path: str, model_map: ModelMap) -> RankPlan:
         GeloraError: there is no such plan, or it is for another model.
     """
     plan = read_plan(path)
-    known = {linear.name for block in model_map.blocks for linear in block.linears}
-    unknown = sorted(set(plan.rank_pattern) - known)
+    names = {linear.name for block in model_map.blocks for linear in block.linears}
+    unknown = sorted(set(plan.rank_pattern) - names)
     if unknown:
         raise GeloraError(
             f"ranks.path={path} is a plan for another model: this model has no module {unknown[0]}. Plan again for "
             "this model: leave ranks.path out, or make a plan with gelora ranks"
         )
+    # The plan may come from a run of another task, whose head has another number of labels.
     return replace(plan, head_params=model_map.head_params)

@@ -31,7 +31,7 @@ def evaluate(directory: Path, processes: int) -> tuple[EvalResult, ...]:
     """Score a finished run's adapter again on the task's evaluated splits, from its directory alone."""
     config = finished_config(directory)
     config = replace(config, launch=replace(config.launch, processes=processes))
-    inputs = resolve_inputs(config)
+    inputs = resolve_inputs(config)  # in the parent: an error is shown once, before workers start
     check_unchanged(directory, inputs)
     with tempfile.TemporaryDirectory(prefix="gelora-") as scratch:  # nothing is written to the run
         target = Path(scratch) / "results.json"
@@ -44,12 +44,12 @@ def work_evaluate(directory: Path, target: Path, inputs: ResolvedInputs) -> None
     """Score the saved adapter, in every process; the main one writes the results to `target`."""
     with translate_oom():
         session = open_session(inputs, None)
-        session.read_scale(directory)
+        session.read_scale(directory)  # before anything is scored: otherwise the scale is fitted again
         model = session.reload_adapter(directory)
         results = tuple(session.evaluate(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         write_atomic(target, to_json(EvaluationReport(results)))
-    session.accelerator.wait_for_everyone()
+    session.accelerator.wait_for_everyone()  # no process ends while another still gathers scores from it
 
 
 def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> tuple[TaskConfig, Split, list[dict[str, Any]]]:
@@ -72,5 +72,8 @@ def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[s
         session = open_quiet_session(inputs)
         session.read_scale(directory)
         model = session.with_adapter(session.loaded, directory)
-        task, encoded = inputs.config.task, (session.encode_and_warn(split) for split in splits)
-        return [prediction_rows(task, split, session.outputs(model, split)) for split in encoded]
+        predictions = []
+        for split in splits:  # one at a time: a split and its outputs can be large
+            encoded = session.encode_and_warn(split)
+            predictions.append(prediction_rows(inputs.config.task, encoded, session.outputs(model, encoded)))
+        return predictions

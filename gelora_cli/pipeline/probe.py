@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,25 +24,32 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     from gelora_cli.methods.updates.checks import plain_model
     from gelora_cli.models.block_map import block_modules
 
-    settings, rows, pad = session.config.profile, session.inputs.splits["train"], session.pad_token_id
+    settings, rows, pad_token_id = session.config.profile, session.inputs.splits["train"], session.pad_token_id
     device, model_map = session.accelerator.device, session.loaded.map
     drawn = session.encode(rows.take(draw_rows(len(rows), settings.track_examples, settings.seed)))
+    # Equal rows have distance 0, of which TwoNN can make no ratio. Questions give more windows than were drawn.
     split = drawn.take(drawn.distinct_rows()[: settings.track_examples])
     model = plain_model(attached.model)
     blocks = block_modules(model, model_map)
-    shared: dict[str, Any] = {
-        "batch_size": settings.batch_size,
-        "pad_token_id": pad,
-        "accelerator": session.accelerator,
-    }
-    places = probe_tokens(split.lengths, settings.track_tokens)
+    probes = []
+    for row, token in probe_tokens(split.lengths, settings.track_tokens):
+        probes.append((collate(split, np.array([row]), pad_token_id, device).inputs, token))  # a batch of one row
     return GeometryProbe(
         model=attached.model,
         body=model.base_model,
         blocks=blocks,
-        states=lambda: pooled_states(model, blocks, split, settings.pooling, **shared),
+        # Computed at each measurement, since the weights move in between.
+        states=lambda: pooled_states(
+            model,
+            blocks,
+            split,
+            settings.pooling,
+            batch_size=settings.batch_size,
+            pad_token_id=pad_token_id,
+            accelerator=session.accelerator,
+        ),
         estimate=partial(estimate_idim, estimator=settings.estimator, discard=settings.discard, seed=settings.seed),
-        probes=[(collate(split, np.array([row]), pad, device).inputs, token) for row, token in places],
+        probes=probes,
         updates=attached.updates,
         linears=[[linear.name for linear in block.linears] for block in model_map.blocks],
     )

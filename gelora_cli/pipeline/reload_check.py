@@ -14,16 +14,14 @@ from gelora_cli.core.errors import RunError
 from gelora_cli.core.files import translate_write_errors
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.splits import draw_rows
-from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.description import describe_adapter
 from gelora_cli.pipeline.session import Session
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from gelora_cli.methods.base import AdaptedModel
 
 RELOAD_EXAMPLES = 64
+"""Rows that are scored three times, by the trained model, the bare base and the reloaded adapter."""
 RELOAD_TOLERANCE = {"float32": 1e-4, "bf16": 2.0**-7}
 """Of the largest score, or of 1. In bf16 it is a rounding step: the open gates that SoRA saves sum in another order."""
 RELOAD_ROUNDING = {"float32": 2.0**-23, "bf16": 2.0**-8}
@@ -40,18 +38,22 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
     Raises:
         RunError: other scores.
     """
+    from gelora_cli.methods.updates.checks import head_state
+
     with session.timed("reload"):
         if session.accelerator.is_main_process:
             with translate_write_errors(directory / run_files.ADAPTER):
                 attached.save(directory / run_files.ADAPTER)
                 describe_adapter(directory / run_files.ADAPTER, session.inputs, directory)
-        session.accelerator.wait_for_everyone()
+        session.accelerator.wait_for_everyone()  # all processes read the files that the main one has written
         split = session.inputs.splits[session.config.task.eval_splits[0]]
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
         trained = session.scores(attached.model, probe)
         fresh = session.fresh_model()
+        # The bare base first: loading the adapter changes `fresh`.
         with session.accelerator.autocast():  # as the others are scored, so that rounding is no effect
-            base = session.scores(_with_head(fresh, attached), probe)
+            fresh.model.load_state_dict(head_state(attached.model, fresh.map.head_modules), strict=False)
+            base = session.scores(fresh.model, probe)
         again = session.scores(session.with_adapter(fresh, directory), probe)
     empty = attached.ranks()[1] == 0  # a pruning method may have nothing left, which is then all there is to reload
     check = compare_scores(trained, again, base, session.inputs.precision, empty=empty)
@@ -71,7 +73,8 @@ def compare_scores(
 
     `empty`: a pruning method has left nothing of the adapter, so that there is no effect to see.
     """
-    difference, effect = float(abs(again - trained).max()), float(abs(base - trained).max())
+    difference = float(abs(again - trained).max())
+    effect = float(abs(base - trained).max())  # of the adapter
     largest = max(1.0, float(abs(trained).max()))
     tolerance = RELOAD_TOLERANCE[precision] * largest
     unmoved = effect <= RELOAD_ROUNDING[precision] * largest
@@ -82,13 +85,6 @@ def compare_scores(
             f"({effect:.2g}), so the value is that of the base model and its trained head; raise "
             "train.learning_rate or train for more steps"
         )
+    # Half of the effect: a reloaded adapter that lost its weights would differ by all of it. A NaN fails, too.
     allowed = tolerance if empty or unmoved else min(tolerance, effect / 2)
     return ReloadCheck(len(trained), difference, tolerance, effect, difference <= allowed, warning)
-
-
-def _with_head(fresh: LoadedModel, attached: AdaptedModel) -> nn.Module:
-    """Put the trained head on the base model."""
-    from gelora_cli.methods.updates.checks import head_state
-
-    fresh.model.load_state_dict(head_state(attached.model, fresh.map.head_modules), strict=False)
-    return fresh.model

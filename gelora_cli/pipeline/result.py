@@ -38,8 +38,8 @@ def make_result(
 
     config, splits = session.config, session.protocol_splits
     results = _reported(splits, trained.evaluations[trained.selected_epoch - 1])
-    first = trained.settled_epoch - 1
-    best, best_value = best_epoch(trained.evaluations[first:])
+    first = trained.settled_epoch - 1  # no earlier epoch is accepted: the adapter was still above its budget
+    best, best_value = best_epoch(trained.evaluations[first:])  # counts from 1 within those epochs
     return RunResult(
         task=config.task.name,
         model=session.inputs.model_name,
@@ -85,7 +85,7 @@ def write_result(
     for name in evaluated[0].files:
         content = {key: value for evaluation in evaluated for key, value in evaluation.files[name].items()}
         write_atomic(directory / name, json_text(content, indent=1) + "\n")
-    write_artifact(result, directory)
+    write_artifact(result, directory)  # before pictures and card, which only show it
     metrics = read_metric_lines(directory / run_files.METRICS)
     write_run_pictures(directory, RunData(plan=plan, result=result, metrics=metrics), after_training=True)
     facts = card_facts(directory, session.inputs, session.loaded)

@@ -31,10 +31,8 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
     state = latest_valid_checkpoint(directory)
     if state is None:
         return False
-    processes, from_scratch = (
-        config.launch.processes,
-        f"delete {directory / run_files.CHECKPOINTS} to start from scratch.",
-    )
+    processes = config.launch.processes
+    from_scratch = f"delete {directory / run_files.CHECKPOINTS} to start from scratch."
     if state.processes != processes:
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} with launch.processes={state.processes}: its checkpoint "
@@ -42,7 +40,7 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
             f"launch.processes={state.processes}, or {from_scratch}"
         )
     here = train_machine()
-    if state.machine.split(",")[0] != here.split(",")[0]:
+    if state.machine.split(",")[0] != here.split(",")[0]:  # the type: cpu or cuda (see `train_machine`)
         raise GeloraError(
             f"{directory} was interrupted at step {state.step} on another kind of device ({state.machine}): its "
             f"checkpoint holds that one's random states, and this one ({here}) would end with other numbers. Resume "
@@ -51,7 +49,11 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
     _compare_threads(directory, state, config)
     if state.machine != here:
         LOGGER.warning("begun on %s, resumed on %s: numbers may differ in their last digits", state.machine, here)
-    _compare_probe(directory, config)
+    with suppress(GeloraError):  # a config.yaml that can't be read is written from scratch
+        before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
+        if before != now:
+            LOGGER.warning("begun with profile.track=%s, resumed with %s: the trajectory has gaps", before, now)
+    # The steps after the checkpoint are done again, so their lines would stand in the file twice.
     truncate_file(directory / run_files.METRICS, state.metrics_bytes)
     return True
 
@@ -64,8 +66,10 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
     """
     from gelora_cli.core.processes import thread_settings, worker_threads
 
+    # A GPU's sums don't depend on CPU threads; checkpoints of earlier releases don't say how many there were.
     if not state.threads or not state.machine.startswith("cpu"):
         return
+    # Inside an outer launcher this process is a worker already, and computes with the threads that it has.
     threads = worker_threads(1 if inside_workers() else config.launch.processes)
     if threads == state.threads:
         return
@@ -78,11 +82,3 @@ def _compare_threads(directory: Path, state: TrainState, config: RunConfig) -> N
             "all the same."
         )
     LOGGER.warning("CPU threads were %s, now %s (force=true): numbers may differ in their last digits", before, now)
-
-
-def _compare_probe(directory: Path, config: RunConfig) -> None:
-    """Warn where `profile.track` differs from the previous attempt: the trajectory will have gaps."""
-    with suppress(GeloraError):  # one that can't be read is written from scratch
-        before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
-        if before != now:
-            LOGGER.warning("begun with profile.track=%s, resumed with %s: the trajectory has gaps", before, now)

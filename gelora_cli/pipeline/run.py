@@ -68,10 +68,11 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
     inputs = resolve_inputs(complete(config))
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
+    # Before the lock: a finished run is read, also from a directory that can't be written to.
     if is_done(directory) and not config.force:
         return _done_before(directory)
     if not measure:
-        check_signals(inputs, fingerprints)
+        check_signals(inputs, fingerprints)  # before the directory is made: a refused command leaves nothing behind
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since
@@ -79,6 +80,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         trained = None if config.force else find_equal_run(inputs, fingerprints)
         if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
             clear_run(directory)
+        # Written only now: `is_resumable` compares with the config.yaml of the previous attempt.
         write_config(replace(config, precision=inputs.precision), directory / run_files.CONFIG)
         frozen = (directory / run_files.CONFIG).read_bytes()
         with recorded_manifest(directory, inputs, fingerprints, command):
@@ -87,7 +89,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
             else:
                 work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, inputs))
             check_still_there(directory, frozen)
-        mark_done(directory)
+        mark_done(directory)  # last, after run.json says `done`: it holds the checksums of all files
     return _finished(directory)
 
 
@@ -110,12 +112,14 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
 
 
 def _done_before(directory: Path) -> FinishedRun:
+    """Return a run that was finished before, once its files are seen to be intact."""
     verify_checksums(directory)
     clean_finished_run(directory)
     return _finished(directory, already_done=True)
 
 
 def _finished(directory: Path, *, already_done: bool = False) -> FinishedRun:
+    """Return what a finished run's files say of it."""
     config = read_config(directory / run_files.CONFIG)
     result = read_artifact(RunResult, directory / RunResult.FILE)
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
@@ -138,6 +142,7 @@ def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:
         return False
     with suppress(GeloraError, ValueError):
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+        # The same command again resumes what force=true had begun; otherwise a long run could never be resumed.
         return is_done(directory) or _without_force(manifest.command) != _without_force(command)
     return True
 

@@ -43,7 +43,7 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     from gelora_cli.core.devices import device_name
     from gelora_cli.core.distributed import make_accelerator
 
-    accelerator = make_accelerator(inputs.precision)
+    accelerator = make_accelerator(inputs.precision)  # first: it knows which process is the main one, which logs
     setup_logging(log, main=accelerator.is_main_process)
     config = inputs.config
     about_run = (
@@ -93,11 +93,12 @@ class Session:
 
         self.inputs, self.accelerator, self.config = inputs, accelerator, inputs.config
         self.seconds: dict[str, float] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()  # (split, warning)
         with self.timed("model"):
             self.loaded = self.fresh_model()
             self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(inputs.model, self.loaded.map.kind)
         check_vocabulary(self.tokenizer, self.loaded.model)
+        # A tokenizer without a padding token: 0 is as good as any, since padding is masked.
         self.pad_token_id = int(self.tokenizer.pad_token_id or 0)
 
     @contextmanager
@@ -121,7 +122,8 @@ class Session:
         """Return the token sequences of a split, and warn where texts were cut to the longest length."""
         encoded = self.encode(split)
         text = encoded.truncation.describe() if encoded.truncation else ""
-        if text and (split.name, text) not in self._warned:  # the profile and the training may read the same rows
+        # Once for a text: the profile and the training may read the same rows.
+        if text and (split.name, text) not in self._warned:
             self._warned.add((split.name, text))
             LOGGER.warning("%s: %s", split.name, text)
         return encoded
@@ -207,6 +209,7 @@ class Session:
         A question may give several windows. Of these, too, as many are drawn.
         """
         train, profile = self.inputs.splits["train"], self.config.profile
+        # Drawn with the profile's seed, not the run's: runs of all seeds share one profile.
         split = self.encode_and_warn(train.take(draw_rows(len(train), profile.max_examples, profile.seed)))
         return split.take(draw_rows(len(split), profile.max_examples, profile.seed))
 
@@ -214,6 +217,7 @@ class Session:
         """Compute on the main process, and return the result on every process."""
         from accelerate.utils import broadcast_object_list
 
+        # The others wait here for the main process, so every process must call this at the same point.
         results = [compute() if self.accelerator.is_main_process else None]
         return cast(Result, broadcast_object_list(results)[0])
 
@@ -244,7 +248,7 @@ def close_session(session: Session, directory: Path) -> None:
     from gelora_cli.core.distributed import gather_rows
     from gelora_cli.core.memory import peak_bytes
 
-    device = session.accelerator.device
+    device = session.accelerator.device  # gathering needs a tensor there
     peaks = gather_rows(session.accelerator, torch.tensor([peak_bytes(device)], device=device))
     if session.accelerator.is_main_process:
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)

@@ -63,9 +63,9 @@ def measure_profile(config: RunConfig) -> tuple[Path, IdProfile]:
     signal: Signal[IdProfile] = SIGNALS.get(IDIM)
     directory = signal_directory(signal, inputs, inputs.fingerprints)
     create_directory(directory)
-    check_files(directory)
+    check_files(directory)  # before config.yaml is written below: nothing of another program's is overwritten
     if inputs.config.force or load_valid_signal(signal, directory) is None:
-        write_config(inputs.config, directory / run_files.CONFIG)
+        write_config(inputs.config, directory / run_files.CONFIG)  # workers read their configuration from here
         processes = inputs.config.launch.processes
         work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, inputs))
     else:
@@ -91,7 +91,7 @@ def shared_signals(session: Session) -> MeasuredSignals:
         LOGGER.info("%s: %s", signal.title, signal.description)
         artifacts[name], was_reused = shared_signal(session, signal)
         reused = reused and was_reused
-    return MeasuredSignals(artifacts, reused and bool(artifacts))
+    return MeasuredSignals(artifacts, reused and bool(artifacts))  # nothing measured is nothing reused
 
 
 def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: bool = False) -> tuple[ArtifactT, bool]:
@@ -110,6 +110,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
         return read_artifact(signal.artifact, path), reused
     create_directory(directory)
     with wait_for_lock(directory, f"the {signal.title}", lambda: _announce(None)):
+        # Decided under the lock: the run that this one waited for may have measured the signal.
         reused = not from_scratch and load_valid_signal(signal, directory) is not None
         _announce(reused)
         if not reused:

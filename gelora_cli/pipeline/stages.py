@@ -11,7 +11,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
-from gelora_cli.launchers.signals import SignalHandler, handle_signals
+from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
 from gelora_cli.pipeline.plan_stage import make_plan
@@ -26,30 +26,27 @@ from gelora_cli.plots.base import RunData, write_run_pictures
 def work_run(directory: Path, inputs: ResolvedInputs) -> None:
     """Do all stages of a run, in every process of it; the main one writes."""
     with handle_signals() as stop, translate_oom():
-        _work_run(directory, inputs, stop)
-
-
-def _work_run(directory: Path, inputs: ResolvedInputs, stop: SignalHandler) -> None:
-    session = open_session(inputs, directory / run_files.LOG)
-    main = session.accelerator.is_main_process
-    LOGGER.info("head: %s", session.loaded.head_origin)
-    LOGGER.info("run directory: %s", directory)
-    with session.timed("profile"):
-        if needed_signals(inputs.config) and parse_budget(inputs.config.budget).name != "auto":
-            make_plan(session, {}, assume_even=True)  # refuses an impossible budget before minutes of measuring
-        signals = shared_signals(session)
-    plan, train = make_plan(session, signals.artifacts), session.train_split()
-    attached = attach_method(session, plan, train)
-    if main:
-        _write_plan(directory, signals, attached.plan)
-    with session.timed("train"):
-        trained, predictions = train_stage(session, attached, train, directory, stop)
-    check = save_and_reload(session, attached, directory)
-    if main:
-        result = make_result(session, attached.plan, signals, trained, check)
-        write_result(directory, session, result, attached.plan, predictions)
-    session.accelerator.wait_for_everyone()
-    close_session(session, directory)
+        session = open_session(inputs, directory / run_files.LOG)
+        is_main = session.accelerator.is_main_process
+        LOGGER.info("head: %s", session.loaded.head_origin)
+        LOGGER.info("run directory: %s", directory)
+        with session.timed("profile"):
+            if needed_signals(inputs.config) and parse_budget(inputs.config.budget).name != "auto":
+                make_plan(session, {}, assume_even=True)  # refuses an impossible budget before minutes of measuring
+            signals = shared_signals(session)  # of the model as it was loaded, so before a method is attached
+        plan, train = make_plan(session, signals.artifacts), session.train_split()
+        attached = attach_method(session, plan, train)
+        if is_main:
+            _write_plan(directory, signals, attached.plan)  # as attached: a method may change its plan
+        with session.timed("train"):
+            trained, predictions = train_stage(session, attached, train, directory, stop)
+        check = save_and_reload(session, attached, directory)
+        if is_main:
+            # Only after the reload check: a result.json belongs to an adapter that can be loaded again.
+            result = make_result(session, attached.plan, signals, trained, check)
+            write_result(directory, session, result, attached.plan, predictions)
+        session.accelerator.wait_for_everyone()
+        close_session(session, directory)
 
 
 def _write_plan(directory: Path, signals: MeasuredSignals, plan: RankPlan) -> None:

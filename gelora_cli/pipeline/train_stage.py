@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from gelora_cli.trackers.opening import open_trackers
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
-    from gelora_cli.trackers.base import Tracker
     from gelora_cli.training.callback import Callback
     from gelora_cli.training.evaluation import Evaluation
 
@@ -30,6 +28,7 @@ def train_stage(
     from gelora_cli.training.checkpoint import Checkpoints
     from gelora_cli.training.checkpointing import Checkpointing
     from gelora_cli.training.loop import Trainer
+    from gelora_cli.training.observing import GeometryTrajectory
     from gelora_cli.training.recording import MetricsLog, ProgressBar
     from gelora_cli.training.selection import BestEpoch
 
@@ -41,6 +40,11 @@ def train_stage(
     LOGGER.info("training settings: %s", config.preset_source)
     is_main = session.accelerator.is_main_process
     with open_trackers(directory, config.tracker, is_main_process=is_main) as trackers, stop.defer_interrupts():
+        observers: list[Callback] = []
+        if config.profile.track:
+            probe = make_probe(session, attached)
+            interruptible = partial(stop.defer_interrupts, False)  # a measurement is long, and can be cut short
+            observers.append(GeometryTrajectory(probe.measure, trackers, interruptible=interruptible))
         trainer = Trainer(
             attached,
             train,
@@ -52,7 +56,7 @@ def train_stage(
                 MetricsLog(trackers),
                 ProgressBar(),
                 BestEpoch(evaluator.keep_latest),
-                *_geometry_callbacks(session, attached, stop, trackers),
+                *observers,
                 Checkpointing(checkpoints, stop=lambda: stop.requested),  # last: it saves what the others did
             ],
         )
@@ -87,15 +91,3 @@ class EpochEvaluator:
 
     def _evaluate(self) -> list[Evaluation]:
         return [self.session.evaluate(self.attached.model, split) for split in self.splits]
-
-
-def _geometry_callbacks(
-    session: Session, attached: AdaptedModel, stop: SignalHandler, trackers: Sequence[Tracker]
-) -> list[Callback]:
-    """Return the callback that measures the geometry of a training, where `profile.track` asks for it."""
-    from gelora_cli.training.observing import GeometryTrajectory
-
-    if not session.config.profile.track:
-        return []
-    probe = make_probe(session, attached)
-    return [GeometryTrajectory(probe.measure, trackers, interruptible=partial(stop.defer_interrupts, False))]

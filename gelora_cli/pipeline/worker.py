@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), resolve_inputs(config))
     else:
+        # Not `frozen_config`, which reads run.json: the directory of a profile has none.
         inputs = resolve_inputs(read_config(directory / run_files.CONFIG), require_labels=command == "run")
         (work_run if command == "run" else work_profile)(directory, inputs)
 
