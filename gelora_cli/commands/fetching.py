@@ -93,7 +93,7 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
     """Copy the task's files as they lie in its directory or directories; where they came from."""
     task, data = config.task, config.data
     sources = []
-    for key, (place, files) in SOURCES[task.source].files(task, data).items():
+    for key, (place, files) in SOURCES[task.source].find_files(task, data).items():
         source, copy = getattr(data, key), target / key / ("" if place.is_dir() else place.name)
         for file in files:
             _copy(file, _inside(target, copy / file.relative_to(place), task.folder))

@@ -22,6 +22,7 @@ def epoch_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
         seed: the seed of the run.
         epoch: number of the epoch.
     """
+    # These three numbers decide the batches of every run, so they can't change between releases either.
     generator = np.random.default_rng([seed, epoch, 1])
     order = generator.permutation(len(lengths))  # (n,)
     pool_size = BATCHES_PER_POOL * batch_size

@@ -93,7 +93,7 @@ def read_delimited(text: str, where: str, wanted: Sequence[str], dialect: Dialec
         parser = _Parser(text, where, wanted, separator, skipped_lines)
         if dialect.quoting != "auto":
             return parser.parse(quoted=dialect.quoting == "quotes")
-        return _parse_with_unknown_quoting(parser)
+        return parser.parse_with_unknown_quoting()
 
 
 @contextmanager
@@ -120,42 +120,6 @@ def _detect_separator(text: str, wanted: Sequence[str], usual: str) -> str:
 
     # Of equally good separators `max` returns the first, which is the usual one.
     return max([usual, *SEPARATORS], key=rate)
-
-
-def _parse_with_unknown_quoting(parser: _Parser) -> DelimitedRows:
-    try:
-        quoted = parser.parse(quoted=True)
-    except GeloraError as error:
-        return _parse_after_failure(parser, error)
-    if not quoted.suspect_line:
-        return quoted
-    try:
-        unquoted = parser.parse(quoted=False)
-    except GeloraError:
-        return quoted
-    # Both ways give complete rows.
-    finding = f"line {quoted.suspect_line}: a quoted field runs over a {parser.separator} and a line break"
-    rows = f"{len(quoted.lines):,} rows with quoting and {len(unquoted.lines):,} without it"
-    if parser.separator != "tab":
-        return replace(quoted, note=f"{finding}, {rows}; if quotes are characters of the text: data.quoting=none")
-    if parser.has_bare_quotes():
-        return replace(unquoted, note=f"read without quoting ({finding}, {rows}); to read quotes: data.quoting=quotes")
-    raise GeloraError(
-        f"{parser.where}, {finding}, {rows}; say which is right: data.quoting=quotes, or data.quoting=none if quotes "
-        "are characters of the text"
-    )
-
-
-def _parse_after_failure(parser: _Parser, failure: GeloraError) -> DelimitedRows:
-    """Read a tab-separated file without quoting, after reading it with quoting failed; refuse any other file."""
-    try:
-        unquoted = parser.parse(quoted=False)
-    except GeloraError:
-        raise failure from None
-    if parser.separator != "tab":
-        raise GeloraError(f"{failure}; if quotes are characters of the text give data.quoting=none") from failure
-    reason = str(failure).removeprefix(f"{parser.where}, ")
-    return replace(unquoted, note=f"read without quoting ({reason}); to read quotes: data.quoting=quotes")
 
 
 class _Parser:
@@ -202,6 +166,47 @@ class _Parser:
             raise GeloraError(f"{self.where}, line {line}: {error}; quote texts as CSV does") from error
         return DelimitedRows(self.separator, names, columns, lines, suspect_line)
 
+    def parse_with_unknown_quoting(self) -> DelimitedRows:
+        """Return all rows, read in the way that `read_delimited` describes.
+
+        Raises:
+            GeloraError: the file can be read in no way, or in both.
+        """
+        try:
+            quoted = self.parse(quoted=True)
+        except GeloraError as error:
+            return self._parse_after_failure(error)
+        if not quoted.suspect_line:
+            return quoted
+        try:
+            unquoted = self.parse(quoted=False)
+        except GeloraError:
+            return quoted
+        # Both ways give complete rows.
+        finding = f"line {quoted.suspect_line}: a quoted field runs over a {self.separator} and a line break"
+        rows = f"{len(quoted.lines):,} rows with quoting and {len(unquoted.lines):,} without it"
+        if self.separator != "tab":
+            return replace(quoted, note=f"{finding}, {rows}; if quotes are characters of the text: data.quoting=none")
+        if self.has_bare_quotes():
+            return replace(
+                unquoted, note=f"read without quoting ({finding}, {rows}); to read quotes: data.quoting=quotes"
+            )
+        raise GeloraError(
+            f"{self.where}, {finding}, {rows}; say which is right: data.quoting=quotes, or data.quoting=none if quotes "
+            "are characters of the text"
+        )
+
+    def _parse_after_failure(self, failure: GeloraError) -> DelimitedRows:
+        """Read a tab-separated file without quoting, after reading it with quoting failed; refuse any other file."""
+        try:
+            unquoted = self.parse(quoted=False)
+        except GeloraError:
+            raise failure from None
+        if self.separator != "tab":
+            raise GeloraError(f"{failure}; if quotes are characters of the text give data.quoting=none") from failure
+        reason = str(failure).removeprefix(f"{self.where}, ")
+        return replace(unquoted, note=f"read without quoting ({reason}); to read quotes: data.quoting=quotes")
+
     def has_bare_quotes(self) -> bool:
         """Return whether a field without quotes around it holds a quote; the text must be readable with quoting."""
         edge = re.escape(SEPARATORS[self.separator]) + "\r\n"
@@ -215,11 +220,11 @@ class _Parser:
 
     def _open_reader(self, *, quoted: bool, skip_blanks: bool = False) -> Reader:
         return csv.reader(
-            io.StringIO(self.text, newline=""),
+            io.StringIO(self.text, newline=""),  # newline="": else line ends inside a quoted field would change
             delimiter=SEPARATORS[self.separator],
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             skipinitialspace=skip_blanks,
-            strict=True,
+            strict=True,  # a quote that isn't closed is an error, and not the rest of the file
         )
 
     def _find_columns(self, names: Sequence[str]) -> dict[str, int]:

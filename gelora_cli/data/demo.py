@@ -70,7 +70,7 @@ def _divide_vocabulary(rng: random.Random) -> dict[str, dict[str, list[str]]]:
     parts: dict[str, dict[str, list[str]]] = {name: {} for name in SHARES}
     for kind, text in VOCABULARY.items():
         words = text.split()
-        rng.shuffle(words)
+        rng.shuffle(words)  # one draw a list: the order of VOCABULARY is part of the result
         start = 0.0
         for name, share in SHARES.items():
             parts[name][kind] = words[round(start * len(words)) : round((start + share) * len(words))]
@@ -87,7 +87,7 @@ def _make_split(grids: int, words: Words, pair_numbers: Iterator[int], sentences
                 pair = next(pair_numbers)
                 rows.append((acceptable, 1, phenomenon, pair))
                 rows.append((unacceptable, 0, phenomenon, pair))
-    words.rng.shuffle(rows)
+    words.rng.shuffle(rows)  # else the two members of a pair would stand side by side
     return tuple(DemoExample(index, *row) for index, row in enumerate(rows))
 
 

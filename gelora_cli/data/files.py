@@ -240,24 +240,22 @@ def _read_jsonl(path: Path, request: Request) -> Table:
     numbers: list[int] = []
     names: dict[str, None] = {}  # an ordered set
     values: dict[str, list[Any]] = {name: [] for name in request.wanted}
+    # str.splitlines would also split at characters that JSON allows inside a text, such as U+2028.
     for number, line in enumerate(io.StringIO(read_text(path), newline=""), 1):
         if not line.strip():
             continue
-        row = _parse_object(line, f"{path}, line {number}", request.wanted)
+        where = f"{path}, line {number}"
+        row = parse_json(line, where, "one object a line is accepted")
+        if not isinstance(row, dict):
+            raise GeloraError(f"{where}: {line.strip()[:40]} is not an object; one object a line is accepted")
+        refuse_repeated(row, request.wanted, where)
         names |= dict.fromkeys(row)
         numbers.append(number)
         for name, column in values.items():
             column.append(row.get(name))
+    # A name that is in no line is a missing column; one that is in some lines is a column with missing values.
     columns = {name: column for name, column in values.items() if name in names}
     return Table(str(path), columns, numbers, names=list(names))
-
-
-def _parse_object(line: str, where: str, wanted: tuple[str, ...]) -> dict[str, Any]:
-    row = parse_json(line, where, "one object a line is accepted")
-    if not isinstance(row, dict):
-        raise GeloraError(f"{where}: {line.strip()[:40]} is not an object; one object a line is accepted")
-    refuse_repeated(row, wanted, where)
-    return row
 
 
 def _read_parquet(path: Path, request: Request) -> Table:
@@ -265,6 +263,7 @@ def _read_parquet(path: Path, request: Request) -> Table:
     parquet = read_parquet([path], request.wanted)
     columns = {name: list(parquet.values(name)) for name in parquet.columns}
     for name, labels in parquet.classes.items():
+        # The hub writes -1 for a row without label.
         label_of_code: dict[int, str | None] = {-1: None, **dict(enumerate(labels))}
         columns[name] = [
             label_of_code.get(value, value) if isinstance(value, int) else value for value in columns[name]

@@ -33,11 +33,6 @@ def load_split(directory: Path, task: TaskConfig, split: str) -> TextSplit:
     optional = ["label", "idx"] if is_test else ["idx"]
     table = read_table(directory, task, split, [*task.columns, *needed], optional=optional)
     columns = tuple(list(read_texts(table, name)) for name in task.columns)
-    _check_texts(columns, task, split)
-    return TextSplit(split, _read_ids(table), columns, _read_labels(table, task, split))
-
-
-def _check_texts(columns: Sequence[Sequence[str]], task: TaskConfig, split: str) -> None:
     if not columns[0]:
         raise GeloraError(f"task={task.name}: split {split} is empty; give data with at least one row")
     empty_rows: list[int] = []
@@ -48,11 +43,13 @@ def _check_texts(columns: Sequence[Sequence[str]], task: TaskConfig, split: str)
             f"task={task.name}, split {split}: {len(empty_rows)} empty texts, the first in row {min(empty_rows)}; "
             "remove those rows, or accept them with task.empty_text=keep"
         )
+    return TextSplit(split, _read_ids(table), columns, _read_labels(table, task, split))
 
 
 def _read_ids(table: ParquetColumns) -> NDArray[np.int64]:
     """Return the data set's own `idx` if it gives each row a different number, else row numbers; (n,)."""
     ids = list(table.values("idx")) if "idx" in table.columns else []
+    # `type` and not isinstance, since True is an int; 2**63 is the bound of int64.
     are_numbers = all(type(value) is int and abs(value) < 2**63 for value in ids)
     if ids and are_numbers and len(set(ids)) == len(ids):
         return np.asarray(ids, dtype=np.int64)
@@ -60,6 +57,7 @@ def _read_ids(table: ParquetColumns) -> NDArray[np.int64]:
 
 
 def _read_labels(table: ParquetColumns, task: TaskConfig, split: str) -> NDArray[np.int64] | NDArray[np.float32] | None:
+    """Return classes or scores, (n,); None if the split has no labels."""
     if "label" not in table.columns:
         return None
     values = list(table.values("label"))
@@ -67,6 +65,7 @@ def _read_labels(table: ParquetColumns, task: TaskConfig, split: str) -> NDArray
         return None  # GLUE's test splits are unlabelled: every label is -1
     if TASK_KINDS.get(task.kind).target == "scores":
         return _check_scores(values, task, split)
+    # Codes mean what the file's own metadata says. Only without metadata are they positions in `task.labels`.
     code_names = table.classes.get("label") or task.labels
     return _match_classes(values, code_names, task, split)
 

@@ -5,9 +5,7 @@ Rows of equal texts stay on one side, so that no validation text was trained on,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +35,10 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
             f"task={task.name}: validation rows are held out by label, but no label is named. Name the column of "
             "labels by task.label=COLUMN, or give data.text_validation=FILE"
         )
-    first_equal = _find_first_equal(split.columns)
+    # For each row the first row with the same texts. Rows of equal texts are held out together.
+    first_row: dict[tuple[str, ...], int] = {}
+    texts_of_row = zip(*split.columns, strict=True)
+    first_equal = np.array([first_row.setdefault(texts, row) for row, texts in enumerate(texts_of_row)])  # (n,)
     duplicates = int((first_equal != np.arange(len(split))).sum())
     groups_text = ""
     if split.group_names is None or task.group is None:
@@ -82,12 +83,17 @@ def choose_held_out_groups(
         groups: the group of each row, numbered from 0; (n,).
         seed: seed of the order.
     """
-    strata = labels if labels.dtype.kind == "i" else _score_quarters(labels)
+    if labels.dtype.kind == "i":
+        strata = labels  # (n,)
+    else:
+        # Quarters by rank. side="left" puts equal scores into the same quarter.
+        ends = np.quantile(labels, np.arange(1, SCORE_STRATA) / SCORE_STRATA)
+        strata = np.searchsorted(ends, labels, side="left").astype(np.int64)  # (n,)
     strata_count = int(strata.max()) + 1
     group_count = int(groups.max()) + 1
     # One number for each pair of group and stratum, so that a single bincount counts all pairs.
     cells = np.bincount(groups * strata_count + strata, minlength=group_count * strata_count)
-    is_used = np.bincount(strata, minlength=strata_count) > 0
+    is_used = np.bincount(strata, minlength=strata_count) > 0  # a label without rows would divide by 0 in chi-square
     counts = cells.reshape(-1, strata_count)[:, is_used]  # (groups, labels that occur)
     total = counts.sum(0)  # (labels,)
     wanted = SHARE * total  # (labels,)
@@ -131,19 +137,14 @@ def _draw_rows(labels: NDArray[np.int64] | NDArray[np.float32], first_equal: NDA
     Rows are shuffled and then sorted by label, so each label is held out in its share.
     """
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
+    order = order[np.argsort(labels[order], kind="stable")]  # stable: the shuffled order stays within a label
     if labels.dtype.kind == "i":
         # The first row of each label, and rows with its text, stay in the training rows.
         first_of_label = order[np.unique(labels[order], return_index=True)[1]]
         order = order[~np.isin(first_equal[order], first_equal[first_of_label])]
     distinct = order[first_equal[order] == order]
+    # Starting in the middle of the first ten lets six distinct texts give one row.
     return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
-
-
-def _find_first_equal(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """Return for each row the first row with the same texts, (n,)."""
-    first_row: dict[tuple[str, ...], int] = {}
-    return np.array([first_row.setdefault(texts, row) for row, texts in enumerate(zip(*columns, strict=True))])
 
 
 def _describe_groups(
@@ -160,12 +161,6 @@ def _describe_groups(
     if merged_count < count:
         text += f", which equal texts join to {merged_count}"
     return f" ({text})"
-
-
-def _score_quarters(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the quarter of each score by rank, (n,) from 0; equal scores are in the same quarter."""
-    ends = np.quantile(scores, np.arange(1, SCORE_STRATA) / SCORE_STRATA)
-    return np.searchsorted(ends, scores, side="left").astype(np.int64)
 
 
 def _chi_square(held: NDArray[np.int64], wanted: NDArray[np.float64]) -> float:

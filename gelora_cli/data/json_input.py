@@ -34,7 +34,11 @@ def parse_json(text: str, where: str, accepted: str) -> Any:
         GeloraError: the text is not JSON, or its values are nested too deeply.
     """
     try:
-        return json.loads(text, parse_int=_parse_integer, object_pairs_hook=_build_object)
+        return json.loads(
+            text,
+            parse_int=lambda digits: int(digits) if len(digits) <= LONGEST_INTEGER else Decimal(digits),
+            object_pairs_hook=_build_object,
+        )
     except RecursionError as error:
         raise GeloraError(f"{where}: this JSON is nested too deeply to be read; {accepted}") from error
     except ValueError as error:
@@ -54,11 +58,8 @@ def refuse_repeated(value: object, names: tuple[str, ...], where: str) -> None:
             raise GeloraError(f"{where}: the name {quote_name(name)} comes twice in one object; remove one of the two")
 
 
-def _parse_integer(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= LONGEST_INTEGER else Decimal(digits)
-
-
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Only the reader knows which names count, so repeated ones are marked here and refused by `refuse_repeated`.
     values = dict(pairs)
     if len(values) == len(pairs):
         return values

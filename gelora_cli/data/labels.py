@@ -60,7 +60,7 @@ def infer_label_names(table: Table, column: str) -> list[str]:
     _refuse_lookalikes(table, column, names, counts)
     _refuse_mixed_truth_values(table, column, names, counts)
     if all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts):
-        return sorted(counts, key=lambda name: (Decimal(name), name))
+        return sorted(counts, key=lambda name: (Decimal(name), name))  # the name decides between 1 and 01
     return sorted(counts)
 
 
@@ -163,7 +163,9 @@ def _refuse_lookalikes(table: Table, column: str, names: Sequence[str], counts: 
     """Refuse labels that differ only in case, width, blanks or invisible characters: they are most likely one."""
     variants_of: dict[str, list[str]] = {}
     for name in counts:
-        variants_of.setdefault(_fold(name), []).append(name)
+        visible = "".join(character for character in name if unicodedata.category(character) != "Cf")  # Cf: invisible
+        folded = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())  # NFKC: one width
+        variants_of.setdefault(folded, []).append(name)
     for variants in variants_of.values():
         if len(variants) == 1:
             continue
@@ -189,9 +191,3 @@ def _refuse_mixed_truth_values(table: Table, column: str, names: Sequence[str], 
         f"{join_names(numbers)}. Write them in one way, or if they are different labels name all labels: "
         "task.labels=[...]"
     )
-
-
-def _fold(name: str) -> str:
-    """Return a name without case, width, invisible characters (Unicode's category Cf) and repeated blanks."""
-    without_invisible = "".join(character for character in name if unicodedata.category(character) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", without_invisible).casefold().split())

@@ -82,7 +82,9 @@ def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Wr
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
                 names = tuple(file.schema_arrow.names)
-                _refuse_repeated_columns(names, wanted, path)
+                for name in wanted:
+                    if names.count(name) > 1:  # pyarrow would read one of them
+                        raise GeloraError(f"{path}: two columns are named {quote(name)}; rename one of them")
                 tables.append(file.read(columns=[name for name in wanted if name in names]))
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise GeloraError(f"{path} can't be read as parquet: {str(error)[:200].rstrip('.')}. {fix}") from error
@@ -126,9 +128,3 @@ def _join_column(parts: Sequence[pyarrow.ChunkedArray], name: str, where: str, f
     for part in parts:
         chunks += part.chunks
     return pyarrow.chunked_array(chunks, parts[0].type)
-
-
-def _refuse_repeated_columns(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
-    for name in wanted:
-        if names.count(name) > 1:
-            raise GeloraError(f"{path}: two columns are named {quote(name)}; rename one of them")

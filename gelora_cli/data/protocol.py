@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
@@ -98,7 +97,7 @@ def _halve_evaluated_splits(train: Split, evaluated: Sequence[Split]) -> Protoco
 
 
 def _hold_out_training_rows(train: Split, evaluated: tuple[Split, ...]) -> ProtocolSplits:
-    tenth = -(-len(train) // 10)  # rounded up
+    tenth = -(-len(train) // 10)  # rounded up, so that a few rows still give one
     held_out, rest = _separate(train, min(HELD_OUT, tenth), (HELD_OUT_NAME, ""))
     rule = f"best epoch on {len(held_out):,} training rows that were held out (epoch {{epoch}})"
     return ProtocolSplits(rest, (held_out, *evaluated), tuple(split.name for split in evaluated), rule)
@@ -112,30 +111,24 @@ def _separate(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, S
     Raises:
         GeloraError: there are too few groups for two sides.
     """
-    # Groups are drawn, rows are taken: no group is on both sides.
-    is_first = np.isin(split.groups(), _draw_groups(split, size))
+    import torch  # SoRA's rows come from torch's generator, and numpy's would draw others
+
+    # Groups are drawn, rows are taken: no group is on both sides. Without groups every row is a group of its own.
+    groups = split.groups()  # (n,)
+    rows_of_group = np.bincount(groups)  # (groups,)
+    order = torch.randperm(len(rows_of_group), generator=torch.Generator().manual_seed(SEED)).numpy()  # (groups,)
+    # As many groups as bring their rows nearest to `size`. [k] is the distance with the first k + 1 groups.
+    distance = np.abs(np.cumsum(rows_of_group[order]) - size)  # (groups,)
+    is_first = np.isin(groups, order[: int(distance.argmin()) + 1])  # (n,)
     if is_first.all() or not is_first.any():
+        unit = "rows" if split.group_names is None else "groups"
+        if isinstance(split, QuestionSplit):
+            unit = "articles"  # the groups of questions
         raise GeloraError(
             f"protocol=split: the {len(split)} rows of {split.name} can't be separated, they are of too few "
-            f"{_group_unit(split)}. Give more rows, or use protocol=last or protocol=dev"
+            f"{unit}. Give more rows, or use protocol=last or protocol=dev"
         )
     sides = []
     for rows, name in ((np.flatnonzero(is_first), names[0]), (np.flatnonzero(~is_first), names[1])):
         sides.append(replace(split.take(rows), name=f"{split.name} ({name})" if name else split.name))
     return sides[0], sides[1]
-
-
-def _group_unit(split: Split) -> str:
-    if isinstance(split, QuestionSplit):
-        return "articles"
-    return "rows" if split.group_names is None else "groups"
-
-
-def _draw_groups(split: Split, size: int) -> NDArray[np.int64]:
-    """Return groups in the order of the permutation, as many as bring their rows nearest to `size`."""
-    import torch  # SoRA's rows come from torch's generator
-
-    rows_of_group = np.bincount(split.groups())
-    order = torch.randperm(len(rows_of_group), generator=torch.Generator().manual_seed(SEED)).numpy()
-    distance = np.abs(np.cumsum(rows_of_group[order]) - size)  # [k]: of the first k + 1 groups
-    return np.asarray(order[: int(distance.argmin()) + 1], np.int64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,35 +24,32 @@ from gelora_cli.data.user_questions import find_question_files, is_question_json
 Split = TextSplit | QuestionSplit
 
 
-def _keep_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
-    return task
+class Source(ABC):
+    """How a source gives rows. A source overrides the hooks in which it differs."""
 
+    @abstractmethod
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> Split:
+        """Return the split of a name."""
 
-def _no_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
-    return {}
+    def complete(self, task: TaskConfig, data: DataConfig) -> TaskConfig:
+        """Return the task with what only its rows can say, such as label names."""
+        return task
 
+    def find_files(self, task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+        """Return key of the configuration -> (directory or file, the files that the task needs of it)."""
+        return {}
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """How a source gives rows. Every function takes the task and the configuration of the data.
+    def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+        """Return the completed task and its training rows, if only their text is needed.
 
-    Attributes:
-        split: loads the split of a name.
-        complete: returns the task with what only its rows can say, such as label names.
-        files: returns key of the configuration -> (directory or file, the files that the task needs of it).
-        text: loads the completed task and the training rows if only their text is needed, for a source whose rows may
-            lack labels then. None if labels are always there.
-    """
-
-    split: Callable[[TaskConfig, DataConfig, str], Split]
-    complete: Callable[[TaskConfig, DataConfig], TaskConfig] = _keep_task
-    files: Callable[[TaskConfig, DataConfig], dict[str, tuple[Path, list[Path]]]] = _no_files
-    text: Callable[[TaskConfig, DataConfig], tuple[TaskConfig, Split]] | None = None
+        A source whose rows may lack labels overrides this, so that they can still be profiled.
+        """
+        return self.complete(task, data), self.load_split(task, data, "train")
 
 
 def load_task_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
     """Return one split of a task."""
-    return SOURCES[task.source].split(task, data, split)
+    return SOURCES[task.source].load_split(task, data, split)
 
 
 def load_unlabelled_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
@@ -67,10 +64,7 @@ def complete_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
 
 def load_training_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
     """Return the completed task and its training rows, of which only the text is used."""
-    load_text = SOURCES[task.source].text
-    if load_text is not None:
-        return load_text(task, data)
-    return complete_task(task, data), load_task_split(task, data, "train")
+    return SOURCES[task.source].load_text(task, data)
 
 
 def source_directory(task: TaskConfig, data: DataConfig) -> Path:
@@ -81,36 +75,70 @@ def source_directory(task: TaskConfig, data: DataConfig) -> Path:
     return fetch_dataset(value, [f"{task_folder(task)}/*.parquet"], f"data.{task.source}")
 
 
-def _load_demo_split(_: TaskConfig, __: DataConfig, split: str) -> TextSplit:
-    splits = demo_splits()
-    if split not in splits:
-        raise GeloraError(f"task=demo has no split {split}; accepted: {', '.join(splits)}")
-    examples = splits[split]
-    ids = np.array([example.id for example in examples], dtype=np.int64)
-    labels = np.array([example.label for example in examples], dtype=np.int64)
-    return TextSplit(split, ids, ([example.sentence for example in examples],), labels)
+class _DemoSource(Source):
+    """Sentences that are generated; no files."""
+
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
+        splits = demo_splits()
+        if split not in splits:
+            raise GeloraError(f"task=demo has no split {split}; accepted: {', '.join(splits)}")
+        examples = splits[split]
+        ids = np.array([example.id for example in examples], dtype=np.int64)
+        labels = np.array([example.label for example in examples], dtype=np.int64)
+        return TextSplit(split, ids, ([example.sentence for example in examples],), labels)
 
 
-def _load_layout_split(task: TaskConfig, data: DataConfig, split: str) -> Split:
-    """Return a split of a data set in the hub's layout, or of the user's JSON files in its place."""
-    user_json = _find_user_json(task, data)
-    if user_json is not None:
-        return load_user_questions(user_json, task, split)
-    load = load_questions if _has_questions(task) else load_split
-    return load(source_directory(task, data), task, split)
+class _UserSource(Source):
+    """The user's own table, or text without labels."""
+
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
+        return load_user_split(task, data, split)
+
+    def complete(self, task: TaskConfig, data: DataConfig) -> TaskConfig:
+        return complete_user_task(task, data)
+
+    def find_files(self, task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+        return find_user_files(task, data)
+
+    def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+        return load_user_text(task, data)
 
 
-def _find_layout_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
-    user_json = _find_user_json(task, data)
-    if user_json is not None:
-        return {task.source: (user_json, find_question_files(user_json, task))}
-    directory = source_directory(task, data)
-    return {task.source: (directory, sorted((directory / task_folder(task)).glob("*.parquet")))}
+class _LayoutSource(Source):
+    """A data set in the hub's layout; for a task on questions the user's JSON files may take its place."""
+
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> Split:
+        user_json = _find_user_json(task, data)
+        if user_json is not None:
+            return load_user_questions(user_json, task, split)
+        load = load_questions if _has_questions(task) else load_split
+        return load(source_directory(task, data), task, split)
+
+    def find_files(self, task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+        user_json = _find_user_json(task, data)
+        if user_json is not None:
+            return {task.source: (user_json, find_question_files(user_json, task))}
+        directory = source_directory(task, data)
+        return {task.source: (directory, sorted((directory / task_folder(task)).glob("*.parquet")))}
+
+    def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+        """Return the training rows; a user's questions come without answers if a run would refuse the answers."""
+        try:
+            return super().load_text(task, data)
+        except GeloraError as error:
+            user_json = _find_user_json(task, data)
+            if user_json is None:
+                raise
+            # The answers of test splits are not read, so the training split is declared one.
+            unlabelled_task = replace(task, test_splits=[*task.test_splits, "train"])
+            split = load_user_questions(user_json, unlabelled_task, "train")
+            return task, replace(split, note=f"answers left out: {error}")
 
 
 def _find_user_json(task: TaskConfig, data: DataConfig) -> Path | None:
     """Return the user's JSON file, or directory of JSON files, for a task on questions; None for the hub's layout."""
     path = Path(getattr(data, task.source))
+    # Parquet files in the task's folder win: a directory in the hub's layout may hold JSON files as well.
     if not _has_questions(task) or list(path.glob(f"{task_folder(task)}/*.parquet")):
         return None
     return path if is_question_json(path) else None
@@ -120,26 +148,11 @@ def _has_questions(task: TaskConfig) -> bool:
     return TASK_KINDS.get(task.kind).target == "answers"
 
 
-def _load_question_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
-    """Return the training questions; those of a user's file without answers if a run would refuse the answers."""
-    try:
-        return task, load_task_split(task, data, "train")
-    except GeloraError as error:
-        user_json = _find_user_json(task, data)
-        if user_json is None:
-            raise
-        unlabelled_task = replace(task, test_splits=[*task.test_splits, "train"])  # of test splits no answers are read
-        split = load_user_questions(user_json, unlabelled_task, "train")
-        return task, replace(split, note=f"answers left out: {error}")
-
-
-_LAYOUT = Source(split=_load_layout_split, files=_find_layout_files)
-_QUESTIONS = Source(split=_load_layout_split, files=_find_layout_files, text=_load_question_text)
 SOURCES: dict[str, Source] = {
-    "demo": Source(split=_load_demo_split),
-    "text": Source(split=load_user_split, complete=complete_user_task, files=find_user_files, text=load_user_text),
-    "glue": _LAYOUT,
-    "squad": _QUESTIONS,
-    "squad_v2": _QUESTIONS,
+    "demo": _DemoSource(),
+    "text": _UserSource(),
+    "glue": _LayoutSource(),
+    "squad": _LayoutSource(),
+    "squad_v2": _LayoutSource(),
 }
 """Name of a source (`task.source`, and the key below `data.`) -> how it gives rows."""

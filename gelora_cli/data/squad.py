@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,18 +78,21 @@ def read_squad_json(text: str, where: str, *, answered: bool = False) -> Questio
         if isinstance(error, KeyError):
             reason = f"a field {error} is missing"
         raise GeloraError(f"{where} is not in SQuAD's format: {reason}; accepted is {SQUAD_FORMAT}") from error
-    has_titles = all(title is not None for _, _, _, title, _ in rows)
+    titles = None
+    if all(row.title is not None for row in rows):
+        # A title may be a list or an object, which can be nested so deeply that str() fails. `quote_name` does not.
+        titles = [quote_name(row.title) if isinstance(row.title, list | dict) else str(row.title) for row in rows]
     questions = QuestionSplit(
         "input",
-        ids=[row[0] for row in rows],
-        questions=[row[1] for row in rows],
-        contexts=[row[2] for row in rows],
+        ids=[row.id for row in rows],
+        questions=[row.question for row in rows],
+        contexts=[row.context for row in rows],
         labels=None,
-        titles=[_name_title(title) for _, _, _, title, _ in rows] if has_titles else None,
+        titles=titles,
     )
     _check_rows(questions, where)
     # Answers are kept only if every question has them or is marked as impossible.
-    answers = [row[4] for row in rows if row[4] is not None]
+    answers = [row.answers for row in rows if row.answers is not None]
     return replace(questions, labels=answers if len(answers) == len(rows) else None)
 
 
@@ -118,23 +121,28 @@ def check_answers(split: QuestionSplit, task: TaskConfig, where: str) -> Questio
     return _check_labels(split, task, where)
 
 
-def _parse_rows(
-    content: dict[str, Any], *, answered: bool
-) -> list[tuple[str, str, str, object, tuple[Answer, ...] | None]]:
-    """Return (id, question, context, title, answers) of each question; the types are checked later or by the caller."""
+class _JsonRow(NamedTuple):
+    """A question of a JSON file. What is not checked while parsing (texts, the title) is checked by the caller."""
+
+    id: str
+    question: str
+    context: str
+    title: object
+    answers: tuple[Answer, ...] | None
+
+
+def _parse_rows(content: dict[str, Any], *, answered: bool) -> list[_JsonRow]:
+    """Return the questions of a file in their order, with their answers if it is `answered`."""
     rows = []
     for article in content["data"]:
         for paragraph in article["paragraphs"]:
             for entry in paragraph["qas"]:
                 answers = _parse_json_answers(entry) if answered else None
-                row = (_parse_id(entry["id"]), entry["question"], paragraph["context"], article.get("title"), answers)
-                rows.append(row)
+                question_id = _parse_id(entry["id"])
+                rows.append(
+                    _JsonRow(question_id, entry["question"], paragraph["context"], article.get("title"), answers)
+                )
     return rows
-
-
-def _name_title(title: object) -> str:
-    # Lists and objects can be nested so deeply that str() fails.
-    return quote_name(title) if isinstance(title, list | dict) else str(title)
 
 
 def _parse_id(value: object) -> str:
@@ -166,6 +174,7 @@ def _parse_parquet_answers(value: Mapping[str, Any], row: int, where: str) -> tu
 
 
 def _parse_start(value: object) -> int:
+    # Some exporters write offsets as floats. The bound is that of the int32 arrays that hold character positions.
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > 2**31:
         raise ValueError(f"answer_start is {quote(value)}")
     return int(value)
@@ -192,11 +201,7 @@ def _check_rows(split: QuestionSplit, where: str, *, accept_blank_questions: boo
                 f"{where}: the {name} of row {broken} (id {quote_name(split.ids[broken])}) holds half of a character "
                 "(a lone surrogate). Replace it: all texts must be valid Unicode"
             )
-    _refuse_repeated_ids(split, where)
-
-
-def _refuse_repeated_ids(split: QuestionSplit, where: str) -> None:
-    # Predictions are matched to questions by id.
+    # Predictions are matched to questions by id, so each id may come only once.
     seen: set[str] = set()
     repeated = []
     for question_id in split.ids:
@@ -231,7 +236,12 @@ def _check_offsets(split: QuestionSplit, task: TaskConfig, where: str) -> Questi
     assert split.labels is not None
     misplaced = []
     for row, answers in enumerate(split.labels):
-        misplaced += [(row, answer) for answer in answers if not _is_at_offset(answer, split.contexts[row])]
+        context = split.contexts[row]
+        for answer in answers:
+            # A negative offset would count from the end, and a blank answer has no token.
+            is_at_offset = answer.start >= 0 and context[answer.start : answer.end] == answer.text
+            if not is_at_offset or not answer.text.strip():
+                misplaced.append((row, answer))
     if not misplaced:
         return split
     row, answer = misplaced[0]
@@ -247,7 +257,3 @@ def _check_offsets(split: QuestionSplit, task: TaskConfig, where: str) -> Questi
         return split
     dropped = {row for row, _ in misplaced}
     return split.take(np.array([row for row in range(len(split)) if row not in dropped], dtype=np.int64))
-
-
-def _is_at_offset(answer: Answer, context: str) -> bool:
-    return answer.start >= 0 and answer.text.strip() != "" and context[answer.start : answer.end] == answer.text

@@ -34,6 +34,7 @@ def read_table(
         table = read_parquet(files, [*needed, *optional], fix="Fetch the data again.")
     missing = [name for name in needed if name not in table.columns]
     if missing:
+        # Only the columns of texts can be named by a setting.
         or_name_them = ", or name the right ones by task.columns=[...]" if set(missing) & set(task.columns) else ""
         raise GeloraError(
             f"task={task.name}, split {split} of {directory}: no column {join_names(missing)}; it has "

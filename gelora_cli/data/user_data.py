@@ -133,6 +133,7 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
     optional = [name for name in (task.label, task.group) if name and is_test]
     tables = [read_table(file, request, key=f"data.{key}", optional=optional) for file in files]
     table = tables[0] if len(tables) == 1 else concatenate_tables(tables, f"{source}, split {split}")
+    # Data sets mark an unlabelled test split by empty labels. Some labels among them are checked like any others.
     if is_test and task.label:
         labels = table.columns.get(task.label, [])
         if all(is_missing(value, task.labels) for value in labels):
@@ -198,7 +199,7 @@ def _read_scores(table: Table, column: str) -> tuple[NDArray[np.float32], str]:
                 "remove the row"
             )
     scores = np.array(numbers, dtype=np.float32)
-    count = len(set(numbers))
+    count = len(set(numbers))  # in float64
     float32_count = len(np.unique(scores))
     if float32_count == count:
         return scores, ""

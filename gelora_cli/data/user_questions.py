@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
@@ -110,7 +109,12 @@ def _take_side(questions: QuestionSplit, split: str, where: str) -> QuestionSpli
             "more, or a directory with train.json and validation.json"
         )
     units = number_groups(unit_names)  # (n,)
-    is_held = np.isin(units, _draw_units(units))  # (n,)
+    questions_of_unit = np.bincount(units)  # (units,)
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(questions_of_unit))  # (units,)
+    # As many units as bring their questions nearest to a tenth, but never all: some must be left to train on.
+    distance = np.abs(np.cumsum(questions_of_unit[order]) - len(units) / HELD_OUT_EVERY)  # (units,)
+    count = min(int(distance.argmin()) + 1, len(order) - 1)
+    is_held = np.isin(units, order[:count])  # (n,)
     if split == "train":
         return replace(questions.take(np.flatnonzero(~is_held)), name=split)
     note = (
@@ -126,12 +130,3 @@ def _choose_unit(questions: QuestionSplit) -> tuple[str, list[str]]:
         if names and len(set(names)) >= FEWEST_UNITS:
             return unit, list(names)
     return "question", list(questions.ids)
-
-
-def _draw_units(units: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return units in a random order, as many as bring their questions nearest to a tenth, but never all."""
-    questions_of_unit = np.bincount(units)
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(questions_of_unit))
-    distance = np.abs(np.cumsum(questions_of_unit[order]) - len(units) / HELD_OUT_EVERY)
-    count = min(int(distance.argmin()) + 1, len(order) - 1)
-    return np.asarray(order[:count], np.int64)

@@ -210,8 +210,9 @@ class _WindowEncoder:
         self, row: int, encoded: BatchEncoding, window: int, chars: NDArray[np.int64], span: tuple[int, int] | None
     ) -> None:
         tokens = [*encoded["input_ids"][window], *self.end_token]
-        null = len(tokens) - 1 if self.end_token else 0
+        null = len(tokens) - 1 if self.end_token else 0  # the added end token, or [CLS]
         self.tokens.add(tokens)
+        # The end token covers no character: -1, as do all tokens outside the context.
         self.chars.add(np.concatenate([chars, np.full((len(self.end_token), 2), -1)]))
         if "token_type_ids" in encoded:
             types = encoded["token_type_ids"][window]

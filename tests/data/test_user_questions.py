@@ -73,7 +73,7 @@ def test_the_files_of_a_task_are_those_that_it_reads(tmp_path: Path) -> None:
     rows = squad_rows(12, 1, unanswerable=False)
     for name in ("train.json", "validation.json", "notes.json"):
         write_questions(tmp_path / name, rows, articles=1)
-    files = SOURCES["squad"].files(TASK, replace(DataConfig(), squad=str(tmp_path)))
+    files = SOURCES["squad"].find_files(TASK, replace(DataConfig(), squad=str(tmp_path)))
     assert [path.name for path in files["squad"][1]] == ["train.json", "validation.json"]
 
 
