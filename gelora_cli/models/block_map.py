@@ -52,8 +52,11 @@ def map_model(
         mapped.append(BlockMap(index + 1, block, shapes))  # layer 0 is the embeddings
     head = tuple(head_modules)
     head_params = sum(count_params(model.get_submodule(name)) for name in head)
+    # A subtraction, so that a parameter which head and backbone share counts in the head alone.
     backbone_params = count_params(model) - head_params
-    bias_params, norm_params = _count_bias_and_norm_params(model, head)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    bias_params = sum(sizes[name] for name in bias_names(model, head))
+    norm_params = sum(sizes[name] for name in norm_names(model, head))
     return ModelMap(
         model.config.model_type, tuple(mapped), head, head_params, backbone_params, bias_params, norm_params
     )
@@ -175,10 +178,3 @@ def norm_names(model: nn.Module, head: Iterable[str]) -> list[str]:
     # Norms have no class in common; every one of transformers has "Norm" in the name of its class.
     norms = [name for name, module in model.named_modules() if "norm" in type(module).__name__.lower()]
     return [name for name, _ in model.named_parameters() if is_inside(name, norms) and not is_inside(name, head)]
-
-
-def _count_bias_and_norm_params(model: nn.Module, head: tuple[str, ...]) -> tuple[int, int]:
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    bias_params = sum(sizes[name] for name in bias_names(model, head))
-    norm_params = sum(sizes[name] for name in norm_names(model, head))
-    return bias_params, norm_params

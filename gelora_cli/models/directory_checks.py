@@ -73,6 +73,7 @@ def check_directory(directory: Path, source: str) -> None:
             f"{source} has no config.json in {directory}; a directory as written by save_pretrained is accepted. "
             "Give that directory by model.path=DIR."
         )
+    # Asked before sizes are read, so that the message can say how to convert pickled weights.
     if not has_weights(directory):
         raise GeloraError(describe_missing_safetensors(source, files))
     if parts := sorted(name for name in files if fnmatch(name, DISTRIBUTED_PARTS)):
@@ -132,7 +133,11 @@ def _find_wrong_numbers(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}={_quote(value)}: a probability from 0 to below 1 is accepted"
         elif isinstance(value, float) and not math.isfinite(value):
             yield f"{key}={_quote(value)}: a finite number is accepted"
-        elif key.endswith(("norm_eps", "initializer_range")) and not _is_missing_or_at_least_0(value):
+        elif (
+            key.endswith(("norm_eps", "initializer_range"))
+            and value is not None
+            and not (_is_number(value) and value >= 0)
+        ):
             yield f"{key}={_quote(value)}: a number of at least 0 is accepted"
 
 
@@ -187,7 +192,7 @@ def _find_missing_weights(config: Mapping[str, Any], weight_bytes: int) -> Itera
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)  # True is an int for Python
 
 
 def _is_positive(value: object) -> TypeGuard[int]:
@@ -198,11 +203,8 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_missing_or_at_least_0(value: object) -> bool:
-    return value is None or (_is_number(value) and value >= 0)
-
-
 def _is_dtype(value: object) -> bool:
+    # Models of several parts give an object with a type for each part.
     return isinstance(value, dict) or bool(DTYPES.fullmatch(str(value)))
 
 

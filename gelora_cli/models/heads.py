@@ -95,7 +95,20 @@ class LabelHead(HeadSpec):
         if positional:
             names = f"{_join_labels(saved) or 'no names'} for {_join_labels(self.label_names)}"
             return HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
-        return _match_labels(saved, self.label_names)
+        if not saved:
+            return HeadChoice(
+                False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
+            )
+        # Names match whatever their case. A label that the weights lack gets row -1, so the order is no permutation.
+        saved_row = {name.strip().casefold(): row for row, name in enumerate(saved)}
+        order = tuple(saved_row.get(name.strip().casefold(), -1) for name in self.label_names)
+        saved_names, task_names = _join_labels(saved), _join_labels(self.label_names)
+        if sorted(order) != list(range(len(saved))):
+            return HeadChoice(False, f"drawn from the seed: that of the weights is for {saved_names}, not {task_names}")
+        if list(order) == sorted(order):
+            return HeadChoice(True, "that of the weights, whose labels have the same names")
+        moved = f"reordered from {saved_names} to {task_names}"
+        return HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
 
 
 @dataclass(frozen=True)
@@ -192,26 +205,6 @@ def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], po
     if f"{output}.weight" in weights.mismatched:
         return HeadChoice(False, f"drawn from the seed: that of the weights has not {head.rows} rows")
     return head.choose(saved, positional)
-
-
-def _match_labels(saved: tuple[str, ...], wanted: tuple[str, ...]) -> HeadChoice:
-    """Decide about a classification head by the names of its labels, whatever their case."""
-    if not saved:
-        return HeadChoice(
-            False, "drawn from the seed: that of the weights names no labels (model.head=positional keeps it)"
-        )
-    # A label that the weights lack gets row -1, so that the order is no permutation.
-    saved_row = {name.strip().casefold(): row for row, name in enumerate(saved)}
-    order = tuple(saved_row.get(name.strip().casefold(), -1) for name in wanted)
-    is_permutation = sorted(order) == list(range(len(saved)))
-    if not is_permutation:
-        return HeadChoice(
-            False, f"drawn from the seed: that of the weights is for {_join_labels(saved)}, not {_join_labels(wanted)}"
-        )
-    if list(order) == sorted(order):
-        return HeadChoice(True, "that of the weights, whose labels have the same names")
-    moved = f"reordered from {_join_labels(saved)} to {_join_labels(wanted)}"
-    return HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
 
 
 def _join_labels(names: Sequence[str]) -> str:

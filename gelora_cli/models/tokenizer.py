@@ -31,9 +31,22 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
     Raises:
         GeloraError: no tokenizer, a missing package, no fast version, or special tokens that aren't added.
     """
+    from transformers import AutoTokenizer
+
     with quiet_transformers():
         kind = kind or read_config(resolved).model_type
-        tokenizer = _read_tokenizer(resolved)
+        _check_tokenizer_files(resolved)
+        try:
+            tokenizer = cast(
+                "PreTrainedTokenizerBase",
+                AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True),
+            )
+        except Exception as error:  # transformers and tokenizers raise errors of many classes for a damaged file
+            raise GeloraError(
+                f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. A tokenizer.json as written "
+                "by save_pretrained of AutoTokenizer is accepted (no remote code); a tiktoken file needs `pip install "
+                "tiktoken`."
+            ) from error
     if not tokenizer.is_fast:
         raise GeloraError(
             f"{type(tokenizer).__name__} of {resolved.source} is not a fast tokenizer, and a fast one (with "
@@ -43,21 +56,6 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
     tokenizer.padding_side = "right"
     kind_of(kind).prepare_tokenizer(tokenizer, resolved.source)
     return tokenizer
-
-
-def _read_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    _check_tokenizer_files(resolved)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        raise GeloraError(
-            f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. A tokenizer.json as written "
-            "by save_pretrained of AutoTokenizer is accepted (no remote code); a tiktoken file needs `pip install "
-            "tiktoken`."
-        ) from error
-    return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 def _check_tokenizer_files(resolved: ResolvedModel) -> None:
@@ -71,6 +69,7 @@ def _check_tokenizer_files(resolved: ResolvedModel) -> None:
             f"{resolved.source} has no tokenizer in {resolved.directory}; one of {', '.join(VOCABULARIES)} is needed. "
             "Save it beside the weights: AutoTokenizer.from_pretrained(...).save_pretrained(DIR)."
         )
+    # A vocabulary of SentencePiece is converted by these packages, which transformers doesn't require.
     readers = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
     missing = [package for package, module in readers.items() if importlib.util.find_spec(module) is None]
     if present[0].endswith(".model") and missing:

@@ -174,6 +174,7 @@ def check_special_tokens(tokenizer: PreTrainedTokenizerBase, source: str) -> Non
     single, pair = tokenizer("a")["input_ids"], tokenizer("a", "a")["input_ids"]
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     has_both_ends = all(len(ids) > 2 and ids[0] == start and ids[-1] == end for ids in (single, pair))
+    # A pair is `CLS a SEP a SEP` at least, so the separator between the texts is not among the first and last two ids.
     has_end_between = end in pair[2:-2]
     if start is None or end is None or not has_both_ends or not has_end_between:
         raise GeloraError(
