@@ -95,7 +95,7 @@ def parse_budget(value: str | int | float) -> Budget:
         if match and kind == "auto":
             return Budget("auto", 0)
         if match:
-            return Budget(kind, _amount(kind, match[1], match[2].lower(), text))
+            return Budget(kind, _parse_amount(kind, match[1], match[2].lower(), text))
     raise _refusal(text, "it is none of the accepted forms")
 
 
@@ -123,13 +123,14 @@ def max_ranks(model_map: ModelMap, modules: str) -> tuple[int, ...]:
     return tuple(ranks)
 
 
-def _amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decimal:
+def _parse_amount(kind: BudgetKind, number: str, unit: str, text: str) -> int | Decimal:
+    """Return percent, parameters or units of rank from the parts of a text that has the form of a budget."""
     amount = Decimal(number)
     if amount <= 0:
         raise _refusal(text, "a budget must be above zero")
     if abs(amount.adjusted()) > _MAX_EXPONENT or len(amount.as_tuple().digits) > _MAX_DIGITS:
         raise _refusal(text, "the number is too large, too small or too long for a budget")
-    if kind == "percent":
+    if kind == "percent":  # stays a decimal: how many parameters it is depends on the model
         if amount > 100:
             raise _refusal(text, "more than 100 % of the backbone")
         return amount

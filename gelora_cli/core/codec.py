@@ -78,7 +78,7 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
             f"{source} is damaged: {_shorten(error)}. Restore it, or run again with force=true."
         ) from error
     _check_schema(kind, values, source)
-    checksum = values.pop("sha256", None)
+    checksum = values.pop("sha256", None)  # removed before the checksum is taken, which is over the other values
     if verify and checksum is not None and checksum != _checksum(values):
         raise GeloraError(
             f"{source} is damaged or was edited: its values have another sha256 than it says. Restore it, or run again "
@@ -94,6 +94,7 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
 
 def _check_schema(kind: type, values: object, source: str) -> None:
     """Remove the type and schema version from the values of a file, and refuse others than those of `kind`."""
+    # Checked before the checksum: a file of another version says so, and not that it is damaged.
     schema = values.pop("schema", None) if isinstance(values, dict) else None
     version = values.pop("schema_version", None) if isinstance(values, dict) else None
     if (schema, version) == (kind.__name__, SCHEMA_VERSION):
@@ -111,6 +112,7 @@ def _shorten(value: object) -> str:
 
 def _checksum(values: dict[str, Any]) -> str:
     """Return the sha256 of values, in hex; layout and the order of keys don't matter."""
+    # The separators and escapes of json.dumps are part of every stored checksum.
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

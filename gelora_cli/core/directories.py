@@ -119,15 +119,12 @@ def relative_to(path: Path, directory: Path) -> str:
 def _writer_has_ended(temporary: Path) -> bool:
     """Return whether `.NAME.PID.tmp` belongs to a process that has ended; other names count as in use."""
     pid = temporary.name.split(".")[-2]
-    return pid.isdecimal() and len(pid) <= MAX_PID_DIGITS and not _is_alive(int(pid))
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether a process of any user has this id on this machine."""
-    try:
-        os.kill(pid, 0)  # signal 0 only checks
-    except ProcessLookupError:
+    if not pid.isdecimal() or len(pid) > MAX_PID_DIGITS:
         return False
-    except PermissionError:  # it exists and belongs to another user
+    try:
+        os.kill(int(pid), 0)  # signal 0 only asks whether a process of any user has this id on this machine
+    except ProcessLookupError:
         return True
-    return True
+    except PermissionError:  # it exists and belongs to another user
+        return False
+    return False

@@ -21,8 +21,12 @@ def is_done(directory: Path) -> bool:
 def mark_done(directory: Path) -> None:
     """Write DONE with the sha256 of every file of the run, as `sha256sum -c DONE` reads it, and remove checkpoints."""
     names = sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
-    # Two spaces between checksum and name: the format of sha256sum.
-    lines = [f"{file_sha256(directory / name)}  {name}" for name in names if _is_listed(name)]
+    lines = []
+    for name in names:
+        # Locks and partial writes are hidden. The log grows after DONE, and checkpoints are removed.
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        if not is_hidden and name.name not in (LOG, DONE) and CHECKPOINTS not in name.parts:
+            lines.append(f"{file_sha256(directory / name)}  {name}")  # two spaces: the format of sha256sum
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
     # Only after DONE: a run that is killed in between is finished, one killed before resumes from its checkpoint.
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
@@ -85,10 +89,3 @@ def clean_finished_run(directory: Path) -> None:
     if is_done(directory) and not is_locked(directory):  # a holder may be about to repeat the run with force=true
         shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
         remove_all_partial_writes(directory)
-
-
-def _is_listed(name: Path) -> bool:
-    """Return whether DONE lists a file: hidden files, the log and checkpoints are left out."""
-    # Locks and partial writes are hidden. The log grows after DONE, and checkpoints go.
-    is_hidden = any(part.startswith(".") for part in name.parts)
-    return not is_hidden and name.name not in (LOG, DONE) and CHECKPOINTS not in name.parts

@@ -26,6 +26,7 @@ from gelora_cli.core.run_files import LOCK
 RETRY_SECONDS = 0.5
 """`is_locked` of another command takes a lock for a moment, which must not count as "in use"."""
 WAIT_SECONDS = 1.0
+"""Time between two attempts to get a lock that may be held for hours."""
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Errors of `flock` on file systems without locks, such as some network mounts."""
 
@@ -38,9 +39,12 @@ def lock_directory(directory: Path, what: str) -> Iterator[None]:
         GeloraError: another process holds it; the message says which.
     """
     with _open_lock(directory) as file:
-        if not _acquire_soon(file, directory):
-            holder = _read_holder(file) or "another process"
-            raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
+        deadline = time.monotonic() + RETRY_SECONDS
+        while not _acquire(file, directory):
+            if time.monotonic() > deadline:
+                holder = _read_holder(file) or "another process"
+                raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
+            time.sleep(RETRY_SECONDS / 10)
         _begin_work(file, directory)
         yield
 
@@ -119,16 +123,6 @@ def _acquire(file: TextIO, directory: Path) -> bool:
     return True
 
 
-def _acquire_soon(file: TextIO, directory: Path) -> bool:
-    """Try to lock the open file for `RETRY_SECONDS`, and return whether that succeeded."""
-    deadline = time.monotonic() + RETRY_SECONDS
-    while not _acquire(file, directory):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(RETRY_SECONDS / 10)
-    return True
-
-
 def _read_holder(file: TextIO) -> str:
     file.seek(0)
     return file.read(200).strip()
@@ -136,6 +130,8 @@ def _read_holder(file: TextIO) -> str:
 
 def _begin_work(file: TextIO, directory: Path) -> None:
     """Check and clean the directory whose lock was just acquired, and write into the lock file who holds it."""
+    # All of this only under the lock: before it, another process could change what was checked, or lose a file that it
+    # is writing.
     check_files(directory)  # before anything is written
     file.seek(0)
     file.truncate()

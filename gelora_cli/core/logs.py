@@ -25,6 +25,7 @@ def setup_logging(file: Path | None = None, *, main: bool = True) -> None:
     LOGGER.disabled = False  # Hydra disables every existing logger, which would silence a sweep from its second job on
     LOGGER.setLevel(logging.DEBUG if main else logging.ERROR)
     LOGGER.propagate = False
+    # A sweep sets the log up once for each run, and each run has a file of its own.
     for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
         handler.close()

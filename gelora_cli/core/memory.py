@@ -20,6 +20,7 @@ LESS_MEMORY = (
     "resumes from the last checkpoint."
 )
 SIGNS_OF_OOM = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu")
+"""What the errors of torch's allocators say, in lower case; the CPU's error has no class of its own."""
 
 
 @contextlib.contextmanager

@@ -124,19 +124,19 @@ def find_plugins(text: str | Path) -> PluginSource:
     Raises:
         GeloraError: there is neither, with the nearest name.
     """
-    given = str(text)
-    is_plain_name = os.sep not in given and not given.startswith((".", "~"))
+    name = str(text)
+    is_plain_name = os.sep not in name and not name.startswith((".", "~"))
     installed = {entry.name: entry for entry in entry_points(group=GROUP)} if is_plain_name else {}
-    if given in installed:
-        return _installed(installed[given])
-    folder = Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path's own raises where there is no home
+    if name in installed:
+        return _locate_installed(installed[name])
+    folder = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - Path's own raises where there is no home
     if folder.is_dir():
         return PluginFolder(str(folder), folder)
-    siblings = [str(Path(given).parent / path.name) for path in folder.parent.glob("*") if path.is_dir()]
-    close = difflib.get_close_matches(given, [*installed, *siblings], n=1)
+    siblings = [str(Path(name).parent / path.name) for path in folder.parent.glob("*") if path.is_dir()]
+    close = difflib.get_close_matches(name, [*installed, *siblings], n=1)
     near = f"did you mean {quote_name(close[0])}? " if close else ""
     names = f", or the name of an installed package: {', '.join(sorted(installed))}" if installed else ""
-    raise GeloraError(f"plugins={given}: no such folder; {near}accepted: a folder with NAME.py files{names}")
+    raise GeloraError(f"plugins={name}: no such folder; {near}accepted: a folder with NAME.py files{names}")
 
 
 def load_plugins(text: str | Path) -> PluginSource:
@@ -170,7 +170,7 @@ def loaded_folders() -> tuple[Path, ...]:
     return tuple(source.root for source, _ in _loaded.values() if source.root.is_dir())
 
 
-def _installed(entry: EntryPoint) -> InstalledPlugins:
+def _locate_installed(entry: EntryPoint) -> InstalledPlugins:
     """Return the source of an entry point. Its root is the whole top-level package, which is found without import.
 
     Raises:
@@ -209,18 +209,13 @@ def _translate_import_errors(what: str, root: Path) -> Iterator[None]:
         yield
     except GeloraError:
         raise
-    except (Exception, SystemExit) as error:
-        raise GeloraError(_import_message(what, root, error)) from error
-
-
-def _import_message(what: str, root: Path, error: BaseException) -> str:
-    """Return in one line what can't be imported, the error, and the line of the plug-in that raised it."""
-    reason = f"{type(error).__name__}: {first_line(error)}"
-    message = f"{what} can't be imported: {reason}{_line_of(root, error)}. Correct it."
-    missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
-    if missing and (root / f"{missing}.py").exists():
-        message += f" Files of one folder import each other with a dot: from .{missing} import ..."
-    return message
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything, and may even end the process
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        message = f"{what} can't be imported: {reason}{_line_of(root, error)}. Correct it."
+        missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+        if missing and (root / f"{missing}.py").exists():
+            message += f" Files of one folder import each other with a dot: from .{missing} import ..."
+        raise GeloraError(message) from error
 
 
 def _line_of(root: Path, error: BaseException) -> str:

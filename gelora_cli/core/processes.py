@@ -54,6 +54,7 @@ def worker_threads(processes: int) -> int:
         return torch.get_num_threads()
     with limit_omp_threads(processes):
         command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+        # The long timeout is for a busy machine, on which importing torch alone can take very long.
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 

@@ -76,10 +76,13 @@ class Registry(Generic[Entry]):
         name: str = vars(entry).get("name") or entry.name  # type: ignore[attr-defined]
         owner = self._owner(name)
         known = self._entries.get(name)
+        # A module that is imported a second time, as by a test, may register its own class again.
         is_other_class = known is not None and type(known).__qualname__ != entry.__qualname__
         if is_other_class or owner not in ("", entry.__module__):
-            taken = _file_of(owner)
-            raise GeloraError(f"{where}: the name {name} of a {self.what} is in use by {taken}; give it another one")
+            other_file = _file_of(owner)
+            raise GeloraError(
+                f"{where}: the name {name} of a {self.what} is in use by {other_file}; give it another one"
+            )
         self._entries[name] = entry()
         return entry
 

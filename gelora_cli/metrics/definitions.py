@@ -64,7 +64,7 @@ def pearson(predicted: Array, true: Array, weights: Array) -> Array:
     If a side is constant or a value is not finite, no correlation is defined. It counts as 0 then, so that a collapsed
     run stays in a mean. (scipy returns nan.)
     """
-    return _correlations(predicted, true, weights, lambda values, _: values[None])
+    return _correlations(predicted, true, weights, lambda values, _: values[None])  # (n,) to (1, n)
 
 
 def spearman(predicted: Array, true: Array, weights: Array) -> Array:
@@ -93,7 +93,7 @@ def question_points(metric: str, reported: str, texts: Sequence[str], golds: Seq
     elif metric == "squad":
         compare = _f1
     else:
-        compare = _f1_or_silence
+        compare = _f1_or_both_empty
     points = []
     for text, answers in zip(texts, golds, strict=True):
         accepted: Sequence[str] = answers
@@ -113,6 +113,7 @@ def points_at_zero(points: Array, answerable: Array, no_answer: Array) -> Array:
 
 def _sums(values: Array, weights: Array) -> Array:
     """Return the weighted sums of values (R, n) with weights (B, n): (B, R)."""
+    # float64: counts are exact in it, so a metric that is made of counts doesn't depend on the order of the rows.
     return np.asarray(weights @ values.T.astype(np.float64))
 
 
@@ -158,6 +159,7 @@ def _dot(left: Array, right: Array) -> Array:
 def _mid_ranks(values: Array, weights: Array) -> Array:
     """Return the ranks from 1 within each resample, (B, n); equal values share the mean of their ranks."""
     distinct, which = np.unique(values, return_inverse=True)
+    # In ascending order of the values, the ranks of equal ones end at the running sum of the counts.
     order = np.argsort(which, kind="stable")
     counts = np.take(weights, order, axis=1)  # (B, n)
     if len(distinct) < len(values):
@@ -177,7 +179,7 @@ def _f1(text: str, gold: str) -> float:
     return 2 * common / (len(words) + len(gold_words)) if common else 0.0
 
 
-def _f1_or_silence(text: str, gold: str) -> float:
+def _f1_or_both_empty(text: str, gold: str) -> float:
     """Return F1 of the words; 1 if both sides have none, as in the script of v2.0."""
     return 1.0 if not (_normalised(text) or _normalised(gold)) else _f1(text, gold)
 

@@ -210,12 +210,13 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
     so that such a tie may go to the higher threshold; it calls the threshold below all scores 0.0, since its scores are
     probabilities; and it may cut between equal scores, which no threshold can.
     """
+    # nan as the lowest score: no threshold turns such a question into "no answer".
     no_answer = np.where(np.isnan(no_answer), -np.inf, no_answer)
     order = np.argsort(no_answer, kind="stable")
     scores = no_answer[order]
     # From the lowest threshold up, each step answers one question more: it gains the points of its span, or loses the
     # point of an unanswerable question. totals[i] is the total when the first i questions are answered.
-    gains, unit = _whole_numbers(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
+    gains, unit = _to_common_denominator(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
     totals = list(accumulate(gains, initial=unit * int((~answerable).sum())))
     # Only between different scores is there a threshold.
     reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), True]
@@ -225,7 +226,7 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
     return float(Fraction(best, unit * len(raw))), threshold
 
 
-def _whole_numbers(shares: Array) -> tuple[list[int], int]:
+def _to_common_denominator(shares: Array) -> tuple[list[int], int]:
     """Return shares (n,) of small whole numbers, such as 2/3, as numerators of one common denominator."""
     values, position = np.unique(shares, return_inverse=True)
     exact = [Fraction(float(value)).limit_denominator(LONGEST_TEXT) for value in values]

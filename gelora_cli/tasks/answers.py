@@ -73,6 +73,7 @@ def reduce_windows(output: SpanOutput, batch: Batch, split: EncodedWindows, task
 
     from gelora_cli.data.collate import pad_token_values
 
+    # float32, since in bfloat16 the sums of many spans are equal and their order would be chance.
     start, end = output.start_logits.float(), output.end_logits.float()  # (B, T)
     null = torch.from_numpy(split.null[batch.rows]).to(start.device)[:, None]  # (B, 1)
     null_score = start.gather(1, null) + end.gather(1, null)  # (B, 1)
@@ -82,11 +83,11 @@ def reduce_windows(output: SpanOutput, batch: Batch, split: EncodedWindows, task
     ends = torch.nn.functional.pad(end.masked_fill(outside, -math.inf), (0, longest - 1), value=-math.inf)
     # scores[b, t, k] is the score of the span from token t to token t + k.
     scores = start.masked_fill(outside, -math.inf)[:, :, None] + ends.unfold(1, longest, 1)  # (B, T, L)
-    count = min(int(task.n_best), scores[0].numel())
+    count = min(int(task.n_best), scores[0].numel())  # topk refuses more than there are
     best, index = scores.flatten(1).topk(count)  # (B, count)
     first = index // longest
     last = first + index % longest
-    missing = ~torch.isfinite(best)
+    missing = ~torch.isfinite(best)  # spans with a masked token, of which the sum is -inf
     columns = [null_score]
     for values, filler in ((best, 0.0), (first, -1), (last, -1)):
         filled = values.masked_fill(missing, filler).float()
@@ -104,25 +105,23 @@ def decode_answers(split: EncodedWindows, values: Floats, task: TaskConfig) -> l
 
     A span that several windows contain counts once, with its best score. The null score is the lowest of the windows'.
     """
-    windows: list[list[int]] = [[] for _ in range(split.examples)]
+    windows_of_question: list[list[int]] = [[] for _ in range(split.examples)]
     for window, question in enumerate(split.question_row.tolist()):
-        windows[question].append(window)
-    return [_decode_answer(split, values, task, question, held) for question, held in enumerate(windows)]
-
-
-def _decode_answer(
-    split: EncodedWindows, values: Floats, task: TaskConfig, question: int, windows: list[int]
-) -> PredictedAnswer:
-    best_scores: dict[tuple[int, int], float] = {}
-    for window in windows:
-        for score, start, end in _spans_of_window(split, values[window], task, window):
-            best_scores[start, end] = max(score, best_scores.get((start, end), -math.inf))
-    # By score, best first; equal scores by position, so that the order never depends on that of the windows.
-    ordered = sorted(best_scores.items(), key=lambda item: (-item[1], item[0]))[: task.n_best]
-    context = split.source.contexts[question]
-    spans = tuple(Span(score, start, end, context[start:end]) for (start, end), score in ordered)
-    null = float(values[windows, 0].min())
-    return PredictedAnswer(str(split.source.ids[question]), spans or (Span(null, 0, 0, ""),), null)
+        windows_of_question[question].append(window)
+    decoded = []
+    for question, windows in enumerate(windows_of_question):
+        best_scores: dict[tuple[int, int], float] = {}
+        for window in windows:
+            for score, start, end in _spans_of_window(split, values[window], task, window):
+                best_scores[start, end] = max(score, best_scores.get((start, end), -math.inf))
+        # By score, best first; equal scores by position, so that the order never depends on that of the windows.
+        ordered = sorted(best_scores.items(), key=lambda item: (-item[1], item[0]))[: task.n_best]
+        context = split.source.contexts[question]
+        spans = tuple(Span(score, start, end, context[start:end]) for (start, end), score in ordered)
+        null = float(values[windows, 0].min())
+        # Without any span in the windows the empty text takes the place of the best one.
+        decoded.append(PredictedAnswer(str(split.source.ids[question]), spans or (Span(null, 0, 0, ""),), null))
+    return decoded
 
 
 def _spans_of_window(
@@ -140,7 +139,7 @@ def _spans_of_window(
 def span_probabilities(answer: PredictedAnswer, task: TaskConfig) -> list[float]:
     """Return the softmax over the scores of the n best spans and, if there may be none, of "no answer" (last)."""
     scores = np.array([span.score for span in answer.spans] + ([answer.null] if task.unanswerable else []))
-    weights = np.exp(scores - scores.max())
+    weights = np.exp(scores - scores.max())  # the largest is subtracted, so that exp can't overflow
     return [float(value) for value in weights / weights.sum()]
 
 
@@ -180,20 +179,20 @@ def prediction_row(split: EncodedWindows, question: int, answer: PredictedAnswer
 
 def official_files(answers: list[PredictedAnswer], task: TaskConfig) -> dict[str, dict[str, Any]]:
     """Return `predictions.json` (id to text), `nbest.json` and, if there may be no answer, `na_prob.json`."""
+    nbest: dict[str, Any] = {}
+    for answer in answers:
+        spans = list(answer.spans)
+        if task.unanswerable:
+            spans.append(Span(answer.null, 0, 0, ""))  # "no answer", last as in `span_probabilities`
+        rows: list[dict[str, Any]] = [
+            {"text": span.text, "score": span.score, "probability": probability, "start": span.start}
+            for span, probability in zip(spans, span_probabilities(answer, task), strict=True)
+        ]
+        nbest[answer.id] = sorted(rows, key=lambda row: -float(row["score"]))
     files: dict[str, dict[str, Any]] = {
         "predictions.json": {answer.id: answer.text(unanswerable=task.unanswerable) for answer in answers},
-        "nbest.json": {answer.id: _nbest_rows(answer, task) for answer in answers},
+        "nbest.json": nbest,
     }
     if task.unanswerable:
         files["na_prob.json"] = {answer.id: no_answer_probability(answer) for answer in answers}
     return files
-
-
-def _nbest_rows(answer: PredictedAnswer, task: TaskConfig) -> list[dict[str, Any]]:
-    """Return the spans, best first; "no answer" is among them as the empty text if there may be none."""
-    spans = [*answer.spans, *([Span(answer.null, 0, 0, "")] if task.unanswerable else [])]
-    rows = [
-        {"text": span.text, "score": span.score, "probability": probability, "start": span.start}
-        for span, probability in zip(spans, span_probabilities(answer, task), strict=True)
-    ]
-    return sorted(rows, key=lambda row: -float(row["score"]))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.registries import METRICS, TASK_KINDS
@@ -41,8 +40,20 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
 
     def setting_problems(self, task: TaskConfig) -> list[str]:
         """Return that windows have no room for context, or that the metric is not for such questions."""
-        problems = (_window_problem(task), self._metric_problem(task))
+        problems = (self._window_problem(task), self._metric_problem(task))
         return [problem for problem in problems if problem]
+
+    def _window_problem(self, task: TaskConfig) -> str | None:
+        """Return that a window is too short for a question, the overlap with the next window, and one token more."""
+        room = task.max_length - task.max_question_length - MOST_SPECIAL_TOKENS
+        if room > task.stride:  # else a window would begin where the one before it began
+            return None
+        shortest = task.max_question_length + MOST_SPECIAL_TOKENS + task.stride + 1
+        return (
+            f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside "
+            f"task.max_question_length={task.max_question_length} and {MOST_SPECIAL_TOKENS} special tokens, which must "
+            f"be more than task.stride={task.stride}: take task.max_length={shortest} or more, or lower the others"
+        )
 
     def _metric_problem(self, task: TaskConfig) -> str | None:
         """Return that the metric is not made for questions that may have no answer, or only for such."""
@@ -72,6 +83,7 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
         """Return the mean cross entropy of the start and end logits (B, T) and tokens (B, 2), without padding."""
         from torch.nn.functional import cross_entropy
 
+        # Without padding, so that the loss of a row doesn't depend on how long the other rows of its batch are.
         padding = batch.inputs["attention_mask"] == 0  # (B, T)
         start_logits = output.start_logits.float().masked_fill(padding, -math.inf)  # (B, T)
         end_logits = output.end_logits.float().masked_fill(padding, -math.inf)  # (B, T)
@@ -109,7 +121,12 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
         texts = np.array([row.text(unanswerable=task.unanswerable) for row in decoded])
         gold_texts = np.array([" / ".join(row["answers"]["text"]) for row in gold])
         if is_constant(texts, gold_texts):
-            return values, Verdict(True, _one_answer(texts, gold))
+            if texts[0]:
+                remark = f"one answer, {str(texts[0])[:40]!r}, for all {len(texts):,} questions"
+            else:
+                share = sum(not row["answers"]["text"] for row in gold) / len(gold)
+                remark = f'"no answer" for all {len(texts):,} questions ({share:.4f} of them have none)'
+            return values, Verdict(True, f"collapsed: {remark}")
         return values, Verdict()
 
     def rows(self, task: TaskConfig, split: EncodedWindows, decoded: list[PredictedAnswer]) -> list[Row]:
@@ -134,24 +151,3 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
         """Return the probability of the answer, and of "no answer" if there may be none."""
         scores: dict[str, float] = row["scores"]
         return {key: scores[key] for key in ("probability", "no_answer_probability") if key in scores}
-
-
-def _window_problem(task: TaskConfig) -> str | None:
-    """Return that a window is too short for a question, the overlap with the next window, and one token more."""
-    room = task.max_length - task.max_question_length - MOST_SPECIAL_TOKENS
-    if room > task.stride:
-        return None
-    shortest = task.max_question_length + MOST_SPECIAL_TOKENS + task.stride + 1
-    return (
-        f"task.max_length={task.max_length} leaves {max(room, 0)} tokens of context beside task.max_question_length="
-        f"{task.max_question_length} and {MOST_SPECIAL_TOKENS} special tokens, which must be more than "
-        f"task.stride={task.stride}: take task.max_length={shortest} or more, or lower the others"
-    )
-
-
-def _one_answer(texts: NDArray[np.str_], gold: Sequence[dict[str, Any]]) -> str:
-    """Return the remark about one text for all questions; for "no answer", with the share that have none."""
-    if texts[0]:
-        return f"collapsed: one answer, {str(texts[0])[:40]!r}, for all {len(texts):,} questions"
-    share = sum(not row["answers"]["text"] for row in gold) / len(gold)
-    return f'collapsed: "no answer" for all {len(texts):,} questions ({share:.4f} of them have none)'
