@@ -15,12 +15,18 @@ LONGEST_WORD = 200
 
 
 def user_error(error: Exception) -> GeloraError:
-    """Return an error as a message for the user: a package that is missing, a path that can't be used, or our fault."""
+    """Return an error as a message for the user, which says who can fix it: the user, a plug-in, or we."""
     from gelora_cli.core.install import install_gelora, install_package
     from gelora_cli.core.messages import first_line
+    from gelora_cli.core.plugins import describe_error, plugin_line
 
     if isinstance(error, GeloraError):
         return error
+    if plugin_line(error):
+        return RunError(
+            f"a plug-in raised {describe_error(error)}. Correct it and give the command again; with debug=true it "
+            "shows the traceback."
+        )
     name = (getattr(error, "name", None) or "").split(".")[0]
     if isinstance(error, ModuleNotFoundError) and name not in ("", "gelora_cli"):
         return GeloraError(

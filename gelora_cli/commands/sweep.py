@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
@@ -61,13 +62,37 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     launcher = _launcher_of([job.config for job in composed])
     jobs = _complete_jobs(composed, command, flags, words)
     outcomes: list[Outcome] = []
-    with launcher:
-        _check_inputs(launcher, jobs)
-        # An outcome is added as soon as it is known, so that a signal loses none of those before it.
-        with contextlib.suppress(StoppedError, KeyboardInterrupt):
-            for outcome in launcher.run(jobs):
-                outcomes.append(outcome)
-    return report_sweep([job.label for job in jobs], outcomes)
+    labels = [job.label for job in jobs]
+    try:
+        with launcher:
+            _check_inputs(launcher, jobs)
+            # An outcome is added as soon as it is known, so that a signal loses none of those before it.
+            with contextlib.suppress(StoppedError, KeyboardInterrupt):
+                for outcome in _checked_outcomes(launcher, jobs):
+                    outcomes.append(outcome)
+    except Exception:
+        if outcomes:  # a launcher that fails loses none of the outcomes before it
+            report_sweep(labels, outcomes)
+        raise
+    return report_sweep(labels, outcomes)
+
+
+def _checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Run the jobs, and yield what comes of each.
+
+    Raises:
+        GeloraError: the launcher returns something else than outcomes, or more of them than there are jobs.
+    """
+    accepted = "accepted: an Outcome for each job, such as job.actions.read_outcome(...)"
+    returned = launcher.run(jobs)
+    if not isinstance(returned, Iterable):
+        raise GeloraError(f"launcher {launcher.name}: run() returned {quote(returned)}; {accepted}")
+    for count, outcome in enumerate(returned, start=1):
+        if not isinstance(outcome, Outcome):
+            raise GeloraError(f"launcher {launcher.name}: run() gave {quote(outcome)}; {accepted}")
+        if count > len(jobs):
+            raise GeloraError(f"launcher {launcher.name}: run() gave more than {len(jobs)} outcomes; {accepted}")
+        yield outcome
 
 
 def _compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) -> list[ComposedJob]:

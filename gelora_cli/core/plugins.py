@@ -170,6 +170,20 @@ def loaded_folders() -> tuple[Path, ...]:
     return tuple(source.root for source, _ in _loaded.values() if source.root.is_dir())
 
 
+def plugin_line(error: BaseException) -> str:
+    """Return the line of a loaded plug-in in which an error arose, as ` (mine/kind.py, line 3)`; else an empty text."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if any(path == source.root or source.root in path.parents for source, _ in _loaded.values()):
+            return f" ({path.parent.name}/{path.name}, line {frame.lineno})"
+    return ""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type and the message of an error, and the line of the plug-in that it comes from."""
+    return f"{type(error).__name__}: {first_line(error)}{plugin_line(error)}"
+
+
 def _locate_installed(entry: EntryPoint) -> InstalledPlugins:
     """Return the source of an entry point. Its root is the whole top-level package, which is found without import.
 

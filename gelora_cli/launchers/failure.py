@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gelora_cli.core.errors import GeloraError, RunError, StoppedError
+from gelora_cli.core.plugins import plugin_line
 
 MOST_CHARACTERS = 8_000
 """Characters of a worker's message. Message and traceback fit a pipe (64 KiB), which is read when the worker ended."""
@@ -77,7 +78,7 @@ def failure_of(error: Exception, rank: int) -> Failure:
     for kind in (StoppedError, RunError, GeloraError):
         if isinstance(error, kind):
             return Failure(rank, clock, kind.__name__, str(error)[:MOST_CHARACTERS])
-    message = f"failed: {type(error).__name__}: {error}"[:MOST_CHARACTERS]
+    message = f"failed: {type(error).__name__}: {error}"[:MOST_CHARACTERS] + plugin_line(error)
     lines = "" if is_lost_peer(message) else "".join(traceback.format_exception(error))
     return Failure(rank, clock, type(error).__name__, message, lines[-MOST_TRACEBACK:])
 

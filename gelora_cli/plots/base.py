@@ -16,8 +16,12 @@ from gelora_cli.allocation.base import SignalArtifact
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.errors import StoppedError
+from gelora_cli.core.files import write_atomic
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.plugins import describe_error
 from gelora_cli.core.registries import REPORT_PICTURES, RUN_PICTURES
-from gelora_cli.plots.style import figure_bytes, write_figure
+from gelora_cli.plots.style import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +91,8 @@ class Picture:
 def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = False) -> None:
     """Write every picture that applies to a run into its directory.
 
+    A picture that can't be drawn is a warning: nothing else of the run depends on it, and the training may be done.
+
     Args:
         directory: where `NAME.png` is written.
         run: what is known of the run now.
@@ -94,9 +100,19 @@ def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = 
     """
     for name in RUN_PICTURES.names():
         picture = RUN_PICTURES.get(name)
-        figure = picture.draw(run) if picture.after_training == after_training else None
-        if figure is not None:
-            write_figure(figure, directory / f"{name}.png")
+        if picture.after_training != after_training:
+            continue
+        try:
+            figure = picture.draw(run)
+            content = None if figure is None else figure_bytes(figure, "png")
+        except StoppedError:  # a signal, not a fault of the picture
+            raise
+        except Exception as error:
+            LOGGER.warning("the picture %s.png is left out: %s", name, describe_error(error))
+            LOGGER.debug("where that comes from", exc_info=error)  # in log.txt alone
+            continue
+        if content is not None:
+            write_atomic(directory / f"{name}.png", content)
 
 
 def report_pictures(rows: Sequence[Row]) -> Iterator[Picture]:

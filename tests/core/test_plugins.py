@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gelora_cli.commands.failures import user_error
 from gelora_cli.core import plugins
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import find_plugins, load_plugins, loaded_folders, plugins_fingerprint
+from gelora_cli.launchers.failure import failure_of
 from tests.helpers.packages import install_package
 
 
@@ -116,3 +118,18 @@ def test_nothing_installed_is_imported_unasked(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {site!r}); from gelora_cli.commands.main import main; main(['ls', '.'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_of_a_plugin_names_its_line_and_not_gelora(tmp_path: Path) -> None:
+    file = tmp_path / "entries.py"
+    file.write_text("def divide():\n    return open('/nowhere')\n")
+    load_plugins(tmp_path)
+    (module,) = [module for module in sys.modules.values() if getattr(module, "__file__", "") == str(file)]
+    with pytest.raises(OSError, match="/nowhere") as caught:
+        module.divide()
+    message = user_error(caught.value)
+    assert message.exit_code == 1
+    assert "a plug-in raised FileNotFoundError" in str(message)
+    assert f"'/nowhere' ({tmp_path.name}/entries.py, line 2)" in str(message)
+    assert "entries.py, line 2" in failure_of(caught.value, 0).message
+    assert "fault of gelora" in str(user_error(ZeroDivisionError()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import pytest
 
 from gelora_cli.commands.main import command_line
@@ -11,6 +14,7 @@ from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from tests.helpers.bench import Bench
 from tests.helpers.jobs import NoActions, make_job
+from tests.helpers.registries import forget_entries_afterwards
 
 
 class CodeActions(NoActions):
@@ -67,3 +71,44 @@ def test_a_launcher_that_does_not_fit_is_one_message(
     assert command_line(bench.arguments("task=cola", *words)) == 2
     assert message in capsys.readouterr().err
     assert not bench.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "message"),
+    [
+        (None, 2, "launcher toy_odd: run() returned None; accepted: an Outcome for each job"),
+        ([Outcome(0), 0], 2, "launcher toy_odd: run() gave 0; accepted: an Outcome for each job"),
+        ([Outcome(0)] * 3, 2, "launcher toy_odd: run() gave more than 2 outcomes"),
+        ([Outcome(0), ZeroDivisionError("by queue")], 1, "ZeroDivisionError: by queue"),
+    ],
+)
+def test_a_launcher_that_fails_loses_no_outcome_before(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcomes: list[object] | None,
+    code: int,
+    message: str,
+) -> None:
+    class Odd(Launcher):
+        name = "toy_odd"
+
+        def check(self, jobs: Sequence[Job]) -> list[str]:
+            return [""]
+
+        def run(self, jobs: Sequence[Job]) -> Any:
+            return None if outcomes is None else self.each()
+
+        def each(self) -> Iterator[object]:
+            for outcome in outcomes or ():
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+
+    forget_entries_afterwards(monkeypatch, LAUNCHERS)
+    LAUNCHERS.register(Odd)
+    assert command_line(bench.arguments("task=cola", "-m", "seed=0,1", "launch.launcher=toy_odd")) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    done = [line for line in printed.out.splitlines() if " done " in line]
+    assert len(done) == (0 if outcomes is None else min(2, sum(isinstance(item, Outcome) for item in outcomes)))

@@ -16,7 +16,8 @@ from matplotlib.text import Annotation
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture, write_run_pictures
 from gelora_cli.plots.run_profile import profile_figure
@@ -209,3 +210,41 @@ def test_a_run_gets_the_pictures_that_it_has_data_for(tmp_path: Path, monkeypatc
     assert sorted(path.name for path in before.iterdir()) == ["profile.png", "ranks.png"]
     write_run_pictures(after, RunData(profile=PROFILE, metrics=[{"loss": 1.0}, {"loss": 0.5}]), after_training=True)
     assert [path.name for path in after.iterdir()] == ["losses.png"]
+
+
+def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_entries_afterwards(monkeypatch, RUN_PICTURES)
+    warnings: list[str] = []
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: warnings.append(text % values))
+
+    @RUN_PICTURES.register
+    class Broken(RunPicture):
+        name = "broken"
+
+        def draw(self, run: RunData) -> Figure | None:
+            raise ZeroDivisionError("no plan")
+
+    @RUN_PICTURES.register
+    class Unprintable(RunPicture):
+        name = "unprintable"
+
+        def draw(self, run: RunData) -> Figure | None:
+            figure, (axis,) = new_figure(3.0, (1,))
+            axis.set_title(r"$\frac{$")
+            return figure
+
+    @RUN_PICTURES.register
+    class Interrupted(RunPicture):
+        name = "interrupted"
+
+        def draw(self, run: RunData) -> Figure | None:
+            raise StoppedError("interrupted by SIGINT")
+
+    with pytest.raises(StoppedError):
+        write_run_pictures(tmp_path, RunData(profile=PROFILE, plan=PLAN))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["profile.png", "ranks.png"]
+    assert warnings[0] == "the picture broken.png is left out: ZeroDivisionError: no plan"
+    assert warnings[1].startswith("the picture unprintable.png is left out: ValueError")
+    assert len(warnings) == 2

@@ -23,6 +23,7 @@ from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import LaunchConfig, TrackerConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import LAUNCHERS, METHODS, TRACKERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
@@ -159,6 +160,45 @@ def test_trackers_are_closed_when_the_training_fails(tmp_path: Path) -> None:
     assert len((tmp_path / run_files.METRICS).read_text().splitlines()) == 3
     with open_trackers(tmp_path, chosen, is_main_process=False) as trackers:
         assert list(trackers) == []
+
+
+def test_a_tracker_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: warnings.append(text % values))
+
+    class Full:
+        def __init__(self) -> None:
+            self.tried = 0
+
+        def log(self, values: dict[str, Any]) -> None:
+            self.tried += 1
+            values.clear()  # it has its own copy
+            raise ConnectionError("the server is gone")
+
+        def close(self) -> None:
+            raise ValueError("never opened")
+
+    full = Full()
+    monkeypatch.setattr(TextTracker, "open", lambda self, directory, settings: full)
+    with open_trackers(tmp_path, {"toy_text": TextKeys(name="toy_text")}) as trackers:
+        for values in ({"step": 1}, {"step": 2}):
+            for tracker in reversed(trackers):
+                tracker.log(values)
+    assert full.tried == 1
+    assert (tmp_path / run_files.METRICS).read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert warnings == [
+        "tracker toy_text gets no further lines: ConnectionError: the server is gone. metrics.jsonl has them all",
+        "tracker toy_text may lack its last lines: ValueError: never opened. metrics.jsonl has them all",
+    ]
+
+
+def test_what_is_no_tracker_is_refused_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TextTracker, "open", lambda self, directory, settings: None)
+    with (
+        pytest.raises(GeloraError, match=r"tracker toy_text: open\(\) returned None, which has no log"),
+        open_trackers(tmp_path, {"toy_text": TextKeys(name="toy_text")}),
+    ):
+        raise AssertionError("it was opened")
 
 
 def test_an_entry_that_names_the_class_of_another_section_is_refused() -> None:
