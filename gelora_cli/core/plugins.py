@@ -224,7 +224,9 @@ def _translate_import_errors(what: str, root: Path) -> Iterator[None]:
     except GeloraError:
         raise
     except (Exception, SystemExit) as error:  # a plug-in may raise anything, and may even end the process
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        # The text of a syntax error ends with its line, which comes below.
+        text = error.msg if isinstance(error, SyntaxError) else first_line(error)
+        reason = f"{type(error).__name__}: {text}"
         message = f"{what} can't be imported: {reason}{_line_of(root, error)}. Correct it."
         missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
         if missing and (root / f"{missing}.py").exists():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import sys
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from gelora_cli.core.entry_checks import missing_parts, wrong_parts
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 
 Entry = TypeVar("Entry")
 
@@ -63,15 +64,19 @@ class Registry(Generic[Entry]):
         """Build the entry of this class and store it under its `name`: a class decorator.
 
         Raises:
-            GeloraError: the class is of another kind, leaves a part out, or has a name that is in use.
+            GeloraError: the class is of another kind, leaves a part out or gives it another type, or has a name in use.
         """
+        if not isinstance(entry, type):
+            raise GeloraError(f"{quote(entry)} is registered as a {self.what}; accepted: a subclass of {self._base}")
         where = f"{_file_of(entry.__module__)}: class {entry.__qualname__}"
         module, _, base_name = self._base.partition(":")
         base: type = getattr(importlib.import_module(module), base_name)
         if not issubclass(entry, base):
             raise GeloraError(f"{where} is registered as a {self.what} but is no subclass of {self._base}")
-        if missing := _missing_parts(entry):
+        if missing := missing_parts(entry):
             raise GeloraError(f"{where} is an incomplete {self.what}: it lacks {', '.join(missing)}")
+        if wrong := wrong_parts(entry, base):
+            raise GeloraError(f"{where}: {'. '.join(wrong)}")
         # The class's own name comes before one that it inherits from an entry that it extends.
         name: str = vars(entry).get("name") or entry.name  # type: ignore[attr-defined]
         owner = self._owner(name)
@@ -96,18 +101,3 @@ class Registry(Generic[Entry]):
 def _file_of(module: str) -> str:
     """Return the file of a module, which a user knows; its name if it has no file or is not imported."""
     return getattr(sys.modules.get(module), "__file__", None) or module
-
-
-def _missing_parts(entry: type[Any]) -> list[str]:
-    """Return the abstract methods, and the class attributes declared without a value, that a class does not define.
-
-    A class that declares an attribute again without a value requires it again of its subclasses.
-    """
-    abstract = sorted(getattr(entry, "__abstractmethods__", ()))
-    is_missing: dict[str, bool] = {}
-    for parent in entry.__mro__:
-        for name in inspect.get_annotations(parent):
-            is_missing.setdefault(name, name not in vars(parent))
-        for name in vars(parent):
-            is_missing.setdefault(name, False)
-    return abstract + sorted(name for name, missing in is_missing.items() if missing)

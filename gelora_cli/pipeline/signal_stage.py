@@ -13,11 +13,13 @@ from gelora_cli.config.files import write_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.codec import from_json, read_artifact, to_json, write_artifact
 from gelora_cli.core.directories import check_files, create_directory
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import wait_for_lock
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
+from gelora_cli.core.messages import first_line, quote
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
@@ -115,6 +117,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
         _announce(reused)
         if not reused:
             artifact = signal.measure(_context(session, directory))
+            _check_measured(signal, artifact)
             measured = MeasuredSignals({signal.name: artifact}, reused=False)
             write_run_pictures(directory, RunData(profile=measured.profile, signals=measured.artifacts))
             write_artifact(artifact, directory)  # last: a directory with the artifact is complete
@@ -123,6 +126,24 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
     artifact = read_artifact(signal.artifact, path)
     LOGGER.info("%s %s: %s", signal.title, "reused" if reused else f"measured in {artifact.seconds:.1f} s", path)
     return artifact, reused
+
+
+def _check_measured(signal: Signal[ArtifactT], artifact: object) -> None:
+    """Refuse what a later run could not read again.
+
+    Raises:
+        GeloraError: it is no artifact of this signal, or a value is of another type than it declares.
+    """
+    if not isinstance(artifact, signal.artifact):
+        expected = signal.artifact.__name__
+        raise GeloraError(f"{signal.title}: measure() returned {quote(artifact)}; accepted: an object of {expected}")
+    try:
+        from_json(signal.artifact, to_json(artifact), f"what {signal.title} measured")
+    except (TypeError, ValueError) as error:
+        raise GeloraError(
+            f"{signal.title}: what it measured can't be written as JSON: {first_line(error)}. Take Python's own "
+            "numbers, such as float(value), and no NaN"
+        ) from error
 
 
 def _announce(reused: bool | None) -> None:

@@ -12,12 +12,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from gelora_cli.allocation.base import SignalArtifact
+from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.config.keys import keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.plugins import plugins_fingerprint
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 Inputs = dict[str, Any]
+Content = Literal["model", "train"]
+"""What a signal may depend on beside keys: the weights, or the rows of the train split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +86,25 @@ class Signal(ABC, Generic[ArtifactT]):
     description: str
     artifact: type[ArtifactT]
     settings: ClassVar[tuple[str, ...]]
-    contents: ClassVar[tuple[str, ...]]
+    contents: ClassVar[tuple[Content, ...]]
     version: ClassVar[int] = 1
     fewest_texts: ClassVar[int] = 0
+
+    def __init_subclass__(cls) -> None:
+        """Refuse an artifact that runs could not share."""
+        super().__init_subclass__()
+        artifact, name = getattr(cls, "artifact", None), getattr(cls, "name", IDIM)
+        if not isinstance(artifact, type) or name == IDIM:  # what is missing or no class is refused on registration
+            return
+        declared = getattr(artifact, "__dataclass_fields__", {})
+        missing = [part for part in ("model_map", "seconds") if part not in declared]
+        file = getattr(artifact, "FILE", None)
+        if missing or file != f"signal-{name}.json":
+            lacks = f" lacks {', '.join(missing)}" if missing else f" has FILE={quote(file)}"
+            raise GeloraError(
+                f"{cls.__qualname__}: its artifact {artifact.__name__}{lacks}; accepted: a frozen dataclass with the "
+                f'fields model_map and seconds, and FILE: ClassVar[str] = "signal-{name}.json"'
+            )
 
     @abstractmethod
     def measure(self, context: SignalContext) -> ArtifactT:

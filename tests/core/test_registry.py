@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -98,3 +99,64 @@ def test_a_class_of_the_same_name_from_another_file_takes_no_name_in_use() -> No
     shapes.register(toy("one"))  # as where a file is imported again
     with pytest.raises(GeloraError, match="the name toy of a shape is in use by one"):
         shapes.register(toy("other"))
+
+
+class Tool(ABC):
+    name: str
+    later: ClassVar[Unknown] = None  # type: ignore[name-defined]  # noqa: F821 - a name only for type checkers
+
+    @abstractmethod
+    def use(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("name", 3, r"class Saw: name=3; accepted: a text of letters"),
+        ("name", "", "name=''; accepted"),
+        ("name", "../saw", r"name='\.\./saw'; accepted"),
+        ("use", None, "use=None; accepted: a method"),
+    ],
+)
+def test_a_name_that_is_none_and_a_method_that_cannot_be_called_are_refused(
+    attribute: str, value: object, message: str
+) -> None:
+    saw = type("Saw", (Tool,), {"name": "saw", "use": lambda self: None} | {attribute: value})
+    with pytest.raises(GeloraError, match=message):
+        Registry("tool", f"{__name__}:Tool", {}).register(saw)
+
+
+class Held(ABC):
+    name: str
+    size: ClassVar[int] = 1
+    hand: ClassVar[Literal["left", "right"]] = "left"
+    parts: ClassVar[tuple[str, ...]] = ()
+    prices: ClassVar[Mapping[str, Callable[[], float]]] = {}
+    maker: ClassVar[type | None] = None
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("size", True, "size=True; accepted: a whole number"),
+        ("hand", "both", "hand='both'; accepted: left, right"),
+        ("parts", "blade", "parts='blade'; accepted: a tuple, each item a text"),
+        ("parts", ("blade", 2), "accepted: a tuple, each item a text"),
+        ("prices", {"new": 3.0}, "accepted: a dictionary, each value a function"),
+        ("maker", "Smith", "maker='Smith'; accepted: a class or None"),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused(attribute: str, value: object, message: str) -> None:
+    saw = type("Saw", (Held,), {"name": "saw", attribute: value})
+    registry = Registry[Held]("tool", f"{__name__}:Held", {})
+    with pytest.raises(GeloraError, match=message):
+        registry.register(saw)
+    assert registry.names() == ()
+    whole = {"hand": "right", "parts": ("blade",), "prices": {"new": float}, "maker": int, "size": property(len)}
+    registry.register(type("Saw", (Held,), {"name": "saw"} | whole))
+    assert registry.names() == ("saw",)
+
+
+def test_what_is_no_class_is_refused() -> None:
+    with pytest.raises(GeloraError, match="is registered as a shape; accepted: a subclass of"):
+        registry().register(lambda: None)  # type: ignore[arg-type]
