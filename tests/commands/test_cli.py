@@ -118,7 +118,7 @@ def test_a_file_that_the_system_refuses_is_named(
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.setattr(COMMANDS.get("ls"), "handle", lambda *_: (tmp_path / "loop").read_text())
     assert command_line(["ls", str(tmp_path)]) == 2
-    assert f"{tmp_path / 'loop'}: Too many levels of symbolic links" in capsys.readouterr().err
+    assert f"{tmp_path / 'loop'}: Too many levels" in capsys.readouterr().err
 
 
 def test_too_many_open_files_name_the_limit(
@@ -129,7 +129,7 @@ def test_too_many_open_files_name_the_limit(
 
     monkeypatch.setattr(COMMANDS.get("ls"), "handle", refuse)
     assert command_line(["ls", str(tmp_path)]) == 2
-    assert "Too many open files: raise the limit of open files (ulimit -n)" in capsys.readouterr().err
+    assert "Too many open files: raise the limit" in capsys.readouterr().err
 
 
 def test_a_working_directory_that_is_gone_is_named(

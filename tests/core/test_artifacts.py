@@ -38,8 +38,8 @@ def test_round_trip() -> None:
     [
         ({"schema_version": SCHEMA_VERSION + 1}, "schema"),
         ({"schema": "RankPlan"}, "schema"),
-        ({"examples": "10"}, "examples: '10' given, a whole number expected"),
-        ({"examples": True}, "examples: True given, a whole number expected"),
+        ({"examples": "10"}, "examples: '10' given, a whole number"),
+        ({"examples": True}, "examples: True given, a whole number"),
         ({"examples": 10.0}, "examples: 10.0 given"),
         ({"extra": 1}, "EvalResult has no field extra"),
         ({"seconds": None}, "seconds: None given, a number expected"),
@@ -58,13 +58,13 @@ def test_another_content_is_refused(change: dict[str, object], named: str) -> No
 
 def test_an_error_names_the_path_to_a_value_deep_inside() -> None:
     plan = {"blocks": [{"block": 1, "modules": ["query", 2]}]}
-    with pytest.raises(GeloraError, match=r"Blocks: blocks\[0\]\.modules\[1\]: 2 given, a text expected"):
+    with pytest.raises(GeloraError, match=r"blocks\[0\]\.modules\[1\]: 2 given, a text"):
         from_json(Blocks, json.dumps({"schema": "Blocks", "schema_version": SCHEMA_VERSION} | plan))
 
 
 def test_an_edited_value_is_noticed_by_its_checksum() -> None:
     values = json.loads(to_json(RESULT)) | {"examples": 11}
-    with pytest.raises(GeloraError, match=r"is damaged or was edited.*another sha256"):
+    with pytest.raises(GeloraError, match=r"was edited.*another sha256"):
         from_json(EvalResult, json.dumps(values))
     del values["sha256"]
     assert from_json(EvalResult, json.dumps(values)).examples == 11

@@ -27,7 +27,7 @@ def test_files_are_imported_once_and_fingerprinted(tmp_path: Path) -> None:
     before = plugins_fingerprint(tmp_path)
     (tmp_path / "_helper.py").write_text("raise TypeError")
     assert plugins_fingerprint(tmp_path) != before
-    with pytest.raises(GeloraError, match="files have changed since this process imported them"):
+    with pytest.raises(GeloraError, match="files have changed"):
         load_plugins(tmp_path)
 
 
@@ -54,11 +54,11 @@ def test_an_init_file_is_imported_first(tmp_path: Path) -> None:
     [
         (
             "1 / 0",
-            r"broken\.py can't be imported: ZeroDivisionError: division by zero \(broken\.py, line 1\)\. Correct it",
+            r"ZeroDivisionError: division by zero \(broken\.py, line 1\)",
         ),
         ("x = 1\ndef f(:\n", r"SyntaxError: invalid syntax.* \(broken\.py, line 2\)"),
-        ("raise SystemExit(3)", r"can't be imported: SystemExit: 3 \(broken\.py, line 1\)"),
-        ("import _other", r"No module named '_other' .*import each other with a dot: from \._other import"),
+        ("raise SystemExit(3)", r"SystemExit: 3 \(broken\.py, line 1\)"),
+        ("import _other", r"No module named '_other' .*from \._other import"),
         ("from ._other import missing", r"cannot import name 'missing'"),
         ("from . import _bad", r"ValueError: bad \(_bad\.py, line 2\)"),
     ],
@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_imported_is_one_line_with_its_place(tmp_path: Pat
 
 def test_a_folder_that_is_not_there_or_empty_is_named_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "methods").mkdir()
-    with pytest.raises(GeloraError, match=r"method: no such folder; did you mean .*methods") as caught:
+    with pytest.raises(GeloraError, match=r"method: no such folder; .*methods") as caught:
         load_plugins(tmp_path / "method")
     assert str(caught.value).endswith("accepted: a folder with NAME.py files")
     with pytest.raises(GeloraError, match="no Python file in it"):
@@ -96,9 +96,7 @@ def test_an_installed_package_is_imported_when_it_is_named(tmp_path: Path, monke
     before = plugins_fingerprint("gelora_toy_one")
     (root / "_part.py").write_text("PART = 1\n")
     assert plugins_fingerprint("gelora_toy_one") != before
-    with pytest.raises(
-        GeloraError, match=r"did you mean gelora_toy_one\? .* name of an installed package: gelora_toy_one"
-    ):
+    with pytest.raises(GeloraError, match=r"did you mean gelora_toy_one\?"):
         find_plugins("gelora_toy_on")
     (tmp_path / "gelora_toy_one").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -108,7 +106,7 @@ def test_an_installed_package_is_imported_when_it_is_named(tmp_path: Path, monke
 def test_an_installed_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_package(tmp_path / "site", "gelora_toy_two", {"__init__.py": "\n1 / 0\n"})
     monkeypatch.syspath_prepend(tmp_path / "site")
-    with pytest.raises(GeloraError, match=r"plugins=gelora_toy_two can't be imported: Zero.*\(__init__\.py, line 2\)"):
+    with pytest.raises(GeloraError, match=r"plugins=gelora_toy_two .*Zero.*\(__init__\.py, line 2\)"):
         load_plugins("gelora_toy_two")
 
 

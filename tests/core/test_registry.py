@@ -85,7 +85,7 @@ def test_another_kind_and_a_taken_name_are_refused() -> None:
 
     with pytest.raises(GeloraError, match="no subclass"):
         shapes.register(dict)  # type: ignore[arg-type]
-    with pytest.raises(GeloraError, match=r"the name circle of a shape is in use by nowhere\.circle"):
+    with pytest.raises(GeloraError, match=r"name circle of a shape .*nowhere\.circle"):
         shapes.register(Circle)
 
 
@@ -97,7 +97,7 @@ def test_a_class_of_the_same_name_from_another_file_takes_no_name_in_use() -> No
     shapes = registry()
     shapes.register(toy("one"))
     shapes.register(toy("one"))  # as where a file is imported again
-    with pytest.raises(GeloraError, match="the name toy of a shape is in use by one"):
+    with pytest.raises(GeloraError, match=r"name toy of a shape .* one"):
         shapes.register(toy("other"))
 
 

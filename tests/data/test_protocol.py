@@ -85,9 +85,7 @@ def test_the_other_protocols_take_the_splits_as_they_are(protocol: str) -> None:
 def test_what_cannot_be_parted_is_refused(name: str) -> None:
     task = HALVES if name == "a" else HELD_OUT
     splits = {"train": texts("train", 1 if name == "train" else 9), "a": texts("a", 1), "b": texts("b", 9)}
-    with pytest.raises(
-        GeloraError, match=f"protocol=split: the 1 rows of {name} can't be separated.*use protocol=last"
-    ):
+    with pytest.raises(GeloraError, match=f"protocol=split: .*1 rows of {name} .*protocol=last"):
         protocol_splits(task, "split", splits)
     alone = questions(["one"] * 9, ["text"] * 9)
     with pytest.raises(GeloraError, match="too few articles"):

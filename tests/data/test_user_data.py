@@ -76,7 +76,7 @@ def test_a_tenth_is_held_out_by_label_and_always_the_same(tmp_path: Path) -> Non
     kept, held = Counter(train.labels.tolist()), Counter(validation.labels.tolist())
     for label in range(3):
         assert abs(held[label] - (kept[label] + held[label]) / 10) <= 1.5
-    assert "100 of 1000 rows held out, seed 0" in validation.note
+    assert "100 of 1000 rows held" in validation.note
     assert validation.fingerprint() == read(TASK, data, "validation").fingerprint()
     assert list(load_unlabelled_split(complete_task(TASK, data), data, "validation").ids) == list(validation.ids)
 
@@ -109,7 +109,7 @@ def test_validation_rows_of_the_users_own(tmp_path: Path) -> None:
     assert (len(read(TASK, data)), len(read(TASK, data, "validation"))) == (100, 7)
     assert read(TASK, data, "validation").note == ""
     write(tmp_path / "b.csv", [ROWS[0] | {"mood": "new"}])
-    with pytest.raises(GeloraError, match=r"b\.csv, line 2: label new is not among .*: glad, sad, so so"):
+    with pytest.raises(GeloraError, match=r"b\.csv, line 2: label new .*glad, sad, so so"):
         read(TASK, data, "validation")
     named = replace(TASK, labels=["new", *MOODS])
     labels = read(named, data, "validation").labels
@@ -149,7 +149,7 @@ def test_text_without_labels_can_be_looked_at(tmp_path: Path) -> None:
     task, data = replace(TASK, columns=["text"]), DataConfig(text=str(tmp_path / "lines.txt"))
     _, found = load_user_text(task, data)
     assert (found.columns, found.labels) == ((LINES,), None)
-    with pytest.raises(GeloraError, match="no column mood; a text file has no labels"):
+    with pytest.raises(GeloraError, match="no column mood; a text file"):
         read(task, data)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("one\tother\nthis\tthat\n")
@@ -185,10 +185,10 @@ def test_copies_stay_on_one_side(tmp_path: Path) -> None:
     assert len(held) == 20
     assert len(train) + len(validation) == 401
     assert len(validation) > 20
-    assert "201 copies of others, equal texts on one side" in validation.note
+    assert "201 copies of others" in validation.note
     rows = [{"review": "same" if i else "other", "mood": MOODS[i % 2]} for i in range(30)]
     data = DataConfig(text=str(write(tmp_path / "same.csv", rows)))
-    with pytest.raises(GeloraError, match="30 rows, 28 of them copies of others, are too few"):
+    with pytest.raises(GeloraError, match=r"30 rows, 28 .*copies"):
         read(TASK, data)
 
 
@@ -216,10 +216,10 @@ def test_standard_input_is_read_as_files_are(monkeypatch: pytest.MonkeyPatch) ->
     assert read_rows(TASK, "-").columns == (["one", "tw\u00f6"],)
     for read_input in (lambda: read_rows(TASK, "-"), lambda: read_questions("-")):
         given(b"one\ntw\xf6\n")
-        with pytest.raises(GeloraError, match="standard input, line 2: not UTF-8 text"):
+        with pytest.raises(GeloraError, match="standard input, line 2: not UTF-8"):
             read_input()
     given(b"")
-    with pytest.raises(GeloraError, match="standard input: no rows; give lines to read, file=FILE or split=NAME"):
+    with pytest.raises(GeloraError, match=r"standard input: no rows.*file=FILE or split=NAME"):
         read_rows(TASK, "-")
 
 
@@ -234,18 +234,18 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         {"text_validation": "/no/v.csv"},
         "validation=/no/v.csv: no such",
     ),
-    "unknown suffix": ("rows.xlsx", GOOD, {}, r"unknown kind of file; accepted by suffix: \.csv, \.tsv"),
+    "unknown suffix": ("rows.xlsx", GOOD, {}, r"accepted by suffix: \.csv, \.tsv"),
     "empty": ("rows.csv", "", {}, r"rows\.csv: no rows"),
     "a header alone": ("rows.csv", "review,mood\n", {}, "no rows"),
     "empty jsonl": ("rows.jsonl", "\n\n", {}, "no rows"),
-    "text column": ("rows.csv", GOOD.replace("review", "reviews"), {}, "no column review; did you mean reviews"),
-    "label column": ("rows.csv", GOOD.replace("mood", "moods"), {}, "no column mood; did you mean moods.*task.label"),
+    "text column": ("rows.csv", GOOD.replace("review", "reviews"), {}, "no column review; .*reviews"),
+    "label column": ("rows.csv", GOOD.replace("mood", "moods"), {}, "no column mood; .*moods.*task.label"),
     "not UTF-8": ("rows.csv", GOOD.encode() + b"caf\xe9,a\n", {}, "line 32: not UTF-8 text"),
     "a field too many": (
         "rows.csv",
         GOOD + "one, two,a\n",
         {},
-        'line 32: 3 fields, but the first line names 2.*"quotes"',
+        'line 32: 3 fields.* 2 .*"quotes"',
     ),
     "an open quote": ("rows.csv", GOOD + '"one,a\n', {}, "line 32: unexpected end of data"),
     "a column twice": ("rows.csv", "review,mood,mood\nx,a,b\n", {}, "two columns are named mood"),
@@ -255,55 +255,55 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         {},
         "line 32: an empty text; .*task.empty_text=keep",
     ),
-    "no label": ("rows.csv", GOOD + "text,\n", {}, "line 32: no label in mood; fill it in"),
-    "one label": ("rows.csv", GOOD.replace(",b", ",a"), {}, "two or more different labels, but the labels are a\\."),
+    "no label": ("rows.csv", GOOD + "text,\n", {}, "line 32: no label in mood"),
+    "one label": ("rows.csv", GOOD.replace(",b", ",a"), {}, "the labels are a\\."),
     "one label of two": ("rows.csv", GOOD.replace(",b", ",a"), {"labels": ["a", "b"]}, "every row has mood a"),
     "scores as labels": (
         "rows.csv",
         "review,mood\n" + "".join(f"text {i},{i / 7}\n" for i in range(30)),
         {},
-        "30 different values in 30 rows.*task.kind=regression",
+        "30 different values.*task.kind=regression",
     ),
-    "F1 of three": ("rows.csv", GOOD + "x,c\n" * 9, {"metric": "accuracy_f1"}, "needs two different labels.*a, b, c"),
+    "F1 of three": ("rows.csv", GOOD + "x,c\n" * 9, {"metric": "accuracy_f1"}, "two different labels.*a, b, c"),
     "a label twice": ("rows.csv", GOOD, {"labels": ["a", "b", "a"]}, "different labels"),
-    "other labels": ("rows.csv", GOOD, {"labels": ["a", "c"]}, "line 3: label b is not among"),
+    "other labels": ("rows.csv", GOOD, {"labels": ["a", "c"]}, "line 3: label b .*a, c"),
     "no number": (
         "rows.csv",
         GOOD,
         {"kind": "regression"},
-        "line 2: mood is 'a', but a finite number in float32 is needed",
+        "line 2: mood is 'a'.*finite number",
     ),
     "NaN": (
         "rows.csv",
         "review,mood\nx,1\ny,nan\n",
         {"kind": "regression"},
-        "line 3: mood is 'nan', but a finite number in float32 is needed",
+        "line 3: mood is 'nan'.*finite number",
     ),
     "infinite": (
         "rows.jsonl",
         '{"review": "x", "mood": 1e300}\n',
         {"kind": "regression"},
-        "a finite number in float32 is needed",
+        "line 1: mood is .*finite number",
     ),
     "one score": ("rows.csv", "review,mood\nx,1\ny,1\n", {"kind": "regression"}, "every row has mood 1"),
-    "too few": ("rows.csv", "review,mood\nx,a\ny,b\nz,a\nq,b\n", {}, "4 rows are too few to hold out a tenth"),
+    "too few": ("rows.csv", "review,mood\nx,a\ny,b\nz,a\nq,b\n", {}, "4 rows are too few"),
     "not JSON": ("rows.jsonl", '{"review": "x", "mood": 1}\n\n{"review": \n', {}, "line 3: not JSON"),
-    "no object": ("rows.jsonl", "[1, 2]\n", {}, r"line 1: \[1, 2\] is not an object"),
+    "no object": ("rows.jsonl", "[1, 2]\n", {}, r"line 1: \[1, 2\] .*object"),
     "no string": (
         "rows.jsonl",
         '{"review": 5, "mood": 1}\n{"review": "x", "mood": 2}\n',
         {},
-        "line 1: review must be a text .*, not 5",
+        "line 1: review .*text.*, not 5",
     ),
     "half a character": (
         "rows.jsonl",
         '{"review": "\\ud800", "mood": 1}\n{"review": "x", "mood": 2}\n',
         {},
-        "line 1: review must be a text in valid Unicode",
+        "line 1: review .*valid Unicode",
     ),
     "a null label": ("rows.jsonl", '{"review": "x", "mood": null}\n', {}, "line 1: no label in mood"),
     "no parquet": ("rows.parquet", GOOD, {}, "can't be read as parquet"),
-    "two files": ("train.csv", GOOD, {"text": ".."}, r"has train\.csv, train\.jsonl: which is split train"),
+    "two files": ("train.csv", GOOD, {"text": ".."}, r"train\.csv, train\.jsonl.*split train"),
     "no such split": ("rows.csv", GOOD, {"split": "test"}, "has no split test"),
     "a directory of others": ("x/rows.csv", GOOD, {"text": "../x"}, "has no split train"),
 }
@@ -350,7 +350,7 @@ def test_a_group_stays_on_one_side(tmp_path: Path, suffix: str) -> None:
         assert split.groups().tolist() == np.unique(split.ids // 20, return_inverse=True)[1].tolist()
     assert len(validation) == 40
     assert not set(validation.group_names or ()) & set(train.group_names or ())
-    assert validation.note.startswith("40 of 400 rows (2 of 20 groups of paper) held out, seed 0, each mood as near to")
+    assert validation.note.startswith("40 of 400 rows (2 of 20 groups of paper)")
     ungrouped = read(TASK, data, "validation")
     assert ungrouped.group_names is None and set(ungrouped.ids) != set(validation.ids)
 
@@ -361,7 +361,7 @@ def test_groups_with_equal_texts_are_held_out_together(tmp_path: Path) -> None:
     train, validation = (read(replace(TASK, group="paper"), data, split) for split in ("train", "validation"))
     sides = [{"paper 1", "paper 2"} & set(split.group_names or ()) for split in (train, validation)]
     assert sorted(map(len, sides)) == [0, 2]
-    assert "of 20 groups of paper, which equal texts join to 19)" in validation.note
+    assert " join to 19)" in validation.note
 
 
 def test_a_text_column_can_be_the_group(tmp_path: Path) -> None:
@@ -377,15 +377,15 @@ def test_a_text_column_can_be_the_group(tmp_path: Path) -> None:
 def test_a_row_without_a_group_is_refused(tmp_path: Path, bad: Any) -> None:
     rows = [*GROUPED[:30], GROUPED[30] | {"paper": bad}]
     data = DataConfig(text=str(write(tmp_path / "rows.jsonl", rows)))
-    with pytest.raises(GeloraError, match=r"rows\.jsonl, line 31: no group in paper.*give a text or a number"):
+    with pytest.raises(GeloraError, match=r"rows\.jsonl, line 31: no group in paper"):
         read(replace(TASK, group="paper"), data)
 
 
 def test_too_few_groups_and_no_such_column(tmp_path: Path) -> None:
     data = DataConfig(text=str(write(tmp_path / "rows.csv", [row | {"paper": "one"} for row in GROUPED])))
-    with pytest.raises(GeloraError, match=r"400 rows \(1 group\) are too few to hold out a tenth; give data.text_val"):
+    with pytest.raises(GeloraError, match=r"400 rows \(1 group\) are too few.*data.text_val"):
         read(replace(TASK, group="paper"), data)
-    with pytest.raises(GeloraError, match=r"no column papr; did you mean paper\?.*task.group=COLUMN"):
+    with pytest.raises(GeloraError, match=r"no column papr; .*paper.*task.group=COLUMN"):
         read(replace(TASK, group="papr"), data)
 
 
@@ -403,7 +403,7 @@ def test_scores_that_float32_can_not_tell_apart_are_named(tmp_path: Path) -> Non
     told = "100 different values of mood are 2 in float32.*subtract their mean"
     assert re.search(told, load_user_split(scores, DataConfig(text=str(path), text_validation=str(path)), "train").note)
     path = write(tmp_path / "b.jsonl", [row | {"mood": 1.7e9 + i / 100} for i, row in enumerate(ROWS)])
-    with pytest.raises(GeloraError, match=r"every row has mood 1700000000.0.*100 different values"):
+    with pytest.raises(GeloraError, match=r"has mood 1700000000.0.*100 different values"):
         read(scores, DataConfig(text=str(path)))
 
 

@@ -36,7 +36,7 @@ def test_a_directory_with_the_official_names_gives_what_the_hubs_layout_gives(tm
 def test_a_tenth_is_held_out_as_whole_articles_or_paragraphs(tmp_path: Path, articles: int, unit: str) -> None:
     file = write_questions(tmp_path / "train.json", squad_rows(80, 1, unanswerable=False), articles=articles)
     train, held = read(TASK, file, "train"), read(TASK, file, "validation")
-    assert f"{len(held)} of 80 questions held out, seed 0, by {unit}" in held.note
+    assert held.note.startswith(f"{len(held)} of 80 questions") and f"by {unit}" in held.note
     assert not train.note
     assert sorted([*train.ids, *held.ids]) == sorted(f"q{number}" for number in range(80))
     assert 4 <= len(held) <= 12
@@ -54,14 +54,14 @@ def test_single_questions_are_held_out_of_one_paragraph(tmp_path: Path) -> None:
     assert len(held) == 3
     assert "by question" in held.note
     few = write_questions(tmp_path / "few.json", rows[:9], articles=1)
-    with pytest.raises(GeloraError, match=r"9 questions are too few to hold out a tenth.*validation\.json"):
+    with pytest.raises(GeloraError, match=r"9 questions are too few.*validation\.json"):
         read(TASK, few, "train")
 
 
 def test_questions_without_answers_can_be_profiled_and_labelled(tmp_path: Path) -> None:
     file = write_questions(tmp_path / "train.json", squad_rows(40, 1, unanswerable=False), articles=20, answers=...)
     data = replace(DataConfig(), squad=str(file))
-    with pytest.raises(GeloraError, match="some questions have no answers, and training needs"):
+    with pytest.raises(GeloraError, match="some questions have no answers"):
         load_task_split(TASK, data, "train")
     _, train = load_training_text(TASK, data)
     assert train.labels is None
@@ -95,7 +95,7 @@ def test_what_is_wrong_is_one_message(tmp_path: Path) -> None:
         (TASK, flat, "is not in SQuAD's format"),
         (TASK, tmp_path / "none.json", "data.squad=.*none.json: no such file"),
         (TASK, tmp_path / "mine.csv", "no such directory.*SQuAD's own JSON"),
-        (TASK, tmp_path, "has no task plain_text.*SQuAD's own JSON"),
+        (TASK, tmp_path, "no task plain_text.*SQuAD's own JSON"),
         (
             TASK,
             write_questions(tmp_path / "off.json", rows[1:2], articles=1, answers=[{"text": "x", "answer_start": 0}]),

@@ -97,7 +97,7 @@ def test_a_job_that_ends_without_a_word_is_named_with_its_directory(
         stopped, left, raised = (sweep.do(server, work) for work in (str(int(signal.SIGTERM)), "leave", "raise"))
         done = sweep.do(server, "work")
     assert (killed.code, killed.state, killed.directory) == (1, "failed", str(sweep.directory("9")))
-    assert killed.message.startswith("its process was ended by SIGKILL, which the system sends when memory runs out")
+    assert killed.message.startswith("its process was ended by SIGKILL")
     assert (crashed.code, crashed.message) == (1, "its process was ended by SIGSEGV")
     for found in (stopped, left):
         assert (found.code, found.state) == (StoppedError.exit_code, "interrupted")
@@ -133,7 +133,7 @@ def test_a_launcher_checks_its_jobs_in_a_server_of_its_own(sweep: Sweep) -> None
 
 def test_a_server_that_cannot_start_is_one_message(sweep: Sweep) -> None:
     sweep.broken.mkdir()
-    with JobServer() as server, pytest.raises(GeloraError, match="ended with exit code 3, 2 times, before it could"):
+    with JobServer() as server, pytest.raises(GeloraError, match="ended with exit code 3, 2 times"):
         sweep.do(server, "work")
     assert len(list(sweep.broken.iterdir())) >= 1
 

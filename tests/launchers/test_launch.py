@@ -124,7 +124,7 @@ def test_the_message_of_a_worker_comes_back(workers: Callable[[str], None], tmp_
 def test_an_unexpected_error_is_one_message_and_its_traceback_is_the_cause(
     workers: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(RunError, match=r"^worker 1 failed: KeyError: 'no'\. With debug=true ") as caught:
+    with pytest.raises(RunError, match=r"^worker 1 failed: KeyError: 'no'\. .*debug=true") as caught:
         workers("if rank == '1': {}['no']\n        " + ENDS)
     assert isinstance(caught.value.__cause__, WorkerError)
     assert "made_worker.py" in str(caught.value.__cause__)
@@ -134,7 +134,7 @@ def test_an_unexpected_error_is_one_message_and_its_traceback_is_the_cause(
 
 def test_workers_that_hear_nothing_yet_are_stopped_too(workers: Callable[[str], None], tmp_path: Path) -> None:
     later(tmp_path, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(StoppedError, match="interrupted by SIGINT; give the same command again"):
+    with pytest.raises(StoppedError, match="interrupted by SIGINT"):
         workers("signal.signal(signal.SIGTERM, signal.SIG_DFL); time.sleep(60)")
     assert none_is_left(tmp_path)
 
@@ -144,7 +144,7 @@ def test_a_signal_reaches_all_workers(
     workers: Callable[[str], None], tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     later(tmp_path, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(StoppedError, match=f"interrupted by {number.name}; give the same command again"):
+    with pytest.raises(StoppedError, match=f"interrupted by {number.name}"):
         workers(ENDS + "\n        if rank == '0': raise RuntimeError('Connection closed by peer')")
     assert none_is_left(tmp_path)
     assert capfd.readouterr().err.count("stopping after this step") == 1

@@ -61,15 +61,16 @@ def test_a_launcher_that_cannot_run_jobs_is_refused() -> None:
     ("words", "message"),
     [
         (["launch.launcher=in_place"], "launch.launcher=in_place runs the jobs of a sweep: add -m, or leave it out"),
-        (["launch.launcher=in_plac"], "launch.launcher=in_plac: not known; did you mean in_place?"),
-        (["-m", "launch.launcher=local,in_place"], "one launcher runs all jobs of a sweep"),
+        (["launch.launcher=in_plac"], "launch.launcher=in_plac: ... did you mean in_place?"),
+        (["-m", "launch.launcher=local,in_place"], "one launcher runs all jobs"),
     ],
 )
 def test_a_launcher_that_does_not_fit_is_one_message(
     bench: Bench, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line(bench.arguments("task=cola", *words)) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert all(part in said for part in message.split(" ... "))
     assert not bench.root.exists()
 
 

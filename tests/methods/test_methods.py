@@ -153,7 +153,7 @@ def damaged_adapters() -> dict[str, tuple[Callable[[Path], object], str]]:
         return lambda adapter: (adapter / "adapter_config.json").write_text(text, encoding="utf-8")
 
     return {
-        "a pickle in its place": (as_pickle, "only adapter_model.bin: pickled weights are never loaded"),
+        "a pickle in its place": (as_pickle, "only adapter_model.bin: pickled weights"),
         "a directory in its place": (as_directory, "only adapter_model.bin"),
         "no weights": (lambda adapter: (adapter / WEIGHTS).unlink(), f"has no file {WEIGHTS}"),
         "cut weights": (lambda adapter: (adapter / WEIGHTS).write_bytes(b"12345678"), "can't be loaded by PEFT"),

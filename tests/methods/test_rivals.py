@@ -376,7 +376,7 @@ def test_eva_at_budgets_beyond_its_components_and_its_text(bert: Path) -> None:
     assert set(attached.plan.rank_pattern.values()) == {32}
     other = case(bert, "eva")
     short = [{name: tensor[:1, :6] for name, tensor in other.inputs.items()}]
-    with pytest.raises(GeloraError, match="32 components of a linear's inputs are asked of 6 tokens"):
+    with pytest.raises(GeloraError, match=r"32 components .* 6 tokens"):
         METHODS.get("eva").attach(replace(other.request, plan=full, batches=lambda _: short))
 
 

@@ -415,7 +415,7 @@ def test_a_question_whose_score_is_no_number_is_answered_at_every_threshold() ->
 def test_a_question_without_a_prediction_is_refused(name: str) -> None:
     predictions, references = questions(np.random.default_rng(4), 5, unanswerable=name == "squad_v2")
     stranger = [*predictions[:4], predictions[4] | {"id": "x"}]
-    with pytest.raises(GeloraError, match="2 ids are not on both sides, the first, q4, is only a question"):
+    with pytest.raises(GeloraError, match=r"2 ids .*q4, is only a question"):
         computed(name, stranger, references)
     with pytest.raises(GeloraError, match="an id comes twice"):
         computed(name, [*predictions[:4], predictions[0]], references)
@@ -426,5 +426,5 @@ def test_a_question_without_a_prediction_is_refused(name: str) -> None:
 def test_squad_refuses_a_question_without_an_answer() -> None:
     predictions, references = questions(np.random.default_rng(5), 3, unanswerable=False)
     references[1]["answers"] = {"text": [], "answer_start": []}
-    with pytest.raises(GeloraError, match="question q1 has no gold answer; squad_v2"):
+    with pytest.raises(GeloraError, match=r"question q1 .*squad_v2"):
         computed("squad", predictions, references)

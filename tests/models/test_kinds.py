@@ -95,9 +95,9 @@ def test_an_entry_that_lacks_a_part_is_refused_when_it_is_registered() -> None:
     ("block_list", "roles", "named"),
     [
         ("", {"query": "q"}, "names no list of blocks"),
-        ("layers", {"querry": "q"}, "accepted roles are query, key, value, qkv, output"),
-        ("layers", {"up": "fc1", "down": "fc2"}, "names no linear layer of the attention"),
-        ("layers", {}, "names no linear layer of the attention"),
+        ("layers", {"querry": "q"}, "accepted roles are query, key, value"),
+        ("layers", {"up": "fc1", "down": "fc2"}, "no linear layer of the attention"),
+        ("layers", {}, "no linear layer of the attention"),
     ],
 )
 def test_an_entry_that_maps_nothing_is_refused_when_it_is_registered(

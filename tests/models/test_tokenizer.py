@@ -86,7 +86,7 @@ def test_directory_without_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_decoder_without_padding_or_end_token_is_refused(tmp_path: Path) -> None:
     resolved = from_directory(make_tiny("llama", tmp_path))
     rewrite_json(tmp_path / "tokenizer_config.json", eos_token=None)
-    assert "neither a padding nor an end token" in refusal(load_tokenizer, resolved)
+    assert "neither a padding nor" in refusal(load_tokenizer, resolved)
 
 
 @pytest.fixture

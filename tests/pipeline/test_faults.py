@@ -132,7 +132,7 @@ def test_a_worker_that_dies_takes_the_others_down_and_is_named(
     message = process.communicate(timeout=60)[1]
     assert time.perf_counter() - started < 20
     assert process.returncode == 1
-    assert "SIGKILL, which the system sends when memory runs out" in message.splitlines()[-1]
+    assert "SIGKILL" in message.splitlines()[-1]
     assert left_over(tmp_path) == 0
     assert run_status(only(tmp_path)) == "failed"
     capsys.readouterr()

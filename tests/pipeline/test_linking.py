@@ -35,10 +35,12 @@ def test_a_control_with_geloras_ranks_is_linked_and_could_as_well_be_trained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert bench.run(*EVEN) == 0
-    assert "The plan equals the uniform one, so method=lora trains the same" in capsys.readouterr().err
+    assert "so method=lora trains the same" in capsys.readouterr().err
     gelora = place_of(bench, "gelora")
     assert bench.run(*EVEN, "method=lora", "dry_run=true") == 0
-    assert f"It has the ranks of {gelora}, which is finished: it would be linked" in capsys.readouterr().out
+    dry_run = capsys.readouterr().out
+    assert f"It has the ranks of {gelora}" in dry_run
+    assert "it would be linked" in dry_run
     assert len(bench.directories()) == 1
     assert bench.run(*EVEN, "method=lora") == 0
     shown = capsys.readouterr()
@@ -48,7 +50,7 @@ def test_a_control_with_geloras_ranks_is_linked_and_could_as_well_be_trained(
     assert (lora / str(manifest_of(lora).same_as)).resolve() == gelora.resolve()
     assert (result_of(lora).method, read_artifact(RankPlan, lora / RankPlan.FILE).method) == ("lora", "lora")
     assert result_of(lora).value == result_of(gelora).value
-    assert "was not trained: its ranks are those of method=gelora" in (lora / "README.md").read_text()
+    assert "its ranks are those of method=gelora" in (lora / "README.md").read_text()
     assert bench.run(*EVEN, "method=shuffled", "seed=0") == 0
     assert "linked" not in grid_table([bench.root])  # one row, named after all three
     assert "gelora = lora = shuffled" in grid_table([bench.root])

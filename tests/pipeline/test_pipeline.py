@@ -365,7 +365,7 @@ def test_other_threads_are_refused_and_force_resumes_with_a_warning(
     assert (tmp_path / run_files.CHECKPOINTS).exists()
     assert resume.is_resumable(tmp_path, replace(config, force=True))
     assert len(said) == 1
-    assert "numbers may differ in their last digits" in said[0]
+    assert "differ in their last digits" in said[0]
 
 
 def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
@@ -410,7 +410,7 @@ def test_another_model_or_other_data_is_noticed(
     directory = str(bench.only())
     write_split(data, "cola", "train", rows("cola", 90, seed=77))
     assert command_line(["evaluate", directory]) == 2
-    assert "the split train is not the one" in capsys.readouterr().err
+    assert "split train is not the one" in capsys.readouterr().err
     shutil.copytree(bench.models["electra"], model, dirs_exist_ok=True)
     assert command_line(["evaluate", directory]) == 2
     assert "is not the model that" in capsys.readouterr().err

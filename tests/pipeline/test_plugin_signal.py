@@ -127,4 +127,4 @@ def test_a_signal_that_lacks_a_part_is_one_message_before_any_work(bench: Bench,
     (plugins / "entries.py").write_text(ENTRIES.replace("    settings = ()\n", ""))
     done = gelora(*bench.arguments("method=norm_lora", "task=cola", f"plugins={plugins}"))
     assert done.returncode == 2
-    assert "is an incomplete signal: it lacks settings" in done.stderr
+    assert "incomplete signal: it lacks settings" in done.stderr

@@ -127,7 +127,7 @@ def test_a_method_and_an_allocator_from_a_folder_run_and_are_opened_again(bench:
     assert "method.strength=11" in other.stderr
     shown = succeeds("run", "--help", "all", f"plugins={plugins}", "method=toy")
     assert "method.strength=2" in shown
-    assert "how much of the update counts (above 0, at most 10)" in " ".join(shown.split())
+    assert "(above 0, at most 10)" in " ".join(shown.split())
     assert "toy_norms" in succeeds("ls", str(bench.root))
 
     (plugins / "entries.py").write_text(ENTRIES + "\n# changed\n")
@@ -139,7 +139,8 @@ def test_a_method_and_an_allocator_from_a_folder_run_and_are_opened_again(bench:
     plugins.rename(plugins.with_name("elsewhere"))
     done = gelora("predict", str(planned), "split=validation")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"was run with plugins={plugins}, which is not there; bring that folder back" in done.stderr
+    assert f"plugins={plugins}, which is not there" in done.stderr
+    assert "bring that folder back" in done.stderr
 
 
 def test_an_entry_that_lacks_a_part_is_one_message_before_any_work(bench: Bench, plugins: Path) -> None:
@@ -230,7 +231,8 @@ def test_plugins_of_an_installed_package(bench: Bench, tmp_path: Path, monkeypat
     assert read_config(directory / "config.yaml").plugins == "gelora_toys"
     assert "validation" in succeeds("evaluate", str(directory))
     (root / "entries.py").write_text(ENTRIES + "# changed\n")
-    assert "the plug-ins in gelora_toys are not those that" in gelora("evaluate", str(directory)).stderr
+    assert "the plug-ins in gelora_toys are not" in gelora("evaluate", str(directory)).stderr
     monkeypatch.setenv("PYTHONPATH", before)
     done = gelora("evaluate", str(directory))
-    assert "plugins=gelora_toys, which is not there; install that package again" in done.stderr
+    assert "plugins=gelora_toys, which is not there" in done.stderr
+    assert "install that package again" in done.stderr

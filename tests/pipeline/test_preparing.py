@@ -60,7 +60,7 @@ def test_a_damaged_profile_is_none(tmp_path: Path) -> None:
 
 def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() -> None:
     few = TextSplit("train", np.arange(40), ([f"text {i % 19}" for i in range(40)],), None)
-    with pytest.raises(GeloraError, match="40 training rows with 19 different texts: a profile needs at least 20"):
+    with pytest.raises(GeloraError, match=r"19 different texts: .*at least 20"):
         inputs._check_distinct_texts(few, 20)
     inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None), 20)
     assert SIGNALS.get("idim").fewest_texts == twonn.MIN_POINTS

@@ -71,7 +71,7 @@ def test_a_run_on_a_file_of_ones_own(
     assert directory.relative_to(tmp_path).parts[1] == "My-reviews"
     config = read_config(directory / run_files.CONFIG)
     assert (config.task.labels, config.task.metric, config.task.reported) == (["glad", "sad"], "accuracy", "accuracy")
-    assert "validation: 12 of 120 rows held out, seed 0, each mood in its share" in (directory / "log.txt").read_text()
+    assert "validation: 12 of 120 rows held" in (directory / "log.txt").read_text()
     before_training = (directory / "log.txt").read_text().partition("training:")[0]
     assert "train: 108 rows, labels glad " in before_training
     assert "validation: 12 rows, labels glad " in before_training
@@ -95,8 +95,8 @@ def test_a_run_on_a_file_of_ones_own(
     assert len(capsys.readouterr().out.splitlines()) == 120
     assert command_line(["predict", str(directory), f"file='{other}'", "data.separator=comma"]) == 2
     message = capsys.readouterr().err
-    assert "accepted: mood;review. Rename the column in the file" in message
-    assert "read with comma as separator; for another one give data.separator=NAME" in message
+    assert "accepted: mood;review. Rename the column" in message
+    assert "data.separator=NAME" in message
     assert command_line(["fetch", "offline", *words]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  gelora run")]
     assert command_line([*shlex.split(line)[1:], *FAST, f"runs_dir={tmp_path / 'runs'}"]) == 0
@@ -114,14 +114,14 @@ def test_scores_and_what_is_wrong_before_any_work(
     scored.write_text("".join(json.dumps(value) + "\n" for value in values))
     words = given(tmp_path, tiny_models["bert"], f"data.text={scored}", "task.kind=regression", "train.max_steps=2")
     wrong = [
-        (["task.metric=mcc"], "task.metric=mcc does not judge task.kind=regression; accepted: pearson_spearman"),
+        (["task.metric=mcc"], "task.metric=mcc does not judge task.kind=regression"),
         (["task.reported=accuracy"], "task.reported=accuracy is no value of task.metric=pearson_spearman"),
         (["task.columns=[]"], "one or two columns of text"),
         (["task.columns=[mood]"], "another one for the label"),
-        (["task.columns=[review,mode]"], "no column mode; did you mean mood?"),
+        (["task.columns=[review,mode]"], "column mode; did you mean mood?"),
         (["task.group=mood"], "task.group=mood is task.label, too"),
-        (["task=cola", "task.group=author"], "task.group=author: only task=text has a column of groups"),
-        (["task.source=texts"], "task.source=texts: not known; did you mean text?"),
+        (["task=cola", "task.group=author"], "task.group=author: only task=text"),
+        (["task.source=texts"], "task.source=texts: ... did you mean text?"),
         (["task.kind=question_answering"], "task.kind=question_answering needs task=squad data.squad=FILE.json"),
         (["task.name=../up"], "task.name=../up: letters"),
         ([f"data.text={tmp_path}/scord.jsonl"], "scord.jsonl: no such file"),
@@ -129,7 +129,8 @@ def test_scores_and_what_is_wrong_before_any_work(
     for overrides, message in wrong:
         keys = {text.split("=")[0] for text in overrides}
         assert command_line(["run", *[w for w in words if w.split("=")[0] not in keys], *overrides]) == 2
-        assert message in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert all(part in said for part in message.split(" ... "))
     assert not (tmp_path / "runs").exists()
     assert command_line(["run", *words, "task.group=author"]) == 0
     assert result_of(only(tmp_path)).reported == "pearson_spearman_mean"
@@ -209,8 +210,8 @@ def test_raw_scores_trained_on_as_they_are_end_in_a_flag_and_its_remedy(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"value:    pearson_spearman_mean {result.value:.4f} on 12 examples of validation"
     remarks = [line.removeprefix("note:     ") for line in lines if line.startswith("note:")]
-    assert remarks[0].startswith("collapsed: every prediction lies outside the range of the labels (predicted ")
-    assert remarks[1].startswith("what may help: task.standardize=true, train.learning_rate=0.001 (a tenth)")
+    assert remarks[0].startswith("collapsed: every prediction lies outside")
+    assert remarks[1].startswith("what may help: task.standardize=true, train.learning_rate=0.001")
     log = (only(tmp_path) / run_files.LOG).read_text()
     assert all(remark in log for remark in (f"pearson_spearman_mean: {result.value:.4f}", *remarks))
 
@@ -243,7 +244,7 @@ def test_a_run_that_gives_one_label_says_so_behind_its_value(
     assert command_line(["run", *words]) == 0
     assert "collapsed: one label for all 12 rows (" in capsys.readouterr().out
     assert command_line(["run", *words, "seed=1", "dry_run=true"]) == 0
-    assert "of 108 texts are longer than task.max_length=6 tokens: their end is cut off" in capsys.readouterr().err
+    assert "texts are longer than task.max_length=6 tokens" in capsys.readouterr().err
     assert command_line(["predict", str(only(tmp_path)), "split=validation"]) == 0
     shown = capsys.readouterr()
     assert "of 12 texts are longer than task.max_length=6" in shown.err

@@ -100,7 +100,7 @@ def test_one_run_that_names_the_groups_is_enough(tmp_path: Path) -> None:
     assert compare_rows(rows, resamples=50)[0].groups == 20
     assert compare_rows(rows[::-1], resamples=50)[0].p == compare_rows(rows, resamples=50)[0].p
     edit(rows[0].runs[0], lambda line: line | {"group": f"article {line['id'] % 21}"})
-    with pytest.raises(GeloraError, match="differ in the groups of their examples; only runs on the same data"):
+    with pytest.raises(GeloraError, match="differ in the groups"):
         compare_rows(rows, resamples=50)
 
 
@@ -227,7 +227,7 @@ def test_other_data_are_refused_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(GeloraError) as caught:
         compare_rows(rows, resamples=10)
     first, second = str(caught.value).splitlines()
-    assert "differ in 2 example ids; only runs on the same data can be compared" in first
+    assert "differ in 2 example ids" in first
     assert str(rows[1].runs[0]) in first
     assert "differ in the labels of" in second
 
@@ -289,7 +289,7 @@ def test_answers_with_line_separators_are_one_row(tmp_path: Path) -> None:
 def test_a_value_without_a_score_is_refused(tmp_path: Path) -> None:
     task = replace(TASK, metric="squad_v2", reported="best_f1_chosen_on_eval", kind="question_answering")
     path = write_rows(tmp_path, "a", 0, [{"id": "q"}], 1.0, task=task, collapsed=False)
-    with pytest.raises(GeloraError, match="no test for squad_v2's best_f1_chosen_on_eval; there is one for accuracy"):
+    with pytest.raises(GeloraError, match=r"squad_v2's best_f1_chosen_on_eval; .*accuracy"):
         read_predictions(path)
 
 

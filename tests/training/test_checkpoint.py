@@ -150,7 +150,7 @@ def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path:
         asked.append(None)
         return len(asked) == 13
 
-    with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24, saved in a checkpoint"):
+    with pytest.raises(StoppedError, match=r"interrupted at step 1[12] of 24"):
         train(case(bert, "gelora"), broken, stop=stop)
     state = latest_valid_checkpoint(broken)
     assert state is not None
@@ -279,7 +279,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     path = path.with_name("step-00000024-0003")
     shutil.copytree(spare, path)
     (path / TrainState.FILE).write_text(text.replace('"schema_version": ', '"schema_version": 1'))
-    with pytest.raises(UnusableError, match=r"is what this version reads.*delete the checkpoint"):
+    with pytest.raises(UnusableError, match=r"this version reads.*delete the checkpoint"):
         latest_valid_checkpoint(tmp_path)
     shutil.rmtree(path)
     shutil.copytree(spare, path)

@@ -184,7 +184,7 @@ def test_protocol_dev_puts_the_best_epoch_back(bert: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
-    with pytest.raises(RunError, match=r"the loss is nan at step \d+ of 12 .*learning rate .*Lower"):
+    with pytest.raises(RunError, match=r"loss is nan at step \d+ .*learning rate"):
         train(bert, replace(SETTINGS, learning_rate=math.inf, warmup_ratio=0.0))
 
 
