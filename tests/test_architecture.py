@@ -34,6 +34,12 @@ ORDER = (
 )
 """The packages, lowest first: each imports only from itself and from those before it."""
 ABOVE_ALL = {"api", "__init__", "__main__"}
+HINTS_UPWARD = {
+    ("core.registries", None),  # it names the class of each registry's entries, and imports the entries on demand
+    ("plots", "report"),  # pictures of a report are drawn from its rows
+    ("training", "trackers"),  # callbacks write to the trackers that the pipeline opened
+}
+"""Module or package, and the higher package that its type hints alone may name."""
 STAGES = {"geometry.profiling", "allocation.ranks", "training.loop", "training.evaluation"}
 HEAVY = ("torch", "transformers")
 
@@ -44,20 +50,43 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of ours that a file imports, wherever in it; type hints alone don't count."""
+    """Return the modules of ours that a file imports, wherever in it; type hints alone don't count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    return imported({*ast.walk(tree)} - hint_nodes(tree), path)
+
+
+def hints(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports below `if TYPE_CHECKING`."""
+    return imported(hint_nodes(ast.parse(path.read_text(encoding="utf-8"))), path)
+
+
+def hint_nodes(tree: ast.Module) -> set[ast.AST]:
     guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and is_type_checking(node)]
-    guarded = {child for guard in guards for child in ast.walk(guard)}
+    return {child for guard in guards for child in ast.walk(guard)}
+
+
+def imported(nodes: set[ast.AST], path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node not in guarded and (node.module or "").startswith("gelora_cli"):
-            base = (node.module or "").removeprefix("gelora_cli").removeprefix(".")
-            for alias in node.names:
-                name = f"{base}.{alias.name}".strip(".")
-                found.add(name if exists(name) else base or "__init__")
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            module = absolute_module(node, path)
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            found |= {name if exists(short(name)) else module for name in names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("gelora_cli.") for alias in node.names if "gelora_cli" in alias.name}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {short(name) for name in found if name.split(".")[0] == "gelora_cli"}
+
+
+def absolute_module(node: ast.ImportFrom, path: Path) -> str:
+    """Return the module that an import names, also where it does so by dots."""
+    if not node.level:
+        return node.module or ""
+    folder = path.relative_to(ROOT).parts[: -node.level]
+    return ".".join([*folder, *filter(None, [node.module])])
+
+
+def short(name: str) -> str:
+    return name.removeprefix("gelora_cli").removeprefix(".") or "__init__"
 
 
 def is_type_checking(node: ast.If) -> bool:
@@ -73,12 +102,24 @@ def package_of(module: str) -> str:
     return module.split(".", maxsplit=1)[0]
 
 
-GRAPH = {module_name(path): imports(path) - {module_name(path)} for path in sorted(PACKAGE.rglob("*.py"))}
+FILES = sorted(PACKAGE.rglob("*.py"))
+GRAPH = {module_name(path): imports(path) - {module_name(path)} for path in FILES}
+HINTS = {module_name(path): hints(path) for path in FILES}
 PACKAGES = sorted({package_of(module) for module in GRAPH} - ABOVE_ALL)
 
 
+def executed_by(*modules: str) -> set[str]:
+    """Return the modules of ours that a fresh process has after it imported these."""
+    code = (
+        f"import importlib, sys; [importlib.import_module('gelora_cli.' + name) for name in {modules!r}]; "
+        "print(*(name for name in sys.modules if name.startswith('gelora_cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {short(name) for name in done.stdout.split()}
+
+
 def test_every_file_belongs_to_a_package_of_the_order() -> None:
-    assert not set(PACKAGES) - set(ORDER)
+    assert {*PACKAGES} == {*ORDER}
     assert not STAGES - GRAPH.keys()
     assert "core.artifacts.plan" in GRAPH["allocation.ranks"]
 
@@ -102,14 +143,41 @@ def test_a_package_imports_only_lower_ones(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_a_package_executes_only_lower_ones(package: str) -> None:
-    modules = [f"gelora_cli.{name}" for name in GRAPH if package_of(name) == package and not name.endswith("__main__")]
-    code = (
-        f"import importlib, sys; [importlib.import_module(name) for name in {modules!r}]; "
-        "print(*sorted(name for name in sys.modules if name.startswith('gelora_cli.')))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    executed = {package_of(name.removeprefix("gelora_cli.")) for name in done.stdout.split()}
+    modules = [name for name in GRAPH if package_of(name) == package and not name.endswith("__main__")]
+    executed = {package_of(name) for name in executed_by(*modules)}
     assert executed <= {*ORDER[: ORDER.index(package) + 1]}
+
+
+def test_importing_the_training_executes_no_method() -> None:
+    """Methods are imported on demand: one that needs a package which is not installed hinders no other."""
+    executed = executed_by(*(name for name in GRAPH if package_of(name) == "training"))
+    assert {name for name in executed if package_of(name) == "methods"} == {"methods", "methods.base"}
+
+
+def test_type_hints_name_higher_packages_only_where_it_is_said() -> None:
+    upward = set()
+    for module, found in HINTS.items():
+        package = package_of(module)
+        higher = {*ORDER[ORDER.index(package) + 1 :]} if package in ORDER else set()
+        if higher & {*map(package_of, found)}:
+            named = {(package, package_of(name)) for name in found if package_of(name) in higher}
+            upward |= {(module, None)} if (module, None) in HINTS_UPWARD else named
+    assert upward == HINTS_UPWARD
+
+
+def test_the_package_knows_neither_its_tests_nor_its_scripts() -> None:
+    outside = re.compile(r"^\s*(from|import) (tests|scripts|examples)\b", re.MULTILINE)
+    assert not [str(path) for path in FILES if outside.search(path.read_text(encoding="utf-8"))]
+
+
+def test_the_contributors_page_lists_the_packages_in_this_order() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == ORDER
+
+
+def test_tests_mirror_the_packages() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert folders - {"helpers", "scripts"} == {*ORDER}
 
 
 def test_no_package_imports_another_ones_private_file() -> None:
@@ -123,24 +191,26 @@ def test_no_package_imports_another_ones_private_file() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("package", ["allocation"])
-def test_allocation_needs_no_torch(package: str) -> None:
+@pytest.mark.parametrize("package", ["allocation", "config", "signals", "tasks"])
+def test_what_plans_and_checks_needs_no_torch(package: str) -> None:
     modules = [f"gelora_cli.{name}" for name in GRAPH if package_of(name) == package]
     code = f"import sys, {', '.join(modules)}; sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_methods_and_signals_are_registered_without_torch() -> None:
+def test_every_entry_is_registered_without_torch() -> None:
     code = (
-        "import sys; from gelora_cli.core.registries import ALLOCATORS, METHODS, SIGNALS; "
-        "[registry.get(name) for registry in (ALLOCATORS, METHODS, SIGNALS) for name in registry.names()]; "
+        "import sys; from gelora_cli.core import registries; from gelora_cli.core.registry import Registry; "
+        "every = [value for value in vars(registries).values() if isinstance(value, Registry)]; "
+        "assert len(every) >= 11; [registry.get(name) for registry in every for name in registry.names()]; "
         f"sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
-    "module", ["twonn", "neighbours", "duplicates", "fit", "mle", "interval", "jacobians", "theory"]
+    "module",
+    ["twonn", "points", "neighbours", "duplicates", "ratios", "fit", "mle", "interval", "jacobians", "theory"],
 )
 def test_the_mathematics_of_geometry_imports_no_configuration(module: str) -> None:
     assert {package_of(name) for name in GRAPH[f"geometry.{module}"]} <= {"core", "geometry"}
@@ -204,13 +274,13 @@ def test_light_entry_points_stay_light(module: str) -> None:
 
 
 def test_no_test_module_imports_another() -> None:
-    wrong = re.compile(r"^\s*from tests(\.\w+)*\.test_\w+ import", re.MULTILINE)
+    wrong = re.compile(r"^\s*(from|import) (\S*\.)?test_\w+|^\s*from \S+ import (\w+, )*test_\w+", re.MULTILINE)
     files = sorted((ROOT / "tests").rglob("*.py"))
     assert not [str(path) for path in files if wrong.search(path.read_text(encoding="utf-8"))]
 
 
 def test_nothing_forbidden_in_the_source() -> None:
     forbidden = re.compile(r"\bpickle\b|\beval\(|\bexec\(|torch\.load|trust_remote_code=True|joblib\.load|os\.system")
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in FILES:
         hits = [line for line in path.read_text(encoding="utf-8").splitlines() if forbidden.search(line)]
         assert not [line for line in hits if ".eval(" not in line], path
