@@ -1,4 +1,4 @@
-"""The hooks of the loop: small objects that record, keep, observe or stop a training."""
+"""The hooks of the training loop: small objects that record, save, observe or stop a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LossReading:
-    """The mean loss over the examples since the reading before, with the learning rate of the last step."""
+    """What one reading of the loss gives.
+
+    Attributes:
+        loss: the mean loss over the examples since the previous reading, finite.
+        learning_rate: that of the last step.
+        seconds: time since the training began, over all attempts.
+        examples_per_second: the rate since the previous reading, over all processes.
+    """
 
     loss: float
     learning_rate: float
@@ -22,28 +29,29 @@ class LossReading:
 
 
 class Callback:
-    """Hooks that do nothing; a callback overrides those that it needs.
+    """Hooks that do nothing. A callback overrides those that it needs.
 
-    Every process calls every hook, in the order of the callbacks, so that hooks may talk to the other processes.
+    Every process calls every hook, in the order of the callbacks, so that a hook may exchange values with the other
+    processes. A hook that does so must do it in every process, or the training hangs.
     """
 
     def on_start(self, trainer: Trainer) -> None:
-        """Follow the start, after the state of an earlier attempt was put back."""
+        """Act before the first step, after the state of a previous attempt was loaded."""
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
-        """Take a finite mean loss, every `log_steps` steps and before an evaluation."""
+        """Act on a finite mean loss, every `log_steps` steps and before an evaluation."""
 
     def on_step(self, trainer: Trainer) -> None:
-        """Follow an optimizer step, and the reading of its loss where one is due."""
+        """Act after an optimizer step, and after the reading of its loss if one was due."""
 
     def before_evaluation(self, trainer: Trainer) -> None:
-        """Follow the last step of an epoch."""
+        """Act after the last step of an epoch."""
 
     def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
-        """Follow the evaluation of an epoch; the deciding split is the first."""
+        """Act after the evaluation of an epoch; the first result is that of the split that selects the epoch."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """Follow the last epoch; not called where the training fails or is stopped."""
+        """Act after the last epoch; not called if the training fails or is stopped."""
 
     def close(self) -> None:
-        """Let go of what is held, after a training that ended in any way."""
+        """Release resources, however the training ended."""

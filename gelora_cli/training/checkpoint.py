@@ -1,12 +1,13 @@
-"""Checkpoints of a training: what trains and where it stands, in safetensors and JSON, complete or not at all.
+"""Checkpoints of a training: its tensors in safetensors and its counts in JSON, complete or not at all.
 
 A checkpoint is a directory `checkpoints/step-N-E`, after N steps and E evaluations, with `state.safetensors` and
-`state.json`, which names the sha256 of the tensors. It is written under another name and renamed when it is whole; the
-one before goes after that.
+`state.json`, which names the sha256 of the tensors. It is written under another name and renamed when it is complete.
+The previous checkpoint is removed after that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -29,12 +30,26 @@ TENSORS = "state.safetensors"
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a training stands after `step` optimizer steps, beside its tensors.
+    """The progress of a training without its tensors. The names of the fields are those of `state.json`.
 
-    `examples` were trained on, `loss_examples` of them since the last line of metrics, and `losses` are the first and
-    the last logged; `metrics_bytes` of `metrics.jsonl` belong to it. Seconds are those of all attempts; `machine`
-    is where it was written (`devices.train_machine`). `threads` are the CPU threads that each process computed with,
-    and `thread_settings` the environment variables that set them; 0 in a checkpoint written before they were kept.
+    Attributes:
+        step: optimizer steps taken.
+        examples: examples trained on, over all processes; an example counts once in each epoch.
+        loss_examples: those of them since the last reading of the loss.
+        losses: the first and the last logged loss.
+        evaluations: the results of each evaluated epoch, of the selecting split first.
+        best_epoch: the epoch to keep so far, from 1; 0 before the first evaluation.
+        settled_epoch: the first epoch that keeps the budget; 0 if there is none yet.
+        best_value: the value of `best_epoch`; None if it is not finite.
+        seconds: time of all attempts, evaluations included.
+        evaluation_seconds: the part of it that was spent on evaluating and observing.
+        processes: how many processes trained.
+        machine: where it was written (`devices.train_machine`).
+        metrics_bytes: how many bytes of `metrics.jsonl` belong to it.
+        metrics_sha256: the sha256 of these bytes.
+        tensors_sha256: the sha256 of the file of tensors.
+        threads: CPU threads that each process computed with; 0 in a checkpoint of an earlier version.
+        thread_settings: the environment variables that set them.
     """
 
     step: int
@@ -59,17 +74,17 @@ class TrainState:
 
 
 class Checkpoint(NamedTuple):
-    """A training's state: where it stands, and its tensors by name, on the CPU."""
+    """The state of a training: its progress, and its tensors by name, on the CPU."""
 
     state: TrainState
     tensors: dict[str, torch.Tensor]
 
 
 class CheckpointStore(Protocol):
-    """Where checkpoints are kept, and when one is due."""
+    """Where checkpoints are saved, and when one is due."""
 
     @property
-    def used(self) -> bool:
+    def enabled(self) -> bool:
         """Return whether any are written."""
 
     def due_by_step(self, step: int) -> bool:
@@ -79,7 +94,7 @@ class CheckpointStore(Protocol):
         """Return whether one is due by this process's clock."""
 
     def save(self, state: TrainState, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep a checkpoint in place of those before it."""
+        """Save a checkpoint in place of the previous ones."""
 
     def latest(self) -> Checkpoint | None:
         """Return the newest valid checkpoint."""
@@ -87,18 +102,18 @@ class CheckpointStore(Protocol):
 
 @dataclass
 class Checkpoints(CheckpointStore):
-    """The checkpoints of one run directory, every `steps` optimizer steps or `seconds`; none where both are None."""
+    """The checkpoints of one run directory, every `steps` optimizer steps or `seconds`; none if both are None."""
 
     directory: Path
     steps: int | None
     seconds: float | None
-    written: float = 0.0
+    last_written: float = 0.0  # on the clock of time.perf_counter
 
     def __post_init__(self) -> None:
-        self.written = time.perf_counter()
+        self.last_written = time.perf_counter()
 
     @property
-    def used(self) -> bool:
+    def enabled(self) -> bool:
         """Return whether any are written."""
         return self.steps is not None or self.seconds is not None
 
@@ -108,21 +123,24 @@ class Checkpoints(CheckpointStore):
 
     def due_by_clock(self) -> bool:
         """Return whether `seconds` have passed since the last one, by this process's clock."""
-        return self.seconds is not None and time.perf_counter() - self.written >= self.seconds
+        return self.seconds is not None and time.perf_counter() - self.last_written >= self.seconds
 
     def save(self, state: TrainState, tensors: dict[str, torch.Tensor]) -> None:
-        """Write a checkpoint and remove those before it.
+        """Write a checkpoint and remove the previous ones.
 
         Raises:
-            GeloraError: the disk is full or can't be written to; the checkpoint before is intact.
+            GeloraError: the disk is full or can't be written to; the previous checkpoint is intact.
         """
         from safetensors.torch import save_file
 
         root = self.directory / CHECKPOINTS
         target, temporary = step_path(self.directory, state), root / f".writing-{os.getpid()}"
-        if target.exists() and _is_valid(target, self.directory):
-            self.written = time.perf_counter()
-            return  # a valid checkpoint of the same step is never replaced, so that there is always one
+        if target.exists():
+            with contextlib.suppress(GeloraError):
+                # A valid checkpoint of the same step is never replaced, so that there is a valid one at any moment.
+                verify_checkpoint(target, self.directory)
+                self.last_written = time.perf_counter()
+                return
         for old in (target, *root.glob(".writing-*")):
             shutil.rmtree(old, ignore_errors=True)
         with translate_write_errors(target):
@@ -130,11 +148,11 @@ class Checkpoints(CheckpointStore):
             # directory gets its name last. A machine that loses power at any moment leaves a checkpoint that is valid.
             temporary.mkdir(parents=True)
             save_file(tensors, temporary / TENSORS)
-            _flush(temporary / TENSORS)
+            _sync_to_disk(temporary / TENSORS)
             metrics = self.directory / METRICS
             size = metrics.stat().st_size if metrics.exists() else 0
             if size:
-                _flush(metrics)
+                _sync_to_disk(metrics)
             complete = replace(
                 state,
                 metrics_bytes=size,
@@ -143,14 +161,14 @@ class Checkpoints(CheckpointStore):
             )
             write_atomic(temporary / TrainState.FILE, to_json(complete))
             temporary.replace(target)
-            _flush(root)
+            _sync_to_disk(root)  # the rename is a change of this directory
         for other in saved_checkpoints(self.directory):
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
-        self.written = time.perf_counter()
+        self.last_written = time.perf_counter()
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest valid checkpoint; a damaged one is named in the log and passed over."""
+        """Return the newest valid checkpoint; a damaged one is named in the log and skipped."""
         from safetensors.torch import load_file
 
         state = latest_valid_checkpoint(self.directory)
@@ -160,7 +178,8 @@ class Checkpoints(CheckpointStore):
 
 
 def step_path(directory: Path, state: TrainState) -> Path:
-    """Return the place of a checkpoint in a run directory."""
+    """Return the path of a checkpoint in a run directory."""
+    # Padded, so that names sort by step. Two checkpoints of one step differ in the evaluation between them.
     return directory / CHECKPOINTS / f"step-{state.step:08d}-{len(state.evaluations):04d}"
 
 
@@ -174,6 +193,7 @@ def latest_valid_checkpoint(directory: Path) -> TrainState | None:
         try:
             return verify_checkpoint(path, directory)
         except UnusableError as error:
+            # Not damaged, so it may be the only record of a long training. The user decides about it.
             raise UnusableError(f"{error} To start from scratch, delete the checkpoint {path}.") from error
         except GeloraError as error:
             LOGGER.warning("checkpoint %s is not used: %s", path, error)
@@ -189,13 +209,14 @@ def verify_checkpoint(path: Path, run: Path) -> TrainState:
     """Return the state of a checkpoint that is complete and belongs to the run's metrics so far.
 
     Raises:
-        GeloraError: what of it is missing, damaged or of another training.
+        GeloraError: a part of it is missing, damaged or of another training; the message says which.
     """
     state = read_artifact(TrainState, path / TrainState.FILE)
     if step_path(run, state) != path:
         raise GeloraError(f"{path / TrainState.FILE} is that of step {state.step}")
     if not (path / TENSORS).is_file() or file_sha256(path / TENSORS) != state.tensors_sha256:
         raise GeloraError(f"{path / TENSORS} is missing or damaged (another sha256 than {TrainState.FILE} says)")
+    # The file may have grown after the checkpoint; a resumed training cuts it to these bytes.
     metrics = run / METRICS
     size = metrics.stat().st_size if metrics.is_file() else 0
     if size < state.metrics_bytes or prefix_sha256(metrics, state.metrics_bytes) != state.metrics_sha256:
@@ -203,14 +224,7 @@ def verify_checkpoint(path: Path, run: Path) -> TrainState:
     return state
 
 
-def _is_valid(path: Path, run: Path) -> bool:
-    try:
-        return bool(verify_checkpoint(path, run))
-    except GeloraError:
-        return False
-
-
-def _flush(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     """Have the system write a file or a directory to the disk now."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The callback that writes checkpoints where they are due, and stops a training that was asked to stop."""
+"""The callback that writes checkpoints when they are due, and stops a training that was asked to stop."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 class Checkpointing(Callback):
-    """Writes a checkpoint where one is due, around every evaluation and before stopping.
+    """Writes a checkpoint when one is due, before and after every evaluation, and before stopping.
 
-    It comes last of the callbacks: a checkpoint holds what the others did at the same moment.
+    It must be the last callback, so that a checkpoint holds what the others did after the same step.
 
     Args:
-        store: where checkpoints go; none are written with a store that is not used.
-        stop: asked after each optimizer step and around evaluations.
+        store: where checkpoints are saved; none are written if it is not enabled.
+        stop: returns whether to stop; it is asked after each optimizer step, and before and after evaluations.
     """
 
     def __init__(self, store: CheckpointStore, stop: Callable[[], bool]) -> None:
         self.store, self.stop = store, stop
 
     def on_step(self, trainer: Trainer) -> None:
-        """Save where a checkpoint is due by its step or the clock."""
+        """Save if a checkpoint is due by its step or by the clock."""
         self._save_if_due(trainer, at_evaluation=False)
 
     def before_evaluation(self, trainer: Trainer) -> None:
-        """Save what an evaluation that fails must not lose."""
+        """Save the steps of the epoch, which would be lost if the evaluation failed."""
         self._save_if_due(trainer, at_evaluation=True)
 
     def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
@@ -42,19 +42,19 @@ class Checkpointing(Callback):
         self._save_if_due(trainer, at_evaluation=True)
 
     def _save_if_due(self, trainer: Trainer, *, at_evaluation: bool) -> None:
-        """Write a checkpoint where one is due.
+        """Write a checkpoint if one is due.
 
         Raises:
-            StoppedError: it was asked to stop.
+            StoppedError: the training was asked to stop.
         """
         store, step = self.store, trainer.state.step
         by_clock, stopping = self._agree(trainer, at_evaluation)
-        if store.used and (at_evaluation or stopping or by_clock or store.due_by_step(step)):
-            checkpoint = trainer.state.state_dict()
+        if store.enabled and (at_evaluation or stopping or by_clock or store.due_by_step(step)):
+            checkpoint = trainer.state.state_dict()  # every process must call it
             if checkpoint is not None:
                 store.save(checkpoint.state, checkpoint.tensors)
         if stopping:
-            saved = "saved in a checkpoint" if store.used else "without a checkpoint, so it will start from scratch"
+            saved = "saved in a checkpoint" if store.enabled else "without a checkpoint, so it will start from scratch"
             raise StoppedError(
                 f"interrupted at step {step} of {trainer.total_steps}, {saved}. Give the same command again to go on."
             )
@@ -62,11 +62,11 @@ class Checkpointing(Callback):
     def _agree(self, trainer: Trainer, at_evaluation: bool) -> tuple[bool, bool]:
         """Return whether any process finds a checkpoint due by its clock, and whether any was asked to stop.
 
-        Several GPUs are asked only where they wait for each other anyway, at a line of metrics or an evaluation.
+        Several GPUs are asked only when they wait for each other anyway, at a line of metrics or an evaluation.
         """
         accelerator = trainer.accelerator
-        due = self.store.used and self.store.due_by_clock() and accelerator.is_main_process
-        local = due, self.stop()
+        due = self.store.enabled and self.store.due_by_clock() and accelerator.is_main_process
+        local = due, self.stop()  # only the main process's clock counts, a stop may reach any process
         if accelerator.num_processes == 1:
             return local
         at_line = trainer.state.step % trainer.settings.log_steps == 0

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A split's metrics, a line per example, and files of the task's own by name."""
+    """What the evaluation of a split gives.
+
+    Attributes:
+        result: the metrics.
+        rows: a line of `predictions.jsonl` per example, in the order of the split.
+        files: the files that only this kind of task has, by name.
+    """
 
     result: EvalResult
     rows: list[Row]
@@ -42,7 +48,7 @@ def forward(
     pad_token_id: int,
     accelerator: Accelerator,
 ) -> Floats:
-    """Return what the task keeps of the model's outputs on every row of the split, in its order, on every process.
+    """Return the task's reduced outputs, (n, W), of every row of the split in its order, on every process.
 
     Raises:
         GeloraError: a row came back twice or not at all.
@@ -50,6 +56,7 @@ def forward(
     kind = TASK_KINDS.get(task.kind)
     model.eval()
     device = accelerator.device
+    # The empty first parts let a process without any batch take part in the gather.
     rows: list[torch.Tensor] = [torch.zeros(0, dtype=torch.long, device=device)]
     parts: list[torch.Tensor] = [torch.zeros(0, kind.width(task), device=device)]
     with torch.inference_mode():
@@ -67,7 +74,13 @@ def forward(
 
 
 def evaluate(task: TaskConfig, split: EncodedSplit, values: Floats, started: float) -> Evaluation:
-    """Return the task's metrics and files of these values; `started` is the clock's reading before the forward pass.
+    """Return the metrics, rows and files of a split from its reduced outputs.
+
+    Args:
+        task: the task.
+        split: the split, with labels.
+        values: what `forward` returned, (n, W).
+        started: `time.perf_counter()` before the forward pass, which counts towards the seconds of the evaluation.
 
     Raises:
         GeloraError: the split has no labels.
@@ -86,17 +99,13 @@ def evaluate(task: TaskConfig, split: EncodedSplit, values: Floats, started: flo
         seconds=time.perf_counter() - started,
         remark=verdict.remark,
     )
-    return Evaluation(result, _with_groups(split, kind.rows(task, split, decoded)), kind.files(task, decoded))
+    rows = kind.rows(task, split, decoded)
+    if split.group_names is not None:  # differences between runs are tested by group
+        rows = [row | {"group": name} for row, name in zip(rows, split.group_names, strict=True)]
+    return Evaluation(result, rows, kind.files(task, decoded))
 
 
 def prediction_rows(task: TaskConfig, split: EncodedSplit, values: Floats) -> list[Row]:
     """Return one row per example for `predictions.jsonl`: id, split, prediction, label if known, and the scores."""
     kind = TASK_KINDS.get(task.kind)
     return kind.rows(task, split, kind.decode(split, values, task))
-
-
-def _with_groups(split: EncodedSplit, rows: list[Row]) -> list[Row]:
-    """Add to each row the name of its group, by which differences are tested; there may be none."""
-    if split.group_names is None:
-        return rows
-    return [row | {"group": name} for row, name in zip(rows, split.group_names, strict=True)]

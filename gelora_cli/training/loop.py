@@ -30,25 +30,28 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Trains what a method attached, evaluating after each epoch and at the end.
+    """Trains the parameters that a method added or released, and evaluates after each epoch.
 
-    AdamW, whose weight decay leaves out biases and norms, a linear schedule with warm-up, clipping by the global norm;
-    all as transformers' Trainer has them. The loss of a step is the mean over the examples of its global batch,
+    AdamW without weight decay on biases and norms, a linear schedule with warm-up, and clipping by the global norm are
+    those of transformers' Trainer. The loss of a step with the global batch R is
+
+        1 / |R| * sum over rows r in R of loss(r)  +  extra loss of the method,
+
     whatever the number of processes, of micro-batches, or of examples left in the last batch.
 
     Args:
-        attached: the model and the method's hooks.
+        adapted: the model and the method's hooks.
         split: the training rows.
         settings: everything else that the numbers depend on.
         pad_token_id: what shorter rows of a batch are filled with.
         accelerator: this process among the others.
-        evaluate: `evaluate(epoch)` gives the results of all evaluated splits, the deciding one first.
-        callbacks: what records, keeps, observes or stops the training, in the order in which they are called.
+        evaluate: `evaluate(epoch)` returns the results of all evaluated splits, of the selecting one first.
+        callbacks: what records, saves, observes or stops the training, in the order in which they are called.
     """
 
     def __init__(
         self,
-        attached: AdaptedModel,
+        adapted: AdaptedModel,
         split: EncodedSplit,
         settings: TrainSettings,
         *,
@@ -57,25 +60,26 @@ class Trainer:
         evaluate: Callable[[int], tuple[EvalResult, ...]],
         callbacks: Sequence[Callback],
     ) -> None:
-        self.attached, self.split, self.settings, self.accelerator = attached, split, settings, accelerator
+        self.adapted, self.split, self.settings, self.accelerator = adapted, split, settings, accelerator
         self.pad_token_id, self.evaluate, self.callbacks = pad_token_id, evaluate, callbacks
         self.total_steps = settings.total_steps(len(split))
         self.steps_per_epoch = settings.steps_per_epoch(len(split))
-        self.model = accelerator.prepare_model(attached.model)
-        self.parameters = list(attached.trainable().values())
-        self.state = TrainingState(attached, settings, self.total_steps, accelerator)
+        self.model = accelerator.prepare_model(adapted.model)
+        self.parameters = list(adapted.trainable().values())
+        self.state = TrainingState(adapted, settings, self.total_steps, accelerator)
 
     def fit(self, resume_from: Checkpoint | None = None) -> TrainResult:
-        """Train for all epochs, or for as many steps as were asked for.
+        """Train for all epochs, or for `max_steps` steps.
 
-        With `resume_from` it ends with the numbers of a training that never stopped: same weights, same lines.
+        A training that resumes from a checkpoint ends with the same weights and lines, bitwise, as one that never
+        stopped.
 
         Raises:
-            RunError: the loss is not finite; with step, learning rate and the last finite loss.
-            StoppedError: it was asked to stop.
+            RunError: the loss is not finite; the message has step, learning rate and the last finite loss.
+            StoppedError: the training was asked to stop.
         """
         state, epochs = self.state, math.ceil(self.total_steps / self.steps_per_epoch)
-        # Each process draws its own dropout. A checkpoint puts the random states back, so the seed comes first.
+        # Each process draws its own dropout. Loading a checkpoint sets the random states, so the seed comes first.
         seed_process(self.settings.seed, self.accelerator.process_index)
         if resume_from is not None:
             state.load_state_dict(resume_from)
@@ -96,7 +100,7 @@ class Trainer:
         return self.result(epochs)
 
     def train_epoch(self) -> None:
-        """Take the steps of an epoch that are not taken yet."""
+        """Take the steps of the epoch that a previous attempt has not taken."""
         state, settings = self.state, self.settings
         self.model.train()
         batches = epoch_batches(self.split.lengths, settings.batch_size, settings.seed, state.epoch)
@@ -104,6 +108,7 @@ class Trainer:
         steps_done = state.step - (state.epoch - 1) * self.steps_per_epoch
         for rows in batches[steps_done : steps_done + self.total_steps - state.step]:
             self.train_step(rows)
+            # Before `on_step`, so that a checkpoint of this step holds the reading.
             if state.step % settings.log_steps == 0 or state.step == self.total_steps:
                 self.read_loss()
             for callback in self.callbacks:
@@ -115,7 +120,7 @@ class Trainer:
         """Evaluate the model as it is at the end of an epoch."""
         for callback in self.callbacks:
             callback.before_evaluation(self)
-        with self.state.beside_training():
+        with self.state.exclude_from_training_time():
             results = self.evaluate(self.state.epoch)
         self.state.evaluations.append(results)
         for callback in self.callbacks:
@@ -125,18 +130,19 @@ class Trainer:
         """Take one optimizer step on a global batch, given by its rows (B,)."""
         state = self.state
         micro_batches = self._micro_batches(rows)
-        for index, (micro_rows, counted) in enumerate(micro_batches):
+        for index, (micro_rows, counts) in enumerate(micro_batches):
             is_last = index == len(micro_batches) - 1  # gradients are exchanged once, after the last micro-batch
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                self._backward(micro_rows, counted, len(rows), is_last)
+                self._backward(micro_rows, counts, len(rows), is_last)
+        # After the last exchange of gradients, so that every process clips by the same norm.
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         state.optimizer.step()
         state.schedule.step()
         state.step += 1
         state.examples += len(rows)
         state.loss_examples += len(rows)
-        if self.attached.after_step is not None:
-            self.attached.after_step(state.step)  # before the gradients go: a method may score its ranks by them
+        if self.adapted.after_step is not None:
+            self.adapted.after_step(state.step)  # before the gradients are cleared: a method may rank modules by them
         state.optimizer.zero_grad(set_to_none=True)
 
     def _micro_batches(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], bool]]:
@@ -152,28 +158,45 @@ class Trainer:
         parts = [local_rows[start : start + size] for start in range(0, largest, size)]
         return [(part, True) if len(part) else (rows[:1], False) for part in parts]
 
-    def _backward(self, rows: NDArray[np.int64], counted: bool, global_examples: int, is_last: bool) -> None:
-        """Add the gradient of a micro-batch's share of the mean loss; gradients are averaged over the processes."""
+    def _backward(self, rows: NDArray[np.int64], counts: bool, global_examples: int, is_last: bool) -> None:
+        """Add the gradient of a micro-batch to the sums over this step.
+
+        Args:
+            rows: the rows of the micro-batch, (B,).
+            counts: whether its loss counts (see `_micro_batches`).
+            global_examples: rows of the global batch.
+            is_last: whether it is the last micro-batch of the step.
+        """
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
         assert batch.labels is not None
         losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
-        total = losses.sum() * float(counted)  # ()
+        total = losses.sum() * float(counts)  # ()
         self.state.loss_sum += total.detach()
         # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so
         # each sum is divided by all rows and multiplied by the number of processes.
         loss = total * (self.accelerator.num_processes / global_examples)
-        if is_last and self.attached.extra_loss is not None:
-            loss = loss + self.attached.extra_loss()
+        if is_last and self.adapted.extra_loss is not None:  # once a step, whatever the number of micro-batches
+            loss = loss + self.adapted.extra_loss()
         loss.backward()
 
     def read_loss(self) -> None:
-        """Read the mean loss since the last reading (the only wait for the device), refuse one that is not finite."""
+        """Read the mean loss since the last reading, and give it to the callbacks; the only wait for the device.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
         state = self.state
         # Every process reads the same sum, so that all of them refuse a loss that is not finite at the same step.
         loss = float(self.accelerator.reduce(state.loss_sum, "sum")) / state.loss_examples
         now = time.perf_counter()
         rate = state.loss_examples / (now - state.last_reading)
-        self._check_finite(loss)
+        if not math.isfinite(loss):
+            last = f"{state.losses[-1]:.4f}" if state.losses else "none"
+            raise RunError(
+                f"the loss is {loss} at step {state.step} of {self.total_steps} (epoch {state.epoch}, learning rate "
+                f"{state.last_learning_rate():.3g}; last finite loss: {last}). Lower "
+                f"train.learning_rate={self.settings.learning_rate:g}, or use precision=float32."
+            )
         state.losses.append(loss)
         state.loss_sum = state.loss_sum.new_zeros(())
         state.loss_examples, state.last_reading = 0, now
@@ -181,22 +204,11 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_loss(self, reading)
 
-    def _check_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
-            return
-        state = self.state
-        last = f"{state.losses[-1]:.4f}" if state.losses else "none"
-        raise RunError(
-            f"the loss is {loss} at step {state.step} of {self.total_steps} (epoch {state.epoch}, learning rate "
-            f"{state.last_learning_rate():.3g}; last finite loss: {last}). Lower "
-            f"train.learning_rate={self.settings.learning_rate:g}, or use precision=float32."
-        )
-
     def result(self, epochs: int) -> TrainResult:
         """Return the counts, times and evaluations of the training."""
         state = self.state
         seconds = time.perf_counter() - state.started
-        ranks, adapter_params = self.attached.ranks()
+        ranks, adapter_params = self.adapted.ranks()
         return TrainResult(
             steps=state.step,
             epochs=epochs,

@@ -1,4 +1,4 @@
-"""The callback that looks at a model's geometry while it trains, and changes no number."""
+"""The callback that measures a model's geometry while it trains, without changing any number of the training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class GeometryTrajectory(Callback):
     """Records what a probe measures before the first step and after every evaluation, in the main process.
 
     Args:
-        measure: gives the values of this moment (`geometry.probe.GeometryProbe.measure`).
-        trackers: what takes them, under the key `track`.
-        interruptible: a context within which a request to stop ends the work at once.
+        measure: returns the values of the model as it is (`geometry.probe.GeometryProbe.measure`).
+        trackers: what the values are given to, under the key `track`.
+        interruptible: a context in which a request to stop takes effect at once.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class GeometryTrajectory(Callback):
 
     def _observe(self, trainer: Trainer) -> None:
         state = trainer.state
-        with state.beside_training():
+        with state.exclude_from_training_time():
             if trainer.accelerator.is_main_process:
                 start = time.perf_counter()
                 with self.interruptible():
@@ -51,4 +51,5 @@ class GeometryTrajectory(Callback):
                 seconds = round(time.perf_counter() - start, 3)
                 for tracker in self.trackers:
                     tracker.log({"step": state.step, "epoch": state.epoch, "track": values, "seconds": seconds})
+            # The other processes wait here, so that none of them counts these seconds as training.
             trainer.accelerator.wait_for_everyone()

@@ -19,7 +19,13 @@ NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings, total_steps: int) -> tuple[torch.optim.AdamW, LambdaLR]:
-    """Return AdamW over what trains, and its linear schedule with warm-up in optimizer steps (rounded up)."""
+    """Return AdamW over the trainable parameters, and its learning rate schedule.
+
+    With w = ceil(warmup_ratio * total_steps), the learning rate of step s (from 0) is
+
+        learning_rate * s / w                                           if s < w, else
+        learning_rate * (total_steps - s) / (total_steps - w).
+    """
     from transformers import get_linear_schedule_with_warmup
 
     optimizer = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), lr=settings.learning_rate)
@@ -30,7 +36,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, total_steps: int) 
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups of what trains in `model`: with weight decay, and biases and norms without it.
+    """Return AdamW's two groups of trainable parameters: those with weight decay, and biases and norms without it.
 
     Which parameters are decayed is transformers' own choice (`Trainer.get_decay_parameter_names`).
     """

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class MetricsLog(Callback):
-    """Gives every tracker a line for each reading of the loss and each evaluated split, in the main process."""
+    """Writes a line to every tracker for each reading of the loss and each evaluated split, in the main process."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = trackers
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
-        """Record the loss, and the ranks of a method that moves them."""
+        """Record the loss, and the current ranks if the method changes them while it trains."""
         values: dict[str, Any] = {
             "step": trainer.state.step,
             "epoch": trainer.state.epoch,
@@ -33,8 +33,8 @@ class MetricsLog(Callback):
             "seconds": round(reading.seconds, 3),
             "examples_per_second": round(reading.examples_per_second, 1),
         }
-        if trainer.attached.current_ranks is not None:
-            ranks, params = trainer.attached.current_ranks()
+        if trainer.adapted.current_ranks is not None:
+            ranks, params = trainer.adapted.current_ranks()
             values |= {"ranks": list(ranks.values()), "adapter_params": params}
         self._record(trainer, values)
 
@@ -63,20 +63,21 @@ class MetricsLog(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows the examples trained on, their rate, the last loss and the last value; log lines are printed above it."""
+    """Shows how many examples were trained on, their rate, the last loss and the last value; log lines go above it."""
 
     def __init__(self) -> None:
-        self.open = contextlib.ExitStack()
+        self.resources = contextlib.ExitStack()  # the bar is opened in one hook and closed in another
         self.bar: Any = None
-        self.shown = 0
+        self.displayed_examples = 0
 
     def on_start(self, trainer: Trainer) -> None:
-        """Open the bar where the training stands."""
+        """Open the bar, at the examples of the checkpoint if the training is resumed."""
         settings = trainer.settings
+        # The last batch of an epoch may be smaller, so either count can be the smaller one.
         planned = min(settings.epochs * len(trainer.split), trainer.total_steps * settings.batch_size)
-        self.open.enter_context(log_through_progress())
+        self.resources.enter_context(log_through_progress())
         bar = progress(planned, "ex", "train", enabled=trainer.accelerator.is_main_process)
-        self.bar = self.open.enter_context(bar)
+        self.bar = self.resources.enter_context(bar)
         self.on_step(trainer)
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
@@ -89,9 +90,9 @@ class ProgressBar(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         """Move the bar."""
-        self.bar.update(trainer.state.examples - self.shown)
-        self.shown = trainer.state.examples
+        self.bar.update(trainer.state.examples - self.displayed_examples)
+        self.displayed_examples = trainer.state.examples
 
     def close(self) -> None:
         """Close the bar."""
-        self.open.close()
+        self.resources.close()

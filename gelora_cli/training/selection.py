@@ -1,4 +1,4 @@
-"""Which epoch's weights a training keeps."""
+"""Select the epoch whose weights a training keeps."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
     from gelora_cli.training.loop import Trainer
 
 SAME_VALUE = 1e-12
-"""Values of a metric that differ by less, of 1 or relatively, are the same but for the rounding of their sums."""
+"""Values of a metric that differ by less, absolutely or relatively, differ by rounding only."""
 
 
 class BestEpoch(Callback):
-    """Keeps the last epoch, or with a protocol that selects the best one that keeps the budget.
+    """Keeps the last epoch with protocol `last`, else the best one of those that keep the budget.
 
     Args:
-        select: called after an evaluation whose epoch is the one to keep so far.
+        select: called after the evaluation of each epoch that is the one to keep so far.
     """
 
     def __init__(self, select: Callable[[], None]) -> None:
         self.select = select
 
     def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
-        """Keep the epoch where it is the best so far."""
+        """Keep the epoch if it is the best so far."""
         state, value = trainer.state, results[0].value
-        settled = trainer.attached.budget_reached()
-        if settled and not state.settled_epoch:
+        budget_reached = trainer.adapted.budget_reached()
+        if budget_reached and not state.settled_epoch:
             state.settled_epoch = state.epoch
         # Every process has the same results, so all of them keep the same epoch.
         if trainer.settings.protocol == "last":
-            state.best = Best(value, state.epoch, {})
-        elif is_better(value, state.best.value) and settled:
+            state.best = Best(value, state.epoch, {})  # no copy: the weights after the last step are the ones to keep
+        elif is_better(value, state.best.value) and budget_reached:
             state.best = Best(value, state.epoch, state.copy_weights())
         if state.best.epoch == state.epoch:
             self.select()
 
     def on_end(self, trainer: Trainer) -> None:
-        """Put the best epoch's weights back, of which there are none with a protocol that keeps the last."""
-        parameters = trainer.attached.trainable()
+        """Load the best epoch's weights into the model; protocol `last` has no copy of any."""
+        parameters = trainer.adapted.trainable()
         with torch.no_grad():
             for name, tensor in trainer.state.best.weights.items():
                 parameters[name].copy_(tensor)
@@ -61,8 +61,8 @@ def best_epoch(evaluations: Sequence[tuple[EvalResult, ...]]) -> tuple[int, floa
 
 
 def is_better(value: float, best: float) -> bool:
-    """Say whether a value is higher by more than rounding.
+    """Return whether a value is higher by more than rounding.
 
-    Two epochs may answer other questions and have the same F1, of which the sums of floats differ in the last digit.
+    Two epochs may have the same F1 from different answers. Their sums of floats can then differ in the last digit.
     """
     return value > best and not math.isclose(value, best, rel_tol=SAME_VALUE, abs_tol=SAME_VALUE)

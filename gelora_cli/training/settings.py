@@ -1,4 +1,4 @@
-"""What fine-tuning depends on, beside model and data."""
+"""What fine-tuning depends on besides model and data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,27 @@ if TYPE_CHECKING:
     from gelora_cli.data.collate import Batch
 
     Loss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
-    """What the model gave for a batch, the batch, and its labels (B, ...), to one loss per row (B,)."""
+    """From the output of the model, the batch, and its labels (B, ...) to one loss per row, (B,)."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that fine-tuning depends on, beside model and data; batch sizes in examples, lengths in steps."""
+    """Everything that the numbers of a fine-tuning depend on besides model and data.
+
+    Attributes:
+        learning_rate: the largest one of the schedule.
+        epochs: passes over the training rows.
+        max_steps: the most optimizer steps; None for all of the epochs.
+        batch_size: examples of a global batch, over all processes.
+        micro_batch_size: the most examples in one forward pass; None for all of a process's share.
+        warmup_ratio: share of the steps in which the learning rate grows.
+        weight_decay: of AdamW, for all parameters but biases and norms.
+        max_grad_norm: the global norm to which larger gradients are scaled.
+        log_steps: steps between two readings of the loss.
+        seed: decides the batches and the dropout.
+        protocol: `last`, `dev` or `split` (see `data.protocol`).
+        loss: the loss of each row.
+    """
 
     learning_rate: float
     epochs: int

@@ -1,4 +1,4 @@
-"""Where a training stands: everything that changes while it goes on, and what a checkpoint holds of it."""
+"""The state of a training: everything that changes while it runs, and what a checkpoint holds of it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What torch's Adam keeps of each parameter: its steps, and the running means of its gradient and squared gradient."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch to keep so far, its value, and a copy of its weights where they must be put back."""
+    """The epoch to keep so far, its value, and a copy of its weights if later epochs may be worse."""
 
     value: float
     epoch: int
@@ -38,15 +39,26 @@ class Best:
 class TrainingState:
     """The one owner of what changes in a training: parameters, optimizer, schedule, counts, losses, random states.
 
-    `state_dict` and `load_state_dict` are a checkpoint's two ways, bitwise. `loss_sum` is this process's sum of losses
-    over the examples since the last reading, of which all processes together had `loss_examples`.
+    `load_state_dict` of what `state_dict` returned restores it bitwise.
+
+    Attributes:
+        epoch: the current epoch, from 1.
+        step: optimizer steps taken.
+        examples: examples trained on, over all processes.
+        evaluations: the results of each evaluated epoch.
+        best: the epoch to keep so far.
+        settled_epoch: the first epoch that keeps the budget; 0 if there is none yet.
+        loss_sum: this process's sum of losses since the last reading, () on the device, so that adding never waits.
+        loss_examples: the examples of all processes since the last reading.
+        losses: the mean losses of all readings.
+        evaluation_seconds: time spent on evaluating and observing.
     """
 
     def __init__(
-        self, attached: AdaptedModel, settings: TrainSettings, total_steps: int, accelerator: Accelerator
+        self, adapted: AdaptedModel, settings: TrainSettings, total_steps: int, accelerator: Accelerator
     ) -> None:
-        self.attached, self.accelerator = attached, accelerator
-        self.optimizer, self.schedule = make_optimizer(attached.model, settings, total_steps)
+        self.adapted, self.accelerator = adapted, accelerator
+        self.optimizer, self.schedule = make_optimizer(adapted.model, settings, total_steps)
         self.epoch = 0
         self.step = 0
         self.examples = 0
@@ -57,11 +69,13 @@ class TrainingState:
         self.loss_examples = 0
         self.losses: list[float] = []
         self.evaluation_seconds = 0.0
+        # Both are moved so that differences to now are right: `started` counts the seconds of previous attempts as
+        # well, `last_reading` leaves out evaluations.
         self.started = self.last_reading = time.perf_counter()
 
     @contextlib.contextmanager
-    def beside_training(self) -> Iterator[None]:
-        """Count the seconds of evaluating and observing apart from those of training."""
+    def exclude_from_training_time(self) -> Iterator[None]:
+        """Count the seconds of the block as evaluation, not as training."""
         start = time.perf_counter()
         yield
         elapsed = time.perf_counter() - start
@@ -70,20 +84,21 @@ class TrainingState:
 
     def last_learning_rate(self) -> float:
         """Return the learning rate of the step just taken; the optimizer's own is already that of the next step."""
+        # Both groups of parameters have the same learning rate.
         return float(self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step - 1))
 
     def copy_weights(self) -> dict[str, torch.Tensor]:
-        """Return a copy of what trains, on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.attached.trainable().items()}
+        """Return a copy of the trainable parameters, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.adapted.trainable().items()}
 
     def state_dict(self) -> Checkpoint | None:
-        """Return the state on the CPU, in the main process; every process must ask, since each gives its share.
+        """Return the state on the CPU in the main process, and None in the others.
 
-        None in the other processes, and where the loss is not finite: that ends the training at its next reading, and
-        the checkpoint before it stays.
+        Every process must call it, because the main process collects the random state and the losses of each. None also
+        if the loss is not finite: the next reading ends the training then, and the previous checkpoint stays.
         """
-        shares = self._shares()
-        if not self.accelerator.is_main_process or not torch.isfinite(shares["share/loss_sum"]).all():
+        process_states = self._process_states()
+        if not self.accelerator.is_main_process or not torch.isfinite(process_states["share/loss_sum"]).all():
             return None
         state = TrainState(
             step=self.step,
@@ -101,49 +116,57 @@ class TrainingState:
             threads=torch.get_num_threads(),
             thread_settings=thread_settings(),
         )
-        return Checkpoint(state, self._tensors() | shares)
+        return Checkpoint(state, self._tensors() | process_states)
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
-        """Put back the state of an earlier attempt, bitwise."""
+        """Load the state of a previous attempt, bitwise."""
         state, tensors = checkpoint
         self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
         self.losses, self.evaluations = list(state.losses), list(state.evaluations)
         self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch
         self.started, self.last_reading = time.perf_counter() - state.seconds, time.perf_counter()
         self._load_parameters(tensors)
-        if self.attached.load_state is not None:
-            self.attached.load_state(strip_prefix("method/", tensors))
+        if self.adapted.load_state is not None:
+            self.adapted.load_state(strip_prefix("method/", tensors))
         self._move_schedule()
-        self._load_share(tensors)  # last of what the training draws from: nothing may draw after the random states
+        self._load_process_state(tensors)  # after everything that may draw a random number, as a method's state may
         value = -math.inf if state.best_value is None else state.best_value
         self.best = Best(value, state.best_epoch, strip_prefix("best/", tensors))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Return what trains, its optimizer state, the best weights so far, and what the method keeps."""
+        """Return the trainable parameters, their optimizer state, the best weights so far, and the method's own state.
+
+        The prefixes of the names are part of the format of checkpoints.
+        """
         tensors = {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
-        for name, parameter in self.attached.trainable().items():
+        for name, parameter in self.adapted.trainable().items():
             tensors[f"parameter/{name}"] = parameter
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"{key}/{name}"] = value
-        if self.attached.state is not None:
-            for name, tensor in self.attached.state().items():
+        if self.adapted.state is not None:
+            for name, tensor in self.adapted.state().items():
                 tensors[f"method/{name}"] = tensor
         return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
-    def _shares(self) -> dict[str, torch.Tensor]:
-        """Return what each process has alone, in order of rank: random states, the losses since the last reading."""
+    def _process_states(self) -> dict[str, torch.Tensor]:
+        """Return what differs between processes, in order of rank: random states, the losses since the last reading.
+
+        `share/random` is (processes, bytes), `share/loss_sum` is (processes,).
+        """
         device = self.accelerator.device
         random = torch.get_rng_state()
         if device.type == "cuda":
             random = torch.cat([random, torch.cuda.get_rng_state(device)])
-        shares = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}  # (1, bytes), (1,)
-        return {f"share/{name}": gather_rows(self.accelerator, tensor).cpu() for name, tensor in shares.items()}
+        local = {"random": random[None].to(device), "loss_sum": self.loss_sum[None]}  # (1, bytes), (1,)
+        return {f"share/{name}": gather_rows(self.accelerator, tensor).cpu() for name, tensor in local.items()}
 
     def _load_parameters(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Load the trainable parameters and their optimizer state."""
         with torch.no_grad():
-            for name, parameter in self.attached.trainable().items():
+            for name, parameter in self.adapted.trainable().items():
                 parameter.copy_(tensors[f"parameter/{name}"])
                 state = {key: tensors[f"{key}/{name}"] for key in ADAM_STATE if f"{key}/{name}" in tensors}
+                # Adam's count of steps stays on the CPU, where torch keeps it.
                 self.optimizer.state[parameter] = {
                     key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
                 }
@@ -157,7 +180,8 @@ class TrainingState:
         ):
             group["lr"] = base * factor(self.step)
 
-    def _load_share(self, tensors: dict[str, torch.Tensor]) -> None:
+    def _load_process_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Load this process's losses and random states: of the CPU, and behind it that of the GPU if there is one."""
         rank, cpu = self.accelerator.process_index, len(torch.get_rng_state())
         self.loss_sum = tensors["share/loss_sum"][rank].to(self.accelerator.device)
         random = tensors["share/random"][rank].clone()  # torch reads the storage of a view from its beginning

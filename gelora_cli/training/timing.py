@@ -1,4 +1,4 @@
-"""What a training would cost: seconds of its first steps."""
+"""Estimate what a training would cost from the seconds of its first steps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def time_steps(trainer: Trainer, steps: int) -> list[tuple[int, float]]:
-    """Return padded tokens and seconds of the first optimizer steps, which change what is attached."""
+    """Take the first optimizer steps and return the padded tokens and the seconds of each; the weights change."""
     settings, split = trainer.settings, trainer.split
     trainer.model.train()
     times = []
     for rows in epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)[:steps]:
         start = time.perf_counter()
         trainer.train_step(rows)
-        float(trainer.state.loss_sum)  # waits for the device
+        float(trainer.state.loss_sum)  # waits for the device, which computes asynchronously
         times.append((padded_tokens(split, [rows]), time.perf_counter() - start))
     return times
 
