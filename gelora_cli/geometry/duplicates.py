@@ -38,7 +38,7 @@ def deduplicate(
     Args:
         points: (n, d), finite.
         tolerance: relative to the mean norm; 0 collapses exact duplicates only.
-        memory_bytes: working memory beside O(n).
+        memory_bytes: working memory besides O(n).
 
     Raises:
         GeloraError: a negative tolerance; points that are no (n, d) array of real numbers or not finite.
@@ -48,13 +48,16 @@ def deduplicate(
     points = check_points(points, memory_bytes)
     if len(points) < 2:
         return np.arange(len(points))
+    # Everything below is in float64 and scaled by a power of two: squares of large or tiny values stay in range, and
+    # the scaling rounds nothing.
     scale, _ = scale_and_centre(points, memory_bytes)
     projections, norms = _project(points, scale, memory_bytes)
     order = np.argsort(projections[:, 0], kind="stable")
     limit = tolerance * float(norms.mean())
+    # Evenly spaced in the order of the projection, so that the sample spreads over the points and nothing is drawn.
     sample = order[np.linspace(0, len(points) - 1, min(64, len(points))).astype(np.int64)]
     limit = min(limit, DUPLICATE_SPACING * _median_spacing(points, scale, sample, limit, memory_bytes))
-    # Rounding of the projections moves two of them apart by at most this.
+    # Rounding moves two projections apart by at most this: d + 2 roundings at 2^-53 of the largest norm, times eight.
     blur = 8 * (points.shape[1] + 2) * 2.0**-53 * float(norms.max())
     near = _ClosePairs(points, scale, projections, limit, limit + blur, memory_bytes)
     first = _first_of_component(near, order)
@@ -63,21 +66,23 @@ def deduplicate(
 
 def _project(points: npt.NDArray[Any], scale: float, memory_bytes: int) -> tuple[Array, Array]:
     """Return scaled points projected on eight fixed directions of length 1 (n, 8), and their norms (n,)."""
+    # The seed is fixed: another one could sort other pairs together, but no pair would be missed with any.
     directions = np.random.default_rng(0).standard_normal((points.shape[1], 8))
     directions /= np.linalg.norm(directions, axis=0)
     projections, norms = np.empty((len(points), 8)), np.empty(len(points))
     for rows in row_blocks(points, memory_bytes):
-        block = points[rows].astype(np.float64) * scale
+        block = points[rows].astype(np.float64) * scale  # (rows, d)
         projections[rows], norms[rows] = block @ directions, np.linalg.norm(block, axis=1)
     return projections, norms
 
 
 def _median_spacing(points: npt.NDArray[Any], scale: float, sample: Rows, beyond: float, memory_bytes: int) -> float:
     """Return the median over the sample of the distance (scaled) to the nearest point farther than `beyond`."""
-    picked = points[sample].astype(np.float64) * scale
-    nearest = np.full(len(sample), np.inf)
+    picked = points[sample].astype(np.float64) * scale  # (sample, d)
+    nearest = np.full(len(sample), np.inf)  # squared
     for rows in row_blocks(points, memory_bytes):
         block = points[rows].astype(np.float64) * scale
+        # |x|^2 + |y|^2 - 2 x.y loses digits where x is near y; those are the pairs that `beyond` leaves out.
         squares = np.square(picked).sum(axis=1)[:, None] + np.square(block).sum(axis=1) - 2 * picked @ block.T
         squares[squares <= beyond**2] = np.inf
         np.minimum(nearest, squares.min(axis=1), out=nearest)
@@ -101,6 +106,7 @@ class _ClosePairs:
             np.abs(self.projections[a] - self.projections[b]).max(axis=1, initial=0) <= self.window
         )
         candidates = np.flatnonzero(near)
+        # A pair takes six arrays of d float64 at once: each point as gathered, converted and scaled.
         step = max(1, self.memory_bytes // (48 * self.points.shape[1]))
         for start in range(0, len(candidates), step):
             part = candidates[start : start + step]
@@ -112,8 +118,8 @@ class _ClosePairs:
 
 def _first_of_component(near: _ClosePairs, order: Rows) -> Rows:
     """Return for every row the first row of its connected component."""
-    projected = near.projections[order, 0]
-    first = np.arange(len(order))
+    projected = near.projections[order, 0]  # (n,), ascending
+    first = np.arange(len(order))  # every row is a component of its own until it is linked
     # Rows are compared with the next one in the order, then the next but one, as long as any pair may still be close.
     left = np.arange(len(order) - 1)
     offset = 0
@@ -122,7 +128,7 @@ def _first_of_component(near: _ClosePairs, order: Rows) -> Rows:
         left = left[left + offset < len(order)]
         left = left[projected[left + offset] - projected[left] <= near.window]
         a, b = order[left], order[left + offset]
-        apart = first[a] != first[b]
+        apart = first[a] != first[b]  # pairs of one component need no distance
         a, b = a[apart], b[apart]
         linked = near.pairs(a, b)
         first = _merge_components(first, a[linked], b[linked])
@@ -132,6 +138,7 @@ def _first_of_component(near: _ClosePairs, order: Rows) -> Rows:
 def _merge_components(first: Rows, a: Rows, b: Rows) -> Rows:
     """Return the components `first` once the rows a[i] and b[i] are linked."""
     while np.any(first[a] != first[b]):
+        # `at` applies every link, also several to one component; then rows follow their representative to its own.
         np.minimum.at(first, np.maximum(first[a], first[b]), np.minimum(first[a], first[b]))
         while np.any(first[first] != first):
             first = first[first]

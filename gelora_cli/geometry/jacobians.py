@@ -5,7 +5,7 @@ Letters: T tokens, D the width of the hidden states, u the spacing of floating-p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ def numeric_rank(matrix: Tensor, *, computed_in: torch.dtype | None = None) -> M
     tolerance (the customary one, as of numpy's `matrix_rank`). A true value below it can't be told from zero, so the
     numeric rank is a lower bound of the rank in exact arithmetic.
 
-    u is that of the matrix's type, or of `computed_in` where its entries were computed in a coarser one: the RMS norms
+    u is that of the matrix's type, or of `computed_in` if its entries were computed in a coarser one: the RMS norms
     of Llama-like decoders work in float32 whatever they are given.
 
     Raises:
@@ -72,13 +72,14 @@ def stable_rank(matrix: Tensor) -> float:
 def _singular_values(matrix: Tensor) -> Tensor:
     if matrix.ndim != 2 or matrix.is_complex() or not bool(torch.isfinite(matrix).all()):
         raise ValueError(f"a rank of shape {tuple(matrix.shape)}, {matrix.dtype}: a matrix of finite numbers is needed")
+    # On the CPU in float64, whatever the device: its rounding is far below the tolerance of a float32 matrix.
     values: Tensor = torch.linalg.svdvals(matrix.detach().to("cpu", torch.float64))
     return values
 
 
 def _stable_rank(values: Tensor) -> float:
     largest = float(values[0]) if len(values) else 0.0
-    return float((values / largest).square().sum()) if largest else 0.0
+    return float((values / largest).square().sum()) if largest else 0.0  # divided first: no square overflows
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,12 @@ def sequence_jacobian(block: nn.Module, hidden: Tensor, *args: object, **kwargs:
         ValueError: the block is in training mode, or the hidden states have another shape.
     """
     _check(block, hidden)
-    return _jacobian(lambda states: _first(block(states[None], *args, **kwargs))[0], hidden[0])
+    with torch.enable_grad():
+        states = hidden[0].detach().clone().requires_grad_(True)  # (T, D)
+        outputs = _first(block(states[None], *args, **kwargs))[0].flatten()  # (T * D,)
+        # One backward pass per output: every kernel supports that, unlike batched gradients.
+        rows = [torch.autograd.grad(output, states, retain_graph=True)[0].flatten() for output in outputs]
+    return torch.stack(rows)
 
 
 def _check(block: nn.Module, hidden: Tensor) -> None:
@@ -170,15 +176,3 @@ def _check(block: nn.Module, hidden: Tensor) -> None:
 
 def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
-
-
-def _jacobian(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
-    """Return the Jacobian (outputs, inputs), both flattened, by one backward pass per output.
-
-    Every kernel supports that, unlike batched gradients.
-    """
-    with torch.enable_grad():
-        variable = point.detach().clone().requires_grad_(True)
-        outputs = function(variable).flatten()
-        rows = [torch.autograd.grad(output, variable, retain_graph=True)[0].flatten() for output in outputs]
-    return torch.stack(rows)

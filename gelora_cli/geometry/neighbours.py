@@ -1,4 +1,4 @@
-"""The two nearest neighbours of every point, exact: a fast first look, and a second one where that is not sure.
+"""The two nearest neighbours of every point, exact: a fast search, and a second one for points that it is not sure of.
 
 Letters: n points, d columns, u the unit roundoff of a floating-point type.
 """
@@ -43,15 +43,15 @@ def nearest_two(
 
     Args:
         points: (n, d) with n >= 3, finite.
-        memory_bytes: bound of the working memory, beside the points (copied to the device) and O(n); the smallest
+        memory_bytes: bound of the working memory, besides the points (copied to the device) and O(n); the smallest
             tile, 32 points by 32, is always allowed.
         device: `cpu`, `cuda` or `cuda:<index>`.
 
     Raises:
         GeloraError: fewer than 3 points; no (n, d) array of real numbers; not finite; another device.
     """
-    found = find_neighbours(check_points(points, memory_bytes), memory_bytes, torch_device(device))
-    return found.r1, found.r2
+    neighbours = find_neighbours(check_points(points, memory_bytes), memory_bytes, torch_device(device))
+    return neighbours.r1, neighbours.r2
 
 
 class Neighbours(NamedTuple):
@@ -78,8 +78,9 @@ def find_neighbours(points: npt.NDArray[Any], memory_bytes: int, device: torch.d
     cloud = make_cloud(points, memory_bytes, device)
     with _one_torch_thread():
         best = shortlist_all(cloud, memory_bytes, torch.float64 if device.type == "cuda" else torch.float32)
-        squares, indices, sure = _recompute(cloud, best, memory_bytes)
-        _look_again(cloud, (~sure).nonzero().flatten(), squares, indices, memory_bytes)
+        squares, indices, is_sure = _recompute_shortlist(cloud, best, memory_bytes)
+        _search_again(cloud, (~is_sure).nonzero().flatten(), squares, indices, memory_bytes)
+    # The scale is a power of two, so dividing by it rounds nothing.
     r1, r2 = (squares.sqrt() / cloud.scale).cpu().numpy().T
     return Neighbours(np.ascontiguousarray(r1), np.ascontiguousarray(r2), indices.cpu().numpy())
 
@@ -111,20 +112,24 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _recompute(cloud: Cloud, best: Shortlist, memory_bytes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _recompute_shortlist(
+    cloud: Cloud, best: Shortlist, memory_bytes: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the two smallest squared distances of the shortlist (n, 2), their rows (n, 2), and which are sure (n,)."""
     n, d = cloud.points.shape
     squares = torch.empty((n, 2), dtype=torch.float64, device=cloud.points.device)
     indices = torch.empty((n, 2), dtype=torch.int64, device=cloud.points.device)
-    sure = torch.empty(n, dtype=torch.bool, device=cloud.points.device)
+    is_sure = torch.empty(n, dtype=torch.bool, device=cloud.points.device)
     step = max(1, min(256, memory_bytes // (32 * d * (SHORTLIST + 2))))
     for rows in torch.split(torch.arange(n, device=cloud.points.device), step):
         keys, columns = best.keys[rows], best.columns[rows].clamp_(max=n - 1)
-        exact = cloud.squares(rows, columns).masked_fill_(keys.isinf(), math.inf)
+        # An infinite key is an empty place of the shortlist, or padding of a tile; its column means nothing.
+        exact = cloud.squares(rows, columns).masked_fill_(keys.isinf(), math.inf)  # (rows, 4)
         squares[rows], nearest = exact.topk(2, largest=False)
         indices[rows] = columns.gather(1, nearest)
-        sure[rows] = keys[:, -1] >= _key_bound(cloud, rows, squares[rows, 1], keys.dtype)
-    return squares, indices, sure
+        # No point outside the shortlist has a key below its last one.
+        is_sure[rows] = keys[:, -1] >= _key_bound(cloud, rows, squares[rows, 1], keys.dtype)
+    return squares, indices, is_sure
 
 
 def _key_bound(cloud: Cloud, rows: torch.Tensor, square: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -132,11 +137,12 @@ def _key_bound(cloud: Cloud, rows: torch.Tensor, square: torch.Tensor, dtype: to
     d, limits = cloud.points.shape[1], torch.finfo(dtype)
     mu = (2 * d + 8) * limits.eps / 2
     gamma = mu / (1 - mu) if mu < 1 else math.inf
+    # |x| + |y| of any y nearer than r2, bounded by 2 |x| + r2.
     reach = 2 * cloud.centred(rows).square_().sum(dim=1).sqrt_() + square.sqrt()
     return square / 2 + gamma / 2 * reach.square() + 4 * (d + 2) * limits.tiny
 
 
-def _look_again(
+def _search_again(
     cloud: Cloud, rows: torch.Tensor, squares: torch.Tensor, indices: torch.Tensor, memory_bytes: int
 ) -> None:
     """Replace `squares` and `indices` of the rows by those over all points whose float64 key is below the bound."""
@@ -148,9 +154,10 @@ def _look_again(
         best = Shortlist.empty(len(part), 2, dtype, device)
         for columns in tiles.slices(n):
             keys = tiles.product(left, key_operand(cloud, columns, dtype, left=False))[: len(part)]
+            # A point is not its own neighbour, though its key is the smallest.
             other = part.unsqueeze(1) != torch.arange(columns.start, columns.start + keys.shape[1], device=device)
             a, b = (other & (keys <= bound.unsqueeze(1))).nonzero(as_tuple=True)
-            keys.fill_(math.inf)
+            keys.fill_(math.inf)  # from here on the buffer holds exact squared distances of the candidates alone
             for chunk in torch.split(torch.arange(len(a), device=device), max(GROUP, memory_bytes // (64 * d))):
                 pair = a[chunk], b[chunk]
                 keys[pair] = cloud.squares(part[pair[0]], (pair[1] + columns.start).unsqueeze(1)).squeeze(1)

@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 MEMORY_BYTES = 256 * 2**20
-"""Working memory of a search, beside the points themselves."""
+"""Working memory of a search, besides the points themselves, in bytes."""
 CONSTANT_SPREAD = 1e-5
 """Points that spread by at most so much of their mean norm count as constant."""
 
@@ -35,6 +35,7 @@ def check_points(points: npt.NDArray[Any], memory_bytes: int) -> npt.NDArray[Any
             f"Points of shape {array.shape} and type {array.dtype} given; real numbers of shape (points, columns) are "
             "accepted."
         )
+    # torch reads no other byte order, and integers and long doubles are computed with as float64 anyway.
     dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else np.float64
     array = np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE"])
     bad = [(~np.isfinite(array[rows])).sum(axis=1) for rows in row_blocks(array, memory_bytes)]
@@ -49,6 +50,7 @@ def check_points(points: npt.NDArray[Any], memory_bytes: int) -> npt.NDArray[Any
 
 def row_blocks(points: npt.NDArray[Any], memory_bytes: int) -> Iterator[slice]:
     """Return slices over the rows, each of at most an eighth of the memory (and 4 MiB) as float64."""
+    # An eighth, because callers hold several float64 copies of a block.
     rows = max(1, min(memory_bytes // 8, 4 * 2**20) // (8 * points.shape[1]))
     return (slice(start, min(start + rows, len(points))) for start in range(0, len(points), rows))
 
@@ -78,4 +80,5 @@ def scale_and_centre(points: npt.NDArray[Any], memory_bytes: int) -> tuple[float
 
 def power_of_two_below(largest: float) -> float:
     """Return a power of two p with p * largest in [0.5, 1), or the nearest one whose square stays in range."""
+    # frexp(x) = (m, e) with x = m 2^e and m in [0.5, 1). Of float64's exponents, -1022 to 1023, some room is left.
     return math.ldexp(1.0, max(-1000, min(-math.frexp(largest)[1], 900)))

@@ -30,10 +30,15 @@ LEAST_TOKENS = 12
 class GeometryProbe:
     """Measures the geometry of a model that trains, on fixed examples.
 
-    `states()` gives the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D), and
-    `estimate` the idim of one. `probes` are the model's inputs of one sequence, and a token in it. `updates()` gives
-    the change of every adapted linear's weight by name; it is None for a method that changes no weight. `linears` are
-    the names of the linears of each block.
+    Attributes:
+        model: the model that trains.
+        body: its backbone.
+        blocks: the blocks of the backbone.
+        states: returns the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D).
+        estimate: returns the idim of the states of one layer.
+        probes: the inputs of the model for one sequence each, and the number of a token in it.
+        updates: returns the change of every adapted linear's weight by name; None if the method changes no weight.
+        linears: the names of the linears of each block.
     """
 
     model: nn.Module
@@ -48,12 +53,12 @@ class GeometryProbe:
     def measure(self) -> dict[str, Any]:
         """Return what the model's geometry is now, in the calling process; layers count from 0, blocks from 1.
 
-        `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None where there is no estimate.
+        `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None if there is no estimate.
         `jacobian_stable_ranks` of every block: the mean over the probe tokens of the stable rank of the Jacobian
         (D, D) of the block's output at a token by its input at the same token, with the smallest and the largest in
         `jacobian_low` and `jacobian_high`. `update_stable_ranks` of every block: the mean over its linears of the
-        stable rank of the weight's change, without those that are zero; None where all are, as before the first step.
-        The key is absent where a method changes no linear's weight (biases, bottleneck adapters).
+        stable rank of the weight's change, without those that are zero; None if all are, as before the first step.
+        The key is absent if the method changes no linear's weight (biases, bottleneck adapters).
         """
         with undisturbed(self.model):
             values = self._idims() | self._jacobians()
@@ -68,7 +73,7 @@ class GeometryProbe:
         }
 
     def _idim(self, layer: int, points: NDArray[np.float32]) -> IdimEstimate | None:
-        """Return the estimate, or None where there is none, as after a collapsed training: the run goes on."""
+        """Return the estimate, or None if there is none, as after a collapsed training: the run goes on."""
         try:
             return self.estimate(points)
         except GeloraError as error:
@@ -113,7 +118,7 @@ def probe_tokens(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode for a while; restore every module's mode and the random states afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # what is measured may draw, and the training must not notice
         model.eval()
         try:
             yield
@@ -132,6 +137,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _unless_none(summary: Callable[[Sequence[float]], float], values: Sequence[float | None]) -> float | None:
-    """Return the summary of the values; None where there are none, or one of them is None."""
+    """Return the summary of the values; None if there are none, or one of them is None."""
     known = [value for value in values if value is not None]
     return summary(known) if known and len(known) == len(values) else None

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a pass over the texts gave: a row per layer 0..L, and counts of examples.
+    """What a pass over the texts measured.
 
-    `drawn` examples were taken, `duplicates` of them had a token sequence met before, and `used` were forwarded.
+    Attributes:
+        layers: a row for each layer 0 .. L.
+        drawn: number of examples in the split.
+        duplicates: how many of them have the token sequence of an earlier one.
+        used: how many were forwarded.
     """
 
     layers: tuple[LayerIdim, ...]
@@ -92,8 +96,14 @@ def measure(
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
     share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
     states = _forward(model, blocks, split, share, settings.pooling, pad_token_id, accelerator, store)
-    _log_shares(accelerator, sum(map(len, share.values())), len(rows))
-    gathered = np.concatenate(_gathered_rows(batches, accelerator.num_processes))  # (used,)
+    # Every process logs by its own count, so that the log shows that the work was shared.
+    count = sum(map(len, share.values()))
+    line = torch.tensor([[accelerator.process_index, os.getpid(), count]], device=accelerator.device)  # (1, 3)
+    for process, pid, examples in gather_rows(accelerator, line).tolist():
+        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, examples, len(rows))
+    # Gathering puts rank 0's batches first, then rank 1's, and so on.
+    processes = accelerator.num_processes
+    gathered = np.concatenate([batch for rank in range(processes) for batch in batches[rank::processes]])  # (used,)
     order = np.argsort(gathered, kind="stable")  # back to the order of the split, on any number of processes
     layers = _estimate(states, order, settings, accelerator)
     return Measurement(layers, len(split), len(split) - len(rows), len(rows))
@@ -121,10 +131,11 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
 
     `mean` averages the real tokens, `cls` takes the first token, `last` the last real token.
     """
-    hidden = hidden.float()
+    hidden = hidden.float()  # a mean over many tokens in bfloat16 would keep two or three digits
     if pooling == "cls":
         return hidden[:, 0]  # (B, D)
     if pooling == "last":
+        # Rows are padded on the right (`collate`), so the count of real tokens says where the last one is.
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]  # (B, D)
     weights = mask.to(hidden.dtype)[:, :, None]  # (B, T, 1)
     return (hidden * weights).sum(1) / weights.sum(1)  # (B, D)
@@ -142,7 +153,7 @@ def _forward(
 ) -> list[torch.Tensor]:
     """Return this process's pooled states of every layer, each (n_share, D) float32 on the CPU.
 
-    States of single tokens are not kept: they would be T times as large.
+    States are pooled batch by batch: those of single tokens would take T times the memory.
     """
     model.eval()  # type: ignore[no-untyped-call]
     body = model.base_model
@@ -202,38 +213,23 @@ class _BlockStates:
         self._states.append(pool(hidden, self.mask, self.pooling))
 
 
-def _gathered_rows(batches: Sequence[NDArray[np.int64]], processes: int) -> list[NDArray[np.int64]]:
-    """Return the rows in the order in which gathering puts them: rank 0's batches, then rank 1's, ..."""
-    return [rows for rank in range(processes) for rows in batches[rank::processes]]
-
-
-def _log_shares(accelerator: Accelerator | Device, forwarded: int, total: int) -> None:
-    """Log how many examples each process forwarded, by its own count."""
-    count = torch.tensor([[accelerator.process_index, os.getpid(), forwarded]], device=accelerator.device)
-    for process, pid, examples in gather_rows(accelerator, count).tolist():
-        LOGGER.info("profile: process %d (pid %d) measured %d of %d examples", process, pid, examples, total)
-
-
 def _estimate(
     states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator | Device
 ) -> tuple[LayerIdim, ...]:
     """Estimate every layer from the states of all processes; the processes take layers in turn."""
     rank, processes = accelerator.process_index, accelerator.num_processes
+    # Several CPU processes have devices cpu:0, cpu:1, ..., which are one.
+    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
     share: dict[int, LayerIdim] = {}
     for layer in range(len(states)):
         points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (used, D)
         states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
         if layer % processes == rank:
-            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, _device(accelerator))
+            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, device)
     rows: dict[int, LayerIdim] = {}
-    for others in gather_objects(accelerator, share):
-        rows |= others
+    for layers in gather_objects(accelerator, share):
+        rows |= layers
     return tuple(rows[layer] for layer in range(len(states)))
-
-
-def _device(accelerator: Accelerator | Device) -> str:
-    """Return where to estimate; several CPU processes have devices cpu:0, cpu:1, ..., which are one."""
-    return "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
 
 
 def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:

@@ -31,6 +31,7 @@ def sorted_logs(mu: Array, discard: float) -> Array:
     if bad:
         raise GeloraError(f"{bad} of {mu.size} mu are not finite or below 1; collapse duplicates before the search.")
     log_mu = np.sort(np.log(mu))
+    # The values are ascending: if this one is about 0, so are all before it, and there is no slope to fit.
     decisive = min(count_fitted(len(log_mu), discard), int(0.9 * len(log_mu))) - 1
     if log_mu[decisive] <= GRID_LOG_MU:
         raise GeloraError(

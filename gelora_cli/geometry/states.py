@@ -40,7 +40,7 @@ class StateStore:
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def load(self, batch: int) -> list[torch.Tensor] | None:
-        """Return a batch's states, layer 0 first, each (n, D) float32; None where it was not measured."""
+        """Return a batch's states, layer 0 first, each (n, D) float32; None if it was not measured."""
         from safetensors import safe_open
 
         if batch not in self.files:
@@ -55,6 +55,7 @@ class StateStore:
         Raises:
             GeloraError: the disk is full or can't be written to.
         """
+        # Contiguous, because safetensors refuses views.
         self.waiting |= {f"{batch}/{layer}": state.contiguous() for layer, state in enumerate(states)}
         if time.perf_counter() - self.flushed >= FLUSH_SECONDS:
             self.flush(batch)
@@ -88,6 +89,7 @@ class StateStore:
             with safe_open(path, "pt") as file:
                 numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
                 metadata = file.metadata() or {}
+            # Each file says the seconds of all attempts until then, so the largest is the total.
             seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
             threads.add(metadata.get(THREADS, str(_threads())))  # older files don't say
             files |= {number: (path, numbers.count(number)) for number in numbers}

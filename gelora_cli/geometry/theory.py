@@ -107,7 +107,10 @@ def local_dimensionality(
 
 
 def fisher_matrix(outputs: Outputs, params: Tensor, inputs: Tensor, *, family: str = "categorical") -> Tensor:
-    """F (P, P) itself, for the directions of its eigenvectors; arguments and errors as of `local_dimensionality`."""
+    """Return the Fisher matrix (P, P), for the directions of its eigenvectors.
+
+    Arguments and errors are those of `local_dimensionality`.
+    """
     _check(params, inputs, family)
     parts = fisher_rows(outputs, params.double(), inputs, family=family)
     return torch.stack([part.T @ part for part in parts]).sum(0)
@@ -129,7 +132,7 @@ def fisher_rows(
             rows = chances.sqrt() * (rows - (chances * rows).sum(1, keepdim=True))
         if not bool(torch.isfinite(rows).all()):
             raise ValueError("the model's gradients are not finite at these parameters and examples")
-        yield rows.flatten(0, 1) / len(inputs) ** 0.5
+        yield rows.flatten(0, 1) / len(inputs) ** 0.5  # (K * chunk, P); G^T G is a mean over all n examples
 
 
 def neighbourhood(
@@ -154,6 +157,7 @@ def neighbourhood(
     noise = torch.rand(points, len(params), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     near = params.double() + radius * (2 * noise - 1)  # (points, P)
     values = vmap(vmap(outputs, in_dims=(None, 0)), in_dims=(0, None))(near, inputs)  # (points, n, K)
+    # The distance between points 2 sqrt(p) is, for near p, the Fisher-Rao distance between the distributions.
     return (2 * values.softmax(-1).sqrt() if family == "categorical" else values).flatten(1)
 
 

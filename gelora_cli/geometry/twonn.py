@@ -26,16 +26,25 @@ from gelora_cli.geometry.points import MEMORY_BYTES, Array, Rows, check_points, 
 from gelora_cli.geometry.ratios import check_discard
 
 MIN_POINTS = 20
-"""Fewer distinct points have no estimate."""
+"""Fewer distinct points have no estimate: already at 20 the 95 % interval covers 86 to 90 %."""
 
 
 @dataclass(frozen=True)
 class IdimEstimate:
     """An intrinsic dimension with its 95 % interval `low .. high`.
 
-    `idim_half` and `idim_quarter` are the means of the estimates over two and over four disjoint parts of the used
-    points (None where a part would have fewer than 20). `points` were given, `duplicates` of them collapsed, `used`
-    are left. `constant` states have idim 0 by definition, interval [0, 0]; no duplicates are looked for among them.
+    Attributes:
+        idim: the estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        idim_half: the mean of the estimates over two disjoint halves of the used points; None if a half would have
+            fewer than 20 points.
+        idim_quarter: the same over four quarters.
+        points: number of points in the array.
+        duplicates: how many of them were collapsed.
+        used: how many points are left.
+        constant: whether all points are one. The idim is 0 by definition then, the interval [0, 0], and no duplicates
+            are collapsed.
     """
 
     idim: float
@@ -60,8 +69,8 @@ def estimate_idim(
 ) -> IdimEstimate:
     """Estimate the intrinsic dimension of points by TwoNN.
 
-    Constant states are decided first: total spread `sqrt(mean |x - mean x|^2)` at most 1e-5 of the mean norm.
-    Then duplicates are collapsed (`deduplicate`), the two nearest neighbours found (`nearest_two`), and idim
+    States are constant if their total spread `sqrt(mean |x - mean x|^2)` is at most 1e-5 of the mean norm. Otherwise
+    duplicates are collapsed (`deduplicate`), the two nearest neighbours are found (`nearest_two`), and idim is
     estimated from `mu`.
 
     The interval is a grouped jackknife. With `psi_i` the influence of point i on the estimate,
@@ -78,7 +87,7 @@ def estimate_idim(
         estimator: `fit` or `mle`, see the functions of these names.
         discard: share of the largest `mu` that the estimator discards.
         seed: of the permutation that makes the disjoint parts.
-        memory_bytes: working memory, see `nearest_two`. Beside it the used points are copied once.
+        memory_bytes: working memory, see `nearest_two`. The used points are copied once in addition.
         device: where neighbours are searched: `cpu`, `cuda` or `cuda:<index>`.
 
     Raises:
@@ -89,10 +98,15 @@ def estimate_idim(
     check_discard(discard)
     search_device = torch_device(device)
     points = check_points(points, memory_bytes)  # (n, d)
+    # Before duplicates are collapsed: among constant states that would leave too few points for an estimate.
     if is_constant(points, memory_bytes):
         return _constant_estimate(len(points))
     rows = deduplicate(points, memory_bytes=memory_bytes)
-    _check_enough(len(points), len(rows))
+    if len(rows) < MIN_POINTS:
+        raise GeloraError(
+            f"{len(rows)} usable points ({len(points)} given, {len(points) - len(rows)} of them duplicates); TwoNN "
+            f"needs at least {MIN_POINTS} distinct points. Use more examples."
+        )
     used = points if len(rows) == len(points) else points[rows]  # (used, d)
     neighbours = find_neighbours(used, memory_bytes, search_device)
     idim = chosen.estimate(neighbours.mu, discard=discard)
@@ -150,16 +164,8 @@ def _constant_estimate(points: int) -> IdimEstimate:
     )
 
 
-def _check_enough(given: int, used: int) -> None:
-    if used < MIN_POINTS:
-        raise GeloraError(
-            f"{used} usable points ({given} given, {given - used} of them duplicates); TwoNN needs at least "
-            f"{MIN_POINTS} distinct points. Use more examples."
-        )
-
-
 def _mean_over_parts(estimate_part: Callable[[Rows], float], order: Rows, parts: int) -> float | None:
-    """Return the mean of the estimates over so many disjoint parts; None where a part would be too small."""
+    """Return the mean of the estimates over so many disjoint parts; None if a part would be too small."""
     if len(order) // parts < MIN_POINTS:
         return None
     return float(np.mean([estimate_part(part) for part in np.array_split(order, parts)]))

@@ -173,7 +173,7 @@ def clustered() -> Array:
 def shortlisted(points: npt.NDArray[Any], dtype: torch.dtype) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Second distances of the first look alone, and which of them it calls sure."""
     cloud = make_cloud(points, 2**28, torch.device("cpu"))
-    squares, _, sure = neighbours._recompute(cloud, shortlist_all(cloud, 2**28, dtype), 2**28)
+    squares, _, sure = neighbours._recompute_shortlist(cloud, shortlist_all(cloud, 2**28, dtype), 2**28)
     return squares[:, 1].sqrt().numpy() / cloud.scale, sure.numpy()
 
 
