@@ -14,7 +14,7 @@ from gelora_cli.core.codec import StoredArtifact
 
 
 class SignalArtifact(StoredArtifact, Protocol):
-    """What every measured signal says beside its numbers: the model that it was measured on, and how long it took."""
+    """What every measured signal says besides its numbers: the model that it was measured on, and how long it took."""
 
     @property
     def model_map(self) -> ModelMap:
@@ -33,9 +33,14 @@ IDIM = "idim"
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """An allocator's ranks beside those that they are compared with.
+    """An allocator's ranks, and those that they are compared with.
 
-    `gelora` are GeLoRA's ranks under the same budget; empty where it can't meet the budget or has no profile.
+    Attributes:
+        problem: what was allocated.
+        weights: what the signal asked for.
+        ranks: the allocator's ranks.
+        uniform: the ranks of equal weights under the same budget.
+        gelora: GeLoRA's ranks under the same budget; empty if it can't meet the budget or has no profile.
     """
 
     problem: AllocationProblem
@@ -52,7 +57,7 @@ class Allocator(ABC, Generic[SignalT]):
 
     Attributes:
         name: what a method names it by.
-        signal: the name of the signal that it reads, in `core.registries.SIGNALS`; empty where it reads none.
+        signal: the name of the signal that it reads, in `core.registries.SIGNALS`; empty if it reads none.
         granularity: whether every block gets a rank (`block`), or every linear (`module`).
     """
 
@@ -81,7 +86,7 @@ class Allocator(ABC, Generic[SignalT]):
         return problem.apportion(weights)
 
     def rank_ends(self, signal: SignalT, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
-        """Return each target's rank at the lower and the upper end of the signal's error; None where it has none."""
+        """Return each target's rank at the lower and the upper end of the signal's error; None if it has none."""
         return ((None, None),) * len(problem.targets)
 
     def warnings(self, signal: SignalT) -> tuple[str, ...]:
@@ -89,5 +94,5 @@ class Allocator(ABC, Generic[SignalT]):
         return ()
 
     def note(self, signal: SignalT, allocation: Allocation) -> str:
-        """Return what a reader should know of these ranks, in sentences; empty where there is nothing to say."""
+        """Return what a reader should know of these ranks, in sentences; empty if there is nothing to say."""
         return weights_note(allocation)

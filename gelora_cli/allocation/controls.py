@@ -84,7 +84,7 @@ def shuffle_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
         GeloraError: none of the drawn permutations is feasible.
     """
     if len(set(ranks)) == 1:
-        return ranks
+        return ranks  # no permutation changes them
     generator = random.Random(f"shuffled {seed}")
 
     def draw() -> Ranks:
@@ -101,6 +101,7 @@ def draw_ranks(ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
     Raises:
         GeloraError: none of the drawn assignments is feasible.
     """
+    # Seeded by a text: Python hashes it by sha512, the same on every machine and for every version since 3.2.
     generator, total = random.Random(f"random {seed}"), sum(ranks)
 
     def draw() -> Ranks:

@@ -6,7 +6,7 @@ from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 
 EXEMPT_BUDGET = "exempt"
-"""What a plan says as its `budget` where no budget binds the method."""
+"""The `budget` of a plan whose method has no budget."""
 
 
 def format_plan(plan: RankPlan) -> str:
@@ -15,11 +15,18 @@ def format_plan(plan: RankPlan) -> str:
         f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
     )
     lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
-    lines += [_totals_line(plan), budget_line(plan)]
+    share = 100 * plan.adapter_params / plan.backbone_params
+    # A method that prunes trains more parameters than it keeps.
+    peak = f", at most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
+    lines.append(
+        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
+        f"backbone {plan.backbone_params:,}"
+    )
+    lines.append(budget_line(plan))
     if plan.auto_ranks:
-        lines.append(f"rule's own (auto) ranks: {_listed(plan.auto_ranks)} = {plan.auto_params:,} parameters")
+        lines.append(f"rule's own (auto) ranks: {_join_ranks(plan.auto_ranks)} = {plan.auto_params:,} parameters")
     if plan.uniform_ranks:
-        lines.append(f"uniform ranks: {_listed(plan.uniform_ranks)}")
+        lines.append(f"uniform ranks: {_join_ranks(plan.uniform_ranks)}")
     lines += [plan.note] if plan.note else []
     return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
 
@@ -37,7 +44,7 @@ def budget_line(plan: RankPlan) -> str:
     return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
 
 
-def _listed(ranks: Ranks) -> str:
+def _join_ranks(ranks: Ranks) -> str:
     return " ".join(map(str, ranks))
 
 
@@ -46,15 +53,6 @@ def _block_line(row: BlockRank) -> str:
     idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
     growth = f"{_or_dash(row.growth, '.3f'):>7} {_or_dash(row.real_rank, '.3f'):>7}"
     return f"{row.block:5d} {idims} {growth} {row.rank:5d} {ends:>10} {row.params:9,}"
-
-
-def _totals_line(plan: RankPlan) -> str:
-    share = 100 * plan.adapter_params / plan.backbone_params
-    peak = f", at most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
-    return (
-        f"adapter {plan.adapter_params:,} parameters ({share:.3f} % of the backbone){peak}, head {plan.head_params:,}, "
-        f"backbone {plan.backbone_params:,}"
-    )
 
 
 def _or_dash(value: float | None, form: str = "") -> str:

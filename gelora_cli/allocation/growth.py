@@ -64,7 +64,7 @@ class Growth(IdimAllocator):
         return tuple(ends)
 
     def note(self, signal: IdProfile, allocation: Allocation) -> str:
-        """Return where the plan equals another, and which blocks are below their lower bound or full."""
+        """Return whether the plan equals another, and which blocks are below their lower bound or full."""
         growths = block_growths(signal)
         return growth_note(allocation, growths, lower_bounds(growths, allocation.problem))
 
@@ -92,7 +92,7 @@ def growth_weights(growths: Sequence[Fraction], problem: AllocationProblem) -> W
     """Return the weights of the rule.
 
     `growth+1`: weights `g_i + 1` from the lower bounds. `growth`: weights `g_i` from rank 1, so that blocks without
-    growth stay there; equal weights where nothing grows.
+    growth stay there; equal weights if nothing grows.
     """
     own = problem.within_caps(ROUNDING[problem.rule.rounding](rank) for rank in real_ranks(growths, problem))
     if problem.rule.name == "growth+1":
@@ -114,7 +114,7 @@ def lower_bounds(growths: Sequence[Fraction], problem: AllocationProblem) -> Ran
 
 
 def _rank_with(problem: AllocationProblem, growths: Sequence[Fraction], i: int, growth: Fraction) -> int | None:
-    """Return block i's rank when it alone has this growth; None where the budget can't hold that."""
+    """Return block i's rank if it alone has this growth; None if the budget can't hold that."""
     changed = (*growths[:i], growth, *growths[i + 1 :])
     try:
         return problem.apportion(growth_weights(changed, problem))[i]

@@ -15,7 +15,7 @@ FEWER_POINTS = 0.75
 
 @dataclass(frozen=True)
 class WeakLayer:
-    """A layer whose idim says little of the task; `mark` names the reason in two words, `reason` in a sentence."""
+    """A layer whose idim says little of the task; `mark` is the reason in two words, `reason` as a predicate."""
 
     layer: int
     mark: str
@@ -30,6 +30,7 @@ def weak_layers(layers: Sequence[LayerIdim]) -> tuple[WeakLayer, ...]:
 
 def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
     """Return what is wrong with a layer, or None."""
+    # The order matters: the first reason explains the later ones, as duplicates explain that few points are left.
     row = layers[index]
     if row.constant:
         return WeakLayer(row.layer, "constant", "is constant (the same state for every text), so its idim is 0")
@@ -46,7 +47,14 @@ def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
 
 def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     """Return a sentence for each weak layer: what is wrong with it, whose growth depends on it, and what may help."""
-    return tuple(_warning(profile, weak) for weak in weak_layers(profile.layers))
+    last = profile.layers[-1].layer
+    warnings = []
+    for weak in weak_layers(profile.layers):
+        # Layer i is the output of block i and the input of block i + 1, so that it enters both of their growths.
+        blocks = [str(block) for block in (weak.layer, weak.layer + 1) if 1 <= block <= last]
+        growth = f"the growth of block{'s' * (len(blocks) > 1)} {' and '.join(blocks)} says little of the task"
+        warnings.append(f"layer {weak.layer} {weak.reason}; {growth}{pooling_fix(profile.settings.pooling)}.")
+    return tuple(warnings)
 
 
 def profile_table(profile: IdProfile) -> str:
@@ -64,15 +72,6 @@ def profile_table(profile: IdProfile) -> str:
     return "\n".join([*lines, *(f"warning: {text}" for text in layer_warnings(profile))])
 
 
-def _warning(profile: IdProfile, weak: WeakLayer) -> str:
-    last = profile.layers[-1].layer
-    # Layer i is the output of block i and the input of block i + 1, so that it enters both of their growths.
-    blocks = [block for block in (weak.layer, weak.layer + 1) if 1 <= block <= last]
-    named = " and ".join(map(str, blocks))
-    growth = f"the growth of block{'s' * (len(blocks) > 1)} {named} says little of the task"
-    return f"layer {weak.layer} {weak.reason}; {growth}{pooling_fix(profile.settings.pooling)}."
-
-
 def pooling_fix(pooling: str) -> str:
-    """Return the advice, in brackets, to pool over all tokens; an empty string where `mean` already does."""
+    """Return the advice, in brackets, to pool over all tokens; an empty string if `mean` already does."""
     return "" if pooling == "mean" else f" (pooling={pooling}; profile.pooling=mean looks at every token)"

@@ -1,4 +1,4 @@
-"""Sentences about a plan: where it equals another one, and which blocks are full or below a bound; no torch."""
+"""Sentences about a plan: whether it equals another one, and which blocks are full or below a bound; no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def growth_note(allocation: Allocation, growths: Sequence[Fraction], lower_bounds: Ranks) -> str:
-    """Return what to know of GeLoRA's own ranks; empty where there is nothing to say."""
+    """Return what to know of GeLoRA's own ranks; empty if there is nothing to say."""
     problem, ranks = allocation.problem, allocation.ranks
     sentences = (
         _uniform_sentence(allocation, growths),
@@ -27,8 +27,15 @@ def growth_note(allocation: Allocation, growths: Sequence[Fraction], lower_bound
 
 def control_note(allocation: Allocation) -> str:
     """Return GeLoRA's ranks, which a control is compared with, and which blocks are full."""
-    sentences = (_comparison_sentence(allocation), _full_sentence(allocation.problem, allocation.ranks))
-    return " ".join(filter(None, sentences))
+    gelora = allocation.gelora
+    if not gelora:
+        comparison = "GeLoRA itself can't meet this budget: it is below its lower bounds."
+    elif allocation.ranks == gelora:
+        comparison = "This plan equals GeLoRA's: the two are one."
+    else:
+        ranks = " ".join(map(str, gelora))
+        comparison = f"GeLoRA's ranks: {ranks}{', which are the uniform ones' if gelora == allocation.uniform else ''}."
+    return " ".join(filter(None, (comparison, _full_sentence(allocation.problem, allocation.ranks))))
 
 
 def weights_note(allocation: Allocation) -> str:
@@ -41,36 +48,26 @@ def weights_note(allocation: Allocation) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _comparison_sentence(allocation: Allocation) -> str:
-    gelora = allocation.gelora
-    if not gelora:
-        return "GeLoRA itself can't meet this budget: it is below its lower bounds."
-    if allocation.ranks == gelora:
-        return "This plan equals GeLoRA's: the two are one."
-    listed = " ".join(map(str, gelora))
-    return f"GeLoRA's ranks: {listed}{', which are the uniform ones' if gelora == allocation.uniform else ''}."
-
-
 def _uniform_sentence(allocation: Allocation, growths: Sequence[Fraction]) -> str:
+    """Return that the plan is the uniform one and why; empty if it is not."""
     if allocation.ranks != allocation.uniform:
         return ""
-    reason = _why_uniform(allocation.problem, allocation.ranks, growths)
+    # The first reason that applies: each of the later ones may hold as well, but explains less.
+    if len(allocation.ranks) == 1:
+        reason = "there is one block"
+    elif allocation.ranks == allocation.problem.caps:
+        reason = "every block is full"
+    elif not any(growths):
+        reason = "no block's idim grows, so the rule has no preference"
+    elif len(set(growths)) == 1:  # growths are exact, so equal ones are equal
+        reason = "all blocks grow by the same"
+    else:
+        reason = "the growths differ, but they move no unit of rank at this budget"
     return f"The plan equals the uniform one, so method=lora trains the same: {reason}."
 
 
-def _why_uniform(problem: AllocationProblem, ranks: Ranks, growths: Sequence[Fraction]) -> str:
-    if len(ranks) == 1:
-        return "there is one block"
-    if ranks == problem.caps:
-        return "every block is full"
-    if not any(growths):
-        return "no block's idim grows, so the rule has no preference"
-    if len(set(growths)) == 1:
-        return "all blocks grow by the same"
-    return "the growths differ, but they move no unit of rank at this budget"
-
-
 def _below_sentence(problem: AllocationProblem, ranks: Ranks, lower_bounds: Ranks) -> str:
+    """Return which blocks are below their lower bound, and the setting that allows it."""
     below = [i for i, bound in enumerate(lower_bounds, 1) if ranks[i - 1] < bound]
     if not below:
         return ""
@@ -84,6 +81,7 @@ def _below_sentence(problem: AllocationProblem, ranks: Ranks, lower_bounds: Rank
 
 
 def _full_sentence(problem: AllocationProblem, ranks: Ranks) -> str:
+    """Return which blocks have the largest rank that their modules can have."""
     full = [target.block for target, rank in zip(problem.targets, ranks, strict=True) if rank == target.max_rank]
     if not full:
         return ""
@@ -92,7 +90,7 @@ def _full_sentence(problem: AllocationProblem, ranks: Ranks) -> str:
 
 
 def _auto_sentence(allocation: Allocation) -> str:
-    """Say what `budget=auto` would give where it costs as much as this budget allows."""
+    """Return what `budget=auto` gives, if it costs exactly what this budget allows."""
     problem, own = allocation.problem, allocation.weights.own_ranks
     if own is None or problem.bound != problem.cost(own):
         return ""
@@ -101,5 +99,5 @@ def _auto_sentence(allocation: Allocation) -> str:
 
 
 def _blocks(numbers: Sequence[int]) -> str:
-    listed = ", ".join(map(str, numbers))
-    return f"Block {listed} is" if len(numbers) == 1 else f"Blocks {listed} are"
+    names = ", ".join(map(str, numbers))
+    return f"Block {names} is" if len(numbers) == 1 else f"Blocks {names} are"

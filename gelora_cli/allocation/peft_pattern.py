@@ -15,9 +15,9 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
     PEFT takes a key of `rank_pattern` as `re.match(rf"(.*\.)?({key})$", module_name)` and the first that matches;
     `target_modules` are plain names. So the keys are full module names with dots escaped, `alpha = scaling * rank`.
     """
-    ranks = plan.rank_pattern
+    ranks = plan.rank_pattern  # full module name -> rank
     alphas = {name: _integer_if_whole(plan.scaling * rank) for name, rank in ranks.items()}
-    largest = max(ranks.values())
+    largest = max(ranks.values())  # PEFT's `r` is that of modules without a pattern, of which there are none
     return {
         "r": largest,
         "lora_alpha": _integer_if_whole(plan.scaling * largest),

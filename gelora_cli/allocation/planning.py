@@ -106,7 +106,7 @@ class Shapes:
         return [triplet_cost(linear) for linear in self.linears]
 
     def within_sides(self, rank: int) -> int:
-        """Return the rank, or the smallest side of the adapted linears where that is smaller."""
+        """Return the rank, but at most the smallest side of the adapted linears."""
         return min(rank, *(linear.max_rank for linear in self.linears))
 
     def check_bound(self, smallest: int, what: str) -> None:
@@ -122,7 +122,7 @@ class Shapes:
             )
 
     def plan(self, **fields: Any) -> RankPlan:
-        """Return a plan under this bound with these fields of it."""
+        """Return a plan under this bound with these fields set."""
         common: dict[str, Any] = {"modules": self.modules, "scaling": self.scaling, "budget": self.budget.name}
         common |= {"budget_params": self.bound, "warnings": self.warnings}
         return blank_plan(self.method, self.model_map, **(common | fields))
@@ -152,12 +152,13 @@ def plan_method(
     `settings` are the method's own; None: their defaults.
 
     Raises:
-        GeloraError: a budget that the method can't meet, with the smallest that it can; no signal where one is needed.
+        GeloraError: a budget that the method can't meet, with the smallest that it can; a signal is missing.
     """
     entry = METHODS.get(method)
     missing = [name for name in entry.signals(budget) if name not in signals]
     if missing and not assume_even:
         raise missing_signal(method, budget, missing[0])
+    # A method without LoRA's scaling is planned with 1.
     request: PlanRequest[Any] = PlanRequest(
         method=method,
         model_map=model_map,
@@ -186,7 +187,7 @@ def exempt_plan(request: PlanRequest[Any], params: int, what: str) -> RankPlan:
 
 def triplet_cost(linear: LinearShape) -> int:
     """Return the parameters of a row of A, a number, and a column of B: `in + out + 1`."""
-    return linear.unit_params + 1
+    return linear.unit_params + 1  # `unit_params` is in + out
 
 
 def as_written(ratio: float) -> Fraction:
@@ -226,7 +227,7 @@ def block_row(block: int, rank: int, modules: tuple[str, ...], params: int) -> B
 
 
 def blank_plan(method: str, model_map: ModelMap, **fields: Any) -> RankPlan:
-    """Return a plan that does not come from a profile, with these fields of it set."""
+    """Return a plan that does not come from a profile, with these fields set."""
     blank: dict[str, Any] = {
         "rule": "-",
         "rounding": "-",

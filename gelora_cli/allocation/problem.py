@@ -7,7 +7,7 @@ into ranks. No torch, no numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -22,7 +22,13 @@ Granularity = Literal["block", "module"]
 
 @dataclass(frozen=True)
 class Rule:
-    """The settings that turn a signal into weights and ranks (`ranks.*`); `name` is that of the growth rule."""
+    """The settings that turn a signal into weights and ranks.
+
+    Attributes:
+        name: the growth rule, `growth+1` or `growth` (`ranks.rule`).
+        rounding: `up`, `nearest` or `down`, of the rule's own ranks (`ranks.rounding`).
+        on_deficit: what happens if the budget is below the lower bounds, `error` or `shrink` (`ranks.on_deficit`).
+    """
 
     name: str = "growth+1"
     rounding: str = "up"
@@ -52,10 +58,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What a signal asks for, of each target: units of rank go in proportion to `values`, beginning at `start`.
+    """What a signal asks for in each target: units of rank are shared out in proportion to `values`, from `start` on.
 
-    `values` are exact and at least 0, so that equal ones tie. `own_ranks` are the ranks of a rule that needs no budget,
-    which `budget=auto` takes; None of a rule that has none.
+    Attributes:
+        values: at least 0, and exact so that equal ones tie.
+        start: the ranks to begin with.
+        own_ranks: the ranks of a rule that needs no budget, which `budget=auto` takes; None for any other rule.
     """
 
     values: tuple[Fraction, ...]
@@ -64,14 +72,14 @@ class Weights:
 
     @classmethod
     def proportional(cls, values: Iterable[float | Fraction]) -> Weights:
-        """Return weights that begin at rank 1 everywhere; equal ones where all values are 0.
+        """Return weights that begin at rank 1 everywhere; equal ones if all values are 0.
 
         Raises:
             GeloraError: a value is negative or not finite.
         """
         exact = tuple(exact_number(value, "weight") for value in values)
         if any(value < 0 for value in exact):
-            raise GeloraError(f"weights of {_listed(map(float, exact))} given; numbers from 0 up are accepted.")
+            raise GeloraError(f"weights of {_join(map(float, exact))} given; numbers from 0 up are accepted.")
         ones = (1,) * len(exact)
         return cls(values=exact if any(exact) else tuple(map(Fraction, ones)), start=ones)
 
@@ -80,8 +88,12 @@ class Weights:
 class AllocationProblem:
     """The side of an allocation that no signal changes.
 
-    `bound` is in parameters; `budget=auto` has none, and takes `auto_params`, which is what GeLoRA's own ranks cost (0
-    where no profile says). `budget` is how the user wrote it.
+    Attributes:
+        targets: what gets a rank, from the first block to the last.
+        rule: the settings.
+        bound: the most parameters that the ranks may cost; None for `budget=auto`, which takes `auto_params`.
+        auto_params: the parameters that GeLoRA's own ranks cost; 0 without a profile.
+        budget: the budget as the user wrote it.
     """
 
     targets: tuple[Target, ...]
@@ -123,10 +135,12 @@ class AllocationProblem:
         if self.bound is None and weights.own_ranks is not None:
             return weights.own_ranks
         shrinks = self.rule.on_deficit == "shrink"
+        # A signal may ask for more than a target's largest rank, which no rank can exceed.
         start = self.within_caps(weights.start)
         if self.largest_cost >= self.cost(start):
             return apportion(weights.values, start, self.caps, self.costs, self.largest_cost)
         if shrinks and self.largest_cost >= self.cost(self.ones):
+            # The start becomes the ceiling: units go only where a lower bound is not met yet.
             return apportion(weights.values, self.ones, start, self.costs, self.largest_cost)
         raise self._deficit(start, shrinks=shrinks)
 
@@ -158,8 +172,8 @@ class AllocationProblem:
         if shrinks or start == self.ones:
             least = f"rank 1 in every block costs {even:,}"
         else:
-            least = f"the lower bounds of the ranks ({_listed(start)}) cost {smallest:,}"
-        # Shrinking to rank 1 helps only where the budget holds rank 1 everywhere.
+            least = f"the lower bounds of the ranks ({_join(start)}) cost {smallest:,}"
+        # Shrinking helps only if the budget holds rank 1 everywhere.
         remedy = "" if bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
         return GeloraError(
             f"budget={self.budget} gives the adapter {bound:,} parameters, but {least}; "
@@ -180,7 +194,7 @@ def make_targets(model_map: ModelMap, modules: str, granularity: Granularity = "
 
 
 def exact_number(value: float | Fraction, what: str) -> Fraction:
-    """Return the decimal number that a float is written as: 4.4 - 3.4 is then 1, where binary floats give more.
+    """Return the decimal number that a float is written as: 4.4 - 3.4 is then 1, while binary floats give more.
 
     Raises:
         GeloraError: it is not finite.
@@ -189,8 +203,8 @@ def exact_number(value: float | Fraction, what: str) -> Fraction:
         return value
     if not math.isfinite(value):
         raise GeloraError(f"{what} {value} given; only finite numbers can be planned with. Measure again.")
-    return Fraction(repr(float(value)))
+    return Fraction(repr(float(value)))  # repr gives the shortest decimal that reads back as this float
 
 
-def _listed(numbers: Iterable[object] | Sequence[object]) -> str:
+def _join(numbers: Iterable[object]) -> str:
     return " ".join(map(str, numbers))

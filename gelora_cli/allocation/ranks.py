@@ -46,16 +46,16 @@ def plan_ranks(
 ) -> RankPlan:
     """Return the rank of every block under a budget, from an idim profile alone.
 
-    With weights `w_i = g_i + 1` and lower bounds `l_i = max(1, ceil(g_i))`, ranks start at `n_i = l_i`; units of rank
+    With weights `w_i = g_i + 1` and lower bounds `l_i = max(1, ceil(g_i))`, ranks start at `n_i = l_i`. Units of rank
     go one at a time to the block with the largest `w_i / (2 n_i + 1)` (Sainte-Lague), ties to the earlier block, until
-    the next unit no longer fits. A full block (rank = smallest side of its modules) is passed over. So the budget is
-    never passed, what is left is less than the next unit costs, and a larger budget never takes a rank away. Below
-    the lower bounds `on_deficit=shrink` starts at 1 and gives units only to blocks still below `l_i`.
+    the next unit no longer fits. A full block (rank = smallest side of its modules) is skipped. So the ranks never cost
+    more than the budget, what remains is less than the next unit costs, and a larger budget never takes a rank away.
+    Below the lower bounds `on_deficit=shrink` starts at 1 and gives units only to blocks still below `l_i`.
     `rule=growth` takes weights `g_i` and starts at 1, so that blocks without growth stay there (no growth anywhere:
     equal weights). `budget=auto` has no bound: `r_i` rounded, halves up for `nearest`, at least 1.
 
     `rank_low` and `rank_high` are the block's rank when it alone grows by `low_i - high_{i-1}` or `high_i - low_{i-1}`
-    (the ends of the 95 % intervals; not below 0), the others as estimated, under the same budget; None where that
+    (the ends of the 95 % intervals; not below 0), the others as estimated, under the same budget; None if that
     growth's lower bound no longer fits. `uniform_ranks` come from equal weights from rank 1 under the same budget
     (`auto`: under what auto costs).
 
@@ -112,7 +112,7 @@ def plan_from_signals(
         modules: `attention` or `all`.
         scaling: `alpha / r`, the same everywhere.
         rule: the settings of `ranks.*`.
-        assume_even: weigh all targets alike where the allocator's signal is not measured yet, as a dry run does.
+        assume_even: weigh all targets alike if the allocator's signal is not measured yet, as a dry run does.
 
     Raises:
         GeloraError: the budget is below the smallest plan, an unknown option, or a signal that doesn't fit the model.
@@ -123,7 +123,7 @@ def plan_from_signals(
     if allocator.signal and signal is None and not assume_even:
         raise missing_signal(method, budget, allocator.signal)
     profile = cast("IdProfile | None", signals.get(IDIM))
-    blocks, own = _block_problem(model_map, profile, budget, modules, rule)
+    blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
     problem = replace(blocks, targets=make_targets(model_map, modules, allocator.granularity))
     warnings = () if signal is None else allocator.warnings(signal)
     try:
@@ -148,7 +148,7 @@ def plan_from_signals(
         budget=budget.name,
         budget_params=problem.bound,
         blocks=rows,
-        auto_ranks=own,
+        auto_ranks=auto_ranks,
         auto_params=blocks.auto_params,
         uniform_ranks=uniform,
         gelora_ranks=gelora,
@@ -196,12 +196,12 @@ def _block_problem(
     )
     if profile is None:
         return problem, ()
-    own = growth_weights(block_growths(profile), problem).own_ranks or ()
-    return replace(problem, auto_params=problem.cost(own)), own
+    auto_ranks = growth_weights(block_growths(profile), problem).own_ranks or ()
+    return replace(problem, auto_params=problem.cost(auto_ranks)), auto_ranks
 
 
 def _gelora_ranks(profile: IdProfile, problem: AllocationProblem) -> Ranks:
-    """Return GeLoRA's own ranks; none where it can't meet the budget."""
+    """Return GeLoRA's ranks under the budget; none if it can't meet it."""
     try:
         return problem.apportion(growth_weights(block_growths(profile), problem))
     except GeloraError:
@@ -216,9 +216,9 @@ def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weight
     """
     ranks = allocator.allocate(problem, weights, seed)
     if not problem.is_feasible(ranks):
-        listed, caps = " ".join(map(str, ranks)), " ".join(map(str, problem.caps))
+        texts, caps = " ".join(map(str, ranks)), " ".join(map(str, problem.caps))
         raise GeloraError(
-            f"the allocator {allocator.name} gives the ranks {listed}, which cost more than "
+            f"the allocator {allocator.name} gives the ranks {texts}, which cost more than "
             f"{problem.largest_cost:,} parameters or are not from 0 to {caps}. Correct the allocator."
         )
     return ranks
@@ -229,34 +229,34 @@ def _rows(problem: AllocationProblem, ranks: Ranks) -> tuple[BlockRank, ...]:
     by_block: dict[int, list[tuple[Target, int]]] = {}
     for target, rank in zip(problem.targets, ranks, strict=True):
         by_block.setdefault(target.block, []).append((target, rank))
-    return tuple(_row(block, ranked) for block, ranked in by_block.items())
-
-
-def _row(block: int, ranked: Sequence[tuple[Target, int]]) -> BlockRank:
-    is_split = len(ranked) > 1
-    return BlockRank(
-        block=block,
-        idim_in=None,
-        idim_out=None,
-        growth=None,
-        lower_bound=None,
-        real_rank=None,
-        rank=max(rank for _, rank in ranked),
-        rank_low=None,
-        rank_high=None,
-        modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
-        params=sum(rank * target.unit_params for target, rank in ranked),
-        module_ranks=tuple(rank for _, rank in ranked) if is_split else None,
-    )
+    rows = []
+    for block, ranked in by_block.items():
+        row = BlockRank(
+            block=block,
+            idim_in=None,
+            idim_out=None,
+            growth=None,
+            lower_bound=None,
+            real_rank=None,
+            rank=max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
+            rank_low=None,
+            rank_high=None,
+            modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
+            params=sum(rank * target.unit_params for target, rank in ranked),
+            module_ranks=tuple(rank for _, rank in ranked) if len(ranked) > 1 else None,
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def _with_growth(
     rows: Sequence[BlockRank],
     profile: IdProfile,
     problem: AllocationProblem,
-    ends: Sequence[tuple[int | None, int | None]],
+    rank_ends: Sequence[tuple[int | None, int | None]],
 ) -> tuple[BlockRank, ...]:
     """Return the rows with what the profile says of each block."""
+    # Layer i is the input of the block in row i, and layer i + 1 its output.
     growths = block_growths(profile)
     bounds, reals = lower_bounds(growths, problem), real_ranks(growths, problem)
     return tuple(
@@ -267,8 +267,8 @@ def _with_growth(
             growth=float(growths[i]),
             lower_bound=bounds[i],
             real_rank=float(reals[i]),
-            rank_low=ends[i][0],
-            rank_high=ends[i][1],
+            rank_low=rank_ends[i][0],
+            rank_high=rank_ends[i][1],
         )
         for i, row in enumerate(rows)
     )

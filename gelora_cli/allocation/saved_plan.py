@@ -31,6 +31,7 @@ def read_plan(path: str) -> RankPlan:
             "beside it, is not there; give that plan, a ranks.json or a run directory"
         )
     plan = read_artifact(RankPlan, plan_file)
+    # The plan is used, not the pattern. A changed pattern would otherwise be ignored without a word.
     if pattern != rank_pattern_json(plan):
         raise GeloraError(
             f"ranks.path={path} was changed after {plan_file.name} was written; write both again with gelora ranks"
@@ -39,7 +40,7 @@ def read_plan(path: str) -> RankPlan:
 
 
 def _read_pattern(path: Path) -> dict[str, Any] | None:
-    """Return PEFT's arguments where a file holds them, otherwise None."""
+    """Return PEFT's arguments if a file holds them, else None."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

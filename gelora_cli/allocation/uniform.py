@@ -12,7 +12,7 @@ from gelora_cli.core.registries import ALLOCATORS
 
 @ALLOCATORS.register
 class Uniform(IdimAllocator):
-    """Equal weights from rank 1, also where GeLoRA's own ranks can't meet the budget.
+    """Equal weights from rank 1, also if GeLoRA's own ranks can't meet the budget.
 
     It reads the profile all the same: its plan shows what GeLoRA would do, and is compared with it.
     """

@@ -130,11 +130,13 @@ class Signal(ABC, Generic[ArtifactT]):
             raise GeloraError(f"{self.title}: {unknown[0]} is no key of the configuration; correct its settings")
         values: Inputs = {name: keys[name].value_in(config) for name in self.settings}
         values |= {f"sha256 of {name}": fingerprints[name] for name in self.contents}
+        # Built-in signals leave plug-ins out, so that naming a plug-in doesn't measure them again.
         if config.plugins is not None and not type(self).__module__.startswith("gelora_cli."):
             values["plugins"] = plugins_fingerprint(config.plugins)
         return values | {"signal": self.name, "version": self.version}
 
     def sharing_hash(self, config: RunConfig, fingerprints: Mapping[str, str]) -> str:
         """Return sixteen hex digits over its inputs, which name the directory that runs with equal inputs share."""
+        # The form of this text is part of the names of existing directories.
         text = json.dumps(self.inputs(config, fingerprints), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

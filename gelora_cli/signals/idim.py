@@ -62,7 +62,8 @@ class Idim(Signal[IdProfile]):
 
 
 def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSettings:
-    """Return what the numbers of a profile depend on, beside model and texts."""
+    """Return what the numbers of a profile depend on, besides model and texts."""
+    # None, not the default: profiles of texts that have no windows then stay valid whatever the stride is.
     has_windows = TASK_KINDS.get(task.kind).has_windows
     return ProfileSettings(
         pooling=profile.pooling,
