@@ -70,7 +70,7 @@ class _TerminalFormatter(_VisibleFormatter):
 
 
 def terminal_width(stream: TextIO) -> int:
-    """Return the columns of the terminal that a stream writes to; 80 where that is not known."""
+    """Return the columns of the terminal that a stream writes to; 80 if that is not known."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
     except (OSError, ValueError):  # no terminal, or a stream without a file

@@ -64,7 +64,7 @@ def _verb_phrase(words: Words) -> tuple[str, str]:
 
 def make_reflexive_gender(words: Words) -> Grid:
     """Make pairs such as: the queen blamed *himself / herself."""
-    # The names are drawn even where nouns replace them: the draws before a sentence must stay the same.
+    # The names are drawn even if nouns replace them: the draws before a sentence must stay the same.
     subjects = words.draw("man's name"), words.draw("woman's name")
     if words.chance(0.6):
         determiner = words.determiner()

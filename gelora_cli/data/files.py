@@ -271,10 +271,6 @@ def _read_parquet(path: Path, request: Request) -> Table:
     return Table(str(path), columns, range(1, parquet.rows + 1), "row", parquet.classes, parquet.names)
 
 
-def _read_lines(path: Path, request: Request) -> Table:
-    return _split_lines(read_text(path), request.texts, str(path))
-
-
 def _split_lines(text: str, text_columns: Sequence[str], name: str) -> Table:
     """Return one text a line, or two texts with a tab between them."""
     columns: dict[str, list[Any]] = {column: [] for column in text_columns}
@@ -294,6 +290,6 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,
-    ".txt": _read_lines,
+    ".txt": lambda path, request: _split_lines(read_text(path), request.texts, str(path)),
 }
 """Suffix of a file -> how it is read."""

@@ -1,4 +1,4 @@
-"""Hold out rows for validation where the user gives no validation rows.
+"""Hold out rows for validation if the user gives no validation rows.
 
 Rows of equal texts stay on one side, so that no validation text was trained on, and so do rows of one group.
 """

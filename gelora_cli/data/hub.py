@@ -1,4 +1,4 @@
-"""Fetch files of a data set from the hub, pinned to a revision; use cached files where there is no network."""
+"""Fetch files of a data set from the hub, pinned to a revision; use cached files without network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say what is at a path that a user gave; a path that no file system accepts counts as one where nothing is."""
+"""Say what is at a path from the user; at a path that no file system accepts there is nothing."""
 
 from __future__ import annotations
 

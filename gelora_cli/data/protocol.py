@@ -47,7 +47,7 @@ def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]
 
     - `halves`: each evaluated split is halved. The first half of the first split selects, the second halves are
       reported.
-    - `held_out`: 1,000 training rows select (a tenth of the rows where there are fewer than 10,000 [ours]), and are not
+    - `held_out`: 1,000 training rows select (a tenth of the rows if there are fewer than 10,000 [ours]), and are not
       trained on.
 
     The rows are SoRA's own: the first n // 2, or 1,000, of torch's permutation of seed 42. Questions of one article,

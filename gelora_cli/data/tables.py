@@ -105,7 +105,7 @@ def _explain_missing_split(directory: Path, task: TaskConfig, split: str) -> str
         return f"{key}={quote_path(directory)}: no such directory; {accepted}"
     tasks = sorted(path.name for path in directory.iterdir() if available_splits(directory, path.name))
     if name not in tasks:
-        held = join_names(tasks) or "none"
-        return f"{key}={directory} has no task {name}: it holds {held}; expected {name}/{split}-*.parquet{or_json}"
+        available = join_names(tasks) or "none"
+        return f"{key}={directory} has no task {name}: it holds {available}; expected {name}/{split}-*.parquet{or_json}"
     splits = join_names(available_splits(directory, name))
     return f"{key}={directory}: {name} has no split {split}; it holds {splits}"

@@ -102,7 +102,11 @@ def _take_side(questions: QuestionSplit, split: str, where: str) -> QuestionSpli
     Raises:
         GeloraError: there are too few questions.
     """
-    unit, unit_names = _choose_unit(questions)
+    # The largest unit of which there are enough: articles before paragraphs before single questions.
+    unit, unit_names = "question", list(questions.ids)
+    for larger_unit, names in (("paragraph", questions.contexts), ("article", questions.titles)):
+        if names and len(set(names)) >= FEWEST_UNITS:
+            unit, unit_names = larger_unit, list(names)
     if len(set(unit_names)) < FEWEST_UNITS:
         raise GeloraError(
             f"{where}: {len(questions)} questions are too few to hold out a tenth, {FEWEST_UNITS} are needed; give "
@@ -122,11 +126,3 @@ def _take_side(questions: QuestionSplit, split: str, where: str) -> QuestionSpli
         "own: a directory with train.json and validation.json"
     )
     return replace(questions.take(np.flatnonzero(is_held)), name=split, note=note)
-
-
-def _choose_unit(questions: QuestionSplit) -> tuple[str, list[str]]:
-    """Return the largest unit of which there are enough, and the unit of each question by name."""
-    for unit, names in (("article", questions.titles), ("paragraph", questions.contexts)):
-        if names and len(set(names)) >= FEWEST_UNITS:
-            return unit, list(names)
-    return "question", list(questions.ids)

@@ -125,7 +125,7 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     def constant_predictions(self, true: Array) -> Array | None:
         """Return the predictions of a model that looks at no row, (n,), from the true values (n,).
 
-        The value that they reach is the one to beat. None where the kind has no such predictions.
+        The value that they reach is the one to beat. None if the kind has no such predictions.
         """
         return None
 

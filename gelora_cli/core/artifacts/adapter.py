@@ -1,4 +1,4 @@
-"""What is stored beside an adapter's tensors, `gelora_adapter.json`."""
+"""What is stored with an adapter's tensors, `gelora_adapter.json`."""
 
 from __future__ import annotations
 

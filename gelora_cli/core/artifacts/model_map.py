@@ -44,7 +44,7 @@ class ModelMap:
     """A model's blocks and adaptable linear layers, and how many parameters it has.
 
     `method.modules=attention` adapts the `ATTENTION_ROLES`, and `method.modules=all` every linear layer of `blocks`.
-    `head_modules` are the newly initialised modules (full names), which are trained and saved beside the adapter.
+    `head_modules` are the newly initialised modules (full names), which are trained and saved with the adapter.
     `bias_params` and `norm_params` count the backbone's bias terms and the parameters of its norms.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
-"""Printed beside every value of a run with `smoke=true`."""
+"""Printed with every value of a run with `smoke=true`."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RunResult:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what a reader must know beside the value, a sentence each; most runs have none."""
+        """Return what a reader must know about the value, a sentence each; most runs have none."""
         has_several_splits = len(self.results) > 1
         about_values = [
             f"{row.split}: {row.remark}" if has_several_splits else row.remark for row in self.results if row.remark
