@@ -150,12 +150,15 @@ def _method_settings() -> list[str]:
     owners: dict[type, list[str]] = {}
     for name in METHODS.names():
         owners.setdefault(METHODS.get(name).config_class, []).append(name)
-    lines: list[str] = []
+    lines = ["", "### Settings of a method { #settings-of-a-method }", ""]
+    lines += ["Besides the keys above, a method has settings of its own. Give them as `method.KEY=VALUE`."]
     common = {entry.name for entry in declared_keys(RunConfig)}
     for settings, names in owners.items():
         own = [entry for entry in declared_keys(RunConfig, {"method": settings}) if entry.name not in common]
         if own:
-            lines += ["", f"Settings of {', '.join(f'`method={name}`' for name in names)}:", ""]
+            anchors = "".join(f'<a id="method-{name}"></a>' for name in names)
+            title = ", ".join(f"`method={name}`" for name in names)
+            lines += ["", f"#### {anchors}{title} {{ #settings-{names[0]} }}", ""]
             lines += _key_table(own, anchors=False)
     return lines
 
@@ -235,7 +238,8 @@ def artifacts_page() -> str:
     ]
     described: set[type] = set()
     for artifact in stored_artifacts():
-        lines += ["", f"## {artifact.FILE}", "", *_artifact_section(artifact, described)]  # type: ignore[attr-defined]
+        file = artifact.FILE  # type: ignore[attr-defined]
+        lines += ["", f"## {file} {{ #{file.replace('.', '-')} }}", "", *_artifact_section(artifact, described)]
     return "\n".join(lines) + "\n"
 
 
@@ -342,6 +346,8 @@ def _entry_section(entry: object, what: str, name: str) -> list[str]:
     if source.is_relative_to(REPOSITORY):
         lines.append(f"- defined in `{source.relative_to(REPOSITORY)}`")
     lines += [f"- {label}: {text}" for label, text in _attributes(entry)]
+    if what == METHODS.what:
+        lines.append(f"- [its settings, with their meaning](keys.md#method-{name})")
     file = config_dir() / what / f"{name}.yaml"
     if file.exists():
         text = file.read_text(encoding="utf-8").rstrip()

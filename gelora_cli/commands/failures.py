@@ -7,6 +7,7 @@ import os
 import re
 import sys
 
+from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.messages import escape_controls
 
@@ -45,7 +46,8 @@ def user_error(error: Exception) -> GeloraError:
 def print_error(error: GeloraError) -> int:
     """Print an error's message and return its exit code."""
     where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
-    print(escape_controls(shorten(f"gelora: {error}{where}")), file=sys.stderr)
+    lines = escape_controls(shorten(f"gelora: {error}{where}")).split("\n")
+    print("\n".join(wrapped(line, stream=sys.stderr) for line in lines), file=sys.stderr)
     return error.exit_code
 
 

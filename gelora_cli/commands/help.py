@@ -7,19 +7,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from gelora_cli.commands.base import Command
+from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.registries import COMMANDS
 
 COMPLETION = 'eval "$(gelora -sc install=bash)"'
-FIRST_STEPS = """  gelora doctor                     check this machine
-  gelora run experiment=demo        a whole run without network
-  gelora ls                         the runs, with their values
-  gelora report runs                compare them on one page"""
+FIRST_STEPS = """  gelora doctor               check this machine
+  gelora run experiment=demo  a whole run, without network
+  gelora ls                   the runs, with their values
+  gelora report runs          compare them on one page"""
 
 
 def overview() -> str:
     """Return the text of `gelora --help`."""
     width = max(map(len, COMMANDS.names()))
-    lines = [f"  {name:<{width}}  {COMMANDS.get(name).summary}" for name in COMMANDS.names()]
+    lines = [
+        wrapped(COMMANDS.get(name).summary, first_indent=f"  {name:<{width}}  ", indent=" " * (width + 4))
+        for name in COMMANDS.names()
+    ]
     return "\n".join(
         [
             "gelora: which LoRA rank should each transformer block get?",
@@ -51,7 +55,15 @@ def command_help(command: Command[Any], arguments: Iterable[str] = ()) -> str:
     from gelora_cli.config.help import key_lines
 
     words = list(arguments)
-    lines = [f"gelora {command.name}: {command.summary}", "", _usage(command), "", "examples:", command.examples, ""]
+    lines = [
+        wrapped(f"gelora {command.name}: {command.summary}"),
+        "",
+        _usage(command),
+        "",
+        "examples:",
+        command.examples,
+        "",
+    ]
     width = shutil.get_terminal_size((100, 24)).columns
     lines += key_lines(command.config_name, words, everything="all" in words, width=width)
     lines += ["", "flags:", *_flag_lines(command)]
@@ -74,4 +86,6 @@ def _flag_lines(command: Command[Any]) -> list[str]:
     flags["--cfg job"] = "print the configuration and do nothing"
     flags["--config-dir DIR"] = "a folder with tasks or models of your own"
     width = max(map(len, flags))
-    return [f"  {flag:<{width}}  {what}" for flag, what in flags.items()]
+    return [
+        wrapped(what, first_indent=f"  {flag:<{width}}  ", indent=" " * (width + 4)) for flag, what in flags.items()
+    ]

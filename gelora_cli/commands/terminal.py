@@ -1,22 +1,31 @@
-"""Lines on standard output: wrapped at the width of a terminal, whole in a pipe or a file."""
+"""Lines for the user: wrapped at the width of a terminal, whole in a pipe or a file."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
+from typing import TextIO
 
 from gelora_cli.core.logs import terminal_width
 
 LABEL_WIDTH = 10
 
 
-def wrapped(text: str, *, first_indent: str = "", indent: str = "  ") -> str:
-    """Return one line, wrapped at words where standard output is a terminal; a path stays whole, to be copied."""
-    if not sys.stdout.isatty():
+def wrapped(text: str, *, first_indent: str = "", indent: str = "  ", stream: TextIO | None = None) -> str:
+    """Return one line, wrapped at words where a stream is a terminal; a path stays whole, to be copied.
+
+    Args:
+        text: the line.
+        first_indent: what stands in front of it.
+        indent: what stands in front of its other parts.
+        stream: where it will be printed, by default standard output.
+    """
+    stream = stream or sys.stdout
+    if not stream.isatty():
         return first_indent + text
     return textwrap.fill(
         text,
-        terminal_width(sys.stdout),
+        terminal_width(stream),
         initial_indent=first_indent,
         subsequent_indent=indent,
         break_long_words=False,

@@ -16,7 +16,7 @@ from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys, tracker_keys
-from gelora_cli.core.messages import first_line, suggest
+from gelora_cli.core.messages import first_line, join_names, suggest
 
 LARGEST_INTEGER = 2**63 - 1
 MISSING = "???"
@@ -114,7 +114,7 @@ class ValueCheck:
             first_parts = {name.split(".")[0] for name in known}
             siblings = sorted(first_parts.union(groups(self.config_name)))
         close = difflib.get_close_matches(key, [*known, *groups(self.config_name)], n=1, cutoff=0.6)
-        return (f"did you mean {close[0]}? " if close else "") + f"accepted: {', '.join(siblings)}"
+        return (f"did you mean {close[0]}? " if close else "") + f"accepted: {join_names(siblings)}"
 
 
 def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:

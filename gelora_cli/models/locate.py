@@ -120,8 +120,8 @@ def _explain_missing_directory(path: str, directory: Path) -> str:
     near = difflib.get_close_matches(directory.name, siblings, n=1)
     hint = f" Did you mean {parent / near[0]}?" if near else ""
     return (
-        f"model.path={path}: there is no directory {directory}.{hint} "
-        f"A directory with config.json, {WEIGHTS} and the tokenizer's files is accepted, or a hub id."
+        f"model.path={path}: no such directory.{hint} "
+        f"Accepted: a directory with config.json, {WEIGHTS} and the tokenizer's files, or a hub id."
     )
 
 

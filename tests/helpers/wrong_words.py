@@ -25,7 +25,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", "protocol=best"], ["protocol=best", "dev, last"]),
     (["run", "profile.pooling=max"], ["profile.pooling=max", "cls, last, mean"]),
     (["run", "data.glue=/no/such/place", "model=minilm"], ["/no/such/place", "no such directory"]),
-    (["run", "task=demo", "model.path=/no/such/model"], ["/no/such/model", "no directory"]),
+    (["run", "task=demo", "model.path=/no/such/model"], ["/no/such/model", "no such directory"]),
     (["run", "task=demo", "model=minilm", "launch.processes=64", "train.batch_size=64"], ["launch.processes=64"]),
     (["evaluate"], ["takes one RUN; given: nothing"]),
     (["evaluate", "/no/run"], ["/no/run: no such directory"]),

@@ -19,11 +19,17 @@ class ScoreScale:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Metrics of one evaluated split; `reported` names the one that the task reports.
+    """Metrics of one evaluated split.
 
-    `collapsed` means that the predictions say nothing: they are all the same, not finite, or scores that all lie
-    outside the range of the labels. `remark` says so in words, or that the value does not exceed the share of the most
-    common label.
+    Attributes:
+        split: Its name, such as validation.
+        examples: Evaluated rows.
+        metrics: Name to value of every metric of the task.
+        reported: The name of the metric that the task reports.
+        collapsed: Whether the predictions say nothing: they are all the same, not finite, or scores that all lie
+            outside the range of the labels.
+        seconds: Time of this evaluation.
+        remark: The same in words, or that the value does not exceed the share of the most common label.
     """
 
     split: str
@@ -44,9 +50,21 @@ class EvalResult:
 class TrainResult:
     """What fine-tuning did: counts, times and the evaluations of every epoch.
 
-    `effective_ranks` are the modules' ranks at the end, in the order of the plan, which cost `adapter_params`.
-    From `settled_epoch` on the ranks keep the budget, so that only these epochs may be selected. It is 1 for a method
-    whose ranks are fixed.
+    Attributes:
+        steps: Optimizer steps.
+        epochs: Passes over the training rows.
+        examples: Training rows; for question answering windows.
+        trainable_params: Parameters that the optimizer updates, with the head.
+        effective_ranks: Each module's rank at the end, by full module name, in the order of the plan.
+        adapter_params: What these ranks cost.
+        selected_epoch: The epoch whose weights are saved; epochs count from 1.
+        settled_epoch: From this epoch on the ranks keep the budget, so that only these epochs may be selected. It is 1
+            for a method whose ranks are fixed.
+        first_loss: Loss of the first step.
+        last_loss: Loss of the last step.
+        seconds: Time of the training, without the evaluations.
+        evaluation_seconds: Time of the evaluations.
+        evaluations: For each epoch, one result per split.
     """
 
     steps: int
@@ -68,7 +86,13 @@ class TrainResult:
 class ReloadCheck:
     """The saved adapter in a fresh base model: its logits compared with the trained model's, and with those without it.
 
-    `warning` says that the adapter changes no score by more than rounding, and is empty for an adapter that does.
+    Attributes:
+        examples: Compared sequences.
+        largest_difference: The largest difference from the trained model's logits.
+        tolerance: The largest difference that passes.
+        adapter_effect: The largest difference from the logits without the adapter.
+        passed: Whether the difference is within the tolerance.
+        warning: Says that the adapter changes no score by more than rounding; empty for an adapter that does.
     """
 
     examples: int
@@ -91,11 +115,34 @@ class ReloadCheck:
 class RunResult:
     """The summary of a finished run, `result.json`.
 
-    `value`, `results` and `last_value` belong to the splits that the protocol reports, `best_value` to the one that
-    selects the epoch. `adapter_params` are left at the end, and `trained_params` is the most that was trained at any
-    time. `profile_seconds` went into the profile that the run uses, and `attach_seconds` into attaching the method
-    (for EVA, into its activations). `scale` is the scale of the scores that the model was trained on, and None if it
-    was trained on the labels as they are.
+    Attributes:
+        task: The task's name.
+        model: The model's name.
+        method: The method's name.
+        budget: The budget as it is written, such as 0.05M.
+        seed: The random seed.
+        protocol: Which weights are reported: last, dev or split.
+        selection: The same in words.
+        reported: The name of the reported metric.
+        value: The value of the run: the reported metric of the reported weights, on the first reported split.
+        results: All metrics of the reported weights, for each reported split.
+        last_value: The reported metric after the last epoch.
+        best_value: The reported metric of the best epoch, on the split that selects the epoch.
+        best_epoch: The number of that epoch; epochs count from 1.
+        ranks: The planned rank of each block.
+        effective_ranks: The rank of each module at the end, by full module name.
+        adapter_params: Parameters of the adapter that are left at the end.
+        trained_params: The most parameters of the adapter that were trained at any time.
+        head_params: Parameters of the task's head, which the budget does not count.
+        collapsed: Whether the predictions of a reported split say nothing.
+        reload_check: The saved adapter, loaded again and compared.
+        train: What the training did.
+        profile_seconds: Time that measuring the profile took, also where another run measured it.
+        profile_reused: Whether another run had measured the profile.
+        attach_seconds: Time of attaching the method (for EVA, of its activations).
+        train_seconds: Time of the training, without the evaluations.
+        scale: The scale of the scores that the model was trained on; null if trained on the labels as they are.
+        smoke: Whether it was a short trial with `smoke=true`, which is no result.
     """
 
     task: str
