@@ -13,7 +13,9 @@ from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar, Self
 
 from gelora_cli.config.keys import Key, declared_keys, key
+from gelora_cli.config.section_checks import section_problem
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registry import Registry
 
 
@@ -44,14 +46,14 @@ class EntrySection:
         """Return the class of the section for an entry; the base class where there is no such entry.
 
         Raises:
-            GeloraError: the entry names a class of another section.
+            GeloraError: the entry names a class of another section, or one whose keys can't be read.
         """
         base = cls.base_class()
         declared = cls.registry.get(name).config_class if name in cls.registry else None
-        if declared is not None and not issubclass(declared, base):
-            raise GeloraError(
-                f"{cls.registry.what} {name}: its config_class {declared.__name__} is no subclass of {base.__name__}"
-            )
+        hashable_base: Any = base  # a class is hashable, which type checkers don't know
+        if declared is not None and (problem := section_problem(declared, hashable_base)):
+            class_name = getattr(declared, "__name__", quote(declared))
+            raise GeloraError(f"{cls.registry.what} {name}: its config_class {class_name} {problem}")
         return declared or base
 
     @classmethod

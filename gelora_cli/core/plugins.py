@@ -231,6 +231,8 @@ def _translate_import_errors(what: str, root: Path) -> Iterator[None]:
         missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
         if missing and (root / f"{missing}.py").exists():
             message += f" Files of one folder import each other with a dot: from .{missing} import ..."
+        if type(error) is ImportError and (error.path or "").startswith(str(root)):
+            message += f" {Path(error.path or '').name} has no such name, or the two files import each other."
         raise GeloraError(message) from error
 
 

@@ -214,6 +214,48 @@ def test_an_entry_that_names_the_class_of_another_section_is_refused() -> None:
         TrackerConfig.class_of("toy_confused")
 
 
+@dataclass
+class Undeclared(TrackerConfig):
+    every: int = 1
+
+
+class NoDataclass(TrackerConfig):
+    every: int = key(1, help="one of how many")
+
+
+@dataclass
+class OddType(TrackerConfig):
+    every: complex = key(1, help="one of how many")
+
+
+@dataclass
+class OddDefault(TrackerConfig):
+    every: int | None = key("often", help="one of how many")
+
+
+@dataclass
+class Collides(TrackerConfig):
+    name: int = key(1, help="one of how many")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (Undeclared, r"Undeclared has no declaration of every: write every: TYPE = key\(DEFAULT, help=\.\.\.\)"),
+        (NoDataclass, "NoDataclass declares every but is no dataclass: write @dataclass above it"),
+        (OddType, "OddType declares every with the type complex; accepted: str, int"),
+        (OddDefault, "OddDefault declares every with the default 'often', which is not of its type"),
+        (Collides, "Collides declares name, which TrackerConfig has already, of another type"),
+        (dict, "dict is no subclass of TrackerConfig"),
+        (3, "3 is no subclass of TrackerConfig"),
+    ],
+)
+def test_keys_that_cannot_be_read_are_refused(keys: Any, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TextTracker, "config_class", keys)
+    with pytest.raises(GeloraError, match=f"tracker toy_text: its config_class {problem}"):
+        TrackerConfig.class_of("toy_text")
+
+
 PLUGIN = """
 import json
 from dataclasses import dataclass
