@@ -67,7 +67,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         pooling: `mean` over the tokens of a text, `cls` the first, `last` the last.
         estimator: `fit` or `mle`.
         discard: share of the largest distance ratios left out.
-        max_examples: at the most so many texts are drawn, by `seed`.
+        max_examples: at most so many texts are drawn, by `seed`.
         seed: of that draw, and of the disjoint parts for the estimates at N/2 and N/4.
         batch_size: texts per forward pass.
         blocks: the list of blocks, of a kind of model that gelora does not know, such as `transformer.layer`.
@@ -83,16 +83,23 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     from gelora_cli.models.tokenizer import check_positions, check_vocabulary
 
     _check_model(model)
-    _check_settings(ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), max_length)
+    # The bounds of `gelora profile`, whose schema declares them once.
+    profile_keys = declared_problems(
+        ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), "profile."
+    )
+    task_keys = declared_problems(TaskConfig(max_length=max_length), "task.")
+    if problems := [*profile_keys, *task_keys]:
+        raise GeloraError(list_problems(problems))
     check_vocabulary(tokenizer, model)
     check_positions(model.config.to_dict(), type(model).__name__, max_length)
     split, start = _split(texts), time.perf_counter()
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
     settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
+    # Drawn as `gelora profile` draws, so that the same texts give the same numbers.
     encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
     if encoded.truncation and (text := replace(encoded.truncation, key="max_length").describe()):
         LOGGER.warning("%s", text)
-    with _left_as_it_was(model):
+    with _restoring_state(model):
         measured = measure(
             model,
             block_modules(model, model_map),
@@ -145,7 +152,7 @@ def plan_ranks(
 
 
 def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) -> LoraConfig:
-    """PEFT's configuration with the planned rank and scaling of every module, by its full name.
+    """Return PEFT's configuration with the planned rank and scaling of every module, by its full name.
 
     Module names are those of the profiled model: a plan from a bare backbone also fits that backbone under a head.
 
@@ -170,6 +177,11 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
 
 
 def _check_model(model: object) -> None:
+    """Refuse what is no model of transformers, and a model that already holds an adapter.
+
+    Raises:
+        GeloraError: with what is accepted.
+    """
     from transformers import PreTrainedModel
 
     if not isinstance(model, PreTrainedModel):
@@ -181,16 +193,14 @@ def _check_model(model: object) -> None:
         raise GeloraError("the model holds a LoRA adapter; profile it before one is added")
 
 
-def _check_settings(profile: ProfileConfig, max_length: int) -> None:
-    problems = [*declared_problems(profile, "profile."), *declared_problems(TaskConfig(max_length=max_length), "task.")]
-    if problems:
-        raise GeloraError(list_problems(problems))
-
-
 def _split(texts: Texts) -> TextSplit:
-    """Texts or pairs as a split."""
+    """Return texts or pairs as a split without labels.
+
+    Raises:
+        GeloraError: there are none, one is empty, or they are neither all strings nor all pairs.
+    """
     rows = [tuple(text) if isinstance(text, tuple | list) else (text,) for text in texts]
-    if isinstance(texts, str) or not rows:
+    if isinstance(texts, str) or not rows:  # one string would be taken for a list of its characters
         raise GeloraError("texts: a list of strings, or of pairs of strings, is accepted; 20 different ones or more")
     for number, row in enumerate(rows):
         if len(row) not in (1, 2) or len(row) != len(rows[0]) or not all(isinstance(text, str) for text in row):
@@ -202,13 +212,14 @@ def _split(texts: Texts) -> TextSplit:
 
 
 @contextmanager
-def _left_as_it_was(model: PreTrainedModel) -> Iterator[None]:
-    """Without a decoder's cache meanwhile; afterwards every module in its own mode again."""
+def _restoring_state(model: PreTrainedModel) -> Iterator[None]:
+    """Switch a decoder's cache off, and restore it and the mode of every module afterwards."""
+    # For each module: a user may have frozen a part of the model in evaluation mode.
     training = {module: module.training for module in model.modules()}
     config = model.config
     cache = getattr(config, "use_cache", None)
     if cache:
-        config.use_cache = False
+        config.use_cache = False  # it would hold keys and values of every token, which nobody reads
     try:
         yield
     finally:

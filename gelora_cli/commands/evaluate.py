@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gelora_cli.commands.base import Command, Positional, user_path
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.config.keys import key, section
 from gelora_cli.config.schema import DEBUG, FORCE_OUTPUT, WorkersConfig
 from gelora_cli.core.registries import COMMANDS
-
-if TYPE_CHECKING:
-    from gelora_cli.core.artifacts.result import EvalResult
 
 
 @dataclass
@@ -45,17 +42,13 @@ class Evaluate(Command[EvaluateCommandConfig]):
         from gelora_cli.core.codec import to_json
         from gelora_cli.pipeline.predict import EvaluationReport, evaluate
 
-        if config.output:
+        if config.output:  # before the scoring, which may take minutes
             check_output(user_path(config.output), force=config.force)
         results = evaluate(paths[0].absolute(), config.launch.processes)
         for result in results:
-            print(_describe(result))
+            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+            print(wrapped(f"{result.split}: {result.examples} examples  {metrics}"))
+            if result.remark:
+                print(wrapped(result.remark))
         if config.output:
             write_output(user_path(config.output), to_json(EvaluationReport(results)), force=config.force)
-
-
-def _describe(result: EvalResult) -> str:
-    """Return the metrics of a split, and below them its remark if it has one."""
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-    line = f"{result.split}: {result.examples} examples  {metrics}"
-    return f"{wrapped(line)}\n{wrapped(result.remark)}" if result.remark else wrapped(line)

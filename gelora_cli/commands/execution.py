@@ -53,11 +53,12 @@ def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -
     launcher = getattr(getattr(config, "launch", None), "launcher", DEFAULT)
     if launcher != DEFAULT and launcher in LAUNCHERS:  # the command's own checks refuse an unknown name
         raise GeloraError(f"launch.launcher={launcher} runs the jobs of a sweep: add -m, or leave it out")
+    # Inside an outer launcher a command that can't be shared is done by each process, as if there were no launcher.
     if not command.launchable or not inside_workers():
         return command.handle(config, paths, typed)
     if getattr(config, "dry_run", False):
         raise GeloraError("dry_run=true estimates on one process: leave the launcher (torchrun) out")
     from gelora_cli.pipeline.worker import main as follow
 
-    config.launch.processes = int(os.environ["WORLD_SIZE"])
+    config.launch.processes = int(os.environ["WORLD_SIZE"])  # whatever was typed: the launcher has started so many
     return run_on_rank0(lambda: command.handle(config, paths, typed), follow)

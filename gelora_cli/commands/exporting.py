@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 EXAMPLES = 256
+"""Rows whose scores are compared."""
 TOLERANCE = 1e-4
+"""Accepted difference of scores, relative to the largest score or to 1: merging sums in another order than LoRA."""
 FIX = "free space there, or take another output=DIR"
 
 
@@ -82,9 +84,10 @@ def _check_form(inputs: ResolvedInputs, form: str) -> None:
 
 
 def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tuple[Export, LoadedModel]:
-    """Merge, write, read back, compare."""
+    """Merge the adapter into the model, write both with the tokenizer, read them back, and compare scores."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
+    # In float32, whatever the run trained in: merging in bf16 would round the weights.
     session, task = open_quiet_session(replace(inputs, precision="float32")), inputs.config.task
     rows = load_unlabelled_split(task, inputs.config.data, task.eval_splits[0])
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
@@ -97,7 +100,8 @@ def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tup
     with translate_write_errors(target, FIX):
         save_exported(merged, session.tokenizer, target)
         for path in target.iterdir():
-            apply_umask(path)
+            apply_umask(path)  # safetensors writes files that only their owner can read
+    # From here on only what was written is used: it is what others will load.
     model, tokenizer = load_exported(target, head_of(inputs.config))
     again = rows.encode(tokenizer, task)
     if not np.array_equal(again.tokens, encoded.tokens):
@@ -105,8 +109,8 @@ def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tup
     scores = session.scores(model.to(session.accelerator.device), again)
     if scale is None:
         return Export("merged", directory.name, len(rows), *_difference(scores, expected)), session.loaded
-    in_deviations = _difference(standardize(scores, scale), expected)
-    difference, tolerance = (scale.sd * value for value in in_deviations)
+    # Compared in standard deviations, as the adapter gives them, and reported on the scale of the data.
+    difference, tolerance = (scale.sd * value for value in _difference(standardize(scores, scale), expected))
     return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
 
 
@@ -144,8 +148,9 @@ def _difference(scores: Floats, expected: Floats) -> tuple[float, float]:
     Raises:
         RunError: it is larger than that, or not a number.
     """
-    difference, tolerance = float(abs(scores - expected).max()), TOLERANCE * max(1.0, float(abs(expected).max()))
-    if not difference <= tolerance:
+    difference = float(abs(scores - expected).max())
+    tolerance = TOLERANCE * max(1.0, float(abs(expected).max()))
+    if not difference <= tolerance:  # a NaN is refused, too
         raise RunError(
             f"the merged model's scores differ from the adapter's by {difference:.3g}, {tolerance:.3g} is accepted; "
             "nothing was exported. Take form=adapter."

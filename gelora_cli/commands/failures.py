@@ -28,15 +28,18 @@ def user_error(error: Exception) -> GeloraError:
             f"a plug-in raised {describe_error(error)}. Correct it and give the command again; with debug=true it "
             "shows the traceback."
         )
-    name = (getattr(error, "name", None) or "").split(".")[0]
-    if isinstance(error, ModuleNotFoundError) and name not in ("", "gelora_cli"):
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in ("", "gelora_cli"):
         return GeloraError(
-            f"the package {name} is missing: {install_package(name)}, or all that gelora needs: {install_gelora()}"
+            f"the package {package} is missing: {install_package(package)}, or all that gelora needs: "
+            f"{install_gelora()}"
         )
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return GeloraError(f"{error.strerror}: raise the limit of open files (ulimit -n), or close what holds them")
     if isinstance(error, OSError) and error.filename is not None:
-        return GeloraError(f"{_path_text(error.filename)}: {error.strerror}; give another path, or change that one")
+        path = error.filename  # bytes or a number where the file was opened by that
+        name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+        return GeloraError(f"{name}: {error.strerror}; give another path, or change that one")
     return RunError(
         f"unexpected {type(error).__name__}: {first_line(error)}. The same command with debug=true shows where it "
         "comes from; please report it as a fault of gelora."
@@ -58,7 +61,3 @@ def shorten(message: str) -> str:
         return f"{word[0][:60]}...{word[0][-40:]}"
 
     return re.sub(rf"\S{{{LONGEST_WORD},}}", ends, message)
-
-
-def _path_text(path: object) -> str:
-    return os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)

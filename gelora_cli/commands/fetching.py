@@ -17,7 +17,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 from gelora_cli.data.sources import SOURCES, complete_task, load_task_split
 from gelora_cli.models.files import model_files
-from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.inputs import resolve_base
 
@@ -41,25 +41,34 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     Raises:
         GeloraError: the sources can't be had, what was copied is not whole, or `target` can't be written to.
     """
-    _check_vacant(target, force=config.force)
-    resolved = resolve_base(config.model)
-    with _nothing_left(target):
-        create_directory(target)
-        return _fetch(config, resolved, target)
-
-
-def _check_vacant(target: Path, *, force: bool) -> None:
-    """Refuse a directory with other files in it than those of an earlier fetch."""
-    if target.is_dir() and any(target.iterdir()) and not (target / Fetched.FILE).is_file() and not force:
+    if target.is_dir() and any(target.iterdir()) and not (target / Fetched.FILE).is_file() and not config.force:
         raise GeloraError(
             f"{target} is not empty, and no {Fetched.FILE} says that an earlier fetch filled it: give another "
             "directory, or force=true to write into this one"
         )
+    resolved = resolve_base(config.model)  # first: a model that can't be had leaves no directory behind
+    with removing_on_failure(target):
+        create_directory(target)
+        model_directory = target / "models" / config.model.name
+        for name in model_files(resolved.directory, resolved.source):
+            _copy(resolved.directory / name, model_directory / name)
+        overrides = [_override("model.path", model_directory)]
+        data = _fetch_data(config, target, overrides)
+        # Read back from the copies alone, as the offline machine will.
+        copied = resolve_model(hub=None, path=str(model_directory))
+        if copied.fingerprint != resolved.fingerprint:
+            raise GeloraError(f"{model_directory} is not what {resolved.source} holds; remove it and fetch again")
+        load_tokenizer(copied)
+        paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
+        files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
+        fetched = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
+        write_atomic(target / Fetched.FILE, to_json(fetched))  # last: it says that everything else is there
+        return fetched
 
 
 @contextlib.contextmanager
-def _nothing_left(target: Path) -> Iterator[None]:
-    """Remove directories that were not there before, where what is done with them is refused."""
+def removing_on_failure(target: Path) -> Iterator[None]:
+    """Remove the directories that were not there before, if the work in this block fails."""
     missing = [path for path in (target, *target.parents) if not path.exists()]
     try:
         yield
@@ -72,34 +81,33 @@ def _nothing_left(target: Path) -> Iterator[None]:
         raise
 
 
-def _fetch(config: RunConfig, resolved: ResolvedModel, target: Path) -> Fetched:
-    model_directory = target / "models" / config.model.name
-    for name in model_files(resolved.directory, resolved.source):
-        _copy(resolved.directory / name, model_directory / name)
-    overrides = [_override("model.path", model_directory)]
-    data = _fetch_data(config, target, overrides)
-    copied = resolve_model(hub=None, path=str(model_directory))
-    if copied.fingerprint != resolved.fingerprint:
-        raise GeloraError(f"{model_directory} is not what {resolved.source} holds; remove it and fetch again")
-    load_tokenizer(copied)
-    paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
-    files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
-    fetched = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
-    write_atomic(target / Fetched.FILE, to_json(fetched))
-    return fetched
-
-
 def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
-    """Copy the task's files as they lie in its directory or directories; where they came from."""
+    """Copy the task's files as they lie in their directories, and return where they came from.
+
+    Args:
+        config: the configuration.
+        target: the directory to write.
+        overrides: gets an override for each key of `data` that names a copy.
+
+    Raises:
+        GeloraError: a file lies outside the data set, or what was copied can't be read.
+    """
     task, data = config.task, config.data
     sources = []
-    for key, (place, files) in SOURCES[task.source].find_files(task, data).items():
-        source, copy = getattr(data, key), target / key / ("" if place.is_dir() else place.name)
+    for key, (origin, files) in SOURCES[task.source].find_files(task, data).items():
+        source, copy = getattr(data, key), target / key / ("" if origin.is_dir() else origin.name)
         for file in files:
-            _copy(file, _inside(target, copy / file.relative_to(place), task.folder))
-        sources.append(source if Path(source).is_absolute() else f"{source}@{place.name}")
+            path = copy / file.relative_to(origin)
+            if not path.resolve().is_relative_to(target.resolve()):  # a folder such as ../..
+                raise GeloraError(
+                    f"task.folder={task.folder}: leads out of {target}; give the name of a folder in the data set"
+                )
+            _copy(file, path)
+        # The hub's cache names a directory by its commit.
+        sources.append(source if Path(source).is_absolute() else f"{source}@{origin.name}")
         overrides.append(_override(f"data.{key}", copy))
         data = replace(data, **{key: str(copy.absolute())})  # type: ignore[arg-type]
+    # Read back, so that a missing split is found here and not on the machine without a network.
     task = complete_task(task, data)
     for split in ("train", *task.eval_splits):
         load_task_split(task, data, split)
@@ -107,22 +115,17 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
 
 
 def _override(key: str, path: Path) -> str:
-    """As Hydra reads it, whatever characters the path holds."""
+    """Return `key=path` as Hydra reads it, whatever characters the path holds."""
     text = str(path)
     if not re.fullmatch(r"[\w./@+-]+", text, re.ASCII):
         text = "'" + text.replace("'", r"\'") + "'"
     return f"{key}={text}"
 
 
-def _inside(target: Path, path: Path, folder: str | None) -> Path:
-    if not path.resolve().is_relative_to(target.resolve()):
-        raise GeloraError(f"task.folder={folder}: leads out of {target}; give the name of a folder in the data set")
-    return path
-
-
 def _copy(file: Path, copy: Path) -> None:
     with translate_write_errors(copy.parent, "check the directory, or take another: gelora fetch DIR"):
         copy.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name first: an interrupted copy must not look like a file of the model.
         temporary = copy.parent / f".{copy.name}.tmp"
         temporary.unlink(missing_ok=True)
         shutil.copyfile(file, temporary)

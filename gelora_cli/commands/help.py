@@ -52,13 +52,17 @@ def command_help(command: Command[Any], arguments: Iterable[str] = ()) -> str:
         arguments: what was typed beside `--help`. Groups among them (`task=cola`) decide the defaults that are shown,
             and `all` asks for every key.
     """
-    from gelora_cli.config.help import key_lines
+    from gelora_cli.config.help import key_lines  # imports what `gelora --help` does without
 
     words = list(arguments)
+    usage = f"usage: gelora {command.name}"
+    if command.positional is not None:
+        usage += f" {command.positional}" if command.positional.required else f" [{command.positional}]"
+    usage += " [KEY=VALUE ...]"
     lines = [
         wrapped(f"gelora {command.name}: {command.summary}"),
         "",
-        _usage(command),
+        usage,
         "",
         "examples:",
         command.examples,
@@ -68,14 +72,6 @@ def command_help(command: Command[Any], arguments: Iterable[str] = ()) -> str:
     lines += key_lines(command.config_name, words, everything="all" in words, width=width)
     lines += ["", "flags:", *_flag_lines(command)]
     return "\n".join(lines)
-
-
-def _usage(command: Command[Any]) -> str:
-    """Return the line that says what a command takes; brackets stand around what may be left out."""
-    words = ["usage: gelora", command.name]
-    if command.positional is not None:
-        words.append(str(command.positional) if command.positional.required else f"[{command.positional}]")
-    return " ".join([*words, "[KEY=VALUE ...]"])
 
 
 def _flag_lines(command: Command[Any]) -> list[str]:

@@ -32,6 +32,7 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
     Raises:
         GeloraError: some are wrong; together with what is wrong with the values of the rest.
     """
+    # Plug-ins first: they may register the method, and hold the YAML files, that other overrides name.
     search_path = load_named_plugins(overrides) if schema in ("run", "ranks") else []
     problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
@@ -40,7 +41,10 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
 
 
 def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
-    """Return what is wrong with the values of overrides that can be composed."""
+    """Return what is wrong with the values of overrides that can be composed.
+
+    So a user sees a misspelt key and a value out of bounds in one message.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
@@ -48,7 +52,7 @@ def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return value_problems(composed_config(compose(schema, [protect_text(text) for text in overrides])))
-    except (HydraException, GeloraError):
+    except (HydraException, GeloraError):  # what is wrong with the keys is then all that can be said
         return []
 
 
@@ -99,7 +103,9 @@ def compose_each(
         of_hydra = isinstance(error, HydraException)  # some of them are OSErrors, too
         if "debug=true" in overrides or isinstance(error, ImportError) or (isinstance(error, OSError) and not of_hydra):
             raise
-        raise GeloraError(_refusal(error)) from error
+        reasons = " ".join(str(error).split()) or type(error).__name__
+        excerpt = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
+        raise GeloraError(f"the configuration can't be composed: {excerpt}") from error
     if failures:
         raise failures[0]
 
@@ -109,20 +115,13 @@ def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callabl
     import hydra
 
     register_schemas()
-    before = sys.argv
+    before = sys.argv  # Hydra reads its arguments from there, and offers no other way to get completion and flags
     sys.argv = ["gelora", *map(protect_text, overrides), *flags]
     shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
-    printed = io.StringIO()
+    printed = io.StringIO()  # what Hydra prints has protected text in it, which is restored before a user sees it
     try:
         with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext():
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=schema)(job)()
     finally:
         sys.argv = before
         print(restore_text(printed.getvalue()), end="")
-
-
-def _refusal(error: Exception) -> str:
-    """Return Hydra's or YAML's reasons in one line; which of several came first is what it is about."""
-    reasons = " ".join(str(error).split()) or type(error).__name__
-    excerpt = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
-    return f"the configuration can't be composed: {excerpt}"

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def command_line(arguments: list[str]) -> int:
     """Run one command and return its exit code; an error is one message, a traceback only with debug=true."""
+    # Before a command is imported: the syntax and the libraries of other versions would fail with a traceback.
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         version = sys.version.split()[0]
         return print_error(GeloraError(f"Python {version} is not supported; take Python 3.11, 3.12 or 3.13."))
@@ -33,10 +34,10 @@ def command_line(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("gelora: interrupted", file=sys.stderr)
         return StoppedError.exit_code
-    except BrokenPipeError:  # whoever read the output has gone
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does; that is no failure of ours
         return 0
     except Exception as error:
-        if "debug=true" in arguments:
+        if "debug=true" in arguments:  # the arguments as typed: the error may have come before they were parsed
             raise
         return print_error(user_error(error))
 
@@ -70,7 +71,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     from gelora_cli.launchers.torchrun import drop_leftover_launcher
 
-    drop_leftover_launcher()
+    drop_leftover_launcher()  # before anything imports torch or accelerate, which read these variables
     name, rest = arguments[0], arguments[1:]
     if name == "--serve-jobs":
         from gelora_cli.commands.job_actions import serve_jobs

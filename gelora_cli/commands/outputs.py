@@ -47,20 +47,21 @@ def write_output(path: Path, content: str, *, force: bool) -> None:
     Raises:
         GeloraError: as `check_output`, or it can't be written.
     """
-    check_output(path, force=force)
+    check_output(path, force=force)  # again: the file may have come while the command worked
     target, data = _target(path), content.encode()
     with translate_write_errors(path, "check the directory, or name another file with output=FILE"):
-        if _kind(target) == "other":
+        if _kind(target) == "other":  # can't be replaced by another file, as `write_atomic` does
             with target.open("wb") as file:
                 file.write(data)
             return
         remove_partial_writes(target)
         write_atomic(target, data)
+        # After the file: gelora that is killed in between takes the file for a foreign one, and not the reverse.
         write_atomic(_record(target), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
 
 
 def _target(path: Path) -> Path:
-    """Where a path leads, links followed: the file behind a link is written, not the link replaced."""
+    """Return where a path leads: the file behind a link is written, and the link stays."""
     try:
         return path.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no system takes
@@ -68,7 +69,7 @@ def _target(path: Path) -> Path:
 
 
 def _kind(target: Path) -> str:
-    """`file`, `directory`, `other` (a device, a pipe), or nothing where nothing is there."""
+    """Return `file`, `directory`, `other` (a device or a pipe), or an empty string where nothing is there."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -84,10 +85,11 @@ def _record(target: Path) -> Path:
 
 
 def _is_ours(target: Path) -> bool:
-    """Whether a file is empty, or still what gelora wrote."""
+    """Return whether a file is empty, or still what gelora wrote."""
     if target.stat().st_size == 0:
         return True
     record = _record(target)
+    # Ours is one line of 64 digits and a name of at most 255 bytes; a link or a larger file is somebody else's.
     if not record.is_file() or record.is_symlink() or record.stat().st_size > 1000:
         return False
     return record.read_text(encoding="utf-8", errors="replace").split(" ")[0] == file_sha256(target)

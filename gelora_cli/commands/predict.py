@@ -76,8 +76,9 @@ class Predict(Command[PredictCommandConfig]):
         check_values(config)
         setup_logging()
         _check_sources(config)
-        if config.output:
+        if config.output:  # before the model is loaded
             check_output(user_path(config.output), force=config.force)
+        # How rows are read depends on the run's task, so `predict` asks for them once it has opened the run.
         task, split, rows = predict(paths[0].absolute(), lambda run: _read_split(run, config))
         target = user_path(config.output) if config.output else None
         text = prediction_text(with_inputs(task, split, rows), target)

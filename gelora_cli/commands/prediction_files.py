@@ -24,11 +24,19 @@ def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) 
 
     An input column with the name of another key, such as `id`, becomes `input_id`.
     """
-    inputs = _input_columns(task, split)
+    if isinstance(split, TextSplit):
+        inputs = list(zip(task.columns, split.columns, strict=True))
+    else:
+        inputs = [("question", split.questions), ("context", split.contexts)]
+    kind = TASK_KINDS.get(task.kind)
     rows_with_inputs = []
     for number, row in enumerate(rows):
-        texts = [(name, column[number]) for name, column in inputs]
-        rows_with_inputs.append(_with_inputs(task, row, texts))
+        reserved = {*row, "probabilities", "probability", "no_answer_probability"}
+        texts = {(f"input_{name}" if name in reserved else name): column[number] for name, column in inputs}
+        predicted = {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
+        # The order of the keys is that of the columns in a table.
+        columns = {"id": row["id"], "split": row["split"]} | texts | predicted
+        rows_with_inputs.append(columns | kind.probabilities(task, row) | {"scores": row["scores"]})
     return rows_with_inputs
 
 
@@ -37,38 +45,17 @@ def prediction_text(rows: Sequence[dict[str, Any]], target: Path | None) -> str:
     delimiter = DELIMITERS.get(target.suffix.lower()) if target else None
     if delimiter is None:
         return "".join(json_text(row) + "\n" for row in rows)
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+    table_rows = []
+    for row in rows:
+        # A column for each label's probability, without the scores that it comes from.
+        cells = {key: value for key, value in row.items() if key not in ("probabilities", "scores")}
+        cells |= {PROBABILITY + label: share for label, share in row.get("probabilities", {}).items()}
+        table_rows.append(
+            {key: json_text(cell) if isinstance(cell, list | dict) else cell for key, cell in cells.items()}
+        )
+    columns = list(dict.fromkeys(name for row in table_rows for name in row))  # rows may differ, such as by an answer
     text = io.StringIO()
     table = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
     table.writeheader()
-    table.writerows(flat)
+    table.writerows(table_rows)
     return text.getvalue()
-
-
-def _input_columns(task: TaskConfig, split: Split) -> list[tuple[str, Sequence[str]]]:
-    if isinstance(split, TextSplit):
-        return list(zip(task.columns, split.columns, strict=True))
-    return [("question", split.questions), ("context", split.contexts)]
-
-
-def _with_inputs(task: TaskConfig, row: dict[str, Any], inputs: list[tuple[str, str]]) -> dict[str, Any]:
-    scores = row["scores"]
-    rest = {key: value for key, value in row.items() if key not in ("id", "split", "scores")}
-    reserved = {*row, "probabilities", "probability", "no_answer_probability"}
-    named = {(f"input_{name}" if name in reserved else name): text for name, text in inputs}
-    return {
-        "id": row["id"],
-        "split": row["split"],
-        **named,
-        **rest,
-        **TASK_KINDS.get(task.kind).probabilities(task, row),
-        "scores": scores,
-    }
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as cells: a column for each label's probability, without the scores that it comes from."""
-    cells = {key: value for key, value in row.items() if key not in ("probabilities", "scores")}
-    cells |= {PROBABILITY + label: share for label, share in row.get("probabilities", {}).items()}
-    return {key: json_text(value) if isinstance(value, list | dict) else value for key, value in cells.items()}

@@ -77,7 +77,7 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.signals.saved import read_signals
 
         check_values(config)
-        for target in _output_files(config.output):
+        for target in _output_files(config.output):  # all files before any is written
             check_output(target, force=config.force)
         if not paths[0].exists():
             raise GeloraError(
@@ -107,13 +107,14 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
         return wrapped(f"method={plan.method} has no rank_pattern before it is run, so nothing was written")
     if config.output is None:
         return wrapped("nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train")
-    pattern, *beside = _output_files(config.output)
-    for target in beside:
+    pattern, *plan_files = _output_files(config.output)
+    for target in plan_files:
         write_output(target, to_json(plan), force=config.force)
     write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
     lines = [labelled("for PEFT", f"{pattern}, the arguments of peft.LoraConfig(**json.load(file))")]
-    if beside:
-        lines.append(labelled("to train", f"gelora train ... ranks.path={pattern} (whole plan: {beside[0].name})"))
+    if plan_files:
+        text = f"gelora train ... ranks.path={pattern} (whole plan: {plan_files[0].name})"
+        lines.append(labelled("to train", text))
     return "\n".join(lines)
 
 

@@ -34,14 +34,21 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     """
     result, directory = run.result, relative(run.directory)
     lines = _why_not_trained(run)
-    lines.append(labelled("value", _value_text(result)))
+    reported = result.results[0]
+    text = f"{result.reported} {result.value:.4f} on {reported.examples:,} examples of {reported.split}"
+    lines.append(labelled("value", text))
     if run.baseline is not None:
-        lines.append(labelled("to beat", _baseline_text(run)))
+        is_labels = TASK_KINDS.get(run.config.task.kind).target == "labels"
+        constant = "the most common label" if is_labels else "the mean score"
+        lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
         lines.append(labelled("seconds", _seconds_text(run.seconds, result)))
     lines.append(labelled("results", str(directory / RunResult.FILE)))
-    lines.append(labelled("files", _files_text(run.directory)))
+    pictures = [name for name in PICTURES if (run.directory / name).exists()]
+    files = ", ".join([f"{run_files.CARD} (model card)", *pictures, run_files.LOG])
+    lines.append(labelled("files", f"{files} in the same directory"))
+    # Tracking changes no number, so it is no part of a run's identity: the same run may have been done without.
     is_old = run.already_done or run.same_as is not None
     if is_old and wants_track and not (run.directory / run_files.TRACK).exists():
         text = "this run was not tracked; profile.track=true with force=true runs it again, with the same numbers"
@@ -65,17 +72,6 @@ def _why_not_trained(run: FinishedRun) -> list[str]:
     return lines
 
 
-def _value_text(result: RunResult) -> str:
-    reported = result.results[0]
-    return f"{result.reported} {result.value:.4f} on {reported.examples:,} examples of {reported.split}"
-
-
-def _baseline_text(run: FinishedRun) -> str:
-    is_labels = TASK_KINDS.get(run.config.task.kind).target == "labels"
-    what = "the most common label" if is_labels else "the mean score"
-    return f"{run.result.reported} {run.baseline:.4f} with {what} for every example"
-
-
 def _seconds_text(seconds: dict[str, float], result: RunResult) -> str:
     """Return the seconds of all stages together and of each."""
     names = dict(STAGES)
@@ -90,12 +86,6 @@ def _seconds_text(seconds: dict[str, float], result: RunResult) -> str:
 def _rounded(seconds: float) -> str:
     """Return seconds as a reader wants them: whole ones from ten on."""
     return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
-
-
-def _files_text(directory: Path) -> str:
-    """Return the names of the files that a reader wants to open, beside `result.json`."""
-    pictures = [name for name in PICTURES if (directory / name).exists()]
-    return ", ".join([f"{run_files.CARD} (model card)", *pictures, run_files.LOG]) + " in the same directory"
 
 
 def _next_commands(run: FinishedRun, directory: Path) -> str:

@@ -33,9 +33,10 @@ class TolerantStream:
         Raises:
             GeloraError: standard output can't be written to.
         """
-        written = escape_controls(text) if self._is_output and self._stream.isatty() else text
+        # In a pipe or a file the text stays as it is: no terminal reads it, and a program wants the bytes.
+        safe_text = escape_controls(text) if self._is_output and self._stream.isatty() else text
         with self._refused_writes():
-            self._stream.write(written)
+            self._stream.write(safe_text)
         return len(text)
 
     def flush(self) -> None:
@@ -62,9 +63,9 @@ class TolerantStream:
 
     def _write_nowhere(self) -> None:
         """Let the rest go to the null device, what Python writes when it ends included."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, self._stream.fileno())
+        os.close(null_device)
 
 
 def prepare_streams() -> None:

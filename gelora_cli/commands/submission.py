@@ -96,32 +96,30 @@ def submit(
     with new_directory(target) as directory:
         candidates, left_out = find_candidates(directories)
         chosen = choose_runs(candidates, choose)
-        counts = _counts(chosen, glue, check_rows, fill_missing)
+        counts = _check_and_count(chosen, glue, check_rows, fill_missing)
+        # Constants first, which the answers of the chosen runs then replace.
         answers = {part.file: Answers([part.constant] * counts[part.file]) for part in PARTS if part.file in counts}
         for task, run in chosen.items():
             LOGGER.info("%s: %s", task, run)
             answers |= _answers(run, glue)
-        many = Counter(run.config.task.name for run in candidates)
-        files = tuple(
-            _write(directory, part, answers[part.file], chosen.get(part.task), many[part.task])
-            for part in PARTS
-            if part.file in answers
-        )
-        return _finish(directory, files, choose, left_out)
+        runs_of_task = Counter(run.config.task.name for run in candidates)
+        files = []
+        missing = []
+        for part in PARTS:
+            if part.file in answers:
+                run_of_part = chosen.get(part.task)
+                files.append(_write(directory, part, answers[part.file], run_of_part, runs_of_task[part.task]))
+            else:
+                missing.append(part.file)
+        submission = Submission(utc_now(), choose, tuple(files), tuple(missing), tuple(left_out))
+        write_artifact(submission, directory)
+        if not missing:  # the benchmark takes no fewer files
+            write_atomic(directory / ZIP, zip_files([directory / part.file for part in PARTS]))
+        return submission
 
 
-def _finish(directory: Path, files: tuple[SubmittedFile, ...], choose: str | None, left_out: list[str]) -> Submission:
-    """Write `submission.json`, and the zip if no file is missing."""
-    missing = tuple(part.file for part in PARTS if part.file not in {file.file for file in files})
-    submission = Submission(utc_now(), choose, files, missing, tuple(left_out))
-    write_artifact(submission, directory)
-    if not missing:
-        write_atomic(directory / ZIP, _zipped([directory / part.file for part in PARTS]))
-    return submission
-
-
-def _counts(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool, fill: bool) -> dict[str, int]:
-    """Return the number of rows of each file that will be written.
+def _check_and_count(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool, fill: bool) -> dict[str, int]:
+    """Check runs and test rows, and return the number of rows of each file that will be written.
 
     Raises:
         GeloraError: all at once: runs that are damaged or whose model is gone, and labels, splits and numbers of rows
@@ -129,15 +127,16 @@ def _counts(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool,
     """
     counts: dict[str, int] = {}
     problems: list[str] = []
-    for run in chosen.values():
+    for chosen_run in chosen.values():
         with collect_problems(problems):
-            reopen_run(run.directory)
+            reopen_run(chosen_run.directory)
     for part in PARTS:
-        answering = chosen.get(part.task)
-        source = glue or (answering or next(iter(chosen.values()))).config.data.glue
+        run = chosen.get(part.task)
+        # A file without a run is filled as long as the others' data says, where that has its rows.
+        source = glue or (run or next(iter(chosen.values()))).config.data.glue
         with collect_problems(problems):
-            if answering:
-                counts[part.file] = _checked_rows(part, answering, source, check_rows)
+            if run:
+                counts[part.file] = _checked_rows(part, run, source, check_rows)
             elif fill:
                 counts[part.file] = part.rows if check_rows else _rows_to_fill(part, source)
     if problems:
@@ -172,8 +171,8 @@ def _rows_to_fill(part: Part, source: str) -> int:
 
 
 def _count_rows(part: Part, task: TaskConfig, source: str) -> int:
-    placed = _with_folder(part, task)
-    return count_rows(source_directory(placed, DataConfig(glue=source)), placed, part.split)
+    task_of_part = _with_folder(part, task)
+    return count_rows(source_directory(task_of_part, DataConfig(glue=source)), task_of_part, part.split)
 
 
 def _with_folder(part: Part, task: TaskConfig) -> TaskConfig:
@@ -186,11 +185,12 @@ def _answers(run: Candidate, glue: str | None) -> dict[str, Answers]:
     task, source = run.config.task, glue or run.config.data.glue
     parts = [part for part in PARTS if part.task == task.name]
     splits = [load_unlabelled_split(_with_folder(part, task), DataConfig(glue=source), part.split) for part in parts]
-    answered = predict_splits(run.directory, splits)
-    return {part.file: answer_lines(part, rows) for part, rows in zip(parts, answered, strict=True)}
+    predictions = predict_splits(run.directory, splits)
+    return {part.file: answer_lines(part, rows) for part, rows in zip(parts, predictions, strict=True)}
 
 
 def _write(directory: Path, part: Part, answers: Answers, run: Candidate | None, candidates: int) -> SubmittedFile:
+    """Write one file, and return where it comes from."""
     text = HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(answers.words))
     write_atomic(directory / part.file, text)
     return SubmittedFile(
@@ -207,7 +207,7 @@ def _write(directory: Path, part: Part, answers: Answers, run: Candidate | None,
     )
 
 
-def _zipped(paths: Sequence[Path]) -> bytes:
+def zip_files(paths: Sequence[Path]) -> bytes:
     """Return a zip of the files without their times, so that equal files give equal bytes."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -218,8 +218,8 @@ def _zipped(paths: Sequence[Path]) -> bytes:
 
 def summary(submission: Submission, target: Path) -> str:
     """Return what was written and from which run, a line per file, and why the benchmark would not take it."""
-    written = {file.file: file for file in submission.files}
-    rows = [_row(part, written.get(part.file)) for part in PARTS]
+    by_name = {file.file: file for file in submission.files}
+    rows = [_row(part, by_name.get(part.file)) for part in PARTS]
     text = [format_table(("file", "rows", "from"), rows)]
     if submission.choose:
         text.append("choose=best: of several runs the one with the largest value on the dev set, which is optimistic")
@@ -236,6 +236,7 @@ def summary(submission: Submission, target: Path) -> str:
 
 
 def _row(part: Part, file: SubmittedFile | None) -> tuple[str, str, str]:
+    """Return the cells of a file in the summary: its name, its rows, and the run that it comes from."""
     if file is None:
         return part.file, "-", f"no run of task={part.task}"
     rows = f"{file.rows:,}" + (f" of {file.official_rows:,}" if file.rows != file.official_rows else "")

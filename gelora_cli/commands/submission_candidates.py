@@ -45,7 +45,7 @@ def find_candidates(directories: Sequence[Path]) -> tuple[list[Candidate], list[
         GeloraError: a directory without runs, or a run given by itself that is not finished; none on GLUE.
     """
     problems: list[str] = []
-    paths: dict[Path, None] = {}
+    paths: dict[Path, None] = {}  # an ordered set: a run below two of the directories counts once
     for directory in directories:
         below = find_runs(directory.resolve())
         if not below:
@@ -70,7 +70,7 @@ def _usable_runs(paths: Sequence[Path]) -> tuple[list[Candidate], list[str]]:
             left_out.append(f"{path}: not finished")
             continue
         config, result = read_config(path / run_files.CONFIG), read_artifact(RunResult, path / RunResult.FILE)
-        if config.smoke:
+        if config.smoke:  # the value of a smoke trial says nothing
             left_out.append(f"{path}: {SMOKE_REMARK}")
         elif config.task.name in TASKS and config.task.source == "glue":
             candidates.append(Candidate(path, config, result.reported, result.value))

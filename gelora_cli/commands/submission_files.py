@@ -83,6 +83,7 @@ def answer_lines(part: Part, rows: Sequence[Mapping[str, Any]]) -> Answers:
     Raises:
         RunError: a score is not finite.
     """
+    # By number: as texts, "10" would stand before "2".
     predictions = [row["prediction"] for row in sorted(rows, key=lambda row: int(row["id"]))]
     if part.words:
         return Answers([part.words[name] for name in predictions])

@@ -59,7 +59,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     if inside_workers():
         raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
     composed = _compose_jobs(command, flags, overrides)
-    launcher = _launcher_of([job.config for job in composed])
+    launcher = _choose_launcher([job.config for job in composed])
     jobs = _complete_jobs(composed, command, flags, words)
     outcomes: list[Outcome] = []
     labels = [job.label for job in jobs]
@@ -112,9 +112,12 @@ def _compose_jobs(command: Command[Any], flags: list[str], overrides: list[str])
 
     with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes about a sweep
         compose_each(command.config_name, flags, [*overrides, f"hydra.sweep.dir={directory}"], collect)
+    # A label holds what tells a job from the others. A single job has all its overrides as its label.
+    common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
     jobs = []
-    for own, label, config in zip(job_overrides, _labels(job_overrides), composed, strict=True):
-        jobs.append(ComposedJob(own, label, composed_config(config)))
+    for words, config in zip(job_overrides, composed, strict=True):
+        label = " ".join(word for word in words if word not in common)
+        jobs.append(ComposedJob(words, label, composed_config(config)))
     problems = [f"{job.label}: {problem}" for job in jobs for problem in value_problems(job.config)]
     if problems:
         raise GeloraError(list_problems(problems))
@@ -128,18 +131,13 @@ def _plain_override(word: str) -> str:
 
     override = OverridesParser.create().parse_override(word)
     value = override._value  # unlike value(), it says whether the text was quoted
+    # A quoted text needs its quotes to be read again; lists and numbers are written as they are read.
     if isinstance(value, QuotedString) or not isinstance(value, str):
         return str(restore_text(word))
     return str(restore_text(f"{override.get_key_element()}={value}"))
 
 
-def _labels(job_overrides: list[list[str]]) -> list[str]:
-    """Return for each job those of its overrides that not all jobs have."""
-    common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
-    return [" ".join(word for word in overrides if word not in common) for overrides in job_overrides]
-
-
-def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
+def _choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     """Return the launcher of all jobs. A dry run only estimates, which needs no other machine.
 
     Raises:
@@ -148,6 +146,7 @@ def _launcher_of(configs: Sequence[RunConfig]) -> Launcher:
     names = sorted({config.launch.launcher for config in configs})
     if len(names) > 1:
         raise GeloraError(f"launch.launcher={','.join(names)}: one launcher runs all jobs of a sweep; give one of them")
+    # in_place is kept: it is for a debugger, and a dry run can be debugged, too.
     if all(config.dry_run for config in configs) and names != ["in_place"]:
         return LAUNCHERS.get(DEFAULT)
     return LAUNCHERS.get(names[0])
@@ -162,7 +161,7 @@ def _complete_jobs(
     of the launcher's keys.
     """
     job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher"}
-    actions = CommandActions(command, begun=utc_now())
+    actions = CommandActions(command, begun=utc_now())  # before the first job: what ended earlier was done already
     job_flags = [flag for flag in flags if flag != "--multirun"]
     jobs = []
     for number, job in enumerate(composed, start=1):
@@ -194,9 +193,11 @@ def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
     Raises:
         GeloraError: what is wrong with any, under the first job that has it.
     """
-    groups: dict[str, list[Job]] = {}
+    groups: dict[str, list[Job]] = {}  # jobs with the same model and data, which one check covers
+    input_keys = [item.name for item in fields(RunConfig) if item.name not in NO_INPUT]
     for job in jobs:
-        groups.setdefault(_inputs_key(job.config), []).append(job)
+        inputs = repr([getattr(job.config, name) for name in input_keys])
+        groups.setdefault(inputs, []).append(job)
     messages = launcher.check([group[0] for group in groups.values()])
     problems = []
     for group, message in zip(groups.values(), messages, strict=False):  # one message for all if none can be checked
@@ -205,8 +206,3 @@ def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
             problems.append(f"{group[0].label}{others}: {message}")
     if problems:
         raise GeloraError(f"{list_problems(problems)}\nNo job was started.")
-
-
-def _inputs_key(config: RunConfig) -> str:
-    """Return a text that is the same for jobs with the same model and data."""
-    return repr([getattr(config, field.name) for field in fields(config) if field.name not in NO_INPUT])

@@ -32,10 +32,11 @@ def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
     costs = [Estimate(**outcome.cost) for outcome in outcomes if outcome.cost]
     if costs:
         _print_costs(costs)
-    rows = [
-        Job(label, outcome.state, outcome.value, outcome.seconds, _directory_and_message(outcome))
-        for label, outcome in zip(labels, outcomes, strict=False)
-    ]
+    rows = []
+    for label, outcome in zip(labels, outcomes, strict=False):  # an interrupted sweep has fewer outcomes than jobs
+        directory = str(relative(Path(outcome.directory))) if outcome.directory else ""
+        details = ": ".join(part for part in (directory, outcome.message) if part) or "-"
+        rows.append(Job(label, outcome.state, outcome.value, outcome.seconds, details))
     rows += [Job(label, "not started") for label in labels[len(outcomes) :]]
     print(f"\n{format_jobs(rows, width=terminal_width())}", flush=True)
     counts = Counter(row.state for row in rows if row.state in UNFINISHED)
@@ -47,15 +48,10 @@ def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
     return max((outcome.code for outcome in outcomes), default=0)
 
 
-def _directory_and_message(outcome: Outcome) -> str:
-    """Return the run directory, relative to the current one, and the message of a job that failed."""
-    directory = str(relative(Path(outcome.directory))) if outcome.directory else ""
-    return ": ".join(part for part in (directory, outcome.message) if part) or "-"
-
-
 def _print_costs(costs: Sequence[Estimate]) -> None:
     """Print the cost of all runs that are not done; a profile that several runs share counts once."""
     remaining = [cost for cost in costs if not cost.done]
+    # By the directory of the profile, which runs with equal inputs share.
     profile_seconds = {cost.profile: cost.profile_seconds for cost in remaining if cost.profile}
     work_seconds = sum(cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds for cost in remaining)
     processes = max((cost.processes for cost in remaining), default=1)

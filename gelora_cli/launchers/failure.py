@@ -50,7 +50,7 @@ class Failure:
     @property
     def error(self) -> GeloraError:
         """The error with which the run ends; the worker's traceback is its cause."""
-        for kind in (StoppedError, RunError, GeloraError):
+        for kind in (StoppedError, RunError, GeloraError):  # by name, since the error crossed a pipe
             if self.kind == kind.__name__:
                 return kind(self.message)
         if not self.traceback:
@@ -74,11 +74,12 @@ def root_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Fail
 
 def failure_of(error: Exception, rank: int) -> Failure:
     """Return the failure that an error in this worker is."""
-    clock = time.monotonic()
-    for kind in (StoppedError, RunError, GeloraError):
+    clock = time.monotonic()  # one clock for all processes of a machine, so that times of workers can be compared
+    for kind in (StoppedError, RunError, GeloraError):  # the most special first: all of them are GeloraErrors
         if isinstance(error, kind):
             return Failure(rank, clock, kind.__name__, str(error)[:MOST_CHARACTERS])
     message = f"failed: {type(error).__name__}: {error}"[:MOST_CHARACTERS] + plugin_line(error)
+    # Of a lost peer the traceback leads to torch's collectives, and says nothing of the cause.
     lines = "" if is_lost_peer(message) else "".join(traceback.format_exception(error))
     return Failure(rank, clock, type(error).__name__, message, lines[-MOST_TRACEBACK:])
 

@@ -48,6 +48,7 @@ HEAVY = (
 )
 """Modules that the server imports before it forks."""
 POLL_SECONDS = 0.1
+"""How long the sweep waits for a message before it looks whether a signal has come."""
 TRIES = 2
 """How often a server is started that ends before any job has begun."""
 
@@ -78,7 +79,7 @@ class JobServer:
         answer = self._ask(request)
         outcome = _read_outcome(answer)
         if outcome.code and outcome.directory is None and "pid" in answer:
-            directory = _directory_of(answer["pid"], begun, Path(job.config.runs_dir))
+            directory = _find_run_of_process(answer["pid"], begun, Path(job.config.runs_dir))
             outcome = replace(outcome, directory=directory)
         return replace(outcome, seconds=time.monotonic() - clock)
 
@@ -152,23 +153,25 @@ class JobServer:
             server_line.close()
 
     def _end(self) -> None:
+        # Killing needs no answer of the server, whose signals are blocked. The kernel then ends a job that it has.
         self.process.kill()
         self.process.wait()
         self.line.close()
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
+        """Pass a signal on to the running job, and start no further one."""
         self.stopped = True
         self._send(number)
 
     def _send(self, number: int) -> None:
         if self.pid:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # the job has just ended
                 os.kill(self.pid, number)
 
 
 def serve(descriptor: int, parent: int, do: Callable[[dict[str, Any]], Any]) -> None:
     """Fork a process that does each request from the socket, until the socket is closed or `parent` ends."""
-    die_with_parent(parent)
+    die_with_parent(parent)  # before the imports, which take seconds
     for name in HEAVY:
         importlib.import_module(name)
     line = Connection(descriptor)
@@ -188,7 +191,7 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
     die_with_parent(server)
     code = 1
     try:
-        _send_message(line, pid=os.getpid())
+        _send_message(line, pid=os.getpid())  # first: from here on the sweep passes its signals on to this process
         # The server has blocked the signals, and the job inherits that. Their default action must be set before they
         # are unblocked, since one that is pending is delivered at once.
         for number in SIGNALS:
@@ -221,7 +224,7 @@ def _read_outcome(answer: dict[str, Any]) -> Outcome:
     return Outcome(1, None, f"its process {describe_exit_status(status)}")
 
 
-def _directory_of(pid: int, begun: str, runs_dir: Path) -> str | None:
+def _find_run_of_process(pid: int, begun: str, runs_dir: Path) -> str | None:
     """Return the run directory that a process of this machine has written to since `begun`."""
     for path in find_runs(runs_dir):
         with contextlib.suppress(GeloraError):

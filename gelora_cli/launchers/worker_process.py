@@ -21,21 +21,16 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
 
     The worker prints nothing about an error: the process that started it shows the one that caused the others.
     """
-    die_with_parent(int(os.environ[WORKER_OF]))  # a killed parent leaves no worker behind
+    die_with_parent(int(os.environ[WORKER_OF]))  # before the work: a killed parent leaves no worker behind
     try:
         main(arguments)
-        _leave_group()
+        from torch import distributed
+
+        if distributed.is_initialized():  # the end of the process aborts if a thread of the group still runs
+            distributed.destroy_process_group()
     except Exception as error:
         _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))
-
-
-def _leave_group() -> None:
-    """End the threads of the process group; the end of the process aborts if one of them still runs."""
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _report(error: Exception) -> None:

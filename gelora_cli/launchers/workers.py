@@ -28,6 +28,7 @@ STOP_SECONDS = 120.0
 CRASH_SECONDS = 10.0
 """Time for the other workers to end, once one has failed."""
 POLL_SECONDS = 0.05
+"""Time between two looks at the workers; it bounds how late the end of a run is seen."""
 
 
 def run_workers(arguments: Sequence[str], processes: int) -> None:
@@ -44,21 +45,32 @@ def run_workers(arguments: Sequence[str], processes: int) -> None:
     if failures:
         cause = root_cause(failures, signalled)
         # Workers that are asked to stop end one after the other, and one may see that another is gone already.
-        as_asked = stop.requested and (cause.follows(signalled) or cause.lost_peer)
-        raise _stop_error(failures, stop) if as_asked else cause.error
+        if stop.requested and (cause.follows(signalled) or cause.lost_peer):
+            raise _stop_error(failures, stop)
+        raise cause.error
 
 
 class _Worker:
     """One worker process, and the pipe through which its error comes."""
 
     def __init__(self, arguments: Sequence[str], rank: int, processes: int, port: int) -> None:
+        # A pipe of its own for each worker: two that fail together would mix their messages in one.
         reading, writing = os.pipe()
         os.set_blocking(reading, False)  # a worker that is killed leaves the pipe empty
         self.rank, self.reports = rank, os.fdopen(reading, "rb")
         self.ended = math.inf  # when it was first seen that the process has ended, by the monotonic clock
+        # From these torch and accelerate read the rank of a worker.
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        variables = {
+            "MASTER_ADDR": "127.0.0.1",  # where the group meets
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",  # rank 0 joins the store of this process instead of opening one
+            WORKER_OF: str(os.getpid()),
+            REPORT_TO: str(writing),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", WORKER_MODULE, *arguments],
-            env=os.environ | _environment(rank, processes, port) | {REPORT_TO: str(writing)},
+            env=os.environ | variables | {name: str(number) for name, number in numbers.items()},
             pass_fds=(writing,),
             start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
         )
@@ -92,14 +104,6 @@ class _Worker:
             self.process.send_signal(number)
 
 
-def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
-    """Return the variables from which torch and accelerate read the rank of a worker and where the group meets."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    # With TORCHELASTIC_USE_AGENT_STORE rank 0 joins the store of this process instead of opening one.
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    return {name: str(value) for name, value in numbers.items()} | meeting | {WORKER_OF: str(os.getpid())}
-
-
 @contextlib.contextmanager
 def _started_workers(arguments: Sequence[str], processes: int) -> Iterator[list[_Worker]]:
     """Start the workers, and kill those that still run at the end."""
@@ -111,7 +115,7 @@ def _started_workers(arguments: Sequence[str], processes: int) -> Iterator[list[
         for rank in range(processes):
             workers.append(_Worker(arguments, rank, processes, store.port))
         yield workers
-    finally:
+    finally:  # also where a worker could not be started, or this process is interrupted
         for worker in workers:
             worker.send(signal.SIGKILL)
             worker.process.wait()
@@ -130,6 +134,7 @@ def _wait(workers: Sequence[_Worker], stop: SignalHandler) -> float:
             signalled = time.monotonic()
             _send_all(running, signal.SIGTERM)  # after SIGINT a worker that still imports would print a traceback
         stopped = signalled if stop.requested else math.inf
+        # Whatever comes first; without a signal and a failure both limits are infinite.
         if time.monotonic() > min(stopped + STOP_SECONDS, failed + CRASH_SECONDS):
             _send_all(running, signal.SIGKILL)
         time.sleep(POLL_SECONDS)

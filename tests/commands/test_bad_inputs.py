@@ -206,7 +206,7 @@ INPUTS: dict[str, Case] = {
         lambda made, place: ["fetch", str(written(place / "file")), "task=cola", *mine(made)],
         ["can't be written to", "runs_dir=DIR"],
     ),
-    "two positions": (lambda *_: ["ls", "one", "two"], ["gelora ls takes one DIR, one two given"]),
+    "two positions": (lambda *_: ["ls", "one", "two"], ["gelora ls takes one DIR", "given: one two"]),
     "predicting from two places": (
         lambda *_: ["predict", "/no/run", "split=test", "file=x"],
         ["split=, file= and question= exclude each other"],

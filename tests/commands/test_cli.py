@@ -235,7 +235,7 @@ def test_a_pattern_is_trained_with_as_the_plan_beside_it(
         == json.loads((tmp_path / "pattern.plan.json").read_text())["blocks"]
     )
     pattern.write_text(pattern.read_text().replace('"r": ', '"r": 1'))
-    with pytest.raises(GeloraError, match=r"was changed since pattern\.plan\.json"):
+    with pytest.raises(GeloraError, match=r"was changed after pattern\.plan\.json"):
         read_plan(str(pattern))
     (tmp_path / "pattern.plan.json").unlink()
     with pytest.raises(GeloraError, match="holds PEFT's arguments alone"):

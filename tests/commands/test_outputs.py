@@ -176,7 +176,7 @@ def test_a_fetch_that_fails_after_copying_leaves_no_directory(
 
 def test_parents_that_hold_something_else_by_then_stay(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b"
-    with pytest.raises(KeyboardInterrupt), fetching._nothing_left(target):
+    with pytest.raises(KeyboardInterrupt), fetching.removing_on_failure(target):
         target.mkdir(parents=True)
         (tmp_path / "a" / "mine").write_text("kept")
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.commands.submission import Submission, _zipped
+from gelora_cli.commands.submission import Submission, zip_files
 from gelora_cli.commands.submission_candidates import Candidate, choose_runs
 from gelora_cli.commands.submission_files import PARTS, Part, answer_lines
 from gelora_cli.config.schema import RunConfig, TaskConfig
@@ -106,7 +106,7 @@ def test_all_eleven_files_in_a_zip_with_constants_where_there_is_no_run(
     assert len(table(target / "RTE.tsv")) == 1 + 3_000
     assert {word for _, word in table(target / "CoLA.tsv")[1:]} <= {"0", "1"}
     os.utime(target / "AX.tsv", (0, 0))
-    assert _zipped([target / name for name in BY_FILE]) == (target / "submission.zip").read_bytes()
+    assert zip_files([target / name for name in BY_FILE]) == (target / "submission.zip").read_bytes()
 
 
 def test_refusals_name_what_is_wrong_and_write_nothing(

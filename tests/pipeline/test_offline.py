@@ -45,7 +45,7 @@ def test_doctor_fails_where_nothing_could_be_written(
 
 
 def test_every_finding_that_is_not_ok_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "_there", lambda _: False)
+    monkeypatch.setattr(diagnosis, "_is_installed", lambda _: False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     found = list(findings(tmp_path))
     assert {finding.what for finding in found if finding.state == "note"} >= {"tokenizers", "model=minilm"}
