@@ -96,7 +96,7 @@ class Variances:
         """Return half of the interval of confidence 1 - level: the difference whose p is `level`."""
         if self.none:
             return 0.0
-        high = math.sqrt(self.seeds + self.examples)
+        high = math.sqrt(self.seeds + self.examples)  # doubled until it is outside: brentq needs a change of sign
         while self.p_value(high) > level:
             high *= 2
         return float(optimize.brentq(lambda width: self.p_value(width) - level, 0.0, high, xtol=1e-9 * high))
@@ -104,6 +104,7 @@ class Variances:
     @cached_property
     def _mixture(self) -> tuple[Array, Array]:
         """Return what the two parts may add up to, as chances, whose sum is 1, and variances: (k,) or (k, l)."""
+        # Ends far apart: 3 seeds leave 2 degrees of freedom, whose chi2 has much of its mass near 0.
         ratio, chances = _chi2_over_freedom(self.count - 1, 1e-9, 60.0, 800)
         # What the seeds contribute contains `both`, so it can't be less, whatever the draw says.
         of_seeds = np.maximum(self.seeds / ratio, self.both)  # (k,)
@@ -139,7 +140,7 @@ def resample(
     examples = len(true)
     units = examples if clusters is None else int(clusters.max()) + 1
     generator = np.random.default_rng(seed)
-    step = max(16, CHUNK // examples)
+    step = max(16, CHUNK // examples)  # does not change the draws: the generator goes on where it was
     parts = []
     for start in range(0, resamples, step):
         weights = _weights(generator, min(step, resamples - start), units)  # (b, units)
@@ -175,7 +176,7 @@ def variances(plain: Array, resampled: Array, examples: int, clusters: Array | N
     means = resampled.mean(axis=1)  # (B,)
     units = examples if clusters is None else effective_number(clusters)
     unbiased = units / (units - 1) if units > 1 else 1.0
-    interaction = (resampled - means[:, None]).var(axis=0)  # (S,)
+    interaction = (resampled - means[:, None]).var(axis=0)  # (S,), what remains of each seed beside the mean of all
     return Variances(
         seeds=float(plain.var(ddof=1)) / seeds,
         examples=unbiased * float(means.var()),
@@ -206,7 +207,7 @@ def holm(p_values: Array) -> Array:
     (Holm, Scandinavian Journal of Statistics 6, 1979).
     """
     order = np.argsort(p_values, kind="stable")
-    steps = p_values[order] * np.arange(len(order), 0, -1)
+    steps = p_values[order] * np.arange(len(order), 0, -1)  # the smallest times m, the next times m - 1, ...
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected

@@ -69,13 +69,13 @@ def write_report(
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
             a file, can't be written to or holds another's files, or `published` can't be read.
     """
-    _check_paths(directories, output)
+    _check_paths(directories, output)  # everything that can be refused comes before the reading of many runs
     published_figures = read_published(published) if published else []
     collected = collect(directories)
     _check_runs(collected, directories, mix_protocols)
     content = _make_content(collected, title, published_figures, figures)
     files = _render(content)
-    if not force:
+    if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
     _write(output, files)
     return WrittenReport(
@@ -88,6 +88,11 @@ def write_report(
 
 
 def _check_paths(directories: Sequence[Path], output: Path) -> None:
+    """Refuse directories that are not there, and an output that is a file.
+
+    Raises:
+        GeloraError: all of them at once.
+    """
     problems = [
         f"{path}: no such directory; give run directories, or those above them"
         for path in directories
@@ -100,6 +105,11 @@ def _check_paths(directories: Sequence[Path], output: Path) -> None:
 
 
 def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_protocols: bool) -> None:
+    """Refuse a report of no run, and one whose values were selected under several protocols.
+
+    Raises:
+        GeloraError: with the runs that give no number, or a run of each protocol.
+    """
     if not collected.runs:
         message = f"no finished run at or below {', '.join(map(str, directories))}."
         if collected.unused:
@@ -154,7 +164,7 @@ def _render(content: ReportContent) -> dict[str, bytes]:
     for picture in content.pictures:
         files[f"{picture.name}.png"] = picture.png()
         files[f"{picture.name}.svg"] = drawn[picture.name]
-    files[PAGE] = page(content, drawn).encode()
+    files[PAGE] = page(content, drawn).encode()  # last, since files are written in this order
     return files
 
 
@@ -173,6 +183,7 @@ def _check_foreign_files(output: Path, files: Iterable[str]) -> None:
     """Refuse a folder whose files of these names are not those of an earlier report."""
     earlier = _earlier_files(output)
     foreign = [name for name in (*files, CONTENTS) if (output / name).exists() and name not in earlier]
+    # The list itself is ours where it names files of a report.
     if foreign and not (earlier and foreign == [CONTENTS]):
         raise GeloraError(
             f"output={output} holds {foreign[0]}, which no earlier report wrote: give another directory, or "
@@ -189,6 +200,7 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
     (output / PAGE).unlink(missing_ok=True)
     for name in earlier - set(files):
         (output / name).unlink(missing_ok=True)
+    # Before the files: a report that is killed here can be replaced by the next one without force=true.
     write_atomic(output / CONTENTS, json.dumps({"files": sorted(files)}, indent=1) + "\n")
     for name, content in files.items():
         write_atomic(output / name, content)
@@ -198,6 +210,6 @@ def _earlier_files(output: Path) -> set[str]:
     """Return the files of the report that is in this folder now, which may be removed."""
     try:
         names = json.loads(read_text(output / CONTENTS, "a report's list of files"))["files"]
-        return {name for name in names if Path(name).name == name}
+        return {name for name in names if Path(name).name == name}  # no path: nothing outside the folder is removed
     except (GeloraError, ValueError, KeyError, TypeError, RecursionError):
         return set()

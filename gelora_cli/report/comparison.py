@@ -8,6 +8,7 @@ LEVEL = 0.05
 """A difference is shown where the corrected p is below this; intervals leave out as much."""
 
 FEWEST_SEEDS = 3
+"""With 2 seeds their variance has one degree of freedom, and a test over it shows next to nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ def verdict(pair: Comparison, tests: int) -> str:
 
 def _describe_difference(pair: Comparison) -> str:
     """Say which one is better and by how much, with the interval turned to a positive difference."""
+    # The caller has seen a p-value, which no comparison has without its interval.
     assert pair.low is not None and pair.high is not None
     better, worse, low, high = pair.first, pair.second, pair.low, pair.high
     if pair.difference <= 0:

@@ -71,10 +71,13 @@ def _count(count: int, noun: str) -> str:
 
 def _describe_best(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
     """Name the best mean under the budget, with every row that has it, and how it compares with uniform LoRA."""
+    # Rows without a budget stand beside those of every budget, so they can't be the best under one.
     rows = [row for row in group.rows if not row.exempt] or list(group.rows)
     highest = max(row.mean for row in rows)
-    best = [row for row in rows if math.isclose(row.mean, highest, rel_tol=1e-12)]
-    names = _join([row.name for row in best])
+    best = [row for row in rows if math.isclose(row.mean, highest, rel_tol=1e-12)]  # equal but for rounding
+    names = ", ".join(row.name for row in best)
+    if len(best) > 1:
+        names = f"{', '.join(row.name for row in best[:-1])} and {best[-1].name}"
     if len(rows) == 1:
         lead = f"{names} is the only row"
     else:
@@ -84,13 +87,6 @@ def _describe_best(group: RowGroup, comparisons: Sequence[Comparison]) -> str:
     spreads = "; ".join(dict.fromkeys(_describe_spread(row, most_seeds) for row in best))
     sentence = f"{group.name}{optimistic}: {lead}, {best[0].metric} {number(highest, best[0].digits)} ({spreads})."
     return f"{sentence} {_compare_with_reference(best, group, comparisons)}".rstrip()
-
-
-def _join(names: Sequence[str]) -> str:
-    """Return `a, b and c`."""
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _describe_spread(row: Row, most_seeds: int) -> str:
@@ -108,7 +104,7 @@ def _compare_with_reference(best: Sequence[Row], group: RowGroup, comparisons: S
     references = [row for row in group.rows if is_reference(row)]
     if not references:
         return "There is no uniform LoRA to compare it with."
-    reference = max(references, key=lambda row: row.mean)
+    reference = max(references, key=lambda row: row.mean)  # of several learning rates, such as in a sweep, the best
     if reference in best:
         return "That is uniform LoRA." if len(best) == 1 else "Uniform LoRA is one of them."
     verdicts = []

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
 from gelora_cli.report.rows import Row
-from gelora_cli.report.tables import COLUMNS, PLUS_MINUS, Column, Table, metric_texts
+from gelora_cli.report.tables import COLUMNS, PLUS_MINUS, Table, metric_texts
 
 TEX_HEAD = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
 
+# One pass over the characters, so the braces of a replacement are not escaped again.
 TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -49,17 +50,15 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(map(escape_formula, titles))
     for row in rows:
-        cells = [row.protocol, *(_plain_number(column, row) for column in COLUMNS)]
+        cells = [row.protocol]
+        for column in COLUMNS:
+            text = column.text(row) or ""
+            # A whole number without the commas that people read it by.
+            cells.append(text.replace(",", "") if re.fullmatch(r"[\d,]+", text) else text)
         for name in metrics:
             cells += metric_texts(row, name)
         writer.writerow([escape_formula(escape_controls(cell, one_line=True)) for cell in cells])
     return buffer.getvalue()
-
-
-def _plain_number(column: Column, row: Row) -> str:
-    """Return a row's text in a column, a whole number without commas."""
-    text = column.text(row) or ""
-    return text.replace(",", "") if re.fullmatch(r"[\d,]+", text) else text
 
 
 def latex(table: Table) -> str:

@@ -64,6 +64,7 @@ def runs_table(runs: Iterable[Run], *, width: int | None = None) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return the cells of a row in the order of `HEADER`."""
     return (
         row.task,
         row.model,

@@ -34,11 +34,11 @@ class GroupKey(NamedTuple):
     params: int
     modules: str
 
-    def accepts(self, guest: GroupKey) -> bool:
-        """Return whether rows of `guest` are compared with these, too: a guest has no bound or no modules."""
-        same_runs = self[:4] == guest[:4]
-        same_bound = not guest.params or (self.budget, self.params) == (guest.budget, guest.params)
-        return same_runs and same_bound and guest.modules in ("", self.modules)
+    def accepts(self, other: GroupKey) -> bool:
+        """Return whether rows of `other`, which may have no bound or no modules, are compared with these, too."""
+        same_runs = self[:4] == other[:4]  # task, model, protocol, settings
+        same_bound = not other.params or (self.budget, self.params) == (other.budget, other.params)
+        return same_runs and same_bound and other.modules in ("", self.modules)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
     by_key: dict[GroupKey, list[Row]] = {}
     for row in rows:
         by_key.setdefault(_group_key(row), []).append(row)
-    groups = _place_guests(by_key)
+    groups = _merge_accepted(by_key)
     return [RowGroup(_group_name(key, groups), tuple(members)) for key, members in groups.items()]
 
 
@@ -64,26 +64,28 @@ def display_name(row: Row) -> str:
 
 
 def _group_key(row: Row) -> GroupKey:
+    """Return what a row must have in common with others to be compared with them."""
     settings = dict(row.key.settings)
     shared = tuple((key, value) for key, value in row.key.settings if not key.startswith(METHOD_SETTINGS))
     plan = row.runs[0].plan
     # A saved plan brings its modules along; the configuration does not say them.
     modules = plan.modules if "ranks.plan" in settings else settings.get("method.modules", "")
+    # `auto` names no number. There the bound is what GeLoRA's own ranks cost.
     params = 0 if row.exempt else plan.budget_params or plan.auto_params
     return GroupKey(row.task, row.model, row.protocol, shared, row.budget, params, modules)
 
 
-def _place_guests(by_key: dict[GroupKey, list[Row]]) -> dict[GroupKey, list[Row]]:
+def _merge_accepted(by_key: dict[GroupKey, list[Row]]) -> dict[GroupKey, list[Row]]:
     """Add rows that have no modules, or no bound, at the end of every group that accepts them.
 
-    Groups with modules and a bound come first, so that all hosts are there when a guest arrives.
+    Groups with modules and a bound come first, so that all of them are there when a row without them is added.
     """
     groups: dict[GroupKey, list[Row]] = {}
     for key in sorted(by_key, key=lambda key: (not key.modules, not key.params)):
-        hosts = [host for host in groups if host.accepts(key)]
-        for host in hosts:
-            groups[host] += by_key[key]
-        if not hosts:
+        accepting = [group for group in groups if group.accepts(key)]
+        for group in accepting:
+            groups[group] += by_key[key]
+        if not accepting:
             groups[key] = list(by_key[key])
     return groups
 

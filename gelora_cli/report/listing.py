@@ -31,7 +31,7 @@ class ListedRun:
     Attributes:
         run: its path below the listed directory.
         error: why it failed or can't be read.
-        same_as: the run that was trained in its stead, by its path below the listed directory.
+        same_as: the run that was trained in its place, by its path below the listed directory.
     """
 
     run: str
@@ -47,30 +47,29 @@ class ListedRun:
 
 def describe_runs(directory: Path, runs: Iterable[Run | UnusedRun]) -> list[ListedRun]:
     """Return what there is to say of each of the runs below a directory."""
-    return [_describe(run, directory) for run in runs]
-
-
-def _describe(run: Run | UnusedRun, directory: Path) -> ListedRun:
-    name = str(run.directory.relative_to(directory))
-    if isinstance(run, UnusedRun):
-        age = None if run.updated is None else age_seconds(run.updated)
-        return ListedRun(name, run.status, age_seconds=age, error=run.reason or None)
-    return ListedRun(
-        run=name,
-        status="done",
-        value=run.result.value,
-        metric=run.result.reported,
-        collapsed=run.result.collapsed,
-        age_seconds=age_seconds(run.manifest.updated),
-        smoke=run.result.smoke,
-        same_as=_same_as(run, directory),
-    )
-
-
-def _same_as(run: Run, directory: Path) -> str | None:
-    """Return the run that was trained in the stead of this one, by its path from `directory`."""
-    same_as = run.manifest.same_as
-    return same_as and os.path.normpath(os.path.relpath(run.directory / same_as, directory))
+    listed = []
+    for run in runs:
+        name = str(run.directory.relative_to(directory))
+        if isinstance(run, UnusedRun):
+            age = None if run.updated is None else age_seconds(run.updated)
+            listed.append(ListedRun(name, run.status, age_seconds=age, error=run.reason or None))
+            continue
+        same_as = run.manifest.same_as  # a path from the run's directory
+        if same_as is not None:
+            same_as = os.path.normpath(os.path.relpath(run.directory / same_as, directory))
+        listed.append(
+            ListedRun(
+                run=name,
+                status="done",
+                value=run.result.value,
+                metric=run.result.reported,
+                collapsed=run.result.collapsed,
+                age_seconds=age_seconds(run.manifest.updated),
+                smoke=run.result.smoke,
+                same_as=same_as,
+            )
+        )
+    return listed
 
 
 def format_runs(directory: Path, runs: Sequence[ListedRun], *, width: int | None = None) -> str:
@@ -83,23 +82,22 @@ def format_runs(directory: Path, runs: Sequence[ListedRun], *, width: int | None
     """
     if not runs:
         return f"no runs in {directory}"
-    return format_table(HEADER, [_cells(run) for run in runs], width=width, optional=LEFT_OUT_FIRST)
-
-
-def _cells(run: ListedRun) -> tuple[str, ...]:
-    status = run.status
-    if run.smoke:
-        status += " smoke"
-    if run.collapsed:
-        status += " collapsed"
-    value = "-" if run.value is None else f"{run.value:.4f}"
-    age = "-" if run.age_seconds is None else format_age(run.age_seconds)
-    name = run.run
-    if run.status in (DAMAGED, OTHER_VERSION):
-        name += f": {run.error}"
-    if run.same_as:
-        name += f": the same run as {run.same_as}"
-    return (status, value, run.metric or "-", age, name)
+    rows = []
+    for run in runs:
+        status = run.status
+        if run.smoke:
+            status += " smoke"
+        if run.collapsed:
+            status += " collapsed"
+        value = "-" if run.value is None else f"{run.value:.4f}"
+        age = "-" if run.age_seconds is None else format_age(run.age_seconds)
+        name = run.run
+        if run.status in (DAMAGED, OTHER_VERSION):  # of a failed run the error is in its log, and often long
+            name += f": {run.error}"
+        if run.same_as:
+            name += f": the same run as {run.same_as}"
+        rows.append((status, value, run.metric or "-", age, name))
+    return format_table(HEADER, rows, width=width, optional=LEFT_OUT_FIRST)
 
 
 def format_age(seconds: int) -> str:

@@ -71,24 +71,27 @@ def read_predictions(directory: Path) -> Predictions:
         predicted, true = TASK_KINDS.get(task.kind).arrays(task, result.reported, rows)
     except (KeyError, TypeError, ValueError) as error:
         raise GeloraError(f"{path} is damaged: {error!r}. {REMEDY}") from error
+    # SQuAD's labels are lists of answers; as tuples they can be compared and hashed.
+    labels = tuple(tuple(row["label"]) if isinstance(row["label"], list) else row["label"] for row in rows)
     predictions = Predictions(
         directory=directory,
         result=result,
         metric=(task.metric, result.reported),
         ids=ids,
-        labels=tuple(_hashable(row["label"]) for row in rows),
+        labels=labels,
         predicted=predicted,
         true=true,
         groups=_read_groups(path, rows),
     )
-    _check_value(predictions)
+    _check_value(predictions)  # DONE covers the files, but not that they belong together
     return predictions
 
 
 def _read_split(path: Path, split: str) -> tuple[tuple[str, ...], list[PredictionRow]]:
     """Return the split's ids, sorted, and its rows in their order."""
     try:
-        text = path.read_text(encoding="utf-8").strip("\n").replace("\n", ",")  # within a row it is written as \\n
+        # One JSON list is read much faster than many lines. Within a row a line break is written as \\n.
+        text = path.read_text(encoding="utf-8").strip("\n").replace("\n", ",")
         rows = [row for row in json.loads(f"[{text}]") if row["split"] == split]
         by_id = {str(row["id"]): row for row in rows}
         unlabelled = [row["id"] for row in rows if row["label"] is None]
@@ -103,8 +106,8 @@ def _read_split(path: Path, split: str) -> tuple[tuple[str, ...], list[Predictio
         problem = "an id twice"
     if problem:
         raise GeloraError(f"{path}: {problem} of the split {split}. {REMEDY}")
-    ids = tuple(sorted(by_id))
-    return ids, [by_id[each] for each in ids]
+    ids = tuple(sorted(by_id))  # one order for all runs, so that their arrays stand example by example
+    return ids, [by_id[example_id] for example_id in ids]
 
 
 def _read_groups(path: Path, rows: list[PredictionRow]) -> tuple[str, ...] | None:
@@ -116,10 +119,6 @@ def _read_groups(path: Path, rows: list[PredictionRow]) -> tuple[str, ...] | Non
         example = rows[groups.index(None)]["id"]
         raise GeloraError(f"{path}: no group of {example}, though other rows have one. {REMEDY}")
     return tuple(map(str, groups))
-
-
-def _hashable(label: object) -> object:
-    return tuple(label) if isinstance(label, list) else label
 
 
 def _check_value(predictions: Predictions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,12 +84,11 @@ def read_published(path: Path) -> list[PublishedFigure]:
             problems.append(f"line {number}: {problem}")
     if problems:
         raise GeloraError(f"published={path}: " + "; ".join(problems))
-    return [_figure(line) for line in lines]
-
-
-def _figure(line: dict[str, str]) -> PublishedFigure:
-    texts = {name: line[name] for name in FIELDS if name != "value"}
-    return PublishedFigure(**texts, value=float(line["value"]))
+    figures = []
+    for line in lines:
+        texts = {name: line[name] for name in FIELDS if name != "value"}
+        figures.append(PublishedFigure(**texts, value=float(line["value"])))
+    return figures
 
 
 def _find_problem(line: dict[str, str | None]) -> str:
@@ -122,8 +122,12 @@ def published_table(figures: Sequence[PublishedFigure], rows: Sequence[Row]) -> 
 
 
 def _matching_rows(figure: PublishedFigure, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the figure's budget, or of any budget for methods whose sizes are no budgets of ours."""
     matching = [row for row in rows if _matches(figure, row)]
-    same_budget = [row for row in matching if row.budget == _budget_name(figure.budget)]
+    budget = figure.budget
+    with contextlib.suppress(GeloraError):  # a text such as `exempt` is no budget, and is compared as it is
+        budget = parse_budget(figure.budget).name
+    same_budget = [row for row in matching if row.budget == budget]
     matches_any_budget = not figure.budget or (figure.method in METHODS and METHODS.get(figure.method).has_own_sizes)
     if same_budget or not matches_any_budget:
         return same_budget
@@ -142,15 +146,8 @@ def _matches(figure: PublishedFigure, row: Row) -> bool:
     )
 
 
-def _budget_name(text: str) -> str:
-    """Return the canonical text of a budget, and any other text as it is."""
-    try:
-        return parse_budget(text).name
-    except GeloraError:
-        return text
-
-
 def _line(figure: PublishedFigure, row: Row | None) -> tuple[str, ...]:
+    """Return the cells of a figure beside a row of ours, in the order of `TITLES`."""
     digits = 2 if figure.value > 1 else 4  # percentages and fractions
     ours, name, gap = NONE, NONE, NONE
     if row is not None:

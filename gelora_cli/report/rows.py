@@ -196,14 +196,12 @@ class Row:
             notes.append(f"{self.collapsed} collapsed")
         if self.linked:
             notes.append(f"{self.linked} linked: the same run as another method's")
-        notes += [_count_unfinished(count, status) for status, count in sorted(self.unfinished.items())]
+        for status, count in sorted(self.unfinished.items()):
+            if status == COPY:
+                notes.append("1 copy left out" if count == 1 else f"{count} copies left out")
+            else:
+                notes.append(f"{count} {status}")
         return ", ".join(notes)
-
-
-def _count_unfinished(count: int, status: str) -> str:
-    if status == COPY:
-        return "1 copy left out" if count == 1 else f"{count} copies left out"
-    return f"{count} {status}"
 
 
 def profile_seconds(result: RunResult) -> float:
@@ -225,12 +223,12 @@ def make_rows(runs: Iterable[Run], unused: Iterable[UnusedRun] = ()) -> list[Row
         original = duplicate_of(key, by_key)
         if original is not None:
             duplicates.setdefault(original, []).append(key)
-    hidden = {key for keys in duplicates.values() for key in keys}
+    without_row = {key for keys in duplicates.values() for key in keys}
     unfinished = Counter((run.key, run.status) for run in unused)
     return [
         _make_row([key, *duplicates.get(key, [])], by_key, unfinished)
         for key in sorted(by_key, key=_order)
-        if key not in hidden
+        if key not in without_row
     ]
 
 
@@ -242,6 +240,7 @@ def duplicate_of(key: RowKey, by_key: Mapping[RowKey, Sequence[Run]]) -> RowKey 
     gelora = key._replace(method=GELORA)
     if key == gelora or gelora not in by_key:
         return None
+    # By the plans: runs of one seed with equal ranks are the same run, whatever their methods are called.
     seeds = {run.result.seed for run in by_key[gelora]}
     control = by_key[key]
     is_duplicate = all(run.plan.ranks == run.plan.gelora_ranks and run.result.seed in seeds for run in control)
@@ -259,7 +258,8 @@ def _make_row(
 ) -> Row:
     """Make the row of the first of these keys; the others are duplicates of it."""
     key = keys[0]
-    name = " = ".join(each.method for each in keys) + _settings_in_name(key, by_key)
+    same_method = [other.settings for other in by_key if other.without_settings() == key.without_settings()]
+    name = " = ".join(each.method for each in keys) + describe_differences(key.settings, same_method)
     if by_key[key][0].result.smoke:
         name += " [smoke]"
     counts: Counter[str] = Counter()
@@ -270,12 +270,6 @@ def _make_row(
     for duplicate in keys[1:]:
         duplicates += _by_seed(by_key[duplicate])
     return Row(key, name, tuple(_by_seed(by_key[key])), counts, tuple(duplicates))
-
-
-def _settings_in_name(key: RowKey, keys: Iterable[RowKey]) -> str:
-    """Return the settings in which this row differs from others of its method."""
-    same_method = [other.settings for other in keys if other.without_settings() == key.without_settings()]
-    return describe_differences(key.settings, same_method)
 
 
 def _by_seed(runs: Iterable[Run]) -> list[Run]:

@@ -37,6 +37,7 @@ STATUSES = ("running", "done", "failed", "interrupted")
 """What `run.json` says of a run."""
 
 LONGEST_REASON = 400
+"""Characters of why a run can't be read."""
 
 
 class RowKey(NamedTuple):
@@ -130,6 +131,7 @@ def read_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unused
         verify: compare every file of a finished run with the sha256 that DONE names. Without it, only the files that
             are read have to be intact.
     """
+    # By their real paths, so that a run below two of the directories, or behind a link, counts once.
     paths = {path.resolve(): path for directory in directories for path in find_runs(directory)}
     return [_read_or_explain(paths[resolved], verify=verify) for resolved in sorted(paths)]
 
@@ -147,6 +149,11 @@ def _read_or_explain(directory: Path, *, verify: bool) -> Run | UnusedRun:
 
 
 def _read(directory: Path, *, verify: bool) -> Run | UnusedRun:
+    """Read a run.
+
+    Raises:
+        Exception: its files can't be read, or hold what no run writes.
+    """
     path = directory / RunManifest.FILE
     manifest = read_artifact(RunManifest, path, verify=verify)
     if age_seconds(manifest.updated) is None:
@@ -156,7 +163,7 @@ def _read(directory: Path, *, verify: bool) -> Run | UnusedRun:
     status = status_of(directory, manifest)
     if status != "done":
         return UnusedRun(directory, status, manifest.error or "", _configured_key(directory), manifest.updated)
-    if verify:
+    if verify:  # after the status: an unfinished run has no checksums
         verify_checksums(directory)
     return _read_finished(directory, manifest, verify=verify)
 
@@ -227,12 +234,14 @@ def disambiguate(runs: Sequence[Run]) -> list[Run]:
     """
     counts = Counter((run.key, run.result.seed) for run in runs)
     ambiguous = {key for (key, _), count in counts.items() if count > 1}
-    return [_with_start(run) if run.key in ambiguous else run for run in runs]
-
-
-def _with_start(run: Run) -> Run:
-    settings = {**dict(run.settings), "weights": run.start_fingerprint[:FINGERPRINT_DIGITS]}
-    return replace(run, settings=as_settings(settings))
+    unambiguous = []
+    for run in runs:
+        if run.key in ambiguous:
+            settings = {**dict(run.settings), "weights": run.start_fingerprint[:FINGERPRINT_DIGITS]}
+            unambiguous.append(replace(run, settings=as_settings(settings)))
+        else:
+            unambiguous.append(run)
+    return unambiguous
 
 
 def age_seconds(updated: str) -> int | None:

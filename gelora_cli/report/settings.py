@@ -23,6 +23,7 @@ SAID_BY_THE_ROW = ("seed", "budget", "method.name", "protocol")
 """Keys that a row has in columns of their own, or averages over."""
 
 FINGERPRINT_DIGITS = 8
+"""Digits of a fingerprint that names show: enough to tell the few of a report apart."""
 SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
 """The end of a run directory's name."""
 
@@ -39,6 +40,7 @@ def run_settings(config: RunConfig, manifest: RunManifest) -> Settings:
     for name, fingerprint in manifest.fingerprints.items():
         short = fingerprint[:FINGERPRINT_DIGITS]
         if name == "model":
+            # With init_from the weights differ between seeds, so that each seed would be a row of its own.
             if not config.init_from:
                 values["weights"] = short
         elif name == "plan":
@@ -98,5 +100,5 @@ def describe_differences(settings: Settings, others: Iterable[Settings]) -> str:
             differing |= extra
     if not differing:
         return ""
-    named = [f"{key}={value}" for key, value in settings if key in differing]
-    return f" ({', '.join(named)})"
+    pairs = [f"{key}={value}" for key, value in settings if key in differing]
+    return f" ({', '.join(pairs)})"

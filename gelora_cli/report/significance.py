@@ -39,7 +39,7 @@ def compare_groups(groups: Sequence[RowGroup]) -> tuple[list[Comparison], list[s
     """
     try:
         return compare_rows([row for group in groups for row in _compared_rows(group)]), []
-    except GeloraError:
+    except GeloraError:  # of some group: the others are compared all the same
         problems = [_group_problem(group) for group in groups]
     comparable = [group for group, problem in zip(groups, problems, strict=True) if not problem]
     comparisons = compare_rows([row for group in comparable for row in _compared_rows(group)])
@@ -82,11 +82,19 @@ def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: in
     groups: dict[str, list[ComparedRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
-    _raise_problems([problem for group, members in groups.items() for problem in _find_repeated(group, members)])
+    problems = []
+    for group, members in groups.items():
+        counts = Counter(row.name for row in members)
+        repeated = [(name, count) for name, count in counts.items() if count > 1]
+        problems += [f"{group}: {name} comes {count} times; name each row once." for name, count in repeated]
+    _raise_problems(problems)
     pairs: list[Comparison] = []
     for group, members in groups.items():
-        pairs += _compare_group(group, members, resamples, seed)
-    return _correct(pairs)
+        present = [row for row in members if row.runs]
+        if present:
+            scores = _score_rows(group, present, resamples, seed)
+            pairs += [_compare_pair(scores[a.name], scores[b.name]) for a, b in combinations(present, 2)]
+    return _correct(pairs)  # over all groups: a reader of the report sees all of their tests
 
 
 def _raise_problems(problems: Sequence[str]) -> None:
@@ -94,21 +102,16 @@ def _raise_problems(problems: Sequence[str]) -> None:
         raise GeloraError("\n".join(problems))
 
 
-def _find_repeated(group: str, rows: Sequence[ComparedRow]) -> list[str]:
-    counts = Counter(row.name for row in rows)
-    return [f"{group}: {name} comes {count} times; name each row once." for name, count in counts.items() if count > 1]
-
-
 def _correct(pairs: Sequence[Comparison]) -> list[Comparison]:
     """Return the pairs with Holm's p-values over all that were tested, and with their verdicts."""
     tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
     p_values = np.array([pairs[index].p for index in tested], np.float64)  # (tests,)
     corrected = dict(zip(tested, holm(p_values).tolist(), strict=True))
-    found = []
+    judged = []
     for index, pair in enumerate(pairs):
         with_p = replace(pair, p_corrected=corrected.get(index))
-        found.append(replace(with_p, verdict=verdict(with_p, len(tested))))
-    return found
+        judged.append(replace(with_p, verdict=verdict(with_p, len(tested))))
+    return judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +138,6 @@ class RowScores:
     collapsed: dict[int, bool]
 
 
-def _compare_group(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> list[Comparison]:
-    present = [row for row in rows if row.runs]
-    if not present:
-        return []
-    scores = _score_rows(group, present, resamples, seed)
-    return [_compare_pair(scores[first.name], scores[second.name]) for first, second in combinations(present, 2)]
-
-
 def _score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> dict[str, RowScores]:
     """Return the scores of each row by its name.
 
@@ -155,7 +150,9 @@ def _score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: i
     _raise_problems(_find_mismatches(group, list(runs.values())))
     first = runs[keys[0]]
     predicted = np.stack([runs[key].predicted for key in keys])  # (runs, n)
-    clusters = _clusters(list(runs.values()))
+    # Of any run that names groups: all are on the same data, and older versions wrote none.
+    groups = next((run.groups for run in runs.values() if run.groups is not None), None)
+    clusters = None if groups is None else np.unique(groups, return_inverse=True)[1]  # (n,)
     plain, resampled = resample(  # (runs,) and (B, runs)
         first.score, predicted, first.true, resamples=resamples, seed=seed, clusters=clusters
     )
@@ -177,12 +174,6 @@ def _score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: i
     return scores
 
 
-def _clusters(runs: Sequence[Predictions]) -> Array | None:
-    """Return the groups of the examples by number, (n,), from any run that names them: all are on the same data."""
-    groups = next((run.groups for run in runs if run.groups is not None), None)
-    return None if groups is None else np.unique(groups, return_inverse=True)[1]
-
-
 def _describe_draw(run: Predictions, clusters: Array | None) -> str:
     unit = "questions" if run.metric[0].startswith("squad") else "examples"
     if clusters is not None:
@@ -197,7 +188,7 @@ def _describe_draw(run: Predictions, clusters: Array | None) -> str:
 def _find_mismatches(group: str, runs: Sequence[Predictions]) -> list[str]:
     """Return what keeps runs of a group from being compared with its first."""
     first, problems = runs[0], []
-    named = next((run for run in runs if run.groups is not None), None)
+    with_groups = next((run for run in runs if run.groups is not None), None)
     for run in runs[1:]:
         if run.metric != first.metric:
             problems.append(f"{run.directory} reports {run.metric[1]}, {first.directory} {first.metric[1]}")
@@ -207,12 +198,13 @@ def _find_mismatches(group: str, runs: Sequence[Predictions]) -> list[str]:
         elif run.labels != first.labels:
             count = sum(label != other for label, other in zip(run.labels, first.labels, strict=True))
             problems.append(f"{run.directory} and {first.directory} differ in the labels of {count} examples")
-        elif named is not None and run.groups not in (None, named.groups):
-            problems.append(f"{run.directory} and {named.directory} differ in the groups of their examples")
+        elif with_groups is not None and run.groups not in (None, with_groups.groups):
+            problems.append(f"{run.directory} and {with_groups.directory} differ in the groups of their examples")
     return [f"{group}: {problem}; only runs on the same data can be compared." for problem in problems]
 
 
 def _compare_pair(first: RowScores, second: RowScores) -> Comparison:
+    """Return the difference of two rows, with its test where they share enough seeds."""
     shared = sorted(first.plain.keys() & second.plain.keys())
     first_seeds, second_seeds = shared or sorted(first.plain), shared or sorted(second.plain)
     first_mean = np.mean([first.plain[seed] for seed in first_seeds])
@@ -239,13 +231,13 @@ def _test_pair(pair: Comparison, first: RowScores, second: RowScores, seeds: Seq
     plain = np.array([first.plain[seed] - second.plain[seed] for seed in seeds])  # (S,)
     resampled = np.stack([first.resampled[seed] - second.resampled[seed] for seed in seeds], axis=1)  # (B, S)
     parts = variances(plain, resampled, first.examples, first.clusters)
-    if parts.none and abs(pair.difference) > TINY:
+    if parts.none and abs(pair.difference) > TINY:  # a difference without any spread: no test can judge it
         return pair
-    half = parts.half_width()
+    half_width = parts.half_width()
     return replace(
         pair,
-        low=pair.difference - half,
-        high=pair.difference + half,
+        low=pair.difference - half_width,
+        high=pair.difference + half_width,
         effect_size=effect_size(plain),
         p=parts.p_value(pair.difference),
     )

@@ -101,13 +101,11 @@ def result_tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> l
         members = [row for row in rows if row.protocol == protocol]
         used = [column for column in columns if column.has_values(members)]
         titles = tuple(column.title for column in used)
-        lines = tuple(_line(row, used) for row in members)
-        tables.append(Table(result_caption(members), titles, lines, protocol))
+        lines = []
+        for row in members:
+            lines.append(tuple(column.text(row) or NONE for column in used))
+        tables.append(Table(result_caption(members), titles, tuple(lines), protocol))
     return tables
-
-
-def _line(row: Row, columns: Sequence[Column]) -> tuple[str, ...]:
-    return tuple(column.text(row) or NONE for column in columns)
 
 
 def result_caption(rows: Sequence[Row]) -> str:
@@ -166,6 +164,7 @@ def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparis
     for group in groups:
         references = {display_name(row) for row in group.rows if is_reference(row)}
         pairs = [pair for pair in comparisons if pair.group == group.name]
+        # A stable sort: within both halves the order of the rows stays.
         pairs.sort(key=lambda pair: not references & {pair.first, pair.second})
         if pairs:
             lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in pairs)
@@ -175,10 +174,12 @@ def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparis
 
 def is_reference(row: Row) -> bool:
     """Return whether a row is uniform LoRA, alone or because GeLoRA's plan is the same."""
+    # Its name is `gelora = lora (settings)` where both have one plan.
     return UNIFORM in row.name.split(" (")[0].split(" = ")
 
 
 def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
+    """Return the cells of a comparison in the order of `COMPARISON_TITLES`."""
     interval = NONE if pair.low is None else f"{number(pair.low, digits)} to {number(pair.high, digits)}"
     has_collapsed = pair.collapsed_first + pair.collapsed_second > 0
     return (

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from gelora_cli.core.messages import escape_controls
 
 LONGEST_CELL = 700
+"""Characters of a cell. A longer one, such as a message that holds another program's output, is cut."""
 GAP = "  "
 NARROWEST_WRAPPED = 20
 """A wrapped column keeps as many characters, however narrow the terminal."""
@@ -47,7 +48,7 @@ def format_table(
         return "\n".join(_align([titles, *cells]))
     wrapped = wrapped or titles[-1]
     left_out = []
-    for title in optional:
+    for title in optional:  # one after the other, until the table fits
         if _least_width([titles, *cells], titles.index(wrapped)) <= width:
             break
         column = titles.index(title)
