@@ -39,15 +39,16 @@ def profiles_figure(profiles: Mapping[str, IdProfile]) -> Figure:
     for label, profile in profiles.items():
         tasks.setdefault(profile.task, []).append((label, profile))
     figure, axes = new_figure(1.2 + 3.6 * len(tasks), (1,) * len(tasks))
-    for axis, (task, labelled) in zip(axes, tasks.items(), strict=True):
-        _draw_panel(axis, labelled)
-        sizes = dict.fromkeys(f"{profile.examples_used:,}" for _, profile in labelled)
+    for axis, (task, profiles_of_task) in zip(axes, tasks.items(), strict=True):
+        _draw_panel(axis, profiles_of_task)
+        sizes = dict.fromkeys(f"{profile.examples_used:,}" for _, profile in profiles_of_task)
         head(axis, f"Intrinsic dimension on {task} (TwoNN)", f"N = {' and '.join(sizes)} examples, bars: 95 % interval")
     axes[-1].set_xlabel("layer (0 = input of block 1, i = output of block i)")
     return figure
 
 
 def _draw_panel(axis: Axes, profiles: Sequence[tuple[str, IdProfile]]) -> None:
+    """Draw the profiles of one task, shifted around the layer so that their intervals stand beside each other."""
     middle = (len(profiles) - 1) / 2
     for number, (label, profile) in enumerate(profiles):
         style, rows = STYLES[number % len(STYLES)], profile.layers
@@ -55,5 +56,5 @@ def _draw_panel(axis: Axes, profiles: Sequence[tuple[str, IdProfile]]) -> None:
         axis.plot(x, [row.idim for row in rows], markersize=5, label=end_of(label), **style)
         axis.vlines(x, [row.low for row in rows], [row.high for row in rows], color=style["color"], linewidth=1.2)
     highest = max(row.high for _, profile in profiles for row in profile.layers)
-    axis.set(ylabel="intrinsic dimension", ylim=(0, 1.08 * max(highest, 1.0)))
+    axis.set(ylabel="intrinsic dimension", ylim=(0, 1.08 * max(highest, 1.0)))  # from 0: the ratio of heights counts
     number_ticks(axis, range(max(len(profile.layers) for _, profile in profiles)))

@@ -28,6 +28,7 @@ REFERENCE = "lora"
 """Uniform LoRA, which every picture of a family repeats."""
 
 MOST_POINTS = 60
+"""Points of a line: more could not be told apart at the width of the picture."""
 
 
 @REPORT_PICTURES.register
@@ -38,7 +39,10 @@ class CurvesPicture(ReportPicture):
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the training loss, and below it the reported metric at each evaluation."""
-        families = [family for family in row_families(rows) if any(map(_has_curve, family.rows))]
+        families = []
+        for family in row_families(rows):
+            if any(_losses(row) or _evaluations(row) for row in family.rows):
+                families.append(family)
         for number, family in enumerate(families, start=1):
             styles = row_styles(family.rows)
             reference = [row for row in family.rows if row.method == REFERENCE][:1]
@@ -49,14 +53,11 @@ class CurvesPicture(ReportPicture):
                 yield _draw_rows(name, family.title, [*reference, *members], styles)
 
 
-def _has_curve(row: Row) -> bool:
-    return bool(_losses(row) or _evaluations(row))
-
-
 def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, LineStyle]) -> Picture:
+    """Draw one picture; the styles come from the whole family, so that a row looks the same in all its pictures."""
     figure, (top, bottom) = new_figure(height_inches=6.4, panels=(1, 1))
     for row in rows:
-        draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)
+        draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)  # of the panel's width: losses are many
         draw_curve(bottom, row, styles[id(row)], _evaluations(row), marker_every=1)
     top.set_ylabel("training loss")
     bottom.set(xlabel="optimizer step", ylabel=metric_label(rows[0]))

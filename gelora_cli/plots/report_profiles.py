@@ -53,30 +53,27 @@ def label_profiles(runs: Sequence[Run]) -> dict[str, IdProfile]:
     for run in runs:
         profile = run.profile()
         if profile is not None:
-            facts = _describe(run, profile)
+            facts = {
+                "task": profile.task,
+                "model": run.result.model,
+                "from": dict(run.settings).get("init_from", "the base model"),
+            }
+            facts |= {key: str(value) for key, value in asdict(profile.settings).items()}
+            facts["text"] = profile.data_fingerprint[:6]
+            # Runs that share a profile have equal facts, and are one line.
             different.setdefault((*facts.values(), profile.model_fingerprint), LabelledProfile(profile, facts))
-    facts_of_all = [found.facts for found in different.values()]
+    facts_of_all = [labelled.facts for labelled in different.values()]
     keys = [key for key in NAMED if _differs(key, facts_of_all)]
     labels = {}
-    for found in different.values():
-        parts = [found.facts["task"]]
-        parts += [found.facts[key] if key == "model" else f"{key} {found.facts[key]}" for key in keys]
+    for labelled in different.values():
+        facts = labelled.facts
+        parts = [facts["task"]]
+        parts += [facts[key] if key == "model" else f"{key} {facts[key]}" for key in keys]
         label = ", ".join(parts)
         if label in labels:  # the same settings on weights that differ
-            label = f"{label}, {found.profile.model_fingerprint[:6]}"
-        labels[label] = found.profile
+            label = f"{label}, {labelled.profile.model_fingerprint[:6]}"
+        labels[label] = labelled.profile
     return labels
-
-
-def _describe(run: Run, profile: IdProfile) -> dict[str, str]:
-    """Return what tells a profile from others."""
-    facts = {
-        "task": profile.task,
-        "model": run.result.model,
-        "from": dict(run.settings).get("init_from", "the base model"),
-    }
-    facts |= {key: str(value) for key, value in asdict(profile.settings).items()}
-    return {**facts, "text": profile.data_fingerprint[:6]}
 
 
 def _differs(key: str, facts: Sequence[dict[str, str]]) -> bool:

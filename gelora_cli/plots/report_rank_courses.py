@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
-from gelora_cli.plots.report_rows import Points, RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
+from gelora_cli.plots.report_rows import RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
 from gelora_cli.plots.style import INK, head, name_panel, new_figure, step_ticks
 
 if TYPE_CHECKING:
@@ -51,15 +51,13 @@ def rank_course(run: Run) -> list[RankSnapshot]:
     ranks: list[int] = []
     for block in run.plan.blocks:
         ranks += [block.rank] * len(block.modules)
+    # A pruning method logs its ranks only once it has pruned; before that they are those of the plan.
     start = RankSnapshot(0, run.result.trained_params, ranks)
     return [start, *(RankSnapshot(line["step"], line["adapter_params"], line["ranks"]) for line in lines)]
 
 
-def _adapter_params(run: Run) -> Points:
-    return [(snapshot.step, snapshot.adapter_params) for snapshot in rank_course(run)]
-
-
 def _draw_family(name: str, family: RowFamily) -> Picture:
+    """Draw the parameters of all rows in one panel, and below it a panel of ranks for each row."""
     rows = family.rows
     panels = (2,) * (1 + len(rows))
     figure, axes = new_figure(height_inches=1.2 + 1.9 * len(panels), panels=panels)
@@ -80,8 +78,10 @@ def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:
     """Draw the adapter's parameters over the steps, and the budget that they come down to."""
     styles = row_styles(rows)
     for row in rows:
-        curve = mean_over_seeds([_adapter_params(run) for run in row.runs])
-        draw_curve(axis, row, styles[id(row)], curve, marker_every=0.12)
+        curves = []
+        for run in row.runs:
+            curves.append([(snapshot.step, snapshot.adapter_params) for snapshot in rank_course(run)])
+        draw_curve(axis, row, styles[id(row)], mean_over_seeds(curves), marker_every=0.12)
     if rows[0].budget_params:
         axis.axhline(rows[0].budget_params, color=INK, linewidth=1, linestyle=(0, (1, 1)), label="budget")
     axis.set_ylabel("adapter parameters")
@@ -93,7 +93,7 @@ def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:
 
 def _draw_block_ranks(figure: Figure, axis: Axes, row: Row) -> None:
     """Draw steps to the right, blocks upwards, and the mean rank of a block's modules as a shade."""
-    course = rank_course(row.runs[0])
+    course = rank_course(row.runs[0])  # of one seed: a mean over seeds would blur which block loses its ranks
     shades = _block_means(course, [len(block.modules) for block in row.runs[0].plan.blocks])
     steps = [snapshot.step for snapshot in course]
     # A shade reaches halfway to its neighbours in time, since the ranks are known at these steps only.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gelora_cli.report.rows import Row
 
 MOST_PANELS = 12
+"""Rows of one picture; further ones go into another."""
 MOST_BLOCKS_WITH_NUMBERS = 16
+"""Blocks up to which a number fits beside each bar."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,20 @@ class BlockRanksPicture(ReportPicture):
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the mean rank over modules and seeds as a bar, with a line from the least to the most."""
-        for number, family in enumerate(row_families(row for row in rows if _has_ranks(row)), start=1):
+        ranked = []
+        for row in rows:
+            plan = row.runs[0].plan
+            if plan.blocks and plan.unit != "bottleneck":  # a bottleneck's width is no rank of an update
+                ranked.append(row)
+        for number, family in enumerate(row_families(ranked), start=1):
             for part, members in enumerate(chunks(family.rows, MOST_PANELS)):
                 yield _draw_rows(part_name(f"ranks-{number}", part), family.title, members)
-
-
-def _has_ranks(row: Row) -> bool:
-    plan = row.runs[0].plan
-    return bool(plan.blocks) and plan.unit != "bottleneck"
 
 
 def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     figure, axes = new_figure(height_inches=1.3 + 0.95 * len(rows), panels=(1,) * len(rows))
     ranks = [block_ranks(row) for row in rows]
+    # One scale for all panels, so that bars of different rows can be compared.
     highest = max(block.most for blocks in ranks for block in blocks)
     for axis, row, blocks in zip(axes, rows, ranks, strict=True):
         _draw_row(axis, row, blocks, highest)
@@ -63,14 +66,15 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
 
 def block_ranks(row: Row) -> list[BlockRank]:
     """Return what each block's ranks came to; a block without modules has 0."""
-    found = []
+    block_ranks_of_row = []
     for index, block in enumerate(row.runs[0].plan.blocks):
         ranks: list[int] = []
         for run in row.runs:
             modules = run.plan.blocks[index].modules or block.modules
             ranks += [run.result.effective_ranks.get(module, 0) for module in modules]
-        found.append(BlockRank(mean(ranks), min(ranks), max(ranks)) if ranks else BlockRank(0.0, 0, 0))
-    return found
+        summary = BlockRank(mean(ranks), min(ranks), max(ranks)) if ranks else BlockRank(0.0, 0, 0)
+        block_ranks_of_row.append(summary)
+    return block_ranks_of_row
 
 
 def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: int) -> None:

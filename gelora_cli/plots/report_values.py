@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MOST_TICKS = 4
+"""Ticks of the axis of parameters, whose labels are as long as `0.03M`."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ class ValuePicture(ReportPicture):
 
 
 def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
+    """Draw values over parameters at the left, and at the right each row at a position of its own."""
     figure, (left, right) = new_figure(height_inches=4.8, panels=(1,), columns=2)
     right.sharey(left)
     by_cost = sorted(rows, key=_cost)
     positions = {id(row): position for position, row in enumerate(by_cost, start=1)}
     for series in _series(rows):
-        _draw_over_parameters(left, series)
+        ordered = sorted(series.rows, key=_cost)
+        costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
+        left.plot(costs, means, label=series.name, markersize=7, linewidth=1.2, **series.style)
         _draw_spread(right, series, positions)
     _scale_parameter_axis(left, [_cost(row) for row in rows])
     metric = metric_label(rows[0])
@@ -88,12 +92,6 @@ def _cost(row: Row) -> int:
     return max(row.adapter_params, 1)
 
 
-def _draw_over_parameters(axis: Axes, series: Series) -> None:
-    ordered = sorted(series.rows, key=_cost)
-    costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
-    axis.plot(costs, means, label=series.name, markersize=7, linewidth=1.2, **series.style)
-
-
 def _draw_spread(axis: Axes, series: Series, positions: dict[int, int]) -> None:
     """Draw mean and sd of each row at its position, which is known by its `id`."""
     deviations = [row.sd or 0.0 for row in series.rows]
@@ -101,7 +99,7 @@ def _draw_spread(axis: Axes, series: Series, positions: dict[int, int]) -> None:
     axis.errorbar(
         [positions[id(row)] for row in series.rows],
         [row.mean for row in series.rows],
-        yerr=deviations if any(deviations) else None,
+        yerr=deviations if any(deviations) else None,  # bars of length 0 would look like a spread of 0
         label=f"{series.name} (one seed)" if has_one_seed else series.name,
         markersize=7,
         capsize=3,
@@ -113,7 +111,7 @@ def _scale_parameter_axis(axis: Axes, params: Sequence[int]) -> None:
     """Make the axis logarithmic around these, with few ticks, written as budgets are: 0.3M."""
     from matplotlib.ticker import NullLocator
 
-    low, high = min(params) / 1.6, 1.6 * max(params)
+    low, high = min(params) / 1.6, 1.6 * max(params)  # 0.2 of a decade to each side, so that no marker is cut
     axis.set_xscale("log")
     axis.set_xlim(low, high)
     ticks = parameter_ticks(low, high)

@@ -55,7 +55,7 @@ def profile_figure(profile: IdProfile) -> Figure:
     axis.set_xlabel("layer (0 = input of block 1, i = output of block i)")
     axis.set_ylabel("intrinsic dimension")
     part_means = [value for value in (*halves, *quarters) if value is not None]
-    axis.set_ylim(0, 1.08 * max([*high, *idims, *part_means, 1.0]))
+    axis.set_ylim(0, 1.08 * max([*high, *idims, *part_means, 1.0]))  # at least 1: a constant model has idim 0
     number_ticks(axis, layers)
     origin = f"{profile.task}, {end_of(profile.model)}, N = {profile.examples_used:,} examples"
     head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
@@ -63,6 +63,7 @@ def profile_figure(profile: IdProfile) -> Figure:
 
 
 def _draw_part_means(axis: Axes, layers: Sequence[int], means: Sequence[float | None], marker: str, label: str) -> None:
+    """Draw the means over parts of the examples, where the parts were large enough to be measured."""
     measured = [(layer, mean) for layer, mean in zip(layers, means, strict=True) if mean is not None]
     if measured:
         (line,) = axis.plot(*zip(*measured, strict=True), linestyle="none", marker=marker, markersize=5, label=label)

@@ -76,8 +76,15 @@ def _draw_ranks(axis: Axes, plan: RankPlan, edges: list[float], unit: str) -> No
         style: LineStyle = {"color": INK, "linestyle": "--", "linewidth": 1.4, "label": "uniform rank"}
         axis.stairs(plan.uniform_ranks, edges, baseline=None, **style)
     _draw_whiskers(axis, plan)
-    _draw_real_ranks(axis, plan)
-    _draw_module_ranks(axis, plan)
+    real_ranks = [(row.block, row.real_rank) for row in plan.blocks if row.real_rank is not None]
+    if real_ranks:
+        diamond: LineStyle = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "none"}
+        axis.plot(*zip(*real_ranks, strict=True), "D", markersize=5, label="the rule's real-valued rank", **diamond)
+    module_ranks = []
+    for row in plan.blocks:
+        module_ranks += [(row.block, rank) for rank in row.module_ranks or ()]
+    if module_ranks:
+        axis.plot(*zip(*module_ranks, strict=True), "o", color=INK, markersize=4, linestyle="none", label="its modules")
     _write_numbers(axis, plan)
     highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks), 1])
     axis.set(ylabel=unit, ylim=(0, 1.08 * highest))
@@ -85,6 +92,7 @@ def _draw_ranks(axis: Axes, plan: RankPlan, edges: list[float], unit: str) -> No
 
 
 def _draw_whiskers(axis: Axes, plan: RankPlan) -> None:
+    """Draw the ranks that the ends of the idim's interval would give, where the plan has them."""
     ends = [(row.block, row.rank, row.rank_low, row.rank_high) for row in plan.blocks]
     if all(low is None and high is None for _, _, low, high in ends):
         return
@@ -97,21 +105,6 @@ def _draw_whiskers(axis: Axes, plan: RankPlan) -> None:
     missing = [(block, rank) for block, rank, low, high in ends if low is None or high is None]
     if missing:
         axis.plot(*zip(*missing, strict=True), "^", color=INK, markersize=6, label="an end is over the budget")
-
-
-def _draw_real_ranks(axis: Axes, plan: RankPlan) -> None:
-    real_ranks = [(row.block, row.real_rank) for row in plan.blocks if row.real_rank is not None]
-    if real_ranks:
-        style: LineStyle = {"markerfacecolor": "white", "markeredgecolor": INK, "linestyle": "none"}
-        axis.plot(*zip(*real_ranks, strict=True), "D", markersize=5, label="the rule's real-valued rank", **style)
-
-
-def _draw_module_ranks(axis: Axes, plan: RankPlan) -> None:
-    dots = []
-    for row in plan.blocks:
-        dots += [(row.block, rank) for rank in row.module_ranks or ()]
-    if dots:
-        axis.plot(*zip(*dots, strict=True), "o", color=INK, markersize=4, linestyle="none", label="its modules")
 
 
 def _write_numbers(axis: Axes, plan: RankPlan) -> None:

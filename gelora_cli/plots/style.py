@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 LineStyle = dict[str, Any]
 """Keyword arguments of matplotlib's `plot` and the like."""
 
+# From dark to light, so that they can be told apart in grey, as on paper.
 INK, DARK, MIDDLE, LIGHT, GRID = "#222222", "#1f3a5f", "#7d93ad", "#c3d0df", "#e6e6e6"
 WIDTH_INCHES, DPI = 8.0, 150
 MOST_NUMBERS, MOST_CHARACTERS = 24, 40
+"""Labels of an axis, and letters of a name in a title or legend, that fit the width."""
 
 POINTS_PER_INCH = 72
 HEAD_POINTS = 46
@@ -62,15 +64,16 @@ def method_style(method: str, repeat: int = 0) -> LineStyle:
         repeat: how many rows of this method the picture holds already; each has another fill and line.
     """
     if method in METHODS:
-        place = METHODS.position(method)
+        index = METHODS.position(method)
         color, marker = METHODS.get(method).color, METHODS.get(method).marker
     else:
-        place = zlib.crc32(method.encode())  # unlike hash(), the same in every process
+        index = zlib.crc32(method.encode())  # unlike hash(), the same in every process
         color, marker = "", ""
     return {
-        "color": color or COLORS[place % len(COLORS)],
-        "linestyle": LINES[(place + place // len(LINES) + repeat) % len(LINES)],
-        "marker": marker or MARKERS[place % len(MARKERS)],
+        "color": color or COLORS[index % len(COLORS)],
+        # Shifted by one each time the colours begin again, so that no two methods share colour and line.
+        "linestyle": LINES[(index + index // len(LINES) + repeat) % len(LINES)],
+        "marker": marker or MARKERS[index % len(MARKERS)],
         "fillstyle": FILLS[repeat % len(FILLS)],
     }
 
@@ -118,7 +121,7 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     columns = legend_columns(labels)
     extra = LEGEND_ROW_POINTS * max(math.ceil(len(labels) / columns) - 1, 0)
     _grow(root_figure(axis), extra)
-    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46 + extra)
+    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
     note = axis.annotate(
         subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
     )
@@ -162,6 +165,7 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
         )
         legend.set_in_layout(False)
         as_written(legend.get_texts())
+    # The layout leaves the head free, which is not part of it: otherwise a long subtitle would squeeze the panels.
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, 0, 1, 1 - (HEAD_POINTS + legend_points) / figure_points))  # type: ignore[call-arg]
@@ -175,11 +179,13 @@ def root_figure(axis: Axes) -> Figure:
 
 
 def _grow(figure: Figure, points: float) -> None:
+    """Make a figure higher, so that a legend takes no room from its panels."""
     figure.set_figheight(figure.get_figheight() + points / POINTS_PER_INCH)
 
 
 def legend_columns(labels: Sequence[str]) -> int:
     """Return into how many columns a legend with these labels fits, side by side over the picture's width."""
+    # Letters are estimated, since their real width is known only once the figure is drawn.
     for columns in range(MOST_LEGEND_COLUMNS, 1, -1):
         width = 0.0
         start = 0

@@ -82,18 +82,16 @@ def loss_figure(ticks: Array, losses: Array, fisher: Array, rank: int) -> Figure
     filled = contours.contourf(x, y, losses, levels=8, cmap="Greys", vmax=2 * losses.max())
     figure.colorbar(filled, ax=contours, label="loss", shrink=0.85)
     contours.set(xlabel="theta_1", ylabel="theta_2", aspect="equal")
-    values, vectors = np.linalg.eigh(fisher)
-    for value, vector in zip(values[::-1], vectors.T[::-1], strict=True):
-        _direction(contours, value, np.abs(vector), flat=value <= values[-1] * 1e-12)
+    values, vectors = np.linalg.eigh(fisher)  # in ascending order, the vectors in columns
+    for value, eigenvector in zip(values[::-1], vectors.T[::-1], strict=True):
+        is_flat = value <= values[-1] * 1e-12  # 0 but for rounding: along it the model does not change
+        label = f"eigenvalue {value:.3g}: " + ("flat, the model stays the same" if is_flat else "the model changes")
+        # An eigenvector's sign is arbitrary: both components positive, whatever the library gives.
+        arrow_x, arrow_y = zip((0.0, 0.0), 1.4 * np.abs(eigenvector), strict=True)
+        line = ":" if is_flat else "-"
+        contours.plot(arrow_x, arrow_y, color=INK, linewidth=2, linestyle=line, marker="o", markevery=[1], label=label)
     contours.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), fontsize=9, frameon=False)
     return figure
-
-
-def _direction(axis: Axes, value: float, vector: Array, *, flat: bool) -> None:
-    """Draw an eigenvector from the origin, dotted where the model does not change."""
-    label = f"eigenvalue {value:.3g}: " + ("flat, the model stays the same" if flat else "the model changes")
-    x, y = zip((0.0, 0.0), 1.4 * vector, strict=True)
-    axis.plot(x, y, color=INK, linewidth=2, linestyle=":" if flat else "-", marker="o", markevery=[1], label=label)
 
 
 def helix_figure(points: Array, estimate: IdimEstimate) -> Figure:

@@ -121,7 +121,7 @@ def trajectory_figure(snapshots: Sequence[Snapshot], result: RunResult) -> Figur
     span the 95 % interval of the idim, and of the Jacobian's stable rank the probe tokens. A measure that a method does
     not have, such as the update of a linear's weight where only biases train, has no row.
     """
-    keys = set().union(*(snapshot.values for snapshot in snapshots))
+    keys = set().union(*(snapshot.values for snapshot in snapshots))  # not every snapshot has every key
     measures = [measure for measure in MEASURES if measure.key in keys]
     height = 2.0 + 2.1 * len(measures)
     figure, axes = new_figure(height, (1,) * len(measures), columns=2)
@@ -156,7 +156,7 @@ def _draw_first_and_last(axis: Axes, snapshots: Sequence[Snapshot], measure: Mea
     highest = 1.0
     if measured:
         highest = max(highest, _draw_snapshot(axis, measured[0], measure, -SHIFT, FIRST))
-    if len(measured) > 1:
+    if len(measured) > 1:  # of an interrupted run there may be one snapshot alone
         highest = max(highest, _draw_snapshot(axis, measured[-1], measure, SHIFT, LAST))
     axis.set(xlabel=measure.unit, ylim=(0, 1.08 * highest))
     length = max((len(snapshot.values[measure.key]) for snapshot in measured), default=1)
@@ -167,10 +167,10 @@ def _draw_first_and_last(axis: Axes, snapshots: Sequence[Snapshot], measure: Mea
 
 def _draw_snapshot(axis: Axes, snapshot: Snapshot, measure: Measure, shift: float, style: LineStyle) -> float:
     """Draw one snapshot's line with its bars; return the highest value, so that the axis can hold it."""
-    first = measure.first + shift
-    line = _by_position(snapshot.values.get(measure.key, ()), first)
-    low = _by_position(snapshot.values.get(measure.low, ()), first)
-    high = _by_position(snapshot.values.get(measure.high, ()), first)
+    first_position = measure.first + shift
+    line = _by_position(snapshot.values.get(measure.key, ()), first_position)
+    low = _by_position(snapshot.values.get(measure.low, ()), first_position)
+    high = _by_position(snapshot.values.get(measure.high, ()), first_position)
     axis.plot(list(line), list(line.values()), markersize=4, label=f"step {snapshot.step}", **style)
     bars = [position for position in line if position in low and position in high]
     axis.vlines(bars, [low[position] for position in bars], [high[position] for position in bars], color=style["color"])
