@@ -26,7 +26,7 @@ LONGEST_NAME = 100
 
 
 def list_problems(problems: list[str]) -> str:
-    """All configuration errors as one message."""
+    """Return all configuration errors as one message."""
     if len(problems) == 1:
         return problems[0]
     return f"{len(problems)} problems with the configuration:\n" + "\n".join(f"  - {text}" for text in problems)
@@ -83,7 +83,7 @@ def _bounds_problem(name: str, value: float, below: str, high: float) -> str:
 
 
 def _is_within(value: float, low: float, closed: bool, high: float) -> bool:
-    """Whether a number is finite and between the bounds; an integer that no float can hold is not."""
+    """Return whether a number is finite and between the bounds; an integer that no float can hold is not."""
     try:
         finite = math.isfinite(value)
     except OverflowError:
@@ -105,7 +105,10 @@ def _directory_problem(key: str, name: str) -> str | None:
 def _cross_key_problems(config: object) -> Iterator[str | None]:
     """Yield what does not go together, None for all that does."""
     if hasattr(config, "budget"):
-        yield _budget_problem(config.budget)
+        try:
+            parse_budget(config.budget)
+        except GeloraError as error:
+            yield str(error)
     for name, section in vars(config).items():
         if isinstance(section, EntrySection):
             yield from _section_problems(section, name)
@@ -134,14 +137,6 @@ def cross_task_problems(task: TaskConfig) -> list[str]:
         kind.label_problem(task),
     )
     return [problem for problem in problems if problem]
-
-
-def _budget_problem(budget: int | float | str) -> str | None:
-    try:
-        parse_budget(budget)
-    except GeloraError as error:
-        return str(error)
-    return None
 
 
 def _allocator_problem(name: str) -> str | None:
@@ -176,8 +171,9 @@ def _tracker_problems(config: RunConfig) -> Iterator[str]:
 
 
 def _batch_problem(config: RunConfig) -> str | None:
+    """Return that the global batch can't be shared equally by the processes, or a share by the micro batches."""
     batch, micro, processes = global_batch_size(config), config.train.micro_batch_size, config.launch.processes
-    if batch is None or batch < 1 or processes < 1:
+    if batch is None or batch < 1 or processes < 1:  # refused by the bounds of each key
         return None
     if batch % processes:
         return (
@@ -194,6 +190,7 @@ def _batch_problem(config: RunConfig) -> str | None:
 
 
 def _preset_problem(config: RunConfig) -> str | None:
+    """Return what is wrong with the preset of a run, or which keys must be given where there is none."""
     preset = find_preset(config)
     if preset is not None:
         return _preset_value_problem(preset)

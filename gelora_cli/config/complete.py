@@ -35,20 +35,17 @@ def complete(config: RunConfig) -> RunConfig:
     Raises:
         GeloraError: every problem with a value at once.
     """
-    config = _with_plugins(config)
+    if config.plugins is not None:  # first: without them a method of theirs is not known
+        plugins = load_plugins(config.plugins).name
+        config = in_entry_classes(config)  # keys that the plug-ins declare have their types now
+        config = replace(config, plugins=plugins)
     problems = value_problems(config)
     if problems:
         raise GeloraError(list_problems(problems))
-    return _with_smoke(with_presets(with_saved_plan(with_task(_with_paths(config)))))
-
-
-def _with_plugins(config: RunConfig) -> RunConfig:
-    """Load the plug-ins, without which a method of theirs is not known, and give their folder's absolute path."""
-    if config.plugins is None:
-        return config
-    plugins = load_plugins(config.plugins).name
-    completed: RunConfig = in_entry_classes(config)  # keys that the plug-ins declare have their types now
-    return replace(completed, plugins=plugins)
+    # In this order: a preset is looked up by the task's name and the plan's method, and smoke limits what it sets.
+    config = with_task(_with_paths(config))
+    config = with_presets(with_saved_plan(config))
+    return _with_smoke(config)
 
 
 def with_task(config: RunConfig) -> RunConfig:
@@ -57,10 +54,10 @@ def with_task(config: RunConfig) -> RunConfig:
     kind = TASK_KINDS.get(task.kind)
     metric = task.metric or kind.metrics[0]
     reported = task.reported or METRICS.get(metric).reported
-    named = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
+    values = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
     if kind.standardizes(task) is kind.standardizes(replace(task, standardize="auto")):
-        named["standardize"] = "auto"  # said or not, it is the same run
-    return replace(config, task=replace(task, **named))  # type: ignore[arg-type]
+        values["standardize"] = "auto"  # said or not, it is the same run
+    return replace(config, task=replace(task, **values))  # type: ignore[arg-type]
 
 
 def _with_smoke(config: RunConfig) -> RunConfig:
@@ -85,13 +82,17 @@ def _with_smoke(config: RunConfig) -> RunConfig:
 
 
 def _with_paths(config: RunConfig) -> RunConfig:
+    """Make paths absolute, so that a run can be resumed, and its workers started, from any directory."""
     model = config.model
     if model.path is not None:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
     ranks = replace(config.ranks, path=absolute(config.ranks.path))
-    places = ("glue", "squad", "squad_v2", "text", "text_validation")
-    sources = {key: local_or_hub(place) for key in places if (place := getattr(config.data, key)) is not None}
+    sources = {}
+    for key in ("glue", "squad", "squad_v2", "text", "text_validation"):
+        source = getattr(config.data, key)
+        if source is not None:
+            sources[key] = local_or_hub(source)
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
     return replace(config, model=model, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.literal_text import restore_text
-from gelora_cli.config.schema import MethodConfig, RunConfig, TrackerConfig, optional_trackers
+from gelora_cli.config.schema import MethodConfig, TrackerConfig, optional_trackers
 from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
@@ -82,7 +82,10 @@ def composed_config(composed: DictConfig) -> Any:
     except ValueError as error:
         raise GeloraError(f"the configuration can't be composed: {error}") from error
     if hasattr(config, "trackers"):
-        config = replace(config, tracker=_used_trackers(config))
+        # The keys of each chosen tracker, and those given for any other, which the checks refuse.
+        chosen = {name: config.tracker.get(name) or TrackerConfig.of(name) for name in config.trackers}
+        changed = {name: keys for name, keys in config.tracker.items() if keys != TrackerConfig.of(name)}
+        config = replace(config, tracker=chosen | changed)
     return restore_text(config)
 
 
@@ -100,10 +103,3 @@ def in_entry_classes(config: Any) -> Any:
         trackers: Mapping[str, TrackerConfig] = values["tracker"]
         changed["tracker"] = {name: in_entry_class(value, f"tracker.{name}") for name, value in trackers.items()}
     return replace(config, **changed)
-
-
-def _used_trackers(config: RunConfig) -> dict[str, TrackerConfig]:
-    """Return the keys of each chosen tracker, and those given for any other, which checks refuse."""
-    chosen = {name: config.tracker.get(name) or TrackerConfig.of(name) for name in config.trackers}
-    given = {name: keys for name, keys in config.tracker.items() if keys != TrackerConfig.of(name)}
-    return chosen | given

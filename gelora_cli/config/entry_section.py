@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar, Self
 
-from gelora_cli.config.keys import Key, declared_keys, key
+from gelora_cli.config.keys import declared_keys, key
 from gelora_cli.config.section_checks import section_problem
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote
@@ -75,17 +75,24 @@ class EntrySection:
             return cls, dict(values)
         section: type = cls.class_of(name)
         declared = {item.name: item for item in declared_keys(section)}
-        kept = {item: value for item, value in values.items() if value is not None or _accepts_null(declared, item)}
-        undeclared = [item for item in kept if item not in declared and _is_identifier(item)]
-        if name in cls.registry:
-            undeclared = [item for item in undeclared if cls.owners(item)]
-        return _with_undeclared(section, tuple(undeclared)), kept
+        accepted = {}
+        for item, value in values.items():
+            accepts_null = item in declared and declared[item].is_optional
+            if value is not None or accepts_null:
+                accepted[item] = value
+        undeclared = []
+        for item in accepted:
+            # No field of a dataclass can have another name; the caller refuses such a key as unknown.
+            is_name = isinstance(item, str) and item.isidentifier() and not keyword.iskeyword(item)
+            if item not in declared and is_name and (name not in cls.registry or cls.owners(item)):
+                undeclared.append(item)
+        return _with_undeclared(section, tuple(undeclared)), accepted
 
     @classmethod
     def of(cls, name: str, **values: Any) -> Self:
         """Return the section of an entry with these values, and its defaults for all other keys."""
-        section, kept = cls.for_values({cls.choice: name, **values})
-        return section(**kept)
+        section, accepted = cls.for_values({cls.choice: name, **values})
+        return section(**accepted)
 
     @classmethod
     def owners(cls, item: str) -> list[str]:
@@ -111,14 +118,6 @@ class EntrySection:
     def problems(self) -> Iterator[str]:
         """Yield what does not go together among the values, each as one sentence with its fix."""
         yield from ()
-
-
-def _accepts_null(declared: Mapping[str, Key], item: str) -> bool:
-    return item in declared and declared[item].is_optional
-
-
-def _is_identifier(item: object) -> bool:
-    return isinstance(item, str) and item.isidentifier() and not keyword.iskeyword(item)
 
 
 @functools.lru_cache(maxsize=256)

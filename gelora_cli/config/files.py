@@ -58,7 +58,7 @@ def parse_config(text: str, source: str = "text") -> RunConfig:
 
 
 def _plain_yaml(text: str) -> Any:
-    """YAML's plain values.
+    """Return the values of a text of plain YAML.
 
     Runs share most of their sections, so that each section is parsed alone and once for equal texts. A text that is
     not made of sections, as after an edit, is parsed as a whole.
@@ -73,7 +73,7 @@ def _plain_yaml(text: str) -> Any:
 
 @functools.lru_cache(maxsize=512)
 def _parsed_section(text: str) -> dict[str, Any]:
-    """One top-level key of a configuration with its value, not to be changed by the caller.
+    """Return one top-level key of a configuration with its value, not to be changed by the caller.
 
     Raises:
         yaml.YAMLError, ValueError: the text is something else.

@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
 from gelora_cli.config.groups import group_choices, groups
@@ -24,7 +23,7 @@ FIRST = ("budget", "seed", "model.path", "data", "method", "train", "runs_dir", 
 
 def key_lines(
     config_name: str,
-    given: Iterable[str] = (),
+    overrides: Iterable[str] = (),
     *,
     everything: bool = False,
     width: int = 100,
@@ -34,25 +33,36 @@ def key_lines(
 
     Args:
         config_name: the command's configuration, `run` or the name of a command with keys of its own.
-        given: overrides beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
+        overrides: those beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
             The plug-ins among them are loaded.
         everything: all keys instead of the common ones.
         width: columns to wrap at.
         extra: a folder of the user's own groups.
     """
-    width, given = max(width, NARROWEST), list(given)
-    load_named_plugins(given)
-    options = default_options(config_name) | _given_options(config_name, given)
-    config = _shown_config(config_name, options)
-    shown = [entry for entry in keys_of(config) if _is_shown(entry)]
+    width, overrides = max(width, NARROWEST), list(overrides)
+    load_named_plugins(overrides)  # first: they may bring groups, options and keys
+    options = default_options(config_name)
+    for name, equals, value in (text.partition("=") for text in overrides):
+        if equals and name in groups(config_name):
+            options[name] = value
+    try:
+        without_experiment = {name: value for name, value in options.items() if name != "experiment"}
+        config = resolved_defaults(config_name, without_experiment)
+    except GeloraError:  # an option of the user's own group, which is not read here
+        config = schema_defaults(config_name)
+    entries = [entry for entry in keys_of(config) if _can_be_given(entry)]
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
-    common = [entry for entry in shown if entry.declared.common]
+    common = [entry for entry in entries if entry.declared.common]
     if config_name == "run":
-        common.sort(key=_place)
-    rest = [entry for entry in shown if not entry.declared.common]
-    lines += [*textwrap.wrap(_heading(config_name, options), width), *_key_lines(common, config, width)]
+        common.sort(key=_sort_position)
+    rest = [entry for entry in entries if not entry.declared.common]
+    heading = "keys, with their defaults:"
+    if config_name == "run":  # whose defaults depend on these three
+        chosen = " ".join(f"{name}={options[name]}" for name in ("task", "model", "method") if name in options)
+        heading = f"keys, with their defaults for {chosen}:" if chosen else heading
+    lines += [*textwrap.wrap(heading, width), *_key_lines(common, config, width)]
     if everything:
         for name, what in section_help(command_keys(config_name)).items():
             inside = [entry for entry in rest if entry.section == name]
@@ -61,28 +71,14 @@ def key_lines(
         if config_name == "run" and tracker_keys():
             lines += ["", "tracker: keys of the trackers that trackers=[...] can name"]
             for entry in tracker_keys():
-                lines += _entry(f"{entry.name}={_written(entry.default)}", _told(entry), width)
+                lines += _entry(f"{entry.name}={_written(entry.default)}", _describe_key(entry), width)
     elif rest:
         sections = dict.fromkeys(f"{entry.section}.*" for entry in rest)
         lines += ["", *textwrap.wrap(f"{len(rest)} more keys ({', '.join(sections)}): --help all", width)]
     return lines
 
 
-def _given_options(config_name: str, given: Iterable[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    return {name: value for name, equals, value in pairs if equals and name in groups(config_name)}
-
-
-def _shown_config(config_name: str, options: Mapping[str, str]) -> Any:
-    """Return the configuration whose values help shows as defaults; for a user's own group those of the schema."""
-    own = {name: value for name, value in options.items() if name != "experiment"}
-    try:
-        return resolved_defaults(config_name, own)
-    except GeloraError:
-        return schema_defaults(config_name)
-
-
-def _is_shown(entry: Key) -> bool:
+def _can_be_given(entry: Key) -> bool:
     """Return whether a key can be given: not the name of a group's option, nor what gelora alone sets."""
     if entry.declared.internal or entry.last == "presets":
         return False
@@ -99,13 +95,8 @@ def _group_lines(config_name: str, options: Mapping[str, str], width: int, extra
     return lines
 
 
-def _heading(config_name: str, options: Mapping[str, str]) -> str:
-    told = " ".join(f"{name}={options[name]}" for name in ("task", "model", "method") if name in options)
-    return f"keys, with their defaults for {told}:" if told and config_name == "run" else "keys, with their defaults:"
-
-
-def _place(entry: Key) -> int:
-    """Return where a common key stands."""
+def _sort_position(entry: Key) -> int:
+    """Return where a common key stands: by its own name before that of its section."""
     for name in (entry.name, entry.section):
         if name in FIRST:
             return FIRST.index(name)
@@ -115,7 +106,7 @@ def _place(entry: Key) -> int:
 def _key_lines(entries: Iterable[Key], config: object, width: int) -> list[str]:
     lines: list[str] = []
     for entry in entries:
-        lines += _entry(f"{entry.name}={_written(entry.value_in(config))}", _told(entry), width)
+        lines += _entry(f"{entry.name}={_written(entry.value_in(config))}", _describe_key(entry), width)
     return lines
 
 
@@ -128,11 +119,11 @@ def _entry(left: str, right: str, width: int) -> list[str]:
     return [f"  {left}", *wrapped]
 
 
-def _told(entry: Key) -> str:
+def _describe_key(entry: Key) -> str:
     """Return a key's line of help with what it accepts."""
     declared = entry.declared
-    told = ", ".join(declared.accepted()) or _limits(declared.low, declared.above, declared.high)
-    return f"{declared.help} ({told})" if told else declared.help
+    accepted = ", ".join(declared.accepted()) or _limits(declared.low, declared.above, declared.high)
+    return f"{declared.help} ({accepted})" if accepted else declared.help
 
 
 def _limits(low: float | None, above: float | None, high: float) -> str:

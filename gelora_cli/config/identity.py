@@ -31,6 +31,7 @@ WINDOW_KEYS = {"task.stride", "task.max_question_length"}
 
 def identity_hash(config: RunConfig, fingerprints: dict[str, str]) -> str:
     """Return eight hex digits over exactly what can change a number of this run."""
+    # Every directory of a run is named by this text: its form can't change without a change of all their names.
     text = json.dumps(identity_values(config) | {"fingerprints": fingerprints}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -50,7 +51,11 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
         and entry.section not in ignored
         and entry.value_in(config) not in entry.declared.absent
     ]
-    values = _nested(config, counted)
+    values: dict[str, Any] = {}
+    for name, value in _named(config, counted):  # a section becomes a mapping of its own
+        section, _, last = name.rpartition(".")
+        holder = values.setdefault(section, {}) if section else values
+        holder[last] = value
     if "budget" in values:
         values["budget"] = budget.name  # several spellings are one budget
     values["numerics"] = NUMERICS
@@ -98,16 +103,6 @@ def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
     if not method.depends_on_modules(budget):
         ignored.add("method.modules")
     return ignored
-
-
-def _nested(config: RunConfig, counted: Iterable[Key]) -> dict[str, Any]:
-    """Return the values of keys as a mapping in which each section is a mapping of its own."""
-    values: dict[str, Any] = {}
-    for name, value in _named(config, counted):
-        part, _, last = name.rpartition(".")
-        holder = values.setdefault(part, {}) if part else values
-        holder[last] = value
-    return values
 
 
 def _named(config: RunConfig, counted: Iterable[Key]) -> list[tuple[str, Any]]:

@@ -181,6 +181,7 @@ def accepted_words(schema: type, name: str) -> tuple[str, ...]:
 
 
 def _walk(schema: type, sections: Mapping[str, type], prefix: str) -> Iterator[Key]:
+    """Yield the keys of a schema and, in their places, those of its sections."""
     hints = typing.get_type_hints(schema)
     for item in fields(schema):
         declared = item.metadata.get(METADATA)
@@ -190,14 +191,11 @@ def _walk(schema: type, sections: Mapping[str, type], prefix: str) -> Iterator[K
         if dataclasses.is_dataclass(kind):
             yield from _keys_with_sections(typing.cast(type, kind), (), f"{name}.")
         else:
-            yield Key(name, kind, _default(item), declared)
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    """Return a field's default; None if it has none, so that the user must give a value."""
-    if item.default_factory is not dataclasses.MISSING:
-        return item.default_factory()
-    return None if item.default is dataclasses.MISSING else item.default
+            default = item.default
+            if item.default_factory is not dataclasses.MISSING:
+                default = item.default_factory()
+            # None where there is no default, so that the user must give a value.
+            yield Key(name, kind, None if default is dataclasses.MISSING else default, declared)
 
 
 def section_help(schema: type) -> dict[str, str]:

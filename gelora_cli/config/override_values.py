@@ -19,6 +19,7 @@ from gelora_cli.config.schema import command_keys, tracker_keys
 from gelora_cli.core.messages import first_line, join_names, suggest
 
 LARGEST_INTEGER = 2**63 - 1
+"""What numpy's and torch's integers hold."""
 MISSING = "???"
 """What YAML and Hydra write for a value that is yet to be given."""
 
@@ -135,7 +136,7 @@ def _path_problem(key: str, value: str) -> str:
 
 
 def _holds_missing(value: object) -> bool:
-    """Whether a value, or any in it, is the mark of one that is missing."""
+    """Return whether a value, or any in it, is the mark of one that is missing."""
     if isinstance(value, list):
         return any(map(_holds_missing, value))
     if isinstance(value, dict):
@@ -150,13 +151,13 @@ def _as_given(value: object) -> str:
 
 
 def _is_below_a_value(schema: type, key: str) -> bool:
-    """Whether the key is `a.b` where `a` is a key that takes a value, such as a number or a text."""
-    known: Any = schema
+    """Return whether the key is `a.b` where `a` is a key that takes a value, such as a number or a text."""
+    kind: Any = schema
     for part in key.split(".")[:-1]:
-        if not dataclasses.is_dataclass(known):
+        if not dataclasses.is_dataclass(kind):
             return False
-        hints = typing.get_type_hints(known)
+        hints = typing.get_type_hints(kind)
         if part not in hints:
             return False
-        known = hints[part]
-    return not dataclasses.is_dataclass(known) and typing.get_origin(known) is not dict
+        kind = hints[part]
+    return not dataclasses.is_dataclass(kind) and typing.get_origin(kind) is not dict  # `tracker` is a mapping

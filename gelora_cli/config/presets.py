@@ -11,7 +11,6 @@ from gelora_cli.config.schema import (
     DEFAULT_SCALING,
     LowRankConfig,
     MethodConfig,
-    ModelConfig,
     PresetConfig,
     RanksConfig,
     RunConfig,
@@ -55,7 +54,8 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
     then the method's for this task. Its source says in brackets which one it is and why.
     """
     task, method, model = config.task, config.method, config.model
-    name = _model_with_presets(model)
+    # A model under a path is recognised by its weights or its hub id.
+    name = model.name if model.path is None else known_model(config_dir(), model.path) or "default"
     family = [("task", method.preset, name), ("task", method.preset, "default")]
     by_model = [("method", task.name, name), ("method", "default", name)]
     by_task = [("method", task.name, "default"), ("method", "default", "default")]
@@ -143,7 +143,7 @@ def _matching_presets(config: RunConfig, keys: list[tuple[str, str, str]]) -> li
     presets = {"task": config.task.presets, "method": config.method.presets}
     matching = []
     for group, first, second in keys:
-        preset = _typed(presets[group].get(first, {}).get(second))
+        preset = _as_preset(presets[group].get(first, {}).get(second))
         if preset is not None:
             is_users = preset_content(asdict(preset)) not in shipped_presets(config_dir())
             matching.append(_MatchingPreset(preset, group, f"{first}.{second}", is_users))
@@ -152,17 +152,11 @@ def _matching_presets(config: RunConfig, keys: list[tuple[str, str, str]]) -> li
 
 def _most_specific(candidates: list[_MatchingPreset]) -> _MatchingPreset:
     """Return the first of the user's presets, or else the first of gelora's own."""
+    # A user's preset wins even over a shipped one that is more specific: it was written for a reason.
     return next((preset for preset in candidates if preset.is_users), candidates[0])
 
 
-def _model_with_presets(model: ModelConfig) -> str:
-    """Return the name of a model in presets. A model under a path is recognised by its weights or its hub id."""
-    if model.path is None:
-        return model.name
-    return known_model(config_dir(), model.path) or "default"
-
-
-def _typed(preset: Any) -> PresetConfig | None:
+def _as_preset(preset: Any) -> PresetConfig | None:
     """Return a preset as its dataclass; OmegaConf leaves it a mapping inside nested mappings."""
     if not isinstance(preset, dict):
         return cast("PresetConfig | None", preset)

@@ -43,17 +43,17 @@ def saved_plan_problem(config: RunConfig) -> str | None:
         return str(error)
     if plan.method not in planned:
         return f"ranks.path={path} holds a plan of method={plan.method}, which are no ranks of LoRA; {usable}"
-    ignored = _ignored_beside(config, plan)
-    if not ignored:
+    overruled = _overruled_keys(config, plan)
+    if not overruled:
         return None
     return (
         f"ranks.path={path} brings a whole plan (method={plan.method} budget={plan.budget} method.modules="
-        f"{plan.modules} method.scaling={plan.scaling:g}); beside it {' '.join(ignored)} would change nothing. Leave "
+        f"{plan.modules} method.scaling={plan.scaling:g}); beside it {' '.join(overruled)} would change nothing. Leave "
         "that out, or leave ranks.path out to plan again from the saved profile"
     )
 
 
-def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
+def _overruled_keys(config: RunConfig, plan: RankPlan) -> list[str]:
     """Return the keys that a saved plan would overrule: those that have neither their default nor the plan's value."""
     ranks, method, default = config.ranks, config.method, RanksConfig()
     # Each key with its value, and the values that change nothing: its default and the plan's.
@@ -68,6 +68,7 @@ def _ignored_beside(config: RunConfig, plan: RankPlan) -> list[str]:
     with suppress(GeloraError):  # a wrong budget is named by itself
         harmless["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))
     if not config.profile.track and not config.smoke:  # which look at the profile's settings, or set them
-        usual = profile_values(ProfileConfig())
-        harmless |= {f"profile.{key}": (value, (usual[key],)) for key, value in profile_values(config.profile).items()}
+        defaults = profile_values(ProfileConfig())
+        for key, value in profile_values(config.profile).items():
+            harmless[f"profile.{key}"] = (value, (defaults[key],))
     return [f"{key}={value}" for key, (value, accepted) in harmless.items() if value not in accepted]

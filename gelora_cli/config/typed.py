@@ -89,10 +89,10 @@ def _typed_union(kinds: tuple[Any, ...], value: object, key: str) -> Any:
 
 
 def _expect(kind: Any, value: object, key: str) -> Any:
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):  # Python's bool is an int
         return value
-    wanted = " or ".join(one.__name__ for one in kind) if isinstance(kind, tuple) else kind.__name__
-    raise ValueError(f"{key or 'the file'} is {type(value).__name__}, not {wanted}")
+    expected = " or ".join(one.__name__ for one in kind) if isinstance(kind, tuple) else kind.__name__
+    raise ValueError(f"{key or 'the file'} is {type(value).__name__}, not {expected}")
 
 
 def _joined(key: str, name: str) -> str:
