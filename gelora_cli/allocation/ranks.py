@@ -118,18 +118,20 @@ def plan_from_signals(
         GeloraError: the budget is below the smallest plan, an unknown option, or a signal that doesn't fit the model.
     """
     _check_choices(method, rule, scaling)
+    # An allocator declares the class of its signal; a table of all allocators can't say it.
     allocator: Allocator[Any] = ALLOCATORS.get(METHODS.get(method).allocator)
     signal = signals.get(allocator.signal)
     if allocator.signal and signal is None and not assume_even:
         raise missing_signal(method, budget, allocator.signal)
     profile = cast("IdProfile | None", signals.get(IDIM))
     blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
+    # Uniform and GeLoRA's ranks are per block, also if the allocator gives every module a rank of its own.
     problem = replace(blocks, targets=make_targets(model_map, modules, allocator.granularity))
     warnings = () if signal is None else allocator.warnings(signal)
     try:
         uniform = blocks.uniform_ranks()
         gelora = () if profile is None else _gelora_ranks(profile, blocks)
-        is_even = assume_even and signal is None
+        is_even = assume_even and signal is None  # a measured signal is used even then
         weights = Weights.proportional(problem.ones) if is_even else allocator.weigh(signal, problem)
         ranks = _checked_ranks(problem, allocator, weights, seed)
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
@@ -176,6 +178,7 @@ def _check_choices(method: str, rule: Rule, scaling: float) -> None:
         ("rounding", rule.rounding, tuple(ROUNDING)),
         ("on_deficit", rule.on_deficit, ON_DEFICIT),
     )
+    # Also checked by the configuration; this is for calls from Python.
     for name, value, accepted in choices:
         if value not in accepted:
             raise GeloraError(f"{name}={value} given; accepted: {', '.join(accepted)}.")

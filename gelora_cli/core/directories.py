@@ -26,7 +26,7 @@ def create_directory(directory: Path, setting: str = "runs_dir") -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=directory):  # permission bits say nothing of a full or read-only file system
             pass
     except OSError as error:
         raise GeloraError(

@@ -104,7 +104,7 @@ def translate_write_errors(path: Path, fix: str | None = None) -> Iterator[None]
 def _error_number(error: Exception) -> int | None:
     """Return the operating system's error number, also from the text of a Rust library's error; None for others."""
     if isinstance(error, OSError):
-        return error.errno
+        return error.errno  # None for an OSError that a library raises by itself
     wrapped = re.search(r"\(os error (\d+)\)", str(error))
     return int(wrapped[1]) if wrapped else None
 
@@ -177,7 +177,7 @@ def file_sha256(path: Path) -> str:
 def prefix_sha256(path: Path, size: int) -> str:
     """Return the sha256 of a file's first `size` bytes, in hex; a missing file counts as empty if `size` is 0."""
     digest = hashlib.sha256()
-    if size:
+    if size:  # without a check of existence, so that a missing file with a size above 0 is an error
         with path.open("rb") as file:
             digest.update(file.read(size))
     return digest.hexdigest()

@@ -63,6 +63,7 @@ def check_directory(directory: Path, source: str) -> None:
         GeloraError: something is missing or wrong.
     """
     files = {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
+    # Asked first: an adapter's directory can hold safetensors and a tokenizer as well.
     if "adapter_config.json" in files:
         raise GeloraError(
             f"{source} holds an adapter (adapter_config.json), and a complete model is accepted. Give the directory or "

@@ -94,6 +94,7 @@ def load_model(
         base_config = read_config(resolved)
         config = _task_config(resolved, head, dropout)
         weights = _load_weights(resolved, config, head, seed)
+        # Of the first load: a later load with this call meets the same files, a head of another size included.
         arguments = _loading_arguments(weights, head, base_config)
         choice = choose_head(weights, head, label_names(base_config), positional)
         if not choice.take_over:

@@ -8,22 +8,33 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class BlockRank:
-    """One block's row of a plan: each linear layer in `modules` gets the rank `rank`, or its entry of `module_ranks`.
+    """One block's row of a plan; what comes from the profile is None for a method that does not use one.
 
-    What comes from the profile is None for a method that does not use one. With `module_ranks`, `rank` is the largest
-    of them, and a module of rank 0 is not adapted.
+    Attributes:
+        block: Number of the block, from 1.
+        idim_in: The intrinsic dimension at the block's input.
+        idim_out: The intrinsic dimension at its output.
+        growth: `max(idim_out - idim_in, 0)`.
+        lower_bound: The rank that the growth needs at least.
+        real_rank: The rule's own rank before rounding.
+        rank: Rank of each linear layer in `modules`, or the largest of `module_ranks`.
+        rank_low: The rank at the lower end of the growth's interval.
+        rank_high: The rank at its upper end.
+        modules: Full names of the linear layers.
+        params: Trainable parameters of the block.
+        module_ranks: A rank for each of `modules`, if they differ; a module of rank 0 is not adapted.
     """
 
     block: int
     idim_in: float | None
     idim_out: float | None
-    growth: float | None  # max(idim_out - idim_in, 0)
+    growth: float | None
     lower_bound: int | None
-    real_rank: float | None  # before rounding
+    real_rank: float | None
     rank: int
     rank_low: int | None
     rank_high: int | None
-    modules: tuple[str, ...]  # full names
+    modules: tuple[str, ...]
     params: int
     module_ranks: tuple[int, ...] | None = None
 
@@ -38,17 +49,32 @@ class BlockRank:
 class RankPlan:
     """The rank of every block, what it costs, and the budget that it was made for.
 
-    `budget` is the canonical text, and `budget_params` the bound in parameters (None for `auto`, which has none).
-    `auto_ranks` are the rule's own ranks, `uniform_ranks` those of equal weights under the same budget, and
-    `gelora_ranks` those of GeLoRA, with which a control is compared (empty if GeLoRA can't meet the budget). All three
-    are empty for a method that does not use the profile.
+    A method that is exempt from the budget has no blocks.
 
-    `unit` says what a rank counts: units of `rank`, AdaLoRA's `triplet`, SoRA's `gate`, or the `bottleneck` units of an
-    adapter. `trained_params` is the most that is trained at any time, and `adapter_params` what is left at the end. For
-    `adalora`, `sora` and `eva` the latter is an upper bound, since the number is known only after training. A method
-    that is exempt from the budget has no blocks, and its `budget` is `exempt`.
-
-    `warnings` name layers of the profile whose idim says little about the task.
+    Attributes:
+        method: Name of the method.
+        rule: `growth+1`, `growth`, or `-` for a method that does not use the profile.
+        rounding: How the rule's own ranks are rounded; `-` for such a method.
+        on_deficit: What happens below the lower bounds; `-` for such a method.
+        modules: Which linear layers are adapted, `attention` or `all`.
+        scaling: `alpha / r`, the same for every block.
+        budget: Canonical text of the budget, or `exempt`.
+        budget_params: The bound in parameters; None for `auto`, which has none.
+        blocks: A row for each block.
+        auto_ranks: The rule's own ranks; empty for a method that does not use the profile.
+        auto_params: Parameters that the rule's own ranks cost.
+        uniform_ranks: Ranks of equal weights under the same budget; empty for a method that does not use the profile.
+        gelora_ranks: GeLoRA's ranks under the same budget, with which a control is compared; empty if GeLoRA can't meet
+            it, or the method does not use the profile.
+        adapter_params: Parameters of the adapter at the end of the training. For `adalora`, `sora` and `eva` it is an
+            upper bound, since the number is known only after training.
+        head_params: Parameters of the head.
+        backbone_params: Parameters of the backbone.
+        note: What a reader should know of these ranks.
+        unit: What a rank counts: units of `rank`, AdaLoRA's `triplet`, SoRA's `gate`, or `bottleneck` units of an
+            adapter.
+        trained_params: The most parameters of the adapter that are trained at any time.
+        warnings: A sentence for each layer of the profile whose idim says little of the task.
     """
 
     method: str

@@ -12,9 +12,17 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 class LayerIdim:
     """Intrinsic dimension of one hidden state: layer 0 is the input of block 1, layer i the output of block i.
 
-    `low` and `high` bound the 95 % interval. `half` and `quarter` are the mean estimates over disjoint parts of N/2 and
-    N/4 points (None if a part would be too small). Of the `points` given, `copies` duplicates were removed, and `used`
-    entered the estimate. `constant` says that all points are the same.
+    Attributes:
+        layer: Number of the layer.
+        idim: The estimate.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        half: Mean estimate over two disjoint halves of the points; None if a half would be too small.
+        quarter: Mean estimate over four disjoint quarters; None if a quarter would be too small.
+        points: Number of points before duplicates were removed.
+        copies: Number of duplicates.
+        used: Number of points in the estimate.
+        constant: Whether all points are the same.
     """
 
     layer: int
@@ -47,10 +55,19 @@ class ProfileSettings:
 class IdProfile:
     """The measured idim profile d_0 .. d_L of a pretrained model on a task's training text.
 
-    `model_fingerprint` is empty for a model that was passed in memory. `examples_seen` is the size of the split.
-    `examples_drawn` of them were drawn, `examples_copies` of these had the same tokens as an earlier one, and
-    `examples_used` went through the model. For question answering `examples_seen` counts questions, and the other three
-    count windows.
+    Attributes:
+        model: Name of the model.
+        model_fingerprint: The sha256 of its files; empty for a model that was passed in memory.
+        task: Name of the task.
+        data_fingerprint: The sha256 of the training rows.
+        settings: What else the numbers depend on.
+        examples_seen: Examples of the split; questions for question answering.
+        examples_drawn: How many of them were drawn; windows for question answering.
+        examples_copies: How many of the drawn ones have the tokens of an earlier one.
+        examples_used: How many of the drawn ones went through the model.
+        layers: L + 1 rows, layer 0 first.
+        model_map: Blocks and linear layers of the model.
+        seconds: Time of the measurement, over all attempts.
     """
 
     model: str
@@ -62,7 +79,7 @@ class IdProfile:
     examples_drawn: int
     examples_copies: int
     examples_used: int
-    layers: tuple[LayerIdim, ...]  # L + 1 of them, layer 0 first
+    layers: tuple[LayerIdim, ...]
     model_map: ModelMap
     seconds: float
 

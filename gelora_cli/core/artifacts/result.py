@@ -11,7 +11,7 @@ SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """The scale of the scores that a model was trained on: score = `mean` + `sd` times the model's output."""
+    """The scale of the scores that a model was trained on: score = `mean` + `sd` * output of the model."""
 
     mean: float
     sd: float
@@ -23,7 +23,7 @@ class EvalResult:
 
     Attributes:
         split: Its name, such as validation.
-        examples: Evaluated rows.
+        examples: Scored examples; questions, not windows, for question answering.
         metrics: Name to value of every metric of the task.
         reported: The name of the metric that the task reports.
         collapsed: Whether the predictions say nothing: they are all the same, not finite, or scores that all lie
@@ -52,18 +52,18 @@ class TrainResult:
 
     Attributes:
         steps: Optimizer steps.
-        epochs: Passes over the training rows.
-        examples: Training rows; for question answering windows.
+        epochs: Passes over the training rows; `train.max_steps` may end the last one early.
+        examples: Rows trained on, over all epochs; for question answering windows.
         trainable_params: Parameters that the optimizer updates, with the head.
         effective_ranks: Each module's rank at the end, by full module name, in the order of the plan.
         adapter_params: What these ranks cost.
         selected_epoch: The epoch whose weights are saved; epochs count from 1.
         settled_epoch: From this epoch on the ranks keep the budget, so that only these epochs may be selected. It is 1
             for a method whose ranks are fixed.
-        first_loss: Loss of the first step.
-        last_loss: Loss of the last step.
+        first_loss: The first logged loss, a mean over `train.log_steps` steps.
+        last_loss: The last logged loss.
         seconds: Time of the training, without the evaluations.
-        evaluation_seconds: Time of the evaluations.
+        evaluation_seconds: Time of the evaluations, and of observing the geometry.
         evaluations: For each epoch, one result per split.
     """
 
@@ -71,15 +71,15 @@ class TrainResult:
     epochs: int
     examples: int
     trainable_params: int
-    effective_ranks: dict[str, int]  # by full module name
+    effective_ranks: dict[str, int]
     adapter_params: int
-    selected_epoch: int  # epochs count from 1
+    selected_epoch: int
     settled_epoch: int
     first_loss: float
     last_loss: float
     seconds: float
     evaluation_seconds: float
-    evaluations: tuple[tuple[EvalResult, ...], ...]  # of each epoch, one result per split
+    evaluations: tuple[tuple[EvalResult, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class RunResult:
         adapter_params: Parameters of the adapter that are left at the end.
         trained_params: The most parameters of the adapter that were trained at any time.
         head_params: Parameters of the task's head, which the budget does not count.
-        collapsed: Whether the predictions of a reported split say nothing.
+        collapsed: Whether the predictions of a reported split say nothing, or nothing is left of the adapter.
         reload_check: The saved adapter, loaded again and compared.
         train: What the training did.
         profile_seconds: Time that measuring the profile took, also where another run measured it.
