@@ -152,15 +152,19 @@ def _method_settings() -> list[str]:
         owners.setdefault(METHODS.get(name).config_class, []).append(name)
     lines = ["", "### Settings of a method { #settings-of-a-method }", ""]
     lines += ["Besides the keys above, a method has settings of its own. Give them as `method.KEY=VALUE`."]
-    common = {entry.name for entry in declared_keys(RunConfig)}
     for settings, names in owners.items():
-        own = [entry for entry in declared_keys(RunConfig, {"method": settings}) if entry.name not in common]
-        if own:
+        if own := _own_settings(settings):
             anchors = "".join(f'<a id="method-{name}"></a>' for name in names)
             title = ", ".join(f"`method={name}`" for name in names)
             lines += ["", f"#### {anchors}{title} {{ #settings-{names[0]} }}", ""]
             lines += _key_table(own, anchors=False)
     return lines
+
+
+def _own_settings(settings: type) -> list[Key]:
+    """Return the keys that a method's class of settings has beyond those of every method."""
+    common = {entry.name for entry in declared_keys(RunConfig)}
+    return [entry for entry in declared_keys(RunConfig, {"method": settings}) if entry.name not in common]
 
 
 def _key_table(keys: Iterable[Key], *, anchors: bool = True, hashes: bool = True) -> list[str]:
@@ -346,7 +350,7 @@ def _entry_section(entry: object, what: str, name: str) -> list[str]:
     if source.is_relative_to(REPOSITORY):
         lines.append(f"- defined in `{source.relative_to(REPOSITORY)}`")
     lines += [f"- {label}: {text}" for label, text in _attributes(entry)]
-    if what == METHODS.what:
+    if what == METHODS.what and _own_settings(METHODS.get(name).config_class):
         lines.append(f"- [its settings, with their meaning](keys.md#method-{name})")
     file = config_dir() / what / f"{name}.yaml"
     if file.exists():

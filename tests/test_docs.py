@@ -96,6 +96,12 @@ def test_the_reference_has_every_key_command_and_entry() -> None:
         assert [name for name in registry.names() if f"## {name} {{" not in page] == []
 
 
+def test_a_method_links_to_its_settings() -> None:
+    linked = re.findall(r"keys\.md#(method-\w+)", GENERATED["methods.md"])
+    assert "method-adalora" in linked
+    assert [anchor for anchor in linked if f'<a id="{anchor}">' not in GENERATED["keys.md"]] == []
+
+
 def test_the_page_of_the_run_directory_names_every_file() -> None:
     text = (DOCS / "reference" / "run-directory.md").read_text(encoding="utf-8")
     assert [name for name in FILES if f"`{name}`" not in text] == []
