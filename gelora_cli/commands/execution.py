@@ -13,6 +13,7 @@ from gelora_cli.commands.base import Command
 from gelora_cli.commands.failures import print_error, shorten, user_error
 from gelora_cli.config.composing import composed_config
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.plugins import plugin_line
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT
 from gelora_cli.launchers.job import Outcome
@@ -37,8 +38,9 @@ def execute(command: Command[Any], composed: Any, paths: list[Path], words: list
     try:
         config = composed_config(composed) if isinstance(composed, DictConfig) else composed
         return _handle(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
-    except Exception as error:
-        if getattr(config, "debug", False):
+    except (Exception, SystemExit) as error:
+        of_other_code = isinstance(error, SystemExit) and not plugin_line(error)
+        if of_other_code or getattr(config, "debug", False):
             raise
         message = user_error(error)
         return Outcome(print_error(message), message.directory, shorten(str(message)))

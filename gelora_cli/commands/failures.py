@@ -15,7 +15,7 @@ LONGEST_WORD = 200
 """Characters of a name or number in a message. A longer one is shown by its two ends."""
 
 
-def user_error(error: Exception) -> GeloraError:
+def user_error(error: Exception | SystemExit) -> GeloraError:
     """Return an error as a message for the user, which says who can fix it: the user, a plug-in, or we."""
     from gelora_cli.core.install import install_gelora, install_package
     from gelora_cli.core.messages import first_line

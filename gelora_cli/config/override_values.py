@@ -17,6 +17,7 @@ from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys, tracker_keys
 from gelora_cli.core.messages import first_line, join_names, suggest
+from gelora_cli.core.registries import METHODS
 
 LARGEST_INTEGER = 2**63 - 1
 """What numpy's and torch's integers hold."""
@@ -122,7 +123,11 @@ def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:
     """Return what is wrong with the option of a group."""
     if value is None:
         return [f"{group}=null: one option is needed; {suggest('', choices)}. Leave it out to have the default"]
-    return [] if str(value) in choices else [f"{group}={value}: unknown {group}; {suggest(str(value), choices)}"]
+    if str(value) in choices:
+        return []
+    if group == "method" and value in METHODS:  # a plug-in registers it
+        return [f"method={value}: its settings are missing; add {value}.yaml to method/ of the plug-ins: name: {value}"]
+    return [f"{group}={value}: unknown {group}; {suggest(str(value), choices)}"]
 
 
 def _path_problem(key: str, value: str) -> str:

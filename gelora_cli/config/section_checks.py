@@ -30,15 +30,16 @@ def section_problem(declared: Any, base: Any) -> str:
         if keys and "__dataclass_fields__" not in vars(parent):
             return f"declares {', '.join(keys)} but is no dataclass: write @dataclass above it"
     try:
-        hints, inherited = typing.get_type_hints(declared), typing.get_type_hints(base)
+        hints = typing.get_type_hints(declared)
     except NameError as error:
         return f"has a key of a type that can't be found: {error}"
-    for item in dataclasses.fields(declared):
-        if item.name in inherited and hints[item.name] != inherited[item.name]:
-            return f"declares {item.name}, which {base.__name__} has already, of another type; take another name"
-        if item.name not in inherited and (problem := _key_problem(item, hints[item.name])):
-            return problem
-    return ""
+    for parent in declared.__mro__[1 : declared.__mro__.index(base) + 1]:
+        for name, kind in typing.get_type_hints(parent).items():
+            if hints[name] != kind:
+                return f"declares {name}, which {parent.__name__} has already, of another type; take another name"
+    known = {item.name for item in dataclasses.fields(base)}
+    problems = [_key_problem(item, hints[item.name]) for item in dataclasses.fields(declared) if item.name not in known]
+    return next(filter(None, problems), "")
 
 
 def _key_problem(item: dataclasses.Field[Any], kind: Any) -> str:

@@ -72,7 +72,7 @@ def root_cause(failures: Sequence[Failure], signalled: float = math.inf) -> Fail
     return min(failures, key=lambda failure: (failure.follows(signalled), failure.lost_peer, failure.time))
 
 
-def failure_of(error: Exception, rank: int) -> Failure:
+def failure_of(error: BaseException, rank: int) -> Failure:
     """Return the failure that an error in this worker is."""
     clock = time.monotonic()  # one clock for all processes of a machine, so that times of workers can be compared
     for kind in (StoppedError, RunError, GeloraError):  # the most special first: all of them are GeloraErrors

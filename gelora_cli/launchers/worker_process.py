@@ -28,12 +28,12 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
 
         if distributed.is_initialized():  # the end of the process aborts if a thread of the group still runs
             distributed.destroy_process_group()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in may try to end the process
         _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))
 
 
-def _report(error: Exception) -> None:
+def _report(error: BaseException) -> None:
     """Send the error to the process that started this one."""
     with os.fdopen(int(os.environ[REPORT_TO]), "wb") as reports:
         reports.write(json.dumps(asdict(failure_of(error, int(os.environ["RANK"])))).encode())

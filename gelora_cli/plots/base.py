@@ -107,7 +107,7 @@ def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = 
             content = None if figure is None else figure_bytes(figure, "png")
         except StoppedError:  # a signal, not a fault of the picture
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             LOGGER.warning("the picture %s.png is left out: %s", name, describe_error(error))
             LOGGER.debug("where that comes from", exc_info=error)  # in log.txt alone
             continue

@@ -68,7 +68,7 @@ class GuardedTracker:
             self._tracker.log(dict(values))  # a copy, so that a tracker can't change the line of the next one
         except StoppedError:  # a signal, not a fault of the tracker
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed = True
             self._warn("gets no further lines", error)
 
@@ -78,10 +78,10 @@ class GuardedTracker:
             self._tracker.close()
         except StoppedError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._warn("may lack its last lines", error)
 
-    def _warn(self, consequence: str, error: Exception) -> None:
+    def _warn(self, consequence: str, error: BaseException) -> None:
         described = describe_error(error)
         LOGGER.warning("tracker %s %s: %s. %s has them all", self._name, consequence, described, run_files.METRICS)
         LOGGER.debug("where that comes from", exc_info=error)  # in log.txt alone

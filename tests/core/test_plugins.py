@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gelora_cli.commands.execution import execute
 from gelora_cli.commands.failures import user_error
+from gelora_cli.commands.ls import Ls
 from gelora_cli.core import plugins
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import find_plugins, load_plugins, loaded_folders, plugins_fingerprint
@@ -131,3 +133,17 @@ def test_an_error_of_a_plugin_names_its_line_and_not_gelora(tmp_path: Path) -> N
     assert f"'/nowhere' ({tmp_path.name}/entries.py, line 2)" in str(message)
     assert "entries.py, line 2" in failure_of(caught.value, 0).message
     assert "fault of gelora" in str(user_error(ZeroDivisionError()))
+
+
+def test_a_plugin_that_ends_the_process_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "entries.py").write_text("def leave(*_):\n    raise SystemExit(0)\n")
+    load_plugins(tmp_path)
+    (module,) = [module for module in sys.modules.values() if str(tmp_path) in str(getattr(module, "__file__", ""))]
+
+    class Leaving(Ls):
+        handle = module.leave
+
+    assert execute(Leaving(), None, [], ["ls"]).code == 1
+    assert "a plug-in raised SystemExit: 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        execute(type("Other", (Ls,), {"handle": lambda *_: sys.exit(3)})(), None, [], ["ls"])

@@ -224,7 +224,7 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
         name = "broken"
 
         def draw(self, run: RunData) -> Figure | None:
-            raise ZeroDivisionError("no plan")
+            raise SystemExit("no plan")
 
     @RUN_PICTURES.register
     class Unprintable(RunPicture):
@@ -245,6 +245,6 @@ def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(
     with pytest.raises(StoppedError):
         write_run_pictures(tmp_path, RunData(profile=PROFILE, plan=PLAN))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["profile.png", "ranks.png"]
-    assert warnings[0] == "the picture broken.png is left out: ZeroDivisionError: no plan"
+    assert warnings[0] == "the picture broken.png is left out: SystemExit: no plan"
     assert warnings[1].startswith("the picture unprintable.png is left out: ValueError")
     assert len(warnings) == 2

@@ -238,6 +238,11 @@ class Collides(TrackerConfig):
     name: int = key(1, help="one of how many")  # type: ignore[assignment]
 
 
+@dataclass
+class MoreTextKeys(TextKeys):
+    file: int = key(1, help="of another type than its parent's")  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
@@ -246,6 +251,7 @@ class Collides(TrackerConfig):
         (OddType, "OddType declares every with the type complex; accepted: str, int"),
         (OddDefault, "OddDefault declares every with the default 'often', which is not of its type"),
         (Collides, "Collides declares name, which TrackerConfig has already, of another type"),
+        (MoreTextKeys, "MoreTextKeys declares file, which TextKeys has already, of another type"),
         (dict, "dict is no subclass of TrackerConfig"),
         (3, "3 is no subclass of TrackerConfig"),
     ],
