@@ -121,6 +121,10 @@ class _LayoutSource(Source):
         directory = source_directory(task, data)
         return {task.source: (directory, sorted((directory / task_folder(task)).glob("*.parquet")))}
 
+
+class _QuestionSource(_LayoutSource):
+    """A data set of questions, whose answers are not needed if only the text is read."""
+
     def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
         """Return the training rows; a user's questions come without answers if a run would refuse the answers."""
         try:
@@ -152,7 +156,7 @@ SOURCES: dict[str, Source] = {
     "demo": _DemoSource(),
     "text": _UserSource(),
     "glue": _LayoutSource(),
-    "squad": _LayoutSource(),
-    "squad_v2": _LayoutSource(),
+    "squad": _QuestionSource(),
+    "squad_v2": _QuestionSource(),
 }
 """Name of a source (`task.source`, and the key below `data.`) -> how it gives rows."""
