@@ -49,6 +49,7 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
         costs = shapes.triplet_costs
         shapes.check_bound(max(costs), "one triplet")
         alike = len(set(costs)) == 1
+        # Triplets of one cost fill the budget up to less than one of them, which is then known beforehand.
         target = shapes.bound // costs[0] * costs[0] if alike else shapes.bound
         rank = shapes.within_sides(math.ceil(as_written(request.settings.start_ratio) * target / sum(costs)))
         peak = rank * sum(costs)

@@ -89,6 +89,7 @@ class Method(ABC, Generic[Settings]):
         They are the one that its allocator reads, and with `budget=auto`, whose bound is what GeLoRA's own ranks cost,
         the idim profile.
         """
+        # Without duplicates: under `auto` GeLoRA's own allocator reads the profile anyway.
         names = [ALLOCATORS.get(self.allocator).signal] if self.allocator else []
         if budget.kind == "auto" and not self.exempt:
             names.append(IDIM)

@@ -41,19 +41,24 @@ class Bottleneck(Method[MethodConfig]):
         """
         shapes = request.shapes()
         sites = self._sites(shapes)
-        units = [sum(2 * linear.out_features + 1 for linear in site) for site in sites]
-        fixed = [sum(linear.out_features for linear in site) for site in sites]
+        units, fixed, ceilings = [], [], []
+        for site in sites:
+            outputs = [linear.out_features for linear in site]
+            units.append(sum(2 * size + 1 for size in outputs))  # parameters of a width of one more
+            fixed.append(sum(outputs))  # the biases of `up`, whatever the width
+            ceilings.append(min(outputs))
         shapes.check_bound(sum(fixed) + sum(units), "a bottleneck of 1 in every block")
-        caps = tuple(min(linear.out_features for linear in site) for site in sites)
         ones = (1,) * len(units)
-        sizes = apportion(ones, ones, caps, units, shapes.bound - sum(fixed))
-        params = [size * unit + constant for size, unit, constant in zip(sizes, units, fixed, strict=True)]
-        rows = tuple(
-            block_row(i, size, tuple(linear.name for linear in site), cost)
-            for i, (size, site, cost) in enumerate(zip(sizes, sites, params, strict=True), start=1)
+        widths = apportion(ones, ones, tuple(ceilings), units, shapes.bound - sum(fixed))
+        rows = []
+        total = 0
+        for index, (width, site) in enumerate(zip(widths, sites, strict=True)):
+            params = width * units[index] + fixed[index]
+            rows.append(block_row(index + 1, width, tuple(linear.name for linear in site), params))
+            total += params
+        return shapes.plan(
+            blocks=tuple(rows), unit="bottleneck", adapter_params=total, trained_params=total, scaling=1.0
         )
-        total = sum(params)
-        return shapes.plan(blocks=rows, unit="bottleneck", adapter_params=total, trained_params=total, scaling=1.0)
 
     def attach(self, context: MethodContext[MethodConfig]) -> AdaptedModel:
         """Put an adapter behind every planned linear (see `updates.bottleneck`)."""

@@ -37,10 +37,10 @@ class Eva(PeftMethod[EvaSettings]):
         shapes.check_bound(max(costs), "one unit of rank")
         caps = tuple(linear.max_rank for linear in linears)
         ranks = apportion((1,) * len(costs), (0,) * len(costs), caps, costs, shapes.bound)
-        named = {linear.name: rank for linear, rank in zip(linears, ranks, strict=True)}
+        rank_of_module = {linear.name: rank for linear, rank in zip(linears, ranks, strict=True)}
         note = "EVA hands out the same units by explained variance, once it has seen activations."
         plan = shapes.uniform_plan(0, unit="rank", adapter_params=0, trained_params=0, note=note)
-        return with_module_ranks(plan, shapes.model_map, named)
+        return with_module_ranks(plan, shapes.model_map, rank_of_module)
 
     def attach(self, context: MethodContext[EvaSettings]) -> AdaptedModel:
         """Measure activations, then add LoRA of the ranks that follow (see `updates.eva`)."""

@@ -61,6 +61,7 @@ class Sora(Method[SoraSettings]):
         costs = shapes.triplet_costs
         norms = shapes.model_map.norm_params if request.settings.layer_norms else 0
         ratio = as_written(request.settings.start_ratio)
+        # The start needs rank 1 everywhere, and the end one open gate, the dearest if it must be.
         least = max(math.ceil(sum(costs) / ratio), *costs)
         shapes.check_bound(norms + least, "a start from rank 1 everywhere")
         rank = shapes.within_sides(int(ratio * (shapes.bound - norms)) // sum(costs))

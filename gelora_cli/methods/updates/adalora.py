@@ -80,6 +80,7 @@ class BudgetAllocator(RankAllocator):
         layers: dict[str, Any] = {name: layer for name, layer in model.named_modules() if isinstance(layer, SVDLinear)}
         self.costs = {f"{name}.lora_E.{ADAPTER}": _cost(layer) for name, layer in layers.items()}
         super().__init__(model, config, ADAPTER)
+        # PEFT counts these in triplets; `mask_to_budget` takes them as parameters.
         self.init_bgt, self.target_bgt = plan.trained_params, plan.adapter_params
         self.allocations, self.is_done = 0, False
         self.last_step = (config.total_step or 0) - config.tfinal
@@ -95,11 +96,13 @@ class BudgetAllocator(RankAllocator):
             self.update_ipt(model)
         values = {name: tensor for name, tensor in model.named_parameters() if name in self.costs}
         scores = [self._scores(name) for name in values]
-        costs = torch.cat(
+        costs = torch.cat(  # (triplets of all modules,)
             [torch.full_like(score, self.costs[name]) for name, score in zip(values, scores, strict=True)]
         )
+        # Stable, so that equal scores, such as the zeros before the first steps, keep the order of the modules.
         order = torch.sort(torch.cat(scores), descending=True, stable=True).indices
         fits = torch.empty_like(costs, dtype=torch.bool)  # (triplets of all modules,)
+        # In double: float32 counts exactly up to 2^24 only, which parameters exceed.
         fits[order] = torch.cumsum(costs.double()[order], 0) <= budget
         parts = dict(zip(values, torch.split(fits, [len(score) for score in scores]), strict=True))
         with torch.no_grad():
@@ -169,6 +172,7 @@ def _active_triplets(pattern: Mapping[str, list[bool]] | None, name: str, planne
     """Return how many triplets of a module are active in PEFT's pattern; all planned ones where there is none yet."""
     if not pattern:
         return planned
+    # A loaded adapter's names lack that of the adapter, which PEFT leaves out where it saves them.
     active = pattern.get(f"{name}.lora_E.{ADAPTER}", pattern.get(f"{name}.lora_E"))
     if active is None:
         raise GeloraError(f"PEFT's rank pattern does not name {name}")
@@ -176,6 +180,11 @@ def _active_triplets(pattern: Mapping[str, list[bool]] | None, name: str, planne
 
 
 def _check(model: PeftModel, plan: RankPlan, context: MethodContext[AdaLoraSettings]) -> None:
+    """Read ranks, scaling and parameter counts back from PEFT's layers, and compare them with the plan.
+
+    Raises:
+        GeloraError: a difference, which stops the run.
+    """
     layers, rank = layers_of(model, SVDLinear), plan.blocks[0].rank
     problems = [f"{name}: not adapted" for name in plan.rank_pattern.keys() - layers.keys()]
     problems += [f"{name}: adapted, but not in the plan" for name in layers.keys() - plan.rank_pattern.keys()]

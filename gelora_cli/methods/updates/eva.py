@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gelora_cli.methods.eva import EvaSettings
 
 MOST_BATCHES = 2_000
+"""Batches after which components that have not settled are given up."""
 TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle
 
 
@@ -39,7 +40,7 @@ def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
     Raises:
         GeloraError: the components don't settle, or PEFT did not do what the plan says.
     """
-    ranks, components = context.once(lambda: _explained(context))
+    ranks, components = context.once(lambda: _ranks_and_components(context))
     plan = with_module_ranks(context.plan, context.model_map, ranks)
     plan = replace(plan, note=f"EVA's own ranks by explained variance; {len(plan.rank_pattern)} modules adapted.")
     attached = attach_lora(replace(context, plan=plan))
@@ -56,25 +57,26 @@ def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], b
     `ratios` are those of a linear's components, descending; ties go to the earlier linear.
     """
     ranks = dict.fromkeys((linear.name for linear in linears), 0)
-    order = sorted(
-        (-ratio, place, linear.unit_params) for place, linear in enumerate(linears) for ratio in ratios[linear.name]
-    )
-    left = bound
-    for _, place, cost in order:
+    components = []
+    for index, linear in enumerate(linears):
+        components += [(-ratio, index, linear.unit_params) for ratio in ratios[linear.name]]
+    left = bound  # parameters
+    for _, index, cost in sorted(components):
         if cost > left:
             break
-        ranks[linears[place].name] += 1
+        ranks[linears[index].name] += 1
         left -= cost
     return ranks
 
 
-def _explained(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
+def _ranks_and_components(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
     """Return the rank of every adapted linear, and its components (rank, in) on the CPU."""
     model, bound = context.model, context.plan.budget_params or 0
     linears = [linear for block in adapted_linears(context.model_map, context.plan.modules) for linear in block]
-    config, components = _config(context, linears)
+    config, components = _even_config(context, linears)
     batches = context.batches(TOKENS_PER_COMPONENT * components)
     watched = _Watched([linear.name for linear in linears], components)
+    # The random state is restored, so that the training draws the same dropout whatever was measured before.
     with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it skips
         get_eva_state_dict(
             model,
@@ -92,7 +94,7 @@ def _explained(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dic
     return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
 
 
-def _config(context: MethodContext[EvaSettings], linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
+def _even_config(context: MethodContext[EvaSettings], linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
     """Return PEFT's configuration with even ranks, and the most components that a module is asked for.
 
     Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.

@@ -25,6 +25,7 @@ WEIGHTS = "adapter_model.safetensors"
 def staged(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     """Give a temporary directory; at the end its files of these names move to `directory`, complete or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
+    # Beside the directory and so on the same file system, where a file moves at once.
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=STAGING_PREFIX) as temporary:
         yield Path(temporary)
         for name in names:
@@ -54,8 +55,9 @@ def save_own(
     saved = SavedAdapter(method, sizes, scaling, base, len(tensors))
 
     with staged(directory, (WEIGHTS, SavedAdapter.FILE)) as temporary:
-        held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(held, temporary / WEIGHTS, metadata={"format": "pt"})
+        # safetensors refuses views such as transposes, whose memory has another order.
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(on_cpu, temporary / WEIGHTS, metadata={"format": "pt"})
         (temporary / SavedAdapter.FILE).write_text(to_json(saved), encoding="utf-8")
 
 
@@ -97,12 +99,7 @@ def load_own(model: nn.Module, directory: Path) -> nn.Module:
         raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
     if len(tensors) != saved.tensors:
         raise GeloraError(f"{directory / WEIGHTS} lacks {saved.tensors - len(tensors)} of {saved.tensors} tensors")
-    _fill(model, tensors, directory)
-    return model.eval()
-
-
-def _fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], directory: Path) -> None:
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())  # after `rebuild`, which adds the method's own
     for name, tensor in tensors.items():
         if name not in parameters or parameters[name].shape != tensor.shape:
             raise GeloraError(
@@ -110,6 +107,7 @@ def _fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], directory: Path
             )
         with torch.no_grad():
             parameters[name].copy_(tensor)
+    return model.eval()
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

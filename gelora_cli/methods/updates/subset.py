@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-
-import torch
 
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
@@ -22,15 +20,15 @@ def attach_bitfit(context: MethodContext[MethodConfig]) -> AdaptedModel:
 def attach_full(context: MethodContext[MethodConfig]) -> AdaptedModel:
     """Let every parameter train."""
     attached = attach_subset(context, [name for name, _ in context.model.named_parameters()])
-    return replace(attached, updates=_moved(context)) if context.keep_start else attached
-
-
-def _moved(context: MethodContext[MethodConfig]) -> Callable[[], dict[str, torch.Tensor]]:
-    """Return a function that says how far the weights of the blocks' linears have moved; the copy is on the CPU."""
+    if not context.keep_start:
+        return attached
     names = [linear.name for block in context.model_map.blocks for linear in block.linears]
-    weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
+    weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}  # (out, in) each
+    # On the CPU, since a second copy of the model may not fit the device.
     start = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
-    return lambda: {name: weight.detach().cpu() - start[name] for name, weight in weights.items()}
+    return replace(
+        attached, updates=lambda: {name: weight.detach().cpu() - start[name] for name, weight in weights.items()}
+    )
 
 
 def attach_subset(context: MethodContext[MethodConfig], names: Iterable[str]) -> AdaptedModel:
