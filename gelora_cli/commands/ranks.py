@@ -89,9 +89,9 @@ class Ranks(Command[RanksCommandConfig]):
         signals = read_signals(METHODS.get(config.method.name).signals(budget) or (IDIM,), paths[0])
         model_map = next(iter(signals.values())).model_map
         plan = plan_method(model_map, signals, budget, **plan_settings(config))
-        written = _write_plan(plan, config)
+        written_files = _write_plan(plan, config)
         # Printed after the files are written, which must not depend on whoever reads this.
-        print("\n".join([*map(wrapped, format_plan(plan).splitlines()), written]))
+        print("\n".join([*map(wrapped, format_plan(plan).splitlines()), written_files]))
 
 
 def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:

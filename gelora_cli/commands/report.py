@@ -50,7 +50,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             raise GeloraError(
                 "output= is empty; give a directory, which is made if it does not exist; output=. is the current one"
             )
-        written = write_report(
+        report = write_report(
             paths,
             user_path(config.output),
             title=config.title,
@@ -59,9 +59,9 @@ class ReportCommand(Command[ReportCommandConfig]):
             figures=config.figures,
             force=config.force,
         )
-        for line in written.summary:
+        for line in report.summary:
             print(wrapped(line, first_indent="- "))
-        for run in written.unused:
+        for run in report.unused:
             reason = f": {run.reason}" if run.reason else ""
             print(escape_controls(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
-        print(f"report:  {relative(written.page)} (open it in a browser; {written.files} files in that folder)")
+        print(f"report:  {relative(report.page)} (open it in a browser; {report.files} files in that folder)")

@@ -88,14 +88,21 @@ def choose_runs(candidates: Sequence[Candidate], choose: str | None) -> dict[str
         GeloraError: several runs for a task, and no rule that decides: none is given, or their values are those of
             different metrics or protocols.
     """
-    by_task = {task: [run for run in candidates if run.config.task.name == task] for task in TASKS}
+    by_task: dict[str, list[Candidate]] = {task: [] for task in TASKS}  # in the order of the benchmark
+    for run in candidates:
+        by_task[run.config.task.name].append(run)
     several = {task: runs for task, runs in by_task.items() if len(runs) > 1}
     if choose is None and several:
         raise GeloraError(
             "several runs for one task, and a submission takes one: give that one alone, or choose=best for the "
             f"largest value on the dev set{_listed(several)}"
         )
-    if mixed := {task: runs for task, runs in several.items() if len({run.scale for run in runs}) > 1}:
+    mixed = {}
+    for task, runs in several.items():
+        scales = {run.scale for run in runs}
+        if len(scales) > 1:
+            mixed[task] = runs
+    if mixed:
         raise GeloraError(
             "choose=best compares values of one metric on the same rows under one protocol; give runs of one, or a "
             "single run"
@@ -107,4 +114,7 @@ def choose_runs(candidates: Sequence[Candidate], choose: str | None) -> dict[str
 
 def _listed(by_task: Mapping[str, Sequence[Candidate]]) -> str:
     """Return the runs of each task as lines of a message."""
-    return "".join(f"\n  task={task}:" + "".join(f"\n    {run}" for run in runs) for task, runs in by_task.items())
+    lines = ""
+    for task, runs in by_task.items():
+        lines += f"\n  task={task}:" + "".join(f"\n    {run}" for run in runs)
+    return lines

@@ -61,7 +61,7 @@ class Submit(Command[SubmitCommandConfig]):
         check_values(config)
         target = output_directory(config.output)
         setup_logging()
-        written = submit(
+        submission = submit(
             paths,
             target,
             glue=config.data.glue and local_or_hub(config.data.glue),
@@ -69,4 +69,4 @@ class Submit(Command[SubmitCommandConfig]):
             check_rows=config.check_rows,
             fill_missing=config.fill_missing,
         )
-        print(summary(written, relative(target)))
+        print(summary(submission, relative(target)))

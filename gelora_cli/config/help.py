@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
 from gelora_cli.config.groups import group_choices, groups
@@ -45,11 +46,7 @@ def key_lines(
     for name, equals, value in (text.partition("=") for text in overrides):
         if equals and name in groups(config_name):
             options[name] = value
-    try:
-        without_experiment = {name: value for name, value in options.items() if name != "experiment"}
-        config = resolved_defaults(config_name, without_experiment)
-    except GeloraError:  # an option of the user's own group, which is not read here
-        config = schema_defaults(config_name)
+    config = _config_of_options(config_name, options)
     entries = [entry for entry in keys_of(config) if _can_be_given(entry)]
     lines: list[str] = []
     if options:
@@ -76,6 +73,15 @@ def key_lines(
         sections = dict.fromkeys(f"{entry.section}.*" for entry in rest)
         lines += ["", *textwrap.wrap(f"{len(rest)} more keys ({', '.join(sections)}): --help all", width)]
     return lines
+
+
+def _config_of_options(config_name: str, options: Mapping[str, str]) -> Any:
+    """Return the configuration whose values help shows as defaults."""
+    without_experiment = {name: value for name, value in options.items() if name != "experiment"}
+    try:
+        return resolved_defaults(config_name, without_experiment)
+    except GeloraError:  # an option of the user's own group, which is not read here
+        return schema_defaults(config_name)
 
 
 def _can_be_given(entry: Key) -> bool:

@@ -34,8 +34,8 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
         values["language"] = "en"
     if data:
         values["datasets"] = [data]
-    known = _known_metrics(result.results[0], result.reported, hub_types)
-    values["metrics"] = [hub_types.get(name, name) for name in known]
+    hub_metrics = _known_metrics(result.results[0], result.reported, hub_types)
+    values["metrics"] = [hub_types.get(name, name) for name in hub_metrics]
     tags = ["gelora", result.method, result.task]
     if result.smoke:
         tags.append("smoke")
@@ -52,8 +52,9 @@ def _indexed_result(evaluated: EvalResult, result: RunResult, config: RunConfig)
     data = {"name": result.task, "type": hub_data_set(config) or config.task.source}
     data |= {"config": config.task.folder or config.task.name, "split": evaluated.split}
     hub_types = METRICS.get(config.task.metric).hub_types
-    known = _known_metrics(evaluated, result.reported, hub_types)
-    metrics = [{"type": hub_types.get(name, name), "name": name, "value": value} for name, value in known.items()]
+    metrics = []
+    for name, value in _known_metrics(evaluated, result.reported, hub_types).items():
+        metrics.append({"type": hub_types.get(name, name), "name": name, "value": value})
     return {"task": {"type": task_kind(config).hub_task}, "dataset": data, "metrics": metrics}
 
 

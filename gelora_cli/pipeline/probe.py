@@ -34,6 +34,9 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     probes = []
     for row, token in probe_tokens(split.lengths, settings.track_tokens):
         probes.append((collate(split, np.array([row]), pad_token_id, device).inputs, token))  # a batch of one row
+    linears = []
+    for block in model_map.blocks:
+        linears.append([linear.name for linear in block.linears])
     return GeometryProbe(
         model=attached.model,
         body=model.base_model,
@@ -51,5 +54,5 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
         estimate=partial(estimate_idim, estimator=settings.estimator, discard=settings.discard, seed=settings.seed),
         probes=probes,
         updates=attached.updates,
-        linears=[[linear.name for linear in block.linears] for block in model_map.blocks],
+        linears=linears,
     )

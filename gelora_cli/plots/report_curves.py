@@ -88,4 +88,8 @@ def _evaluations(row: Row) -> Points:
 def thin(points: Points) -> Points:
     """Return at most `MOST_POINTS` points: each the mean over neighbouring steps, at the last of them."""
     width = -(-len(points) // MOST_POINTS) or 1  # rounded up
-    return [(part[-1][0], mean(value for _, value in part)) for part in chunks(points, width)]
+    thinned = []
+    for part in chunks(points, width):
+        values = [value for _, value in part]
+        thinned.append((part[-1][0], mean(values)))
+    return thinned

@@ -63,8 +63,8 @@ def read_predictions(directory: Path) -> Predictions:
     result = read_artifact(RunResult, directory / RunResult.FILE)
     task = read_config(directory / CONFIG).task
     if task.metric not in METRICS or result.reported not in METRICS.get(task.metric).scores:
-        known = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
-        raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {known}.")
+        testable = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
+        raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {testable}.")
     path = directory / PREDICTIONS
     ids, rows = _read_split(path, result.results[0].split)
     try:

@@ -88,8 +88,8 @@ def _least_width(lines: Sequence[Sequence[str]], column: int) -> int:
     """Return the width of the table when this column is wrapped."""
     words = [word for line in lines for word in line[column].split()]
     longest_word = max(map(len, words), default=0)
-    whole = _column_widths(lines)[column]
-    return _width_of_others(lines, column) + min(whole, max(longest_word, NARROWEST_WRAPPED))
+    unwrapped = _column_widths(lines)[column]
+    return _width_of_others(lines, column) + min(unwrapped, max(longest_word, NARROWEST_WRAPPED))
 
 
 def _wrap_column(lines: Sequence[Sequence[str]], column: int, width: int) -> list[str]:
