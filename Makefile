@@ -26,19 +26,19 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)  ## Install into .venv with the tested versions
 	@echo "to use the command gelora in this shell:  . $(BIN)/activate"
 
-run: $(STAMP)  ## Run the embedded default to its end: task=demo, model=minilm, no hub
+run: $(STAMP)  ## Install, then train the demo to its end (task=demo, model=minilm, no network)
 	$(BIN)/gelora run experiment=demo runs_dir=$(RUNS)
 	@echo
 	@echo "to use the command gelora in this shell:  . $(BIN)/activate"
 	@echo "then for example:                         gelora ls $(RUNS)"
 
-test: $(STAMP)  ## Run the tests; those on real text need GELORA_DATA
+test: $(STAMP)  ## Install, then run the tests; those on real text need GELORA_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-fast: $(STAMP)  ## Run the unit tests: no whole run, no second process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not distributed" $(addprefix tests/,$(UNIT))
 
-test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; goes on where it was; FAULTS=DIR)
+test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; resumes; FAULTS=DIR)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.faults --work $(FAULTS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
@@ -51,7 +51,7 @@ $(REPRODUCE): reproduce-%: $(STAMP)
 reproduce-glue:  ## GLUE, GeLoRA and its rivals under one budget (all of these: SCALE=smoke|cpu|paper GLUE=DIR SQUAD=DIR OVERRIDES=...)
 reproduce-squad:  ## SQuAD v1.1 and v2.0
 reproduce-figures:  ## Figures 1, 3, 4 and 5, and theorem 3.2's quantity
-reproduce-cost:  ## Seconds of profile and training beside LoRA, AdaLoRA and SoRA
+reproduce-cost:  ## Seconds of profile and training, compared with LoRA, AdaLoRA and SoRA
 reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, the +1, rounding, scaling
 reproduce-controls:  ## The same total of ranks on other blocks
 

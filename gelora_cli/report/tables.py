@@ -174,8 +174,8 @@ def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparis
 
 def is_reference(row: Row) -> bool:
     """Return whether a row is uniform LoRA, alone or because GeLoRA's plan is the same."""
-    # Its name is `gelora = lora (settings)` where both have one plan.
-    return UNIFORM in row.name.split(" (")[0].split(" = ")
+    # Its name is `gelora = lora (settings)` where both have one plan, and `lora [smoke]` for a short trial.
+    return UNIFORM in row.name.split(" (")[0].split(" [")[0].split(" = ")
 
 
 def _comparison_line(pair: Comparison, digits: int) -> tuple[str, ...]:
