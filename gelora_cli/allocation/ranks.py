@@ -19,6 +19,7 @@ from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import ALLOCATORS, METHODS
 
 ON_DEFICIT = ("error", "shrink")
@@ -132,7 +133,7 @@ def plan_from_signals(
         uniform = blocks.uniform_ranks()
         gelora = () if profile is None else _gelora_ranks(profile, blocks)
         is_even = assume_even and signal is None  # a measured signal is used even then
-        weights = Weights.proportional(problem.ones) if is_even else allocator.weigh(signal, problem)
+        weights = Weights.proportional(problem.ones) if is_even else _checked_weights(problem, allocator, signal)
         ranks = _checked_ranks(problem, allocator, weights, seed)
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
         raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
@@ -211,6 +212,22 @@ def _gelora_ranks(profile: IdProfile, problem: AllocationProblem) -> Ranks:
         return ()
 
 
+def _checked_weights(problem: AllocationProblem, allocator: Allocator[Any], signal: Any) -> Weights:
+    """Return the allocator's weights.
+
+    Raises:
+        GeloraError: it refuses, or gives no weights, or not one for each target.
+    """
+    weights: object = allocator.weigh(signal, problem)
+    count = len(problem.targets)
+    if not isinstance(weights, Weights) or not len(weights.values) == len(weights.start) == count:
+        raise GeloraError(
+            f"the allocator {allocator.name} gives {quote(weights)} as weights; accepted: Weights with a value for "
+            f"each of the {count} targets, such as Weights.proportional([...]). Correct the allocator."
+        )
+    return weights
+
+
 def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weights: Weights, seed: int) -> Ranks:
     """Return the allocator's ranks.
 
@@ -218,6 +235,11 @@ def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weight
         GeloraError: it refuses, or gives ranks that pass the budget or a largest rank.
     """
     ranks = allocator.allocate(problem, weights, seed)
+    if not isinstance(ranks, tuple) or not all(isinstance(rank, int) for rank in ranks):
+        raise GeloraError(
+            f"the allocator {allocator.name} gives {quote(ranks)} as ranks; accepted: a tuple with a whole number for "
+            f"each of the {len(problem.targets)} targets. Correct the allocator."
+        )
     if not problem.is_feasible(ranks):
         texts, caps = " ".join(map(str, ranks)), " ".join(map(str, problem.caps))
         raise GeloraError(

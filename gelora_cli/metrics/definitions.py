@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.core.errors import GeloraError
+
 Array = NDArray[Any]
 Score = Callable[[Array, Array, Array], Array]
 
@@ -24,8 +26,20 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def of_all(score: Score, predicted: Array, true: Array) -> Array:
-    """Return a score of the data, in which each example counts once: (R, n) or (n,) to (R,)."""
-    return np.asarray(score(np.atleast_2d(predicted), true, np.ones((1, len(true))))[0])  # (1, R) to (R,)
+    """Return a score of the data, in which each example counts once: (R, n) or (n,) to (R,).
+
+    Raises:
+        GeloraError: the score gives values of another shape.
+    """
+    runs = np.atleast_2d(predicted)  # (R, n)
+    values: Array = np.asarray(score(runs, true, np.ones((1, len(true)))))  # (1, R)
+    if values.shape != (1, len(runs)):
+        name = getattr(score, "__name__", score)
+        raise GeloraError(
+            f"the score {name} gives values of shape {values.shape} for {len(runs)} runs and 1 resample; accepted: "
+            f"(resamples, runs), (1, {len(runs)}). Correct it."
+        )
+    return np.asarray(values[0])
 
 
 def accuracy(predicted: Array, true: Array, weights: Array) -> Array:

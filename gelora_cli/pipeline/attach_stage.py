@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.errors import RunError
+from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.encoding import EncodedSplit
@@ -37,7 +38,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     Raises:
         RunError: the adapted model gives other outputs than the base model. Every method starts from the base model.
     """
-    from gelora_cli.methods.base import MethodContext
+    from gelora_cli.methods.base import AdaptedModel, MethodContext
 
     config, model = session.config, session.loaded.model
     settings, device = train_settings(config), session.accelerator.device
@@ -58,6 +59,10 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     )
     with session.timed("attach"):
         adapted = METHODS.get(config.method.name).attach(context)
+    if not isinstance(adapted, AdaptedModel):
+        raise GeloraError(
+            f"method {config.method.name}: attach() returned {quote(adapted)}; accepted: an AdaptedModel. Correct it"
+        )
     difference = float(abs(session.scores(adapted.model, probe) - before).max())
     if not difference <= TOLERANCE * max(1.0, float(abs(before).max())):  # a NaN is refused, too
         raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")

@@ -14,7 +14,7 @@ from torch import nn
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.devices import seed_process
-from gelora_cli.core.errors import RunError
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.collate import collate
@@ -170,6 +170,13 @@ class Trainer:
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
         assert batch.labels is not None
         losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
+        # A mean over the batch would have a sum, too, and train on another loss without a word.
+        if getattr(losses, "shape", None) != (len(rows),):
+            shape = tuple(getattr(losses, "shape", ()))
+            raise GeloraError(
+                f"the loss of the task kind has the shape {shape}; accepted: a loss for each of the {len(rows)} rows, "
+                f"({len(rows)},), as reduction='none' gives them. Correct its method loss."
+            )
         total = losses.sum() * float(counts)  # ()
         self.state.loss_sum += total.detach()
         # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so

@@ -112,3 +112,21 @@ def test_auto_holds_another_signal_to_what_geloras_own_ranks_cost() -> None:
 
 def test_weights_are_the_decimal_numbers_that_were_written() -> None:
     assert Weights.proportional([4.4, 0.1]).values == (Fraction(44, 10), Fraction(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "message"),
+    [
+        ("weigh", None, "gives None as weights; accepted: Weights with a value for each of the 6 targets"),
+        ("weigh", Weights.proportional([1]), "gives Weights.* as weights; accepted"),
+        ("allocate", None, "gives None as ranks; accepted: a tuple with a whole number for each of the 6 targets"),
+        ("allocate", (1.5, 1, 1, 1, 1, 1), "gives .* as ranks; accepted"),
+        ("allocate", (1, 1), "gives the ranks 1 1, which cost more"),
+    ],
+)
+def test_what_an_allocator_gives_is_checked(
+    hook: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(ALLOCATORS.get("by_score")), hook, lambda *_: value)
+    with pytest.raises(GeloraError, match=f"the allocator by_score {message}"):
+        plan_method(MAP, {"scores": Scores((1.0,) * 6)}, units(12), method="score_lora")

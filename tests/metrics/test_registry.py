@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
 from gelora_cli.metrics.base import Metric, load_metric, metrics_of
-from gelora_cli.metrics.definitions import accuracy
+from gelora_cli.metrics.definitions import Array, accuracy, of_all
 
 
 def test_every_metric_gives_what_may_be_reported() -> None:
@@ -62,3 +63,12 @@ def test_entries_need_neither_torch_nor_evaluate() -> None:
         "sys.exit(sum(name in sys.modules for name in ('torch', 'evaluate', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", [0.5, np.array([0.5]), np.ones((2, 1))])
+def test_a_score_of_another_shape_is_refused(value: Any) -> None:
+    def shares(predicted: Array, true: Array, weights: Array) -> Any:
+        return value
+
+    with pytest.raises(GeloraError, match=r"the score shares gives values of shape .* accepted: .*\(1, 1\)"):
+        of_all(shares, np.zeros(3), np.zeros(3))

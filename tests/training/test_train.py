@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.distributed import make_accelerator
-from gelora_cli.core.errors import RunError
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.data.batches import epoch_batches
 from gelora_cli.data.encoding import encode
 from gelora_cli.data.splits import TextSplit
@@ -186,6 +187,13 @@ def test_protocol_dev_puts_the_best_epoch_back(bert: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
     with pytest.raises(RunError, match=r"loss is nan at step \d+ .*learning rate"):
         train(bert, replace(SETTINGS, learning_rate=math.inf, warmup_ratio=0.0))
+
+
+@pytest.mark.parametrize("of_rows", [torch.Tensor.mean, lambda losses: losses[:, None], lambda losses: None])
+def test_a_loss_that_is_not_one_for_each_row_stops_the_run(bert: Path, of_rows: Callable[..., Any]) -> None:
+    settings = replace(SETTINGS, loss=lambda *inputs: of_rows(SETTINGS.loss(*inputs)))
+    with pytest.raises(GeloraError, match=r"accepted: a loss for each of the 8 rows, \(8,\)"):
+        train(bert, settings)
 
 
 def _pairs(one: AdaptedModel, other: AdaptedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
