@@ -56,7 +56,7 @@ class Checkpointing(Callback):
         if stopping:
             saved = "saved in a checkpoint" if store.enabled else "without a checkpoint, so it will start from scratch"
             raise StoppedError(
-                f"interrupted at step {step} of {trainer.total_steps}, {saved}. Give the same command again to go on."
+                f"interrupted at step {step} of {trainer.total_steps}, {saved}. Give the same command again to resume."
             )
 
     def _agree(self, trainer: Trainer, at_evaluation: bool) -> tuple[bool, bool]:
