@@ -9,6 +9,7 @@ import typing
 from typing import Any, TypeVar
 
 from gelora_cli.config.entry_section import EntrySection
+from gelora_cli.core.messages import suggest
 
 Section = TypeVar("Section", bound=EntrySection)
 
@@ -54,15 +55,13 @@ def in_entry_class(section: Section, key: str) -> Section:
         ValueError: an unknown key, or a value of another type, with the key.
     """
     kind, values = type(section).for_values(vars(section))
-    if kind is type(section):
-        return section
     before, hints = _type_hints(type(section)), _type_hints(kind)  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in hints:
-            raise ValueError(f"{_joined(key, name)} is unknown")
+            raise ValueError(f"{_joined(key, name)} is unknown; {suggest(name, tuple(hints))}")
         if hints[name] != before.get(name):
             values[name] = typed(hints[name], value, _joined(key, name))
-    return kind(**values)
+    return section if kind is type(section) else kind(**values)
 
 
 def _typed_dataclass(kind: type, value: object, key: str) -> Any:

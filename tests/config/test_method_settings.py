@@ -21,6 +21,7 @@ from gelora_cli.config.keys import key
 from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import LowRankConfig, MethodConfig
 from gelora_cli.config.shipped import config_dir
+from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.lora import PlannedLora
@@ -177,3 +178,10 @@ def test_help_shows_a_methods_own_keys(toy: tuple[str, ...]) -> None:
     assert re.search(r"method\.strength=2 +how strongly it acts \(above 0, at most 10\)", text)
     assert "method.tinit" not in text
     assert "toy_settings" in group_choices("method")
+
+
+def test_a_key_that_a_yaml_adds_and_no_method_declares_is_refused() -> None:
+    section = LowRankConfig(name="lora")
+    vars(section)["drpout"] = 0.1  # as Hydra sets a key that its schema lacks
+    with pytest.raises(ValueError, match=r"method\.drpout is unknown; did you mean dropout"):
+        in_entry_class(section, "method")
