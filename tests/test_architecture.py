@@ -155,7 +155,7 @@ def test_importing_the_training_executes_no_method() -> None:
 
 
 def test_type_hints_name_higher_packages_only_where_it_is_said() -> None:
-    upward = set()
+    upward: set[tuple[str, str | None]] = set()
     for module, found in HINTS.items():
         package = package_of(module)
         higher = {*ORDER[ORDER.index(package) + 1 :]} if package in ORDER else set()
