@@ -220,7 +220,7 @@ def _read_outcome(answer: dict[str, Any]) -> Outcome:
         return Outcome(**answer["outcome"])
     status = answer["status"]
     if status == StoppedError.exit_code or -status in SIGNALS:  # -n is the status after signal n
-        return Outcome(StoppedError.exit_code, None, "interrupted; give the same command again to go on")
+        return Outcome(StoppedError.exit_code, None, "interrupted; give the same command again to resume")
     return Outcome(1, None, f"its process {describe_exit_status(status)}")
 
 

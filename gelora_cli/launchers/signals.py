@@ -43,7 +43,7 @@ class SignalHandler:
         before, self._is_deferred = self._is_deferred, value
         try:
             if self.requested and not value:
-                raise StoppedError("interrupted; give the same command again to go on")
+                raise StoppedError("interrupted; give the same command again to resume")
             yield
         finally:
             self._is_deferred = before
@@ -70,7 +70,7 @@ class SignalHandler:
 
 def stopped_by(number: int) -> StoppedError:
     """Return the error that ends the work after a signal."""
-    return StoppedError(f"interrupted by {signal.Signals(number).name}; give the same command again to go on")
+    return StoppedError(f"interrupted by {signal.Signals(number).name}; give the same command again to resume")
 
 
 @contextlib.contextmanager
