@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.errors import RunError
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import load_metric
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns
@@ -61,12 +62,19 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
         return values
 
     def evaluate(self, task: TaskConfig, split: EncodedSplit, decoded: Floats) -> tuple[dict[str, float], Verdict]:
-        """Return the values of the task's metric; outputs that are not finite count as a collapse."""
+        """Return the values of the task's metric; outputs that are not finite count as a collapse.
+
+        Raises:
+            RunError: the metric gives no finite number.
+        """
         predictions, labels = self.decide(decoded), split.labels
         assert labels is not None
         metric = load_metric(task.metric)
         metric.add_batch(predictions=predictions, references=labels)
         values = {name: float(value) for name, value in metric.compute().items()}
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise RunError(f"metric {task.metric}: {name} is {value}; a metric gives a finite number for any rows")
         not_finite = int((~np.isfinite(decoded)).any(axis=1).sum())  # rows
         if not_finite:
             remark = f"collapsed: {not_finite:,} of {len(decoded):,} predictions are not finite numbers"

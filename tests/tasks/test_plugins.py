@@ -11,6 +11,7 @@ import pytest
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS, TASK_KINDS
+from gelora_cli.metrics.base import Metric
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.tasks.text import TextKind
 from tests.helpers.bench import Bench, predictions, result_of
@@ -74,7 +75,7 @@ def _registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
-    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -87,6 +88,10 @@ def test_a_kind_and_a_metric_from_a_folder_run_end_to_end(
     words = (*words, f"plugins={folder}")
     assert bench.run(*words, "task.metric=toy_balance") == 2
     assert "did you mean toy_balanced?" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(Metric, "compute", lambda *_: {"balanced_accuracy": float("nan")})
+        assert bench.run(*words) == 1
+    assert "metric toy_balanced: balanced_accuracy is nan" in capsys.readouterr().err
     assert bench.run(*words) == 0
     directory = bench.only()
     result, rows = result_of(directory), predictions(directory)
