@@ -238,7 +238,7 @@ def test_a_pattern_is_trained_with_as_the_plan_beside_it(
     with pytest.raises(GeloraError, match=r"was changed after pattern\.plan\.json"):
         read_plan(str(pattern))
     (tmp_path / "pattern.plan.json").unlink()
-    with pytest.raises(GeloraError, match="holds only PEFT's arguments"):
+    with pytest.raises(GeloraError, match=r"holds only PEFT's arguments"):
         read_plan(str(pattern))
 
 
