@@ -67,3 +67,11 @@ def gather_rows(accelerator: Accelerator | Device, tensor: torch.Tensor) -> torc
     padded[: len(tensor)] = tensor
     gathered = accelerator.gather(padded).reshape(len(counts), max(counts), *tensor.shape[1:])
     return torch.cat([share[:count] for share, count in zip(gathered, counts, strict=True)])
+
+
+def leave_process_group() -> None:
+    """Leave the group of processes, if there is one: a process that ends while a thread of the group runs aborts."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

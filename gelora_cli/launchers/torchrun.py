@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from gelora_cli.core.distributed import leave_process_group
 from gelora_cli.core.errors import GeloraError
 
 T = TypeVar("T")
@@ -73,6 +76,7 @@ def run_on_rank0(work: Callable[[], T], follow: Callable[[list[str]], None]) -> 
     if os.environ["RANK"] != "0":
         while (arguments := _broadcast(None)) is not None:
             follow(arguments)
+        _leave_group_at_exit()
         return None
     try:
         result = work()
@@ -82,6 +86,7 @@ def run_on_rank0(work: Callable[[], T], follow: Callable[[list[str]], None]) -> 
             _broadcast(None)
         raise
     _broadcast(None)
+    _leave_group_at_exit()
     return result
 
 
@@ -92,6 +97,12 @@ def broadcast_command(arguments: list[str]) -> Iterator[None]:
     _Followers.at_work = True
     yield
     _Followers.at_work = False
+
+
+@functools.cache
+def _leave_group_at_exit() -> None:
+    """Have this process leave the group when it ends, once: until then further commands may need the group."""
+    atexit.register(leave_process_group)
 
 
 class _Followers:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from gelora_cli.core.distributed import leave_process_group
 from gelora_cli.core.processes import die_with_parent
 from gelora_cli.launchers.failure import failure_of
 from gelora_cli.launchers.signals import WORKER_OF
@@ -24,10 +25,7 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
     die_with_parent(int(os.environ[WORKER_OF]))  # before the work: a killed parent leaves no worker behind
     try:
         main(arguments)
-        from torch import distributed
-
-        if distributed.is_initialized():  # the end of the process aborts if a thread of the group still runs
-            distributed.destroy_process_group()
+        leave_process_group()
     except (Exception, SystemExit) as error:  # a plug-in may try to end the process
         _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))

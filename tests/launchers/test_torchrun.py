@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers import torchrun as launch
 from tests.helpers.bench import Bench
+from tests.helpers.many import LAUNCH
 
 
 def say(monkeypatch: pytest.MonkeyPatch, rank: int, *answers: list[str] | None) -> list[list[str] | None]:
@@ -53,6 +55,28 @@ def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pyt
         with pytest.raises(GeloraError):
             launch.run_on_rank0(work, lambda _: None)
         assert told == ([None] if fails == "before" else [["run", "here"]])
+
+
+ENDS = """
+import atexit
+from torch import distributed
+from gelora_cli.launchers.torchrun import run_on_rank0
+
+# Handlers run in the reverse order, so this one sees what the process leaves to the end of the interpreter.
+atexit.register(lambda: print("in a group" if distributed.is_initialized() else "alone", flush=True))
+for _ in range(2):
+    run_on_rank0(lambda: None, lambda arguments: None)
+    assert distributed.is_initialized()  # the next command needs it
+"""
+
+
+@pytest.mark.distributed
+def test_every_process_leaves_the_group_before_it_ends(tmp_path: Path) -> None:
+    script = tmp_path / "ends.py"
+    script.write_text(ENDS)
+    done = subprocess.run([*LAUNCH, str(script)], capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["alone", "alone"]
 
 
 LEFT_BY_OTHERS = [
