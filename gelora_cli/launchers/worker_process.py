@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import NoReturn
 
 from gelora_cli.core.distributed import leave_process_group
 from gelora_cli.core.processes import die_with_parent
@@ -17,8 +19,8 @@ REPORT_TO = "GELORA_REPORT_TO"
 """Environment variable with the file descriptor to which a worker writes its error."""
 
 
-def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
-    """Do a worker's part of the work, and end the process if it fails.
+def worker(main: Callable[[list[str]], None], arguments: list[str]) -> NoReturn:
+    """Do a worker's part of the work, and end the process.
 
     The worker prints nothing about an error: the process that started it shows the one that caused the others.
     """
@@ -29,6 +31,12 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> None:
     except (Exception, SystemExit) as error:  # a plug-in may try to end the process
         _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))
+    # Not through the end of the interpreter: a thread of a library that still runs there can abort the process, and a
+    # run whose files are all written would count as failed.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _report(error: BaseException) -> None:
