@@ -29,7 +29,7 @@ class Arguments:
 
     @property
     def multirun(self) -> bool:
-        """Whether `-m` asks for a sweep."""
+        """Return whether `-m` asks for a sweep."""
         return "--multirun" in self.flags
 
     @property

@@ -136,7 +136,7 @@ class Key:
 
     @property
     def is_optional(self) -> bool:
-        """Whether the key accepts null."""
+        """Return whether the key accepts null."""
         return self.kind is Any or type(None) in self.types()
 
 

@@ -40,7 +40,7 @@ class Failure:
 
     @property
     def lost_peer(self) -> bool:
-        """Whether the worker only noticed that another one was gone."""
+        """Return whether the worker only noticed that another one was gone."""
         return is_lost_peer(self.message)
 
     def follows(self, signalled: float) -> bool:

@@ -116,7 +116,7 @@ class Signal(ABC, Generic[ArtifactT]):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Return what messages call it."""
         return f"signal {self.name}"
 
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:

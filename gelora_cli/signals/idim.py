@@ -26,7 +26,7 @@ class Idim(Signal[IdProfile]):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Return what messages call it."""
         return "profile"
 
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:

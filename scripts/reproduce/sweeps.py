@@ -145,7 +145,7 @@ def _questions(tasks: list[str], scale: Values, request: Request) -> tuple[list[
 
 
 def made_stand_in(request: Request, sweeps: Sequence[Sweep]) -> bool:
-    """Whether a sweep runs on the questions that the script makes."""
+    """Return whether a sweep runs on the questions that the script makes."""
     return any(sweep.values.get("data.squad") == str(request.made_squad) for sweep in sweeps)
 
 
