@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -84,6 +85,13 @@ class Allocator(ABC, Generic[SignalT]):
             GeloraError: there are no such ranks; the message says what to change.
         """
         return problem.apportion(weights)
+
+    def resampled(self, signal: SignalT) -> Sequence[SignalT]:
+        """Return the signal as measured without each tenth of its sample, texts or batches; empty if it has none.
+
+        The stability of a plan is decided with them (`allocation.stability`).
+        """
+        return ()
 
     def rank_ends(self, signal: SignalT, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
         """Return each target's rank at the lower and the upper end of the signal's error; None if it has none."""

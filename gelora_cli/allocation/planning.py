@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
-from gelora_cli.allocation.problem import Rule
+from gelora_cli.allocation.problem import Granularity, Rule
 from gelora_cli.allocation.ranks import Signals, missing_signal, plan_from_signals
 from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
@@ -41,6 +41,8 @@ class PlanRequest(Generic[Settings]):
     rule: str = "growth+1"
     rounding: str = "up"
     on_deficit: str = "error"
+    granularity: Granularity | None = None
+    when_unstable: str = "warn"
     settings: Settings
     assume_even: bool = False
 
@@ -54,7 +56,7 @@ class PlanRequest(Generic[Settings]):
             seed=self.seed,
             modules=self.modules,
             scaling=self.scaling,
-            rule=Rule(self.rule, self.rounding, self.on_deficit),
+            rule=Rule(self.rule, self.rounding, self.on_deficit, self.granularity, self.when_unstable),
             assume_even=self.assume_even,
         )
 

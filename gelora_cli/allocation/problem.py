@@ -28,11 +28,16 @@ class Rule:
         name: the growth rule, `growth+1` or `growth` (`ranks.rule`).
         rounding: `up`, `nearest` or `down`, of the rule's own ranks (`ranks.rounding`).
         on_deficit: what happens if the budget is below the lower bounds, `error` or `shrink` (`ranks.on_deficit`).
+        granularity: whether every `block` gets a rank or every `module`; None: as the allocator declares
+            (`ranks.granularity`).
+        when_unstable: what happens if the plan is not stable, `warn`, `uniform` or `error` (`ranks.when_unstable`).
     """
 
     name: str = "growth+1"
     rounding: str = "up"
     on_deficit: str = "error"
+    granularity: Granularity | None = None
+    when_unstable: str = "warn"
 
 
 @dataclass(frozen=True)

@@ -126,8 +126,9 @@ def plan_from_signals(
         raise missing_signal(method, budget, allocator.signal)
     profile = cast("IdProfile | None", signals.get(IDIM))
     blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
+    granularity = rule.granularity or allocator.granularity
     # Uniform and GeLoRA's ranks are per block, also if the allocator gives every module a rank of its own.
-    problem = replace(blocks, targets=make_targets(model_map, modules, allocator.granularity))
+    problem = replace(blocks, targets=make_targets(model_map, modules, granularity))
     warnings = () if signal is None else allocator.warnings(signal)
     try:
         uniform = blocks.uniform_ranks()
@@ -138,7 +139,7 @@ def plan_from_signals(
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
         raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
     allocation = Allocation(problem=problem, weights=weights, ranks=ranks, uniform=uniform, gelora=gelora)
-    rows = _rows(problem, ranks)
+    rows = _rows(problem, ranks, None if is_even else weights)
     if profile is not None and allocator.signal == IDIM:
         rows = _with_growth(rows, profile, blocks, allocator.rank_ends(signal, problem))
     return RankPlan(
@@ -162,6 +163,7 @@ def plan_from_signals(
         unit="rank",
         trained_params=problem.cost(ranks),
         warnings=warnings,
+        granularity=granularity,
     )
 
 
@@ -249,13 +251,17 @@ def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weight
     return ranks
 
 
-def _rows(problem: AllocationProblem, ranks: Ranks) -> tuple[BlockRank, ...]:
-    """Return a row per block; with a target per module the row has the rank of each."""
+def _rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None) -> tuple[BlockRank, ...]:
+    """Return a row per block; with a target per module the row has the rank and the weight of each."""
     by_block: dict[int, list[tuple[Target, int]]] = {}
+    weights_by_block: dict[int, list[float]] = {}
     for target, rank in zip(problem.targets, ranks, strict=True):
         by_block.setdefault(target.block, []).append((target, rank))
+    for target, value in zip(problem.targets, weights.values if weights else (), strict=weights is not None):
+        weights_by_block.setdefault(target.block, []).append(float(value))
     rows = []
     for block, ranked in by_block.items():
+        values = weights_by_block.get(block, [])
         row = BlockRank(
             block=block,
             idim_in=None,
@@ -269,6 +275,8 @@ def _rows(problem: AllocationProblem, ranks: Ranks) -> tuple[BlockRank, ...]:
             modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
             params=sum(rank * target.unit_params for target, rank in ranked),
             module_ranks=tuple(rank for _, rank in ranked) if len(ranked) > 1 else None,
+            weight=max(values, default=None),
+            module_weights=tuple(values) if len(values) > 1 else None,
         )
         rows.append(row)
     return tuple(rows)

@@ -70,7 +70,11 @@ def profile_hash(config: RunConfig, model: str, text: str) -> str:
 def profile_inputs(config: RunConfig, model: str, text: str) -> dict[str, Any]:
     """Return what a profile depends on: model, text, lengths (and windows), its settings."""
     ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS
-    counted = [entry for entry in keys_of(config) if entry.declared.profile and entry.name not in ignored]
+    counted = [
+        entry
+        for entry in keys_of(config)
+        if entry.declared.profile and entry.name not in ignored and entry.value_in(config) not in entry.declared.absent
+    ]
     values: dict[str, Any] = {"measurement": MEASUREMENT, "model": model, "text": text}
     for name, value in _named(config, counted):
         values[name.rpartition(".")[2]] = value

@@ -100,6 +100,8 @@ def plan_settings(config: PlanKeys) -> dict[str, Any]:
         "rule": ranks.rule,
         "rounding": ranks.rounding,
         "on_deficit": ranks.on_deficit,
+        "granularity": ranks.granularity,
+        "when_unstable": ranks.when_unstable,
     }
 
 

@@ -22,6 +22,7 @@ def with_saved_plan(config: RunConfig) -> RunConfig:
         return config
     plan = read_plan(config.ranks.path)
     ranks = replace(config.ranks, rule=plan.rule, rounding=plan.rounding, on_deficit=plan.on_deficit)
+    ranks = replace(ranks, granularity=plan.granularity)
     method = replace(config.method.for_entry(plan.method), modules=plan.modules)
     if isinstance(method, LowRankConfig):
         method = replace(method, scaling=plan.scaling)
@@ -64,6 +65,8 @@ def _overruled_keys(config: RunConfig, plan: RankPlan) -> list[str]:
         "ranks.rule": (ranks.rule, (default.rule, plan.rule)),
         "ranks.rounding": (ranks.rounding, (default.rounding, plan.rounding)),
         "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),
+        "ranks.granularity": (ranks.granularity, (None, plan.granularity)),
+        "ranks.when_unstable": (ranks.when_unstable, ("warn",)),
     }
     with suppress(GeloraError):  # a wrong budget is named by itself
         harmless["budget"] = (parse_budget(config.budget).name, ("auto", plan.budget))

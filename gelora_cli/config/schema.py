@@ -74,6 +74,18 @@ class RanksConfig:
     on_deficit: str = key(
         "error", help="what happens where the budget is below the lower bounds", choices=("error", "shrink")
     )
+    granularity: str | None = key(
+        None,
+        help="whether every block gets a rank or every module; null: as the method's source has it",
+        choices=("block", "module"),
+        absent=(None,),
+    )
+    when_unstable: str = key(
+        "warn",
+        help="what happens where a plan would move with the sample: a warning, the uniform plan, or an error",
+        choices=("warn", "uniform", "error"),
+        absent=("warn",),
+    )
     path: str | None = key(
         None,
         help="take the whole plan of a saved ranks.json or run directory: ranks, budget, modules, scaling",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,9 +106,8 @@ def test_a_plan_repeats_the_warnings_and_keeps_its_numbers() -> None:
 
 
 def test_a_plan_written_before_there_were_warnings_is_read() -> None:
-    lines = to_json(plan_ranks(MINILM, parse_budget("rank:4"))).splitlines()
-    older = [line for line in lines if '"sha256"' not in line and '"warnings"' not in line]
-    text = "\n".join(older).replace('"trained_params": 73728,', '"trained_params": 73728')
+    values = json.loads(to_json(plan_ranks(MINILM, parse_budget("rank:4"))))
+    text = json.dumps({name: value for name, value in values.items() if name not in ("sha256", "warnings")})
     assert from_json(RankPlan, text) == plan_ranks(MINILM, parse_budget("rank:4"))
 
 

@@ -7,6 +7,38 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True)
+class PlanStability:
+    """Whether a plan would be the same with another sample of the same texts or batches.
+
+    The sample is left out a tenth at a time, and each of the ten measurements is planned again.
+
+    Attributes:
+        verdict: `no preference`, `unstable` or `stable`.
+        agreement: Mean share of the units of rank above one per target that stay where they are; None if the verdict
+            needs no sample.
+        tau: Mean Kendall's tau of the weights with those of the plan; None where all weights tie.
+        lowest: The lowest rank that each target had.
+        highest: The highest rank that each target had.
+        spread: Standard error of each target's rank, by the jackknife.
+        half_agreement: The agreement with the plan from half as much text; None if it is not measured.
+        quarter_agreement: The same from a quarter.
+        settles_at: Number of examples from which on the plan no longer moves; None if that is not seen.
+        advice: What to do, in one sentence; empty for `stable`.
+    """
+
+    verdict: str
+    agreement: float | None
+    tau: float | None
+    lowest: tuple[int, ...]
+    highest: tuple[int, ...]
+    spread: tuple[float, ...]
+    half_agreement: float | None = None
+    quarter_agreement: float | None = None
+    settles_at: int | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class BlockRank:
     """One block's row of a plan; what comes from the profile is None for a method that does not use one.
 
@@ -23,6 +55,8 @@ class BlockRank:
         modules: Full names of the linear layers.
         params: Trainable parameters of the block.
         module_ranks: A rank for each of `modules`, if they differ; a module of rank 0 is not adapted.
+        weight: What the allocator's signal asks for here; None for a method without an allocator.
+        module_weights: The same for each of `modules`, if each has a rank of its own.
     """
 
     block: int
@@ -37,6 +71,8 @@ class BlockRank:
     modules: tuple[str, ...]
     params: int
     module_ranks: tuple[int, ...] | None = None
+    weight: float | None = None
+    module_weights: tuple[float, ...] | None = None
 
     @property
     def ranks_by_module(self) -> dict[str, int]:
@@ -75,6 +111,9 @@ class RankPlan:
             adapter.
         trained_params: The most parameters of the adapter that are trained at any time.
         warnings: A sentence for each layer of the profile whose idim says little of the task.
+        granularity: Whether every `block` has a rank, or every `module`.
+        stability: Whether the plan would be the same with another sample; None where no sample decides it, or the
+            signal is older than this.
     """
 
     method: str
@@ -97,6 +136,8 @@ class RankPlan:
     unit: str
     trained_params: int
     warnings: tuple[str, ...] = ()
+    granularity: str = "block"
+    stability: PlanStability | None = None
 
     FILE: ClassVar[str] = "ranks.json"
 

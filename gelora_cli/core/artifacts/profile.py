@@ -9,6 +9,27 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 
 
 @dataclass(frozen=True)
+class ScaleIdim:
+    """Intrinsic dimension at one size of the neighbourhood, by GRIDE from `r_{2 n1} / r_{n1}` of every point.
+
+    Attributes:
+        n1: Number of the nearer neighbour; the farther one is `2 n1`.
+        idim: The estimate.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        distance: Mean of `(r_{n1} + r_{2 n1}) / 2`, the radius that it looks at.
+        dropped: Number of points whose ratio was left out as an outlier, or because the two distances are equal.
+    """
+
+    n1: int
+    idim: float
+    low: float
+    high: float
+    distance: float
+    dropped: int
+
+
+@dataclass(frozen=True)
 class LayerIdim:
     """Intrinsic dimension of one hidden state: layer 0 is the input of block 1, layer i the output of block i.
 
@@ -23,6 +44,9 @@ class LayerIdim:
         copies: Number of duplicates.
         used: Number of points in the estimate.
         constant: Whether all points are the same.
+        eighth: Mean estimate over eight disjoint eighths; None if too small or not measured (`profile.scales`).
+        jackknife: The estimate without each tenth of the texts, ten numbers; empty if the profile is older than this.
+        scales: The estimate by GRIDE at n1 = 1, 2, 4 ..; empty if not measured (`profile.scales`).
     """
 
     layer: int
@@ -35,11 +59,18 @@ class LayerIdim:
     copies: int
     used: int
     constant: bool
+    eighth: float | None = None
+    jackknife: tuple[float, ...] = ()
+    scales: tuple[ScaleIdim, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """The settings that a profile depends on, besides model and text; the last two exist for question answering."""
+    """The settings that a profile depends on, besides model and text.
+
+    `stride` and `max_question_length` exist for question answering, `scale` for the estimator `gride` (None: the rule
+    chose it, see `IdProfile.scale`), `tokens` for the pooling of that name. `control` is None for a real profile.
+    """
 
     pooling: str
     estimator: str
@@ -49,6 +80,9 @@ class ProfileSettings:
     seed: int
     stride: int | None = None
     max_question_length: int | None = None
+    scale: int | None = None
+    tokens: int | None = None
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +102,7 @@ class IdProfile:
         layers: L + 1 rows, layer 0 first.
         model_map: Blocks and linear layers of the model.
         seconds: Time of the measurement, over all attempts.
+        scale: The n1 at which the estimator `gride` was read, the same for all layers; None for other estimators.
     """
 
     model: str
@@ -82,5 +117,6 @@ class IdProfile:
     layers: tuple[LayerIdim, ...]
     model_map: ModelMap
     seconds: float
+    scale: int | None = None
 
     FILE: ClassVar[str] = "profile.json"
