@@ -15,7 +15,7 @@ from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.paths import slug
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
-from gelora_cli.config.schema import PresetConfig, RunConfig, TaskConfig
+from gelora_cli.config.schema import PresetConfig, ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name, suggest
@@ -118,8 +118,23 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield _batch_problem(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
+        yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
         yield from _tracker_problems(config)
+
+
+def profile_problems(profile: ProfileConfig) -> Iterator[str]:
+    """Yield the keys of a profile that nothing would read: those of another estimator, or of another pooling."""
+    if profile.scale is not None and profile.estimator != "gride":
+        yield (
+            f"profile.scale={profile.scale}: profile.estimator={profile.estimator} has no scale, only gride has; give "
+            "profile.estimator=gride, or leave profile.scale out"
+        )
+    if profile.pooling != "tokens" and profile.tokens != ProfileConfig().tokens:
+        yield (
+            f"profile.tokens={profile.tokens}: profile.pooling={profile.pooling} gives one point per text; give "
+            "profile.pooling=tokens, or leave profile.tokens out"
+        )
 
 
 def cross_task_problems(task: TaskConfig) -> list[str]:

@@ -35,23 +35,58 @@ def optional_trackers() -> tuple[str, ...]:
 class ProfileConfig:
     """How the idim profile is measured.
 
+    `scale` is the n1 of the estimator `gride`, and `tokens` belongs to the pooling of that name. `scales` adds curves
+    to a profile and changes none of its other numbers. `control` measures what the profile must differ from.
     `track` measures it again while a model is fine-tuned, on `track_examples` (None: all), with stable ranks of the
     blocks' Jacobians at `track_tokens` tokens; it changes no number.
     """
 
     pooling: str = key(
         "mean",
-        help="one vector per text: the mean of its tokens, the first, the last",
-        choices=("mean", "cls", "last"),
+        help="the points: of each text the mean of its tokens, the first or the last; tokens: several, each a point",
+        choices=("mean", "cls", "last", "tokens"),
         profile=True,
     )
-    estimator: str = key("fit", help="the estimator of TwoNN", choices=("fit", "mle"), profile=True)
+    estimator: str = key(
+        "fit",
+        help="of TwoNN, fit or mle; gride looks at a larger neighbourhood",
+        choices=("fit", "mle", "gride"),
+        profile=True,
+    )
     discard: float = key(
         0.1, help="share of the largest distance ratios that is left out", low=0, high=0.9, profile=True
     )
     max_examples: int = key(10_000, help="training rows that are measured", low=20, profile=True)
     seed: int = key(0, help="of the draw of the rows", low=0, high=LARGEST_SEED, profile=True)
     batch_size: int = key(64, help="texts per forward pass", low=1, profile=True)
+    tokens: int = key(
+        4,
+        help="tokens of each text for profile.pooling=tokens; memory grows with it, the search with its square",
+        low=1,
+        profile=True,
+        absent=(4,),
+    )
+    scale: int | None = key(
+        None,
+        help="neighbour n1 at which profile.estimator=gride is read; null: the rule chooses",
+        low=1,
+        profile=True,
+        absent=(None,),
+    )
+    scales: bool = key(
+        False,
+        help="measure idim against the size of the neighbourhood and down to N/8, too; a longer search",
+        profile=True,
+        identity=False,
+        absent=(False,),
+    )
+    control: str | None = key(
+        None,
+        help="profile a control: the model with untrained weights, or texts with shuffled tokens; null: neither",
+        choices=("untrained", "shuffled"),
+        profile=True,
+        absent=(None,),
+    )
     track: bool = key(False, help="measure idim and stable ranks while training, too", identity=False)
     track_examples: int | None = key(
         500, help="training rows that are measured while training; null: all", low=20, identity=False

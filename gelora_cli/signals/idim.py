@@ -74,4 +74,7 @@ def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSetting
         seed=profile.seed,
         stride=task.stride if has_windows else None,
         max_question_length=task.max_question_length if has_windows else None,
+        scale=profile.scale if profile.estimator == "gride" else None,
+        tokens=profile.tokens if profile.pooling == "tokens" else None,
+        control=profile.control,
     )

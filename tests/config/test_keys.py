@@ -129,7 +129,7 @@ SILENT = (
     *("model.package", "model.sha256", "model.bytes", "method.preset", "method.presets", "profile.track"),
     *("profile.track_examples", "profile.track_tokens", "ranks.path", "train.log_steps", "train.checkpoint_steps"),
     *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "data.glue", "data.squad"),
-    *("data.squad_v2", "data.text"),
+    *("data.squad_v2", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
     *("debug", "preset_source", "plugins", "trackers", "tracker"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +14,7 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.signals.base import Signal, SignalContext
+from gelora_cli.signals.idim import Idim, profile_settings
 from gelora_cli.signals.saved import read_signals
 from tests.helpers.rank_profiles import MINILM
 
@@ -57,6 +58,27 @@ def test_runs_share_what_the_same_inputs_gave_and_nothing_else() -> None:
         version = 2
 
     assert Newer().sharing_hash(config, FINGERPRINTS) != shared
+
+
+PROFILES: list[dict[str, Any]] = [
+    {"pooling": "tokens"},
+    {"pooling": "tokens", "tokens": 8},
+    {"estimator": "gride"},
+    {"estimator": "gride", "scale": 4},
+    {"scales": True},
+    {"control": "untrained"},
+    {"control": "shuffled"},
+]
+
+
+def test_every_way_to_measure_a_profile_has_a_directory_of_its_own() -> None:
+    signal, configs = Idim(), [RunConfig(profile=ProfileConfig(**values)) for values in ({}, *PROFILES)]
+    assert len({signal.sharing_hash(config, FINGERPRINTS) for config in configs}) == len(configs)
+    settings = [profile_settings(config.task, config.profile) for config in configs]
+    assert settings[0] == settings[5]  # curves of scales are no setting of the numbers
+    assert [row.tokens for row in settings] == [None, 4, 8, None, None, None, None, None]
+    assert [row.scale for row in settings] == [None, None, None, None, 4, None, None, None]
+    assert [row.control for row in settings[5:]] == [None, "untrained", "shuffled"]
 
 
 def test_a_setting_that_is_no_key_is_named() -> None:
