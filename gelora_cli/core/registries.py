@@ -37,7 +37,10 @@ ALLOCATORS: Registry[Allocator[Any]] = Registry(
 SIGNALS: Registry[Signal[Any]] = Registry(
     "signal",
     "gelora_cli.signals.base:Signal",
-    {"idim": "gelora_cli.signals.idim"},
+    {
+        "idim": "gelora_cli.signals.idim",
+        "weights": "gelora_cli.signals.weights",
+    },
 )
 """What is measured of a model and a task for an allocator to read; runs with equal inputs share it."""
 
