@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.jackknife import inflate_weights
 from gelora_cli.allocation.notes import weights_note
 from gelora_cli.allocation.problem import AllocationProblem, Granularity, Weights
 from gelora_cli.core.artifacts.model_map import ModelMap
@@ -27,6 +28,10 @@ class SignalArtifact(StoredArtifact, Protocol):
 
 
 SignalT = TypeVar("SignalT")
+
+Basis = Literal["sample", "fixed", "control"]
+"""What decides an allocator's weights: a `sample` of texts or batches, something `fixed` such as the pretrained weights
+or a file, or nothing that could be judged, since it is a `control` of another allocator."""
 
 IDIM = "idim"
 """The name of the signal that GeLoRA reads, and with `budget=auto` every method that has a budget."""
@@ -51,6 +56,15 @@ class Allocation:
     gelora: Ranks = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SmallerSample(Generic[SignalT]):
+    """A signal as measured on a smaller sample: the share 1 / `part` of the whole one, of so many examples."""
+
+    part: int
+    examples: int
+    signal: SignalT
+
+
 class Allocator(ABC, Generic[SignalT]):
     """Which rank where. One object per allocator, registered in `core.registries.ALLOCATORS`.
 
@@ -60,11 +74,13 @@ class Allocator(ABC, Generic[SignalT]):
         name: what a method names it by.
         signal: the name of the signal that it reads, in `core.registries.SIGNALS`; empty if it reads none.
         granularity: whether every block gets a rank (`block`), or every linear (`module`).
+        basis: what decides its weights; the stability of a plan is judged for a `sample` only.
     """
 
     name: str
     signal: ClassVar[str]
     granularity: ClassVar[Granularity] = "block"
+    basis: ClassVar[Basis] = "sample"
 
     @abstractmethod
     def weigh(self, signal: SignalT, problem: AllocationProblem) -> Weights:
@@ -92,6 +108,24 @@ class Allocator(ABC, Generic[SignalT]):
         The stability of a plan is decided with them (`allocation.stability`).
         """
         return ()
+
+    def replicates(self, signal: SignalT, problem: AllocationProblem) -> tuple[Weights, ...]:
+        """Return weights that scatter as those of ten other samples would; empty if the signal has no such numbers.
+
+        They are `w + 3 (w_k - mean)` with the weights `w_k` of `resampled`, since measurements that share nine tenths
+        of their sample lie three times too close (`allocation.jackknife`). An allocator whose weights cut a number off
+        inflates that number instead.
+        """
+        samples = [self.weigh(sample, problem) for sample in self.resampled(signal)]
+        return inflate_weights(self.weigh(signal, problem), samples) if samples else ()
+
+    def smaller_samples(self, signal: SignalT) -> Sequence[SmallerSample[SignalT]]:
+        """Return the signal as measured on a half, a quarter and an eighth of its sample, as far as it has them."""
+        return ()
+
+    def remedy(self, signal: SignalT) -> str:
+        """Return what may make an unstable plan stable, as a clause that begins with a verb."""
+        return "measure more batches or texts"
 
     def rank_ends(self, signal: SignalT, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
         """Return each target's rank at the lower and the upper end of the signal's error; None if it has none."""

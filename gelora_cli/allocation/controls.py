@@ -27,6 +27,8 @@ DRAWS = 10_000
 class Control(IdimAllocator):
     """GeLoRA's ranks, moved to other blocks."""
 
+    basis = "control"
+
     def allocate(self, problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
         """Return GeLoRA's units of rank on other blocks."""
         return self.move(problem.apportion(weights), problem.is_feasible, seed)

@@ -12,10 +12,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import IDIM, Allocation, Allocator
+from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SmallerSample
+from gelora_cli.allocation.jackknife import inflate
 from gelora_cli.allocation.layer_checks import layer_warnings
 from gelora_cli.allocation.notes import growth_note
 from gelora_cli.allocation.problem import AllocationProblem, Weights, exact_number
@@ -30,6 +32,9 @@ ROUNDING: dict[str, Callable[[Fraction], int]] = {
     "down": math.floor,
 }
 
+IDIM_DECIMALS = 6
+"""Decimals of an inflated idim: enough for its noise, and few enough that its fractions stay small."""
+
 
 class IdimAllocator(Allocator[IdProfile]):
     """An allocator that reads the idim profile and weighs blocks as GeLoRA does; its controls are subclasses, too."""
@@ -39,6 +44,43 @@ class IdimAllocator(Allocator[IdProfile]):
     def weigh(self, signal: IdProfile, problem: AllocationProblem) -> Weights:
         """Return GeLoRA's weights: the growth of each block, by the rule."""
         return growth_weights(block_growths(signal), problem)
+
+    def resampled(self, signal: IdProfile) -> tuple[IdProfile, ...]:
+        """Return the profile without each tenth of its texts; empty if a layer was measured before there was such."""
+        return _profiles(signal, jackknife_columns(signal))
+
+    def replicates(self, signal: IdProfile, problem: AllocationProblem) -> tuple[Weights, ...]:
+        """Return the weights of ten profiles whose idims scatter as those of other texts would.
+
+        The idims are inflated, not the growths: a growth is cut off at 0, where nine tenths of the texts may hide how
+        far another sample would rise above it.
+        """
+        columns = jackknife_columns(signal)
+        if not columns:
+            return ()
+        inflated = []
+        for row, column in zip(signal.layers, columns, strict=True):
+            inflated.append([round(max(idim, 0.0), IDIM_DECIMALS) for idim in inflate(row.idim, column)])
+        return tuple(self.weigh(profile, problem) for profile in _profiles(signal, inflated))
+
+    def smaller_samples(self, signal: IdProfile) -> tuple[SmallerSample[IdProfile], ...]:
+        """Return the profiles of the mean idims over halves, quarters and eighths of the texts."""
+        samples = []
+        for part, name in ((2, "half"), (4, "quarter"), (8, "eighth")):
+            idims = [0.0 if row.constant else getattr(row, name) for row in signal.layers]
+            if None in idims:
+                break
+            (profile,) = _profiles(signal, [[idim] for idim in idims])
+            samples.append(SmallerSample(part=part, examples=signal.examples_used // part, signal=profile))
+        return tuple(samples)
+
+    def remedy(self, signal: IdProfile) -> str:
+        """Return to measure more rows, if the split has more, or the texts in another way."""
+        drawn, seen = signal.examples_drawn, signal.examples_seen
+        pooling = f"another pooling than profile.pooling={signal.settings.pooling}"
+        if drawn >= seen:
+            return f"measure {pooling} (all {seen:,} rows are in this profile)"
+        return f"measure more rows (profile.max_examples={min(4 * drawn, seen)}; the split has {seen:,}) or {pooling}"
 
     def warnings(self, signal: IdProfile) -> tuple[str, ...]:
         """Return a sentence for each layer whose idim says little of the task."""
@@ -111,6 +153,22 @@ def real_ranks(growths: Sequence[Fraction], problem: AllocationProblem) -> tuple
 def lower_bounds(growths: Sequence[Fraction], problem: AllocationProblem) -> Ranks:
     """Return `l_i = max(1, ceil(g_i))`, at most the block's largest rank."""
     return problem.within_caps(map(math.ceil, growths))
+
+
+def jackknife_columns(profile: IdProfile) -> list[tuple[float, ...]]:
+    """Return each layer's idims without a tenth of the texts; empty if a layer that is not constant has none."""
+    tenths = max((len(row.jackknife) for row in profile.layers), default=0)
+    columns = [row.jackknife or (row.idim,) * (tenths if row.constant else 0) for row in profile.layers]
+    return columns if tenths and {len(column) for column in columns} == {tenths} else []
+
+
+def _profiles(profile: IdProfile, columns: Sequence[Sequence[float]]) -> tuple[IdProfile, ...]:
+    """Return a profile for each of the columns' rows: the k-th has the k-th idim of every layer."""
+    profiles = []
+    for idims in zip(*columns, strict=True):
+        layers = tuple(replace(row, idim=idim) for row, idim in zip(profile.layers, idims, strict=True))
+        profiles.append(replace(profile, layers=layers))
+    return tuple(profiles)
 
 
 def _rank_with(problem: AllocationProblem, growths: Sequence[Fraction], i: int, growth: Fraction) -> int | None:

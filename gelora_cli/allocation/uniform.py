@@ -18,6 +18,7 @@ class Uniform(IdimAllocator):
     """
 
     name = "uniform"
+    basis = "control"
 
     def weigh(self, signal: IdProfile, problem: AllocationProblem) -> Weights:
         """Return equal weights."""

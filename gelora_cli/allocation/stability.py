@@ -1,0 +1,169 @@
+"""Whether a plan would be the same with another sample: a verdict, and the numbers behind it; no torch, no numpy.
+
+The ten measurements without a tenth of the sample each are inflated to the scatter of whole samples
+(`allocation.jackknife`), and each is planned again under the same budget.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.base import Allocation, Allocator
+from gelora_cli.allocation.jackknife import kendall_tau, spread, tail_probability
+from gelora_cli.allocation.problem import AllocationProblem, Weights
+from gelora_cli.core.artifacts.plan import PlanStability
+
+NO_PREFERENCE, UNSTABLE, STABLE, NOT_MEASURED = "no preference", "unstable", "stable", "not measured"
+STABLE_AGREEMENT = 0.8
+"""A plan is stable if at least this share of its units above one stays, on average over the ten plans."""
+MEASURE_AGAIN = "measure again with force=true"
+LEVEL = 0.05
+"""The chance of seeing a preference where all targets ask for the same, over all targets together."""
+
+
+def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, seed: int) -> PlanStability | None:
+    """Return whether an allocator's plan would be the same with another sample; None for a control.
+
+    - *no preference*: no target asks for more than the mean of all beyond the noise (`has_preference`).
+    - *unstable*: it does, but on average less than `STABLE_AGREEMENT` of the units above one stay.
+    - *stable*: they stay, or no sample decides the signal.
+    - *not measured*: the signal holds no such measurements.
+
+    Args:
+        allocator: whose plan it is.
+        signal: what it has read.
+        allocation: its weights and ranks.
+        seed: what the allocator draws by.
+    """
+    ranks, targets = allocation.ranks, len(allocation.ranks)
+    if allocator.basis == "control":
+        return None
+    if allocator.basis == "fixed":
+        return PlanStability(STABLE, None, None, lowest=ranks, highest=ranks, spread=(0.0,) * targets)
+    replicates = allocator.replicates(signal, allocation.problem)
+    if not replicates:
+        return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=MEASURE_AGAIN)
+    plans = [_plan(allocator, allocation.problem, weights, seed) for weights in replicates]
+    stability = _summary(allocation, replicates, plans)
+    stability = _with_smaller_samples(stability, allocator, signal, allocation, seed)
+    return replace(stability, advice=_advice(stability.verdict, allocator.remedy(signal)))
+
+
+def agreement(ranks: Ranks, other: Ranks) -> float:
+    """Return the share of the units above one per target that two plans have in common, of those of the larger plan.
+
+    `sum_i min(r_i - 1, s_i - 1) / max(sum_i (r_i - 1), sum_i (s_i - 1))`. Under a bound that every unit costs alike,
+    both plans have equally many units. 1 if neither has any.
+    """
+    above = [max(rank - 1, 0) for rank in ranks]
+    other_above = [max(rank - 1, 0) for rank in other]
+    units = max(sum(above), sum(other_above))
+    return sum(map(min, above, other_above)) / units if units else 1.0
+
+
+def has_preference(weights: Sequence[float], replicates: Sequence[Sequence[float]]) -> bool:
+    """Return whether any target asks for more than the mean of all, beyond the noise of the sample.
+
+    The contrast `c_i = w_i - mean(w)` is divided by its standard error by the jackknife, and compared with Student's t
+    with 9 degrees of freedom at `LEVEL`, one-sided, with Bonferroni's correction for the number of targets. Only
+    contrasts above 0 count: a weight that is cut off at its lowest value has no noise of its own.
+
+    Args:
+        weights: of each target.
+        replicates: the same from each inflated replicate.
+    """
+    mean = statistics.fmean(weights)
+    means = [statistics.fmean(values) for values in replicates]
+    for i, weight in enumerate(weights):
+        contrast = weight - mean
+        error = spread([values[i] - middle for values, middle in zip(replicates, means, strict=True)])
+        # Equal weights may differ by rounding from their own mean.
+        if contrast <= 1e-9 * abs(mean):
+            continue
+        if error == 0 or tail_probability(contrast / error) < LEVEL / len(weights):
+            return True
+    return False
+
+
+def _plan(allocator: Allocator[Any], problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
+    """Return the ranks of a replicate; one whose lower bounds pass the budget goes below them."""
+    # Only the plan itself may refuse a budget. A replicate that asks for more says how far the ranks may move.
+    shrinking = replace(problem, rule=replace(problem.rule, on_deficit="shrink"))
+    return allocator.allocate(shrinking, weights, seed)
+
+
+def _summary(allocation: Allocation, replicates: Sequence[Weights], plans: Sequence[Ranks]) -> PlanStability:
+    """Return verdict, agreement and the spread of each rank."""
+    weights = _floats(allocation.weights.values)
+    samples = [_floats(replicate.values) for replicate in replicates]
+    mean_agreement = statistics.fmean(agreement(allocation.ranks, plan) for plan in plans)
+    taus = [tau for sample in samples if (tau := kendall_tau(weights, sample)) is not None]
+    columns = list(zip(*plans, strict=True))
+    if not has_preference(weights, samples):
+        verdict = NO_PREFERENCE
+    elif mean_agreement < STABLE_AGREEMENT:
+        verdict = UNSTABLE
+    else:
+        verdict = STABLE
+    return PlanStability(
+        verdict=verdict,
+        agreement=mean_agreement,
+        tau=statistics.fmean(taus) if taus else None,
+        lowest=tuple(map(min, columns)),
+        highest=tuple(map(max, columns)),
+        spread=tuple(map(spread, columns)),
+    )
+
+
+def _with_smaller_samples(
+    stability: PlanStability, allocator: Allocator[Any], signal: Any, allocation: Allocation, seed: int
+) -> PlanStability:
+    """Return the stability with the agreement of plans from smaller samples, where those are measured."""
+    agreements: dict[int, float] = {}  # by the share 1 / n of the sample
+    settles_at = None
+    for sample in allocator.smaller_samples(signal):  # the largest first
+        weights = allocator.weigh(sample.signal, allocation.problem)
+        agreements[sample.part] = agreement(allocation.ranks, _plan(allocator, allocation.problem, weights, seed))
+        if all(value >= STABLE_AGREEMENT for value in agreements.values()):
+            settles_at = sample.examples
+    return replace(
+        stability,
+        half_agreement=agreements.get(2),
+        quarter_agreement=agreements.get(4),
+        settles_at=settles_at if stability.verdict == STABLE else None,
+    )
+
+
+def _advice(verdict: str, remedy: str) -> str:
+    """Return what to do, in one sentence."""
+    if verdict == NO_PREFERENCE:
+        return f"take method=lora, as ranks.when_unstable=uniform does; to see a smaller preference {remedy}"
+    if verdict == UNSTABLE:
+        return f"{remedy}, or take method=lora, as ranks.when_unstable=uniform does"
+    return ""
+
+
+def _floats(values: Sequence[Fraction]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def describe_stability(stability: PlanStability) -> str:
+    """Return the verdict and its numbers, without the advice."""
+    if stability.verdict == NOT_MEASURED:
+        return f"not measured in this profile; {stability.advice}"
+    if stability.agreement is None:
+        return f"{stability.verdict}: its signal reads no text, so no sample moves the plan"
+    numbers = [f"{stability.agreement:.2f} of the units above one stay with another sample"]
+    if stability.tau is not None:
+        numbers.append(f"tau of the weights {stability.tau:.2f}")
+    for name, value in (("N/2", stability.half_agreement), ("N/4", stability.quarter_agreement)):
+        if value is not None:
+            numbers.append(f"{name} {value:.2f}")
+    if stability.settles_at is not None:
+        numbers.append(f"settled from {stability.settles_at:,} examples on")
+    return f"{stability.verdict}: {', '.join(numbers)}"
