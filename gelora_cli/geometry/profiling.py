@@ -22,6 +22,7 @@ from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.geometry.pooling import Pooling, make_pooling
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
 
@@ -84,18 +85,21 @@ def measure(
     batch_size: int,
     pad_token_id: int,
     accelerator: Accelerator | Device,
+    special_ids: Sequence[int] = (),
     store: StateStore | None = None,
 ) -> Measurement:
     """Return the idims d_0 .. d_L of the pooled hidden states of `split`, from one pass of the pretrained model.
 
     Equal token sequences are forwarded once. Batches of similar length go to the processes in turn, so that a batch
     holds the same examples on any number of processes. Layers are estimated by the processes in turn, too. Batches
-    that `store` holds are not forwarded again. The model is left in evaluation mode.
+    that `store` holds are not forwarded again. The model is left in evaluation mode. Tokens of `special_ids` are no
+    points where single tokens are.
     """
     rows = split.distinct_rows()
+    pooling = make_pooling(settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=special_ids)
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
     share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
-    states = _forward(model, blocks, split, share, settings.pooling, pad_token_id, accelerator, store)
+    states = _forward(model, blocks, split, share, pooling, pad_token_id, accelerator, store)
     # Every process logs by its own count, so that the log shows that the work was shared.
     count = sum(map(len, share.values()))
     line = torch.tensor([[accelerator.process_index, os.getpid(), count]], device=accelerator.device)  # (1, 3)
@@ -104,8 +108,9 @@ def measure(
     # Gathering puts rank 0's batches first, then rank 1's, and so on.
     processes = accelerator.num_processes
     gathered = np.concatenate([batch for rank in range(processes) for batch in batches[rank::processes]])  # (used,)
-    order = np.argsort(gathered, kind="stable")  # back to the order of the split, on any number of processes
-    layers = _estimate(states, order, settings, accelerator)
+    texts = np.repeat(gathered, pooling.counts(gathered))  # (points,): the text of each point
+    order = np.argsort(texts, kind="stable")  # back to the order of the split, on any number of processes
+    layers = _estimate(states, order, texts[order], settings, accelerator)
     return Measurement(layers, len(split), len(split) - len(rows), len(rows))
 
 
@@ -113,32 +118,18 @@ def pooled_states(
     model: PreTrainedModel,
     blocks: Sequence[nn.Module],
     split: EncodedSplit,
-    pooling: str,
+    pooling: Pooling,
     *,
     batch_size: int,
     pad_token_id: int,
     accelerator: Accelerator | Device,
 ) -> list[NDArray[np.float32]]:
-    """Return the pooled states of every layer 0 .. L, (n, D) each, a row per sequence, by this process alone."""
+    """Return the points of every layer 0 .. L, (points, D) each, in the order of the split, by this process alone."""
     batches = sorted_batches(split.lengths, batch_size)
     states = _forward(model, blocks, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
-    order = np.argsort(np.concatenate(batches), kind="stable")
+    rows = np.concatenate(batches)
+    order = np.argsort(np.repeat(rows, pooling.counts(rows)), kind="stable")
     return [layer.numpy()[order] for layer in states]
-
-
-def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return one vector per example, (B, D) float32, of hidden states (B, T, D) and a mask (B, T).
-
-    `mean` averages the real tokens, `cls` takes the first token, `last` the last real token.
-    """
-    hidden = hidden.float()  # a mean over many tokens in bfloat16 would keep two or three digits
-    if pooling == "cls":
-        return hidden[:, 0]  # (B, D)
-    if pooling == "last":
-        # Rows are padded on the right (`collate`), so the count of real tokens says where the last one is.
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]  # (B, D)
-    weights = mask.to(hidden.dtype)[:, :, None]  # (B, T, 1)
-    return (hidden * weights).sum(1) / weights.sum(1)  # (B, D)
 
 
 def _forward(
@@ -146,21 +137,21 @@ def _forward(
     blocks: Sequence[nn.Module],
     split: EncodedSplit,
     batches: Mapping[int, NDArray[np.int64]],
-    pooling: str,
+    pooling: Pooling,
     pad_token_id: int,
     accelerator: Accelerator | Device,
     store: StateStore | None,
 ) -> list[torch.Tensor]:
-    """Return this process's pooled states of every layer, each (n_share, D) float32 on the CPU.
+    """Return this process's points of every layer, each (points of its share, D) float32 on the CPU.
 
-    States are pooled batch by batch: those of single tokens would take T times the memory.
+    States are pooled batch by batch: those of all tokens would take T times the memory.
     """
     model.eval()  # type: ignore[no-untyped-call]
     body = model.base_model
     parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
     with (
         torch.no_grad(),  # in inference mode what a model caches could not be used by its training
-        _BlockStates(blocks) as block_states,
+        _BlockStates(blocks, pooling) as block_states,
         log_through_progress(),
         progress(sum(map(len, batches.values())), "ex", "profile", enabled=accelerator.is_main_process) as bar,
     ):
@@ -168,9 +159,9 @@ def _forward(
             states = store.load(number) if store else None
             if states is None:
                 batch = collate(split, rows, pad_token_id, accelerator.device)
-                block_states.mask, block_states.pooling = batch.inputs["attention_mask"], pooling
+                block_states.mask, block_states.rows = batch.inputs["attention_mask"], rows
                 body(**batch.inputs)
-                states = [state.cpu() for state in block_states.take()]  # (B, D) each
+                states = [state.cpu() for state in block_states.take()]  # (P, D) each
                 if store:
                     store.add(number, states)
             for layer, state in enumerate(states):
@@ -183,10 +174,9 @@ def _forward(
 class _BlockStates:
     """Hooks that pool the input of the first block and the output of each while the model runs."""
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
-        self.blocks = blocks
-        self.mask = torch.zeros(0)
-        self.pooling = "mean"
+    def __init__(self, blocks: Sequence[nn.Module], pooling: Pooling) -> None:
+        self.blocks, self.pooling = blocks, pooling
+        self.mask, self.rows = torch.zeros(0), np.zeros(0, np.int64)  # of the batch that goes through the model
         self._states: list[torch.Tensor] = []
 
     def __enter__(self) -> _BlockStates:
@@ -210,29 +200,43 @@ class _BlockStates:
         self._pool(output[0] if isinstance(output, tuple) else output)
 
     def _pool(self, hidden: torch.Tensor) -> None:
-        self._states.append(pool(hidden, self.mask, self.pooling))
+        self._states.append(self.pooling.points(hidden, self.mask, self.rows))
 
 
 def _estimate(
-    states: list[torch.Tensor], order: NDArray[np.int64], settings: ProfileSettings, accelerator: Accelerator | Device
+    states: list[torch.Tensor],
+    order: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    settings: ProfileSettings,
+    accelerator: Accelerator | Device,
 ) -> tuple[LayerIdim, ...]:
-    """Estimate every layer from the states of all processes; the processes take layers in turn."""
+    """Estimate every layer from the states of all processes; the processes take layers in turn.
+
+    Args:
+        states: this process's points of every layer.
+        order: brings the gathered points into the order of the split, (points,).
+        texts: the text of each ordered point, (points,): several points may be tokens of one text.
+        settings: the estimator's.
+        accelerator: the processes.
+    """
     rank, processes = accelerator.process_index, accelerator.num_processes
     # Several CPU processes have devices cpu:0, cpu:1, ..., which are one.
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
     share: dict[int, LayerIdim] = {}
     for layer in range(len(states)):
-        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (used, D)
+        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
         states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
         if layer % processes == rank:
-            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], settings, device)
+            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], texts, settings, device)
     rows: dict[int, LayerIdim] = {}
     for layers in gather_objects(accelerator, share):
         rows |= layers
     return tuple(rows[layer] for layer in range(len(states)))
 
 
-def _layer_idim(layer: int, points: NDArray[np.float32], settings: ProfileSettings, device: str) -> LayerIdim:
+def _layer_idim(
+    layer: int, points: NDArray[np.float32], texts: NDArray[np.int64], settings: ProfileSettings, device: str
+) -> LayerIdim:
     try:
         estimate = estimate_idim(
             points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device

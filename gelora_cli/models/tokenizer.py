@@ -79,6 +79,13 @@ def _check_tokenizer_files(resolved: ResolvedModel) -> None:
         )
 
 
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return the tokens that mark the ends of texts or fill up batches, ascending; an unknown word is none of them."""
+    names = ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "pad_token_id")
+    ids = {getattr(tokenizer, name, None) for name in names}
+    return tuple(sorted(token_id for token_id in ids if token_id is not None))
+
+
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Refuse a tokenizer that has ids without a row in the model's input embeddings.
 

@@ -18,17 +18,26 @@ if TYPE_CHECKING:
 def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     """Make the probe on rows of the train split drawn with the profile's seed, whatever part trains."""
     from gelora_cli.data.collate import collate
+    from gelora_cli.geometry.pooling import make_pooling
     from gelora_cli.geometry.probe import GeometryProbe, probe_tokens
     from gelora_cli.geometry.profiling import pooled_states
     from gelora_cli.geometry.twonn import estimate_idim
     from gelora_cli.methods.updates.checks import plain_model
     from gelora_cli.models.block_map import block_modules
+    from gelora_cli.models.tokenizer import special_ids
 
     settings, rows, pad_token_id = session.config.profile, session.inputs.splits["train"], session.pad_token_id
     device, model_map = session.accelerator.device, session.loaded.map
     drawn = session.encode(rows.take(draw_rows(len(rows), settings.track_examples, settings.seed)))
     # Equal rows have distance 0, of which TwoNN can make no ratio. Questions give more windows than were drawn.
     split = drawn.take(drawn.distinct_rows()[: settings.track_examples])
+    pooling = make_pooling(
+        settings.pooling,
+        split,
+        tokens=settings.tokens,
+        seed=settings.seed,
+        special_ids=special_ids(session.tokenizer),
+    )
     model = plain_model(attached.model)
     blocks = block_modules(model, model_map)
     probes = []
@@ -46,7 +55,7 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
             model,
             blocks,
             split,
-            settings.pooling,
+            pooling,
             batch_size=settings.batch_size,
             pad_token_id=pad_token_id,
             accelerator=session.accelerator,

@@ -23,6 +23,7 @@ from gelora_cli.core.messages import first_line, quote
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
+from gelora_cli.models.tokenizer import special_ids
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import (
     ResolvedInputs,
@@ -182,4 +183,5 @@ def _context(session: Session, directory: Path) -> SignalContext:
         pad_token_id=session.pad_token_id,
         accelerator=session.accelerator,
         store=StateStore(directory),
+        special_ids=special_ids(session.tokenizer),
     )

@@ -52,6 +52,7 @@ class SignalContext:
         rows: rows of the train split.
         examples: encodes the rows that `profile.max_examples` and `profile.seed` draw.
         pad_token_id: of the tokenizer.
+        special_ids: the tokens that the tokenizer puts around texts.
         accelerator: the processes that measure together.
         store: tensors of whole batches by their numbers, which survive a kill; it counts the seconds of all attempts.
     """
@@ -67,6 +68,7 @@ class SignalContext:
     pad_token_id: int
     accelerator: Accelerator
     store: StateStore
+    special_ids: tuple[int, ...] = ()
 
 
 class Signal(ABC, Generic[ArtifactT]):

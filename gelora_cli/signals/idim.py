@@ -35,18 +35,27 @@ class Idim(Signal[IdProfile]):
 
     def measure(self, context: SignalContext) -> IdProfile:
         """Return d_0 .. d_L on the drawn rows, from one pass of the model in all processes."""
+        from gelora_cli.geometry.controls import control_inputs
         from gelora_cli.geometry.profiling import measure
         from gelora_cli.models.block_map import block_modules
 
         settings = profile_settings(context.task, context.profile)
-        measured = measure(
+        model, split = control_inputs(
             context.model,
-            block_modules(context.model, context.model_map),
             context.examples(),
+            settings.control,
+            seed=settings.seed,
+            special_ids=context.special_ids,
+        )
+        measured = measure(
+            model,
+            block_modules(model, context.model_map),
+            split,
             settings,
             batch_size=context.profile.batch_size,
             pad_token_id=context.pad_token_id,
             accelerator=context.accelerator,
+            special_ids=context.special_ids,
             store=context.store,
         )
         return measured.profile(

@@ -15,7 +15,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry import states
-from gelora_cli.geometry.profiling import Measurement, measure, pool
+from gelora_cli.geometry.profiling import Measurement, measure
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
 from gelora_cli.models.block_map import block_modules
@@ -133,11 +133,3 @@ def test_a_profile_that_is_resumed_with_other_threads_says_so(tmp_path: Path, mo
     assert StateStore(tmp_path).load(0) is not None
     assert len(said) == 1
     assert "resumed with 77" in said[0]
-
-
-def test_pooling() -> None:
-    hidden = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    assert pool(hidden, mask, "mean").tolist() == [[1.0, 2.0], [8.0, 9.0]]
-    assert pool(hidden, mask, "cls").tolist() == [[0.0, 1.0], [6.0, 7.0]]
-    assert pool(hidden, mask, "last").tolist() == [[2.0, 3.0], [10.0, 11.0]]
