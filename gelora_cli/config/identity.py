@@ -16,7 +16,7 @@ from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.budget import Budget, parse_budget
-from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
 
 NUMERICS = 2
 """The version of a run's arithmetic, part of its identity: raised when the same configuration would train to other
@@ -100,13 +100,23 @@ def _without_effect(config: RunConfig, budget: Budget) -> set[str]:
     method = METHODS.get(config.method.name)
     if method.exempt:
         ignored.add("budget")
-    if not method.signals(budget):
-        ignored.add("profile")
+    ignored |= _unread_profile_keys(method.signals(budget))
     if not (method.allocator or method.signals(budget)):
         ignored.add("ranks")
     if not method.depends_on_modules(budget):
         ignored.add("method.modules")
     return ignored
+
+
+def _unread_profile_keys(signals: Iterable[str]) -> set[str]:
+    """Return the keys of `profile` that change no number of these signals."""
+    read: set[str] = set()
+    for name in signals:
+        signal = SIGNALS.get(name)
+        read |= {*signal.settings}
+        if not signal.is_built_in:  # runs with a plug-in's signal have always counted the keys of the idim profile
+            read |= {entry.name for entry in declared_keys(RunConfig) if entry.declared.profile}
+    return {entry.name for entry in declared_keys(ProfileConfig, prefix="profile.") if entry.name not in read}
 
 
 def _named(config: RunConfig, counted: Iterable[Key]) -> list[tuple[str, Any]]:

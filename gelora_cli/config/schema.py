@@ -33,7 +33,7 @@ def optional_trackers() -> tuple[str, ...]:
 
 @dataclass
 class ProfileConfig:
-    """How the idim profile is measured.
+    """How the idim profile and the other signals are measured.
 
     `scale` is the n1 of the estimator `gride`, and `tokens` belongs to the pooling of that name. `scales` adds curves
     to a profile and changes none of its other numbers. `control` measures what the profile must differ from.
@@ -86,6 +86,12 @@ class ProfileConfig:
         choices=("untrained", "shuffled"),
         profile=True,
         absent=(None,),
+    )
+    gradient_batches: int = key(
+        32, help="global batches of the signal gradients; fewer where there are too few rows", low=10, absent=(32,)
+    )
+    gradient_batch_size: int = key(
+        32, help="rows of each, on any number of processes; each row is used at most once", low=1, absent=(32,)
     )
     track: bool = key(False, help="measure idim and stable ranks while training, too", identity=False)
     track_examples: int | None = key(

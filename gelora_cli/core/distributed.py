@@ -69,6 +69,14 @@ def gather_rows(accelerator: Accelerator | Device, tensor: torch.Tensor) -> torc
     return torch.cat([share[:count] for share, count in zip(gathered, counts, strict=True)])
 
 
+def sum_over_processes(accelerator: Accelerator | Device, tensor: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the tensors of all processes, on every process; their shapes must be equal."""
+    if isinstance(accelerator, Device) or accelerator.num_processes == 1:
+        return tensor
+    total: torch.Tensor = accelerator.reduce(tensor, "sum")
+    return total
+
+
 def leave_process_group() -> None:
     """Leave the group of processes, if there is one: a process that ends while a thread of the group runs aborts."""
     from torch import distributed

@@ -39,6 +39,7 @@ SIGNALS: Registry[Signal[Any]] = Registry(
     "gelora_cli.signals.base:Signal",
     {
         "idim": "gelora_cli.signals.idim",
+        "gradients": "gelora_cli.signals.gradients",
         "weights": "gelora_cli.signals.weights",
     },
 )

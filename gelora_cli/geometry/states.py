@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,10 @@ class StateStore:
         with safe_open(path, "pt") as file:
             return [file.get_tensor(f"{batch}/{layer}") for layer in range(layers)]
 
+    def __contains__(self, batch: int) -> bool:
+        """Return whether a batch's states are on disk."""
+        return batch in self.files
+
     def add(self, batch: int, states: list[torch.Tensor]) -> None:
         """Keep a batch's states; they are on disk some seconds later.
 
@@ -68,7 +74,9 @@ class StateStore:
             self.directory.mkdir(parents=True, exist_ok=True)
             content = save(self.waiting, {SECONDS: repr(self.seconds), THREADS: str(_threads())})
             digest = hashlib.sha256(content).hexdigest()
-            write_atomic(self.directory / f"{batch:08d}-{digest}.safetensors", content)
+            path = self.directory / f"{batch:08d}-{digest}.safetensors"
+            write_atomic(path, content)
+            self.files |= _batches_in(self.waiting, path)
         self.waiting, self.flushed = {}, time.perf_counter()
 
     def clear(self) -> None:
@@ -87,20 +95,25 @@ class StateStore:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
             with safe_open(path, "pt") as file:
-                numbers = [int(name.split("/")[0]) for name in file.keys()]  # noqa: SIM118 - not a mapping
+                files |= _batches_in(file.keys(), path)
                 metadata = file.metadata() or {}
             # Each file says the seconds of all attempts until then, so the largest is the total.
             seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
             threads.add(metadata.get(THREADS, str(_threads())))  # older files don't say
-            files |= {number: (path, numbers.count(number)) for number in numbers}
         others = sorted(threads - {str(_threads())})
         if others:
             LOGGER.warning(
-                "the profile was begun with %s CPU threads, resumed with %d: numbers may differ in their last digits",
+                "a measurement was begun with %s CPU threads, resumed with %d: numbers may differ in their last digits",
                 " and ".join(others),
                 _threads(),
             )
         return files, seconds
+
+
+def _batches_in(names: Iterable[str], path: Path) -> dict[int, tuple[Path, int]]:
+    """Return for each batch the file of its tensors, named BATCH/LAYER, and how many there are."""
+    counts = Counter(int(name.partition("/")[0]) for name in names)
+    return {batch: (path, count) for batch, count in counts.items()}
 
 
 def _threads() -> int:

@@ -24,11 +24,13 @@ from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, proto
 from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit, draw_rows
+from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
     from torch import nn
     from transformers import PreTrainedTokenizerBase
@@ -204,14 +206,34 @@ class Session:
             return replace(split, labels=standardize(np.asarray(split.labels), self.scale))
 
     def profile_split(self) -> EncodedSplit:
-        """Return what the profile measures: `profile.max_examples` drawn rows.
+        """Return what signals measure: `profile.max_examples` drawn rows, with the labels that the model learns.
 
-        A question may give several windows. Of these, too, as many are drawn.
+        A question may give several windows. Of these, too, as many are drawn. Scores are standardized by all training
+        rows, since those that a run draws depend on its seed.
         """
         train, profile = self.inputs.splits["train"], self.config.profile
         # Drawn with the profile's seed, not the run's: runs of all seeds share one profile.
         split = self.encode_and_warn(train.take(draw_rows(len(train), profile.max_examples, profile.seed)))
-        return split.take(draw_rows(len(split), profile.max_examples, profile.seed))
+        rows = draw_rows(len(split), profile.max_examples, profile.seed)
+        if split.labels is None:
+            return split.take(rows)
+        labels = split.labels[rows]
+        if TASK_KINDS.get(self.config.task.kind).standardizes(self.config.task):
+            labels = standardize(labels, fit_score_scale(np.asarray(train.labels)))
+        return replace(split.take(rows), labels=labels)
+
+    def profile_head(self) -> dict[str, torch.Tensor]:
+        """Return the head's tensors as `profile.seed` draws them, by name; none where that is the run's seed.
+
+        Tensors that come from the weights are the same for every seed.
+        """
+        config = self.config
+        if config.profile.seed == config.seed:
+            return {}
+        # Loaded a second time, since only loading draws a head exactly as a run with that seed does.
+        loaded = load_start(self.inputs.model, replace(config, seed=config.profile.seed), ())
+        parameters = loaded.model.named_parameters()
+        return {name: tensor for name, tensor in parameters if is_inside(name, loaded.map.head_modules)}
 
     def compute_once(self, compute: Callable[[], Result]) -> Result:
         """Compute on the main process, and return the result on every process."""

@@ -184,4 +184,5 @@ def _context(session: Session, directory: Path) -> SignalContext:
         accelerator=session.accelerator,
         store=StateStore(directory),
         special_ids=special_ids(session.tokenizer),
+        head=session.profile_head,
     )

@@ -22,6 +22,7 @@ from gelora_cli.core.messages import quote
 from gelora_cli.core.plugins import plugins_fingerprint
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
     from transformers import PreTrainedModel
 
@@ -50,11 +51,13 @@ class SignalContext:
         profile: settings of the measurement (`profile.*`).
         fingerprints: content hashes of the `model` and of the `train` split.
         rows: rows of the train split.
-        examples: encodes the rows that `profile.max_examples` and `profile.seed` draw.
+        examples: encodes the rows that `profile.max_examples` and `profile.seed` draw, with the labels that the model
+            learns where they are known.
         pad_token_id: of the tokenizer.
         special_ids: the tokens that the tokenizer puts around texts.
         accelerator: the processes that measure together.
         store: tensors of whole batches by their numbers, which survive a kill; it counts the seconds of all attempts.
+        head: returns the head's tensors by name as `profile.seed` draws them; none where `model` has these already.
     """
 
     model: PreTrainedModel
@@ -69,6 +72,7 @@ class SignalContext:
     accelerator: Accelerator
     store: StateStore
     special_ids: tuple[int, ...] = ()
+    head: Callable[[], Mapping[str, torch.Tensor]] = dict
 
 
 class Signal(ABC, Generic[ArtifactT]):
@@ -121,6 +125,11 @@ class Signal(ABC, Generic[ArtifactT]):
         """Return what messages call it."""
         return f"signal {self.name}"
 
+    @property
+    def is_built_in(self) -> bool:
+        """Return whether it is one of gelora's own, not a plug-in's."""
+        return type(self).__module__.startswith("gelora_cli.")
+
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return everything that can change a number of this signal.
 
@@ -133,7 +142,7 @@ class Signal(ABC, Generic[ArtifactT]):
         values: Inputs = {name: keys[name].value_in(config) for name in self.settings}
         values |= {f"sha256 of {name}": fingerprints[name] for name in self.contents}
         # Built-in signals leave plug-ins out, so that naming a plug-in doesn't measure them again.
-        if config.plugins is not None and not type(self).__module__.startswith("gelora_cli."):
+        if config.plugins is not None and not self.is_built_in:
             values["plugins"] = plugins_fingerprint(config.plugins)
         return values | {"signal": self.name, "version": self.version}
 

@@ -1,0 +1,123 @@
+"""Gradients of a task's loss with respect to every linear layer of the blocks; importing this file imports no torch.
+
+One pass serves four allocators. Its numbers are those of the pretrained model with a new head, before any adapter, in
+evaluation mode (no dropout) and float32 [ours].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.identity import WINDOW_KEYS
+from gelora_cli.config.schema import ProfileConfig, RunConfig
+from gelora_cli.core.artifacts.signals import GradientSignal, LinearGradients
+from gelora_cli.core.distributed import gather_objects
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.registries import SIGNALS, TASK_KINDS
+from gelora_cli.signals.base import Inputs, Signal, SignalContext
+from gelora_cli.signals.gradient_pass import GROUPS
+
+
+@SIGNALS.register
+class Gradients(Signal[GradientSignal]):
+    """Four numbers of the gradient of every linear layer's weight, over all batches and without each tenth of them."""
+
+    name = "gradients"
+    description = "the gradient of the loss with respect to every linear layer"
+    artifact = GradientSignal
+    settings = (
+        "task.kind",
+        "task.labels",  # how many there are is the size of the head
+        "task.max_length",
+        *sorted(WINDOW_KEYS),
+        "model.head",
+        "model.blocks",
+        "model.linears",
+        "profile.max_examples",
+        "profile.seed",
+        "profile.batch_size",
+        "profile.gradient_batches",
+        "profile.gradient_batch_size",
+    )
+    contents = ("model", "train")
+    fewest_texts = GROUPS
+
+    def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
+        """Return its settings, without those of windows where there are none, and whether scores are standardized."""
+        kind = TASK_KINDS.get(config.task.kind)
+        ignored = set() if kind.has_windows else WINDOW_KEYS
+        values = super().inputs(config, fingerprints)
+        values = {name: value for name, value in values.items() if name not in ignored}
+        return values | {"standardized": kind.standardizes(config.task)}
+
+    def measure(self, context: SignalContext) -> GradientSignal:
+        """Return the numbers of all linear layers; the processes share every batch, and the linear layers at the end.
+
+        Raises:
+            GeloraError: rows without labels, fewer than ten of them, or a gradient that is not finite.
+        """
+        from gelora_cli.signals.gradient_numbers import measure_linear
+        from gelora_cli.signals.gradient_pass import GradientPass
+
+        split = context.examples()
+        if split.labels is None:
+            raise GeloraError(
+                f"{self.title}: the training rows have no labels, which a loss needs; give rows with labels"
+            )
+        batches = draw_batches(len(split), context.profile)
+        names = [linear.name for block in context.model_map.blocks for linear in block.linears]
+        first_name = _first_names(context, names)
+        measurement = GradientPass(context, split, [*dict.fromkeys(first_name.values())])
+        measurement.run(batches)
+        share = {name: measure_linear(measurement, name) for name in measurement.share}
+        linears: dict[str, LinearGradients] = {}
+        for measured in gather_objects(context.accelerator, share):
+            linears |= measured
+        return GradientSignal(
+            model=context.model_name,
+            task=context.task.name,
+            linears=tuple(replace(linears[first_name[name]], name=name) for name in names),
+            batches=len(batches),
+            batch_size=len(batches[0]),
+            model_map=context.model_map,
+            seconds=round(context.store.seconds, 3),
+        )
+
+
+def draw_batches(rows: int, profile: ProfileConfig) -> list[NDArray[np.int64]]:
+    """Return the rows of every global batch, (B,) each, in an order drawn from `profile.seed`.
+
+    Rows are not sorted by length, which would make batches of like texts. Each row is used at most once: a row in two
+    tenths of the batches would make the spread of the jackknife too small. So fewer rows give fewer batches, and where
+    there would be fewer than ten, smaller ones.
+
+    Raises:
+        GeloraError: there are fewer than ten rows.
+    """
+    if rows < GROUPS:
+        raise GeloraError(f"signal gradients: {rows} training rows; at least {GROUPS} are needed, one for each batch")
+    size = min(profile.gradient_batch_size, rows // GROUPS)
+    count = min(profile.gradient_batches, rows // size)
+    if (count, size) != (profile.gradient_batches, profile.gradient_batch_size):
+        LOGGER.warning(
+            "gradients: %s rows give %d batches of %d, not %d of %d, since each row is used once",
+            f"{rows:,}",
+            count,
+            size,
+            profile.gradient_batches,
+            profile.gradient_batch_size,
+        )
+    # The 2 separates these numbers from those that drew the rows.
+    order = np.random.default_rng([profile.seed, rows, 2]).permutation(rows)  # (rows,)
+    return [order[start : start + size] for start in range(0, count * size, size)]
+
+
+def _first_names(context: SignalContext, names: list[str]) -> dict[str, str]:
+    """Return for each linear the first one with the same weight, itself where no weight is shared."""
+    first_of_weight: dict[int, str] = {}
+    return {name: first_of_weight.setdefault(id(context.model.get_submodule(name).weight), name) for name in names}
