@@ -111,9 +111,12 @@ def _command_section(command: Command[Any]) -> list[str]:
         lines += ["Sweeps over several values of a key: `-m`.", ""]
     for flag, override in command.flags.items():
         lines += [f"`{flag}` is short for `{override}`.", ""]
-    if command.keys is RunConfig:
-        return [*lines, "It takes [the keys of a run](keys.md)."]
-    return [*lines, *_key_table(declared_keys(command.keys), anchors=False, hashes=False)]
+    keys = declared_keys(command.keys)
+    if issubclass(command.keys, RunConfig):
+        run_keys = {entry.name for entry in declared_keys(RunConfig)}
+        keys = tuple(entry for entry in keys if entry.name not in run_keys)
+        lines += [f"It takes [the keys of a run](keys.md){', and:' if keys else '.'}", *([""] if keys else [])]
+    return [*lines, *(_key_table(keys, anchors=False, hashes=False) if keys else [])]
 
 
 def keys_page() -> str:

@@ -55,12 +55,10 @@ class Command(ABC, Generic[Config]):
     """Whether an outer launcher (torchrun) may run it on several processes."""
     sweepable: ClassVar[bool] = False
     """Whether `-m` runs it for several values of a key."""
-    needs_labels: ClassVar[bool] = True
-    """Whether a job of a sweep is refused where its data has no labels."""
 
     @property
     def config_name(self) -> str:
-        """The name under which Hydra composes its keys: `run` for every command with the keys of a run."""
+        """The command that declares its keys: `run` for every command with the keys of a run and no others."""
         return "run" if self.keys is RunConfig else self.name
 
     def with_defaults(self, config: Config) -> Config:
@@ -70,6 +68,13 @@ class Command(ABC, Generic[Config]):
             GeloraError: it can't be completed.
         """
         return config
+
+    def measured_signals(self, config: Config) -> tuple[str, ...] | None:
+        """Return the signals that the command measures and does nothing else; None where it does more.
+
+        Only what they need of model and data is then checked before a job of a sweep starts.
+        """
+        return None
 
     def run_directory(self, config: Config) -> Path | None:
         """Return the run directory that the command writes for a completed configuration; None if it writes none.

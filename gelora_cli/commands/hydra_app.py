@@ -15,6 +15,7 @@ from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import METHOD_DEFAULTS, METHOD_KEYS, composable, composed_config, method_nodes
 from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.overrides import load_named_plugins, override_problems
+from gelora_cli.config.schema import command_keys, takes_run_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
@@ -33,7 +34,7 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
         GeloraError: some are wrong; together with what is wrong with the values of the rest.
     """
     # Plug-ins first: they may register the method, and hold the YAML files, that other overrides name.
-    search_path = load_named_plugins(overrides) if schema in ("run", "ranks") else []
+    search_path = load_named_plugins(overrides) if hasattr(command_keys(schema), "plugins") else []
     problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
         raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
@@ -48,31 +49,42 @@ def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    register_schemas()
+    register_schemas(schema)
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return value_problems(composed_config(compose(schema, [protect_text(text) for text in overrides])))
+            composed = compose(hydra_name(schema), [protect_text(text) for text in overrides])
+            return value_problems(composed_config(composed))
     except (HydraException, GeloraError):  # what is wrong with the keys is then all that can be said
         return []
 
 
-def register_schemas() -> None:
+def hydra_name(schema: str) -> str:
+    """Return the name under which Hydra composes a configuration: `run` for every command with the keys of a run."""
+    return "run" if takes_run_keys(schema) else schema
+
+
+def register_schemas(schema: str = "run") -> None:
     """Give Hydra the typed configuration of every command.
 
-    `configs/run.yaml` names the groups of a run. A command with keys of its own has no such file: what it would say is
+    `configs/run.yaml` names the groups of a run. A command with other keys has no such file: what it would say is
     stored here.
+
+    Args:
+        schema: the command that is composed. A command with more keys than those of a run is composed from `run.yaml`
+            as well, so that the schema of a run is the command's own.
     """
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     for name in COMMANDS.names():
         command = COMMANDS.get(name)
-        store.store(name=f"{command.config_name}_schema", node=composable(command.keys))
-        if command.config_name != "run":
+        if not takes_run_keys(name):
+            store.store(name=f"{name}_schema", node=composable(command.keys))
             groups = [{group: option} for group, option in command.groups.items()]
             if "method" in command.groups:
                 groups.insert(0, METHOD_DEFAULTS)
             store.store(name=name, node={"defaults": [f"{name}_schema", *groups, "_self_", "/hydra_quiet"]})
+    store.store(name="run_schema", node=composable(command_keys(schema if takes_run_keys(schema) else "run")))
     for name, node in method_nodes().items():
         store.store(group=METHOD_KEYS, name=name, node=node)
 
@@ -114,14 +126,14 @@ def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callabl
     """Call Hydra's own entry point with our arguments in place of the process's."""
     import hydra
 
-    register_schemas()
+    register_schemas(schema)
     before = sys.argv  # Hydra reads its arguments from there, and offers no other way to get completion and flags
     sys.argv = ["gelora", *map(protect_text, overrides), *flags]
     shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
     printed = io.StringIO()  # what Hydra prints has protected text in it, which is restored before a user sees it
     try:
         with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext():
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=schema)(job)()
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=hydra_name(schema))(job)()
     finally:
         sys.argv = before
         print(restore_text(printed.getvalue()), end="")

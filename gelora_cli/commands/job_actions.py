@@ -74,8 +74,9 @@ def answer(request: dict[str, Any]) -> Any:
     """Answer a request of a sweep to its server: the problems of all its jobs, or the outcome of one."""
     command = COMMANDS.get(request["command"])
     if "check" in request:
-        return [_input_problem(command, parse_config(text)) for text in request["check"]]
-    return asdict(execute(command, parse_config(request["config"]), [], request["words"]))
+        return [_input_problem(command, parse_config(text, keys=command.keys)) for text in request["check"]]
+    config = parse_config(request["config"], keys=command.keys)
+    return asdict(execute(command, config, [], request["words"]))
 
 
 def _input_problem(command: Command[Any], config: RunConfig) -> str:
@@ -83,7 +84,7 @@ def _input_problem(command: Command[Any], config: RunConfig) -> str:
     from gelora_cli.pipeline.inputs import resolve_inputs
 
     try:
-        resolve_inputs(config, require_labels=command.needs_labels)
+        resolve_inputs(config, signals=command.measured_signals(config))
     except Exception as error:
         return str(user_error(error))
     return ""

@@ -1,46 +1,104 @@
-"""`gelora profile`: the intrinsic dimension of every layer."""
+"""`gelora profile`: what is measured before a plan is made, such as the intrinsic dimension of every layer."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command, is_sweep, relative
+from gelora_cli.commands.base import Command, check_values, is_sweep, relative
 from gelora_cli.commands.terminal import next_commands, wrapped
+from gelora_cli.config.keys import key
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import COMMANDS
+from gelora_cli.core.registries import COMMANDS, SIGNALS
+
+if TYPE_CHECKING:
+    from gelora_cli.core.artifacts.profile import IdProfile
+    from gelora_cli.pipeline.signal_stage import MeasuredSignals
+
+
+@dataclass
+class ProfileCommandConfig(RunConfig):
+    """The keys of a run, and what is measured."""
+
+    signals: list[str] = key(
+        ["idim"], help="what to measure; methods read these signals", choices=SIGNALS.names, identity=False, common=True
+    )
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The keys of a run alone, which are what is frozen and hashed."""
+        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
 
 
 @COMMANDS.register
-class Profile(Command[RunConfig]):
-    """Measure a profile, which runs share."""
+class Profile(Command[ProfileCommandConfig]):
+    """Measure signals, which runs share."""
 
     name = "profile"
-    summary = "measure the intrinsic dimension of every layer"
+    summary = "measure the intrinsic dimension of every layer, or other signals"
     examples = """  gelora profile task=sst2 model=minilm data.glue=DIR
   gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels"""
-    keys = RunConfig
+    keys = ProfileCommandConfig
     launchable = True
     sweepable = True
-    needs_labels = False
 
-    def handle(self, config: RunConfig, paths: list[Path], typed: str) -> None:
-        """Measure, and print a row for each layer."""
-        from gelora_cli.allocation.layer_checks import profile_table
-        from gelora_cli.core.artifacts.profile import IdProfile
+    def with_defaults(self, config: ProfileCommandConfig) -> ProfileCommandConfig:
+        """Return the configuration with the names of its task and the training settings of its preset."""
+        from gelora_cli.config.complete import with_task
+        from gelora_cli.config.presets import with_presets
+
+        return with_presets(with_task(config))
+
+    def measured_signals(self, config: ProfileCommandConfig) -> tuple[str, ...]:
+        """Return the signals, each once."""
+        return tuple(dict.fromkeys(config.signals))
+
+    def handle(self, config: ProfileCommandConfig, paths: list[Path], typed: str) -> None:
+        """Measure, and print a row for each layer, and a line for each of several signals."""
         from gelora_cli.core.logs import setup_logging
-        from gelora_cli.pipeline.signal_stage import measure_profile
+        from gelora_cli.pipeline.signal_stage import measure_signals
 
         if config.dry_run:
             raise GeloraError(
                 "dry_run=true: gelora profile has no dry run; gelora run dry_run=true also estimates the profile"
             )
+        check_values(config)
+        if not config.signals:
+            raise GeloraError(f"signals=[] names no signal; accepted: {', '.join(SIGNALS.names())}")
         setup_logging()
-        directory, measured = measure_profile(config)
-        print(profile_table(measured))
-        print(wrapped("idim: intrinsic dimension after each layer; N/2, N/4: of a half and a quarter of the examples"))
-        path = relative(directory / IdProfile.FILE)
-        print(f"{measured.examples_used} examples, {measured.seconds:.1f} s: {path}")
+        directory, measured = measure_signals(config.run_config, self.measured_signals(config))
+        if measured.profile is not None:
+            _print_profile(measured.profile)
+        _print_files(relative(directory), measured)
         if not is_sweep(typed):
-            print(next_commands(f"gelora ranks {shlex.quote(str(path))} budget=0.1M"))
+            _print_next(relative(directory), measured)
+
+
+def _print_profile(profile: IdProfile) -> None:
+    """Print a row for each layer."""
+    from gelora_cli.allocation.layer_checks import profile_table
+
+    print(profile_table(profile))
+    print(wrapped("idim: intrinsic dimension after each layer; N/2, N/4: of a half and a quarter of the examples"))
+
+
+def _print_files(directory: Path, measured: MeasuredSignals) -> None:
+    """Print where each signal is, and how long it took."""
+    profile = measured.profile
+    if profile is not None and len(measured.artifacts) == 1:
+        print(f"{profile.examples_used} examples, {profile.seconds:.1f} s: {directory / profile.FILE}")
+        return
+    for name, artifact in measured.artifacts.items():
+        path = directory / artifact.FILE
+        kilobytes = path.stat().st_size / 1000
+        print(f"{SIGNALS.get(name).title}: {artifact.seconds:.1f} s, {kilobytes:,.1f} kB: {path}")
+
+
+def _print_next(directory: Path, measured: MeasuredSignals) -> None:
+    """Print the command that plans from what was measured."""
+    if measured.profile is not None:
+        path = directory / measured.profile.FILE
+        print(next_commands(f"gelora ranks {shlex.quote(str(path))} budget=0.1M"))

@@ -194,8 +194,8 @@ def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
         GeloraError: what is wrong with any, under the first job that has it.
     """
     groups: dict[str, list[Job]] = {}  # jobs with the same model and data, which one check covers
-    input_keys = [item.name for item in fields(RunConfig) if item.name not in NO_INPUT]
     for job in jobs:
+        input_keys = [item.name for item in fields(job.config) if item.name not in NO_INPUT]
         inputs = repr([getattr(job.config, name) for name in input_keys])
         groups.setdefault(inputs, []).append(job)
     messages = launcher.check([group[0] for group in groups.values()])

@@ -10,7 +10,7 @@ from gelora_cli.config.composing import in_entry_classes
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import RunConfig, RunKeys
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
@@ -48,7 +48,7 @@ def complete(config: RunConfig) -> RunConfig:
     return _with_smoke(config)
 
 
-def with_task(config: RunConfig) -> RunConfig:
+def with_task(config: RunKeys) -> RunKeys:
     """Name, metric and reported value, where the task leaves them open."""
     task, source = config.task, Path(config.data.text or "text")
     kind = TASK_KINDS.get(task.kind)

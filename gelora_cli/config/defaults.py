@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 
 from gelora_cli.config.groups import option_file
-from gelora_cli.config.schema import command_keys
+from gelora_cli.config.schema import command_keys, takes_run_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.typed import typed
 from gelora_cli.core.errors import GeloraError
@@ -22,7 +22,7 @@ from gelora_cli.core.registries import COMMANDS
 
 def default_options(config_name: str) -> dict[str, str]:
     """Return the option that each configuration group of a command has by default."""
-    if config_name != "run":
+    if not takes_run_keys(config_name):
         return dict(COMMANDS.get(config_name).groups)
     entries = _read(config_dir() / "run.yaml").get("defaults", [])
     groups = [entry for entry in entries if isinstance(entry, dict)]
@@ -49,7 +49,7 @@ def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, A
     Raises:
         GeloraError: gelora has no such option.
     """
-    values = _read(config_dir() / "run.yaml") if config_name == "run" else {}
+    values = _read(config_dir() / "run.yaml") if takes_run_keys(config_name) else {}
     values.pop("defaults", None)
     for group, option in (default_options(config_name) | dict(options)).items():
         values[group] = _merged(_option(group, option), values.get(group, {}))

@@ -44,14 +44,19 @@ def read_config(path: Path) -> RunConfig:
     return parse_config(read_text(path, "a run's configuration"), str(path))
 
 
-def parse_config(text: str, source: str = "text") -> RunConfig:
-    """Parse what `config_text` wrote; `source` names it in errors.
+def parse_config(text: str, source: str = "text", keys: type = RunConfig) -> RunConfig:
+    """Parse what `config_text` wrote.
+
+    Args:
+        text: the text.
+        source: what errors call it.
+        keys: the dataclass of the configuration, of a command with the keys of a run.
 
     Raises:
         GeloraError: it is damaged or edited into something that the schema refuses.
     """
     try:
-        return cast(RunConfig, typed(RunConfig, _plain_yaml(text)))
+        return cast(RunConfig, typed(keys, _plain_yaml(text)))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = shorten(" ".join(str(error).split()), 300)
         raise GeloraError(f"{source} can't be read as a run's configuration: {reason}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from gelora_cli.config.schema import command_keys
+from gelora_cli.config.schema import command_keys, takes_run_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.plugins import loaded_folders
 
@@ -26,4 +26,4 @@ def groups(config_name: str) -> list[str]:
     """Return the configuration groups of a command."""
     names = [field.name for field in dataclasses.fields(command_keys(config_name))]
     found = [name for name in names if (config_dir() / name).is_dir()]
-    return [*found, "experiment"] if config_name == "run" else found
+    return [*found, "experiment"] if takes_run_keys(config_name) else found

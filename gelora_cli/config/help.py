@@ -12,13 +12,16 @@ from gelora_cli.config.defaults import default_options, resolved_defaults, schem
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import Key, keys_of, section_help
 from gelora_cli.config.overrides import load_named_plugins
-from gelora_cli.config.schema import command_keys, tracker_keys
+from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
 from gelora_cli.core.errors import GeloraError
 
 LEFT = 34
 """Columns of `key=default`; what is longer has its line to itself."""
 NARROWEST = 60
-FIRST = ("budget", "seed", "model.path", "data", "method", "train", "runs_dir", "precision", "protocol", "launch")
+FIRST = (
+    *("signals", "budget", "seed", "model.path", "data", "method", "train", "runs_dir"),
+    *("precision", "protocol", "launch"),
+)
 """Keys and sections of a run that come first, in this order; the others follow as they are declared."""
 
 
@@ -52,11 +55,11 @@ def key_lines(
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
     common = [entry for entry in entries if entry.declared.common]
-    if config_name == "run":
+    if takes_run_keys(config_name):
         common.sort(key=_sort_position)
     rest = [entry for entry in entries if not entry.declared.common]
     heading = "keys, with their defaults:"
-    if config_name == "run":  # whose defaults depend on these three
+    if takes_run_keys(config_name):  # whose defaults depend on these three
         chosen = " ".join(f"{name}={options[name]}" for name in ("task", "model", "method") if name in options)
         heading = f"keys, with their defaults for {chosen}:" if chosen else heading
     lines += [*textwrap.wrap(heading, width), *_key_lines(common, config, width)]
@@ -65,7 +68,7 @@ def key_lines(
             inside = [entry for entry in rest if entry.section == name]
             if inside:
                 lines += ["", f"{name}: {what}", *_key_lines(inside, config, width)]
-        if config_name == "run" and tracker_keys():
+        if takes_run_keys(config_name) and tracker_keys():
             lines += ["", "tracker: keys of the trackers that trackers=[...] can name"]
             for entry in tracker_keys():
                 lines += _entry(f"{entry.name}={_written(entry.default)}", _describe_key(entry), width)

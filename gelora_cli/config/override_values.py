@@ -15,7 +15,7 @@ from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import expand_home
-from gelora_cli.config.schema import command_keys, tracker_keys
+from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
 from gelora_cli.core.messages import first_line, join_names, suggest
 from gelora_cli.core.registries import METHODS
 
@@ -108,7 +108,7 @@ class ValueCheck:
     def _near_keys(self, key: str, sections: Mapping[str, type]) -> str:
         """Return the nearest key, and the keys of the same section (or the sections and groups)."""
         known = list(keys(command_keys(self.config_name), sections))
-        if self.config_name == "run":
+        if takes_run_keys(self.config_name):
             known += [entry.name for entry in tracker_keys()]
         section = key.rpartition(".")[0]
         siblings = [name for name in known if section and name.rpartition(".")[0] == section]

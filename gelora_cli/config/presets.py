@@ -14,6 +14,7 @@ from gelora_cli.config.schema import (
     PresetConfig,
     RanksConfig,
     RunConfig,
+    RunKeys,
     TrainConfig,
 )
 from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
@@ -31,7 +32,7 @@ class PlanKeys(Protocol):
     seed: int
 
 
-def with_presets(config: RunConfig) -> RunConfig:
+def with_presets(config: RunKeys) -> RunKeys:
     """Fill in what the configuration leaves open: from its preset, else modules and scaling from their defaults."""
     preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
     from_user = {key: value for key, value in asdict(config.train).items() if value is not None}

@@ -6,7 +6,7 @@ A key is added by one line here, and by one in a YAML file of `configs/` where a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, TypeVar, Union
 
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import QUOTING, SEPARATORS, DataConfig, ModelConfig, TaskConfig
@@ -261,9 +261,18 @@ class RunConfig:
     preset_source: str = key("", help="where the training settings come from", identity=False, internal=True)
 
 
+RunKeys = TypeVar("RunKeys", bound=RunConfig)
+"""The keys of a run, with those that a command adds to them."""
+
+
 def command_keys(command: str) -> type:
     """Return the dataclass that declares the keys of a command; it lies in the command's own file."""
     return COMMANDS.get(command).keys
+
+
+def takes_run_keys(command: str) -> bool:
+    """Return whether a command takes the keys of a run, alone or with keys of its own."""
+    return issubclass(command_keys(command), RunConfig)
 
 
 def tracker_keys() -> tuple[Key, ...]:
@@ -294,11 +303,13 @@ __all__ = [
     "ProfileConfig",
     "RanksConfig",
     "RunConfig",
+    "RunKeys",
     "TaskConfig",
     "TrackerConfig",
     "TrainConfig",
     "WorkersConfig",
     "command_keys",
     "optional_trackers",
+    "takes_run_keys",
     "tracker_keys",
 ]

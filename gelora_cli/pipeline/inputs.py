@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,13 @@ from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash
-from gelora_cli.config.schema import ModelConfig, RunConfig
+from gelora_cli.config.schema import ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.messages import join_names
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
 from gelora_cli.data.protocol import protocol_splits
@@ -74,8 +75,13 @@ class ResolvedInputs:
         return fingerprints
 
 
-def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> ResolvedInputs:
-    """Find and check everything before work begins; without `require_labels` only what a profile needs.
+def resolve_inputs(config: RunConfig, *, signals: Sequence[str] | None = None) -> ResolvedInputs:
+    """Find and check everything before work begins.
+
+    Args:
+        config: the completed configuration.
+        signals: names of the signals that are measured without a run, which need the training rows alone; None for a
+            run.
 
     Raises:
         GeloraError: too many processes, no such model or data, or rows that don't fit the task.
@@ -90,14 +96,14 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
     with collect_problems(problems):
-        if require_labels:
+        if signals is None:
             config = replace(config, task=complete_task(config.task, config.data))
+            for name in ("train", *config.task.eval_splits):
+                with collect_problems(problems):
+                    splits[name] = _labelled_split(config, name)
         else:
-            task, splits["train"] = load_training_text(config.task, config.data)
+            task, splits["train"] = _training_rows(config, signals)
             config = replace(config, task=task)
-        for name in ("train", *config.task.eval_splits) if require_labels else ():
-            with collect_problems(problems):
-                splits[name] = _labelled_split(config, name)
     with collect_problems(problems):
         model, ancestors = resolve_start(config)
         check_length(model, config.task.max_length)
@@ -105,16 +111,38 @@ def resolve_inputs(config: RunConfig, *, require_labels: bool = True) -> Resolve
         precision = resolve_precision(config.precision)
     # What follows reads what was resolved above, so it is checked only where that succeeded.
     if "train" in splits:
-        names = needed_signals(config) if require_labels else (IDIM,)
+        names = needed_signals(config) if signals is None else signals
         with collect_problems(problems):
             _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
-    if require_labels and not problems:
+    if signals is None and not problems:
         with collect_problems(problems):
             protocol_splits(config.task, config.protocol, splits)
     if problems:
         # Several splits may fail for the same reason, which is shown once.
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return ResolvedInputs(config, model, splits, precision, ancestors)
+
+
+def _training_rows(config: RunConfig, signals: Sequence[str]) -> tuple[TaskConfig, Split]:
+    """Return the completed task and its training rows, with their labels if a signal needs them.
+
+    Raises:
+        GeloraError: no such data, or no labels.
+    """
+    labelled = [name for name in signals if SIGNALS.get(name).needs_labels]
+    if not labelled:
+        return load_training_text(config.task, config.data)
+    try:
+        config = replace(config, task=complete_task(config.task, config.data))
+        return config.task, _labelled_split(config, "train")
+    except GeloraError as error:
+        _, text = load_training_text(config.task, config.data)  # raises what is wrong with the text itself
+        if text.labels is not None:
+            raise
+        raise GeloraError(
+            f"signals=[{','.join(signals)}]: {join_names(labelled)} can't be measured without labels: {error}. Give "
+            "rows with labels, or leave it out"
+        ) from error
 
 
 def _check_distinct_texts(train: Split, fewest: int) -> None:

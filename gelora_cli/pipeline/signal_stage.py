@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -16,11 +16,13 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import from_json, read_artifact, to_json, write_artifact
 from gelora_cli.core.directories import check_files, create_directory
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import write_atomic
 from gelora_cli.core.locks import wait_for_lock
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.core.messages import first_line, quote
 from gelora_cli.core.registries import SIGNALS
+from gelora_cli.data.splits import sha256_of
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.models.tokenizer import special_ids
@@ -28,7 +30,6 @@ from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import (
     ResolvedInputs,
     load_valid_signal,
-    needed_signals,
     resolve_inputs,
     signal_directory,
 )
@@ -37,6 +38,9 @@ from gelora_cli.plots.base import RunData, write_run_pictures
 from gelora_cli.signals.base import Signal, SignalContext
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
+
+NOT_COLLECTED = (run_files.LOCK, run_files.CONFIG, run_files.LOG)
+"""Files of a shared directory that belong to it alone."""
 
 
 @dataclass(frozen=True)
@@ -57,42 +61,87 @@ class MeasuredSignals:
         return sum((artifact.seconds for artifact in self.artifacts.values()), 0.0)
 
 
-def measure_profile(config: RunConfig) -> tuple[Path, IdProfile]:
-    """Measure the shared profile of a model and a task, unless it is there already; return its directory and it.
+def measure_signals(config: RunConfig, names: Sequence[str]) -> tuple[Path, MeasuredSignals]:
+    """Measure the shared signals of a model and a task that are not there already, with one model for all.
 
-    Nothing but the text of training is looked at: of `task=text` labels that are missing or wrong are left out.
+    Of the data only the training rows are looked at, and of `task=text` labels that are missing or wrong are left out
+    unless a signal needs them.
+
+    Args:
+        config: the composed configuration.
+        names: the signals, each once.
+
+    Returns:
+        A directory with the files of all of them, and the signals. The directory is the shared one of a single signal;
+        of several it holds copies of their files.
+
+    Raises:
+        GeloraError: what is wrong with model or data, before any work.
     """
-    inputs = resolve_inputs(complete(config), require_labels=False)
-    signal: Signal[IdProfile] = SIGNALS.get(IDIM)
-    directory = signal_directory(signal, inputs, inputs.fingerprints)
-    create_directory(directory)
-    check_files(directory)  # before config.yaml is written below: nothing of another program's is overwritten
-    if inputs.config.force or load_valid_signal(signal, directory) is None:
-        write_config(inputs.config, directory / run_files.CONFIG)  # workers read their configuration from here
-        processes = inputs.config.launch.processes
-        work_or_launch(["profile", str(directory)], processes, lambda: work_profile(directory, inputs))
+    inputs = resolve_inputs(complete(config), signals=names)
+    shared = {name: signal_directory(SIGNALS.get(name), inputs, inputs.fingerprints) for name in names}
+    directory = collection_directory(shared)
+    for path in {directory, *shared.values()}:
+        create_directory(path)
+        check_files(path)  # before config.yaml is written below: nothing of another program's is overwritten
+    saved = {name: load_valid_signal(SIGNALS.get(name), path) for name, path in shared.items()}
+    reused = not inputs.config.force and None not in saved.values()
+    if reused:
+        for name, path in shared.items():
+            with wait_for_lock(path, f"the {SIGNALS.get(name).title}"):
+                StateStore(path).clear()  # left by a process that was killed after the artifact was written
     else:
-        with wait_for_lock(directory, f"the {signal.title}"):
-            StateStore(directory).clear()  # left by a process that was killed after the artifact was written
-    return directory, read_artifact(IdProfile, directory / IdProfile.FILE)
+        write_config(inputs.config, directory / run_files.CONFIG)  # workers read their configuration from here
+        arguments, processes = ["profile", str(directory), *names], inputs.config.launch.processes
+        work_or_launch(arguments, processes, lambda: work_signals(directory, inputs, names))
+    if len(names) > 1:
+        collect_signals(shared, directory)
+    artifacts = {name: read_artifact(SIGNALS.get(name).artifact, directory / _file(name)) for name in names}
+    return directory, MeasuredSignals(artifacts, reused)
 
 
-def work_profile(directory: Path, inputs: ResolvedInputs) -> None:
-    """Measure the profile, in every process."""
+def work_signals(directory: Path, inputs: ResolvedInputs, names: Sequence[str]) -> None:
+    """Measure signals in every process; `directory` gets the log."""
     with handle_signals(), translate_oom():
         session = open_session(inputs, directory / run_files.LOG)
-        shared_signal(session, SIGNALS.get(IDIM), from_scratch=inputs.config.force)
+        shared_signals(session, names, from_scratch=inputs.config.force)
         session.accelerator.wait_for_everyone()
 
 
-def shared_signals(session: Session) -> MeasuredSignals:
-    """Return the signals that the run's plan needs, measured now where no run has measured them before."""
+def collection_directory(shared: Mapping[str, Path]) -> Path:
+    """Return the directory with the files of these signals: that of a single one, else one that is named by all."""
+    paths = sorted(shared.values())
+    if len(paths) == 1:
+        return paths[0]
+    return paths[0].parent / sha256_of([path.name for path in paths])[:16]
+
+
+def collect_signals(shared: Mapping[str, Path], directory: Path) -> None:
+    """Copy the files of several signals, with their pictures, into one directory; equal files are left alone."""
+    with wait_for_lock(directory, "the directory of the signals"):
+        for name, path in shared.items():
+            files = [file for file in path.iterdir() if file.is_file() and file.name not in NOT_COLLECTED]
+            # The artifact last: a directory with the artifact is complete.
+            for file in sorted(files, key=lambda file: file.name == _file(name)):
+                target, content = directory / file.name, file.read_bytes()
+                if not target.is_file() or target.read_bytes() != content:
+                    write_atomic(target, content)
+
+
+def _file(name: str) -> str:
+    """Return the name of the file of a signal."""
+    file: str = SIGNALS.get(name).artifact.FILE
+    return file
+
+
+def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool = False) -> MeasuredSignals:
+    """Return signals, measured now where no command has measured them before."""
     artifacts: dict[str, SignalArtifact] = {}
     reused = True
-    for name in needed_signals(session.config):
+    for name in names:
         signal = SIGNALS.get(name)
         LOGGER.info("%s: %s", signal.title, signal.description)
-        artifacts[name], was_reused = shared_signal(session, signal)
+        artifacts[name], was_reused = shared_signal(session, signal, from_scratch=from_scratch)
         reused = reused and was_reused
     return MeasuredSignals(artifacts, reused and bool(artifacts))  # nothing measured is nothing reused
 

@@ -33,7 +33,8 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
         with session.timed("profile"):
             if needed_signals(inputs.config) and parse_budget(inputs.config.budget).name != "auto":
                 make_plan(session, {}, assume_even=True)  # refuses an impossible budget before minutes of measuring
-            signals = shared_signals(session)  # of the model as it was loaded, so before a method is attached
+            # Of the model as it was loaded, so before a method is attached.
+            signals = shared_signals(session, needed_signals(inputs.config))
         plan, train = make_plan(session, signals.artifacts), session.train_split()
         attached = attach_method(session, plan, train)
         if is_main:

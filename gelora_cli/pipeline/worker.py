@@ -1,4 +1,7 @@
-"""The entry point of worker processes: `python -m gelora_cli.pipeline.worker COMMAND DIRECTORY [TARGET PROCESSES]`."""
+"""The entry point of worker processes: `python -m gelora_cli.pipeline.worker COMMAND DIRECTORY [ARGUMENT...]`.
+
+`evaluate` has a target and a number of processes as arguments, `profile` the names of the signals to measure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from gelora_cli.launchers.worker_process import worker
 from gelora_cli.pipeline.finished import frozen_config
 from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.predict import work_evaluate
-from gelora_cli.pipeline.signal_stage import work_profile
+from gelora_cli.pipeline.signal_stage import work_signals
 from gelora_cli.pipeline.stages import work_run
 
 
@@ -24,10 +27,14 @@ def main(arguments: Sequence[str]) -> None:
         config = frozen_config(directory)
         config = replace(config, launch=replace(config.launch, processes=int(arguments[3])))
         work_evaluate(directory, Path(arguments[2]), resolve_inputs(config))
+        return
+    # Not `frozen_config`, which reads run.json: the directory of a profile has none.
+    config = read_config(directory / run_files.CONFIG)
+    if command == "run":
+        work_run(directory, resolve_inputs(config))
     else:
-        # Not `frozen_config`, which reads run.json: the directory of a profile has none.
-        inputs = resolve_inputs(read_config(directory / run_files.CONFIG), require_labels=command == "run")
-        (work_run if command == "run" else work_profile)(directory, inputs)
+        signals = arguments[2:]
+        work_signals(directory, resolve_inputs(config, signals=signals), signals)
 
 
 if __name__ == "__main__":

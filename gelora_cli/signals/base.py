@@ -86,6 +86,7 @@ class Signal(ABC, Generic[ArtifactT]):
         contents: what else can: `model`, `train` (the split), or both.
         version: raised when the same inputs would measure to other numbers, so that older files are not reused.
         fewest_texts: how many different training texts it needs.
+        needs_labels: whether it reads the labels of the training rows, such as for a loss.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Signal(ABC, Generic[ArtifactT]):
     contents: ClassVar[tuple[Content, ...]]
     version: ClassVar[int] = 1
     fewest_texts: ClassVar[int] = 0
+    needs_labels: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Refuse an artifact that runs could not share."""

@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from gelora_cli.commands.hydra_app import register_schemas
+from gelora_cli.commands.hydra_app import hydra_name, register_schemas
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.shipped import config_dir
 
@@ -21,6 +21,6 @@ def composed(*overrides: str, name: str = "run") -> Any:
 @cache
 def _composed(overrides: tuple[str, ...], name: str) -> DictConfig:
     """Compose these overrides once: Hydra takes a tenth of a second for it, and its files don't change."""
-    register_schemas()
+    register_schemas(name)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose(name, list(overrides))
+        return compose(hydra_name(name), list(overrides))

@@ -1,0 +1,120 @@
+"""`gelora profile signals=[...]`: several signals at once, shared with runs, and collected in one directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.config.files import read_config
+from gelora_cli.config.identity import identity_values
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.pipeline import session
+from tests.helpers.bench import Bench, answer_here
+from tests.helpers.composed import composed
+from tests.helpers.rows import rows
+from tests.helpers.signals import NormsSignal, more_signals
+
+__all__ = ["more_signals"]  # a fixture
+
+SMALL = ["task=cola", "profile.max_examples=30"]
+
+
+def measured_directories(bench: Bench, file: str) -> list[Path]:
+    return sorted(path.parent for path in bench.root.glob(f".profiles/*/{file}"))
+
+
+def test_several_signals_are_measured_once_with_one_model_and_collected(
+    bench: Bench, more_signals: NormsSignal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[object] = []
+    opened = session.Session.__init__
+    monkeypatch.setattr(
+        session.Session, "__init__", lambda self, *rest: (sessions.append(self), opened(self, *rest))[1]
+    )
+    words = [*SMALL, "signals=[idim,norms,counts]"]
+    assert bench.run(*words, command="profile") == 0
+    assert len(sessions) == more_signals.measured == 1
+    printed = capsys.readouterr().out
+    (shared_norms, shared_counts) = (measured_directories(bench, f"signal-{name}.json") for name in ("norms", "counts"))
+    assert len(shared_norms) == len(shared_counts) == 2
+    (collection,) = set(shared_norms) & set(shared_counts)
+    files = {path.name for path in collection.iterdir()}
+    assert files >= {"profile.json", "profile.png", "signal-norms.json", "signal-counts.json", "config.yaml", "log.txt"}
+    for name in ("profile.json", "signal-norms.json", "signal-counts.json"):
+        (shared,) = set(measured_directories(bench, name)) - {collection}
+        assert (shared / name).read_bytes() == (collection / name).read_bytes()
+        assert not (shared / "config.yaml").exists()
+    assert "signal norms: 0.2 s, " in printed or "signal norms: 0.3 s, " in printed
+    assert str(collection) in printed
+
+    before = {path.name: path.stat().st_mtime_ns for path in collection.glob("*.*") if path.name != ".lock"}
+    assert (
+        bench.run(*SMALL, "signals=[counts,norms,idim]", command="profile") == 0
+    )  # the order names no other directory
+    assert {path.name: path.stat().st_mtime_ns for path in collection.glob("*.*") if path.name != ".lock"} == before
+    assert len(sessions) == more_signals.measured == 1  # nothing was left to do, so no model was loaded
+    assert bench.run(*words, "force=true", command="profile") == 0
+    assert more_signals.measured == 2
+
+    (alone,) = set(shared_norms) - {collection}
+    (alone / "signal-norms.json").unlink()  # as if the command had been killed between two signals
+    assert bench.run(*words, command="profile") == 0
+    assert more_signals.measured == 3
+    assert bench.run(*SMALL, "signals=[idim]", command="profile") == 0
+    assert len(sessions) == 3
+    assert len(measured_directories(bench, "profile.json")) == 2
+
+
+def test_labels_are_needed_only_by_a_signal_that_reads_them(
+    bench: Bench,
+    more_signals: NormsSignal,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(row["sentence"] for row in rows("cola", 60, seed=1)))
+    words = ["task=text", f"data.text={lines}"]
+    assert bench.run(*words, "signals=[norms,counts]", command="profile") == 2
+    message = capsys.readouterr().err
+    assert "signals=[norms,counts]: counts can't be measured without labels: " in message
+    assert not bench.root.exists()
+    assert bench.run(*words, "signals=[norms]", command="profile") == 0
+    answer_here(monkeypatch)
+    assert bench.run("-m", *words, "signals=[norms],[counts]", command="profile") == 2
+    message = capsys.readouterr().err
+    assert "signals=[counts]: signals=[counts]: counts can't" in message
+    assert "signals=[norms]: " not in message
+    assert bench.run("-m", *words, "signals=[norms],[idim]", command="profile") == 0
+    assert len(measured_directories(bench, "profile.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["signals=[idm]"], "signals=idm: not known; did you mean idim?"),
+        (["signals=[]"], "signals=[] names no signal; accepted: idim"),
+        (["signals=[idim]", "seeds=1"], "seeds=1: unknown key; did you mean seed?"),
+    ],
+)
+def test_what_is_no_signal_is_one_message(
+    bench: Bench, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run("task=cola", *words, command="profile") == 2
+    assert told in capsys.readouterr().err
+    assert not bench.root.exists()
+
+
+def test_what_is_measured_is_no_key_of_a_run(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=cola", "signals=[idim]") == 2
+    assert "signals=['idim']: unknown key" in capsys.readouterr().err
+    config = composed("task=rte", "signals=[idim]", name="profile")
+    assert "signals" not in identity_values(config)
+    assert config.run_config == composed("task=rte")
+
+
+def test_the_frozen_configuration_is_that_of_a_run(bench: Bench) -> None:
+    assert bench.run(*SMALL, command="profile") == 0
+    (directory,) = measured_directories(bench, "profile.json")
+    assert type(read_config(directory / "config.yaml")) is RunConfig
