@@ -24,6 +24,17 @@ def deduplicate(
 ) -> Rows:
     """Return the rows (ascending) that are left when every set of duplicates is replaced by its first row.
 
+    `find_representatives` says what a set of duplicates is, what it costs, and which errors there are.
+    """
+    first = find_representatives(points, tolerance=tolerance, memory_bytes=memory_bytes)
+    return np.flatnonzero(first == np.arange(len(points)))
+
+
+def find_representatives(
+    points: npt.NDArray[Any], *, tolerance: float = DUPLICATE_TOLERANCE, memory_bytes: int = MEMORY_BYTES
+) -> Rows:
+    """Return for every point the first row (n,) of its set of duplicates, which is its own row if it has none.
+
     Two points are duplicates when their distance is at most `limit = min(tolerance * norm, spacing / 500)`. `norm` is
     the mean norm of the points as given, not of the centred ones: rounding in a forward pass follows the size of the
     states. `spacing` is the median distance of 64 points to their nearest neighbour farther than `tolerance * norm`;
@@ -60,8 +71,7 @@ def deduplicate(
     # Rounding moves two projections apart by at most this: d + 2 roundings at 2^-53 of the largest norm, times eight.
     blur = 8 * (points.shape[1] + 2) * 2.0**-53 * float(norms.max())
     near = _ClosePairs(points, scale, projections, limit, limit + blur, memory_bytes)
-    first = _first_of_component(near, order)
-    return np.flatnonzero(first == np.arange(len(points)))
+    return _first_of_component(near, order)
 
 
 def _project(points: npt.NDArray[Any], scale: float, memory_bytes: int) -> tuple[Array, Array]:

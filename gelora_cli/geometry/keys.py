@@ -16,10 +16,10 @@ import torch
 
 from gelora_cli.geometry.points import power_of_two_below, row_blocks, scale_and_centre
 
-SHORTLIST = 4
-"""Keys that are kept of every point: two for its neighbours, and two that show whether one could be missed."""
 GROUP = 32
-"""Columns of a group, of which only the minimum is read at first; tiles are multiples of it."""
+"""Columns of a group at most, of which only the minimum is read at first; tiles are multiples of it."""
+FEW = 6
+"""Up to so many keys, groups have their full width."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,38 @@ class Shortlist:
 def smallest_keys(keys: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the `count` smallest of every row of keys (rows, 32 m), and their columns, as topk finds them.
 
-    They lie in the `count` groups of 32 columns whose minima are smallest, so the whole width is read only once, by
-    a minimum. Group g holds the columns g, g + m, g + 2 m ...; the memory may be by rows or by columns.
+    They lie in the `count` groups of columns whose minima are smallest, so the whole width is read only once, by
+    a minimum. Group g of m holds the columns g, g + m, g + 2 m ...; the memory may be by rows or by columns.
     """
-    groups = keys.shape[1] // GROUP
+    width = keys.shape[1]
+    count = min(count, width)
+    size = _group_size(width, count)
+    groups = width // size
     if keys.stride(0) == 1:
-        minima = keys.T.view(GROUP, groups, len(keys)).amin(dim=0).T
+        minima = keys.T.view(size, groups, len(keys)).amin(dim=0).T
     else:
-        minima = keys.view(len(keys), GROUP, groups).amin(dim=1)
+        minima = keys.view(len(keys), size, groups).amin(dim=1)
     chosen = minima.topk(min(count, groups), largest=False, sorted=False).indices
-    members = torch.arange(0, keys.shape[1], groups, device=keys.device)
-    columns = (chosen.unsqueeze(2) + members).flatten(1)  # (rows, 32 count)
+    members = torch.arange(0, width, groups, device=keys.device)
+    columns = (chosen.unsqueeze(2) + members).flatten(1)  # (rows, size * count)
     values, ranked = keys.gather(1, columns).topk(count, largest=False)
     return values, columns.gather(1, ranked)
 
 
-def shortlist_all(cloud: Cloud, memory_bytes: int, dtype: torch.dtype) -> Shortlist:
-    """Return the four smallest keys of every point, from one half of the symmetric matrix of keys."""
+def _group_size(width: int, count: int) -> int:
+    """Return how many columns form a group: reading `width / size` minima and `size * count` columns is cheapest."""
+    size = GROUP
+    while size > 1 and count > FEW and size * size * count > width:
+        size //= 2
+    return size
+
+
+def shortlist_all(cloud: Cloud, count: int, memory_bytes: int, dtype: torch.dtype) -> Shortlist:
+    """Return the `count` smallest keys of every point, from one half of the symmetric matrix of keys."""
     n, d = cloud.points.shape
     itemsize = torch.finfo(dtype).bits // 8
     tiles = Tiles.within(memory_bytes, n, itemsize + 1, 2 * d * (itemsize + 12) + 8192, cloud.points.device, dtype)
-    best = Shortlist.empty(n, SHORTLIST, dtype, cloud.points.device)
+    best = Shortlist.empty(n, count, dtype, cloud.points.device)
     for rows in tiles.slices(n):
         left = key_operand(cloud, rows, dtype, left=True)
         for columns in tiles.slices(n, start=rows.start):
@@ -106,6 +117,24 @@ def shortlist_all(cloud: Cloud, memory_bytes: int, dtype: torch.dtype) -> Shortl
             best.add(rows, keys[: len(left)], columns.start)
             if columns != rows:  # the same tile, transposed, serves its columns
                 best.add(columns, keys[:, : columns.stop - columns.start].T, rows.start)
+    return best
+
+
+def shortlist_rows(cloud: Cloud, rows: torch.Tensor, count: int, memory_bytes: int, dtype: torch.dtype) -> Shortlist:
+    """Return the `count` smallest keys of the points `rows` (m,) alone, (m, count), each against all points."""
+    n, d = cloud.points.shape
+    itemsize = torch.finfo(dtype).bits // 8
+    device = cloud.points.device
+    tiles = Tiles.within(memory_bytes, n, itemsize + 1, 2 * d * (itemsize + 12) + 8192, device, dtype)
+    best = Shortlist.empty(len(rows), count, dtype, device)
+    for few in tiles.slices(len(rows)):
+        left = key_operand(cloud, rows[few], dtype, left=True)
+        for columns in tiles.slices(n):
+            keys = tiles.product(left, key_operand(cloud, columns, dtype, left=False))[: len(left)]
+            # A point is not its own neighbour.
+            inside = (rows[few] >= columns.start) & (rows[few] < columns.stop)
+            keys[inside.nonzero().flatten(), rows[few][inside] - columns.start] = math.inf
+            best.add(few, keys, columns.start)
     return best
 
 

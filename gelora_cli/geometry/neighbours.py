@@ -1,4 +1,4 @@
-"""The two nearest neighbours of every point, exact: a fast search, and a second one for points that it is not sure of.
+"""The nearest neighbours of every point, exact: a fast search, and a second one for points that it is not sure of.
 
 Letters: n points, d columns, u the unit roundoff of a floating-point type.
 """
@@ -8,15 +8,28 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.geometry.keys import GROUP, SHORTLIST, Cloud, Shortlist, Tiles, key_operand, make_cloud, shortlist_all
+from gelora_cli.geometry.keys import (
+    GROUP,
+    Cloud,
+    Shortlist,
+    Tiles,
+    key_operand,
+    make_cloud,
+    shortlist_all,
+    shortlist_rows,
+)
 from gelora_cli.geometry.points import MEMORY_BYTES, Array, Rows, check_points
+
+GAPS = 2**18
+"""Float64 differences of coordinates that are in work at once: 2 MiB, which stay in the caches."""
 
 
 def nearest_two(
@@ -51,38 +64,61 @@ def nearest_two(
         GeloraError: fewer than 3 points; no (n, d) array of real numbers; not finite; another device.
     """
     neighbours = find_neighbours(check_points(points, memory_bytes), memory_bytes, torch_device(device))
-    return neighbours.r1, neighbours.r2
+    return np.ascontiguousarray(neighbours.distances[:, 0]), np.ascontiguousarray(neighbours.distances[:, 1])
 
 
-class Neighbours(NamedTuple):
-    """The two nearest neighbours of every point: distances r1 <= r2, (n,) each, and rows (n, 2)."""
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest neighbours of every point: distances (n, k), ascending, and rows (n, k)."""
 
-    r1: Array
-    r2: Array
+    distances: Array
     indices: Rows
 
     @property
     def mu(self) -> Array:
         """The ratios `r2 / r1`, (n,)."""
-        return self.r2 / self.r1
+        return self.ratios(1, 2)
+
+    def ratios(self, near: int, far: int) -> Array:
+        """Return `r_far / r_near`, (n,)."""
+        return self.distances[:, far - 1] / self.distances[:, near - 1]
 
 
-def find_neighbours(points: npt.NDArray[Any], memory_bytes: int, device: torch.device) -> Neighbours:
-    """Return the two nearest neighbours of points that `check_points` has returned.
+def find_neighbours(
+    points: npt.NDArray[Any], memory_bytes: int, device: torch.device, *, count: int = 2, rows: Rows | None = None
+) -> Neighbours:
+    """Return the `count` nearest neighbours of points that `check_points` has returned, as exactly as `nearest_two`.
+
+    What holds for r2 and the fourth key there holds here for the last distance and the last key. The distances of a
+    smaller `count` are the first of a larger one, bit by bit; which of equally near points is named may differ.
+
+    Args:
+        points: (n, d).
+        memory_bytes: see `nearest_two`; O(n * count) comes on top.
+        device: where to search.
+        count: how many neighbours, fewer than n.
+        rows: (m,) the points whose neighbours are wanted; all of them where it is None.
 
     Raises:
-        GeloraError: fewer than 3 points.
+        GeloraError: too few points.
     """
-    if len(points) < 3:
-        raise GeloraError(f"{len(points)} points given; two nearest neighbours need at least 3 points.")
+    if len(points) <= count:
+        number = "two" if count == 2 else count
+        raise GeloraError(f"{len(points)} points given; {number} nearest neighbours need at least {count + 1} points.")
     cloud = make_cloud(points, memory_bytes, device)
+    dtype = torch.float64 if device.type == "cuda" else torch.float32
+    kept = count + max(2, count // 8)
     with _one_torch_thread():
-        best = shortlist_all(cloud, memory_bytes, torch.float64 if device.type == "cuda" else torch.float32)
-        squares, indices, is_sure = _recompute_shortlist(cloud, best, memory_bytes)
-        _search_again(cloud, (~is_sure).nonzero().flatten(), squares, indices, memory_bytes)
+        if rows is None:
+            members = torch.arange(len(points), device=device)
+            best = shortlist_all(cloud, kept, memory_bytes, dtype)
+        else:
+            members = torch.from_numpy(rows).to(device)
+            best = shortlist_rows(cloud, members, kept, memory_bytes, dtype)
+        squares, indices, is_sure = _recompute_shortlist(cloud, members, best, count, memory_bytes)
+        _search_again(cloud, members, (~is_sure).nonzero().flatten(), squares, indices, memory_bytes)
     # The scale is a power of two, so dividing by it rounds nothing.
-    r1, r2 = (squares.sqrt() / cloud.scale).cpu().numpy().T
-    return Neighbours(np.ascontiguousarray(r1), np.ascontiguousarray(r2), indices.cpu().numpy())
+    return Neighbours((squares.sqrt() / cloud.scale).cpu().numpy(), indices.cpu().numpy())
 
 
 def torch_device(name: str) -> torch.device:
@@ -113,22 +149,26 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _recompute_shortlist(
-    cloud: Cloud, best: Shortlist, memory_bytes: int
+    cloud: Cloud, members: torch.Tensor, best: Shortlist, count: int, memory_bytes: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the two smallest squared distances of the shortlist (n, 2), their rows (n, 2), and which are sure (n,)."""
+    """Return the `count` smallest squared distances of the shortlist (m, count), their rows, and which are sure (m,).
+
+    `members` (m,) are the points that the rows of the shortlist belong to.
+    """
     n, d = cloud.points.shape
-    squares = torch.empty((n, 2), dtype=torch.float64, device=cloud.points.device)
-    indices = torch.empty((n, 2), dtype=torch.int64, device=cloud.points.device)
-    is_sure = torch.empty(n, dtype=torch.bool, device=cloud.points.device)
-    step = max(1, min(256, memory_bytes // (32 * d * (SHORTLIST + 2))))
-    for rows in torch.split(torch.arange(n, device=cloud.points.device), step):
-        keys, columns = best.keys[rows], best.columns[rows].clamp_(max=n - 1)
+    device, kept = cloud.points.device, best.keys.shape[1]
+    squares = torch.empty((len(members), count), dtype=torch.float64, device=device)
+    indices = torch.empty((len(members), count), dtype=torch.int64, device=device)
+    is_sure = torch.empty(len(members), dtype=torch.bool, device=device)
+    step = max(1, min(256, memory_bytes // (32 * d * (kept + 2)), GAPS // (d * kept)))
+    for part in torch.split(torch.arange(len(members), device=device), step):
+        keys, columns = best.keys[part], best.columns[part].clamp_(max=n - 1)
         # An infinite key is an empty place of the shortlist, or padding of a tile; its column means nothing.
-        exact = cloud.squares(rows, columns).masked_fill_(keys.isinf(), math.inf)  # (rows, 4)
-        squares[rows], nearest = exact.topk(2, largest=False)
-        indices[rows] = columns.gather(1, nearest)
+        exact = cloud.squares(members[part], columns).masked_fill_(keys.isinf(), math.inf)  # (part, kept)
+        squares[part], nearest = exact.topk(count, largest=False)
+        indices[part] = columns.gather(1, nearest)
         # No point outside the shortlist has a key below its last one.
-        is_sure[rows] = keys[:, -1] >= _key_bound(cloud, rows, squares[rows, 1], keys.dtype)
+        is_sure[part] = keys[:, -1] >= _key_bound(cloud, members[part], squares[part, -1], keys.dtype)
     return squares, indices, is_sure
 
 
@@ -137,29 +177,35 @@ def _key_bound(cloud: Cloud, rows: torch.Tensor, square: torch.Tensor, dtype: to
     d, limits = cloud.points.shape[1], torch.finfo(dtype)
     mu = (2 * d + 8) * limits.eps / 2
     gamma = mu / (1 - mu) if mu < 1 else math.inf
-    # |x| + |y| of any y nearer than r2, bounded by 2 |x| + r2.
+    # |x| + |y| of any y nearer than the farthest neighbour found, bounded by 2 |x| + its distance.
     reach = 2 * cloud.centred(rows).square_().sum(dim=1).sqrt_() + square.sqrt()
     return square / 2 + gamma / 2 * reach.square() + 4 * (d + 2) * limits.tiny
 
 
 def _search_again(
-    cloud: Cloud, rows: torch.Tensor, squares: torch.Tensor, indices: torch.Tensor, memory_bytes: int
+    cloud: Cloud,
+    members: torch.Tensor,
+    unsure: torch.Tensor,
+    squares: torch.Tensor,
+    indices: torch.Tensor,
+    memory_bytes: int,
 ) -> None:
-    """Replace `squares` and `indices` of the rows by those over all points whose float64 key is below the bound."""
+    """Replace `squares` and `indices` where unsure by those over all points whose float64 key is below the bound."""
     n, d = cloud.points.shape
     dtype, device = torch.float64, cloud.points.device
     tiles = Tiles.within(memory_bytes // 2, n, 64, 64 * d + 8192, device, dtype)
-    for part in torch.split(rows, len(tiles.buffer)):
-        left, bound = key_operand(cloud, part, dtype, left=True), _key_bound(cloud, part, squares[part, 1], dtype)
-        best = Shortlist.empty(len(part), 2, dtype, device)
+    for part in torch.split(unsure, len(tiles.buffer)):
+        rows = members[part]
+        left, bound = key_operand(cloud, rows, dtype, left=True), _key_bound(cloud, rows, squares[part, -1], dtype)
+        best = Shortlist.empty(len(part), squares.shape[1], dtype, device)
         for columns in tiles.slices(n):
             keys = tiles.product(left, key_operand(cloud, columns, dtype, left=False))[: len(part)]
             # A point is not its own neighbour, though its key is the smallest.
-            other = part.unsqueeze(1) != torch.arange(columns.start, columns.start + keys.shape[1], device=device)
+            other = rows.unsqueeze(1) != torch.arange(columns.start, columns.start + keys.shape[1], device=device)
             a, b = (other & (keys <= bound.unsqueeze(1))).nonzero(as_tuple=True)
             keys.fill_(math.inf)  # from here on the buffer holds exact squared distances of the candidates alone
             for chunk in torch.split(torch.arange(len(a), device=device), max(GROUP, memory_bytes // (64 * d))):
                 pair = a[chunk], b[chunk]
-                keys[pair] = cloud.squares(part[pair[0]], (pair[1] + columns.start).unsqueeze(1)).squeeze(1)
+                keys[pair] = cloud.squares(rows[pair[0]], (pair[1] + columns.start).unsqueeze(1)).squeeze(1)
             best.add(slice(None), keys, columns.start)
         squares[part], indices[part] = best.keys, best.columns

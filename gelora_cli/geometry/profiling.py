@@ -254,4 +254,5 @@ def _layer_idim(
         copies=estimate.duplicates,
         used=estimate.used,
         constant=estimate.constant,
+        jackknife=estimate.jackknife,
     )

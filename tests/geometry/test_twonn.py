@@ -173,7 +173,8 @@ def clustered() -> Array:
 def shortlisted(points: npt.NDArray[Any], dtype: torch.dtype) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Second distances of the first look alone, and which of them it calls sure."""
     cloud = make_cloud(points, 2**28, torch.device("cpu"))
-    squares, _, sure = neighbours._recompute_shortlist(cloud, shortlist_all(cloud, 2**28, dtype), 2**28)
+    best = shortlist_all(cloud, 4, 2**28, dtype)
+    squares, _, sure = neighbours._recompute_shortlist(cloud, torch.arange(len(points)), best, 2, 2**28)
     return squares[:, 1].sqrt().numpy() / cloud.scale, sure.numpy()
 
 
@@ -209,7 +210,7 @@ def test_keys_in_float64_are_sure_of_more() -> None:
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(1, 40),
     groups=st.integers(1, 9),
-    count=st.integers(1, 6),
+    count=st.integers(1, 32),
     levels=st.sampled_from((3, 10**6)),
 )
 def test_smallest_is_topk(seed: int, rows: int, groups: int, count: int, levels: int) -> None:
@@ -410,7 +411,9 @@ def constant_states() -> Iterator[Any]:
 
 @pytest.mark.parametrize("points", constant_states())
 def test_constant_states_have_idim_0(points: npt.NDArray[Any]) -> None:
-    assert estimate_idim(points) == IdimEstimate(0.0, 0.0, 0.0, 0.0, 0.0, 100, 0, 100, constant=True)
+    assert estimate_idim(points) == IdimEstimate(
+        0.0, 0.0, 0.0, 0.0, 0.0, 100, 0, 100, constant=True, jackknife=(0.0,) * 10
+    )
 
 
 def test_states_that_vary_little_are_not_constant() -> None:
