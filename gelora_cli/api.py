@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
-RULES = ("rule", "rounding", "on_deficit", "seed")
+RULES = ("rule", "rounding", "on_deficit", "when_unstable", "seed")
 
 
 def profile_texts(  # noqa: PLR0913 - all but three have defaults
@@ -138,10 +138,14 @@ def plan_ranks(
         method: `gelora`, or a control: `lora` (uniform), `shuffled`, `random`, `reversed`.
         modules: `attention` (query, key, value, output) or `all` linears of a block.
         scaling: `alpha / r`, the same for every module.
-        rules: `rule`, `rounding`, `on_deficit`, and `seed` of the controls.
+        rules: `rule`, `rounding`, `on_deficit`, `when_unstable`, and `seed` of the controls.
+
+    Returns:
+        The plan; its `stability` says whether it would be the same with other texts.
 
     Raises:
-        GeloraError: a budget that can't be met, with the smallest that can, or an unknown option.
+        GeloraError: a budget that can't be met, with the smallest that can, an unknown option, or with
+            `when_unstable="error"` a plan that is not stable.
     """
     planned = planned_methods()
     if method not in planned:

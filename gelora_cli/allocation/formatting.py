@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.stability import STABLE, describe_stability
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 
 EXEMPT_BUDGET = "exempt"
@@ -15,6 +16,8 @@ def format_plan(plan: RankPlan) -> str:
         f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
     )
     lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
+    if spreads := rank_spreads(plan):
+        lines = [f"{line} {cell:>7}" for line, cell in zip(lines, ["spread", *spreads], strict=True)]
     share = 100 * plan.adapter_params / plan.backbone_params
     # A method that prunes trains more parameters than it keeps.
     peak = f", at most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
@@ -28,7 +31,37 @@ def format_plan(plan: RankPlan) -> str:
     if plan.uniform_ranks:
         lines.append(f"uniform ranks: {_join_ranks(plan.uniform_ranks)}")
     lines += [plan.note] if plan.note else []
+    lines += stability_lines(plan)
     return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
+
+
+def rank_spreads(plan: RankPlan) -> list[str]:
+    """Return the standard error of each block's rank; empty where it is not measured, or modules have their own."""
+    if plan.stability is None or plan.stability.agreement is None or plan.granularity != "block":
+        return []
+    return [f"{error:.1f}" for error in plan.stability.spread]
+
+
+def stability_lines(plan: RankPlan) -> list[str]:
+    """Return the verdict on a plan with its numbers, and a warning if the plan rests on noise; empty without one."""
+    if plan.stability is None:
+        return []
+    lines = [f"stability: {describe_stability(plan.stability)}"]
+    return lines if stability_warning(plan) is None else [*lines, f"warning: {stability_warning(plan)}"]
+
+
+def stability_warning(plan: RankPlan) -> str | None:
+    """Return that a plan which differs from the uniform one is not stable, and what to do; None if it needs no warning.
+
+    The uniform ranks need none: they follow no measurement.
+    """
+    stability = plan.stability
+    if stability is None or stability.agreement is None or stability.verdict == STABLE:
+        return None
+    is_even_in_blocks = all(set(row.module_ranks or ()) <= {row.rank} for row in plan.blocks)
+    if is_even_in_blocks and plan.ranks == plan.uniform_ranks:
+        return None
+    return f"these ranks rest on noise ({stability.verdict}): {stability.advice}"
 
 
 def budget_line(plan: RankPlan) -> str:

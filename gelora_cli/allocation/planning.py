@@ -69,7 +69,8 @@ class PlanRequest(Generic[Settings]):
         bound = self.budget.params(self.model_map, self.modules)
         warnings: tuple[str, ...] = ()
         if bound is None:
-            gelora = self.planned_ranks()
+            # Only the number of parameters is taken over, which no verdict on the plan changes.
+            gelora = replace(self, when_unstable="warn").planned_ranks()
             bound, warnings = gelora.auto_params, gelora.warnings
         return Shapes(
             method=self.method,

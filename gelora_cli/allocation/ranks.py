@@ -14,6 +14,7 @@ from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SignalArtifact
 from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights, lower_bounds, real_ranks
 from gelora_cli.allocation.problem import AllocationProblem, Rule, Target, Weights, make_targets
+from gelora_cli.allocation.stability import assess_plan, settle_ranks
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -23,6 +24,7 @@ from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import ALLOCATORS, METHODS
 
 ON_DEFICIT = ("error", "shrink")
+WHEN_UNSTABLE = ("warn", "uniform", "error")
 
 Signals = Mapping[str, SignalArtifact]
 """Measured signals by name, such as `idim`."""
@@ -44,6 +46,7 @@ def plan_ranks(
     rule: str = "growth+1",
     rounding: str = "up",
     on_deficit: str = "error",
+    when_unstable: str = "warn",
 ) -> RankPlan:
     """Return the rank of every block under a budget, from an idim profile alone.
 
@@ -73,10 +76,11 @@ def plan_ranks(
         rule: `growth+1` or `growth`.
         rounding: `up`, `nearest` or `down`, of the rule's own ranks.
         on_deficit: `error` or `shrink`.
+        when_unstable: `warn`, `uniform` or `error`, where the plan is not stable (`allocation.stability`).
 
     Raises:
-        GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, or a
-            profile that doesn't fit its model.
+        GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, a
+            profile that doesn't fit its model, or with `when_unstable=error` a plan that is not stable.
     """
     return plan_from_signals(
         profile.model_map,
@@ -86,7 +90,7 @@ def plan_ranks(
         seed=seed,
         modules=modules,
         scaling=scaling,
-        rule=Rule(rule, rounding, on_deficit),
+        rule=Rule(rule, rounding, on_deficit, when_unstable=when_unstable),
     )
 
 
@@ -116,7 +120,8 @@ def plan_from_signals(
         assume_even: weigh all targets alike if the allocator's signal is not measured yet, as a dry run does.
 
     Raises:
-        GeloraError: the budget is below the smallest plan, an unknown option, or a signal that doesn't fit the model.
+        GeloraError: the budget is below the smallest plan, an unknown option, a signal that doesn't fit the model, or a
+            plan that `rule.when_unstable` refuses.
     """
     _check_choices(method, rule, scaling)
     # An allocator declares the class of its signal; a table of all allocators can't say it.
@@ -139,9 +144,14 @@ def plan_from_signals(
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
         raise GeloraError("\n".join([str(error), *(f"warning: {text}" for text in warnings)])) from error
     allocation = Allocation(problem=problem, weights=weights, ranks=ranks, uniform=uniform, gelora=gelora)
+    stability = None if is_even else assess_plan(allocator, signal, allocation, seed)
+    ranks, settled_note = settle_ranks(stability, allocation, method=method)
+    allocation = replace(allocation, ranks=ranks)
     rows = _rows(problem, ranks, None if is_even else weights)
     if profile is not None and allocator.signal == IDIM:
-        rows = _with_growth(rows, profile, blocks, allocator.rank_ends(signal, problem))
+        rank_ends = ((None, None),) * len(rows) if settled_note else allocator.rank_ends(signal, problem)
+        rows = _with_growth(rows, profile, blocks, rank_ends)
+    note = "" if is_even else allocator.note(signal, allocation)  # nothing to say of a signal not yet measured
     return RankPlan(
         method=method,
         rule=rule.name,
@@ -159,11 +169,12 @@ def plan_from_signals(
         adapter_params=problem.cost(ranks),
         head_params=model_map.head_params,
         backbone_params=model_map.backbone_params,
-        note="" if is_even else allocator.note(signal, allocation),  # nothing to say of a signal not yet measured
+        note=settled_note or note,
         unit="rank",
         trained_params=problem.cost(ranks),
         warnings=warnings,
         granularity=granularity,
+        stability=stability,
     )
 
 
@@ -180,6 +191,7 @@ def _check_choices(method: str, rule: Rule, scaling: float) -> None:
         ("rule", rule.name, RULES),
         ("rounding", rule.rounding, tuple(ROUNDING)),
         ("on_deficit", rule.on_deficit, ON_DEFICIT),
+        ("when_unstable", rule.when_unstable, WHEN_UNSTABLE),
     )
     # Also checked by the configuration; this is for calls from Python.
     for name, value, accepted in choices:

@@ -6,6 +6,7 @@ The ten measurements without a tenth of the sample each are inflated to the scat
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +18,11 @@ from gelora_cli.allocation.base import Allocation, Allocator
 from gelora_cli.allocation.jackknife import kendall_tau, spread, tail_probability
 from gelora_cli.allocation.problem import AllocationProblem, Weights
 from gelora_cli.core.artifacts.plan import PlanStability
+from gelora_cli.core.errors import GeloraError
 
 NO_PREFERENCE, UNSTABLE, STABLE, NOT_MEASURED = "no preference", "unstable", "stable", "not measured"
 STABLE_AGREEMENT = 0.8
-"""A plan is stable if at least this share of its units above one stays, on average over the ten plans."""
+"""A plan is stable only if two samples have at least this share of the units above one in common."""
 MEASURE_AGAIN = "measure again with force=true"
 LEVEL = 0.05
 """The chance of seeing a preference where all targets ask for the same, over all targets together."""
@@ -30,8 +32,9 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
     """Return whether an allocator's plan would be the same with another sample; None for a control.
 
     - *no preference*: no target asks for more than the mean of all beyond the noise (`has_preference`).
-    - *unstable*: it does, but on average less than `STABLE_AGREEMENT` of the units above one stay.
-    - *stable*: they stay, or no sample decides the signal.
+    - *unstable*: one does, but the plans of two samples have less than `STABLE_AGREEMENT` of their units in common, or
+      less than the plan has in common with the uniform one: what it moves is mostly noise.
+    - *stable*: neither, or no sample decides the signal.
     - *not measured*: the signal holds no such measurements.
 
     Args:
@@ -52,6 +55,37 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
     stability = _summary(allocation, replicates, plans)
     stability = _with_smaller_samples(stability, allocator, signal, allocation, seed)
     return replace(stability, advice=_advice(stability.verdict, allocator.remedy(signal)))
+
+
+def settle_ranks(stability: PlanStability | None, allocation: Allocation, *, method: str) -> tuple[Ranks, str]:
+    """Return the ranks that `ranks.when_unstable` takes for a plan of this stability, and a sentence if they changed.
+
+    `uniform` takes the uniform ranks unless the plan is stable; `warn` keeps the plan's own.
+
+    Raises:
+        GeloraError: `when_unstable=error` and the plan is not stable, or it should be judged and is not measured.
+    """
+    policy = allocation.problem.rule.when_unstable
+    if stability is None or stability.verdict == STABLE or policy == "warn":
+        return allocation.ranks, ""
+    plan = f"the plan of method={method}"
+    if stability.verdict == NOT_MEASURED:
+        raise GeloraError(
+            f"ranks.when_unstable={policy} needs to know whether {plan} is stable, which is not measured in this "
+            f"profile; {MEASURE_AGAIN}, or give ranks.when_unstable=warn"
+        )
+    if policy == "error":
+        raise GeloraError(
+            f"{plan} is not stable ({describe_stability(stability)}), which ranks.when_unstable=error refuses. "
+            f"To fix it {stability.advice}. ranks.when_unstable=warn takes the plan all the same"
+        )
+    sentence = f"Uniform ranks, since {plan} is not stable ({stability.verdict}; ranks.when_unstable=uniform)."
+    return uniform_ranks(allocation), sentence
+
+
+def uniform_ranks(allocation: Allocation) -> Ranks:
+    """Return the uniform rank of each target; the modules of a block have its rank."""
+    return tuple(allocation.uniform[target.block - 1] for target in allocation.problem.targets)
 
 
 def agreement(ranks: Ranks, other: Ranks) -> float:
@@ -99,25 +133,31 @@ def _plan(allocator: Allocator[Any], problem: AllocationProblem, weights: Weight
 
 def _summary(allocation: Allocation, replicates: Sequence[Weights], plans: Sequence[Ranks]) -> PlanStability:
     """Return verdict, agreement and the spread of each rank."""
-    weights = _floats(allocation.weights.values)
     samples = [_floats(replicate.values) for replicate in replicates]
-    mean_agreement = statistics.fmean(agreement(allocation.ranks, plan) for plan in plans)
-    taus = [tau for sample in samples if (tau := kendall_tau(weights, sample)) is not None]
+    # Two replicates differ as two samples do. A replicate differs from the plan by the error of one sample only, so
+    # that its agreement with the plan would be too high.
+    common = statistics.fmean(agreement(first, second) for first, second in itertools.combinations(plans, 2))
+    taus = [kendall_tau(first, second) for first, second in itertools.combinations(samples, 2)]
+    untied = [tau for tau in taus if tau is not None]
+    with_uniform = agreement(allocation.ranks, uniform_ranks(allocation))
     columns = list(zip(*plans, strict=True))
-    if not has_preference(weights, samples):
-        verdict = NO_PREFERENCE
-    elif mean_agreement < STABLE_AGREEMENT:
-        verdict = UNSTABLE
-    else:
-        verdict = STABLE
     return PlanStability(
-        verdict=verdict,
-        agreement=mean_agreement,
-        tau=statistics.fmean(taus) if taus else None,
+        verdict=_verdict(has_preference(_floats(allocation.weights.values), samples), common, with_uniform),
+        agreement=common,
+        tau=statistics.fmean(untied) if untied else None,
         lowest=tuple(map(min, columns)),
         highest=tuple(map(max, columns)),
         spread=tuple(map(spread, columns)),
+        uniform_agreement=with_uniform,
     )
+
+
+def _verdict(prefers: bool, common: float, with_uniform: float) -> str:
+    if not prefers:
+        return NO_PREFERENCE
+    # A plan that equals the uniform one moves nothing, which no sample can change for the worse.
+    is_mostly_noise = common <= with_uniform < 1
+    return UNSTABLE if common < STABLE_AGREEMENT or is_mostly_noise else STABLE
 
 
 def _with_smaller_samples(
@@ -159,11 +199,14 @@ def describe_stability(stability: PlanStability) -> str:
     if stability.agreement is None:
         return f"{stability.verdict}: its signal reads no text, so no sample moves the plan"
     numbers = [f"{stability.agreement:.2f} of the units above one stay with another sample"]
+    if stability.uniform_agreement is not None:
+        numbers.append(f"{stability.uniform_agreement:.2f} are where the uniform plan has them")
     if stability.tau is not None:
         numbers.append(f"tau of the weights {stability.tau:.2f}")
-    for name, value in (("N/2", stability.half_agreement), ("N/4", stability.quarter_agreement)):
-        if value is not None:
-            numbers.append(f"{name} {value:.2f}")
+    smaller = (("N/2", stability.half_agreement), ("N/4", stability.quarter_agreement))
+    measured = [f"{name} {value:.2f}" for name, value in smaller if value is not None]
+    if measured:
+        numbers.append(f"agreement with the plan from {', '.join(measured)}")
     if stability.settles_at is not None:
         numbers.append(f"settled from {stability.settles_at:,} examples on")
-    return f"{stability.verdict}: {', '.join(numbers)}"
+    return f"{stability.verdict}: {'; '.join(numbers)}"

@@ -66,7 +66,8 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     LOGGER.info("head: %s", session.loaded.head_origin)
     if IDIM in unmeasured:
         signals[IDIM] = _flat_profile(session)
-    plan = make_plan(session, signals, assume_even=True)  # the cost hardly depends on which block has which rank
+    # The cost hardly depends on which block has which rank.
+    plan = make_plan(session, signals, assume_even=True, judged=not unmeasured)
     train = session.train_split()
     plan_text = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
     profile_seconds = _profile_cost(session) if unmeasured else 0.0  # before an adapter is on the model

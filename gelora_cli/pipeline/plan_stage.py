@@ -16,7 +16,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.pipeline.session import Session
 
 
-def make_plan(session: Session, signals: Signals, *, assume_even: bool = False) -> RankPlan:
+def make_plan(session: Session, signals: Signals, *, assume_even: bool = False, judged: bool = True) -> RankPlan:
     """Return the plan of the run's method, or the saved plan that `ranks.path` names.
 
     Args:
@@ -24,15 +24,19 @@ def make_plan(session: Session, signals: Signals, *, assume_even: bool = False) 
         signals: what was measured for the method, by name. Runs of several tasks share it: it was measured with this
             model, but perhaps under another task's head, so the plan takes the session's map.
         assume_even: take a signal that is not measured yet to prefer no block.
+        judged: obey `ranks.when_unstable`; a stand-in for a measurement can't be judged.
 
     Raises:
-        GeloraError: the method can't meet the budget, or the saved plan is missing or for another model.
+        GeloraError: the method can't meet the budget, `ranks.when_unstable=error` refuses its plan, or the saved plan
+            is missing or for another model.
     """
     config, model_map = session.config, session.loaded.map
     if config.ranks.path is not None:
         LOGGER.info("ranks, budget, modules and scaling are those of the plan in %s", config.ranks.path)
         return load_saved_plan(config.ranks.path, model_map)
     settings = plan_settings(config)
+    if not judged:
+        settings["when_unstable"] = "warn"
     return plan_method(model_map, signals, parse_budget(config.budget), assume_even=assume_even, **settings)
 
 

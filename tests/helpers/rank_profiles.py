@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -37,6 +39,19 @@ def make_profile(
     settings = ProfileSettings("mean", "fit", 0.1, 10_000, 128, 0)
     model_map = make_map(sides or [(384, 384)] * (len(idims) - 1))
     return IdProfile("minilm", "f" * 8, "demo", "e" * 8, settings, 1000, 1000, 0, 1000, layers, model_map, 1.5)
+
+
+def with_tenths(profile: IdProfile, errors: Sequence[float]) -> IdProfile:
+    """Return the profile with ten idims without a tenth of the texts each, with these standard errors.
+
+    Layer i differs in the i-th of nine patterns that are orthogonal and sum to 0, so that no two layers go together.
+    """
+    layers = []
+    for row, error in zip(profile.layers, errors, strict=True):
+        # Cosines at the ten points of the discrete cosine transform: mean 0, mean square 1/2.
+        pattern = [math.cos(math.pi * (2 * k + 1) * (row.layer % 9 + 1) / 20) for k in range(10)]
+        layers.append(replace(row, jackknife=tuple(row.idim + error * math.sqrt(2) / 3 * value for value in pattern)))
+    return replace(profile, layers=tuple(layers))
 
 
 def units(count: int) -> Budget:

@@ -10,20 +10,22 @@ from typing import ClassVar
 class PlanStability:
     """Whether a plan would be the same with another sample of the same texts or batches.
 
-    The sample is left out a tenth at a time, and each of the ten measurements is planned again.
+    The sample is left out a tenth at a time. The ten measurements are moved as far apart as those of ten samples would
+    be, and each is planned again.
 
     Attributes:
-        verdict: `no preference`, `unstable` or `stable`.
-        agreement: Mean share of the units of rank above one per target that stay where they are; None if the verdict
-            needs no sample.
-        tau: Mean Kendall's tau of the weights with those of the plan; None where all weights tie.
+        verdict: `no preference`, `unstable` or `stable`; `not measured` where the signal has no such measurements.
+        agreement: Share of the units of rank above one per target that the plans of two samples have in common, the
+            mean over all pairs of the ten plans; None if no sample decides the signal, or it is not measured.
+        tau: Kendall's tau-b of the weights of two samples, the mean over the same pairs; None where all weights tie.
         lowest: The lowest rank that each target had.
         highest: The highest rank that each target had.
         spread: Standard error of each target's rank, by the jackknife.
-        half_agreement: The agreement with the plan from half as much text; None if it is not measured.
+        half_agreement: The agreement of the plan with that from half as much text; None if it is not measured.
         quarter_agreement: The same from a quarter.
         settles_at: Number of examples from which on the plan no longer moves; None if that is not seen.
-        advice: What to do, in one sentence; empty for `stable`.
+        advice: What to do, in one clause; empty for `stable`.
+        uniform_agreement: The agreement of the plan with the uniform one.
     """
 
     verdict: str
@@ -36,6 +38,7 @@ class PlanStability:
     quarter_agreement: float | None = None
     settles_at: int | None = None
     advice: str = ""
+    uniform_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ class RankPlan:
         trained_params: The most parameters of the adapter that are trained at any time.
         warnings: A sentence for each layer of the profile whose idim says little of the task.
         granularity: Whether every `block` has a rank, or every `module`.
-        stability: Whether the plan would be the same with another sample; None where no sample decides it, or the
-            signal is older than this.
+        stability: Whether the plan would be the same with another sample; None for a control, for a method without an
+            allocator, and in a plan that is older than this.
     """
 
     method: str
