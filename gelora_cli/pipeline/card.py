@@ -6,7 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
-from gelora_cli.allocation.formatting import budget_line
+from gelora_cli.allocation.formatting import budget_line, stability_warning
+from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code
@@ -214,6 +215,8 @@ def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
         "not tested.",
     ]
     lines += [f"- The ranks follow a profile in which {text}" for text in plan.warnings]
+    if warning := stability_warning(plan):
+        lines.append(f"- {warning[0].upper()}{warning[1:]}.")
     if rows := config.data.max_train_examples:
         lines.append(f"- It was trained on at most {rows:,} rows, drawn at random, not on all.")
     if rows := config.data.max_eval_examples:
@@ -248,4 +251,6 @@ def _ranks_lines(result: RunResult, plan: RankPlan) -> list[str]:
             ranks = [result.effective_ranks.get(name, 0) for name in row.modules]
             by_block.append(" ".join(map(str, ranks)))
         lines.append(f"- in the end, by module: {', '.join(by_block)}")
+    if plan.stability is not None:
+        lines.append(f"- would other texts give these ranks? {describe_stability(plan.stability)}")
     return lines

@@ -16,6 +16,7 @@ from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import PlanStability, RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import create_directory
@@ -43,6 +44,7 @@ class FinishedRun:
         baseline: the value of one prediction for every row; None where the kind of task has none.
         seconds: how long each stage took, by name, in the order of the stages.
         remarks: what a reader must know beside the value.
+        stability: whether its plan would be the same with another sample; None where nothing decides it.
         already_done: whether it was done before, so that nothing was done now.
         same_as: the run that was trained in its place; None for a run that was trained itself.
     """
@@ -53,6 +55,7 @@ class FinishedRun:
     baseline: float | None
     seconds: dict[str, float]
     remarks: tuple[str, ...] = ()
+    stability: PlanStability | None = None
     already_done: bool = False
     same_as: Path | None = None
 
@@ -131,6 +134,7 @@ def _finished(directory: Path, *, already_done: bool = False) -> FinishedRun:
         baseline=constant_baseline(directory, config.task, result),
         seconds=manifest.seconds,
         remarks=with_remedies(result, config),
+        stability=read_artifact(RankPlan, directory / RankPlan.FILE).stability,
         already_done=already_done,
         same_as=trained,
     )

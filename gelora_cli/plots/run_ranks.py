@@ -46,8 +46,8 @@ def ranks_figure(plan: RankPlan) -> Figure:
     """Draw the rank of each block as a bar, with the growth of idim below where the plan follows it.
 
     Whiskers go from `rank_low` to `rank_high`; where an end of the interval can't be planned under the budget, a
-    triangle stands instead. The uniform plan is dashed. Diamonds are the rule's ranks before rounding and budget. Where
-    the modules of a block differ, each has a dot.
+    triangle stands instead. Thick lines go over the ranks that other samples give. The uniform plan is dashed. Diamonds
+    are the rule's ranks before rounding and budget. Where the modules of a block differ, each has a dot.
     """
     growths = [row.growth for row in plan.blocks if row.growth is not None]
     figure, axes = new_figure(height_inches=5.6 if growths else 4.6, panels=(5, 2) if growths else (1,))
@@ -85,8 +85,9 @@ def _draw_ranks(axis: Axes, plan: RankPlan, edges: list[float], unit: str) -> No
         module_ranks += [(row.block, rank) for rank in row.module_ranks or ()]
     if module_ranks:
         axis.plot(*zip(*module_ranks, strict=True), "o", color=INK, markersize=4, linestyle="none", label="its modules")
+    moved = _draw_moved_ranks(axis, plan)
     _write_numbers(axis, plan)
-    highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks), 1])
+    highest = max([*plan.ranks, *plan.uniform_ranks, *(row.rank_high or 0 for row in plan.blocks), *moved, 1])
     axis.set(ylabel=unit, ylim=(0, 1.08 * highest))
     axis.locator_params(axis="y", integer=True)
 
@@ -105,6 +106,18 @@ def _draw_whiskers(axis: Axes, plan: RankPlan) -> None:
     missing = [(block, rank) for block, rank, low, high in ends if low is None or high is None]
     if missing:
         axis.plot(*zip(*missing, strict=True), "^", color=INK, markersize=6, label="an end is over the budget")
+
+
+def _draw_moved_ranks(axis: Axes, plan: RankPlan) -> tuple[int, ...]:
+    """Draw from where to where each block's rank moves with the sample, beside its bar's middle; return the highest."""
+    stability = plan.stability
+    if stability is None or stability.agreement is None or len(stability.lowest) != len(plan.blocks):
+        return ()
+    places = [row.block + 0.2 for row in plan.blocks]
+    axis.vlines(
+        places, stability.lowest, stability.highest, color=INK, linewidth=3, alpha=0.45, label="with other texts"
+    )
+    return stability.highest
 
 
 def _write_numbers(axis: Axes, plan: RankPlan) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
+from gelora_cli.allocation.stability import NOT_MEASURED
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.runs import COPY, RowKey, Run, UnusedRun
@@ -149,6 +150,20 @@ class Row:
     def share(self) -> float | None:
         """Return how much of the budget the adapter uses, in percent."""
         return 100 * self.adapter_params / self.budget_params if self.budget_params else None
+
+    @property
+    def stability(self) -> str | None:
+        """Return the verdicts on its plans, each with its mean agreement; None where nothing decides them."""
+        agreements: dict[str, list[float]] = {}
+        for run in self.runs:
+            stability = run.plan.stability
+            if stability is not None and stability.verdict != NOT_MEASURED:
+                shares = [] if stability.agreement is None else [stability.agreement]
+                agreements[stability.verdict] = agreements.get(stability.verdict, []) + shares
+        texts = []
+        for verdict, shares in agreements.items():
+            texts.append(f"{verdict} ({statistics.mean(shares):.2f})" if shares else verdict)
+        return ", ".join(texts) or None
 
     @property
     def start_seconds(self) -> float:

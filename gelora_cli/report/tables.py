@@ -56,6 +56,7 @@ COLUMNS = (
     Column("adapter parameters", lambda row: f"{row.adapter_params:,}"),
     Column("head parameters", lambda row: f"{row.head_params:,}"),
     Column("of budget, %", lambda row: number(row.share, 1)),
+    Column("stability of the plan (agreement)", lambda row: row.stability),
     Column("trained at most, parameters", lambda row: f"{row.trained_params:,}"),
     Column("before the first step, s", lambda row: number(row.start_seconds, 1)),
     Column("training, s", lambda row: number(row.train_seconds, 1)),

@@ -15,6 +15,7 @@ import pytest
 from gelora_cli.commands.run_summary import run_summary
 from gelora_cli.config.files import read_config
 from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.plan import PlanStability
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.pipeline.baseline import constant_baseline
@@ -46,6 +47,13 @@ def test_the_end_of_a_run_says_value_baseline_seconds_files_and_what_is_next(fin
         "  gelora export runs/gelora/s0-0.1 output=exported",
         "  gelora ls runs",
     ]
+
+
+def test_the_verdict_on_the_plan_is_said(finished: FinishedRun) -> None:
+    stability = PlanStability("unstable", 0.71, None, (), (), (), half_agreement=0.6, quarter_agreement=0.5)
+    text = run_summary(replace(finished, stability=stability), wants_track=False, sweeping=True)
+    verdict = "plan:     unstable: 0.71 of the units above one stay with another sample; agreement with the plan from"
+    assert f"{verdict} N/2 0.60, N/4 0.50" in text.splitlines()
 
 
 def test_a_job_of_a_sweep_names_no_next_command(finished: FinishedRun) -> None:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.plan import PlanStability, RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.logs import LOGGER
@@ -102,6 +102,18 @@ def test_the_ranks_figure_shows_the_plan() -> None:
     assert bottom.get_ylabel() == "growth of idim"
     assert list(bottom.get_xticks()) == [1, 2, 3, 4, 5, 6]
     assert top.get_ylim()[1] > max(row.rank_high or 0 for row in PLAN.blocks)
+
+
+def test_the_ranks_of_other_samples_are_thick_lines() -> None:
+    plan = replace(PLAN, stability=PlanStability("unstable", 0.7, 0.5, (1,) * 6, (9,) * 6, (0.5,) * 6))
+    top, _ = ranks_figure(plan).axes
+    assert "with other texts" in labels(top)
+    (lines,) = [item for item in top.collections if item.get_label() == "with other texts"]
+    ends: Any = lines.get_segments()  # type: ignore[attr-defined]
+    assert [part.tolist() for part in ends] == [[[i + 0.2, 1.0], [i + 0.2, 9.0]] for i in range(1, 7)]
+    # Modules have ranks of their own then, which one line per block can't show.
+    by_module = replace(plan, stability=PlanStability("unstable", 0.7, 0.5, (1,) * 24, (9,) * 24, (0.5,) * 24))
+    assert "with other texts" not in labels(ranks_figure(by_module).axes[0])
 
 
 def test_an_end_that_can_not_be_planned_is_marked() -> None:
