@@ -45,8 +45,8 @@ class Allocation:
         problem: what was allocated.
         weights: what the signal asked for.
         ranks: the allocator's ranks.
-        uniform: the ranks of equal weights under the same budget.
-        gelora: GeLoRA's ranks under the same budget; empty if it can't meet the budget or has no profile.
+        uniform: the ranks that `method=lora` gives each target under the same budget.
+        gelora: those of `method=gelora`; empty if it can't meet the budget or has no profile.
     """
 
     problem: AllocationProblem
@@ -73,7 +73,8 @@ class Allocator(ABC, Generic[SignalT]):
     Attributes:
         name: what a method names it by.
         signal: the name of the signal that it reads, in `core.registries.SIGNALS`; empty if it reads none.
-        granularity: whether every block gets a rank (`block`), or every linear (`module`).
+        granularity: whether every block gets a rank (`block`), or every linear (`module`), unless
+            `ranks.granularity` says otherwise.
         basis: what decides its weights; the stability of a plan is judged for a `sample` only.
     """
 
@@ -93,6 +94,10 @@ class Allocator(ABC, Generic[SignalT]):
         Raises:
             GeloraError: the signal is not that of this model, or holds numbers that say nothing.
         """
+
+    def granularity_for(self, settings: object) -> Granularity:
+        """Return what gets a rank unless `ranks.granularity` says so; `settings` are the keys of the method."""
+        return self.granularity
 
     def allocate(self, problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
         """Return one rank per target, which `problem.is_feasible` accepts; `seed` is for what is drawn.

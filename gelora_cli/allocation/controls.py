@@ -1,6 +1,6 @@
-"""Controls: the units of GeLoRA's ranks on other blocks. No torch, no numpy.
+"""Controls: the units of GeLoRA's ranks on other blocks, or with `ranks.granularity=module` on other modules.
 
-Each has the same total as GeLoRA's ranks and keeps within the budget and the blocks' largest ranks. What a seed draws
+Each has the same total as GeLoRA's ranks and keeps within the budget and the largest ranks. What a seed draws
 is the same on every machine.
 """
 
@@ -74,8 +74,19 @@ class Reversed(Control):
 
     name = "reversed"
 
+    def allocate(self, problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
+        """Return `r_(L + 1 - i)`; a module then has the rank of the same module there. `seed` changes nothing."""
+        ranks = problem.apportion(weights)
+        if not problem.has_modules:
+            return self.move(ranks, problem.is_feasible, seed)
+        of_blocks: dict[int, Ranks] = {}
+        for target, rank in zip(problem.targets, ranks, strict=True):
+            of_blocks[target.block] = (*of_blocks.get(target.block, ()), rank)
+        reversed_blocks = [rank for block in reversed(of_blocks.values()) for rank in block]
+        return _first_accepted(lambda: tuple(reversed_blocks), problem.is_feasible)
+
     def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
-        """Return `r_(L + 1 - i)`; `seed` changes nothing."""
+        """Return the ranks in reverse."""
         return reverse_ranks(ranks, is_feasible)
 
 

@@ -42,8 +42,8 @@ class IdimAllocator(Allocator[IdProfile]):
     signal = IDIM
 
     def weigh(self, signal: IdProfile, problem: AllocationProblem) -> Weights:
-        """Return GeLoRA's weights: the growth of each block, by the rule."""
-        return growth_weights(block_growths(signal), problem)
+        """Return GeLoRA's weights: the growth of each block, by the rule; a module has those of its block."""
+        return problem.spread_weights(growth_weights(block_growths(signal), problem.by_block()))
 
     def resampled(self, signal: IdProfile) -> tuple[IdProfile, ...]:
         """Return the profile without each tenth of its texts; empty if a layer was measured before there was such."""
@@ -94,21 +94,22 @@ class Growth(IdimAllocator):
     name = "growth"
 
     def rank_ends(self, signal: IdProfile, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
-        """Return each block's rank with its growth at the ends of the intervals, the other growths as estimated.
+        """Return each target's rank with its block's growth at the ends of the intervals, the others as estimated.
 
-        The growth of block i is then `low_i - high_{i-1}` or `high_i - low_{i-1}`, and not below 0.
+        The growth of block i is then `low_i - high_{i-1}` or `high_i - low_{i-1}`, and not below 0. Of the modules of a
+        block each has the largest of their ranks.
         """
         growths, ends = block_growths(signal), []
         for i, (before, after) in enumerate(itertools.pairwise(signal.layers)):
             smallest = growth_between(before.high, after.low)
             largest = growth_between(before.low, after.high)
             ends.append((_rank_with(problem, growths, i, smallest), _rank_with(problem, growths, i, largest)))
-        return tuple(ends)
+        return problem.spread(ends)
 
     def note(self, signal: IdProfile, allocation: Allocation) -> str:
         """Return whether the plan equals another, and which blocks are below their lower bound or full."""
         growths = block_growths(signal)
-        return growth_note(allocation, growths, lower_bounds(growths, allocation.problem))
+        return growth_note(allocation, growths, lower_bounds(growths, allocation.problem.by_block()))
 
 
 def block_growths(profile: IdProfile) -> tuple[Fraction, ...]:
@@ -172,9 +173,10 @@ def _profiles(profile: IdProfile, columns: Sequence[Sequence[float]]) -> tuple[I
 
 
 def _rank_with(problem: AllocationProblem, growths: Sequence[Fraction], i: int, growth: Fraction) -> int | None:
-    """Return block i's rank if it alone has this growth; None if the budget can't hold that."""
+    """Return block i's largest rank if it alone has this growth; None if the budget can't hold that."""
     changed = (*growths[:i], growth, *growths[i + 1 :])
+    weights = problem.spread_weights(growth_weights(changed, problem.by_block()))
     try:
-        return problem.apportion(growth_weights(changed, problem))[i]
+        return problem.largest_of_blocks(problem.apportion(weights))[i]
     except GeloraError:
         return None

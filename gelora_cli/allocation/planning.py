@@ -57,6 +57,7 @@ class PlanRequest(Generic[Settings]):
             modules=self.modules,
             scaling=self.scaling,
             rule=Rule(self.rule, self.rounding, self.on_deficit, self.granularity, self.when_unstable),
+            settings=self.settings if method == self.method else None,
             assume_even=self.assume_even,
         )
 

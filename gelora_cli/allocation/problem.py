@@ -6,11 +6,12 @@ into ranks. No torch, no numpy.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeVar
 
 from gelora_cli.allocation.apportionment import Ranks, apportion
 from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
@@ -18,6 +19,7 @@ from gelora_cli.core.budget import adapted_linears
 from gelora_cli.core.errors import GeloraError
 
 Granularity = Literal["block", "module"]
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class AllocationProblem:
         bound: the most parameters that the ranks may cost; None for `budget=auto`, which takes `auto_params`.
         auto_params: the parameters that GeLoRA's own ranks cost; 0 without a profile.
         budget: the budget as the user wrote it.
+        settings: the keys of the method, of which some may choose ranks; an allocator knows their class.
     """
 
     targets: tuple[Target, ...]
@@ -106,6 +109,7 @@ class AllocationProblem:
     bound: int | None
     auto_params: int
     budget: str
+    settings: object = None
 
     @property
     def largest_cost(self) -> int:
@@ -127,6 +131,44 @@ class AllocationProblem:
         """Rank 1 in every target."""
         return (1,) * len(self.targets)
 
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.targets[-1].block
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether some block has several targets, so that modules have ranks of their own."""
+        return len(self.targets) > self.blocks
+
+    def by_block(self) -> AllocationProblem:
+        """Return the same problem with one target for each block."""
+        merged = []
+        for block, targets in itertools.groupby(self.targets, key=lambda target: target.block):
+            merged.append(Target(block, tuple(linear for target in targets for linear in target.linears)))
+        return replace(self, targets=tuple(merged))
+
+    def spread(self, of_blocks: Sequence[ValueT]) -> tuple[ValueT, ...]:
+        """Return for each target the value of its block."""
+        return tuple(of_blocks[target.block - 1] for target in self.targets)
+
+    def spread_weights(self, of_blocks: Weights) -> Weights:
+        """Return for each target the weight, the start and the rule's own rank of its block.
+
+        The rule's own ranks then cost what they cost with one rank for each block.
+        """
+        own = None if of_blocks.own_ranks is None else self.spread(of_blocks.own_ranks)
+        return Weights(values=self.spread(of_blocks.values), start=self.spread(of_blocks.start), own_ranks=own)
+
+    def largest_of_blocks(self, ranks: Ranks) -> Ranks:
+        """Return the largest rank in each block; no ranks stay none."""
+        if not ranks:
+            return ()
+        largest = [0] * self.blocks
+        for target, rank in zip(self.targets, ranks, strict=True):
+            largest[target.block - 1] = max(largest[target.block - 1], rank)
+        return tuple(largest)
+
     def apportion(self, weights: Weights) -> Ranks:
         """Return ranks in proportion to weights, within the budget; with `budget=auto` the weights' own ranks.
 
@@ -140,14 +182,16 @@ class AllocationProblem:
         if self.bound is None and weights.own_ranks is not None:
             return weights.own_ranks
         shrinks = self.rule.on_deficit == "shrink"
-        # A signal may ask for more than a target's largest rank, which no rank can exceed.
-        start = self.within_caps(weights.start)
+        # A signal may ask for more than a target's largest rank, which no rank can exceed. A start of 0 is a target
+        # that the signal leaves out.
+        start = tuple(min(max(0, rank), cap) for rank, cap in zip(weights.start, self.caps, strict=True))
         if self.largest_cost >= self.cost(start):
             return apportion(weights.values, start, self.caps, self.costs, self.largest_cost)
-        if shrinks and self.largest_cost >= self.cost(self.ones):
+        least = tuple(min(1, rank) for rank in start)
+        if shrinks and self.largest_cost >= self.cost(least):
             # The start becomes the ceiling: units go only where a lower bound is not met yet.
-            return apportion(weights.values, self.ones, start, self.costs, self.largest_cost)
-        raise self._deficit(start, shrinks=shrinks)
+            return apportion(weights.values, least, start, self.costs, self.largest_cost)
+        raise self._deficit(start, least, shrinks=shrinks)
 
     def uniform_ranks(self) -> Ranks:
         """Return the ranks of equal weights.
@@ -172,16 +216,17 @@ class AllocationProblem:
         """Return the ranks, each at least 1 and at most the target's largest."""
         return tuple(min(max(1, rank), cap) for rank, cap in zip(ranks, self.caps, strict=True))
 
-    def _deficit(self, start: Ranks, *, shrinks: bool) -> GeloraError:
-        even, smallest, bound = self.cost(self.ones), self.cost(start), self.largest_cost
-        if shrinks or start == self.ones:
-            least = f"rank 1 in every block costs {even:,}"
+    def _deficit(self, start: Ranks, least: Ranks, *, shrinks: bool) -> GeloraError:
+        even, smallest, bound = self.cost(least), self.cost(start), self.largest_cost
+        if shrinks or start == least:
+            where = "in every block" if least == self.ones else "where the method adapts"
+            need = f"rank 1 {where} costs {even:,}"
         else:
-            least = f"the lower bounds of the ranks ({_join(start)}) cost {smallest:,}"
+            need = f"the lower bounds of the ranks ({_join(self.largest_of_blocks(start))}) cost {smallest:,}"
         # Shrinking helps only if the budget holds rank 1 everywhere.
         remedy = "" if bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
         return GeloraError(
-            f"budget={self.budget} gives the adapter {bound:,} parameters, but {least}; "
+            f"budget={self.budget} gives the adapter {bound:,} parameters, but {need}; "
             f"the smallest possible is budget={even if shrinks else smallest}. Give that or more{remedy}."
         )
 

@@ -6,17 +6,18 @@ An allocator turns its signal into weights; `AllocationProblem` turns weights in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SignalArtifact
-from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights, lower_bounds, real_ranks
-from gelora_cli.allocation.problem import AllocationProblem, Rule, Target, Weights, make_targets
+from gelora_cli.allocation.block_rows import block_rows, ends_of_blocks, with_growth
+from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights
+from gelora_cli.allocation.problem import AllocationProblem, Rule, Weights, make_targets
 from gelora_cli.allocation.stability import assess_plan, settle_ranks
 from gelora_cli.core.artifacts.model_map import ModelMap
-from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
@@ -104,6 +105,7 @@ def plan_from_signals(
     modules: str,
     scaling: float,
     rule: Rule,
+    settings: object = None,
     assume_even: bool = False,
 ) -> RankPlan:
     """Return the ranks that the allocator of a method gives, with those that they are compared with.
@@ -117,6 +119,7 @@ def plan_from_signals(
         modules: `attention` or `all`.
         scaling: `alpha / r`, the same everywhere.
         rule: the settings of `ranks.*`.
+        settings: the keys of the method, of which some may choose ranks; None: their defaults.
         assume_even: weigh all targets alike if the allocator's signal is not measured yet, as a dry run does.
 
     Raises:
@@ -126,19 +129,19 @@ def plan_from_signals(
     _check_choices(method, rule, scaling)
     # An allocator declares the class of its signal; a table of all allocators can't say it.
     allocator: Allocator[Any] = ALLOCATORS.get(METHODS.get(method).allocator)
+    settings = METHODS.get(method).config_class(name=method) if settings is None else settings
     signal = signals.get(allocator.signal)
     if allocator.signal and signal is None and not assume_even:
         raise missing_signal(method, budget, allocator.signal)
     profile = cast("IdProfile | None", signals.get(IDIM))
     blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
-    granularity = rule.granularity or allocator.granularity
-    # Uniform and GeLoRA's ranks are per block, also if the allocator gives every module a rank of its own.
-    problem = replace(blocks, targets=make_targets(model_map, modules, granularity))
+    granularity = rule.granularity or allocator.granularity_for(settings)
+    problem = replace(blocks, targets=make_targets(model_map, modules, granularity), settings=settings)
     warnings = () if signal is None else allocator.warnings(signal)
+    # A measured signal is used even if a missing one is assumed.
+    is_even = assume_even and bool(allocator.signal) and signal is None
     try:
-        uniform = blocks.uniform_ranks()
-        gelora = () if profile is None else _gelora_ranks(profile, blocks)
-        is_even = assume_even and signal is None  # a measured signal is used even then
+        uniform, gelora = _references(problem, blocks, profile)
         weights = Weights.proportional(problem.ones) if is_even else _checked_weights(problem, allocator, signal)
         ranks = _checked_ranks(problem, allocator, weights, seed)
     except GeloraError as error:  # a layer that says nothing may be why a block asks for so much
@@ -147,10 +150,10 @@ def plan_from_signals(
     stability = None if is_even else assess_plan(allocator, signal, allocation, seed)
     ranks, settled_note = settle_ranks(stability, allocation, method=method)
     allocation = replace(allocation, ranks=ranks)
-    rows = _rows(problem, ranks, None if is_even else weights)
+    rows = block_rows(problem, ranks, None if is_even else weights)
     if profile is not None and allocator.signal == IDIM:
-        rank_ends = ((None, None),) * len(rows) if settled_note else allocator.rank_ends(signal, problem)
-        rows = _with_growth(rows, profile, blocks, rank_ends)
+        rank_ends = ((None, None),) * len(problem.targets) if settled_note else allocator.rank_ends(signal, problem)
+        rows = with_growth(rows, profile, blocks, ends_of_blocks(problem, rank_ends))
     note = "" if is_even else allocator.note(signal, allocation)  # nothing to say of a signal not yet measured
     return RankPlan(
         method=method,
@@ -164,8 +167,8 @@ def plan_from_signals(
         blocks=rows,
         auto_ranks=auto_ranks,
         auto_params=blocks.auto_params,
-        uniform_ranks=uniform,
-        gelora_ranks=gelora,
+        uniform_ranks=problem.largest_of_blocks(uniform),
+        gelora_ranks=problem.largest_of_blocks(gelora),
         adapter_params=problem.cost(ranks),
         head_params=model_map.head_params,
         backbone_params=model_map.backbone_params,
@@ -218,10 +221,30 @@ def _block_problem(
     return replace(problem, auto_params=problem.cost(auto_ranks)), auto_ranks
 
 
-def _gelora_ranks(profile: IdProfile, problem: AllocationProblem) -> Ranks:
-    """Return GeLoRA's ranks under the budget; none if it can't meet it."""
+def _references(
+    problem: AllocationProblem, blocks: AllocationProblem, profile: IdProfile | None
+) -> tuple[Ranks, Ranks]:
+    """Return the ranks that method=lora and method=gelora give each target under the same settings.
+
+    Theirs are per block, unless `ranks.granularity` says otherwise: then each target has the rank of its block. They
+    are empty if they can't meet the budget, and GeLoRA's without a profile.
+    """
+    asks_for_modules = problem.rule.granularity == "module"
+    reference = problem if asks_for_modules else blocks
+    uniform = _ranks_or_none(reference, Weights.proportional(reference.ones))
+    gelora: Ranks = ()
+    if profile is not None:
+        of_blocks = growth_weights(block_growths(profile), reference.by_block())
+        gelora = _ranks_or_none(reference, reference.spread_weights(of_blocks))
+    if asks_for_modules:
+        return uniform, gelora
+    return problem.spread(uniform) if uniform else (), problem.spread(gelora) if gelora else ()
+
+
+def _ranks_or_none(problem: AllocationProblem, weights: Weights) -> Ranks:
+    """Return ranks under the budget; none if it is too small."""
     try:
-        return problem.apportion(growth_weights(block_growths(profile), problem))
+        return problem.apportion(weights)
     except GeloraError:
         return ()
 
@@ -261,59 +284,3 @@ def _checked_ranks(problem: AllocationProblem, allocator: Allocator[Any], weight
             f"{problem.largest_cost:,} parameters or are not from 0 to {caps}. Correct the allocator."
         )
     return ranks
-
-
-def _rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None) -> tuple[BlockRank, ...]:
-    """Return a row per block; with a target per module the row has the rank and the weight of each."""
-    by_block: dict[int, list[tuple[Target, int]]] = {}
-    weights_by_block: dict[int, list[float]] = {}
-    for target, rank in zip(problem.targets, ranks, strict=True):
-        by_block.setdefault(target.block, []).append((target, rank))
-    for target, value in zip(problem.targets, weights.values if weights else (), strict=weights is not None):
-        weights_by_block.setdefault(target.block, []).append(float(value))
-    rows = []
-    for block, ranked in by_block.items():
-        values = weights_by_block.get(block, [])
-        row = BlockRank(
-            block=block,
-            idim_in=None,
-            idim_out=None,
-            growth=None,
-            lower_bound=None,
-            real_rank=None,
-            rank=max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
-            rank_low=None,
-            rank_high=None,
-            modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
-            params=sum(rank * target.unit_params for target, rank in ranked),
-            module_ranks=tuple(rank for _, rank in ranked) if len(ranked) > 1 else None,
-            weight=max(values, default=None),
-            module_weights=tuple(values) if len(values) > 1 else None,
-        )
-        rows.append(row)
-    return tuple(rows)
-
-
-def _with_growth(
-    rows: Sequence[BlockRank],
-    profile: IdProfile,
-    problem: AllocationProblem,
-    rank_ends: Sequence[tuple[int | None, int | None]],
-) -> tuple[BlockRank, ...]:
-    """Return the rows with what the profile says of each block."""
-    # Layer i is the input of the block in row i, and layer i + 1 its output.
-    growths = block_growths(profile)
-    bounds, reals = lower_bounds(growths, problem), real_ranks(growths, problem)
-    return tuple(
-        replace(
-            row,
-            idim_in=profile.layers[i].idim,
-            idim_out=profile.layers[i + 1].idim,
-            growth=float(growths[i]),
-            lower_bound=bounds[i],
-            real_rank=float(reals[i]),
-            rank_low=rank_ends[i][0],
-            rank_high=rank_ends[i][1],
-        )
-        for i, row in enumerate(rows)
-    )

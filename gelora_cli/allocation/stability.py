@@ -80,12 +80,7 @@ def settle_ranks(stability: PlanStability | None, allocation: Allocation, *, met
             f"To fix it {stability.advice}. ranks.when_unstable=warn takes the plan all the same"
         )
     sentence = f"Uniform ranks, since {plan} is not stable ({stability.verdict}; ranks.when_unstable=uniform)."
-    return uniform_ranks(allocation), sentence
-
-
-def uniform_ranks(allocation: Allocation) -> Ranks:
-    """Return the uniform rank of each target; the modules of a block have its rank."""
-    return tuple(allocation.uniform[target.block - 1] for target in allocation.problem.targets)
+    return allocation.uniform or allocation.problem.uniform_ranks(), sentence  # the latter says why there are none
 
 
 def agreement(ranks: Ranks, other: Ranks) -> float:
@@ -139,7 +134,7 @@ def _summary(allocation: Allocation, replicates: Sequence[Weights], plans: Seque
     common = statistics.fmean(agreement(first, second) for first, second in itertools.combinations(plans, 2))
     taus = [kendall_tau(first, second) for first, second in itertools.combinations(samples, 2)]
     untied = [tau for tau in taus if tau is not None]
-    with_uniform = agreement(allocation.ranks, uniform_ranks(allocation))
+    with_uniform = agreement(allocation.ranks, allocation.uniform or allocation.problem.ones)
     columns = list(zip(*plans, strict=True))
     return PlanStability(
         verdict=_verdict(has_preference(_floats(allocation.weights.values), samples), common, with_uniform),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import in_entry_classes
+from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
@@ -88,6 +89,11 @@ def _with_paths(config: RunConfig) -> RunConfig:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
     ranks = replace(config.ranks, path=absolute(config.ranks.path))
+    method_paths = {}
+    for entry in declared_keys(type(config.method)):
+        if entry.declared.path:
+            method_paths[entry.name] = absolute(entry.value_in(config.method))
+    method = replace(config.method, **method_paths)  # type: ignore[arg-type]
     sources = {}
     for key in ("glue", "squad", "squad_v2", "text", "text_validation"):
         source = getattr(config.data, key)
@@ -95,4 +101,4 @@ def _with_paths(config: RunConfig) -> RunConfig:
             sources[key] = local_or_hub(source)
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
-    return replace(config, model=model, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]
+    return replace(config, model=model, method=method, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]

@@ -40,6 +40,8 @@ class MethodConfig(EntrySection):
     """
 
     registry: ClassVar[Registry[Any]] = METHODS
+    rank_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a subclass that only choose ranks: two runs with equal ranks may differ in them."""
 
     name: str = key("gelora", help="name in the run directory", choices=METHODS.names)
     preset: str = key("gelora", help="the family of training settings that the method takes", identity=False)
@@ -53,6 +55,10 @@ class MethodConfig(EntrySection):
     presets: dict[str, dict[str, PresetConfig]] = key(
         {}, help="task (or default), then model (or default), to training settings", identity=False
     )
+
+    def contents(self) -> dict[str, list[object]]:
+        """Return what files that a key names say, by what they are: it belongs to a run's identity."""
+        return {}
 
 
 @dataclass

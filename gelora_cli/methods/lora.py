@@ -1,4 +1,8 @@
-"""LoRA with planned ranks: GeLoRA (arXiv 2412.09250) and the controls that it is compared with."""
+"""LoRA with planned ranks: GeLoRA (arXiv 2412.09250), its controls, and ranks from other signals.
+
+Methods with keys of their own that choose ranks have files of their own: `gora`, `eva_ranks`, `activations`, `depth`
+and `file`.
+"""
 
 from __future__ import annotations
 
@@ -71,3 +75,41 @@ class ReversedLora(PlannedLora):
 
     name = "reversed"
     allocator = "reversed"
+
+
+@METHODS.register
+class FisherLora(PlannedLora):
+    """Ranks by the empirical Fisher information of each linear."""
+
+    name = "fisher"
+    description = "A LoRA adapter with ranks by the empirical Fisher information (proposed in huggingface/peft#3204)"
+    allocator = "fisher"
+
+
+@METHODS.register
+class GradRankLora(PlannedLora):
+    """Ranks by the effective rank of each linear's gradient."""
+
+    name = "gradrank"
+    description = "A LoRA adapter with ranks by the effective rank of the gradient (measured as by RaLoRA, ICLR 2026)"
+    allocator = "gradrank"
+
+
+@METHODS.register
+class SensitivityLora(PlannedLora):
+    """Ranks by the squared weight times the Fisher information of each linear."""
+
+    name = "sensitivity"
+    description = (
+        "A LoRA adapter with ranks by the loss's sensitivity to weights (after Sensitivity-LoRA, arXiv 2509.09119)"
+    )
+    allocator = "sensitivity"
+
+
+@METHODS.register
+class WeightsLora(PlannedLora):
+    """Ranks by the effective rank of the pretrained weights, without data."""
+
+    name = "weights"
+    description = "A LoRA adapter with ranks by the effective rank of the pretrained weights"
+    allocator = "weights"

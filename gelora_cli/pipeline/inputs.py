@@ -189,12 +189,15 @@ def resolve_base(model: ModelConfig) -> ResolvedModel:
 def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
     """Return what belongs to a run's identity beside its settings: fingerprints of the model and of the rows.
 
-    A saved plan (`ranks.path`) adds what training uses of it, plug-ins the content of their files.
+    A saved plan (`ranks.path`) adds what training uses of it, a file that the method reads what it says, and plug-ins
+    the content of their files.
     """
     config, fingerprints = inputs.config, inputs.fingerprints
     if config.ranks.path is not None:
         plan = read_plan(config.ranks.path)
         fingerprints["plan"] = sha256_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
+    else:
+        fingerprints |= {name: sha256_of(content) for name, content in config.method.contents().items()}
     if config.plugins is not None:
         fingerprints["plugins"] = plugins_fingerprint(config.plugins)
     return fingerprints

@@ -27,7 +27,6 @@ from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.methods.updates.adalora import BudgetAllocator
 from gelora_cli.methods.updates.checks import head_state
-from gelora_cli.methods.updates.eva import cut
 from gelora_cli.methods.updates.sora import SHRINK
 from gelora_cli.models.block_map import bias_names
 from tests.helpers.method_cases import plain
@@ -356,17 +355,6 @@ def test_eva_has_pefts_own_ranks_and_directions(bert: Path) -> None:
         name: len(tensor) for name, tensor in theirs.items()
     }
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_eva_is_cut_at_the_parameter_budget_in_its_own_order() -> None:
-    from gelora_cli.core.artifacts.model_map import LinearShape
-
-    linears = [LinearShape("small", "query", 4, 4), LinearShape("large", "up", 4, 12), LinearShape("none", "key", 4, 4)]
-    ratios = {"small": [0.5, 0.2, 0.1], "large": [0.4, 0.3, 0.05], "none": [0.01]}
-    assert cut(linears, ratios, 48) == {"small": 2, "large": 2, "none": 0}
-    assert cut(linears, ratios, 47) == {"small": 1, "large": 2, "none": 0}
-    assert cut(linears, ratios, 39) == {"small": 1, "large": 1, "none": 0}  # the next costs 16: cut, not passed over
-    assert cut(linears, {"small": [0.5], "large": [0.4], "none": [0.5]}, 16) == {"small": 1, "large": 0, "none": 1}
 
 
 def test_eva_at_budgets_beyond_its_components_and_its_text(bert: Path) -> None:

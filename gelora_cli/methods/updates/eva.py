@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from peft import EvaConfig, LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.eva import SVDHook, get_eva_state_dict
 
-from gelora_cli.allocation.apportionment import apportion
+from gelora_cli.allocation.explained_variance import cut_components, even_ranks, most_components
 from gelora_cli.allocation.planning import with_module_ranks
 from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.budget import adapted_linears
@@ -51,24 +51,6 @@ def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
     return attached
 
 
-def cut(linears: Sequence[LinearShape], ratios: Mapping[str, Sequence[float]], bound: int) -> dict[str, int]:
-    """Return every linear's rank: components by explained variance ratio, largest first, until one passes the bound.
-
-    `ratios` are those of a linear's components, descending; ties go to the earlier linear.
-    """
-    ranks = dict.fromkeys((linear.name for linear in linears), 0)
-    components = []
-    for index, linear in enumerate(linears):
-        components += [(-ratio, index, linear.unit_params) for ratio in ratios[linear.name]]
-    left = bound  # parameters
-    for _, index, cost in sorted(components):
-        if cost > left:
-            break
-        ranks[linears[index].name] += 1
-        left -= cost
-    return ranks
-
-
 def _ranks_and_components(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
     """Return the rank of every adapted linear, and its components (rank, in) on the CPU."""
     model, bound = context.model, context.plan.budget_params or 0
@@ -90,7 +72,9 @@ def _ranks_and_components(context: MethodContext[EvaSettings]) -> tuple[dict[str
         )
     hooks = watched.hooks()
     ratios = {name: hook.svd.explained_variance_ratio_.tolist() for name, hook in hooks.items()}
-    ranks = cut(linears, ratios, bound)
+    costs = [linear.unit_params for linear in linears]
+    cut = cut_components([ratios[linear.name] for linear in linears], costs, bound)
+    ranks = {linear.name: rank for linear, rank in zip(linears, cut, strict=True)}
     return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
 
 
@@ -99,9 +83,8 @@ def _even_config(context: MethodContext[EvaSettings], linears: Sequence[LinearSh
 
     Of unlike modules as many units as fit at the lowest cost. None is asked for more components than it has inputs.
     """
-    cheapest, count = min(linear.unit_params for linear in linears), len(linears)
-    caps = tuple(linear.max_rank for linear in linears)
-    even = apportion((1,) * count, (0,) * count, caps, (cheapest,) * count, context.plan.budget_params or 0)
+    costs = [linear.unit_params for linear in linears]
+    even = even_ranks(costs, tuple(linear.max_rank for linear in linears), context.plan.budget_params or 0)
     pattern = {re.escape(linear.name): max(1, rank) for linear, rank in zip(linears, even, strict=True)}
     largest = max(pattern.values())
     rho = min(context.settings.rho, min(linear.in_features for linear in linears) / largest)
@@ -112,7 +95,7 @@ def _even_config(context: MethodContext[EvaSettings], linears: Sequence[LinearSh
         init_lora_weights="eva",
         eva_config=EvaConfig(rho=max(1.0, rho)),
     )
-    return config, round(largest * max(1.0, rho))
+    return config, most_components(context.settings.rho, largest, min(linear.in_features for linear in linears))
 
 
 class _Watched:

@@ -1,0 +1,76 @@
+"""The rows of a plan: what each block gets, and what its weights and its growth were. No torch, no numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gelora_cli.allocation.apportionment import Ranks
+from gelora_cli.allocation.growth import block_growths, lower_bounds, real_ranks
+from gelora_cli.allocation.problem import AllocationProblem, Target, Weights
+from gelora_cli.core.artifacts.plan import BlockRank
+from gelora_cli.core.artifacts.profile import IdProfile
+
+RankEnds = tuple[int | None, int | None]
+"""A rank at the lower and at the upper end of a signal's error; None where it has none, or the budget can't hold it."""
+
+
+def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None) -> tuple[BlockRank, ...]:
+    """Return a row per block; with a target per module the row has the rank and the weight of each."""
+    by_block: dict[int, list[tuple[Target, int]]] = {}
+    weights_by_block: dict[int, list[float]] = {}
+    for target, rank in zip(problem.targets, ranks, strict=True):
+        by_block.setdefault(target.block, []).append((target, rank))
+    for target, value in zip(problem.targets, weights.values if weights else (), strict=weights is not None):
+        weights_by_block.setdefault(target.block, []).append(float(value))
+    rows = []
+    for block, ranked in by_block.items():
+        values = weights_by_block.get(block, [])
+        row = BlockRank(
+            block=block,
+            idim_in=None,
+            idim_out=None,
+            growth=None,
+            lower_bound=None,
+            real_rank=None,
+            rank=max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
+            rank_low=None,
+            rank_high=None,
+            modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
+            params=sum(rank * target.unit_params for target, rank in ranked),
+            module_ranks=tuple(rank for _, rank in ranked) if len(ranked) > 1 else None,
+            weight=max(values, default=None),
+            module_weights=tuple(values) if len(values) > 1 else None,
+        )
+        rows.append(row)
+    return tuple(rows)
+
+
+def ends_of_blocks(problem: AllocationProblem, ends: Sequence[RankEnds]) -> tuple[RankEnds, ...]:
+    """Return the ends of each block's rank; the targets of a block share theirs."""
+    return tuple(dict(zip((target.block for target in problem.targets), ends, strict=True)).values())
+
+
+def with_growth(
+    rows: Sequence[BlockRank],
+    profile: IdProfile,
+    problem: AllocationProblem,
+    rank_ends: Sequence[tuple[int | None, int | None]],
+) -> tuple[BlockRank, ...]:
+    """Return the rows with what the profile says of each block."""
+    # Layer i is the input of the block in row i, and layer i + 1 its output.
+    growths = block_growths(profile)
+    bounds, reals = lower_bounds(growths, problem), real_ranks(growths, problem)
+    return tuple(
+        replace(
+            row,
+            idim_in=profile.layers[i].idim,
+            idim_out=profile.layers[i + 1].idim,
+            growth=float(growths[i]),
+            lower_bound=bounds[i],
+            real_rank=float(reals[i]),
+            rank_low=rank_ends[i][0],
+            rank_high=rank_ends[i][1],
+        )
+        for i, row in enumerate(rows)
+    )

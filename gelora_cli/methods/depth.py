@@ -1,0 +1,36 @@
+"""LoRA with ranks by depth: a control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gelora_cli.allocation.depth import SHAPES
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.core.registries import METHODS
+from gelora_cli.methods.lora import PlannedLora
+
+
+@dataclass
+class DepthSettings(LowRankConfig):
+    """How rank follows depth."""
+
+    rank_keys: ClassVar[tuple[str, ...]] = ("shape", "top")
+
+    shape: str = key(
+        "rising",
+        help="weights from 1 to the number of blocks, the other way round, or the last blocks alone",
+        choices=SHAPES,
+    )
+    top: int = key(1, help="how many blocks method.shape=top adapts, counted from the last", low=1)
+
+
+@METHODS.register
+class DepthLora(PlannedLora):
+    """A control: ranks that rise or fall with depth, or the last blocks alone."""
+
+    name = "depth"
+    description = "A LoRA adapter with ranks by depth, a control"
+    allocator = "depth"
+    config_class = DepthSettings
