@@ -46,6 +46,7 @@ class Gradients(Signal[GradientSignal]):
     )
     contents = ("model", "train")
     fewest_texts = GROUPS
+    needs_labels = True
 
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return its settings, without those of windows where there are none, and whether scores are standardized."""
