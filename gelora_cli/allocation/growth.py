@@ -18,7 +18,7 @@ from fractions import Fraction
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SmallerSample
 from gelora_cli.allocation.jackknife import inflate
-from gelora_cli.allocation.layer_checks import layer_warnings
+from gelora_cli.allocation.layer_checks import plan_warnings
 from gelora_cli.allocation.notes import growth_note
 from gelora_cli.allocation.problem import AllocationProblem, Weights, exact_number
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -83,8 +83,8 @@ class IdimAllocator(Allocator[IdProfile]):
         return f"measure more rows (profile.max_examples={min(4 * drawn, seen)}; the split has {seen:,}) or {pooling}"
 
     def warnings(self, signal: IdProfile) -> tuple[str, ...]:
-        """Return a sentence for each layer whose idim says little of the task."""
-        return layer_warnings(signal)
+        """Return that the profile is a control, and a sentence for each layer whose idim says little of the task."""
+        return plan_warnings(signal)
 
 
 @ALLOCATORS.register

@@ -12,6 +12,12 @@ MOSTLY_DUPLICATES = 0.5
 FEWER_POINTS = 0.75
 """With less than this share of its neighbour's points a layer is measured at another scale than that neighbour."""
 
+CONTROLS = {
+    "untrained": ("every weight is untrained", "what the model has learned"),
+    "shuffled": ("the tokens of every text are shuffled", "the order of its words"),
+}
+"""What a control measures, and what its numbers can't depend on, by `profile.control`."""
+
 
 @dataclass(frozen=True)
 class WeakLayer:
@@ -57,19 +63,18 @@ def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def profile_table(profile: IdProfile) -> str:
-    """Return a profile as a table for a terminal, a line per layer, and the warnings below it.
+def plan_warnings(profile: IdProfile) -> tuple[str, ...]:
+    """Return what to know of every plan from a profile: that it is a control, and which layers say little."""
+    return tuple(filter(None, (control_warning(profile), *layer_warnings(profile))))
 
-    The points of a layer are the states that are left once duplicates are collapsed.
-    """
-    marks = {weak.layer: weak.mark for weak in weak_layers(profile.layers)}
-    lines = ["layer    idim   95 % interval      N/2      N/4   points"]
-    for row in profile.layers:
-        half = "      -" if row.half is None else f"{row.half:7.3f}"
-        quarter = "      -" if row.quarter is None else f"{row.quarter:7.3f}"
-        line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {half}  {quarter}  {row.used:7,}"
-        lines.append(f"{line}  {marks[row.layer]}" if row.layer in marks else line)
-    return "\n".join([*lines, *(f"warning: {text}" for text in layer_warnings(profile))])
+
+def control_warning(profile: IdProfile) -> str:
+    """Return that a profile is a control of GeLoRA, and of what; empty of a real profile."""
+    control = profile.settings.control
+    if control is None:
+        return ""
+    what, lacks = CONTROLS[control]
+    return f"{what} (profile.control={control}): a control of GeLoRA, whose ranks say nothing of {lacks}."
 
 
 def pooling_fix(pooling: str) -> str:

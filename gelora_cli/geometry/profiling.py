@@ -108,9 +108,10 @@ def measure(
     # Gathering puts rank 0's batches first, then rank 1's, and so on.
     processes = accelerator.num_processes
     gathered = np.concatenate([batch for rank in range(processes) for batch in batches[rank::processes]])  # (used,)
-    texts = np.repeat(gathered, pooling.counts(gathered))  # (points,): the text of each point
-    order = np.argsort(texts, kind="stable")  # back to the order of the split, on any number of processes
-    layers = _estimate(states, order, texts[order], settings, accelerator)
+    row_of_point = np.repeat(gathered, pooling.counts(gathered))  # (points,)
+    order = np.argsort(row_of_point, kind="stable")  # back to the order of the split, on any number of processes
+    texts = np.searchsorted(rows, row_of_point[order])  # (points,): 0 .. used - 1, since `rows` ascend
+    layers = _estimate(states, order, texts, settings, accelerator)
     return Measurement(layers, len(split), len(split) - len(rows), len(rows))
 
 
@@ -215,7 +216,7 @@ def _estimate(
     Args:
         states: this process's points of every layer.
         order: brings the gathered points into the order of the split, (points,).
-        texts: the text of each ordered point, (points,): several points may be tokens of one text.
+        texts: the number of each ordered point's text, (points,): several points may be tokens of one text.
         settings: the estimator's.
         accelerator: the processes.
     """
@@ -239,7 +240,12 @@ def _layer_idim(
 ) -> LayerIdim:
     try:
         estimate = estimate_idim(
-            points, estimator=settings.estimator, discard=settings.discard, seed=settings.seed, device=device
+            points,
+            estimator=settings.estimator,
+            discard=settings.discard,
+            seed=settings.seed,
+            texts=texts,
+            device=device,
         )
     except GeloraError as error:
         raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error

@@ -8,7 +8,22 @@ from gelora_cli.allocation.layer_checks import weak_layers
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture
-from gelora_cli.plots.style import DARK, INK, LIGHT, MIDDLE, LineStyle, end_of, head, new_figure, number_ticks
+from gelora_cli.plots.profiles import CONTROL_LABELS, estimator_name
+from gelora_cli.plots.scales import draw_sample_sizes, draw_scales, legend_entries
+from gelora_cli.plots.style import (
+    DARK,
+    INK,
+    LEGEND_STYLE,
+    LIGHT,
+    MIDDLE,
+    LineStyle,
+    end_of,
+    figure_of_rows,
+    head,
+    legend_columns,
+    new_figure,
+    number_ticks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +51,35 @@ class ProfilePicture(RunPicture):
 
 
 def profile_figure(profile: IdProfile) -> Figure:
-    """Draw idim per layer with its 95 % interval.
+    """Draw idim per layer with its 95 % interval, and where they were measured idim against two kinds of scale.
 
     The means over the disjoint parts of N/2 and N/4 examples stand beside it where they were measured: an estimate that
-    falls with N is not stable.
+    falls with N is not stable. A profile with scales has two panels below: idim against the size of the neighbourhood,
+    and against the number of texts.
     """
-    figure, (axis,) = new_figure(height_inches=4.6, panels=(1,))
+    if not any(row.scales for row in profile.layers):
+        figure, (axis,) = new_figure(height_inches=4.6, panels=(1,))
+        _draw_layers(axis, profile)
+        return figure
+    rows = (("layers", "layers"), ("scales", "samples"))
+    figure, axes = figure_of_rows(height_inches=8.2, rows=rows, heights=(1.15, 1))
+    draw_scales(axes["scales"], profile, _plateaus(profile))
+    draw_sample_sizes(axes["samples"], profile)
+    for name in ("scales", "samples"):
+        axes[name].set_ylim(bottom=0)  # the ratio of heights counts
+    handles, labels = legend_entries(axes["scales"])
+    figure.legend(handles, labels, loc="outside lower left", ncols=legend_columns(labels), **LEGEND_STYLE)
+    _draw_layers(axes["layers"], profile)
+    return figure
+
+
+def _plateaus(profile: IdProfile) -> dict[int, tuple[int, int]]:
+    """Return the first and the last n1 of the plateau of each layer that has one."""
+    return {}
+
+
+def _draw_layers(axis: Axes, profile: IdProfile) -> None:
+    """Draw idim per layer."""
     layers, idims = [row.layer for row in profile.layers], [row.idim for row in profile.layers]
     low, high = [row.low for row in profile.layers], [row.high for row in profile.layers]
     axis.plot(layers, idims, color=DARK, marker="o", markersize=5, label="idim at N", clip_on=False)
@@ -57,9 +95,17 @@ def profile_figure(profile: IdProfile) -> Figure:
     part_means = [value for value in (*halves, *quarters) if value is not None]
     axis.set_ylim(0, 1.08 * max([*high, *idims, *part_means, 1.0]))  # at least 1: a constant model has idim 0
     number_ticks(axis, layers)
-    origin = f"{profile.task}, {end_of(profile.model)}, N = {profile.examples_used:,} examples"
-    head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
-    return figure
+    head(axis, f"Intrinsic dimension of the hidden states ({estimator_name(profile)})", describe_points(profile))
+
+
+def describe_points(profile: IdProfile) -> str:
+    """Return what was measured: task, model, number of examples, and what is not usual about it."""
+    parts = [profile.task, end_of(profile.model), f"N = {profile.examples_used:,} examples"]
+    if profile.settings.tokens is not None:
+        parts.append(f"{profile.settings.tokens} tokens of each")
+    if profile.settings.control is not None:
+        parts.append(CONTROL_LABELS[profile.settings.control])
+    return ", ".join(parts)
 
 
 def _draw_part_means(axis: Axes, layers: Sequence[int], means: Sequence[float | None], marker: str, label: str) -> None:

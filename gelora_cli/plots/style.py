@@ -31,6 +31,8 @@ MOST_NUMBERS, MOST_CHARACTERS = 24, 40
 """Labels of an axis, and letters of a name in a title or legend, that fit the width."""
 
 POINTS_PER_INCH = 72
+ROW_GAP = 0.06
+"""Room between rows of panels that have titles of their own, as a share of a panel's height."""
 HEAD_POINTS = 46
 """Height of title and subtitle."""
 
@@ -90,10 +92,30 @@ def new_figure(height_inches: float, panels: tuple[int, ...], columns: int = 1) 
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(len(panels), columns, squeeze=False, height_ratios=panels).flat)
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color=GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
+        _plain_frame(axis)
     return figure, axes
+
+
+def figure_of_rows(
+    height_inches: float, rows: Sequence[Sequence[str]], heights: Sequence[float]
+) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with rows of named panels of these relative heights; a name that stands twice is a wide panel."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
+    axes = figure.subplot_mosaic([list(row) for row in rows], height_ratios=list(heights))
+    for axis in axes.values():
+        _plain_frame(axis)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(hspace=ROW_GAP)  # type: ignore[call-arg]
+    return figure, axes
+
+
+def _plain_frame(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
 
 
 def as_written(texts: Iterable[Text]) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gelora_cli.allocation.formatting import format_plan
-from gelora_cli.allocation.layer_checks import layer_warnings, profile_table, weak_layers
+from gelora_cli.allocation.layer_checks import layer_warnings, plan_warnings, weak_layers
 from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.profile_table import profile_table
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.plan import RankPlan
@@ -103,6 +104,16 @@ def test_a_plan_repeats_the_warnings_and_keeps_its_numbers() -> None:
         modules="attention",
     )
     assert auto.warnings == plan.warnings
+
+
+@pytest.mark.parametrize("control", ["untrained", "shuffled"])
+def test_a_plan_from_a_control_says_that_it_is_one(control: str) -> None:
+    settings = replace(CONSTANT.settings, control=control)
+    plan = plan_ranks(replace(CONSTANT, settings=settings), parse_budget("rank:4"))
+    assert plan.ranks == plan_ranks(CONSTANT, parse_budget("rank:4")).ranks
+    assert f"(profile.control={control})" in plan.warnings[0]
+    assert plan.warnings[1:] == layer_warnings(CONSTANT)
+    assert plan_warnings(MINILM) == ()
 
 
 def test_a_plan_written_before_there_were_warnings_is_read() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gelora_cli.core.codec import write_artifact
-from gelora_cli.plots.profiles import SPREAD, profiles_figure
+from gelora_cli.plots.profiles import SPREAD, controls_figure, estimator_name, profiles_figure
 from scripts.figure3 import main as draw
 from tests.helpers.plans import PROFILE
 
@@ -39,6 +39,24 @@ def test_a_panel_per_task_and_a_line_per_profile() -> None:
     assert np.allclose(bars, [(row.low, row.high) for row in AFTER.layers])
     assert first.lines[0].get_linestyle() != first.lines[1].get_linestyle()
     assert (first.get_ylabel(), second.get_xlabel()[:5]) == ("intrinsic dimension", "layer")
+
+
+def test_a_profile_and_its_controls_are_one_panel() -> None:
+    control = replace(AFTER, settings=replace(AFTER.settings, control="untrained"))
+    (axis,) = controls_figure(PROFILE, {"untrained": control}).axes
+    labels = [str(line.get_label()) for line in axis.lines]
+    assert labels == ["pretrained model, texts as they are", "untrained weights"]
+    assert [line.get_linestyle() for line in axis.lines] == ["-", "--"]
+    for line, profile in zip(axis.lines, (PROFILE, AFTER), strict=True):
+        assert np.allclose(line.get_ydata(), [row.idim for row in profile.layers])
+
+
+def test_the_estimator_is_named_as_it_was_read() -> None:
+    gride = replace(PROFILE, settings=replace(PROFILE.settings, estimator="gride"), scale=4)
+    assert estimator_name(PROFILE) == "TwoNN"
+    assert estimator_name(gride) == "GRIDE, n1 = 4"
+    (axis,) = profiles_figure({"one": PROFILE, "other": gride}).axes
+    assert "(TwoNN and GRIDE, n1 = 4)" in axis.get_title(loc="left")
 
 
 def test_the_script_draws_directories_and_prints_the_numbers(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""A profile on a terminal: its table, and what a reader must know of it before a plan is made from it; no torch."""
+
+from __future__ import annotations
+
+from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, weak_layers
+from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
+from gelora_cli.models.kinds.base import kind_of
+
+
+def profile_table(profile: IdProfile) -> str:
+    """Return a profile as a table, a line per layer, a second one where scales were measured, and the warnings.
+
+    The points of a layer are the states that are left once duplicates are collapsed.
+    """
+    marks = {weak.layer: weak.mark for weak in weak_layers(profile.layers)}
+    lines = ["layer    idim   95 % interval      N/2      N/4   points"]
+    for row in profile.layers:
+        half, quarter = _number(row.half, 7, 3), _number(row.quarter, 7, 3)
+        line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {half}  {quarter}  {row.used:7,}"
+        lines.append(f"{line}  {marks[row.layer]}" if row.layer in marks else line)
+    lines += scale_table(profile)
+    return "\n".join([*lines, *(f"warning: {text}" for text in profile_warnings(profile)), *pooling_hint(profile)])
+
+
+def scale_table(profile: IdProfile) -> list[str]:
+    """Return the idims by GRIDE as lines, a column for each size of the neighbourhood; none where it has no scales."""
+    numbers = [scale.n1 for scale in max((row.scales for row in profile.layers), key=len)]
+    if not numbers:
+        return []
+    heads = [f"n1={numbers[0]}", *map(str, numbers[1:]), "N/8"]
+    lines = [
+        "idim by the neighbours n1 and 2 n1 (GRIDE), and the mean over eighths of the texts:",
+        "layer" + "".join(f"{text:>8}" for text in heads),
+    ]
+    for row in profile.layers:
+        idims = {scale.n1: scale.idim for scale in row.scales}
+        values = [*(idims.get(number) for number in numbers), row.eighth]
+        lines.append(f"{row.layer:5d}" + "".join(_number(value, 8, 2) for value in values))
+    return lines
+
+
+def profile_warnings(profile: IdProfile) -> tuple[str, ...]:
+    """Return what is wrong with a profile: that it is a control, that it moves with N, which layers say little."""
+    warnings = (control_warning(profile), convergence_warning(profile), *layer_warnings(profile))
+    return tuple(filter(None, warnings))
+
+
+def convergence_warning(profile: IdProfile) -> str:
+    """Return that the idim moves with the number of texts, beyond its intervals; empty where it does not.
+
+    A layer moves if the mean at N/2 or N/4 lies outside the 95 % interval at N.
+    """
+    moving = [row for row in profile.layers if _moves(row)]
+    if not moving:
+        return ""
+    worst = max(moving, key=_drift)
+    parts = (("N/4", worst.quarter), ("N/2", worst.half), ("N", worst.idim))
+    values = ", ".join(f"{value:.1f} at {name}" for name, value in parts if value is not None)
+    return (
+        f"idim has not converged in {len(moving)} of {len(profile.layers)} layers: of layer {worst.layer} it is "
+        f"{values}, with the interval {worst.low:.1f} .. {worst.high:.1f}. It is a number of this sample, and so are "
+        "ranks made from it. Texts in families of near copies, such as minimal pairs, do that: with more texts the two "
+        "nearest neighbours come from one family. profile.scales=true shows larger neighbourhoods."
+    )
+
+
+def pooling_hint(profile: IdProfile) -> list[str]:
+    """Return one line that recommends the last token for a decoder; none where another pooling is as good."""
+    pooling, kind = profile.settings.pooling, profile.model_map.kind
+    if pooling not in ("mean", "cls") or not kind_of(kind).is_decoder:
+        return []
+    return [
+        f"hint: {kind} is a decoder, of which only the last token has seen the whole text: try profile.pooling=last"
+    ]
+
+
+def _moves(row: LayerIdim) -> bool:
+    """Return whether the mean at N/2 or N/4 lies outside the interval at N."""
+    means = [mean for mean in (row.half, row.quarter) if mean is not None]
+    return not row.constant and any(not row.low <= mean <= row.high for mean in means)
+
+
+def _drift(row: LayerIdim) -> float:
+    """Return the largest ratio between the idim at N and at a part of N, at least 1."""
+    means = [mean for mean in (row.half, row.quarter) if mean]
+    return max((max(mean / row.idim, row.idim / mean) for mean in means if row.idim), default=1.0)
+
+
+def _number(value: float | None, width: int, decimals: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{decimals}f}"
