@@ -49,6 +49,7 @@ SIGNALS: Registry[Signal[Any]] = Registry(
     {
         "idim": "gelora_cli.signals.idim",
         "gradients": "gelora_cli.signals.gradients",
+        "activations": "gelora_cli.signals.activations",
         "weights": "gelora_cli.signals.weights",
     },
 )

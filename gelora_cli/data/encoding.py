@@ -141,14 +141,23 @@ class EncodedSplit:
             types = np.concatenate([self.types[self.offsets[row] : self.offsets[row + 1]] for row in rows])
         return EncodedSplit(self.name, rows, None, np.concatenate(tokens), offsets, types)
 
-    def distinct_rows(self) -> NDArray[np.int64]:
-        """Return the first row of every distinct sequence (tokens and types), in ascending order."""
+    def first_rows(self) -> NDArray[np.int64]:
+        """Return for every sequence the first row with the same tokens and types, (n,)."""
         types = self.types if self.types is not None else np.zeros(0, np.int8)
         first_rows: dict[bytes, int] = {}
+        same: list[int] = []
         for row, (start, end) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
             # The bytes of tokens and types have fixed widths, so different sequences have different keys.
-            first_rows.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row)
-        return np.fromiter(first_rows.values(), np.int64, len(first_rows))
+            same.append(first_rows.setdefault(self.tokens[start:end].tobytes() + types[start:end].tobytes(), row))
+        return np.array(same, np.int64)
+
+    def distinct_rows(self) -> NDArray[np.int64]:
+        """Return the first row of every distinct sequence (tokens and types), in ascending order."""
+        return np.unique(self.first_rows())
+
+    def texts(self) -> NDArray[np.int64]:
+        """Return the number of the text that every sequence belongs to, counted from 0: (n,). Copies are one text."""
+        return np.unique(self.first_rows(), return_inverse=True)[1]
 
 
 def encode(split: TextSplit, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:

@@ -87,6 +87,10 @@ class EncodedWindows(EncodedSplit):
             recovery=self.recovery,
         )
 
+    def texts(self) -> NDArray[np.int64]:
+        """Return the number of the question that every window belongs to, counted from 0: (n,)."""
+        return np.unique(self.question_row, return_inverse=True)[1]
+
     def describe(self) -> str:
         """Return the numbers of questions, of windows and of answers that come back from their tokens, for the log."""
         text = f"{len(self.source):,} questions in {len(self):,} windows"

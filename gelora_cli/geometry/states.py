@@ -34,7 +34,8 @@ class StateStore:
         self.directory = directory / STATES
         self.waiting: dict[str, torch.Tensor] = {}
         self.started = self.flushed = time.perf_counter()
-        self.files, self.earlier_seconds = self._read_files()
+        self.files: dict[int, tuple[Path, int]] = {}
+        self.earlier_seconds = self.refresh()
 
     @property
     def seconds(self) -> float:
@@ -54,6 +55,15 @@ class StateStore:
     def __contains__(self, batch: int) -> bool:
         """Return whether a batch's states are on disk."""
         return batch in self.files
+
+    def load_layer(self, batch: int, layer: int) -> torch.Tensor:
+        """Return one tensor of a batch that was measured."""
+        from safetensors import safe_open
+
+        path, _ = self.files[batch]
+        with safe_open(path, "pt") as file:
+            tensor: torch.Tensor = file.get_tensor(f"{batch}/{layer}")
+        return tensor
 
     def add(self, batch: int, states: list[torch.Tensor]) -> None:
         """Keep a batch's states; they are on disk some seconds later.
@@ -79,23 +89,33 @@ class StateStore:
             self.files |= _batches_in(self.waiting, path)
         self.waiting, self.flushed = {}, time.perf_counter()
 
+    def discard(self, batch: int) -> None:
+        """Remove the file of a batch, if there is one, and with it what else is in that file."""
+        if batch not in self.files:
+            return
+        path, _ = self.files[batch]
+        self.files = {number: entry for number, entry in self.files.items() if entry[0] != path}
+        path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove all files, once the measurement is complete."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _read_files(self) -> tuple[dict[int, tuple[Path, int]], float]:
-        """Return for each batch its file and number of layers, and the seconds spent; damaged files are logged."""
+    def refresh(self) -> float:
+        """Look for files that other processes wrote, and return the most seconds that one says; damage is logged."""
         from safetensors import safe_open
 
-        files: dict[int, tuple[Path, int]] = {}
+        known = {path for path, _ in self.files.values()}
         seconds = 0.0
         threads: set[str] = set()
         for path in sorted(self.directory.glob("*.safetensors")):
+            if path in known:
+                continue
             if not path.is_file() or file_sha256(path) != path.stem.partition("-")[2]:
                 LOGGER.warning("%s is damaged, its batches are measured again", path)
                 continue
             with safe_open(path, "pt") as file:
-                files |= _batches_in(file.keys(), path)
+                self.files |= _batches_in(file.keys(), path)
                 metadata = file.metadata() or {}
             # Each file says the seconds of all attempts until then, so the largest is the total.
             seconds = max(seconds, float(metadata.get(SECONDS, 0.0)))
@@ -107,7 +127,7 @@ class StateStore:
                 " and ".join(others),
                 _threads(),
             )
-        return files, seconds
+        return seconds
 
 
 def _batches_in(names: Iterable[str], path: Path) -> dict[int, tuple[Path, int]]:

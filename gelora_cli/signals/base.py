@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.config.identity import WINDOW_KEYS
 from gelora_cli.config.keys import keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.plugins import plugins_fingerprint
+from gelora_cli.core.registries import TASK_KINDS
 
 if TYPE_CHECKING:
     import torch
@@ -153,3 +155,9 @@ class Signal(ABC, Generic[ArtifactT]):
         # The form of this text is part of the names of existing directories.
         text = json.dumps(self.inputs(config, fingerprints), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_window_keys(values: Inputs, config: RunConfig) -> Inputs:
+    """Return the inputs of a signal without the keys of windows, where the task's kind has none."""
+    ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS
+    return {name: value for name, value in values.items() if name not in ignored}

@@ -19,7 +19,7 @@ from gelora_cli.core.distributed import gather_objects
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
-from gelora_cli.signals.base import Inputs, Signal, SignalContext
+from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
 from gelora_cli.signals.gradient_pass import GROUPS
 
 
@@ -50,11 +50,8 @@ class Gradients(Signal[GradientSignal]):
 
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return its settings, without those of windows where there are none, and whether scores are standardized."""
-        kind = TASK_KINDS.get(config.task.kind)
-        ignored = set() if kind.has_windows else WINDOW_KEYS
-        values = super().inputs(config, fingerprints)
-        values = {name: value for name, value in values.items() if name not in ignored}
-        return values | {"standardized": kind.standardizes(config.task)}
+        values = without_window_keys(super().inputs(config, fingerprints), config)
+        return values | {"standardized": TASK_KINDS.get(config.task.kind).standardizes(config.task)}
 
     def measure(self, context: SignalContext) -> GradientSignal:
         """Return the numbers of all linear layers; the processes share every batch, and the linear layers at the end.

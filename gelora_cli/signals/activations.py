@@ -1,0 +1,63 @@
+"""Spectra of what the linear layers read on a task's texts; no torch on import.
+
+Whether the intrinsic dimension by TwoNN says more than a plain principal component analysis is the question that a plan
+from this signal answers. Its `explained` shares are what EVA (arXiv 2410.07170) ranks modules by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gelora_cli.config.identity import WINDOW_KEYS
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.artifacts.signals import ActivationSignal
+from gelora_cli.core.registries import SIGNALS
+from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
+
+
+@SIGNALS.register
+class Activations(Signal[ActivationSignal]):
+    """The spectrum of the covariance of every distinct input of the blocks' linear layers."""
+
+    name = "activations"
+    description = "the spectrum of what every linear layer reads"
+    artifact = ActivationSignal
+    settings = (
+        "model.blocks",
+        "model.linears",
+        "profile.max_examples",
+        "profile.seed",
+        "profile.batch_size",
+        "task.max_length",
+        *sorted(WINDOW_KEYS),
+    )
+    contents = ("model", "train")
+    fewest_texts = 20  # ten tenths of two texts
+
+    def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
+        """Return its settings, without those of windows where there are none."""
+        return without_window_keys(super().inputs(config, fingerprints), config)
+
+    def measure(self, context: SignalContext) -> ActivationSignal:
+        """Return the spectra on the drawn rows, with all of them and without each tenth."""
+        from gelora_cli.geometry.activations import measure_inputs
+
+        measured = measure_inputs(
+            context.model,
+            context.model_map,
+            context.examples(),
+            seed=context.profile.seed,
+            batch_size=context.profile.batch_size,
+            pad_token_id=context.pad_token_id,
+            accelerator=context.accelerator,
+            store=context.store,
+        )
+        return ActivationSignal(
+            model=context.model_name,
+            task=context.task.name,
+            inputs=measured.inputs,
+            examples=measured.examples,
+            tokens=measured.tokens,
+            model_map=context.model_map,
+            seconds=round(context.store.seconds, 3),
+        )
