@@ -6,7 +6,7 @@ An allocator turns its signal into weights; `AllocationProblem` turns weights in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -132,7 +132,7 @@ def plan_from_signals(
     settings = METHODS.get(method).config_class(name=method) if settings is None else settings
     signal = signals.get(allocator.signal)
     if allocator.signal and signal is None and not assume_even:
-        raise missing_signal(method, budget, allocator.signal)
+        raise missing_signal(method, budget, allocator.signal, signals)
     profile = cast("IdProfile | None", signals.get(IDIM))
     blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
     granularity = rule.granularity or allocator.granularity_for(settings)
@@ -181,11 +181,21 @@ def plan_from_signals(
     )
 
 
-def missing_signal(method: str, budget: Budget, signal: str) -> GeloraError:
-    """Return the error that a plan can't be made without a signal, with how to measure it."""
+def missing_signal(method: str, budget: Budget, signal: str, signals: Signals | None = None) -> GeloraError:
+    """Return the error that a plan can't be made without a signal, with the command that measures it."""
+    command = profile_command([signal], signals or {})
     if signal == IDIM:
-        return GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: gelora profile")
-    return GeloraError(f"method={method} needs the signal {signal}, which is not there; gelora run measures it")
+        return GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: {command}")
+    return GeloraError(f"method={method} needs the signal {signal}, which is not there; measure it: {command}")
+
+
+def profile_command(names: Sequence[str], signals: Signals) -> str:
+    """Return the command that measures signals, with task and model of those that are there."""
+    words = ["gelora profile", *([] if list(names) == [IDIM] else [f"signals={','.join(names)}"])]
+    for key in ("task", "model"):
+        values = {getattr(artifact, key, None) for artifact in signals.values()} - {None}
+        words.append(f"{key}={values.pop()}" if len(values) == 1 else f"{key}=...")
+    return " ".join(words)
 
 
 def _check_choices(method: str, rule: Rule, scaling: float) -> None:

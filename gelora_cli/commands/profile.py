@@ -99,6 +99,8 @@ def _print_files(directory: Path, measured: MeasuredSignals) -> None:
 
 def _print_next(directory: Path, measured: MeasuredSignals) -> None:
     """Print the command that plans from what was measured."""
-    if measured.profile is not None:
+    if len(measured.artifacts) > 1:
+        print(next_commands(f"gelora ranks {shlex.quote(str(directory))} allocators=all budget=0.1M"))
+    elif measured.profile is not None:
         path = directory / measured.profile.FILE
         print(next_commands(f"gelora ranks {shlex.quote(str(path))} budget=0.1M"))

@@ -1,8 +1,8 @@
-"""`gelora ranks`: a plan for a budget from a saved profile."""
+"""`gelora ranks`: a plan for a budget from a saved profile, or several plans side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Union
@@ -38,6 +38,17 @@ class RanksCommandConfig:
         common=True,
     )
     seed: int = key(0, help="random seed of the controls shuffled and random", low=0, high=LARGEST_SEED, common=True)
+    allocators: list[str] = key(
+        [],
+        help="methods whose plans are shown side by side from saved signals, gelora,fisher; all: every one that can be",
+        choices=lambda: ("all", *_planned_methods()),
+        common=True,
+    )
+    choices: bool = key(
+        False,
+        help="show the plan under each measured choice side by side: sample, scale, and whatever profiles differ in",
+        common=True,
+    )
     plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
     output: str | None = key(
         None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
@@ -53,10 +64,12 @@ class Ranks(Command[RanksCommandConfig]):
     name = "ranks"
     summary = "plan ranks for a budget from a saved profile"
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
-  gelora ranks profile.json budget=rank:8 output=rank_pattern.json"""
+  gelora ranks profile.json budget=rank:8 output=rank_pattern.json
+  gelora ranks PROFILE PROFILE choices=true budget=rank:8       # what pooling, sample or scale would change
+  gelora ranks DIR allocators=gelora,lora budget=rank:8         # plans of several methods; all: every one"""
     keys = RanksCommandConfig
     groups: ClassVar[Mapping[str, str]] = {"method": "gelora"}
-    positional = Positional("PATH")
+    positional = Positional("PATH", many=True)
 
     def with_defaults(self, config: RanksCommandConfig) -> RanksCommandConfig:
         """Return the configuration with the modules and the scaling that a plan takes where none are given."""
@@ -70,6 +83,7 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.allocation.base import IDIM
         from gelora_cli.allocation.formatting import format_plan
         from gelora_cli.allocation.planning import plan_method
+        from gelora_cli.commands.compared_ranks import choices_text, methods_text
         from gelora_cli.commands.outputs import check_output
         from gelora_cli.config.presets import plan_settings
         from gelora_cli.core.budget import parse_budget
@@ -77,13 +91,18 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.signals.saved import read_signals
 
         check_values(config)
+        _check_mode(config, paths)
+        for path in paths:
+            if not path.exists():
+                raise GeloraError(
+                    f"{path}: no such file or directory; give a profile.json, or the directory of a run or profile "
+                    "that holds one. gelora ls lists the runs, gelora profile measures a profile"
+                )
+        if config.choices or config.allocators:
+            print(choices_text(config, paths) if config.choices else methods_text(config, paths))
+            return
         for target in _output_files(config.output):  # all files before any is written
             check_output(target, force=config.force)
-        if not paths[0].exists():
-            raise GeloraError(
-                f"{paths[0]}: no such file or directory; give a profile.json, or the directory of a run or profile "
-                "that holds one. gelora ls lists the runs, gelora profile measures a profile"
-            )
         budget = parse_budget(config.budget)
         # A plan that reads no signal still needs the model's blocks, which every profile holds.
         signals = read_signals(METHODS.get(config.method.name).signals(budget) or (IDIM,), paths[0])
@@ -92,6 +111,30 @@ class Ranks(Command[RanksCommandConfig]):
         written_files = _write_plan(plan, config)
         # Printed after the files are written, which must not depend on whoever reads this.
         print("\n".join([*map(wrapped, format_plan(plan).splitlines()), written_files]))
+
+
+def _planned_methods() -> tuple[str, ...]:
+    """Return the methods whose ranks an allocator gives."""
+    from gelora_cli.allocation.ranks import planned_methods
+
+    return planned_methods()
+
+
+def _check_mode(config: RanksCommandConfig, paths: Sequence[Path]) -> None:
+    """Refuse what does not go together: both comparisons, an output of several plans, several paths of one plan.
+
+    Raises:
+        GeloraError: with what to leave out.
+    """
+    if config.choices and config.allocators:
+        raise GeloraError("choices=true and allocators=... are two comparisons; give one of them")
+    if config.output is not None and (config.choices or config.allocators):
+        raise GeloraError("output=FILE holds one plan: leave choices and allocators out, and give method=NAME")
+    if len(paths) > 1 and not (config.choices or config.allocators):
+        raise GeloraError(
+            f"one plan has one PATH, {len(paths)} are given; choices=true compares several profiles, "
+            "allocators=NAME,NAME the plans of several methods"
+        )
 
 
 def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:

@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
+from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.override_values import ValueCheck
 from gelora_cli.config.paths import expand_home
+from gelora_cli.config.schema import command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
@@ -34,7 +36,8 @@ def override_problems(
 
     `extra` is a folder of the user's own groups. Without `multirun` a key takes one value.
     """
-    parsed = [(text, *_parsed(protect_text(text))) for text in overrides]
+    lists = _list_keys(config_name)
+    parsed = [(text, *_parsed(_as_list(protect_text(text), lists, multirun=multirun))) for text in overrides]
     check = ValueCheck(config_name, extra, _chosen_entries(override for _, _, override in parsed))
     problems: list[str] = []
     good: list[str] = []
@@ -46,6 +49,23 @@ def override_problems(
         else:
             good.append(readable)
     return problems, good
+
+
+def _list_keys(config_name: str) -> set[str]:
+    """Return the keys of a command that take a list."""
+    return {entry.name for entry in declared_keys(command_keys(config_name)) if get_origin(entry.kind) is list}
+
+
+def _as_list(text: str, lists: set[str], *, multirun: bool) -> str:
+    """Return `key=a,b` of a key that takes a list as `key=[a,b]`: shells have a meaning of their own for brackets.
+
+    In a sweep a comma stands between the values of its jobs, so that only a single word becomes a list.
+    """
+    name, _, value = text.partition("=")
+    if name not in lists or not value or value == "null" or value[0] in "[{(" or (multirun and "," in value):
+        return text
+    listed = f"{name}=[{value}]"
+    return text if _parsed(listed)[1] is None else listed
 
 
 def load_named_plugins(overrides: list[str]) -> list[str]:

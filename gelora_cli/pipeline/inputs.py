@@ -277,12 +277,8 @@ def check_measured(signal: Signal[Any], directory: Path) -> None:
     """
     if load_valid_signal(signal, directory) is not None:
         return
-    if signal.name != IDIM:
-        raise GeloraError(
-            f"no saved {signal.title} in {directory}: gelora train measures none. Use gelora run, or give "
-            "ranks.path=RUN."
-        )
+    command = "gelora profile" if signal.name == IDIM else f"gelora profile signals={signal.name}"
     raise GeloraError(
-        f"no saved profile in {directory}: gelora train measures none. Run `gelora profile` with the same task, "
+        f"no saved {signal.title} in {directory}: gelora train measures none. Run `{command}` with the same task, "
         "model and profile settings first, or give ranks.path=RUN, or use gelora run."
     )

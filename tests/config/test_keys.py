@@ -243,3 +243,19 @@ def test_every_command_has_help_of_its_keys(name: str) -> None:
 def test_keys_that_are_paths_are_refused_where_they_are_empty(name: str) -> None:
     problems, _ = override_problems("run", [f"{name}="], None)
     assert problems == [f"{name}= is empty: give a path, or leave it out to have the default"]
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "sweep", "read"),
+    [
+        ("ranks", "allocators=gelora,lora", False, "allocators=[gelora,lora]"),
+        ("ranks", "allocators=all", False, "allocators=[all]"),
+        ("ranks", "allocators=[lora]", False, "allocators=[lora]"),
+        ("profile", "signals=idim", True, "signals=[idim]"),
+        ("profile", "signals=[idim],[idim]", True, "signals=[idim],[idim]"),
+        ("run", "task.columns=review,'a b'", False, "task.columns=[review,'a b']"),
+        ("run", "task=cola,rte", True, "task=cola,rte"),
+    ],
+)
+def test_a_list_needs_no_brackets_where_a_comma_is_no_sweep(command: str, word: str, sweep: bool, read: str) -> None:
+    assert override_problems(command, [word], None, multirun=sweep) == ([], [read])

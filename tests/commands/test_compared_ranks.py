@@ -1,0 +1,90 @@
+"""`gelora ranks` with several plans: the measured choices of profiles, and the methods of saved signals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts.signals import LinearWeight, WeightSignal
+from gelora_cli.core.codec import write_artifact
+from tests.helpers.rank_profiles import MINILM
+
+BUDGET = "budget=rank:5"
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Two profiles, one of another pooling, and weights in a third directory."""
+    other = replace(MINILM, settings=replace(MINILM.settings, pooling="cls"), layers=MINILM.layers)
+    linears = [linear for block in MINILM.model_map.blocks for linear in block.linears]
+    weights = tuple(LinearWeight(linear.name, 3.0 + number) for number, linear in enumerate(linears))
+    signal = WeightSignal(model="minilm", linears=weights, model_map=MINILM.model_map, seconds=0.5)
+    for name, artifact in (("mean", MINILM), ("cls", other), ("weights", signal)):
+        (tmp_path / name).mkdir()
+        write_artifact(artifact, tmp_path / name)
+    return tmp_path
+
+
+def ranks(*words: object) -> int:
+    return command_line(["ranks", *map(str, words)])
+
+
+def test_choices_are_side_by_side(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ranks(saved / "mean", saved / "cls" / "profile.json", saved / "mean", "choices=true", BUDGET) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["mean", "mean", "cls", "cls"]  # a profile that is given twice is one
+    assert lines[1].split() == ["block", "N", "N/2", "N", "N/2"]
+    assert [line.split()[0] for line in lines[2:8]] == list("123456")
+    agreement = next(line for line in lines if line.startswith("agreement"))
+    assert agreement.split()[1] == agreement.split()[3] == "1.00"
+    assert any("mean n1=k: not in this profile; profile.scales=true" in line for line in lines)
+
+
+def test_plans_of_methods_are_side_by_side(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ranks(saved / "mean", "allocators=gelora,lora,reversed", BUDGET) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].split() == ["gelora", "lora", "reversed"]
+    gelora_row = next(line for line in printed.splitlines() if line.startswith("gelora  "))
+    assert gelora_row.split()[1] == "1.00"
+    assert "equal plans" not in printed
+    words = ["allocators=all", "budget=rank:1", "ranks.on_deficit=shrink"]  # rank 1 everywhere: nothing differs
+    assert ranks(saved / "mean", saved / "weights", *words) == 0
+    assert "equal plans: gelora, lora, shuffled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["mean", "cls"], "one plan has one PATH, 2 are given; choices=true"),
+        (["mean", "choices=true", "allocators=lora"], "two comparisons; give one of them"),
+        (["mean", "allocators=lora", "output=x.json"], "output=FILE holds one plan"),
+        (["mean", "cls", "allocators=lora"], "different measurements of the signal idim"),
+        (["mean", "allocators=gelor"], "allocators=gelor: not known; did you mean gelora?"),
+        (["mean", "nowhere", "choices=true"], "nowhere: no such file or directory"),
+        ([".", "allocators=lora"], "is no file of a signal, nor a directory that holds one"),
+        (
+            ["weights", "allocators=gelora,reversed"],
+            "gelora needs idim; reversed needs idim. Measure",
+        ),
+        (["mean", "choices=true", "method=eva"], "choices=true: method=eva doesn't follow the idim profile"),
+        (["mean", "choices=true", "budget=100"], "N: budget="),
+    ],
+)
+def test_what_does_not_go_together_is_one_message(
+    saved: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(saved)
+    paths = [word if "=" in word else f"./{word}" for word in words]
+    assert ranks(*paths, *([] if any("budget" in word for word in words) else [BUDGET])) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_signals_of_another_model_are_refused(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signal = WeightSignal(model="other", linears=(), model_map=replace(MINILM.model_map, blocks=()), seconds=0.5)
+    (saved / "other").mkdir()
+    write_artifact(signal, saved / "other")
+    assert ranks(saved / "mean", saved / "other", "allocators=lora", BUDGET) == 2
+    assert "were measured on different models" in capsys.readouterr().err
