@@ -59,6 +59,7 @@ class Profile(Command[ProfileCommandConfig]):
     def handle(self, config: ProfileCommandConfig, paths: list[Path], typed: str) -> None:
         """Measure, and print a row for each layer, and a line for each of several signals."""
         from gelora_cli.core.logs import setup_logging
+        from gelora_cli.pipeline.control_profiles import compare_controls
         from gelora_cli.pipeline.signal_stage import measure_signals
 
         if config.dry_run:
@@ -70,9 +71,13 @@ class Profile(Command[ProfileCommandConfig]):
             raise GeloraError(f"signals=[] names no signal; accepted: {', '.join(SIGNALS.names())}")
         setup_logging()
         directory, measured = measure_signals(config.run_config, self.measured_signals(config))
+        picture = None
         if measured.profile is not None:
+            picture = compare_controls(config.run_config, measured.profile)
             _print_profile(measured.profile)
         _print_files(relative(directory), measured)
+        if picture is not None:
+            print(f"the profile beside its controls: {relative(picture)}")
         if not is_sweep(typed):
             _print_next(relative(directory), measured)
 

@@ -20,6 +20,8 @@ PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 ANSWER_FILES = ("predictions.json", "nbest.json", "na_prob.json")
 TRACK = "track.png"
+CONTROLS = "controls.png"
+"""In the directory of a profile: the profile beside those of its controls."""
 FILES = (
     DONE,  # removed first: a directory without DONE is never read as a finished run
     "result.json",
@@ -34,6 +36,7 @@ FILES = (
     "profile.png",
     "ranks.png",
     TRACK,
+    CONTROLS,
     CONFIG,
 )
 """Every file that a run writes into its directory, in the order in which they are removed."""
