@@ -210,7 +210,23 @@ def test_every_entry_is_registered_without_torch() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["twonn", "points", "neighbours", "duplicates", "ratios", "fit", "mle", "interval", "jacobians", "theory"],
+    [
+        "twonn",
+        "points",
+        "neighbours",
+        "duplicates",
+        "ratios",
+        "fit",
+        "mle",
+        "gride",
+        "scales",
+        "scale_rules",
+        "search",
+        "distinct_points",
+        "interval",
+        "jacobians",
+        "theory",
+    ],
 )
 def test_the_mathematics_of_geometry_imports_no_configuration(module: str) -> None:
     assert {package_of(name) for name in GRAPH[f"geometry.{module}"]} <= {"core", "geometry"}

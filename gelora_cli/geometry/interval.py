@@ -13,14 +13,14 @@ NORMAL_95 = 1.959963984540054
 
 
 def jackknife_interval(idim: float, influence: Array, neighbours: Rows) -> tuple[float, float]:
-    """Return the 95 % interval from the influence (n,) of every point and its two nearest neighbours (n, 2).
+    """Return the 95 % interval from the influence (n,) of every point and its nearest neighbours (n, k).
 
     `twonn.estimate_idim` gives the formula.
     """
     n = len(influence)
     # Centred, because an influence is known up to a constant only (`mle_influence`).
     psi = influence - influence.mean()
-    point, neighbour = np.repeat(np.arange(n), 2), neighbours.ravel()
+    point, neighbour = np.repeat(np.arange(n), neighbours.shape[1]), neighbours.ravel()
     # Each pair once, as smaller * n + larger, also if each is the other's neighbour.
     links = np.unique(np.minimum(point, neighbour) * n + np.maximum(point, neighbour))
     # Twice, for both orders of each pair. Negative sums are chance and would make the interval too short.

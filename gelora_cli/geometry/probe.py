@@ -19,8 +19,8 @@ from torch import nn
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.geometry.jacobians import block_calls, block_jacobian, stable_rank
-from gelora_cli.geometry.twonn import IdimEstimate
 
 LEAST_TOKENS = 12
 """Probe tokens are in the shortest sequences of at least so many tokens: a Jacobian's cost grows with the length."""

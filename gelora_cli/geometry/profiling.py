@@ -12,19 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gelora_cli.allocation.layer_checks import pooling_fix
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
-from gelora_cli.core.distributed import Device, gather_objects, gather_rows
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.distributed import Device, gather_rows
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.data.batches import sorted_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.geometry.layers import estimate_layers
 from gelora_cli.geometry.pooling import Pooling, make_pooling
 from gelora_cli.geometry.states import StateStore
-from gelora_cli.geometry.twonn import estimate_idim
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,12 +38,14 @@ class Measurement:
         drawn: number of examples in the split.
         duplicates: how many of them have the token sequence of an earlier one.
         used: how many were forwarded.
+        scale: n1 of the estimator `gride`, the same for all layers; None for the others.
     """
 
     layers: tuple[LayerIdim, ...]
     drawn: int
     duplicates: int
     used: int
+    scale: int | None
 
     def profile(
         self,
@@ -73,6 +73,7 @@ class Measurement:
             layers=self.layers,
             model_map=model_map,
             seconds=seconds,
+            scale=self.scale,
         )
 
 
@@ -87,13 +88,14 @@ def measure(
     accelerator: Accelerator | Device,
     special_ids: Sequence[int] = (),
     store: StateStore | None = None,
+    with_scales: bool = False,
 ) -> Measurement:
     """Return the idims d_0 .. d_L of the pooled hidden states of `split`, from one pass of the pretrained model.
 
     Equal token sequences are forwarded once. Batches of similar length go to the processes in turn, so that a batch
     holds the same examples on any number of processes. Layers are estimated by the processes in turn, too. Batches
     that `store` holds are not forwarded again. The model is left in evaluation mode. Tokens of `special_ids` are no
-    points where single tokens are.
+    points where single tokens are. `with_scales` adds idim against the size of the neighbourhood and at N/8.
     """
     rows = split.distinct_rows()
     pooling = make_pooling(settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=special_ids)
@@ -111,8 +113,8 @@ def measure(
     row_of_point = np.repeat(gathered, pooling.counts(gathered))  # (points,)
     order = np.argsort(row_of_point, kind="stable")  # back to the order of the split, on any number of processes
     texts = np.searchsorted(rows, row_of_point[order])  # (points,): 0 .. used - 1, since `rows` ascend
-    layers = _estimate(states, order, texts, settings, accelerator)
-    return Measurement(layers, len(split), len(split) - len(rows), len(rows))
+    layers, scale = estimate_layers(states, order, texts, settings, with_scales, accelerator)
+    return Measurement(layers, len(split), len(split) - len(rows), len(rows), scale)
 
 
 def pooled_states(
@@ -202,63 +204,3 @@ class _BlockStates:
 
     def _pool(self, hidden: torch.Tensor) -> None:
         self._states.append(self.pooling.points(hidden, self.mask, self.rows))
-
-
-def _estimate(
-    states: list[torch.Tensor],
-    order: NDArray[np.int64],
-    texts: NDArray[np.int64],
-    settings: ProfileSettings,
-    accelerator: Accelerator | Device,
-) -> tuple[LayerIdim, ...]:
-    """Estimate every layer from the states of all processes; the processes take layers in turn.
-
-    Args:
-        states: this process's points of every layer.
-        order: brings the gathered points into the order of the split, (points,).
-        texts: the number of each ordered point's text, (points,): several points may be tokens of one text.
-        settings: the estimator's.
-        accelerator: the processes.
-    """
-    rank, processes = accelerator.process_index, accelerator.num_processes
-    # Several CPU processes have devices cpu:0, cpu:1, ..., which are one.
-    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
-    share: dict[int, LayerIdim] = {}
-    for layer in range(len(states)):
-        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
-        states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
-        if layer % processes == rank:
-            share[layer] = _layer_idim(layer, points.cpu().numpy()[order], texts, settings, device)
-    rows: dict[int, LayerIdim] = {}
-    for layers in gather_objects(accelerator, share):
-        rows |= layers
-    return tuple(rows[layer] for layer in range(len(states)))
-
-
-def _layer_idim(
-    layer: int, points: NDArray[np.float32], texts: NDArray[np.int64], settings: ProfileSettings, device: str
-) -> LayerIdim:
-    try:
-        estimate = estimate_idim(
-            points,
-            estimator=settings.estimator,
-            discard=settings.discard,
-            seed=settings.seed,
-            texts=texts,
-            device=device,
-        )
-    except GeloraError as error:
-        raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error
-    return LayerIdim(
-        layer=layer,
-        idim=estimate.idim,
-        low=estimate.low,
-        high=estimate.high,
-        half=estimate.idim_half,
-        quarter=estimate.idim_quarter,
-        points=estimate.points,
-        copies=estimate.duplicates,
-        used=estimate.used,
-        constant=estimate.constant,
-        jackknife=estimate.jackknife,
-    )

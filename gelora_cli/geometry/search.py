@@ -38,16 +38,17 @@ class PointSearch:
         count = min(count, len(points) - 1)
         return cls(points, find_neighbours(points, memory_bytes, device, count=count), memory_bytes, device)
 
-    def nearest_pairs(self) -> Rows:
-        """Return the rows of the two nearest neighbours, (n, 2).
+    def nearest(self, count: int) -> Rows:
+        """Return the rows of so many nearest neighbours, (n, count), up to k.
 
-        Where the second and the third are equally far, the rows are those of a search for two, so that what is
-        computed from them doesn't depend on k.
+        Which of equally near points is named depends on how many were searched. Where the second and the third are
+        equally far, the two nearest are those of a search for two, so that what is computed from them doesn't depend
+        on k.
         """
         distances, indices = self.neighbours.distances, self.neighbours.indices
-        if np.any(distances[:, 1:2] == distances[:, 2:3]):
+        if count == 2 and np.any(distances[:, 1:2] == distances[:, 2:3]):
             indices = find_neighbours(self.points, self.memory_bytes, self.device, count=2).indices
-        return indices[:, :2]
+        return indices[:, :count]
 
     def ratios_within(self, part: Rows, near: int, far: int) -> Array:
         """Return `r_far / r_near` of the points of a part as if there were no others, (part,).

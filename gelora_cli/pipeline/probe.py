@@ -60,7 +60,13 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
             pad_token_id=pad_token_id,
             accelerator=session.accelerator,
         ),
-        estimate=partial(estimate_idim, estimator=settings.estimator, discard=settings.discard, seed=settings.seed),
+        estimate=partial(
+            estimate_idim,
+            estimator=settings.estimator,
+            discard=settings.discard,
+            scale=settings.scale or 1,  # the same for every layer and every measurement
+            seed=settings.seed,
+        ),
         probes=probes,
         updates=attached.updates,
         linears=linears,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.allocation.layer_checks import weak_layers
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import RUN_PICTURES
+from gelora_cli.geometry.scale_rules import plateau
 from gelora_cli.plots.base import RunData, RunPicture
 from gelora_cli.plots.profiles import CONTROL_LABELS, estimator_name
 from gelora_cli.plots.scales import draw_sample_sizes, draw_scales, legend_entries
@@ -75,7 +76,8 @@ def profile_figure(profile: IdProfile) -> Figure:
 
 def _plateaus(profile: IdProfile) -> dict[int, tuple[int, int]]:
     """Return the first and the last n1 of the plateau of each layer that has one."""
-    return {}
+    runs = {row.layer: plateau(row.scales) for row in profile.layers}
+    return {layer: run for layer, run in runs.items() if run is not None}
 
 
 def _draw_layers(axis: Axes, profile: IdProfile) -> None:

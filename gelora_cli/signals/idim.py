@@ -57,6 +57,7 @@ class Idim(Signal[IdProfile]):
             accelerator=context.accelerator,
             special_ids=context.special_ids,
             store=context.store,
+            with_scales=context.profile.scales,
         )
         return measured.profile(
             model=context.model_name,

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry import neighbours, twonn
+from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.geometry.duplicates import deduplicate
 from gelora_cli.geometry.fit import fit, fit_influence
 from gelora_cli.geometry.interval import jackknife_interval
 from gelora_cli.geometry.keys import make_cloud, shortlist_all, smallest_keys
 from gelora_cli.geometry.mle import mle
 from gelora_cli.geometry.neighbours import nearest_two
-from gelora_cli.geometry.twonn import IdimEstimate, estimate_idim
+from gelora_cli.geometry.twonn import estimate_idim
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[int, np.random.Generator], Array]
@@ -509,9 +510,9 @@ def test_influence_on_the_fit_is_leave_one_out(discard: float) -> None:
 def test_influence_gives_the_variance_of_independent_mu(estimator: str, discard: float) -> None:
     """Of a Pareto law, whose Fisher information leaves `idim^2 / kept` at least."""
     mu = 1 / np.random.default_rng(19).random(20_000) ** 0.2
-    chosen = twonn.find_estimator(estimator)
-    idim = chosen.estimate(mu, discard=discard)
-    influence = chosen.influence(np.log(mu), idim, discard)
+    chosen = twonn.find_estimator(estimator, discard=discard)
+    idim = chosen.estimate(mu)
+    influence = chosen.influence(mu, idim)
     bound = idim**2 / (1 - discard)
     assert bound * 0.9 < influence.var() < bound * (1.1 if estimator == "mle" else 3)
 
@@ -541,8 +542,8 @@ def idim_and_low_high(points: Array, estimator: str) -> tuple[float, float, floa
     """Return the estimate without those at N/2 and N/4."""
     chosen = twonn.find_estimator(estimator)
     found = neighbours.find_neighbours(points, 2**28, torch.device("cpu"))
-    idim = chosen.estimate(found.mu, discard=0.1)
-    low, high = jackknife_interval(idim, chosen.influence(np.log(found.mu), idim, 0.1), found.indices)
+    idim = chosen.estimate(found.mu)
+    low, high = jackknife_interval(idim, chosen.influence(found.mu, idim), found.indices)
     return idim, low, high
 
 

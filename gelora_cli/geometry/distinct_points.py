@@ -1,0 +1,197 @@
+"""Points without duplicates, searched once: the estimates over all of them, over parts, and at several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gelora_cli.core.artifacts.profile import ScaleIdim
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.geometry.duplicates import find_representatives
+from gelora_cli.geometry.estimators import MIN_POINTS, Estimator
+from gelora_cli.geometry.interval import jackknife_interval
+from gelora_cli.geometry.jackknife import FOLDS, fold_of_texts, points_left
+from gelora_cli.geometry.neighbours import torch_device
+from gelora_cli.geometry.points import MEMORY_BYTES, Rows, check_points, is_constant
+from gelora_cli.geometry.scales import scale_idims
+from gelora_cli.geometry.search import PointSearch
+
+
+@dataclass(frozen=True)
+class IdimEstimate:
+    """An intrinsic dimension with its 95 % interval `low .. high`.
+
+    Attributes:
+        idim: the estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        idim_half: the mean of the estimates over two disjoint halves of the used points; None if a half would have
+            too few points (below 20, or three times the farther neighbour's number).
+        idim_quarter: the same over four quarters.
+        points: number of points in the array.
+        duplicates: how many of them were collapsed.
+        used: how many points are left.
+        constant: whether all points are one. The idim is 0 by definition then, the interval [0, 0], and no duplicates
+            are collapsed.
+        jackknife: the estimate without each of the parts of the texts; empty if one of them can't be estimated.
+        idim_eighth: the mean over eight parts; None if it was not asked for, or a part would have too few points.
+        scales: idim at several sizes of the neighbourhood; empty if they were not asked for.
+        scale: n1 of the estimator `gride`; None for the others.
+    """
+
+    idim: float
+    low: float
+    high: float
+    idim_half: float | None
+    idim_quarter: float | None
+    points: int
+    duplicates: int
+    used: int
+    constant: bool
+    jackknife: tuple[float, ...] = ()
+    idim_eighth: float | None = None
+    scales: tuple[ScaleIdim, ...] = ()
+    scale: int | None = None
+
+
+@dataclass(frozen=True)
+class DistinctPoints:
+    """Points of which every set of duplicates is one, and the nearest neighbours of each.
+
+    Attributes:
+        search: None if all points are one.
+        representatives: (n,) the first row of the set of duplicates of every point as given.
+        fold: (n,) the part of the text of every point as given.
+        folds: number of these parts.
+        seed: of the disjoint parts.
+    """
+
+    search: PointSearch | None
+    representatives: Rows
+    fold: Rows
+    folds: int
+    seed: int
+
+    @classmethod
+    def find(
+        cls,
+        points: npt.NDArray[Any],
+        neighbours: int,
+        *,
+        seed: int = 0,
+        texts: npt.NDArray[np.integer[Any]] | None = None,
+        folds: int = FOLDS,
+        memory_bytes: int = MEMORY_BYTES,
+        device: str = "cpu",
+    ) -> DistinctPoints:
+        """Collapse duplicates and search so many neighbours; the arguments are those of `twonn.estimate_idim`.
+
+        Raises:
+            GeloraError: see there.
+        """
+        search_device = torch_device(device)
+        points = check_points(points, memory_bytes)  # (n, d)
+        fold = _folds(len(points), texts, folds, seed)
+        # Before duplicates are collapsed: among constant states that would leave too few points for an estimate.
+        if is_constant(points, memory_bytes):
+            return cls(None, np.arange(len(points)), fold, folds, seed)
+        representatives = find_representatives(points, memory_bytes=memory_bytes)
+        rows = np.flatnonzero(representatives == np.arange(len(points)))
+        if len(rows) < MIN_POINTS:
+            raise _too_few(len(points), len(rows), "TwoNN", MIN_POINTS)
+        used = points if len(rows) == len(points) else points[rows]  # (used, d)
+        search = PointSearch.run(used, neighbours, memory_bytes, search_device)
+        return cls(search, representatives, fold, folds, seed)
+
+    def scales(self) -> tuple[ScaleIdim, ...]:
+        """Return idim by GRIDE at n1 = 1, 2, 4 .. as far as neighbours were searched; empty if all points are one."""
+        return scale_idims(self.search.neighbours) if self.search else ()
+
+    def estimate(self, estimator: Estimator, *, with_eighth: bool = False) -> IdimEstimate:
+        """Return the estimate over all points and over parts; at least `estimator.far` neighbours were searched.
+
+        Raises:
+            GeloraError: too few points for this estimator; a grid.
+        """
+        points, search = len(self.representatives), self.search
+        if search is None:
+            return self._constant_estimate(estimator, with_eighth)
+        used = len(search.points)
+        if used < estimator.fewest_points:
+            raise _too_few(points, used, estimator.title, estimator.fewest_points)
+
+        def estimate_part(part: Rows) -> float:
+            return estimator.estimate(search.ratios_within(part, estimator.near, estimator.far))
+
+        mu = search.neighbours.ratios(estimator.near, estimator.far)  # (used,)
+        idim = estimator.estimate(mu)
+        low, high = jackknife_interval(idim, estimator.influence(mu, idim), search.nearest(estimator.far))
+        order = np.random.default_rng(self.seed).permutation(used)
+        left = [np.flatnonzero(points_left(self.representatives, self.fold, number)) for number in range(self.folds)]
+        fewest = estimator.fewest_points
+        return IdimEstimate(
+            idim=idim,
+            low=low,
+            high=high,
+            idim_half=_mean_over_parts(estimate_part, order, 2, fewest),
+            idim_quarter=_mean_over_parts(estimate_part, order, 4, fewest),
+            points=points,
+            duplicates=points - used,
+            used=used,
+            constant=False,
+            jackknife=_estimate_each(estimate_part, left, fewest),
+            idim_eighth=_mean_over_parts(estimate_part, order, 8, fewest) if with_eighth else None,
+        )
+
+    def _constant_estimate(self, estimator: Estimator, with_eighth: bool) -> IdimEstimate:
+        points, fewest = len(self.representatives), estimator.fewest_points
+        return IdimEstimate(
+            idim=0.0,
+            low=0.0,
+            high=0.0,
+            idim_half=0.0 if points // 2 >= fewest else None,
+            idim_quarter=0.0 if points // 4 >= fewest else None,
+            points=points,
+            duplicates=0,
+            used=points,
+            constant=True,
+            jackknife=(0.0,) * self.folds if points - -(-points // self.folds) >= fewest else (),
+            idim_eighth=0.0 if with_eighth and points // 8 >= fewest else None,
+        )
+
+
+def _folds(points: int, texts: npt.NDArray[np.integer[Any]] | None, folds: int, seed: int) -> Rows:
+    """Return the part of every point's text, (n,)."""
+    if texts is None:
+        texts = np.arange(points)
+    if len(texts) != points:
+        raise GeloraError(f"{len(texts)} texts given for {points} points; one is accepted for each point.")
+    return fold_of_texts(texts, folds, seed)
+
+
+def _too_few(points: int, used: int, title: str, fewest: int) -> GeloraError:
+    return GeloraError(
+        f"{used} usable points ({points} given, {points - used} of them duplicates); {title} needs at least {fewest} "
+        "distinct points. Use more examples."
+    )
+
+
+def _mean_over_parts(estimate_part: Callable[[Rows], float], order: Rows, parts: int, fewest: int) -> float | None:
+    """Return the mean of the estimates over so many disjoint parts; None if a part would be too small."""
+    if len(order) // parts < fewest:
+        return None
+    return float(np.mean([estimate_part(part) for part in np.array_split(order, parts)]))
+
+
+def _estimate_each(estimate_part: Callable[[Rows], float], parts: Sequence[Rows], fewest: int) -> tuple[float, ...]:
+    """Return the estimate of each part; empty if one is too small, or is a grid where all points are none."""
+    if min(map(len, parts)) < fewest:
+        return ()
+    try:
+        return tuple(estimate_part(part) for part in parts)
+    except GeloraError:
+        return ()

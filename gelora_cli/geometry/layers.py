@@ -1,0 +1,127 @@
+"""The intrinsic dimension of every layer from the points of all processes; the processes take layers in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gelora_cli.allocation.layer_checks import pooling_fix
+from gelora_cli.core.artifacts.profile import LayerIdim, ProfileSettings
+from gelora_cli.core.distributed import Device, gather_objects, gather_rows
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
+from gelora_cli.geometry.distinct_points import DistinctPoints
+from gelora_cli.geometry.estimators import GRIDE, find_estimator
+from gelora_cli.geometry.scale_rules import choose_scale
+from gelora_cli.geometry.twonn import neighbours_needed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Item = TypeVar("Item")
+
+
+def estimate_layers(
+    states: list[torch.Tensor],
+    order: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    settings: ProfileSettings,
+    with_scales: bool,
+    accelerator: Accelerator | Device,
+) -> tuple[tuple[LayerIdim, ...], int | None]:
+    """Estimate every layer from the states of all processes; return them, and n1 for the estimator `gride`.
+
+    Args:
+        states: this process's points of every layer.
+        order: brings the gathered points into the order of the split, (points,).
+        texts: the text of each ordered point, (points,): several points may be tokens of one text.
+        settings: the estimator's.
+        with_scales: whether to measure idim at several sizes of the neighbourhood, too.
+        accelerator: the processes.
+    """
+    searches = _search_layers(states, order, texts, settings, with_scales, accelerator)
+    scale = settings.scale
+    if settings.estimator == GRIDE and scale is None:
+        # One scale for all layers, so each is searched before any is estimated.
+        searched = dict(searches)
+        scale = _choose_scale(searched, accelerator)
+        searches = iter(searched.items())
+    share = {layer: _layer_idim(layer, points, settings, scale, with_scales) for layer, points in searches}
+    rows = _gather_layers(accelerator, share)
+    return tuple(rows[layer] for layer in sorted(rows)), scale
+
+
+def _search_layers(
+    states: list[torch.Tensor],
+    order: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    settings: ProfileSettings,
+    with_scales: bool,
+    accelerator: Accelerator | Device,
+) -> Iterator[tuple[int, DistinctPoints]]:
+    """Gather every layer in all processes; yield those of this process with their neighbours."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    # Several CPU processes have devices cpu:0, cpu:1, ..., which are one.
+    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+    neighbours = neighbours_needed(settings.estimator, settings.scale, with_scales=with_scales)
+    for layer in range(len(states)):
+        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
+        states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
+        if layer % processes == rank:
+            ordered = points.cpu().numpy()[order]
+            with _naming_layer(layer, settings):
+                found = DistinctPoints.find(ordered, neighbours, seed=settings.seed, texts=texts, device=device)
+            yield layer, found
+
+
+def _choose_scale(searched: Mapping[int, DistinctPoints], accelerator: Accelerator | Device) -> int:
+    """Return the one n1 of all layers, those of other processes included."""
+    curves = _gather_layers(accelerator, {layer: points.scales() for layer, points in searched.items()})
+    scale = choose_scale([curves[layer] for layer in sorted(curves)])
+    LOGGER.info("profile: idim is read at n1=%d in all layers (profile.scale)", scale)
+    return scale
+
+
+def _gather_layers(accelerator: Accelerator | Device, share: dict[int, Item]) -> dict[int, Item]:
+    """Return the items of all processes by layer."""
+    every: dict[int, Item] = {}
+    for layers in gather_objects(accelerator, share):
+        every |= layers
+    return every
+
+
+def _layer_idim(
+    layer: int, points: DistinctPoints, settings: ProfileSettings, scale: int | None, with_scales: bool
+) -> LayerIdim:
+    with _naming_layer(layer, settings):
+        estimator = find_estimator(settings.estimator, discard=settings.discard, scale=scale or 1)
+        estimate = points.estimate(estimator, with_eighth=with_scales)
+    return LayerIdim(
+        layer=layer,
+        idim=estimate.idim,
+        low=estimate.low,
+        high=estimate.high,
+        half=estimate.idim_half,
+        quarter=estimate.idim_quarter,
+        points=estimate.points,
+        copies=estimate.duplicates,
+        used=estimate.used,
+        constant=estimate.constant,
+        eighth=estimate.idim_eighth,
+        jackknife=estimate.jackknife,
+        scales=points.scales() if with_scales else (),
+    )
+
+
+@contextmanager
+def _naming_layer(layer: int, settings: ProfileSettings) -> Iterator[None]:
+    """Add the layer, and what to do about it, to an error."""
+    try:
+        yield
+    except GeloraError as error:
+        raise GeloraError(f"layer {layer}: {error}{pooling_fix(settings.pooling)}") from error
