@@ -5,10 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.signals import GradientNumbers, LinearGradients
+from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.signals.gradient_pass import GROUPS, GradientPass
 
 if TYPE_CHECKING:
     import torch
+
+
+def measure_share(measurement: GradientPass) -> dict[str, LinearGradients]:
+    """Return the numbers of every linear layer in this process's share, one after the other."""
+    numbers: dict[str, LinearGradients] = {}
+    is_main = measurement.context.accelerator.is_main_process
+    bar = progress(len(measurement.share), "linear layers", "spectra of gradients", enabled=is_main)
+    with log_through_progress(), bar:
+        for name in measurement.share:
+            numbers[name] = measure_linear(measurement, name)
+            bar.update(1)
+    return numbers
 
 
 def measure_linear(measurement: GradientPass, name: str) -> LinearGradients:

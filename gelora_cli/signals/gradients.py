@@ -59,7 +59,7 @@ class Gradients(Signal[GradientSignal]):
         Raises:
             GeloraError: rows without labels, fewer than ten of them, or a gradient that is not finite.
         """
-        from gelora_cli.signals.gradient_numbers import measure_linear
+        from gelora_cli.signals.gradient_numbers import measure_share
         from gelora_cli.signals.gradient_pass import GradientPass
 
         split = context.examples()
@@ -72,9 +72,8 @@ class Gradients(Signal[GradientSignal]):
         first_name = _first_names(context, names)
         measurement = GradientPass(context, split, [*dict.fromkeys(first_name.values())])
         measurement.run(batches)
-        share = {name: measure_linear(measurement, name) for name in measurement.share}
         linears: dict[str, LinearGradients] = {}
-        for measured in gather_objects(context.accelerator, share):
+        for measured in gather_objects(context.accelerator, measure_share(measurement)):
             linears |= measured
         return GradientSignal(
             model=context.model_name,
