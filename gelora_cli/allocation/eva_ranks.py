@@ -8,8 +8,8 @@ as in EVA.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import ClassVar, Protocol, cast
 
 from gelora_cli.allocation.activations import ACTIVATIONS, spectra, without_tenths
@@ -19,7 +19,7 @@ from gelora_cli.allocation.explained_variance import cut_components, even_ranks,
 from gelora_cli.allocation.jackknife import inflate
 from gelora_cli.allocation.linears import check_measured
 from gelora_cli.allocation.problem import AllocationProblem, Granularity, Weights, exact_number
-from gelora_cli.core.artifacts.signals import ActivationSignal, Spectrum
+from gelora_cli.core.artifacts.signals import ActivationSignal
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import ALLOCATORS
 
@@ -35,10 +35,14 @@ class ComponentWeights(Weights):
     """Weights with the components that they are made of.
 
     Attributes:
-        shares: the share of the variance of each component of each target, descending.
+        shares: the share of the variance of each component of each target, descending, as far as it may get them.
+        limits: the most components that each target may get.
+        refuses: whether a target may not get all its components where it may get more than were measured.
     """
 
-    shares: tuple[tuple[Fraction, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    limits: Ranks
+    refuses: bool = True
 
 
 @ALLOCATORS.register
@@ -55,13 +59,8 @@ class EvaRanks(Allocator[ActivationSignal]):
 
     def weigh(self, signal: ActivationSignal, problem: AllocationProblem) -> Weights:
         """Return the shares of every target's components."""
-        return _component_weights(problem, self._shares_of(signal, problem))
-
-    def _shares_of(self, signal: ActivationSignal, problem: AllocationProblem) -> list[tuple[Fraction, ...]]:
-        """Return the shares of every target's components."""
-        by_name = spectra(signal)
-        check_measured([linear.name for target in problem.targets for linear in target.linears], by_name, self.signal)
-        return [_shares([by_name[linear.name] for linear in target.linears]) for target in problem.targets]
+        limits = _limits(problem)
+        return _component_weights(self._shares(signal, problem, limits), limits)
 
     def allocate(self, problem: AllocationProblem, weights: Weights, seed: int) -> Ranks:
         """Return the components before the cut, at most `method.rho` times the even rank in each target.
@@ -76,11 +75,9 @@ class EvaRanks(Allocator[ActivationSignal]):
                 f"budget={problem.budget} gives the adapter {problem.largest_cost:,} parameters, but one unit of rank "
                 f"costs {cheapest:,}; the smallest possible is budget={cheapest}. Give that or more."
             )
-        limits = _limits(problem)
-        allowed = [row[:limit] for row, limit in zip(weights.shares, limits, strict=True)]
-        ranks = cut_components(allowed, problem.costs, problem.largest_cost)
-        for target, rank, limit, row in zip(problem.targets, ranks, limits, weights.shares, strict=True):
-            if rank == len(row) < limit:
+        ranks = cut_components(weights.shares, problem.costs, problem.largest_cost)
+        for target, rank, limit, row in zip(problem.targets, ranks, weights.limits, weights.shares, strict=True):
+            if weights.refuses and rank == len(row) < limit:
                 raise GeloraError(
                     f"method=eva_ranks: all {rank} components that were measured of {target.linears[0].name} are "
                     f"taken, and up to {limit} could be. Give a smaller budget, or a smaller method.rho."
@@ -93,34 +90,35 @@ class EvaRanks(Allocator[ActivationSignal]):
 
     def replicates(self, signal: ActivationSignal, problem: AllocationProblem) -> tuple[Weights, ...]:
         """Return components whose shares scatter as those of ten other samples would: each share is inflated."""
-        whole, *samples = [self._shares_of(sample, problem) for sample in (signal, *self.resampled(signal))]
-        inflated: list[list[list[Fraction]]] = [[[] for _ in whole] for _ in samples]
+        limits = _limits(problem)
+        whole, *samples = [self._shares(sample, problem, limits) for sample in (signal, *self.resampled(signal))]
+        if not samples:
+            return ()
+        inflated: list[list[list[float]]] = [[] for _ in samples]  # by replicate, target, component
         for target, row in enumerate(whole):
-            for component, share in enumerate(row):
-                column = (
-                    inflate(float(share), [float(sample[target][component]) for sample in samples]) if samples else []
-                )
-                for replicate, number in zip(inflated, column, strict=True):
-                    replicate[target].append(exact_number(max(number, 0.0), "explained variance"))
-        return tuple(_component_weights(problem, shares) for shares in inflated)
+            columns = zip(row, *(sample[target] for sample in samples), strict=False)
+            inflated_columns = [inflate(share, column) for share, *column in columns]
+            for k, replicate in enumerate(inflated):
+                replicate.append([max(column[k], 0.0) for column in inflated_columns])
+        # Only the plan itself may refuse.
+        return tuple(replace(_component_weights(shares, limits), refuses=False) for shares in inflated)
+
+    def _shares(self, signal: ActivationSignal, problem: AllocationProblem, limits: Ranks) -> list[tuple[float, ...]]:
+        """Return the shares of the components that each target may get, the means over its linears."""
+        by_name = spectra(signal)
+        check_measured([linear.name for target in problem.targets for linear in target.linears], by_name, self.signal)
+        shares = []
+        for target, limit in zip(problem.targets, limits, strict=True):
+            # As many components as each of its linears has: `zip` ends with the shortest.
+            rows = [by_name[linear.name].explained[:limit] for linear in target.linears]
+            shares.append(tuple(map(fmean, zip(*rows, strict=False))))
+        return shares
 
 
-def _shares(spectra_of_target: Sequence[Spectrum]) -> tuple[Fraction, ...]:
-    """Return the share of each component, the mean over the linears of the target."""
-    count = min(len(spectrum.explained) for spectrum in spectra_of_target)
-    shares = []
-    for component in range(count):
-        of_linears = [exact_number(row.explained[component], "explained variance") for row in spectra_of_target]
-        shares.append(sum(of_linears, Fraction(0)) / len(of_linears))
-    return tuple(shares)
-
-
-def _component_weights(problem: AllocationProblem, shares: Sequence[Sequence[Fraction]]) -> ComponentWeights:
+def _component_weights(shares: Sequence[Sequence[float]], limits: Ranks) -> ComponentWeights:
     """Return the weights of these components; no rank to begin with."""
-    values = []
-    for row, limit in zip(shares, _limits(problem), strict=True):
-        values.append(sum(row[:limit], Fraction(0)))
-    return ComponentWeights(values=tuple(values), start=(0,) * len(values), shares=tuple(map(tuple, shares)))
+    values = tuple(exact_number(sum(row), "explained variance") for row in shares)
+    return ComponentWeights(values=values, start=(0,) * len(values), shares=tuple(map(tuple, shares)), limits=limits)
 
 
 def _limits(problem: AllocationProblem) -> Ranks:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 from gelora_cli.allocation.apportionment import Ranks, apportion
 
 
-def cut_components(shares: Sequence[Sequence[float | Fraction]], costs: Sequence[int], bound: int) -> Ranks:
+def cut_components(shares: Sequence[Sequence[float]], costs: Sequence[int], bound: int) -> Ranks:
     """Return ranks: components in the order of their share of the variance, until the next passes the bound.
 
     Args:

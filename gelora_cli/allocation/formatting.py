@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean
+
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.stability import STABLE, describe_stability
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
@@ -12,12 +15,7 @@ EXEMPT_BUDGET = "exempt"
 
 def format_plan(plan: RankPlan) -> str:
     """Return the plan as a table for a terminal: a line per block, then parameters, budget, notes and warnings."""
-    header = (
-        f"{'block':>5} {'idim in':>8} {'out':>7} {'growth':>7} {'real':>7} {'rank':>5} {'low..high':>10} {'params':>9}"
-    )
-    lines = [header, *map(_block_line, plan.blocks)] if plan.blocks else []
-    if spreads := rank_spreads(plan):
-        lines = [f"{line} {cell:>7}" for line, cell in zip(lines, ["spread", *spreads], strict=True)]
+    lines = plan_table(plan)
     share = 100 * plan.adapter_params / plan.backbone_params
     # A method that prunes trains more parameters than it keeps.
     peak = f", at most {plan.trained_params:,} trained" if plan.trained_params != plan.adapter_params else ""
@@ -26,6 +24,8 @@ def format_plan(plan: RankPlan) -> str:
         f"backbone {plan.backbone_params:,}"
     )
     lines.append(budget_line(plan))
+    if any(row.module_ranks for row in plan.blocks):
+        lines.append(f"modules of a block: {' '.join(_short_names(plan.blocks[0].modules))}")
     if plan.auto_ranks:
         lines.append(f"rule's own (auto) ranks: {_join_ranks(plan.auto_ranks)} = {plan.auto_params:,} parameters")
     if plan.uniform_ranks:
@@ -33,6 +33,28 @@ def format_plan(plan: RankPlan) -> str:
     lines += [plan.note] if plan.note else []
     lines += stability_lines(plan)
     return "\n".join([*lines, *(f"warning: {text}" for text in plan.warnings)])
+
+
+def plan_table(plan: RankPlan) -> list[str]:
+    """Return a header and a line for each block; none of a plan without blocks.
+
+    A plan that follows another signal than the idim shows its weights; one of modules also the rank of each.
+    """
+    if not plan.blocks:
+        return []
+    if _shows_weights(plan):
+        header = f"{'block':>5} {'weight':>10} {'rank':>5} {'params':>9}"
+        lines = [header, *map(_weight_line, plan.blocks)]
+    else:
+        idims = f"{'idim in':>8} {'out':>7} {'growth':>7} {'real':>7}"
+        header = f"{'block':>5} {idims} {'rank':>5} {'low..high':>10} {'params':>9}"
+        lines = [header, *map(_block_line, plan.blocks)]
+    if spreads := rank_spreads(plan):
+        lines = [f"{line} {cell:>7}" for line, cell in zip(lines, ["spread", *spreads], strict=True)]
+    if any(row.module_ranks for row in plan.blocks):
+        cells = ["modules", *(_join_ranks(row.module_ranks or ()) for row in plan.blocks)]
+        lines = [f"{line}  {cell}" for line, cell in zip(lines, cells, strict=True)]
+    return lines
 
 
 def rank_spreads(plan: RankPlan) -> list[str]:
@@ -77,6 +99,21 @@ def budget_line(plan: RankPlan) -> str:
     return f"budget {plan.budget}: {plan.adapter_params:,} of {plan.budget_params:,} parameters used ({share:.1f} %)"
 
 
+def _shows_weights(plan: RankPlan) -> bool:
+    """Return whether weights decide the plan that are no growth of the idim."""
+    has_idim = any(row.idim_in is not None for row in plan.blocks)
+    return not has_idim and any(row.weight is not None for row in plan.blocks)
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return the names of a block's modules without the part that they share, which names the block."""
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while len({tuple(row[: shared + 1]) for row in parts}) == 1 and shared + 1 < min(map(len, parts)):
+        shared += 1
+    return [".".join(row[shared:]) for row in parts]
+
+
 def _join_ranks(ranks: Ranks) -> str:
     return " ".join(map(str, ranks))
 
@@ -86,6 +123,12 @@ def _block_line(row: BlockRank) -> str:
     idims = f"{_or_dash(row.idim_in, '.3f'):>8} {_or_dash(row.idim_out, '.3f'):>7}"
     growth = f"{_or_dash(row.growth, '.3f'):>7} {_or_dash(row.real_rank, '.3f'):>7}"
     return f"{row.block:5d} {idims} {growth} {row.rank:5d} {ends:>10} {row.params:9,}"
+
+
+def _weight_line(row: BlockRank) -> str:
+    """Return a block with its weight, the mean over its modules where each has its own."""
+    weight = row.weight if row.module_weights is None else fmean(row.module_weights)
+    return f"{row.block:5d} {_or_dash(weight, '.4g'):>10} {row.rank:5d} {row.params:9,}"
 
 
 def _or_dash(value: float | None, form: str = "") -> str:

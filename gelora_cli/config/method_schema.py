@@ -42,6 +42,8 @@ class MethodConfig(EntrySection):
     registry: ClassVar[Registry[Any]] = METHODS
     rank_keys: ClassVar[tuple[str, ...]] = ()
     """Keys of a subclass that only choose ranks: two runs with equal ranks may differ in them."""
+    content_names: ClassVar[tuple[str, ...]] = ()
+    """The names in `contents` of files that only choose ranks."""
 
     name: str = key("gelora", help="name in the run directory", choices=METHODS.names)
     preset: str = key("gelora", help="the family of training settings that the method takes", identity=False)

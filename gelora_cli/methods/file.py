@@ -19,6 +19,7 @@ class FileSettings(LowRankConfig):
     """Where the ranks are."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("path",)
+    content_names: ClassVar[tuple[str, ...]] = ("rank file",)
 
     path: str | None = key(
         None,
@@ -36,7 +37,8 @@ class FileSettings(LowRankConfig):
 
     def contents(self) -> dict[str, list[object]]:
         """Return what the file says."""
-        return {"rank file": read_file(self).content()}
+        (name,) = self.content_names
+        return {name: read_file(self).content()}
 
 
 @METHODS.register

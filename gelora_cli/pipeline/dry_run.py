@@ -73,7 +73,8 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     profile_seconds = _profile_cost(session) if unmeasured else 0.0  # before an adapter is on the model
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
-    trained = None if config.force or finished else find_equal_run(inputs, fingerprints)
+    known_plan = None if unmeasured else plan
+    trained = None if config.force or finished else find_equal_run(inputs, fingerprints, known_plan)
     cost = Estimate(
         train_seconds=training,
         evaluation_seconds=evaluation,
@@ -88,7 +89,9 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     if finished:
         lines.append("This run is finished: the command would do nothing.")
     if trained is not None:
-        lines.append(f"It has the ranks of {trained}, which is finished: it would be linked to that run, not trained.")
+        lines.append(
+            f"It has the ranks of {trained.directory}, which is finished: it would be linked to that run, not trained."
+        )
     return "\n".join(lines), cost
 
 

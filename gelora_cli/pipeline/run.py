@@ -87,10 +87,13 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         write_config(replace(config, precision=inputs.precision), directory / run_files.CONFIG)
         frozen = (directory / run_files.CONFIG).read_bytes()
         with recorded_manifest(directory, inputs, fingerprints, command):
-            if trained:
-                link_run(trained, directory, config)
-            else:
+            if trained is None:
                 work_or_launch(["run", str(directory)], config.launch.processes, lambda: work_run(directory, inputs))
+                if not (directory / RunResult.FILE).exists():  # its plan turned out to be that of a finished run
+                    plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+                    trained = find_equal_run(inputs, fingerprints, plan)
+            if trained is not None:
+                link_run(trained, directory, inputs, fingerprints)
             check_still_there(directory, frozen)
         mark_done(directory)  # last, after run.json says `done`: it holds the checksums of all files
     return _finished(directory)

@@ -13,7 +13,8 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
-from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, run_fingerprints
+from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
@@ -35,7 +36,14 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
                 make_plan(session, {}, assume_even=True)  # refuses an impossible budget before minutes of measuring
             # Of the model as it was loaded, so before a method is attached.
             signals = shared_signals(session, needed_signals(inputs.config))
-        plan, train = make_plan(session, signals.artifacts), session.train_split()
+        plan = make_plan(session, signals.artifacts)
+        if session.compute_once(lambda: _has_equal_run(inputs, plan)):
+            if is_main:
+                _write_plan(directory, signals, plan)
+            session.accelerator.wait_for_everyone()
+            close_session(session, directory)
+            return  # without a result: the command links it to that run
+        train = session.train_split()
         attached = attach_method(session, plan, train)
         if is_main:
             _write_plan(directory, signals, attached.plan)  # as attached: a method may change its plan
@@ -48,6 +56,11 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
             write_result(directory, session, result, attached.plan, predictions)
         session.accelerator.wait_for_everyone()
         close_session(session, directory)
+
+
+def _has_equal_run(inputs: ResolvedInputs, plan: RankPlan) -> bool:
+    """Return whether a finished run has this plan and all other settings, so that nothing has to be trained."""
+    return not inputs.config.force and find_equal_run(inputs, run_fingerprints(inputs), plan) is not None
 
 
 def _write_plan(directory: Path, signals: MeasuredSignals, plan: RankPlan) -> None:

@@ -256,10 +256,12 @@ def duplicate_of(key: RowKey, by_key: Mapping[RowKey, Sequence[Run]]) -> RowKey 
     if key == gelora or gelora not in by_key:
         return None
     # By the plans: runs of one seed with equal ranks are the same run, whatever their methods are called.
-    seeds = {run.result.seed for run in by_key[gelora]}
-    control = by_key[key]
-    is_duplicate = all(run.plan.ranks == run.plan.gelora_ranks and run.result.seed in seeds for run in control)
-    return gelora if is_duplicate else None
+    patterns = {run.result.seed: run.plan.rank_pattern for run in by_key[gelora]}
+    for run in by_key[key]:
+        is_planned = run.plan.ranks == run.plan.gelora_ranks
+        if not is_planned or run.plan.rank_pattern != patterns.get(run.result.seed):
+            return None
+    return gelora
 
 
 def _order(key: RowKey) -> tuple[object, ...]:

@@ -47,6 +47,8 @@ def run_settings(config: RunConfig, manifest: RunManifest) -> Settings:
             values["ranks.plan"] = short
         elif name == "plugins":
             values["plugins"] = short
+        elif name in config.method.content_names:
+            values["method.path"] = short
         else:
             values[f"data.{name}"] = short
     if config.init_from:

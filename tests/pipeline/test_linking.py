@@ -101,3 +101,40 @@ def test_a_damaged_run_is_not_linked_to(bench: Bench, capsys: pytest.CaptureFixt
     assert bench.run(*EVEN, "method=lora") == 0
     assert "not linked to" in capsys.readouterr().err
     assert manifest_of(place_of(bench, "lora")).same_as is None
+
+
+@pytest.mark.slow
+def test_runs_of_other_signals_or_of_none_are_linked_by_their_ranks(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = ["task=cola", "budget=rank:1", "data.max_train_examples=40"]
+    assert bench.run(*shared, "method=weights") == 0
+    weights = place_of(bench, "weights")
+    capsys.readouterr()
+    # The idim is not measured yet, so that the plan is known only in the run itself.
+    assert bench.run(*shared, "method=lora") == 0
+    shown = capsys.readouterr()
+    assert f"not trained: it has the ranks of {weights}" in shown.out
+    assert "training:" not in shown.err
+    lora = place_of(bench, "lora")
+    assert (lora / "profile.json").exists() and not (lora / "signal-weights.json").exists()
+    assert (lora / str(manifest_of(lora).same_as)).resolve() == weights.resolve()
+    assert result_of(lora).method == read_artifact(RankPlan, lora / RankPlan.FILE).method == "lora"
+    # These read no signal; their settings choose nothing but ranks.
+    ranks = tmp_path / "mine.csv"
+    ranks.write_text("block,rank\n1,1\n2,1\n3,1\n")
+    assert bench.run(*shared, "method=depth", "method.shape=falling") == 0
+    assert bench.run(*shared, "method=file", f"method.path={ranks}", "dry_run=true") == 0
+    assert "it would be linked" in capsys.readouterr().out
+    assert bench.run(*shared, "method=file", f"method.path={ranks}") == 0
+    for method in ("depth", "file"):
+        assert (place_of(bench, method) / str(manifest_of(place_of(bench, method)).same_as)).resolve() == weights
+    # The content of the file is part of the run, and its name is not.
+    capsys.readouterr()
+    assert bench.run(*shared, "method=file", f"method.path={ranks.rename(tmp_path / 'moved.csv')}") == 0
+    assert "done before" in capsys.readouterr().out
+    (tmp_path / "moved.csv").write_text("block,rank\n1,1\n2,1\n3,0\n")
+    assert bench.run(*shared, "method=file", f"method.path={tmp_path / 'moved.csv'}", "dry_run=true") == 0
+    assert "it would be linked" not in capsys.readouterr().out
+    assert command_line(["ls", str(bench.root)]) == 0
+    assert f"the same run as cola/bert/weights/{weights.name}" in capsys.readouterr().out
