@@ -108,7 +108,9 @@ def measure_inputs(
 def spectrum_of(moments: Moments) -> Spectrum:
     """Return the spectrum of the covariance of vectors with these moments."""
     # The scatter is the covariance times a number, which leaves all shares as they are.
-    eigenvalues = torch.linalg.eigvalsh(moments.scatter).clamp(min=0).flip(0).cpu().numpy()  # (D,), descending
+    eigenvalues = (
+        torch.linalg.eigvalsh(moments.scatter, UPLO="U").clamp(min=0).flip(0).cpu().numpy()
+    )  # (D,), descending
     total = float(eigenvalues.sum())
     if total == 0:  # all vectors are equal
         return Spectrum(0.0, 0.0, (0.0,) * min(len(eigenvalues), MOST_SHARES))

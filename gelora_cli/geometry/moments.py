@@ -22,7 +22,8 @@ class Moments:
     Attributes:
         count: n.
         mean: (D,) float64.
-        scatter: sum over the vectors of `(x - mean)(x - mean)^T`, (D, D) float64; n times their covariance.
+        scatter: sum over the vectors of `(x - mean)(x - mean)^T`, (D, D) float64; n times their covariance. Only its
+            upper triangle counts, since it is symmetric.
     """
 
     count: int
@@ -41,7 +42,7 @@ class MomentSums:
         self.count = self.batches = 0
         self.shift: torch.Tensor | None = None  # (D,) float32
         self.sums = torch.zeros(width, dtype=torch.float64, device=device)  # (D,)
-        # Of both only the upper triangle counts, since the products are symmetric.
+        # Only the upper triangles are computed.
         self.recent = torch.zeros(width, width, device=device)  # (D, D) float32
         self.products = torch.zeros(width, width, dtype=torch.float64, device=device)  # (D, D)
 
@@ -65,18 +66,11 @@ class MomentSums:
         self._flush()
         offset = self.sums / self.count  # (D,)
         shift = torch.zeros_like(offset) if self.shift is None else self.shift.double()
-        scatter = symmetric(self.products).addr_(offset, offset, alpha=-float(self.count))
-        return Moments(self.count, shift + offset, scatter)
+        return Moments(self.count, shift + offset, self.products.addr_(offset, offset, alpha=-float(self.count)))
 
     def _flush(self) -> None:
         self.products += self.recent
         self.recent.zero_()
-
-
-def symmetric(matrix: torch.Tensor) -> torch.Tensor:
-    """Return a symmetric matrix of which the upper triangle is given, (D, D)."""
-    upper = matrix.triu()
-    return upper + upper.triu(1).T
 
 
 def merged(first: Moments, second: Moments) -> Moments:
@@ -114,9 +108,9 @@ def pack(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
 def unpack(head: torch.Tensor, triangle: torch.Tensor, device: torch.device) -> Moments:
     """Return the moments that `pack` made two tensors of."""
     width = len(head) - 1
-    upper = torch.zeros(width, width)
+    upper = torch.zeros(width, width, dtype=torch.float64)
     start = 0
     for index in range(width):
         upper[index, index:] = triangle[start : start + width - index]
         start += width - index
-    return Moments(int(head[0]), head[1:].to(device), symmetric(upper.to(device).double()))
+    return Moments(int(head[0]), head[1:].to(device), upper.to(device))
