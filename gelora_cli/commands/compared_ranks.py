@@ -94,14 +94,17 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
         grain = f"per {column.plan.granularity}" if column.plan else ""
         columns.append(replace(column, titles=(name, grain)))
     _refuse_empty(columns)
+    reasons = _reasons(columns)
+    columns = [column for column in columns if column.plan is not None]
     width = terminal_width()
     named = [replace(column, titles=column.titles[:1]) for column in columns]
-    lines = [f"{column.name}: {_verdict(column)}" for column in named if column.plan is not None]
+    # A control has no verdict.
+    lines = [f"{column.name}: {_verdict(column)}" for column in named if column.plan and column.plan.stability]
     lines += [f"equal plans: {', '.join(group)}" for group in equal_plans(named)]
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
     explained = f"a plan per module shows the mean rank of a block's modules; {UNITS}"
-    lines = [*map(wrapped, [explained, *lines, *_reasons(named), *_other_tasks(signals)])]
+    lines = [*map(wrapped, [explained, *lines, *reasons, *_other_tasks(signals)])]
     table = comparison_table(columns, width=width, reference=False)
     return "\n".join([table, "", agreement_table(named, width=width), *lines])
 

@@ -49,17 +49,18 @@ def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:
 
 
 def _print_costs(costs: Sequence[Estimate]) -> None:
-    """Print the cost of all runs that are not done; a profile that several runs share counts once."""
+    """Print the cost of all runs that are not done; a signal that several runs share counts once."""
     remaining = [cost for cost in costs if not cost.done]
-    # By the directory of the profile, which runs with equal inputs share.
-    profile_seconds = {cost.profile: cost.profile_seconds for cost in remaining if cost.profile}
+    signal_seconds: dict[str, float] = {}  # by the directory that runs with equal inputs share
+    for cost in remaining:
+        signal_seconds |= cost.signals
     work_seconds = sum(cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds for cost in remaining)
     processes = max((cost.processes for cost in remaining), default=1)
     peak_gb = max((cost.peak_bytes for cost in remaining), default=0) / 1e9
     print(f"\n{len(remaining)} of {len(costs)} runs to do:")
     print(
-        f"  {len(profile_seconds)} profiles, about {sum(profile_seconds.values()):.0f} s in all, and their neighbour "
-        "searches"
+        f"  {len(signal_seconds)} profiles and signals, about {sum(signal_seconds.values()):.0f} s in all, and what "
+        "they do beside passes over texts"
     )
     print(f"  training and evaluation about {work_seconds / 60:.1f} min; {peak_gb:.2f} GB at most")
     if processes > 1:

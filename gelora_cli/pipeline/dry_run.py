@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import peak_bytes
+from gelora_cli.core.messages import join_names
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
@@ -37,6 +38,7 @@ from gelora_cli.pipeline.inputs import (
 from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.session import Session, open_session
+from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
 from gelora_cli.pipeline.stage_settings import train_settings
 from gelora_cli.signals.idim import profile_settings
 
@@ -69,8 +71,8 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     # The cost hardly depends on which block has which rank.
     plan = make_plan(session, signals, assume_even=True, judged=not unmeasured)
     train = session.train_split()
-    plan_text = _unmeasured_plan(plan, config) if unmeasured else format_plan(plan)
-    profile_seconds = _profile_cost(session) if unmeasured else 0.0  # before an adapter is on the model
+    plan_text = _unmeasured_plan(plan, config, unmeasured) if unmeasured else format_plan(plan)
+    signal_costs = {name: signal_cost(session, name) for name in unmeasured}  # before an adapter is on the model
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
     known_plan = None if unmeasured else plan
@@ -79,13 +81,12 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         train_seconds=training,
         evaluation_seconds=evaluation,
         attach_seconds=session.seconds["attach"],
-        profile_seconds=profile_seconds,
-        profile=str(next(iter(unmeasured.values()))) if unmeasured else None,
+        signals={str(unmeasured[name]): signal.seconds for name, signal in signal_costs.items()},
         peak_bytes=peak_bytes(session.accelerator.device),
         processes=config.launch.processes,
         done=finished or trained is not None,
     )
-    lines = [f"run directory: {directory}", plan_text, _cost_text(session, cost, len(train))]
+    lines = [f"run directory: {directory}", plan_text, _cost_text(session, cost, signal_costs, len(train))]
     if finished:
         lines.append("This run is finished: the command would do nothing.")
     if trained is not None:
@@ -147,39 +148,18 @@ def _flat_profile(session: Session) -> IdProfile:
     )
 
 
-def _unmeasured_plan(plan: RankPlan, config: RunConfig) -> str:
-    """Return what can be said of a plan before its profile is measured; `plan` is that of a flat profile."""
+def _unmeasured_plan(plan: RankPlan, config: RunConfig, unmeasured: Iterable[str]) -> str:
+    """Return what can be said of a plan before its signals are measured; `plan` is that of even ones."""
+    signals = join_names(f"the {SIGNALS.get(name).title}" for name in unmeasured)
     budget = f"at most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
     is_uniform = config.method.name == "lora" and plan.budget_params  # its ranks don't depend on the profile
-    ranks = " ".join(map(str, plan.ranks)) if is_uniform else "unknown before the profile is measured"
+    ranks = " ".join(map(str, plan.ranks)) if is_uniform else f"unknown before {signals} is measured"
     params_per_rank = sum(row.params // row.rank for row in plan.blocks if row.rank)
     return (
         f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
         f"adapter: {budget} parameters; one rank more in every block costs {params_per_rank:,} (method.modules="
         f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
     )
-
-
-def _profile_cost(session: Session) -> float:
-    """Return the seconds of forward passes over the profile's examples, from a few of its batches.
-
-    The neighbour search is not timed.
-    """
-    import torch
-
-    from gelora_cli.data.collate import collate
-    from gelora_cli.training.timing import padded_tokens
-
-    split = session.profile_split()
-    batches = sorted_batches(split.lengths, session.config.profile.batch_size)
-    timed = batches[:: max(1, len(batches) // ESTIMATE_STEPS)][:ESTIMATE_STEPS]  # spread over all lengths
-    body = session.loaded.model.base_model
-    start = time.perf_counter()
-    with torch.inference_mode():
-        for batch in timed:
-            body(**collate(split, batch, session.pad_token_id, session.accelerator.device).inputs)
-    seconds = time.perf_counter() - start
-    return seconds * padded_tokens(split, batches) / padded_tokens(split, timed)
 
 
 def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit) -> tuple[float, float]:
@@ -215,11 +195,10 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     return training, evaluation
 
 
-def _cost_text(session: Session, cost: Estimate, examples: int) -> str:
+def _cost_text(session: Session, cost: Estimate, signal_costs: Mapping[str, SignalCost], examples: int) -> str:
     config, settings = session.config, train_settings(session.config)
-    profile = f"about {cost.profile_seconds:.0f} s and the neighbour search" if cost.profile else "nothing to measure"
     lines = [
-        f"profile: {profile}",
+        signal_costs_text(signal_costs),
         f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {cost.train_seconds:.0f} s",
         f"evaluation: about {cost.evaluation_seconds:.0f} s in all; attaching: {cost.attach_seconds:.1f} s",
         f"memory: {cost.peak_bytes / 1e9:.2f} GB at most in these steps, for each process",

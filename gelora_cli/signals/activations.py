@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gelora_cli.config.identity import WINDOW_KEYS
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.artifacts.signals import ActivationSignal
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
@@ -37,6 +37,10 @@ class Activations(Signal[ActivationSignal]):
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return its settings, without those of windows where there are none."""
         return without_window_keys(super().inputs(config, fingerprints), config)
+
+    def untimed(self, profile: ProfileConfig) -> str:
+        """Return what a dry run can't time."""
+        return "eleven spectra of every input"
 
     def measure(self, context: SignalContext) -> ActivationSignal:
         """Return the spectra on the drawn rows, with all of them and without each tenth."""

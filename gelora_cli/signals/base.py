@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 Inputs = dict[str, Any]
+Passes = Literal["none", "forward", "backward"]
 Content = Literal["model", "train"]
 """What a signal may depend on beside keys: the weights, or the rows of the train split."""
 
@@ -89,6 +90,8 @@ class Signal(ABC, Generic[ArtifactT]):
         version: raised when the same inputs would measure to other numbers, so that older files are not reused.
         fewest_texts: how many different training texts it needs.
         needs_labels: whether it reads the labels of the training rows, such as for a loss.
+        passes: what a dry run times: passes of the blocks over the texts (`forward`), also back (`backward`), or
+            nothing, as of a signal that reads the weights alone (`none`).
     """
 
     name: str
@@ -99,6 +102,7 @@ class Signal(ABC, Generic[ArtifactT]):
     version: ClassVar[int] = 1
     fewest_texts: ClassVar[int] = 0
     needs_labels: ClassVar[bool] = False
+    passes: ClassVar[Passes] = "forward"
 
     def __init_subclass__(cls) -> None:
         """Refuse an artifact that runs could not share."""
@@ -123,6 +127,14 @@ class Signal(ABC, Generic[ArtifactT]):
         Raises:
             GeloraError: model or texts can't be measured; the message says what to change.
         """
+
+    def rows_read(self, rows: int, profile: ProfileConfig) -> int:
+        """Return how many of the drawn rows it passes over, for what a dry run says."""
+        return rows
+
+    def untimed(self, profile: ProfileConfig) -> str:
+        """Return what a dry run can't time, in words; empty if it is little."""
+        return ""
 
     @property
     def title(self) -> str:

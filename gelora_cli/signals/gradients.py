@@ -47,11 +47,21 @@ class Gradients(Signal[GradientSignal]):
     contents = ("model", "train")
     fewest_texts = GROUPS
     needs_labels = True
+    passes = "backward"
 
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return its settings, without those of windows where there are none, and whether scores are standardized."""
         values = without_window_keys(super().inputs(config, fingerprints), config)
         return values | {"standardized": TASK_KINDS.get(config.task.kind).standardizes(config.task)}
+
+    def rows_read(self, rows: int, profile: ProfileConfig) -> int:
+        """Return how many rows its batches hold."""
+        count, size = batch_counts(rows, profile)
+        return count * size
+
+    def untimed(self, profile: ProfileConfig) -> str:
+        """Return what a dry run can't time."""
+        return "eleven times the singular values of every gradient"
 
     def measure(self, context: SignalContext) -> GradientSignal:
         """Return the numbers of all linear layers; the processes share every batch, and the linear layers at the end.
@@ -98,8 +108,7 @@ def draw_batches(rows: int, profile: ProfileConfig) -> list[NDArray[np.int64]]:
     """
     if rows < GROUPS:
         raise GeloraError(f"signal gradients: {rows} training rows; at least {GROUPS} are needed, one for each batch")
-    size = min(profile.gradient_batch_size, rows // GROUPS)
-    count = min(profile.gradient_batches, rows // size)
+    count, size = batch_counts(rows, profile)
     if (count, size) != (profile.gradient_batches, profile.gradient_batch_size):
         LOGGER.warning(
             "gradients: %s rows give %d batches of %d, not %d of %d, since each row is used once",
@@ -112,6 +121,12 @@ def draw_batches(rows: int, profile: ProfileConfig) -> list[NDArray[np.int64]]:
     # The 2 separates these numbers from those that drew the rows.
     order = np.random.default_rng([profile.seed, rows, 2]).permutation(rows)  # (rows,)
     return [order[start : start + size] for start in range(0, count * size, size)]
+
+
+def batch_counts(rows: int, profile: ProfileConfig) -> tuple[int, int]:
+    """Return how many global batches there are, and how many rows are in each."""
+    size = min(profile.gradient_batch_size, rows // GROUPS)
+    return min(profile.gradient_batches, rows // size), size
 
 
 def _first_names(context: SignalContext, names: list[str]) -> dict[str, str]:

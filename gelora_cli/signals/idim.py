@@ -33,6 +33,11 @@ class Idim(Signal[IdProfile]):
         """Return the values behind the names of existing profile directories."""
         return profile_inputs(config, fingerprints["model"], fingerprints["train"])
 
+    def untimed(self, profile: ProfileConfig) -> str:
+        """Return what a dry run can't time."""
+        search = "the neighbour search"
+        return f"{search}, of more neighbours for profile.scales=true" if profile.scales else search
+
     def measure(self, context: SignalContext) -> IdProfile:
         """Return d_0 .. d_L on the drawn rows, from one pass of the model in all processes."""
         from gelora_cli.geometry.controls import control_inputs

@@ -7,6 +7,7 @@ ranks. Here all singular values count, and every linear gets a number.
 
 from __future__ import annotations
 
+from gelora_cli.config.schema import ProfileConfig
 from gelora_cli.core.artifacts.signals import LinearWeight, WeightSignal
 from gelora_cli.core.distributed import gather_objects
 from gelora_cli.core.registries import SIGNALS
@@ -22,6 +23,11 @@ class Weights(Signal[WeightSignal]):
     artifact = WeightSignal
     settings = ("model.blocks", "model.linears")  # which linears there are
     contents = ("model",)
+    passes = "none"
+
+    def untimed(self, profile: ProfileConfig) -> str:
+        """Return what a dry run can't time."""
+        return "the singular values of every weight, without a text"
 
     def measure(self, context: SignalContext) -> WeightSignal:
         """Return `exp(entropy)` of the singular values of every linear layer of the blocks, shared by the processes."""

@@ -92,6 +92,16 @@ def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[st
     assert before == sorted(path.stat().st_mtime_ns for path in bench.root.rglob("*"))
 
 
+def test_a_dry_run_says_what_other_signals_cost(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=cola", "method=fisher", "budget=2500", "dry_run=true") == 0
+    shown = capsys.readouterr().out
+    assert "unknown before the signal gradients is measured" in shown
+    assert re.search(r"signal gradients: about \d+ s and eleven times the singular values", shown)
+    assert bench.run("task=cola", "method=weights", "budget=2500", "dry_run=true") == 0
+    assert "signal weights: the singular values of every weight, without a text" in capsys.readouterr().out
+    assert not bench.root.exists()
+
+
 def test_a_dry_run_of_a_grid_adds_up_and_counts_a_profile_once(
     bench: Bench,
     capfd: pytest.CaptureFixture[str],
@@ -101,7 +111,7 @@ def test_a_dry_run_of_a_grid_adds_up_and_counts_a_profile_once(
     assert bench.run("-m", "task=cola", "method=gelora,lora,sora", "budget=2500", "dry_run=true") == 0
     shown = capfd.readouterr().out
     assert "3 of 3 runs to do:" in shown
-    assert "  1 profiles, about" in shown
+    assert "  1 profiles and signals, about" in shown
     assert not bench.root.exists()
     assert bench.run("-m", "task=cola", "method=gelora,sora", "budget=20", "dry_run=true") == 2
 

@@ -10,14 +10,14 @@ from typing import ClassVar
 class Estimate:
     """What `dry_run=true` found about a run: seconds, estimated from real steps of one process, and peak memory.
 
-    `profile` is the directory of a profile that is still to be measured, so that a grid counts it once.
+    `signals` has the seconds of each signal that is still to be measured, by its shared directory, so that a grid
+    counts it once.
     """
 
     train_seconds: float
     evaluation_seconds: float
     attach_seconds: float
-    profile_seconds: float
-    profile: str | None
+    signals: dict[str, float]
     peak_bytes: int
     processes: int
     done: bool
