@@ -15,12 +15,17 @@ from collections.abc import Sequence
 from gelora_cli.allocation.problem import Weights, exact_number
 
 
-def inflate(value: float, replicates: Sequence[float]) -> list[float]:
-    """Return `x + sqrt(g - 1) (x_k - mean)` for the g replicates `x_k` of a value x.
+def inflate(value: float, replicates: Sequence[float], excess: float = 1.0) -> list[float]:
+    """Return `x + sqrt(g - 1) / c (x_k - mean)` for the g replicates `x_k` of a value x.
 
-    The mean square distance of the results from x is the jackknife's variance of x.
+    With c = 1 the mean square distance of the results from x is the jackknife's variance of x.
+
+    Args:
+        value: x, of the whole sample.
+        replicates: `x_k`.
+        excess: c, how many times the jackknife's standard error is too large for this kind of estimate.
     """
-    mean, factor = statistics.fmean(replicates), math.sqrt(len(replicates) - 1)
+    mean, factor = statistics.fmean(replicates), math.sqrt(len(replicates) - 1) / excess
     return [value + factor * (replicate - mean) for replicate in replicates]
 
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from gelora_cli.allocation.formatting import format_plan
-from gelora_cli.allocation.growth import Growth
+from gelora_cli.allocation.growth import Growth, neighbour_excess
 from gelora_cli.allocation.jackknife import inflate, inflate_weights, kendall_tau, spread, tail_probability
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.problem import AllocationProblem, Rule, Weights, make_targets
@@ -43,6 +43,15 @@ def test_inflated_replicates_have_the_jackknife_s_variance() -> None:
     variance = 9 / 10 * sum((value - mean) ** 2 for value in replicates)
     assert spread(inflated) ** 2 == pytest.approx(variance)
     assert statistics.fmean((value - 5) ** 2 for value in inflated) == pytest.approx(variance)
+
+
+def test_the_excess_of_nearest_neighbours_is_taken_out() -> None:
+    inflated = inflate(5.0, [2.0, 2.4, 1.6], excess=2.0)
+    assert inflated == pytest.approx([5.0, 5 + math.sqrt(2) / 2 * 0.4, 5 - math.sqrt(2) / 2 * 0.4])
+    settings = MINILM.settings
+    for estimator, scale, excess in (("fit", None, 1.7), ("mle", None, 1.7), ("gride", 2, 1.7), ("gride", 16, 1.3)):
+        profile = replace(MINILM, settings=replace(settings, estimator=estimator), scale=scale)
+        assert neighbour_excess(profile) == excess
 
 
 def test_inflated_weights_stay_above_zero_and_keep_what_is_not_a_weight() -> None:
@@ -133,7 +142,7 @@ def test_the_numbers_are_those_of_the_ten_plans() -> None:
     samples = [allocator.weigh(sample, problem) for sample in allocator.resampled(profile)]
     assert len(samples) == 10
     # Idims are inflated before growths are cut off at 0: layer 1 is 7.5, layer 0 is 5.0 and far below.
-    inflated = [inflate(row.idim, row.jackknife) for row in profile.layers]
+    inflated = [inflate(row.idim, row.jackknife, 1.7) for row in profile.layers]
     weights = allocator.replicates(profile, problem)
     for k, replicate in enumerate(weights):
         for i, value in enumerate(replicate.values):
