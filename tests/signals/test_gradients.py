@@ -220,10 +220,17 @@ def test_what_decides_which_runs_share_it() -> None:
     assert signal.sharing_hash(replace(config, task=replace(scores, standardize=True)), content) != plain
 
 
-def test_its_keys_are_no_part_of_runs_that_do_not_read_it() -> None:
-    default = composed("task=cola", "method=gelora")
-    changed = composed("task=cola", "method=gelora", "profile.gradient_batches=64", "profile.gradient_batch_size=4")
-    assert identity_values(changed) == identity_values(default)
-    idim = SIGNALS.get("idim")
-    content = {"model": "m", "train": "t"}
-    assert idim.sharing_hash(changed, content) == idim.sharing_hash(default, content)
+def test_keys_of_a_signal_are_part_of_the_runs_that_read_it_and_of_no_other() -> None:
+    def identity(*words: str) -> dict[str, Any]:
+        return identity_values(composed("task=cola", *words))
+
+    more_batches = ("profile.gradient_batches=64", "profile.gradient_batch_size=4")
+    assert identity("method=gelora", *more_batches) == identity("method=gelora")
+    assert identity("method=fisher", *more_batches) != identity("method=fisher")
+    # With budget=auto the bound is what the ranks of the idim profile cost, else that profile is not read.
+    assert identity("method=fisher", "profile.pooling=cls") != identity("method=fisher")
+    fixed = ("method=fisher", "budget=rank:2")
+    assert identity(*fixed, "profile.pooling=cls") == identity(*fixed)
+    assert identity(*fixed, "profile.seed=1") != identity(*fixed)
+    idim, content = SIGNALS.get("idim"), {"model": "m", "train": "t"}
+    assert idim.sharing_hash(composed(*more_batches), content) == idim.sharing_hash(composed(), content)
