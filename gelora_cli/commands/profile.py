@@ -84,7 +84,7 @@ class Profile(Command[ProfileCommandConfig]):
 
 def _print_profile(profile: IdProfile) -> None:
     """Print a row for each layer."""
-    from gelora_cli.allocation.profile_table import profile_table
+    from gelora_cli.commands.profile_table import profile_table
 
     print(profile_table(profile))
     print(wrapped("idim: intrinsic dimension after each layer; N/2, N/4: of a half and a quarter of the examples"))

@@ -12,9 +12,9 @@ import pytest
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.allocation.layer_checks import layer_warnings, plan_warnings, weak_layers
 from gelora_cli.allocation.planning import plan_method
-from gelora_cli.allocation.profile_table import profile_table
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.commands.main import command_line
+from gelora_cli.commands.profile_table import profile_table
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.budget import parse_budget

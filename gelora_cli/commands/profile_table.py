@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, weak_layers
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
+from gelora_cli.geometry.scale_rules import plateau
 from gelora_cli.models.kinds.base import kind_of
 
 
@@ -27,15 +28,16 @@ def scale_table(profile: IdProfile) -> list[str]:
     numbers = [scale.n1 for scale in max((row.scales for row in profile.layers), key=len)]
     if not numbers:
         return []
-    heads = [f"n1={numbers[0]}", *map(str, numbers[1:]), "N/8"]
+    heads = [f"n1={numbers[0]}", *map(str, numbers[1:]), "plateau", "N/8"]
     lines = [
-        "idim by the neighbours n1 and 2 n1 (GRIDE), and the mean over eighths of the texts:",
+        "idim by the neighbours n1 and 2 n1 (GRIDE), n1 where it is flat, and the mean over eighths of the texts:",
         "layer" + "".join(f"{text:>8}" for text in heads),
     ]
     for row in profile.layers:
         idims = {scale.n1: scale.idim for scale in row.scales}
-        values = [*(idims.get(number) for number in numbers), row.eighth]
-        lines.append(f"{row.layer:5d}" + "".join(_number(value, 8, 2) for value in values))
+        cells = [_number(idims.get(number), 8, 2) for number in numbers]
+        cells += [f"{_plateau_text(row):>8}", _number(row.eighth, 8, 2)]
+        lines.append(f"{row.layer:5d}" + "".join(cells))
     return lines
 
 
@@ -60,7 +62,8 @@ def convergence_warning(profile: IdProfile) -> str:
         f"idim has not converged in {len(moving)} of {len(profile.layers)} layers: of layer {worst.layer} it is "
         f"{values}, with the interval {worst.low:.1f} .. {worst.high:.1f}. It is a number of this sample, and so are "
         "ranks made from it. Texts in families of near copies, such as minimal pairs, do that: with more texts the two "
-        "nearest neighbours come from one family. profile.scales=true shows larger neighbourhoods."
+        "nearest neighbours come from one family."
+        + ("" if profile.layers[-1].scales else " profile.scales=true shows larger neighbourhoods.")
     )
 
 
@@ -72,6 +75,11 @@ def pooling_hint(profile: IdProfile) -> list[str]:
     return [
         f"hint: {kind} is a decoder, of which only the last token has seen the whole text: try profile.pooling=last"
     ]
+
+
+def _plateau_text(row: LayerIdim) -> str:
+    ends = plateau(row.scales)
+    return "-" if ends is None else f"{ends[0]}-{ends[1]}"
 
 
 def _moves(row: LayerIdim) -> bool:

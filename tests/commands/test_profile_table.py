@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gelora_cli.allocation.profile_table import convergence_warning, pooling_hint, profile_table, profile_warnings
+from gelora_cli.commands.profile_table import convergence_warning, pooling_hint, profile_table, profile_warnings
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ScaleIdim
 from tests.helpers.rank_profiles import MINILM
 
@@ -61,7 +61,7 @@ def test_a_control_is_named_first() -> None:
 
 
 def scaled(row: LayerIdim, numbers: tuple[int, ...]) -> LayerIdim:
-    scales = tuple(ScaleIdim(n1, row.idim + n1, row.low, row.high, 0.5, 0) for n1 in numbers)
+    scales = tuple(ScaleIdim(n1, row.idim * n1, row.idim * n1 - 0.1, row.idim * n1 + 0.1, 0.5, 0) for n1 in numbers)
     return replace(row, scales=scales, eighth=9.25)
 
 
@@ -71,9 +71,12 @@ def test_scales_are_a_table_of_their_own() -> None:
     lines = profile_table(replace(MINILM, layers=layers)).splitlines()
     assert lines[: len(MINILM.layers) + 1] == profile_table(MINILM).splitlines()
     table = lines[len(MINILM.layers) + 2 :]
-    assert table[0].split() == ["layer", "n1=1", "2", "4", "N/8"]
-    assert table[1].split() == ["0", "6.00", "7.00", "-", "9.25"]
-    assert table[2].split() == ["1", "8.50", "9.50", "11.50", "9.25"]
+    assert table[0].split() == ["layer", "n1=1", "2", "4", "plateau", "N/8"]
+    assert table[1].split() == ["0", "5.00", "10.00", "-", "-", "9.25"]
+    assert table[2].split() == ["1", "7.50", "15.00", "30.00", "-", "9.25"]
+    flat = tuple(ScaleIdim(n1, 3.0, 2.9, 3.1, 0.5, 0) for n1 in (1, 2, 4))
+    layers = (replace(first, scales=flat), *others)
+    assert profile_table(replace(MINILM, layers=layers)).splitlines()[-len(layers)].split()[4] == "1-4"
     assert len({len(line) for line in table}) == 1
 
 
