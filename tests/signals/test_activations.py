@@ -15,6 +15,8 @@ from peft.utils.incremental_pca import IncrementalPCA
 from gelora_cli.core.artifacts.signals import ActivationSignal, Spectrum
 from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.collate import collate
+from gelora_cli.data.windows import encode_windows
 from gelora_cli.geometry import activations
 from gelora_cli.geometry.jackknife import FOLDS, fold_of_texts
 from gelora_cli.geometry.moments import MomentSums, merged, pack, unpack, without
@@ -22,7 +24,8 @@ from gelora_cli.signals.activations import Activations
 from gelora_cli.signals.base import SignalContext
 from tests.helpers.rows import rows
 from tests.helpers.signal_contexts import on_two_threads, signal_context
-from tests.helpers.tiny import DECODERS, KINDS
+from tests.helpers.squad_cases import LONG, TASK, split_of
+from tests.helpers.tiny import DECODERS, KINDS, make_tokenizer
 
 TEXTS = [row["sentence"] for row in rows("cola", 60, seed=1)]
 TEXTS.append(TEXTS[3])  # a copy, which stays in the tenth of the first one
@@ -53,7 +56,7 @@ def read_one_by_one(context: SignalContext, name: str) -> list[NDArray[np.float6
     for row in range(len(split)):
         calls: list[NDArray[np.float64]] = []
         with torch.no_grad():
-            context.model.base_model(input_ids=torch.from_numpy(split.sequence(row).astype(np.int64))[None])
+            context.model.base_model(**collate(split, np.array([row]), 0, torch.device("cpu")).inputs)
         seen.append(calls[0])  # DeBERTa's query is called again with embeddings of positions
     hook.remove()
     return seen
@@ -83,13 +86,27 @@ def test_the_spectra_of_every_kind_are_those_of_the_tokens(
     from_json(ActivationSignal, to_json(signal), "the signal")  # what was measured can be written and read
 
 
+def test_all_windows_of_a_question_are_left_out_together(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    questions = split_of(*((f"who sat {number}", LONG if number % 3 else "a cat sat", "cat") for number in range(12)))
+    windows = encode_windows(questions, make_tokenizer("bert"), TASK)
+    context = signal_context(tiny_models["bert"], "bert", TEXTS, place=tmp_path, encoded=windows)
+    fold = fold_of_texts(windows.texts(), FOLDS, context.profile.seed)
+    assert len(windows) > 2 * len(questions)
+    assert [len(set(fold[windows.question_row == question])) for question in range(12)] == [1] * 12
+    signal = Activations().measure(context)
+    assert (signal.examples, signal.tokens) == (len(windows), len(windows.tokens))
+    vectors = read_one_by_one(context, signal.inputs[1].names[0])
+    left = [window for window, part in zip(vectors, fold, strict=True) if part != 4]
+    assert_same(signal.inputs[1].jackknife[4], direct_spectrum(np.concatenate(left)), 2e-5)
+
+
 def test_the_shares_are_those_that_eva_ranks_by(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     context = signal_context(tiny_models["bert"], "bert", TEXTS, place=tmp_path)
     for row in Activations().measure(context).inputs[4:8]:  # the second block
         tokens = torch.from_numpy(np.concatenate(read_one_by_one(context, row.names[0]))).float()
         pca = IncrementalPCA(n_components=tokens.shape[1])  # PEFT's, by which its EVA takes in batch after batch
         for batch in torch.chunk(tokens, 4):
-            pca.partial_fit(batch)
+            pca.partial_fit(batch)  # type: ignore[no-untyped-call]
         np.testing.assert_allclose(pca.explained_variance_ratio_, row.spectrum.explained, atol=2e-6)
 
 
