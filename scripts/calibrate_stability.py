@@ -29,7 +29,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 
 from gelora_cli.allocation.growth import neighbour_excess
@@ -40,9 +39,13 @@ from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.geometry.twonn import find_estimator
+from gelora_cli.geometry.fit import fit
+from gelora_cli.geometry.gride import gride
+from gelora_cli.geometry.mle import mle
 
 Array = NDArray[np.float64]
+Estimate = Callable[[Array], float]
+"""Points (n, d) to their intrinsic dimension."""
 TENTHS = 10
 CORRELATION = 0.95
 START = 5.0
@@ -95,8 +98,13 @@ def print_errors(draws: int) -> None:
         "Gaussian, 10": lambda generator, n: generator.standard_normal((n, 10)),
     }
     print("estimator  cloud         points   mean  true error  jackknife  ratio")
-    estimates: dict[str, Callable[[Array], float]] = {"fit": twonn("fit"), "mle": twonn("mle")}
-    estimates |= {f"gride {n1}": gride(n1) for n1 in (2, 8, 32)}
+    estimates: dict[str, Estimate] = {
+        "fit": twonn,
+        "mle": lambda points: mle(ratios(points, 1), discard=0.1),
+        "gride 2": lambda points: gride(ratios(points, 2), 2, 4),
+        "gride 8": lambda points: gride(ratios(points, 8), 8, 16),
+        "gride 32": lambda points: gride(ratios(points, 32), 32, 64),
+    }
     for (name, estimate), cloud, n in itertools.product(estimates.items(), clouds, (200, 1000)):
         idims, errors = [], []
         for number in range(draws):
@@ -110,26 +118,9 @@ def print_errors(draws: int) -> None:
         )
 
 
-def twonn(name: str) -> Callable[[Array], float]:
-    """Return the estimate of points (n, d) by TwoNN, with all neighbours searched among them."""
-    estimator = find_estimator(name)
-    return lambda points: estimator.estimate(ratios(points, 1), discard=0.1)
-
-
-def gride(n1: int) -> Callable[[Array], float]:
-    """Return the estimate by GRIDE with n2 = 2 n1: the root of its likelihood's derivative (Denti et al., 2022)."""
-
-    def estimate(points: Array) -> float:
-        log_mu = np.log(ratios(points, n1))
-
-        def slope(idim: float) -> float:
-            powers = np.exp(idim * log_mu)
-            spread = (n1 - 1) * np.sum(log_mu * powers / (powers - 1))
-            return float(len(log_mu) / idim + spread - (2 * n1 - 1) * np.sum(log_mu))
-
-        return float(brentq(slope, 0.01, 200))
-
-    return estimate
+def twonn(points: Array) -> float:
+    """Return the estimate of points (n, d) by TwoNN, as a profile has it by default."""
+    return fit(ratios(points, 1), discard=0.1)
 
 
 def ratios(points: Array, n1: int) -> Array:
@@ -138,7 +129,7 @@ def ratios(points: Array, n1: int) -> Array:
     return np.asarray(distances[:, 2 * n1] / distances[:, n1])
 
 
-def with_tenths(estimate: Callable[[Array], float], points: Array, tenth: NDArray[np.integer]) -> tuple[float, Array]:
+def with_tenths(estimate: Estimate, points: Array, tenth: NDArray[np.integer]) -> tuple[float, Array]:
     """Return the estimate of points (n, d), and those without each tenth of them, (10,)."""
     return estimate(points), np.array([estimate(points[tenth != k]) for k in range(TENTHS)])
 
@@ -195,7 +186,7 @@ def correlated(generator: np.random.Generator, count: int, layers: int) -> Array
 
 def cloud_profiles(dimensions: tuple[int, ...], points: int, generator: np.random.Generator) -> Iterator[IdProfile]:
     """Yield profiles measured on clouds of these dimensions, one cloud per layer of the same latent points."""
-    estimate, maps = twonn("fit"), np.random.default_rng(0)
+    maps = np.random.default_rng(0)
     linear = [maps.standard_normal((dimension, 20)) for dimension in dimensions]
     waves = [maps.standard_normal((dimension, 20)) for dimension in dimensions]
     while True:
@@ -203,7 +194,7 @@ def cloud_profiles(dimensions: tuple[int, ...], points: int, generator: np.rando
         layers = []
         for dimension, straight, wave in zip(dimensions, linear, waves, strict=True):
             used = latent[:, :dimension]
-            layers.append(with_tenths(estimate, used @ straight + 0.3 * np.sin(2 * used @ wave), tenth))
+            layers.append(with_tenths(twonn, used @ straight + 0.3 * np.sin(2 * used @ wave), tenth))
         measured = np.array([idim for idim, _ in layers])
         yield make_profile(measured, np.stack([replicates for _, replicates in layers], axis=1))
 
