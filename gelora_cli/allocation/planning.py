@@ -161,7 +161,7 @@ def plan_method(
     entry = METHODS.get(method)
     missing = [name for name in entry.signals(budget) if name not in signals]
     if missing and not assume_even:
-        raise missing_signal(method, budget, missing[0], signals)
+        raise missing_signal(method, budget, missing[0])
     # A method without LoRA's scaling is planned with 1.
     request: PlanRequest[Any] = PlanRequest(
         method=method,

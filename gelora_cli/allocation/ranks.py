@@ -132,7 +132,7 @@ def plan_from_signals(
     settings = METHODS.get(method).config_class(name=method) if settings is None else settings
     signal = signals.get(allocator.signal)
     if allocator.signal and signal is None and not assume_even:
-        raise missing_signal(method, budget, allocator.signal, signals)
+        raise missing_signal(method, budget, allocator.signal)
     profile = cast("IdProfile | None", signals.get(IDIM))
     blocks, auto_ranks = _block_problem(model_map, profile, budget, modules, rule)
     granularity = rule.granularity or allocator.granularity_for(settings)
@@ -181,21 +181,18 @@ def plan_from_signals(
     )
 
 
-def missing_signal(method: str, budget: Budget, signal: str, signals: Signals | None = None) -> GeloraError:
+def missing_signal(method: str, budget: Budget, signal: str) -> GeloraError:
     """Return the error that a plan can't be made without a signal, with the command that measures it."""
-    command = profile_command([signal], signals or {})
+    command = profile_command([signal])
     if signal == IDIM:
         return GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: {command}")
     return GeloraError(f"method={method} needs the signal {signal}, which is not there; measure it: {command}")
 
 
-def profile_command(names: Sequence[str], signals: Signals) -> str:
-    """Return the command that measures signals, with task and model of those that are there."""
-    words = ["gelora profile", *([] if list(names) == [IDIM] else [f"signals={','.join(names)}"])]
-    for key in ("task", "model"):
-        values = {getattr(artifact, key, None) for artifact in signals.values()} - {None}
-        words.append(f"{key}={values.pop()}" if len(values) == 1 else f"{key}=...")
-    return " ".join(words)
+def profile_command(names: Sequence[str]) -> str:
+    """Return the command that measures signals, with what else it must be given."""
+    signals = "" if list(names) == [IDIM] else f" signals={','.join(names)}"
+    return f"gelora profile{signals} with the same task, model and profile settings"
 
 
 def _check_choices(method: str, rule: Rule, scaling: float) -> None:

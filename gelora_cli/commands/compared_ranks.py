@@ -25,7 +25,7 @@ from gelora_cli.config.presets import plan_settings
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import ALLOCATORS, METHODS
+from gelora_cli.core.registries import ALLOCATORS, METHODS, SIGNALS
 from gelora_cli.report.text_table import terminal_width
 from gelora_cli.signals.saved import read_signals, saved_signals
 
@@ -83,7 +83,8 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     signals, budget = saved_signals(paths), parse_budget(config.budget)
     names = _method_names(config.allocators)
     missing = _missing_signals(names, signals, budget)
-    command = profile_command(sorted({signal for absent in missing.values() for signal in absent}), signals)
+    absent_signals = {signal for absent in missing.values() for signal in absent}
+    command = profile_command([name for name in SIGNALS.names() if name in absent_signals])
     missing_text = "; ".join(f"{name} needs {', '.join(absent)}" for name, absent in missing.items())
     if missing and ALL not in config.allocators:
         raise GeloraError(f"signals that are not there: {missing_text}. Measure them: {command}")

@@ -23,6 +23,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
+    from gelora_cli.allocation.base import SignalArtifact
     from gelora_cli.core.artifacts.plan import RankPlan
 
 
@@ -80,7 +81,6 @@ class Ranks(Command[RanksCommandConfig]):
 
     def handle(self, config: RanksCommandConfig, paths: list[Path], typed: str) -> None:
         """Plan, write, and print the plan."""
-        from gelora_cli.allocation.base import IDIM
         from gelora_cli.allocation.formatting import format_plan
         from gelora_cli.allocation.planning import plan_method
         from gelora_cli.commands.compared_ranks import choices_text, methods_text
@@ -88,7 +88,6 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.config.presets import plan_settings
         from gelora_cli.core.budget import parse_budget
         from gelora_cli.core.registries import METHODS
-        from gelora_cli.signals.saved import read_signals
 
         check_values(config)
         _check_mode(config, paths)
@@ -104,8 +103,7 @@ class Ranks(Command[RanksCommandConfig]):
         for target in _output_files(config.output):  # all files before any is written
             check_output(target, force=config.force)
         budget = parse_budget(config.budget)
-        # A plan that reads no signal still needs the model's blocks, which every profile holds.
-        signals = read_signals(METHODS.get(config.method.name).signals(budget) or (IDIM,), paths[0])
+        signals = _read_signals(METHODS.get(config.method.name).signals(budget), paths[0])
         model_map = next(iter(signals.values())).model_map
         plan = plan_method(model_map, signals, budget, **plan_settings(config))
         written_files = _write_plan(plan, config)
@@ -135,6 +133,16 @@ def _check_mode(config: RanksCommandConfig, paths: Sequence[Path]) -> None:
             f"one plan has one PATH, {len(paths)} are given; choices=true compares several profiles, "
             "allocators=NAME,NAME the plans of several methods"
         )
+
+
+def _read_signals(names: tuple[str, ...], path: Path) -> dict[str, SignalArtifact]:
+    """Return the signals of a plan; of one that reads none any, since each holds the model's blocks."""
+    from gelora_cli.allocation.base import IDIM
+    from gelora_cli.signals.saved import read_signals, saved_signals
+
+    if names or not path.is_dir():
+        return read_signals(names or (IDIM,), path)
+    return saved_signals([path])
 
 
 def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.allocation.base import SignalArtifact
+from gelora_cli.allocation.ranks import profile_command
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash
@@ -277,8 +278,7 @@ def check_measured(signal: Signal[Any], directory: Path) -> None:
     """
     if load_valid_signal(signal, directory) is not None:
         return
-    command = "gelora profile" if signal.name == IDIM else f"gelora profile signals={signal.name}"
     raise GeloraError(
-        f"no saved {signal.title} in {directory}: gelora train measures none. Run `{command}` with the same task, "
-        "model and profile settings first, or give ranks.path=RUN, or use gelora run."
+        f"no saved {signal.title} in {directory}: gelora train measures none. Measure it first: "
+        f"{profile_command([signal.name])}; or give ranks.path=RUN, or use gelora run."
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gelora_cli.allocation.base import SignalArtifact
+from gelora_cli.allocation.ranks import profile_command
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import SIGNALS
@@ -27,6 +28,11 @@ def read_signals(names: Sequence[str], path: Path) -> dict[str, SignalArtifact]:
     for name in names:
         kind = SIGNALS.get(name).artifact
         source = path if not signals and not path.is_dir() else directory / kind.FILE
+        if not source.exists():
+            raise GeloraError(
+                f"{source} can't be read: No such file or directory. Measure the {SIGNALS.get(name).title}: "
+                f"{profile_command([name])}"
+            )
         signals[name] = read_artifact(kind, source)
     return signals
 
