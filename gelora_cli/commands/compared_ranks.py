@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """In `allocators`: every method whose signals are there."""
+SHRUNK = "*"
+"""The mark of a plan below its lower bounds."""
 UNITS = "units: of rank, over all modules; agreement: the share of the units above one per module that two plans share"
 
 
@@ -71,7 +73,7 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
         "N: the profile as it is; N/2, N/4, N/8: mean idims of smaller samples; n1=k: by GRIDE from the k-th and 2k-th "
         f"neighbour; {UNITS} with the first column"
     )
-    return "\n".join([table, *map(wrapped, [explained, *lines, *_reasons(columns)])])
+    return "\n".join([table, *map(wrapped, [explained, *lines, *_shrunk(columns), *_reasons(columns)])])
 
 
 def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
@@ -91,9 +93,9 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     planned = [name for name in names if name not in missing]
     columns = []
     for name in planned:
-        column = _planned((name, ""), config, _settings_of(config, name), signals)
+        column = _planned((name,), config, _settings_of(config, name), signals)
         grain = f"per {column.plan.granularity}" if column.plan else ""
-        columns.append(replace(column, titles=(name, grain)))
+        columns.append(replace(column, titles=(*column.titles, grain)))
     _refuse_empty(columns)
     reasons = _reasons(columns)
     columns = [column for column in columns if column.plan is not None]
@@ -105,7 +107,7 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
     explained = f"a plan per module shows the mean rank of a block's modules; {UNITS}"
-    lines = [*map(wrapped, [explained, *lines, *reasons, *_other_tasks(signals)])]
+    lines = [*map(wrapped, [explained, *lines, *_shrunk(named), *reasons, *_other_tasks(signals)])]
     table = comparison_table(columns, width=width, reference=False)
     return "\n".join([table, "", agreement_table(named, width=width), *lines])
 
@@ -149,15 +151,21 @@ def _planned(
 ) -> PlanColumn:
     """Return the column of a method's plan; one without a plan if the budget can't be met.
 
-    An unstable plan is shown as it is, whatever `ranks.when_unstable` says: that is what is compared.
+    An unstable plan is shown as it is, whatever `ranks.when_unstable` says: that is what is compared. So is one whose
+    lower bounds pass the budget, which a run would refuse: its last title gets a mark.
     """
     config = replace(config, method=method, ranks=replace(config.ranks, when_unstable="warn"))
     settings: dict[str, Any] = plan_settings(config)
-    model_map = next(iter(signals.values())).model_map
-    try:
-        return PlanColumn(titles, plan_method(model_map, signals, parse_budget(config.budget), **settings))
-    except GeloraError as error:
-        return PlanColumn(titles, None, str(error).splitlines()[0])
+    model_map, budget = next(iter(signals.values())).model_map, parse_budget(config.budget)
+    reason = ""
+    for on_deficit, mark in ((config.ranks.on_deficit, ""), ("shrink", SHRUNK)):
+        try:
+            plan = plan_method(model_map, signals, budget, **(settings | {"on_deficit": on_deficit}))
+        except GeloraError as error:
+            reason = reason or str(error).splitlines()[0]
+        else:
+            return PlanColumn((*titles[:-1], titles[-1] + mark), plan)
+    return PlanColumn(titles, None, reason)
 
 
 def _refuse_empty(columns: Sequence[PlanColumn]) -> None:
@@ -173,6 +181,13 @@ def _refuse_empty(columns: Sequence[PlanColumn]) -> None:
 def _reasons(columns: Sequence[PlanColumn]) -> list[str]:
     """Return why columns have no plan, one line each."""
     return [f"{column.name}: {column.reason}" for column in columns if column.plan is None]
+
+
+def _shrunk(columns: Sequence[PlanColumn]) -> list[str]:
+    """Return what the mark of a plan below its lower bounds means, if there is one."""
+    if not any(column.name.endswith(SHRUNK) for column in columns):
+        return []
+    return [f"{SHRUNK}: below the lower bounds, which pass this budget (ranks.on_deficit=shrink)"]
 
 
 def _verdict(column: PlanColumn) -> str:

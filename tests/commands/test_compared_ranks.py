@@ -50,9 +50,19 @@ def test_plans_of_methods_are_side_by_side(saved: Path, capsys: pytest.CaptureFi
     gelora_row = next(line for line in printed.splitlines() if line.startswith("gelora  "))
     assert gelora_row.split()[1] == "1.00"
     assert "equal plans" not in printed
-    words = ["allocators=all", "budget=rank:1", "ranks.on_deficit=shrink"]  # rank 1 everywhere: nothing differs
-    assert ranks(saved / "mean", saved / "weights", *words) == 0
-    assert "equal plans: gelora, lora, shuffled" in capsys.readouterr().out
+    # Rank 1 everywhere: nothing differs.
+    assert ranks(saved / "mean", saved / "weights", "allocators=all", "budget=rank:1") == 0
+    printed = capsys.readouterr().out
+    assert "equal plans: gelora*, lora, shuffled" in printed
+    assert "not shown: fisher needs gradients; " in printed
+    assert "file: method=file needs method.path" in printed
+
+
+def test_a_plan_below_its_lower_bounds_is_marked(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ranks(saved / "mean", "choices=true", "budget=rank:1") == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0].split() == ["block", "N*", "N/2*"]
+    assert "*: below the lower bounds, which pass this budget (ranks.on_deficit=shrink)" in printed
 
 
 @pytest.mark.parametrize(
