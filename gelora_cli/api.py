@@ -20,15 +20,16 @@ import numpy as np
 from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.allocation.ranks import plan_ranks as plan_for_budget
 from gelora_cli.allocation.ranks import planned_methods
-from gelora_cli.config.checks import declared_problems, list_problems
+from gelora_cli.config.checks import declared_problems, list_problems, profile_problems
 from gelora_cli.config.schema import ProfileConfig, TaskConfig
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.encoding import encode
 from gelora_cli.data.splits import TextSplit, draw_rows
+from gelora_cli.signals.idim import profile_settings
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -50,6 +51,10 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     max_examples: int = 10_000,
     seed: int = 0,
     batch_size: int = 64,
+    tokens: int = 4,
+    scale: int | None = None,
+    scales: bool = False,
+    control: str | None = None,
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
 ) -> IdProfile:
@@ -64,12 +69,18 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         tokenizer: its tokenizer.
         texts: one string each, or pairs of strings; at least 20 different ones.
         max_length: tokens per text, the rest is cut.
-        pooling: `mean` over the tokens of a text, `cls` the first, `last` the last.
-        estimator: `fit` or `mle`.
+        pooling: `mean` over the tokens of a text, `cls` the first, `last` the last (for decoders); `tokens`: several
+            tokens of a text, each a point.
+        estimator: `fit` or `mle` of TwoNN, or `gride`.
         discard: share of the largest distance ratios left out.
         max_examples: at most so many texts are drawn, by `seed`.
         seed: of that draw, and of the disjoint parts for the estimates at N/2 and N/4.
         batch_size: texts per forward pass.
+        tokens: how many tokens of a text are drawn, by `seed`, for `pooling="tokens"`.
+        scale: the neighbour n1 of `estimator="gride"`, the same in all layers; None: a rule chooses it.
+        scales: whether to measure idim at several sizes of the neighbourhood, too.
+        control: `untrained` measures the same architecture with weights drawn by `seed`, `shuffled` the texts with
+            their tokens in a random order.
         blocks: the list of blocks, of a kind of model that gelora does not know, such as `transformer.layer`.
         linears: role (`query`, `key`, `value`, `output`, `up`, `gate`, `down`) to the linear's name in a block.
 
@@ -77,37 +88,51 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
     """
     from gelora_cli.core.distributed import Device
+    from gelora_cli.geometry.controls import control_inputs
     from gelora_cli.geometry.profiling import measure
     from gelora_cli.models.block_map import block_modules, map_model
     from gelora_cli.models.heads import modules_outside_backbone
-    from gelora_cli.models.tokenizer import check_positions, check_vocabulary
+    from gelora_cli.models.tokenizer import check_positions, check_vocabulary, special_ids
 
     _check_model(model)
     # The bounds of `gelora profile`, whose schema declares them once.
-    profile_keys = declared_problems(
-        ProfileConfig(pooling, estimator, discard, max_examples, seed, batch_size), "profile."
+    task = TaskConfig(max_length=max_length)
+    config = ProfileConfig(
+        pooling=pooling,
+        estimator=estimator,
+        discard=discard,
+        max_examples=max_examples,
+        seed=seed,
+        batch_size=batch_size,
+        tokens=tokens,
+        scale=scale,
+        control=control,
     )
-    task_keys = declared_problems(TaskConfig(max_length=max_length), "task.")
-    if problems := [*profile_keys, *task_keys]:
+    problems = [*declared_problems(config, "profile."), *profile_problems(config), *declared_problems(task, "task.")]
+    if problems:
         raise GeloraError(list_problems(problems))
     check_vocabulary(tokenizer, model)
     check_positions(model.config.to_dict(), type(model).__name__, max_length)
     split, start = _split(texts), time.perf_counter()
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
-    settings = ProfileSettings(pooling, estimator, discard, max_examples, max_length, seed)
+    settings = profile_settings(task, config)
     # Drawn as `gelora profile` draws, so that the same texts give the same numbers.
     encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
     if encoded.truncation and (text := replace(encoded.truncation, key="max_length").describe()):
         LOGGER.warning("%s", text)
+    special = special_ids(tokenizer)
     with _restoring_state(model):
+        measured_model, measured_texts = control_inputs(model, encoded, control, seed=seed, special_ids=special)
         measured = measure(
-            model,
-            block_modules(model, model_map),
-            encoded,
+            measured_model,
+            block_modules(measured_model, model_map),
+            measured_texts,
             settings,
             batch_size=batch_size,
             pad_token_id=int(tokenizer.pad_token_id or 0),
             accelerator=Device(model.device),
+            special_ids=special,
+            with_scales=scales,
         )
     return measured.profile(
         model=str(model.config.name_or_path or type(model).__name__),

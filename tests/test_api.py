@@ -55,6 +55,22 @@ def test_the_numbers_are_those_of_the_commands(
     assert list(plan.rank_pattern.values()) == list(pattern["rank_pattern"].values())
 
 
+@pytest.mark.parametrize("control", [None, "untrained", "shuffled"])
+def test_tokens_and_controls_have_the_numbers_of_the_command(
+    tiny_models: dict[str, Path], tmp_path: Path, control: str | None
+) -> None:
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
+    given = [f"model.path={tiny_models['bert']}", f"runs_dir={tmp_path}", f"data.text={tmp_path / 'lines.txt'}"]
+    more = ["precision=float32", "profile.pooling=tokens", "profile.tokens=2", f"profile.control={control or 'null'}"]
+    assert command_line(["profile", "task=text", *given, *more]) == 0
+    model, tokenizer = loaded(tiny_models["bert"])
+    mine = profile_texts(model, tokenizer, TEXTS, pooling="tokens", tokens=2, control=control)
+    saved = [read_artifact(IdProfile, path) for path in tmp_path.glob(".profiles/*/profile.json")]
+    (same,) = [profile for profile in saved if profile.settings == mine.settings]
+    assert mine.layers == same.layers
+    assert mine.settings.control == control
+
+
 def test_the_model_is_left_as_it_was(tiny_models: dict[str, Path]) -> None:
     model, tokenizer = loaded(tiny_models["llama"], AutoModelForCausalLM)
     model.train()
@@ -124,6 +140,7 @@ def test_wrong_input_is_named(tiny_models: dict[str, Path]) -> None:
         (["one", " "], {}, r"texts\[1\] is empty"),
         (["same"] * 60, {}, "needs at least"),
         (TEXTS, {"pooling": "max"}, "profile.pooling=max"),
+        (TEXTS, {"scale": 4}, "profile.scale=4: .*gride"),
         (TEXTS, {"max_length": 1000}, "positions for 1 to 512"),
     ]
     for texts, settings, message in wrong:

@@ -32,11 +32,15 @@ def control_inputs(
 def untrained_model(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     """Return a second model of the same configuration on the same device, as transformers initialises it by a seed.
 
-    It needs the memory of the model once more. The global random state stays as it was.
+    The weights of its backbone are the same under every head. It needs the memory of the model once more. The global
+    random state stays as it was.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's, where it is built: the same on every device and process
         untrained: Any = type(model)(copy.deepcopy(model.config))
+        # Drawn apart from the head, which would move the generator by a number that depends on the task.
+        torch.default_generator.manual_seed(seed)  # the CPU's, where it is built: the same on every device and process
+        backbone: Any = type(model.base_model)(copy.deepcopy(model.config))
+    untrained.base_model.load_state_dict(backbone.state_dict(), strict=False)  # a head may leave out the pooler
     return cast("PreTrainedModel", untrained.to(device=model.device, dtype=model.dtype).eval())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,9 @@ def measure(
     pooling = make_pooling(settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=special_ids)
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
     share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
+    started = time.perf_counter()
     states = _forward(model, blocks, split, share, pooling, pad_token_id, accelerator, store)
+    forwarded = time.perf_counter()
     # Every process logs by its own count, so that the log shows that the work was shared.
     count = sum(map(len, share.values()))
     line = torch.tensor([[accelerator.process_index, os.getpid(), count]], device=accelerator.device)  # (1, 3)
@@ -114,6 +117,13 @@ def measure(
     order = np.argsort(row_of_point, kind="stable")  # back to the order of the split, on any number of processes
     texts = np.searchsorted(rows, row_of_point[order])  # (points,): 0 .. used - 1, since `rows` ascend
     layers, scale = estimate_layers(states, order, texts, settings, with_scales, accelerator)
+    LOGGER.info(
+        "profile: %.1f s for the passes of the model, %.1f s for neighbours and idims of %s points%s",
+        forwarded - started,
+        time.perf_counter() - forwarded,
+        f"{len(order):,}",
+        " at several scales" if with_scales else "",
+    )
     return Measurement(layers, len(split), len(split) - len(rows), len(rows), scale)
 
 

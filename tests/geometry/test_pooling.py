@@ -152,6 +152,10 @@ def test_an_untrained_model_has_other_weights_and_the_model_keeps_its_own(
     assert torch.equal(torch.random.get_rng_state(), random_state)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.model.state_dict().items())
     assert first.state_dict().keys() == before.keys()
+    three = load_model(resolve_model(hub=None, path=str(tiny_models[kind])), LabelHead(("a", "b", "c")), seed=9)
+    under_another_head, _ = control_inputs(three.model, split, "untrained", seed=3, special_ids=special)
+    backbone = under_another_head.base_model.state_dict()
+    assert all(torch.equal(tensor, backbone[name]) for name, tensor in first.base_model.state_dict().items())
     points = states(model, split, Pooling("mean"))
     untrained = [states(replace(model, model=drawn), split, Pooling("mean")) for drawn in (first, second, other)]
     for layer, pretrained in enumerate(points):

@@ -17,8 +17,8 @@ NUMBERS = (1, 2, 4, 8)
 
 
 def scaled(row: LayerIdim) -> LayerIdim:
-    """Return a layer with a curve over n1, unless it is constant."""
-    scales = [ScaleIdim(n1, row.idim + 1 / n1, row.idim, row.idim + 2, 0.5, 0) for n1 in NUMBERS]
+    """Return a layer with a curve over n1 that is nowhere flat, unless it is constant."""
+    scales = [ScaleIdim(n1, row.idim * n1, row.idim * n1 - 0.1, row.idim * n1 + 0.1, 0.5, 0) for n1 in NUMBERS]
     return replace(row, scales=() if row.constant else tuple(scales), eighth=row.idim * 2)
 
 
@@ -55,6 +55,7 @@ def test_a_plateau_is_marked_behind_its_layer() -> None:
     (band,) = [line for line in axis.lines if line.get_label() == "plateau"]
     assert np.allclose(band.get_ydata(), [scale.idim for scale in profile.layers[2].scales[1:3]])
     assert band.get_linewidth() > 5
+    assert axis.get_title(loc="left").endswith("a plateau in 1 of 3 layers")
 
 
 def test_without_scales_the_picture_has_one_panel() -> None:
