@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, DebertaV2Config
 
 from gelora_cli.allocation.planning import plan_method
+from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.budget import parse_budget
@@ -52,7 +53,8 @@ def main() -> None:
     print(f"backbone {found.backbone_params:,}, head {found.head_params:,}, budget {arguments.budget}")
     print(f"{'method':<10}{'adapter':>12}{'of budget':>11}{'at the most':>13}  per block")
     for method in METHODS.names():
-        if method not in ("shuffled", "random", "reversed"):
+        # Of LoRA with planned ranks these two: what the others get depends on what they measure.
+        if method in ("gelora", "lora") or method not in planned_methods():
             print(row(found, method, arguments.budget, arguments.modules))
 
 

@@ -17,6 +17,7 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import from_json, to_json
+from gelora_cli.core.registries import ALLOCATORS, METHODS
 from gelora_cli.plots.run_ranks import ranks_figure
 from tests.helpers.made_signals import drawn_signals
 from tests.helpers.rank_profiles import MINILM, make_profile
@@ -146,3 +147,38 @@ def test_a_plan_of_another_signal_is_shown_with_its_weights() -> None:
     lines = format_plan(made).splitlines()
     assert lines[0].split() == ["block", "weight", "rank", "params"]
     assert lines[6].split()[:2] == ["6", "6"]
+
+
+@pytest.mark.parametrize("modules", ["attention", "all"])
+def test_every_allocator_plans_for_every_kind_of_model(
+    modules: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    ranks = tmp_path / "mine.csv"
+    ranks.write_text("block,weight\n1,1\n2,2\n3,3\n")
+    for directory in tiny_models.values():
+        model_map = shapes_in(directory)
+        drawn = drawn_signals(model_map)
+        for method in planned_methods():
+            if ALLOCATORS.get(METHODS.get(method).allocator).signal == "idim":
+                continue  # covered with the tests of growth and its controls
+            settings = MethodConfig.of(method, **({"path": str(ranks)} if method == "file" else {}))
+            made = plan_method(
+                model_map, drawn, parse_budget("rank:3"), method=method, settings=settings, modules=modules
+            )
+            dearest = max(sum(linear.unit_params for linear in block.linears) for block in model_map.blocks)
+            assert made.budget_params is not None
+            assert made.budget_params - dearest < made.adapter_params <= made.budget_params
+            assert set(made.rank_pattern) <= {name for row in made.blocks for name in row.modules}
+
+
+def shapes_in(directory: Path) -> ModelMap:
+    """Return the map of a model from its configuration, without its weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from gelora_cli.models.block_map import map_model
+
+    with torch.device("meta"):
+        factory: Any = AutoModelForSequenceClassification
+        model = factory.from_config(AutoConfig.from_pretrained(directory))
+    return map_model(model, head_modules=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import pytest
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.rank_file import read_rank_file
-from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.complete import complete
+from gelora_cli.config.identity import identity_values
+from gelora_cli.config.schema import MethodConfig, RunConfig, TaskConfig, TrainConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
 from tests.helpers.planned import encoder
 
 MAP = encoder(2)
+TRAIN = TrainConfig(epochs=1, batch_size=8, learning_rate=0.1)
+TASK = TaskConfig(name="mine", columns=["text"], labels=["a", "b"])
 UNIT = 64  # parameters of a unit of rank on one attention linear, of which each block has four
 QUERY, KEY = "layer.1.attention.self.query", "layer.1.attention.self.key"
 
@@ -73,6 +78,17 @@ def test_equal_content_is_one_file(tmp_path: Path) -> None:
     second = read_rank_file(write(tmp_path, "block,rank\n1,1.0\n2,5\n", "other.csv"))
     assert first.content() == second.content()
     assert first.content() != read_rank_file(write(tmp_path, '{"weights": {"2": 5, "1": 1}}')).content()
+
+
+def test_what_a_file_says_is_part_of_a_run_and_its_name_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "block,rank\n1,1\n2,5\n", "mine.csv")
+    method = MethodConfig.of("file", path=path)
+    assert method.contents() == {"rank file": ["ranks", "block", ["1", 1.0], ["2", 5.0]]}
+    assert "path" not in identity_values(RunConfig(method=method, budget=100))["method"]
+    assert MethodConfig.of("lora").contents() == {}
+    monkeypatch.chdir(tmp_path)
+    completed = complete(RunConfig(method=MethodConfig.of("file", path="mine.csv"), train=TRAIN, task=TASK))
+    assert completed.method == replace(completed.method, path=path)  # workers may start in another directory
 
 
 def without_quotes(error: GeloraError) -> str:
