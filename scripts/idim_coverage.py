@@ -1,21 +1,30 @@
-"""How often the 95 % interval of `estimate_idim` holds the estimator's expectation, on clouds of known dimension.
+"""How often the 95 % interval of an estimate holds the estimator's expectation, on clouds of known dimension.
 
     python -m scripts.idim_coverage [--draws 1000] [--points 20 40 100 400]
+    python -m scripts.idim_coverage --scales 1 4 16 64 --draws 300 --points 400 2000
+    python -m scripts.idim_coverage --jackknife --draws 150 --points 400 1500
 
-The expectation at a number of points is the mean of the estimates over all draws. The docstring of `estimate_idim` says
-what was seen.
+The expectation at a number of points is the mean of the estimates over all draws. Without `--scales` the estimate is
+TwoNN (`estimate_idim`), with it GRIDE at each n1 (`scale_idim`). `--jackknife` compares the standard error of the
+jackknife over tenths of the points with the true spread. The docstrings of these functions say what was seen.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from gelora_cli.geometry.neighbours import find_neighbours
+from gelora_cli.geometry.points import MEMORY_BYTES
+from gelora_cli.geometry.scales import scale_idim
 from gelora_cli.geometry.twonn import estimate_idim
 
+CPU = torch.device("cpu")
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
 
@@ -46,12 +55,40 @@ CLOUDS: dict[str, Draw] = {
 }
 
 
-def coverage(draw: Draw, points: int, draws: int) -> tuple[float, float]:
+def coverage(draw: Draw, points: int, draws: int) -> str:
     """Return the mean estimate, and the share of the draws whose interval holds it."""
     generator = np.random.default_rng([7, points])
-    found = [estimate_idim(draw(generator, points)) for _ in range(draws)]
-    mean = float(np.mean([estimate.idim for estimate in found]))
-    return mean, float(np.mean([estimate.low <= mean <= estimate.high for estimate in found]))
+    estimates = [estimate_idim(draw(generator, points)) for _ in range(draws)]
+    return describe([(estimate.idim, estimate.low, estimate.high) for estimate in estimates])
+
+
+def scale_coverage(draw: Draw, points: int, draws: int, scales: Sequence[int]) -> list[str]:
+    """Return the same for GRIDE at each n1."""
+    generator = np.random.default_rng([7, points])
+    intervals: dict[int, list[tuple[float, float, float]]] = {n1: [] for n1 in scales}
+    for _ in range(draws):
+        neighbours = find_neighbours(draw(generator, points), MEMORY_BYTES, CPU, count=2 * max(scales))
+        for n1 in scales:
+            estimate = scale_idim(neighbours, n1)
+            intervals[n1].append((estimate.idim, estimate.low, estimate.high))
+    return [f"n1={n1}, {describe(intervals[n1])}" for n1 in scales]
+
+
+def jackknife_error(draw: Draw, points: int, draws: int) -> str:
+    """Return the root mean square of the jackknife's standard errors as a multiple of the true spread."""
+    generator = np.random.default_rng([9, points])
+    estimates = [estimate_idim(draw(generator, points)) for _ in range(draws)]
+    spread = float(np.std([estimate.idim for estimate in estimates]))
+    variances = [9 * float(np.var(estimate.jackknife)) for estimate in estimates]
+    return f"true spread {spread:.4f}, the jackknife says {math.sqrt(np.mean(variances)) / spread:.2f} times that"
+
+
+def describe(intervals: Sequence[tuple[float, float, float]]) -> str:
+    """Return the mean of the estimates, their spread, and how many intervals hold the mean."""
+    idims, lows, highs = np.array(intervals).T
+    mean = float(idims.mean())
+    share = float(np.mean((lows <= mean) & (mean <= highs)))
+    return f"mean idim {mean:.3f}, spread {idims.std():.4f}, covered in {100 * share:.1f} %"
 
 
 def main() -> None:
@@ -59,11 +96,18 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1_000)
     parser.add_argument("--points", type=int, nargs="+", default=[20, 40, 100, 400])
     parser.add_argument("--clouds", nargs="+", choices=CLOUDS, default=list(CLOUDS))
-    given = parser.parse_args()
-    for name in given.clouds:
-        for points in given.points:
-            mean, share = coverage(CLOUDS[name], points, given.draws)
-            print(f"{name}: {points} points, mean idim {mean:.3f}, covered in {100 * share:.1f} %", flush=True)
+    parser.add_argument("--scales", type=int, nargs="+", default=[], metavar="N1")
+    parser.add_argument("--jackknife", action="store_true")
+    arguments = parser.parse_args()
+    for name in arguments.clouds:
+        for points in arguments.points:
+            if arguments.scales:
+                lines = scale_coverage(CLOUDS[name], points, arguments.draws, arguments.scales)
+            else:
+                measure = jackknife_error if arguments.jackknife else coverage
+                lines = [measure(CLOUDS[name], points, arguments.draws)]
+            for line in lines:
+                print(f"{name}: {points} points, {line}", flush=True)
 
 
 if __name__ == "__main__":

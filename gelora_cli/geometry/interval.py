@@ -22,7 +22,8 @@ def jackknife_interval(idim: float, influence: Array, neighbours: Rows) -> tuple
     psi = influence - influence.mean()
     point, neighbour = np.repeat(np.arange(n), neighbours.shape[1]), neighbours.ravel()
     # Each pair once, as smaller * n + larger, also if each is the other's neighbour.
-    links = np.unique(np.minimum(point, neighbour) * n + np.maximum(point, neighbour))
+    links = np.sort(np.minimum(point, neighbour) * n + np.maximum(point, neighbour))
+    links = links[np.diff(links, prepend=-1) > 0]
     # Twice, for both orders of each pair. Negative sums are chance and would make the interval too short.
     shared = max(0.0, 2 * float(psi[links // n] @ psi[links % n]))
     # On the scale of log idim, so that the lower end stays above 0.

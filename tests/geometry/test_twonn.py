@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.geometry import neighbours, twonn
+from gelora_cli.geometry import neighbours
 from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.geometry.duplicates import deduplicate
+from gelora_cli.geometry.estimators import find_estimator
 from gelora_cli.geometry.fit import fit, fit_influence
 from gelora_cli.geometry.interval import jackknife_interval
 from gelora_cli.geometry.keys import make_cloud, shortlist_all, smallest_keys
@@ -510,7 +511,7 @@ def test_influence_on_the_fit_is_leave_one_out(discard: float) -> None:
 def test_influence_gives_the_variance_of_independent_mu(estimator: str, discard: float) -> None:
     """Of a Pareto law, whose Fisher information leaves `idim^2 / kept` at least."""
     mu = 1 / np.random.default_rng(19).random(20_000) ** 0.2
-    chosen = twonn.find_estimator(estimator, discard=discard)
+    chosen = find_estimator(estimator, discard=discard)
     idim = chosen.estimate(mu)
     influence = chosen.influence(mu, idim)
     bound = idim**2 / (1 - discard)
@@ -540,7 +541,7 @@ def test_interval_covers_the_expectation(name: str, draw: Draw, columns: int, es
 
 def idim_and_low_high(points: Array, estimator: str) -> tuple[float, float, float]:
     """Return the estimate without those at N/2 and N/4."""
-    chosen = twonn.find_estimator(estimator)
+    chosen = find_estimator(estimator)
     found = neighbours.find_neighbours(points, 2**28, torch.device("cpu"))
     idim = chosen.estimate(found.mu)
     low, high = jackknife_interval(idim, chosen.influence(found.mu, idim), found.indices)
