@@ -5,7 +5,7 @@
 
 DADApy 0.3.4 needs numpy < 2, so each library runs in an interpreter of its own that is named here; one that is not
 named is left out. All get the same distinct points as float64 in an .npy file, one thread, and take turns. Seconds are
-those of the estimate alone (neighbours included), medians over the repeats.
+those that the processor spent on the estimate alone (neighbours included), medians over the repeats.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ TIMED = """
 import json
 points = np.load(sys.argv[1], allow_pickle=False)
 estimate(points[:300])
-start = time.perf_counter()
+start = time.process_time()
 values = estimate(points)
-print(json.dumps([values, time.perf_counter() - start]))
+print(json.dumps([values, time.process_time() - start]))
 """
 
 

@@ -20,8 +20,7 @@ LARGEST_N2 = 128
 def scale_idims(neighbours: Neighbours, largest_n2: int = LARGEST_N2) -> tuple[ScaleIdim, ...]:
     """Return the idim by GRIDE at n1 = 1, 2, 4 .., with n2 = 2 n1 up to `largest_n2` and a third of the points.
 
-    The interval is that of `twonn.estimate_idim`, in which two points depend on each other if one is among the n2
-    nearest of the other. A scale at which the points are a grid is left out.
+    A scale at which the points are a grid is left out.
     """
     n, k = neighbours.distances.shape
     scales = []
@@ -35,6 +34,11 @@ def scale_idims(neighbours: Neighbours, largest_n2: int = LARGEST_N2) -> tuple[S
 
 def scale_idim(neighbours: Neighbours, n1: int) -> ScaleIdim:
     """Return the idim by GRIDE from the ratios `r_{2 n1} / r_n1`.
+
+    The interval is that of `twonn.estimate_idim`, in which two points depend on each other if one is among the n2
+    nearest of the other. Of 300 draws of 400 points from each of two cubes, two spheres, two Gaussians and a Swiss roll
+    it covered the estimator's expectation in 90 to 96 % at n1 = 1, 94 to 96 % at 4, 96 to 100 % at 16 and 83 to 98 % at
+    64, where n2 is a third of all points (`scripts/idim_coverage.py`).
 
     Raises:
         GeloraError: see `gride`.
