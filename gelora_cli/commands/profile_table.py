@@ -72,9 +72,7 @@ def pooling_hint(profile: IdProfile) -> list[str]:
     pooling, kind = profile.settings.pooling, profile.model_map.kind
     if pooling not in ("mean", "cls") or not kind_of(kind).is_decoder:
         return []
-    return [
-        f"hint: {kind} is a decoder, of which only the last token has seen the whole text: try profile.pooling=last"
-    ]
+    return [f"hint: {kind} is a decoder, whose last token alone has seen the whole text: try profile.pooling=last"]
 
 
 def _plateau_text(row: LayerIdim) -> str:

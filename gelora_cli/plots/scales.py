@@ -70,8 +70,8 @@ def draw_scales(axis: Axes, profile: IdProfile, plateaus: dict[int, tuple[int, i
     _log_axis(axis, numbers, [str(number) for number in numbers])
     axis.set_xlabel("$n_1$, the nearer of neighbours $n_1$ and $2 n_1$")
     axis.set_ylabel("intrinsic dimension")
-    flat = f"a plateau in {len(plateaus)} of {len(profile.layers)} layers" if plateaus else "no plateau"
-    name_panel(axis, f"size of the neighbourhood (GRIDE), {flat}")
+    flat = f"plateau in {len(plateaus)} layer{'s' * (len(plateaus) > 1)}" if plateaus else "no plateau"
+    name_panel(axis, f"neighbourhood (GRIDE), {flat}")
 
 
 def draw_sample_sizes(axis: Axes, profile: IdProfile) -> None:

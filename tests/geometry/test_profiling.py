@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,18 @@ def session(directory: Path, kind: str, texts: list[str]) -> tuple[LoadedModel, 
 
 
 def measured(
-    loaded: LoadedModel, encoded: EncodedSplit, pad: int, batch_size: int = 16, place: Path = Path("/nowhere")
+    loaded: LoadedModel,
+    encoded: EncodedSplit,
+    pad: int,
+    batch_size: int = 16,
+    place: Path = Path("/nowhere"),
+    settings: ProfileSettings = SETTINGS,
 ) -> Measurement:
     return measure(
         loaded.model,
         block_modules(loaded.model, loaded.map),
         encoded,
-        SETTINGS,
+        settings,
         batch_size=batch_size,
         pad_token_id=pad,
         accelerator=make_accelerator("float32"),
@@ -79,12 +85,13 @@ def test_the_size_of_batches_does_not_matter(tiny_models: dict[str, Path]) -> No
         assert first.idim == pytest.approx(second.idim, rel=1e-5)
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, pooling="tokens", tokens=2)], ids=["mean", "tokens"])
 def test_an_interrupted_profile_keeps_what_it_has_measured(
-    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: ProfileSettings
 ) -> None:
     texts = [row["sentence"] for row in rows("cola", 80, seed=1)]
     loaded, encoded, pad = session(tiny_models["bert"], "bert", texts)
-    whole = measured(loaded, encoded, pad)
+    whole = measured(loaded, encoded, pad, settings=settings)
     monkeypatch.setattr(states, "FLUSH_SECONDS", 0.0)
     calls: list[None] = []
 
@@ -95,12 +102,12 @@ def test_an_interrupted_profile_keeps_what_it_has_measured(
 
     loaded.model.base_model.register_forward_pre_hook(count)
     with pytest.raises(KeyboardInterrupt):
-        measured(loaded, encoded, pad, place=tmp_path)
+        measured(loaded, encoded, pad, place=tmp_path, settings=settings)
     files = sorted((tmp_path / "states").glob("*.safetensors"))
     assert len(files) == 3
     files[0].write_bytes(files[0].read_bytes()[:-9])  # a damaged one is measured again
     calls[:] = [None] * 10
-    again = measured(loaded, encoded, pad, place=tmp_path)
+    again = measured(loaded, encoded, pad, place=tmp_path, settings=settings)
     assert again.layers == whole.layers
     assert len(calls) - 10 == 5 - 2
     StateStore(tmp_path).clear()

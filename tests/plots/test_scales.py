@@ -55,7 +55,7 @@ def test_a_plateau_is_marked_behind_its_layer() -> None:
     (band,) = [line for line in axis.lines if line.get_label() == "plateau"]
     assert np.allclose(band.get_ydata(), [scale.idim for scale in profile.layers[2].scales[1:3]])
     assert band.get_linewidth() > 5
-    assert axis.get_title(loc="left").endswith("a plateau in 1 of 3 layers")
+    assert axis.get_title(loc="left").endswith("plateau in 1 layer")
 
 
 def test_without_scales_the_picture_has_one_panel() -> None:
