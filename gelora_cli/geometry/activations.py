@@ -40,8 +40,10 @@ LABEL = "activations"
 MOST_SHARES = 128
 """Leading shares of a spectrum that are kept, so also the largest rank that `eva_ranks` can give a module."""
 
-ROOM_BYTES = 2**30 * 3 // 2
+ROOM_BYTES = 2 * 2**30
 """Sums of so many bytes are held at once. A model with more is read in several passes, some of its inputs in each."""
+
+BYTES_OF_SUM = 12  # of each entry of a matrix: once in float64, once in float32
 
 FIRST_SPECTRUM = 10_000_000
 """The number in the store under which the spectra of the first input are kept, above those of all sums."""
@@ -127,7 +129,7 @@ def _groups(model: PreTrainedModel, inputs: Sequence[tuple[str, ...]]) -> list[l
     groups: list[list[str]] = []
     used = 0  # bytes
     for name, *_ in inputs:
-        size = 8 * _width(model, name) ** 2
+        size = BYTES_OF_SUM * _width(model, name) ** 2
         if not groups or used + size > ROOM_BYTES:
             groups.append([])
             used = 0
