@@ -76,7 +76,7 @@ def test_a_signal_of_another_model_is_refused() -> None:
 
 def test_goras_published_rules_take_the_largest_reference_rank_within_the_budget() -> None:
     signals = {"gradients": gradient_signal(MAP, lambda i: float(1 + i % LINEARS))}
-    keys = {"rank_min": 1, "rank_max": 9}
+    keys: dict[str, Any] = {"rank_min": 1, "rank_max": 9}
     made = plan("gora", signals, 40, budget_rule="paper", **keys)
     # Importances 1 2 3 4 of 20 in each block, f = 8: r = floor(round(8 R * 8 a) / 8). With R = 5: 16 32 48 64 / 8.
     assert module_ranks(made) == [(2, 4, 6, 8), (2, 4, 6, 8)]
@@ -168,7 +168,7 @@ def test_depth_rises_falls_or_is_at_the_top() -> None:
 @pytest.mark.parametrize("method", ["fisher", "gora", "gradrank", "sensitivity", "eva_ranks", "activations"])
 def test_a_sampled_signal_is_resampled_tenth_by_tenth(method: str) -> None:
     allocator = ALLOCATORS.get(METHODS.get(method).allocator)
-    signal = drawn_signals(MAP)[allocator.signal]
+    signal: Any = drawn_signals(MAP)[allocator.signal]
     resampled = allocator.resampled(signal)
     assert len(resampled) == 10
     for other in resampled:

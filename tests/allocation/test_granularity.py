@@ -138,7 +138,9 @@ def test_a_plan_of_modules_is_shown_with_the_rank_of_each() -> None:
     assert "modules of a block: query key value output" in lines
     assert "low..high" not in lines[0]
     figure = ranks_figure(made)
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert "fisher rank, the largest of its modules" in labels and "its modules" in labels
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def test_what_a_file_says_is_part_of_a_run_and_its_name_is_not(tmp_path: Path, m
     assert MethodConfig.of("lora").contents() == {}
     monkeypatch.chdir(tmp_path)
     completed = complete(RunConfig(method=MethodConfig.of("file", path="mine.csv"), train=TRAIN, task=TASK))
-    assert completed.method == replace(completed.method, path=path)  # workers may start in another directory
+    assert vars(completed.method)["path"] == path  # workers may start in another directory
 
 
 def without_quotes(error: GeloraError) -> str:
