@@ -110,14 +110,14 @@ def test_a_scale_says_the_radius_that_it_looks_at() -> None:
 
 @pytest.mark.parametrize("n1", [1, 4, 16])
 def test_interval_covers_the_expectation(n1: int) -> None:
-    """Of 120 intervals at 95 %, 114 +- 2.4 should cover; the nearest neighbours alone would make them too short."""
+    """Of 100 intervals at 95 %, 95 +- 2.2 should cover."""
     found = []
-    for draw in range(120):
-        points = np.random.default_rng([3, draw]).random((300, 2))
+    for draw in range(100):
+        points = np.random.default_rng([3, draw]).random((200, 2))
         found.append(scale_idim(searched(points, 2 * n1), n1))
     mean = np.mean([scale.idim for scale in found])
     covered = sum(scale.low < mean < scale.high for scale in found)
-    assert 106 <= covered <= 120
+    assert covered >= 88
 
 
 def test_estimate_by_gride_is_that_of_its_scale_and_of_its_parts() -> None:
