@@ -161,8 +161,8 @@ def neighbour_excess(profile: IdProfile) -> float:
     """Return how many times the jackknife's standard error of an idim is too large.
 
     Where texts are left out, those that stay get other neighbours, which adds a scatter that a new sample does not
-    have. On cubes and Gaussians of dimension 2 to 10, at 200 and 1,000 points, the jackknife's error was 1.60 to 1.89
-    times the true one for TwoNN, for GRIDE 1.42 to 2.04 times at n1 = 2, 1.34 to 1.73 at 8 and 1.23 to 1.46 at 32
+    have. On cubes and Gaussians of dimension 2 to 10, at 200 and 1,000 points, the jackknife's error was 1.6 to 1.9
+    times the true one for TwoNN, for GRIDE 1.5 to 1.8 times at n1 = 2, 1.2 to 1.8 at 8 and 1.2 to 1.5 at 32
     (`scripts/calibrate_stability.py errors`). The low end is taken for larger neighbourhoods: too much noise hides a
     preference, too little invents one.
     """

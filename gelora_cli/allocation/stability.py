@@ -22,7 +22,13 @@ from gelora_cli.core.errors import GeloraError
 
 NO_PREFERENCE, UNSTABLE, STABLE, NOT_MEASURED = "no preference", "unstable", "stable", "not measured"
 STABLE_AGREEMENT = 0.8
-"""A plan is stable only if two samples have at least this share of the units above one in common."""
+"""A plan is stable only if two samples have at least this share of the units above one in common.
+
+On made profiles with known growth the agreement that a plan says is that of two samples within 0.02 on average, so the
+threshold is read on the numbers themselves. Of 1,050 draws whose plans move 2.7 % were called stable, of 1,200 whose
+plans would be kept 3 % unstable and 15 % without a preference, and of 450 flat ones 2.2 % were said to have a preference
+(`scripts/calibrate_stability.py plans --draws 25`).
+"""
 MEASURE_AGAIN = "measure again with force=true"
 LEVEL = 0.05
 """The chance of seeing a preference where all targets ask for the same, over all targets together."""
@@ -49,7 +55,7 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
     if allocator.basis == "fixed":
         return PlanStability(STABLE, None, None, lowest=ranks, highest=ranks, spread=(0.0,) * targets)
     replicates = allocator.replicates(signal, allocation.problem)
-    if not replicates:
+    if len(replicates) < 2:  # one has no spread
         return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=MEASURE_AGAIN)
     plans = [_plan(allocator, allocation.problem, weights, seed) for weights in replicates]
     stability = _summary(allocation, replicates, plans)
