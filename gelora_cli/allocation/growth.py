@@ -162,7 +162,7 @@ def neighbour_excess(profile: IdProfile) -> float:
 
     Where texts are left out, those that stay get other neighbours, which adds a scatter that a new sample does not
     have. On cubes and Gaussians of dimension 2 to 10, at 200 and 1,000 points, the jackknife's error was 1.6 to 1.9
-    times the true one for TwoNN, for GRIDE 1.5 to 1.8 times at n1 = 2, 1.2 to 1.8 at 8 and 1.2 to 1.5 at 32
+    times the true one for TwoNN, for GRIDE 1.5 to 1.8 times at n1 = 2, 1.2 to 1.8 at 8 and 1.2 to 1.6 at 32
     (`scripts/calibrate_stability.py errors`). The low end is taken for larger neighbourhoods: too much noise hides a
     preference, too little invents one.
     """

@@ -25,9 +25,9 @@ STABLE_AGREEMENT = 0.8
 """A plan is stable only if two samples have at least this share of the units above one in common.
 
 On made profiles with known growth the agreement that a plan says is that of two samples within 0.02 on average, so the
-threshold is read on the numbers themselves. Of 1,050 draws whose plans move 2.7 % were called stable, of 1,200 whose
-plans would be kept 3 % unstable and 15 % without a preference, and of 450 flat ones 2.2 % were said to have a preference
-(`scripts/calibrate_stability.py plans --draws 25`).
+threshold is read on the numbers themselves. Of 1,050 draws whose plans move 2.7 % were called stable. Of 1,200 whose
+plans would be kept 3 % were called unstable, and 15 % without a preference. Of 450 flat ones 2.2 % were said to have a
+preference (`scripts/calibrate_stability.py plans --draws 25`).
 """
 MEASURE_AGAIN = "measure again with force=true"
 LEVEL = 0.05
