@@ -40,7 +40,8 @@ class Profile(Command[ProfileCommandConfig]):
     name = "profile"
     summary = "measure the intrinsic dimension of every layer, or other signals"
     examples = """  gelora profile task=sst2 model=minilm data.glue=DIR
-  gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels"""
+  gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels
+  gelora profile task=sst2 model=minilm data.glue=DIR signals=idim,gradients,weights"""
     keys = ProfileCommandConfig
     launchable = True
     sweepable = True

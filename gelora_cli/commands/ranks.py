@@ -63,7 +63,7 @@ class Ranks(Command[RanksCommandConfig]):
     """Plan ranks, show them, and write them for PEFT where `output` names a file."""
 
     name = "ranks"
-    summary = "plan ranks for a budget from a saved profile"
+    summary = "plan ranks for a budget from a saved profile, or compare several plans"
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json
   gelora ranks PROFILE PROFILE choices=true budget=rank:8       # what pooling, sample or scale would change

@@ -42,7 +42,9 @@ def override_problems(
     problems: list[str] = []
     good: list[str] = []
     for text, readable, override in parsed:
-        if override is None:
+        if multirun and (advice := _list_advice(text, lists)):
+            problems.append(advice)
+        elif override is None:
             problems.append(f"{text}: {_quoting_advice(text) or NOT_AN_OVERRIDE}")
         elif wrong := _override_problems(check, override, multirun=multirun):
             problems += restore_text(wrong)
@@ -66,6 +68,15 @@ def _as_list(text: str, lists: set[str], *, multirun: bool) -> str:
         return text
     listed = f"{name}=[{value}]"
     return text if _parsed(listed)[1] is None else listed
+
+
+def _list_advice(text: str, lists: set[str]) -> str:
+    """Return how to write `key=a,b` of a key that takes a list in a sweep; empty where nothing is wrong."""
+    name, _, value = text.partition("=")
+    if name not in lists or "," not in value or "[" in value or "(" in value:
+        return ""
+    each = ",".join(f"[{item}]" for item in value.split(","))
+    return f"{text}: -m needs brackets: '{name}=[{value}]' for every job, or '{name}={each}' for one job each"
 
 
 def load_named_plugins(overrides: list[str]) -> list[str]:

@@ -14,7 +14,8 @@ from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
-from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.artifacts.model_map import ModelMap
+from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
@@ -71,7 +72,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     # The cost hardly depends on which block has which rank.
     plan = make_plan(session, signals, assume_even=True, judged=not unmeasured)
     train = session.train_split()
-    plan_text = _unmeasured_plan(plan, config, unmeasured) if unmeasured else format_plan(plan)
+    plan_text = _unmeasured_plan(plan, session, unmeasured) if unmeasured else format_plan(plan)
     signal_costs = {name: signal_cost(session, name) for name in unmeasured}  # before an adapter is on the model
     training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
     finished = is_done(directory) and not config.force
@@ -148,18 +149,27 @@ def _flat_profile(session: Session) -> IdProfile:
     )
 
 
-def _unmeasured_plan(plan: RankPlan, config: RunConfig, unmeasured: Iterable[str]) -> str:
+def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]) -> str:
     """Return what can be said of a plan before its signals are measured; `plan` is that of even ones."""
+    config, model_map = session.config, session.loaded.map
     signals = join_names(f"the {SIGNALS.get(name).title}" for name in unmeasured)
     budget = f"at most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
     is_uniform = config.method.name == "lora" and plan.budget_params  # its ranks don't depend on the profile
     ranks = " ".join(map(str, plan.ranks)) if is_uniform else f"unknown before {signals} is measured"
-    params_per_rank = sum(row.params // row.rank for row in plan.blocks if row.rank)
+    params_per_rank = sum(_params_of_a_rank(row, model_map) for row in plan.blocks if row.rank)
     return (
         f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
         f"adapter: {budget} parameters; one rank more in every block costs {params_per_rank:,} (method.modules="
         f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
     )
+
+
+def _params_of_a_rank(row: BlockRank, model_map: ModelMap) -> int:
+    """Return what one rank more in every module of a block costs."""
+    if row.module_ranks is None:
+        return row.params // row.rank
+    linears = model_map.blocks[row.block - 1].linears  # whose ranks may differ, even if their weights don't
+    return sum(linear.unit_params for linear in linears if linear.name in row.modules)
 
 
 def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit) -> tuple[float, float]:

@@ -259,3 +259,9 @@ def test_keys_that_are_paths_are_refused_where_they_are_empty(name: str) -> None
 )
 def test_a_list_needs_no_brackets_where_a_comma_is_no_sweep(command: str, word: str, sweep: bool, read: str) -> None:
     assert override_problems(command, [word], None, multirun=sweep) == ([], [read])
+
+
+def test_a_list_without_brackets_is_ambiguous_in_a_sweep() -> None:
+    problems, good = override_problems("profile", ["signals=idim,weights"], None, multirun=True)
+    assert good == []
+    assert "'signals=[idim,weights]' for every job, or 'signals=[idim],[weights]' for one job each" in problems[0]

@@ -96,9 +96,13 @@ def test_a_dry_run_says_what_other_signals_cost(bench: Bench, capsys: pytest.Cap
     assert bench.run("task=cola", "method=fisher", "budget=2500", "dry_run=true") == 0
     shown = capsys.readouterr().out
     assert "unknown before the signal gradients is measured" in shown
+    per_rank = re.findall(r"one rank more in every block costs ([\d,]+)", shown)
     assert re.search(r"signal gradients: about \d+ s and eleven times the singular values", shown)
     assert bench.run("task=cola", "method=weights", "budget=2500", "dry_run=true") == 0
-    assert "signal weights: the singular values of every weight, without a text" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "signal weights: the singular values of every weight, without a text" in shown
+    assert bench.run("task=cola", "budget=2500", "dry_run=true") == 0  # a rank per block costs the same
+    assert per_rank == re.findall(r"one rank more in every block costs ([\d,]+)", capsys.readouterr().out)
     assert not bench.root.exists()
 
 
