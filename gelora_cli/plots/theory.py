@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gelora_cli.geometry.twonn import IdimEstimate
+    from gelora_cli.geometry.distinct_points import IdimEstimate
 
 Array = NDArray[np.float64]
 
