@@ -69,7 +69,7 @@ class Weights:
 
     Attributes:
         values: at least 0, and exact so that equal ones tie.
-        start: the ranks to begin with.
+        start: the ranks to begin with; a target that begins at 0 with weight 0 is left out.
         own_ranks: the ranks of a rule that needs no budget, which `budget=auto` takes; None for any other rule.
     """
 
