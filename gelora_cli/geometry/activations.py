@@ -172,7 +172,7 @@ class _Measurement:
         fold = fold_of_texts(split.texts(), FOLDS, seed)  # (texts,)
         if len(np.unique(fold)) < FOLDS:
             raise GeloraError(
-                f"signal activations: {len(split)} rows have too few different texts for {FOLDS} parts; give at least "
+                f"signal {LABEL}: {len(split)} rows have too few different texts for {FOLDS} parts; give at least "
                 f"{FOLDS} different training texts"
             )
         self.batches = [_batches(split, np.flatnonzero(fold == tenth), batch_size) for tenth in range(FOLDS)]
@@ -225,7 +225,13 @@ class _Measurement:
                 hooks.forward(collate(self.split, rows, self.pad_token_id, device).inputs)
         tensors: list[torch.Tensor] = []
         for name in group:
-            tensors += pack(sums.pop(name).moments())
+            moments = sums.pop(name).moments()
+            if not torch.isfinite(moments.mean).all():
+                raise GeloraError(
+                    f"signal {LABEL}: {name} reads NaN or infinite values. The weights of the model are damaged, or "
+                    "too large for float32: use another model"
+                )
+            tensors += pack(moments)
         self.store.add(unit, tensors)
         self.store.flush(unit)
 

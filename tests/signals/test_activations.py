@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from peft.utils.incremental_pca import IncrementalPCA
 
+from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.artifacts.signals import ActivationSignal, Spectrum
 from gelora_cli.core.codec import from_json, to_json
 from gelora_cli.core.errors import GeloraError
@@ -27,7 +28,7 @@ from tests.helpers.signal_contexts import on_two_threads, signal_context
 from tests.helpers.squad_cases import LONG, TASK, split_of
 from tests.helpers.tiny import DECODERS, KINDS, make_tokenizer
 
-TEXTS = [row["sentence"] for row in rows("cola", 60, seed=1)]
+TEXTS = [row["sentence"] for row in rows("cola", 30, seed=1)]
 TEXTS.append(TEXTS[3])  # a copy, which stays in the tenth of the first one
 
 
@@ -75,7 +76,7 @@ def test_the_spectra_of_every_kind_are_those_of_the_tokens(
     split = context.examples()
     fold = fold_of_texts(split.texts(), FOLDS, context.profile.seed)
     assert fold[3] == fold[-1]
-    assert (signal.examples, signal.tokens) == (61, len(split.tokens))
+    assert (signal.examples, signal.tokens) == (31, len(split.tokens))
     for row in (signal.inputs[0], signal.inputs[-1]):
         vectors = read_one_by_one(context, row.names[0])
         assert_same(row.spectrum, direct_spectrum(np.concatenate(vectors)), 2e-5)
@@ -105,7 +106,7 @@ def test_the_shares_are_those_that_eva_ranks_by(tiny_models: dict[str, Path], tm
     for row in Activations().measure(context).inputs[4:8]:  # the second block
         tokens = torch.from_numpy(np.concatenate(read_one_by_one(context, row.names[0]))).float()
         pca = IncrementalPCA(n_components=tokens.shape[1])  # PEFT's, by which its EVA takes in batch after batch
-        for batch in torch.chunk(tokens, 4):
+        for batch in torch.chunk(tokens, 3):
             pca.partial_fit(batch)  # type: ignore[no-untyped-call]
         np.testing.assert_allclose(pca.explained_variance_ratio_, row.spectrum.explained, atol=2e-6)
 
@@ -190,6 +191,25 @@ def test_the_model_and_the_random_state_are_left_as_they_were(tiny_models: dict[
 def test_too_few_texts_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(GeloraError, match="12 rows have too few different texts for 10 parts"):
         Activations().measure(signal_context(tiny_models["bert"], "bert", [*TEXTS[:9], *TEXTS[:3]], place=tmp_path))
+
+
+def test_inputs_that_are_not_finite_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    context = signal_context(tiny_models["bert"], "bert", TEXTS, place=tmp_path)
+    name = context.model_map.blocks[0].linears[-1].name
+    context.model.get_parameter(f"{name}.weight").data[0] = float("inf")
+    with pytest.raises(GeloraError, match=r"encoder\.layer\.1\.\S+ reads NaN or infinite values"):
+        Activations().measure(context)
+
+
+def test_runs_share_it_by_texts_lengths_and_the_draw() -> None:
+    signal, config, prints = Activations(), RunConfig(), {"model": "m", "train": "t"}
+    shared = signal.sharing_hash(config, prints)
+    profile = ProfileConfig(pooling="cls", estimator="mle")  # of the idim alone
+    task = TaskConfig(stride=7)  # of windows, which this task has none of
+    assert signal.sharing_hash(replace(config, profile=profile, task=task), prints) == shared
+    for changed in (ProfileConfig(seed=1), ProfileConfig(max_examples=50)):
+        assert signal.sharing_hash(replace(config, profile=changed), prints) != shared
+    assert signal.sharing_hash(config, prints | {"train": "u"}) != shared
 
 
 def test_moments_lose_nothing_beside_a_large_mean() -> None:
