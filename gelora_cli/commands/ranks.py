@@ -67,7 +67,7 @@ class Ranks(Command[RanksCommandConfig]):
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json
   gelora ranks PROFILE PROFILE choices=true budget=rank:8       # what pooling, sample or scale would change
-  gelora ranks DIR allocators=gelora,lora budget=rank:8         # plans of several methods; all: every one"""
+  gelora ranks DIR allocators=gelora,lora budget=rank:8         # plans of several methods side by side"""
     keys = RanksCommandConfig
     groups: ClassVar[Mapping[str, str]] = {"method": "gelora"}
     positional = Positional("PATH", many=True)

@@ -114,7 +114,7 @@ def test_a_signal_from_a_folder_is_measured_once_shared_and_planned_from(bench: 
     for source in (first, shared):  # the directory of a run, or the file itself
         planned = gelora("ranks", str(source), "method=norm_lora", "budget=2500", f"plugins={plugins}")
         assert planned.returncode == 0, planned.stderr
-        ranks = [line.split()[5] for line in planned.stdout.splitlines()[1 : 1 + len(norms)]]
+        ranks = [line.split()[2] for line in planned.stdout.splitlines()[1 : 1 + len(norms)]]
         assert ranks == list(map(str, plan.ranks))
     changed = ENTRIES + "\n# changed: another content of the folder shares nothing with the one before\n"
     (plugins / "entries.py").write_text(changed)
