@@ -238,7 +238,7 @@ def test_the_table_shows_blocks_totals_and_budget() -> None:
     assert "budget 0.043008M: 43,008 of 43,008 parameters used (100.0 %)" in shown
     old = "stability: not measured in this profile; measure again with force=true"
     assert shown.endswith(f"{plan.note}\n{old}")
-    unknown = {"idim_in": None, "idim_out": None, "rank_low": None, "rank_high": None, "weight": None}
+    unknown: dict[str, Any] = {"idim_in": None, "idim_out": None, "rank_low": None, "rank_high": None, "weight": None}
     without = tuple(replace(row, **unknown) for row in plan.blocks)
     assert format_plan(replace(plan, blocks=without)).splitlines()[1].split()[1:3] == ["-", "-"]
 

@@ -57,8 +57,8 @@ def test_the_excess_of_nearest_neighbours_is_taken_out() -> None:
 def test_inflated_weights_stay_above_zero_and_keep_what_is_not_a_weight() -> None:
     samples = [Weights(values=(Fraction(k), Fraction(1)), start=(1, 2), own_ranks=(k, 4)) for k in range(10)]
     inflated = inflate_weights(Weights(values=(Fraction(5), Fraction(1)), start=(1, 1), own_ranks=(5, 4)), samples)
-    assert inflated[0].values == (0, 1)  # 5 + 3 (0 - 4.5) is below 0
-    assert inflated[9].values == (Fraction("18.5"), 1)
+    assert inflated[0].values == (Fraction(0), Fraction(1))  # 5 + 3 (0 - 4.5) is below 0
+    assert inflated[9].values == (Fraction("18.5"), Fraction(1))
     assert (inflated[9].own_ranks, inflated[9].start) == ((19, 4), (1, 2))
     assert inflate_weights(samples[0], []) == ()
 
@@ -247,6 +247,9 @@ def test_a_method_that_takes_only_auto_s_parameters_is_not_judged() -> None:
 
 def test_modules_of_a_block_get_its_uniform_rank() -> None:
     noisy = with_tenths(ONE, (0.6,) * 7)
-    settings = {"method": "gelora", "rule": "growth", "when_unstable": "uniform"}
-    plan = plan_method(noisy.model_map, {"idim": noisy}, RANK4, **settings)
+    plan = plan_method(
+        noisy.model_map, {"idim": noisy}, RANK4, rule="growth", granularity="module", when_unstable="uniform"
+    )
+    assert plan.stability is not None
+    assert plan.stability.verdict != "stable"
     assert plan.rank_pattern == {linear.name: 4 for block in noisy.model_map.blocks for linear in block.linears}
