@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,12 @@ def test_several_signals_are_measured_once_with_one_model_and_collected(
 ) -> None:
     sessions: list[object] = []
     opened = session.Session.__init__
-    monkeypatch.setattr(
-        session.Session, "__init__", lambda self, *rest: (sessions.append(self), opened(self, *rest))[1]
-    )
+
+    def counted(self: session.Session, *inputs: Any) -> None:
+        sessions.append(self)
+        opened(self, *inputs)
+
+    monkeypatch.setattr(session.Session, "__init__", counted)
     words = [*SMALL, "signals=[idim,norms,counts]"]
     assert bench.run(*words, command="profile") == 0
     assert len(sessions) == more_signals.measured == 1
