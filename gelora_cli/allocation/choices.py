@@ -37,16 +37,16 @@ def distinguishing_labels(profiles: Sequence[IdProfile]) -> list[tuple[str, ...]
 
 
 def _facts(profile: IdProfile) -> tuple[str, ...]:
-    """Return everything in which two profiles may differ, in the order in which it is shown."""
+    """Return everything in which two profiles may differ, in the order in which it is shown; "" for what is unused."""
     settings = profile.settings
     return (
         profile.model,
         profile.task,
         settings.control or "real",
         settings.pooling,
-        f"tokens={settings.tokens}",
+        f"tokens={settings.tokens}" if settings.tokens else "",
         settings.estimator,
-        f"scale={profile.scale}",
+        f"scale={profile.scale}" if profile.scale else "",
         f"discard={settings.discard:g}",
         f"N={profile.examples_used}",
         f"length={settings.max_length}",

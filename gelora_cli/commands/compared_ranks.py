@@ -66,7 +66,9 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
             if choice is profile:
                 lines.append(f"{column.name}: {_verdict(column)}")
         if not any(layer.scales for layer in profile.layers):
-            lines.append(f"{' '.join((*label, 'n1=k'))}: not in this profile; profile.scales=true measures it")
+            lines.append(
+                f"{' '.join(filter(None, (*label, 'n1=k')))}: not in this profile; profile.scales=true measures it"
+            )
     _refuse_empty(columns)
     table = comparison_table(columns, width=terminal_width(), reference=True)
     explained = (

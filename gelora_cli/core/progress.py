@@ -62,12 +62,10 @@ class ProgressLog:
         assert self.first_update is not None
         first_time, first_count = self.first_update
         rate = (self.count - first_count) / max(now - first_time, 1e-9)  # units per second
-        left = f", about {(self.total - self.count) / rate / 60:.1f} min left" if rate else ""
+        # Of a single long update no rate is known yet.
+        pace = f", {rate:.1f} {self.unit}/s, about {(self.total - self.count) / rate / 60:.1f} min left" if rate else ""
         percent = 100 * self.count / max(self.total, 1)
-        LOGGER.info(
-            f"{self.label}: {self.count:,} of {self.total:,} {self.unit} ({percent:.0f} %), "
-            f"{rate:.1f} {self.unit}/s{left}{self.values}"
-        )
+        LOGGER.info(f"{self.label}: {self.count:,} of {self.total:,} {self.unit} ({percent:.0f} %){pace}{self.values}")
 
 
 @contextlib.contextmanager

@@ -95,6 +95,8 @@ def test_labels_say_what_differs_and_nothing_else() -> None:
         ("shuffled", "mean"),
         ("real", "cls"),
     ]
+    tokens = replace(MINILM, settings=replace(MINILM.settings, pooling="tokens", tokens=4))
+    assert distinguishing_labels([MINILM, tokens]) == [("mean", ""), ("tokens", "tokens=4")]
     fewer = replace(MINILM, examples_used=200)
     assert distinguishing_labels([fewer, MINILM]) == [("N=200",), ("N=1000",)]
     assert distinguishing_labels([MINILM, replace(MINILM, seconds=9.0)]) == [("#1",), ("#2",)]

@@ -22,6 +22,12 @@ def test_a_pipe_gets_a_line_every_thirty_seconds(monkeypatch: pytest.MonkeyPatch
     assert not any("\r" in line for line in log_lines)
 
 
+def test_after_a_single_update_no_rate_is_claimed(log_lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gelora_cli.core.progress.PROGRESS_SECONDS", 0.0)
+    ProgressLog(4, "ex", "activations", enabled=True).update(1)
+    assert log_lines == ["activations: 1 of 4 ex (25 %)"]
+
+
 def test_other_processes_say_nothing(log_lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gelora_cli.core.progress.PROGRESS_SECONDS", 0.0)
     for enabled in (False, True):
