@@ -11,7 +11,7 @@ GLUE ?=
 SQUAD ?=
 OVERRIDES ?=
 UNIT := core metrics models allocation config data tasks geometry plots
-REPRODUCE := $(addprefix reproduce-,glue squad figures cost ablations controls)
+REPRODUCE := $(addprefix reproduce-,glue squad figures cost ablations controls plans)
 
 help:  ## Show the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,7 @@ reproduce-figures:  ## Figures 1, 3, 4 and 5, and theorem 3.2's quantity
 reproduce-cost:  ## Seconds of profile and training, compared with LoRA, AdaLoRA and SoRA
 reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, the +1, rounding, scaling
 reproduce-controls:  ## The same total of ranks on other blocks
+reproduce-plans:  ## Plans of every allocator and their verdicts, side by side; no training
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from pathlib import Path
 from gelora_cli.core.errors import GeloraError, StoppedError
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
+from scripts.reproduce.plans import plan_tables
 from scripts.reproduce.sweeps import (
     SCALES,
     Request,
@@ -77,8 +78,8 @@ def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
         print("reproduce: stopped; the same command goes on", file=sys.stderr)
         return StoppedError.exit_code
     finish(request, work)
-    failed, more = "some jobs failed, see above; " if work.code else "", beside(request, "; beside it: ")
-    print(f"\nreproduce-{request.target}: {failed}report in {request.output}/report.html{more}")
+    failed = "some jobs failed, see above; " if work.code else ""
+    print(f"\nreproduce-{request.target}: {failed}{results(request, work)}")
     return work.code
 
 
@@ -88,7 +89,15 @@ def finish(request: Request, work: Work) -> None:
         FINISH[request.target][0](request, work)
     for note in published_notes(finished(work)):
         print(f"reproduce: {note}")
-    report(request, work)
+    if work.trains:
+        report(request, work)
+
+
+def results(request: Request, work: Work) -> str:
+    """Say where the results are; a target that trains nothing has no report."""
+    if work.trains:
+        return f"report in {request.output}/report.html{beside(request, '; beside it: ')}"
+    return beside(request, f"in {request.output}: ")
 
 
 def beside(request: Request, start: str) -> str:
@@ -129,6 +138,7 @@ FINISH: dict[str, tuple[Callable[[Request, Work], None], str]] = {
     "figures": (figures, "figure3.png, figure-1, -4, -5 and theorem-3.1, -3.2 (png, svg)"),
     "cost": (cost_table, "cost.md"),
     "ablations": (ablation_table, "ablations.md"),
+    "plans": (plan_tables, "plans.md, plans.png"),
 }
 """What a target does at its end, and what that leaves beside the report."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 
 FORWARD = 3.0  # a forward pass is about so many times as fast as a step of training
+PASSES = {"idim": 1.0, "activations": 2.5}
+"""Time of a signal's pass over all texts, in forward passes; the sums of covariances take longer than the model."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ def cost_text(plan: Values, request: Request, sweeps: list[Sweep]) -> str:
     minutes = (sum(cost.seconds for cost in costs) + sum(profiles.values())) / 60
     shown = f"{max(minutes, 1):.0f} min" if minutes < 120 else f"{minutes / 60:,.0f} h"
     rates, plural = scale["examples_per_second"], "s" * (len(profiles) != 1)
+    methods = f"{text}\n" if (text := methods_text(sweeps)) else ""  # none of a target that only measures
     return (
         f"reproduce-{request.target}, SCALE={request.scale}: {plan['targets'][request.target]['says']}\n"
         f"({scale['says']})\n"
-        f"{methods_text(sweeps)}\n"
+        f"{methods}"
         f"{runs:,} runs, {sum(cost.steps for cost in costs):,} optimizer steps, {len(profiles)} profile{plural}: about "
         f"{shown},\n"
         f"training {rates['text']} examples a second ({_other_rates(rates)}), {scale['source']}\n"
@@ -81,15 +84,16 @@ def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost
         for sweep in sweeps:
             for job in sweep.jobs():
                 values = {key: value for key, value in job.items() if key not in ("seed", "init_from")}
-                key = repr((sweep.command, values))
+                key = repr((sweep.command, sweep.signals, values))
                 if key not in known:
                     config = complete(composed(values))
-                    known[key] = _job_cost(plan, scale, config, trains=sweep.command == "run")
+                    known[key] = _job_cost(plan, scale, config, sweep)
                 yield known[key]
 
 
-def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -> Cost:
+def _job_cost(plan: Values, scale: Values, config: RunConfig, sweep: Sweep) -> Cost:
     """Of one completed configuration: training, an evaluation after each epoch, and a fixed part."""
+    trains = sweep.command == "run"
     rows, judged = counts(plan, config)
     text = config.task.kind != "question_answering"
     rates = scale["examples_per_second"]
@@ -102,8 +106,17 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, *, trains: bool) -
     steps = -(-examples // (config.train.batch_size or 1)) * epochs
     profiled = not trains or METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
     profile = profile_hash(config, config.model.name, config.task.name) if profiled else None
-    measured = min(rows, config.profile.max_examples) / (FORWARD * rate)
+    measured = _profile_seconds(rows, config, sweep.signals, rate)
     return Cost(seconds, steps, profile, measured) if trains else Cost(0.0, 0, profile, measured)
+
+
+def _profile_seconds(rows: int, config: RunConfig, signals: Sequence[str], rate: float) -> float:
+    """Of the passes over texts, forward for each sampled signal, and back for gradients; searches are not counted."""
+    examples = min(rows, config.profile.max_examples)
+    passes = sum(PASSES.get(signal, 0.0) for signal in signals or ("idim",))
+    batches = config.profile.gradient_batches * config.profile.gradient_batch_size
+    trained = min(examples, batches) if "gradients" in signals else 0
+    return (passes * examples / FORWARD + trained) / rate
 
 
 def counts(plan: Values, config: RunConfig) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from gelora_cli.core.errors import GeloraError
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")
-ONE_VALUE = ("glue", "cost")
+ONE_VALUE = ("glue", "cost", "plans")
 """Targets whose own table takes one value of every key but `SWEPT`."""
 SWEPT = ("task", "method", "seed")
 SQUAD_FOLDERS = {"squad": "plain_text", "squad_v2": "squad_v2"}
@@ -67,18 +67,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One `gelora COMMAND -m`: keys to values, lists are swept; later sweeps know its first run as `@name`."""
+    """One `gelora COMMAND -m`: keys to values, lists are swept; later sweeps know its first run as `@name`.
+
+    `signals` are what `gelora profile` measures; () for its default.
+    """
 
     values: Values
     name: str | None = None
     command: str = "run"
+    signals: tuple[str, ...] = ()
 
     def words(self, known: Mapping[str, str]) -> list[str]:
         """Return the words after `gelora`; `known` are the run directories of named sweeps."""
         values = self.values | {
             key: known.get(value, value) for key, value in self.values.items() if key == "init_from"
         }
-        return [self.command, "-m", *map(override, values, values.values())]
+        signals = [f"signals=[{','.join(self.signals)}]"] if self.signals else []
+        return [self.command, "-m", *map(override, values, values.values()), *signals]
 
     def jobs(self) -> list[Values]:
         """Every combination, the last list fastest."""
@@ -119,13 +124,13 @@ def _check_swept(request: Request) -> None:
 
 
 def _sweep(own: Values, scale: Values, request: Request, runs: Path) -> Sweep:
-    values = {key: value for key, value in own.items() if key not in ("name", "command", "task")}
+    values = {key: value for key, value in own.items() if key not in ("name", "command", "task", "signals")}
     answering = own["task"][0] in SQUAD_FOLDERS
     tasks, places = (_questions if answering else _texts)(own["task"], scale, request)
     shared = scale["shared"] | (scale["question_answering"] if answering else {})
     below = {key: value for key, value in shared.items() if key not in values}
     whole = {"task": tasks, **below, **places, "runs_dir": str(runs), **values, **request.given}
-    return Sweep(whole, own.get("name"), own.get("command", "run"))
+    return Sweep(whole, own.get("name"), own.get("command", "run"), tuple(own.get("signals", ())))
 
 
 def _texts(tasks: list[str], scale: Values, request: Request) -> tuple[list[str], Values]:

@@ -14,7 +14,7 @@ from types import FrameType
 from gelora_cli.core.errors import StoppedError
 from scripts.reproduce.sweeps import Sweep
 
-NAMED = re.compile(r"(?:^results: +|: )(\S.*)/(?:result|profile)\.json$")
+NAMED = re.compile(r"(?:^results: +|^.* kB: |: )(\S.*)/(?:result|profile)\.json$")
 """The lines in which `gelora run` and `gelora profile` name a directory."""
 
 
@@ -36,6 +36,11 @@ class Work:
     def runs(self) -> list[Path]:
         """The run directories, each once."""
         return list(dict.fromkeys(path for sweep, paths in self.found if sweep.command == "run" for path in paths))
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is something to report: not of a target that only measures."""
+        return not self.found or any(sweep.command == "run" for sweep, _ in self.found)
 
     def do(self, sweep: Sweep) -> None:
         """Run a sweep and keep the directories that it names; one that fails is told by the exit code."""
