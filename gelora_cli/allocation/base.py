@@ -76,12 +76,15 @@ class Allocator(ABC, Generic[SignalT]):
         granularity: whether every block gets a rank (`block`), or every linear (`module`), unless
             `ranks.granularity` says otherwise.
         basis: what decides its weights; the stability of a plan is judged for a `sample` only.
+        has_common_scale: whether a sample may scale all weights alike, as larger gradients do. That is no noise of the
+            plan, since ranks follow the ratios. Not so of differences such as growths, whose mean may be noise alone.
     """
 
     name: str
     signal: ClassVar[str]
     granularity: ClassVar[Granularity] = "block"
     basis: ClassVar[Basis] = "sample"
+    has_common_scale: ClassVar[bool] = False
 
     @abstractmethod
     def weigh(self, signal: SignalT, problem: AllocationProblem) -> Weights:

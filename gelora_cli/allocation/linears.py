@@ -19,6 +19,7 @@ class LinearAllocator(Allocator[SignalT]):
     """An allocator whose signal says one number for each linear: the larger, the more rank."""
 
     granularity: ClassVar[Granularity] = "module"
+    has_common_scale: ClassVar[bool] = True
 
     @abstractmethod
     def values(self, signal: SignalT, settings: object) -> Mapping[str, float]:

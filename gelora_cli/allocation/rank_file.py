@@ -167,6 +167,8 @@ def _csv_rows(text: str) -> Iterator[tuple[int, Sequence[str]]]:
 
 def _parsed(written: str, where: str) -> float:
     try:
+        if "_" in written:  # Python reads 1_0 as 10, a spreadsheet does not
+            raise ValueError
         return float(written)
     except ValueError as error:
         raise ValueError(f"{where}: {quote(written)} is no number") from error

@@ -58,7 +58,7 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
     if len(replicates) < 2:  # one has no spread
         return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=MEASURE_AGAIN)
     plans = [_plan(allocator, allocation.problem, weights, seed) for weights in replicates]
-    stability = _summary(allocation, replicates, plans)
+    stability = _summary(allocator, allocation, replicates, plans)
     stability = _with_smaller_samples(stability, allocator, signal, allocation, seed)
     return replace(stability, advice=_advice(stability.verdict, allocator.remedy(signal)))
 
@@ -132,9 +132,13 @@ def _plan(allocator: Allocator[Any], problem: AllocationProblem, weights: Weight
     return allocator.allocate(shrinking, weights, seed)
 
 
-def _summary(allocation: Allocation, replicates: Sequence[Weights], plans: Sequence[Ranks]) -> PlanStability:
+def _summary(
+    allocator: Allocator[Any], allocation: Allocation, replicates: Sequence[Weights], plans: Sequence[Ranks]
+) -> PlanStability:
     """Return verdict, agreement and the spread of each rank."""
-    samples = [_floats(replicate.values) for replicate in replicates]
+    weights, samples = _floats(allocation.weights.values), [_floats(replicate.values) for replicate in replicates]
+    if allocator.has_common_scale:
+        weights, samples = _over_mean(weights), [_over_mean(sample) for sample in samples]
     # Two replicates differ as two samples do. A replicate differs from the plan by the error of one sample only, so
     # that its agreement with the plan would be too high.
     common = statistics.fmean(agreement(first, second) for first, second in itertools.combinations(plans, 2))
@@ -143,7 +147,7 @@ def _summary(allocation: Allocation, replicates: Sequence[Weights], plans: Seque
     with_uniform = agreement(allocation.ranks, allocation.uniform or allocation.problem.ones)
     columns = list(zip(*plans, strict=True))
     return PlanStability(
-        verdict=_verdict(has_preference(_floats(allocation.weights.values), samples), common, with_uniform),
+        verdict=_verdict(has_preference(weights, samples), common, with_uniform),
         agreement=common,
         tau=statistics.fmean(untied) if untied else None,
         lowest=tuple(map(min, columns)),
@@ -191,6 +195,12 @@ def _advice(verdict: str, remedy: str) -> str:
 
 def _floats(values: Sequence[Fraction]) -> list[float]:
     return [float(value) for value in values]
+
+
+def _over_mean(weights: Sequence[float]) -> list[float]:
+    """Return weights, of at least 0, in units of their mean."""
+    mean = statistics.fmean(weights)
+    return [weight / mean for weight in weights] if mean > 0 else [*weights]
 
 
 def describe_stability(stability: PlanStability) -> str:

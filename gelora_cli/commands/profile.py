@@ -59,7 +59,8 @@ class Profile(Command[ProfileCommandConfig]):
 
     def handle(self, config: ProfileCommandConfig, paths: list[Path], typed: str) -> None:
         """Measure, and print a row for each layer, and a line for each of several signals."""
-        from gelora_cli.core.logs import setup_logging
+        from gelora_cli.allocation.base import IDIM
+        from gelora_cli.core.logs import LOGGER, setup_logging
         from gelora_cli.pipeline.control_profiles import compare_controls
         from gelora_cli.pipeline.signal_stage import measure_signals
 
@@ -70,7 +71,18 @@ class Profile(Command[ProfileCommandConfig]):
         check_values(config)
         if not config.signals:
             raise GeloraError(f"signals=[] names no signal; accepted: {', '.join(SIGNALS.names())}")
+        if config.profile.control is not None and IDIM not in config.signals:
+            raise GeloraError(
+                f"profile.control={config.profile.control}: of the signals only {IDIM} has a control, and signals="
+                f"[{','.join(config.signals)}] leaves it out; give signals=[{IDIM}], or leave profile.control out"
+            )
         setup_logging()
+        if config.profile.control is not None and len(set(config.signals)) > 1:
+            LOGGER.warning(
+                "profile.control=%s controls %s alone; the other signals are the real ones",
+                config.profile.control,
+                IDIM,
+            )
         directory, measured = measure_signals(config.run_config, self.measured_signals(config))
         picture = None
         if measured.profile is not None:

@@ -15,7 +15,7 @@ from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.paths import slug
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
-from gelora_cli.config.schema import PresetConfig, ProfileConfig, RunConfig, TaskConfig
+from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name, suggest
@@ -114,6 +114,8 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
             yield from _section_problems(section, name)
     if hasattr(config, "method"):
         yield _allocator_problem(config.method.name)
+        if hasattr(config, "ranks"):
+            yield from _unread_rank_keys(config.method.name, config.ranks)
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
         yield _preset_problem(config)
@@ -160,6 +162,20 @@ def _allocator_problem(name: str) -> str | None:
     if not allocator or allocator in ALLOCATORS:
         return None
     return f"method={name}: its allocator {allocator} is not known; {suggest(allocator, ALLOCATORS.names())}"
+
+
+def _unread_rank_keys(name: str, ranks: RanksConfig) -> Iterator[str]:
+    """Yield the keys of plans by an allocator that a method without one would not read."""
+    # A plug-in's method may read them itself.
+    if name not in METHODS or METHODS.get(name).allocator or not METHODS.get(name).is_built_in:
+        return
+    planned = ", ".join(entry for entry in METHODS.names() if METHODS.get(entry).allocator)
+    for item, default in (("granularity", None), ("when_unstable", "warn")):
+        if (value := getattr(ranks, item)) != default:
+            yield (
+                f"ranks.{item}={value}: method={name} does not plan its ranks by an allocator, so it would change "
+                f"nothing; leave it out, or take one of {planned}"
+            )
 
 
 def _section_problems(section: EntrySection, prefix: str) -> Iterator[str]:

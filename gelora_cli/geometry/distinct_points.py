@@ -176,7 +176,7 @@ def _folds(points: int, texts: npt.NDArray[np.integer[Any]] | None, folds: int, 
 def _too_few(points: int, used: int, title: str, fewest: int) -> GeloraError:
     return GeloraError(
         f"{used} usable points ({points} given, {points - used} of them duplicates); {title} needs at least {fewest} "
-        "distinct points. Use more examples."
+        f"distinct points. Use more examples{', or a smaller profile.scale' if title != 'TwoNN' else ''}."
     )
 
 

@@ -95,6 +95,11 @@ class Method(ABC, Generic[Settings]):
             names.append(IDIM)
         return tuple(name for name in dict.fromkeys(names) if name)
 
+    @property
+    def is_built_in(self) -> bool:
+        """Return whether it is one of gelora's own, not a plug-in's."""
+        return type(self).__module__.startswith("gelora_cli.")
+
     def needs_profile(self, budget: Budget) -> bool:
         """Return whether a plan can't be made without a measured idim profile."""
         return IDIM in self.signals(budget)

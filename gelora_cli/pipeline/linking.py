@@ -157,13 +157,16 @@ def _has_same_inputs(
 def _plan(
     inputs: ResolvedInputs, fingerprints: Mapping[str, str], directory: Path, trained: RankPlan
 ) -> RankPlan | None:
-    """Return the plan of this run from saved signals; None where they are not measured, or say nothing of the model."""
+    """Return the plan of this run from saved signals; None where there is none."""
     signals = saved_signals(inputs, fingerprints, directory)
     if not signals:
         return None
     model_map = next(iter(signals.values())).model_map
     budget = parse_budget(inputs.config.budget)
-    plan = plan_method(model_map, signals, budget, **plan_settings(inputs.config))
+    try:
+        plan = plan_method(model_map, signals, budget, **plan_settings(inputs.config))
+    except GeloraError:  # the run itself says what is wrong with its plan, such as ranks.when_unstable=error
+        return None
     return replace(plan, head_params=trained.head_params)
 
 

@@ -135,6 +135,7 @@ def test_a_wrong_json_file_is_refused(text: str, message: str, tmp_path: Path) -
         ("block,ranks\n1,2\n", "line 1: the columns are block, ranks; give JSON such as"),
         ("block,rank\n1,2,3\n", "line 2: 3 values instead of 2"),
         ("block,rank\n1,two\n", "line 2: two is no number"),
+        ("block,rank\n1,1_0\n", "line 2: 1_0 is no number"),
         ("block,rank\n1,2\n\n1,3\n", "line 4: 1 stands there twice, first at line 2"),
         (f"block,rank\n{QUERY},2\n", f"line 2: {QUERY} is no block; accepted is numbers of blocks from 1 on"),
         ("module,rank\n1,2\n", "line 2: 1 is no module; accepted is full names of linears"),

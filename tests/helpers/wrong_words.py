@@ -29,6 +29,11 @@ WRONG: list[tuple[list[str], list[str]]] = [
         ["2 problems", "profile.scale=4", "estimator=gride", "profile.tokens=8", "pooling=tokens"],
     ),
     (["profile", "profile.scale=0", "profile.estimator=gride"], ["profile.scale=0", "at least 1"]),
+    (
+        ["run", "method=adalora", "ranks.granularity=module", "ranks.when_unstable=error"],
+        ["2 problems", "granularity=module", "when_unstable=error", "method=adalora does not plan", "gelora, lora"],
+    ),
+    (["profile", "signals=[gradients]", "profile.control=shuffled"], ["control=shuffled", "signals=[idim]"]),
     (["run", "profile.control=random"], ["profile.control=random", "shuffled, untrained"]),
     (["run", "data.glue=/no/such/place", "model=minilm"], ["/no/such/place", "no such directory"]),
     (["run", "task=demo", "model.path=/no/such/model"], ["/no/such/model", "no such directory"]),
