@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,14 @@ class DepthSettings(LowRankConfig):
         choices=SHAPES,
     )
     top: int = key(1, help="how many blocks method.shape=top adapts, counted from the last", low=1)
+
+    def problems(self) -> Iterator[str]:
+        """Yield that no block is counted for another shape."""
+        if self.top != 1 and self.shape != "top":
+            yield (
+                f"method.top={self.top}: method.shape={self.shape} adapts all blocks, so it would change nothing; give "
+                "method.shape=top, or leave method.top out"
+            )
 
 
 @METHODS.register

@@ -28,7 +28,12 @@ class GoraSettings(LowRankConfig):
     rank_max: int = key(32, help="the largest rank of GoRA's rule", low=1)
 
     def problems(self) -> Iterator[str]:
-        """Yield that no rank is between the two bounds."""
+        """Yield that no rank is between the two bounds, or that nothing reads them."""
+        if self.budget_rule == "ours" and (self.rank_min, self.rank_max) != (4, 32):
+            yield (
+                f"method.rank_min={self.rank_min} method.rank_max={self.rank_max}: method.budget_rule=ours has no such "
+                "bounds; give method.budget_rule=paper or code, or leave them out"
+            )
         if self.rank_min > self.rank_max:
             yield f"method.rank_min={self.rank_min} is above method.rank_max={self.rank_max}; give a smaller one"
 

@@ -102,7 +102,7 @@ def test_gora_says_what_its_smallest_rank_costs() -> None:
     with pytest.raises(GeloraError, match=r"method.rank_min=4 everywhere costs 2,048. Give budget=2048 or more"):
         plan("gora", signals, 31, budget_rule="code")
     assert module_ranks(plan("gora", signals, 32, budget_rule="code")) == [(4,) * 4] * 2
-    problems = list(MethodConfig.of("gora", rank_min=8, rank_max=4).problems())
+    problems = list(MethodConfig.of("gora", budget_rule="paper", rank_min=8, rank_max=4).problems())
     assert problems == ["method.rank_min=8 is above method.rank_max=4; give a smaller one"]
 
 

@@ -33,6 +33,8 @@ WRONG: list[tuple[list[str], list[str]]] = [
         ["run", "method=adalora", "ranks.granularity=module", "ranks.when_unstable=error"],
         ["2 problems", "granularity=module", "when_unstable=error", "method=adalora does not plan", "gelora, lora"],
     ),
+    (["run", "method=depth", "method.top=2"], ["method.top=2: method.shape=rising", "method.shape=top"]),
+    (["run", "method=gora", "method.rank_max=8"], ["method.rank_max=8: method.budget_rule=ours", "paper or code"]),
     (["profile", "signals=[gradients]", "profile.control=shuffled"], ["control=shuffled", "signals=[idim]"]),
     (["run", "profile.control=random"], ["profile.control=random", "shuffled, untrained"]),
     (["run", "data.glue=/no/such/place", "model=minilm"], ["/no/such/place", "no such directory"]),
