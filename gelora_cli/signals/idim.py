@@ -22,7 +22,7 @@ class Idim(Signal[IdProfile]):
     artifact = IdProfile
     settings = tuple(key.name for key in declared_keys(RunConfig) if key.declared.profile)
     contents = ("model", "train")
-    fewest_texts = 20  # `geometry.twonn.MIN_POINTS`, which is not imported: that would import torch
+    fewest_texts = 20  # `geometry.estimators.MIN_POINTS`, which is not imported: that would import torch
 
     @property
     def title(self) -> str:

@@ -39,7 +39,7 @@ class NormsSignal(Signal[Norms]):
         self.measured += 1
         norms = []
         for block in context.model_map.blocks:
-            weights = [context.model.get_submodule(linear.name).weight for linear in block.linears]
+            weights = [context.model.get_parameter(f"{linear.name}.weight") for linear in block.linears]
             norms.append(sum(float(weight.detach().square().sum()) for weight in weights) ** 0.5)
         return Norms(tuple(norms), context.model_map, 0.25)
 
@@ -76,5 +76,6 @@ def more_signals(monkeypatch: pytest.MonkeyPatch) -> NormsSignal:
     forget_entries_afterwards(monkeypatch, SIGNALS)
     SIGNALS.register(NormsSignal)
     SIGNALS.register(CountsSignal)
-    norms: NormsSignal = SIGNALS.get("norms")
+    norms = SIGNALS.get("norms")
+    assert isinstance(norms, NormsSignal)
     return norms

@@ -14,9 +14,9 @@ from torch import nn
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import append_line
+from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.geometry.jacobians import stable_rank
 from gelora_cli.geometry.probe import GeometryProbe, probe_tokens, undisturbed
-from gelora_cli.geometry.twonn import IdimEstimate
 from gelora_cli.methods.updates.checks import plain_model
 from gelora_cli.plots.trajectories import CAVEATS, Snapshot, read_snapshots, trajectory_figure
 from gelora_cli.trackers.json_lines import read_metric_lines

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gelora_cli.geometry.twonn import IdimEstimate
+from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.plots.style import write_figure
 from gelora_cli.plots.theory import (
     BlockRanks,
