@@ -29,8 +29,9 @@ def measured_choices(profile: IdProfile) -> dict[str, IdProfile]:
 def distinguishing_labels(profiles: Sequence[IdProfile]) -> list[tuple[str, ...]]:
     """Return for each profile what tells it from the others, such as its pooling; a number where nothing does."""
     facts = [_facts(profile) for profile in profiles]
-    differing = [index for index in range(len(facts[0])) if len({fact[index] for fact in facts}) > 1]
-    labels = [tuple(fact[index] for index in differing) for fact in facts]
+    # Columns of facts in which not all profiles are equal, then turned back into a label for each profile.
+    differing = [column for column in zip(*facts, strict=True) if len(set(column)) > 1]
+    labels: list[tuple[str, ...]] = list(zip(*differing, strict=True)) or [()] * len(facts)
     if len(set(labels)) < len(labels):
         return [(*label, f"#{number}") for number, label in enumerate(labels, start=1)]
     return labels
@@ -56,7 +57,7 @@ def _facts(profile: IdProfile) -> tuple[str, ...]:
 
 def _common_scales(profile: IdProfile) -> list[int]:
     """Return the scales that every layer has, in ascending order; a constant layer has an idim of 0 at any scale."""
-    by_layer = [{scale.n1 for scale in layer.scales} for layer in profile.layers if not layer.constant]
+    by_layer = [set(layer.idims_by_scale) for layer in profile.layers if not layer.constant]
     return sorted(set.intersection(*by_layer)) if by_layer else []
 
 

@@ -56,7 +56,7 @@ def _inflate_ranks(weights: Weights, replicates: Sequence[Weights]) -> list[tupl
     for i, rank in enumerate(weights.own_ranks):
         measured = [replicate.own_ranks[i] for replicate in replicates if replicate.own_ranks is not None]
         columns.append([max(math.floor(number + 0.5), 0) for number in inflate(rank, measured)])
-    return [tuple(column[k] for column in columns) for k in range(len(replicates))]
+    return list(zip(*columns, strict=True))
 
 
 def spread(inflated: Sequence[float]) -> float:

@@ -34,7 +34,7 @@ def scale_table(profile: IdProfile) -> list[str]:
         "layer" + "".join(f"{text:>8}" for text in heads),
     ]
     for row in profile.layers:
-        idims = {scale.n1: scale.idim for scale in row.scales}
+        idims = row.idims_by_scale
         cells = [_number(idims.get(number), 8, 2) for number in numbers]
         cells += [f"{_plateau_text(row):>8}", _number(row.eighth, 8, 2)]
         lines.append(f"{row.layer:5d}" + "".join(cells))

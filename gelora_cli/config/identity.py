@@ -1,6 +1,6 @@
 """Which run a configuration is: the settings that can change a number, and the hashes over them.
 
-Which key counts is declared beside it (`identity`, `absent`, `profile` in `schema.py`); here is only what depends on
+Which key counts is declared beside it (`identity`, `absent`, `profile` in `schema.py` and `*_schema.py`); here is only what depends on
 other keys.
 """
 

@@ -5,6 +5,7 @@ Both rules are [ours].
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -29,11 +30,14 @@ def choose_scale(layers: Sequence[Sequence[ScaleIdim]]) -> int:
     Returns:
         n1; 1 if no layer has a say.
     """
-    curves = [{scale.n1: math.log(scale.idim) for scale in scales} for scales in layers if scales]
+    curves = [scales for scales in layers if scales]
     if not curves:
         return 1
-    shared = sorted(set(curves[0]).intersection(*curves[1:]))
-    means = {n1: statistics.fmean(curve[n1] for curve in curves) for n1 in shared}
+    logs: dict[int, list[float]] = {}  # by n1
+    for scale in itertools.chain(*curves):
+        logs.setdefault(scale.n1, []).append(math.log(scale.idim))
+    means = {n1: statistics.fmean(values) for n1, values in sorted(logs.items()) if len(values) == len(curves)}
+    shared = list(means)
     for n1 in shared:
         if 2 * n1 in means and abs(means[2 * n1] - means[n1]) < FLAT:
             return n1

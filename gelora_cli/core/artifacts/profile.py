@@ -63,6 +63,11 @@ class LayerIdim:
     jackknife: tuple[float, ...] = ()
     scales: tuple[ScaleIdim, ...] = ()
 
+    @property
+    def idims_by_scale(self) -> dict[int, float]:
+        """Return the estimate by GRIDE at each measured n1."""
+        return {scale.n1: scale.idim for scale in self.scales}
+
 
 @dataclass(frozen=True)
 class ProfileSettings:
