@@ -1,7 +1,7 @@
 """Which run a configuration is: the settings that can change a number, and the hashes over them.
 
-Which key counts is declared beside it (`identity`, `absent`, `profile` in `schema.py` and `*_schema.py`); here is only what depends on
-other keys.
+Which key counts is declared beside it (`identity`, `absent`, `profile` in `schema.py` and `*_schema.py`); here is
+only what depends on other keys.
 """
 
 from __future__ import annotations

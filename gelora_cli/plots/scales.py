@@ -61,8 +61,8 @@ def draw_scales(axis: Axes, profile: IdProfile, plateaus: dict[int, tuple[int, i
         if row.layer in plateaus:
             first, last = plateaus[row.layer]
             within = [index for index, scale in enumerate(row.scales) if first <= scale.n1 <= last]
-            band = {"color": style["color"], "label": _once(axis, PLATEAU_LABEL)}
-            axis.plot([places[index] for index in within], [idims[index] for index in within], **band, **PLATEAU)
+            flat_places, flat_idims = [places[index] for index in within], [idims[index] for index in within]
+            axis.plot(flat_places, flat_idims, color=style["color"], label=_once(axis, PLATEAU_LABEL), **PLATEAU)
     for row in _others(profile, named):
         idims = [scale.idim for scale in row.scales]
         axis.plot([scale.n1 for scale in row.scales], idims, label=_once(axis, OTHER_LABEL), **OTHER)
