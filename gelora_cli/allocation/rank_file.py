@@ -22,6 +22,8 @@ Kind = Literal["ranks", "weights"]
 LARGEST_FILE = 10_000_000
 """Bytes. The names of 100,000 linears take less."""
 LARGEST_VALUE = 1e12
+LONGEST_NUMBER = 100
+"""Digits of a whole number in JSON."""
 FORMS = 'JSON such as {"ranks": {"1": 4, "2": 2}}, or CSV with the columns block or module, and rank or weight'
 
 
@@ -68,7 +70,8 @@ def read_rank_file(path: str) -> RankFile:
     source = Path(path).expanduser()
     try:
         if not source.is_file():
-            raise GeloraError(f"method.path={path}: no such file; give {FORMS}")
+            problem = "a directory" if source.is_dir() else "no such file"
+            raise GeloraError(f"method.path={path}: {problem}; give {FORMS}")
         if source.stat().st_size > LARGEST_FILE:
             raise GeloraError(f"method.path={path}: more than {LARGEST_FILE:,} bytes; give {FORMS}")
         text = source.read_text(encoding="utf-8-sig")
@@ -89,7 +92,9 @@ def _from_json(text: str) -> tuple[Kind, tuple[FileEntry, ...]]:
         ValueError: it has another form.
     """
     try:
-        content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        content = json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant, parse_int=_whole_number
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}; give {FORMS}") from error
     except RecursionError as error:
@@ -118,6 +123,12 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
         repeated = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {quote(repeated)} stands there twice; give each once")
     return values
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:  # Python's own words for thousands of digits name no fix
+        raise ValueError(f"a number of {len(digits):,} digits; accepted is one from 0 to {LARGEST_VALUE:g}")
+    return int(digits)
 
 
 def _refuse_constant(constant: str) -> float:

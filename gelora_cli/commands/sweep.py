@@ -118,7 +118,7 @@ def _compose_jobs(command: Command[Any], flags: list[str], overrides: list[str])
     for words, config in zip(job_overrides, composed, strict=True):
         label = " ".join(word for word in words if word not in common)
         jobs.append(ComposedJob(words, label, composed_config(config)))
-    problems = [f"{job.label}: {problem}" for job in jobs for problem in value_problems(job.config)]
+    problems = [_labelled(job.label, problem) for job in jobs for problem in value_problems(job.config)]
     if problems:
         raise GeloraError(list_problems(problems))
     return jobs
@@ -203,6 +203,11 @@ def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
     for group, message in zip(groups.values(), messages, strict=False):  # one message for all if none can be checked
         if message:
             others = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
-            problems.append(f"{group[0].label}{others}: {message}")
+            problems.append(_labelled(group[0].label, message, others))
     if problems:
         raise GeloraError(f"{list_problems(problems)}\nNo job was started.")
+
+
+def _labelled(label: str, problem: str, others: str = "") -> str:
+    """Return a problem under the label of its job; one that begins with the label says it already."""
+    return problem if problem.startswith(label) and not others else f"{label}{others}: {problem}"

@@ -100,9 +100,10 @@ def _check_schema(kind: type, values: object, source: str) -> None:
     if (schema, version) == (kind.__name__, SCHEMA_VERSION):
         return
     is_other_version = schema == kind.__name__ and version is not None
+    remedy = " Run again with force=true." if is_other_version else ""
     raise (OtherVersionError if is_other_version else UnusableError)(
         f"{source}: schema {_shorten((schema, version))} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this "
-        "version reads."
+        f"version reads.{remedy}"
     )
 
 

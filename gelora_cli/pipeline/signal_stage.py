@@ -10,7 +10,8 @@ from typing import TypeVar, cast
 from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.config.complete import complete
 from gelora_cli.config.files import write_config
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.keys import declared_keys
+from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import from_json, read_artifact, to_json, write_artifact
@@ -20,7 +21,7 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.locks import wait_for_lock
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
-from gelora_cli.core.messages import first_line, quote
+from gelora_cli.core.messages import first_line, join_names, quote
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.splits import sha256_of
 from gelora_cli.geometry.states import StateStore
@@ -136,6 +137,8 @@ def _file(name: str) -> str:
 
 def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool = False) -> MeasuredSignals:
     """Return signals, measured now where no command has measured them before."""
+    if unread := unread_keys(session.config, names):
+        LOGGER.warning("%s: of no effect; %s reads other keys", ", ".join(unread), join_names(names))
     artifacts: dict[str, SignalArtifact] = {}
     reused = True
     for name in names:
@@ -144,6 +147,15 @@ def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool
         artifacts[name], was_reused = shared_signal(session, signal, from_scratch=from_scratch)
         reused = reused and was_reused
     return MeasuredSignals(artifacts, reused and bool(artifacts))  # nothing measured is nothing reused
+
+
+def unread_keys(config: RunConfig, names: Sequence[str]) -> list[str]:
+    """Return the keys of `profile.` that have another value than their default, and that no measurement reads."""
+    measured = {*names, IDIM} if config.profile.track else set(names)  # tracking measures idim, too
+    read = {setting for name in measured for setting in SIGNALS.get(name).settings}
+    own = [key for key in declared_keys(ProfileConfig, prefix="profile.") if not key.last.startswith("track")]
+    changed = [key for key in own if key.value_in(config) != key.default]
+    return [f"{key.name}={key.value_in(config)}" for key in changed if names and key.name not in read]
 
 
 def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: bool = False) -> tuple[ArtifactT, bool]:

@@ -151,8 +151,10 @@ def test_a_wrong_csv_file_is_refused(text: str, message: str, tmp_path: Path) ->
 def test_what_is_no_file_of_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GeloraError, match="no such file; give JSON such as"):
         plan(str(tmp_path / "missing.json"))
-    with pytest.raises(GeloraError, match="no such file"):
+    with pytest.raises(GeloraError, match="a directory; give JSON"):
         plan(str(tmp_path))
+    with pytest.raises(GeloraError, match="a number of 5,000 digits; accepted is one from 0 to 1e"):
+        plan(write(tmp_path, '{"ranks": {"1": ' + "9" * 5000 + "}}"))
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(GeloraError, match="can't be read: "):
         plan(str(tmp_path / "bytes.json"))

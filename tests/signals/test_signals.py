@@ -13,6 +13,7 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.pipeline.signal_stage import unread_keys
 from gelora_cli.signals.base import Signal, SignalContext
 from gelora_cli.signals.idim import Idim, profile_settings
 from gelora_cli.signals.saved import read_signals
@@ -95,3 +96,18 @@ def test_a_saved_signal_is_read_from_a_directory_or_its_file(tmp_path: Path) -> 
         assert read_signals(["idim"], path) == {"idim": MINILM}
     with pytest.raises(GeloraError, match=r"nowhere.*No such file"):
         read_signals(["idim"], tmp_path / "nowhere" / IdProfile.FILE)
+
+
+@pytest.mark.parametrize(
+    ("names", "track", "unread"),
+    [
+        (["gradients"], False, ["profile.pooling=cls", "profile.control=shuffled"]),
+        (["gradients"], True, []),
+        (["gradients", "idim"], False, []),
+        (["idim"], False, ["profile.gradient_batches=10"]),
+        ([], False, []),
+    ],
+)
+def test_keys_that_no_measurement_reads_are_named(names: list[str], track: bool, unread: list[str]) -> None:
+    config = RunConfig(profile=ProfileConfig(pooling="cls", control="shuffled", gradient_batches=10, track=track))
+    assert unread_keys(config, names) == unread
