@@ -56,7 +56,7 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
         return PlanStability(STABLE, None, None, lowest=ranks, highest=ranks, spread=(0.0,) * targets)
     replicates = allocator.replicates(signal, allocation.problem)
     if len(replicates) < 2:  # one has no spread
-        return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=MEASURE_AGAIN)
+        return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=_missing_samples(allocator))
     plans = [_plan(allocator, allocation.problem, weights, seed) for weights in replicates]
     stability = _summary(allocator, allocation, replicates, plans)
     stability = _with_smaller_samples(stability, allocator, signal, allocation, seed)
@@ -78,7 +78,7 @@ def settle_ranks(stability: PlanStability | None, allocation: Allocation, *, met
     if stability.verdict == NOT_MEASURED:
         raise GeloraError(
             f"ranks.when_unstable={policy} needs to know whether {plan} is stable, which is not measured in this "
-            f"profile; {MEASURE_AGAIN}, or give ranks.when_unstable=warn"
+            f"profile; {stability.advice}, or give ranks.when_unstable=warn"
         )
     if policy == "error":
         raise GeloraError(
@@ -191,6 +191,14 @@ def _advice(verdict: str, remedy: str) -> str:
     if verdict == UNSTABLE:
         return f"{remedy}, or take method=lora, as ranks.when_unstable=uniform does"
     return ""
+
+
+def _missing_samples(allocator: Allocator[Any]) -> str:
+    """Return what to do where an allocator gives no replicates: one that never does is not helped by measuring."""
+    of_samples = (type(allocator).resampled, type(allocator).replicates)
+    if of_samples == (Allocator.resampled, Allocator.replicates):
+        return f"give the allocator {allocator.name} a method resampled"
+    return MEASURE_AGAIN
 
 
 def _floats(values: Sequence[Fraction]) -> list[float]:

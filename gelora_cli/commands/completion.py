@@ -24,10 +24,12 @@ def complete_words(arguments: list[str]) -> int:
         config_name = COMMANDS.get(words[1]).config_name
         key, equals, start = words[-1].partition("=")
         accepted = accepted_words(command_keys(config_name), key) if equals else ()
-        if completions := [f"{key}={value}" for value in accepted if value.startswith(start)]:
+        before, comma, last = start.rpartition(",")  # of a list, or of the values of a sweep
+        if completions := [f"{key}={before}{comma}{value}" for value in accepted if value.startswith(last)]:
             print(" ".join(completions))
             return 0
-        # Hydra completes what is left. It knows no command word, so it gets the line without it.
-        os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
+        # Hydra completes what is left. It knows no command word and no paths, so it gets the line without them.
+        known = [word for word in words[2:-1] if "=" in word or word.startswith(("-", "~"))]
+        os.environ["COMP_LINE"] = " ".join([words[0], *known, words[-1]])
     call_hydra(config_name, arguments, [], lambda _: None)
     return 0

@@ -11,6 +11,7 @@ from fractions import Fraction
 import pytest
 from scipy import stats
 
+from gelora_cli.allocation.base import Allocator
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.allocation.growth import Growth, neighbour_excess
 from gelora_cli.allocation.jackknife import inflate, inflate_weights, kendall_tau, spread, tail_probability
@@ -253,3 +254,10 @@ def test_modules_of_a_block_get_its_uniform_rank() -> None:
     assert plan.stability is not None
     assert plan.stability.verdict != "stable"
     assert plan.rank_pattern == {linear.name: 4 for block in noisy.model_map.blocks for linear in block.linears}
+
+
+def test_an_allocator_without_samples_is_not_told_to_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for hook in ("resampled", "replicates"):
+        monkeypatch.setattr(type(ALLOCATORS.get("growth")), hook, getattr(Allocator, hook))
+    stability = stability_of(plan_ranks(with_tenths(ONE, (0.02,) * 7), RANK4))
+    assert (stability.verdict, stability.advice) == ("not measured", "give the allocator growth a method resampled")

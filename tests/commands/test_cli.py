@@ -301,6 +301,8 @@ def test_light_commands_load_no_torch(done: Bench, tmp_path: Path) -> None:
         ("gelora run task=cola protocol=d", {"protocol=dev"}),
         ("gelora train force=", {"force=true", "force=false"}),
         ("gelora export form=m", {"form=merged"}),
+        ("gelora profile signals=idim,gr", {"signals=idim,gradients"}),
+        ("gelora ranks some/profile.json bud", {"budget="}),
     ],
 )
 def test_completion(
