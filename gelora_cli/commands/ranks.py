@@ -91,6 +91,8 @@ class Ranks(Command[RanksCommandConfig]):
 
         check_values(config)
         _check_mode(config, paths)
+        for target in _output_files(config.output):  # all files before any is written
+            check_output(target, force=config.force)
         for path in paths:
             if not path.exists():
                 raise GeloraError(
@@ -100,8 +102,6 @@ class Ranks(Command[RanksCommandConfig]):
         if config.choices or config.allocators:
             print(choices_text(config, paths) if config.choices else methods_text(config, paths))
             return
-        for target in _output_files(config.output):  # all files before any is written
-            check_output(target, force=config.force)
         budget = parse_budget(config.budget)
         signals = _read_signals(METHODS.get(config.method.name).signals(budget), paths[0])
         model_map = next(iter(signals.values())).model_map
