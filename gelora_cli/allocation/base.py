@@ -33,6 +33,9 @@ Basis = Literal["sample", "fixed", "control"]
 """What decides an allocator's weights: a `sample` of texts or batches, something `fixed` such as the pretrained weights
 or a file, or nothing that could be judged, since it is a `control` of another allocator."""
 
+MEASURE_AGAIN = "measure again with force=true"
+"""What helps where a signal was measured before there were tenths."""
+
 IDIM = "idim"
 """The name of the signal that GeLoRA reads, and with `budget=auto` every method that has a budget."""
 
@@ -130,6 +133,16 @@ class Allocator(ABC, Generic[SignalT]):
     def smaller_samples(self, signal: SignalT) -> Sequence[SmallerSample[SignalT]]:
         """Return the signal as measured on a half, a quarter and an eighth of its sample, as far as it has them."""
         return ()
+
+    def unmeasured(self, signal: SignalT) -> str:
+        """Return why `replicates` is empty, or what to do then, as a clause."""
+        if (type(self).resampled, type(self).replicates) == (Allocator.resampled, Allocator.replicates):
+            return f"the allocator {self.name} gives no measurements without a tenth of its sample (method resampled)"
+        return MEASURE_AGAIN
+
+    def caveat(self, signal: SignalT) -> str:
+        """Return what decides the plan in every sample although nothing measured it; empty if nothing does."""
+        return ""
 
     def remedy(self, signal: SignalT) -> str:
         """Return what may make an unstable plan stable, as a clause that begins with a verb."""

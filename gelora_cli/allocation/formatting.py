@@ -58,10 +58,15 @@ def plan_table(plan: RankPlan) -> list[str]:
 
 
 def rank_spreads(plan: RankPlan) -> list[str]:
-    """Return the standard error of each block's rank; empty where it is not measured, or modules have their own."""
-    if plan.stability is None or plan.stability.agreement is None or plan.granularity != "block":
+    """Return the standard error of each block's rank.
+
+    Empty where it is not measured, where modules have ranks of their own, and where the uniform ranks are taken, which
+    no sample moves.
+    """
+    stability = plan.stability
+    if stability is None or stability.agreement is None or not stability.is_used or plan.granularity != "block":
         return []
-    return [f"{error:.1f}" for error in plan.stability.spread]
+    return [f"{error:.1f}" for error in stability.spread]
 
 
 def stability_lines(plan: RankPlan) -> list[str]:

@@ -16,9 +16,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SmallerSample
+from gelora_cli.allocation.base import IDIM, MEASURE_AGAIN, Allocation, Allocator, SmallerSample
 from gelora_cli.allocation.jackknife import inflate
-from gelora_cli.allocation.layer_checks import plan_warnings
+from gelora_cli.allocation.layer_checks import constant_layers_text, plan_warnings
 from gelora_cli.allocation.notes import growth_note
 from gelora_cli.allocation.problem import AllocationProblem, Weights, exact_number
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -77,11 +77,25 @@ class IdimAllocator(Allocator[IdProfile]):
 
     def remedy(self, signal: IdProfile) -> str:
         """Return to measure more rows, if the split has more, or the texts in another way."""
-        drawn, seen = signal.examples_drawn, signal.examples_seen
         pooling = f"another pooling than profile.pooling={signal.settings.pooling}"
-        if drawn >= seen:
-            return f"measure {pooling} (all {seen:,} rows are in this profile)"
-        return f"measure more rows (profile.max_examples={min(4 * drawn, seen)}; the split has {seen:,}) or {pooling}"
+        scale = "another scale (profile.scales=true shows them, profile.estimator=gride takes one)"
+        rows = _more_rows(signal)
+        if not rows:
+            return f"measure {pooling}, or {scale} (all {signal.examples_seen:,} rows are in this profile)"
+        return f"measure {rows}, {pooling}, or {scale}"
+
+    def unmeasured(self, signal: IdProfile) -> str:
+        """Return to measure more rows where a layer has too few points to leave out a tenth, else to measure again."""
+        # A profile from before there were tenths has halves, unless it has too few points for them.
+        short = [row for row in signal.layers if not (row.jackknife or row.constant) and row.half is None]
+        if not short:
+            return MEASURE_AGAIN
+        rows = _more_rows(signal) or "more rows"
+        return f"layer {short[0].layer} has too few points for it ({short[0].used:,}): measure {rows}"
+
+    def caveat(self, signal: IdProfile) -> str:
+        """Return the constant layers, whose idim is 0 in every sample."""
+        return constant_layers_text(signal.layers)
 
     def warnings(self, signal: IdProfile) -> tuple[str, ...]:
         """Return that the profile is a control, and a sentence for each layer whose idim says little of the task."""
@@ -175,6 +189,14 @@ def jackknife_columns(profile: IdProfile) -> list[tuple[float, ...]]:
     tenths = max((len(row.jackknife) for row in profile.layers), default=0)
     columns = [row.jackknife or (row.idim,) * (tenths if row.constant else 0) for row in profile.layers]
     return columns if tenths and {len(column) for column in columns} == {tenths} else []
+
+
+def _more_rows(profile: IdProfile) -> str:
+    """Return how many more rows to measure; empty if the split has no more."""
+    drawn, seen = profile.examples_drawn, profile.examples_seen
+    if drawn >= seen:
+        return ""
+    return f"more rows (profile.max_examples={min(4 * drawn, seen)}; the split has {seen:,})"
 
 
 def _profiles(profile: IdProfile, columns: Sequence[Sequence[float]]) -> tuple[IdProfile, ...]:

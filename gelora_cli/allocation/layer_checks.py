@@ -63,6 +63,18 @@ def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def constant_layers_text(layers: Sequence[LayerIdim]) -> str:
+    """Return that constant layers decide the growth of the blocks after them; empty without any."""
+    # The last layer has no block after it: its own block can't grow then, whatever is measured.
+    constant = [row.layer for row in layers[:-1] if row.constant]
+    if not constant:
+        return ""
+    layers_text, blocks = " and ".join(map(str, constant)), " and ".join(str(layer + 1) for layer in constant)
+    if len(constant) == 1:
+        return f"layer {layers_text} is 0 by definition and decides block {blocks}"
+    return f"layers {layers_text} are 0 by definition and decide blocks {blocks}"
+
+
 def plan_warnings(profile: IdProfile) -> tuple[str, ...]:
     """Return what to know of every plan from a profile: that it is a control, and which layers say little."""
     return tuple(filter(None, (control_warning(profile), *layer_warnings(profile))))

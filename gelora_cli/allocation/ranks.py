@@ -149,6 +149,8 @@ def plan_from_signals(
     allocation = Allocation(problem=problem, weights=weights, ranks=ranks, uniform=uniform, gelora=gelora)
     stability = None if is_even else assess_plan(allocator, signal, allocation, seed)
     ranks, settled_note = settle_ranks(stability, allocation, method=method)
+    if stability is not None and settled_note:
+        stability = replace(stability, is_used=False)
     allocation = replace(allocation, ranks=ranks)
     rows = block_rows(problem, ranks, None if is_even else weights)
     if profile is not None and allocator.signal == IDIM:

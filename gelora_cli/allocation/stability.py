@@ -14,13 +14,15 @@ from fractions import Fraction
 from typing import Any
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.base import Allocation, Allocator
+from gelora_cli.allocation.base import MEASURE_AGAIN, Allocation, Allocator
 from gelora_cli.allocation.jackknife import kendall_tau, spread, tail_probability
 from gelora_cli.allocation.problem import AllocationProblem, Weights
 from gelora_cli.core.artifacts.plan import PlanStability
 from gelora_cli.core.errors import GeloraError
 
 NO_PREFERENCE, UNSTABLE, STABLE, NOT_MEASURED = "no preference", "unstable", "stable", "not measured"
+FIXED = "fixed"
+"""How `stable` is said of a plan that no sample decides."""
 STABLE_AGREEMENT = 0.8
 """A plan is stable only if two samples have at least this share of the units above one in common.
 
@@ -29,7 +31,6 @@ threshold is read on the numbers themselves. Of 1,050 draws whose plans move 2.7
 plans would be kept 3 % were called unstable, and 15 % without a preference. Of 450 flat ones 2.2 % were said to have a
 preference (`scripts/calibrate_stability.py plans --draws 25`).
 """
-MEASURE_AGAIN = "measure again with force=true"
 LEVEL = 0.05
 """The chance of seeing a preference where all targets ask for the same, over all targets together."""
 
@@ -56,11 +57,12 @@ def assess_plan(allocator: Allocator[Any], signal: Any, allocation: Allocation, 
         return PlanStability(STABLE, None, None, lowest=ranks, highest=ranks, spread=(0.0,) * targets)
     replicates = allocator.replicates(signal, allocation.problem)
     if len(replicates) < 2:  # one has no spread
-        return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=_missing_samples(allocator))
+        return PlanStability(NOT_MEASURED, None, None, (), (), (), advice=allocator.unmeasured(signal))
     plans = [_plan(allocator, allocation.problem, weights, seed) for weights in replicates]
     stability = _summary(allocator, allocation, replicates, plans)
     stability = _with_smaller_samples(stability, allocator, signal, allocation, seed)
-    return replace(stability, advice=_advice(stability.verdict, allocator.remedy(signal)))
+    advice = _advice(stability.verdict, allocator.remedy(signal))
+    return replace(stability, advice=advice, caveat=allocator.caveat(signal))
 
 
 def settle_ranks(stability: PlanStability | None, allocation: Allocation, *, method: str) -> tuple[Ranks, str]:
@@ -77,12 +79,12 @@ def settle_ranks(stability: PlanStability | None, allocation: Allocation, *, met
     plan = f"the plan of method={method}"
     if stability.verdict == NOT_MEASURED:
         raise GeloraError(
-            f"ranks.when_unstable={policy} needs to know whether {plan} is stable, which is not measured in this "
-            f"profile; {stability.advice}, or give ranks.when_unstable=warn"
+            f"ranks.when_unstable={policy} needs to know whether {plan} is stable: {describe_stability(stability)}. "
+            "ranks.when_unstable=warn takes the plan all the same"
         )
     if policy == "error":
         raise GeloraError(
-            f"{plan} is not stable ({describe_stability(stability)}), which ranks.when_unstable=error refuses. "
+            f"{plan} is not stable: {summarize_stability(stability)}. ranks.when_unstable=error refuses that. "
             f"To fix it {stability.advice}. ranks.when_unstable=warn takes the plan all the same"
         )
     sentence = f"Uniform ranks, since {plan} is not stable ({stability.verdict}; ranks.when_unstable=uniform)."
@@ -193,14 +195,6 @@ def _advice(verdict: str, remedy: str) -> str:
     return ""
 
 
-def _missing_samples(allocator: Allocator[Any]) -> str:
-    """Return what to do where an allocator gives no replicates: one that never does is not helped by measuring."""
-    of_samples = (type(allocator).resampled, type(allocator).replicates)
-    if of_samples == (Allocator.resampled, Allocator.replicates):
-        return f"give the allocator {allocator.name} a method resampled"
-    return MEASURE_AGAIN
-
-
 def _floats(values: Sequence[Fraction]) -> list[float]:
     return [float(value) for value in values]
 
@@ -211,21 +205,46 @@ def _over_mean(weights: Sequence[float]) -> list[float]:
     return [weight / mean for weight in weights] if mean > 0 else [*weights]
 
 
-def describe_stability(stability: PlanStability) -> str:
-    """Return the verdict and its numbers, without the advice."""
-    if stability.verdict == NOT_MEASURED:
-        return f"not measured in this profile; {stability.advice}"
+def verdict_word(stability: PlanStability) -> str:
+    """Return the verdict; `fixed` for a plan that no sample decides."""
+    return FIXED if stability.verdict == STABLE and stability.agreement is None else stability.verdict
+
+
+def summarize_stability(stability: PlanStability) -> str:
+    """Return the verdict with the share that another sample keeps, and what it does not say."""
     if stability.agreement is None:
-        return f"{stability.verdict}: its signal reads no text, so no sample moves the plan"
-    numbers = [f"{stability.agreement:.2f} of the units above one stay with another sample"]
+        return describe_stability(stability)
+    text = f"{stability.verdict} (another sample keeps {_percent(stability.agreement)})"
+    if stability.caveat:
+        text = f"{text}, where {stability.caveat}"
+    return text if stability.is_used else f"uniform ranks, since the measured plan was {text}"
+
+
+def describe_stability(stability: PlanStability) -> str:
+    """Return the verdict and its numbers, in sentences, without the advice."""
+    word = verdict_word(stability)
+    if word == FIXED:
+        return f"{FIXED}: its signal reads no text, so no sample moves the plan"
+    if stability.agreement is None:
+        place = " in this profile" if stability.advice == MEASURE_AGAIN else ""
+        return f"{word}{place}; {stability.advice}"
+    verdict = f"{word}, where {stability.caveat}" if stability.caveat else word
+    if not stability.is_used:
+        verdict = f"{verdict}, so the uniform ranks are taken"
+    kept = f"Another sample keeps {_percent(stability.agreement)} of the ranks above 1"
     if stability.uniform_agreement is not None:
-        numbers.append(f"{stability.uniform_agreement:.2f} are where the uniform plan has them")
+        kept += f"; the uniform plan shares {_percent(stability.uniform_agreement)} of them"
+    sentences = [verdict, kept]
     if stability.tau is not None:
-        numbers.append(f"tau of the weights {stability.tau:.2f}")
+        sentences.append(f"Order of weights (tau): {stability.tau:.2f}")
     smaller = (("N/2", stability.half_agreement), ("N/4", stability.quarter_agreement))
-    measured = [f"{name} {value:.2f}" for name, value in smaller if value is not None]
+    measured = [f"from {name}: {_percent(value)}" for name, value in smaller if value is not None]
     if measured:
-        numbers.append(f"agreement with the plan from {', '.join(measured)}")
+        sentences.append(f"F{', '.join(measured)[1:]}")
     if stability.settles_at is not None:
-        numbers.append(f"settled from {stability.settles_at:,} examples on")
-    return f"{stability.verdict}: {'; '.join(numbers)}"
+        sentences.append(f"Settled from {stability.settles_at:,} examples on")
+    return ". ".join(sentences)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

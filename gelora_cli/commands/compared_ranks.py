@@ -65,6 +65,7 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
             columns.append(column)
             if choice is profile:
                 lines.append(f"{column.name}: {_verdict(column)}")
+                lines += [f"{column.name}: warning: {text}" for text in column.plan.warnings] if column.plan else []
         if not any(layer.scales for layer in profile.layers):
             lines.append(
                 f"{' '.join(filter(None, (*label, 'n1=k')))}: not in this profile; profile.scales=true measures it"
@@ -106,6 +107,9 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     # A control has no verdict.
     lines = [f"{column.name}: {_verdict(column)}" for column in named if column.plan and column.plan.stability]
     lines += [f"equal plans: {', '.join(group)}" for group in equal_plans(named)]
+    # Methods that read the same signal have the same warnings.
+    warnings = [text for column in named if column.plan for text in column.plan.warnings]
+    lines += [f"warning: {text}" for text in dict.fromkeys(warnings)]
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
     explained = f"a plan per module shows the mean rank of a block's modules; {UNITS}"

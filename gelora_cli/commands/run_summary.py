@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from gelora_cli.allocation.stability import describe_stability
+from gelora_cli.allocation.stability import summarize_stability
 from gelora_cli.commands.base import relative
 from gelora_cli.commands.terminal import labelled, next_commands
 from gelora_cli.core import run_files
@@ -43,7 +43,7 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
         constant = "the most common label" if is_labels else "the mean score"
         lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     if run.stability is not None:
-        lines.append(labelled("plan", describe_stability(run.stability)))
+        lines.append(labelled("plan", summarize_stability(run.stability)))
     lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
         lines.append(labelled("seconds", _seconds_text(run.seconds, result)))

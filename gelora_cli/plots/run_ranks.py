@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gelora_cli.allocation.stability import verdict_word
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS, RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture
@@ -111,7 +112,9 @@ def _draw_whiskers(axis: Axes, plan: RankPlan) -> None:
 def _draw_moved_ranks(axis: Axes, plan: RankPlan) -> tuple[int, ...]:
     """Draw from where to where each block's rank moves with the sample, beside its bar's middle; return the highest."""
     stability = plan.stability
-    if stability is None or stability.agreement is None or len(stability.lowest) != len(plan.blocks):
+    if stability is None or stability.agreement is None or not stability.is_used:
+        return ()
+    if len(stability.lowest) != len(plan.blocks):  # modules have ranks of their own
         return ()
     places = [row.block + 0.2 for row in plan.blocks]
     axis.vlines(
@@ -132,10 +135,14 @@ def _write_numbers(axis: Axes, plan: RankPlan) -> None:
 
 
 def _describe_plan(plan: RankPlan) -> str:
-    """Return method, budget, parameters and modules, as the subtitle says them."""
+    """Return method, budget, parameters, modules and the verdict, as the subtitle says them."""
     position = METHODS.get(plan.method).position if plan.method in METHODS else ""
     modules = position or f"on {MODULES.get(plan.modules, plan.modules)}"
     params = f"{plan.adapter_params:,}"
     if plan.budget_params is not None:
         params += f" of {plan.budget_params:,}"
-    return f"{plan.method}, budget {plan.budget}, {params} parameters {modules}"
+    text = f"{plan.method}, budget {plan.budget}, {params} parameters {modules}"
+    if plan.stability is None:
+        return text
+    word = verdict_word(plan.stability)
+    return f"{text}, {word}" if plan.stability.is_used else f"{text}, uniform since {word}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
-from gelora_cli.allocation.stability import NOT_MEASURED
+from gelora_cli.allocation.stability import NOT_MEASURED, verdict_word
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.runs import COPY, RowKey, Run, UnusedRun
@@ -159,7 +159,8 @@ class Row:
             stability = run.plan.stability
             if stability is not None and stability.verdict != NOT_MEASURED:
                 shares = [] if stability.agreement is None else [stability.agreement]
-                agreements[stability.verdict] = agreements.get(stability.verdict, []) + shares
+                word = verdict_word(stability)
+                agreements[word] = agreements.get(word, []) + shares
         texts = []
         for verdict, shares in agreements.items():
             texts.append(f"{verdict} ({statistics.mean(shares):.2f})" if shares else verdict)

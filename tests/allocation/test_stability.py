@@ -18,7 +18,7 @@ from gelora_cli.allocation.jackknife import inflate, inflate_weights, kendall_ta
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.problem import AllocationProblem, Rule, Weights, make_targets
 from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.allocation.stability import agreement, has_preference
+from gelora_cli.allocation.stability import agreement, describe_stability, has_preference, summarize_stability
 from gelora_cli.core.artifacts.plan import PlanStability, RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import from_json, to_json
@@ -124,6 +124,8 @@ def test_a_clear_block_among_noisy_ones_is_unstable() -> None:
     assert unstable.agreement is not None
     assert unstable.agreement < 0.8
     assert "profile.pooling=mean" in unstable.advice
+    assert "profile.scales=true" in unstable.advice
+    assert "profile.estimator=gride" in unstable.advice
     assert "all 1,000 rows are in this profile" in unstable.advice
     part = replace(profile, examples_drawn=300)
     assert "profile.max_examples=1000" in stability_of(plan_ranks(part, RANK4, rule="growth")).advice
@@ -187,9 +189,18 @@ def test_old_profiles_controls_and_constant_layers() -> None:
     one_missing = with_tenths(ONE, (0.1,) * 7)
     layers = (replace(one_missing.layers[0], jackknife=()), *one_missing.layers[1:])
     assert stability_of(plan_ranks(replace(one_missing, layers=layers), RANK4)).verdict == "not measured"
+    few = replace(one_missing, layers=(replace(layers[0], half=None, used=23), *layers[1:]), examples_drawn=300)
+    told = (
+        "stability: not measured; layer 0 has too few points for it (23): measure more rows (profile.max_examples=1000"
+    )
+    assert told in format_plan(plan_ranks(few, RANK4))
     # A constant layer is 0 in every part of the sample.
     constant = replace(layers[0], idim=0.0, constant=True, half=None)
-    assert stability_of(plan_ranks(replace(one_missing, layers=(constant, *layers[1:])), RANK4)).verdict == "stable"
+    by_definition = plan_ranks(replace(one_missing, layers=(constant, *layers[1:])), RANK4)
+    assert stability_of(by_definition).verdict == "stable"
+    assert "stability: stable, where layer 0 is 0 by definition and decides block 1. Another" in format_plan(
+        by_definition
+    )
     for method in ("lora", "shuffled", "random", "reversed"):
         control = plan_ranks(with_tenths(ONE, (0.02,) * 7), RANK4, method=method)
         assert control.stability is None
@@ -201,7 +212,8 @@ def test_a_signal_that_reads_no_text_is_stable(monkeypatch: pytest.MonkeyPatch) 
     plan = plan_ranks(MINILM, RANK4)
     stability = stability_of(plan)
     assert (stability.verdict, stability.agreement, stability.lowest) == ("stable", None, plan.ranks)
-    assert "stability: stable: its signal reads no text" in format_plan(plan)
+    assert "stability: fixed: its signal reads no text" in format_plan(plan)
+    assert summarize_stability(stability).startswith("fixed: ")
 
 
 def test_the_table_shows_the_spread_and_warns() -> None:
@@ -210,8 +222,11 @@ def test_the_table_shows_the_spread_and_warns() -> None:
     assert stable[0].endswith("params  spread")
     assert stable[3].split()[-1] == "0.0"
     assert max(len(line) for line in stable[:7]) <= 80
-    text = f"stability: stable: {stability_of(plan).agreement:.2f} of the units above one stay with another sample; "
-    assert any(line.startswith(text) for line in stable)
+    numbers = stability_of(plan)
+    assert numbers.agreement is not None and numbers.uniform_agreement is not None
+    text = f"stability: stable. Another sample keeps {100 * numbers.agreement:.0f} % of the ranks above 1; the uniform "
+    shared = f"plan shares {100 * numbers.uniform_agreement:.0f} % of them. Order of weights (tau): "
+    assert any(line.startswith(text + shared) for line in stable)
     assert not any(line.startswith("warning") for line in stable)
     noisy = format_plan(plan_ranks(with_tenths(ONE, (0.6,) * 7), RANK4, rule="growth"))
     assert "warning: these ranks rest on noise (unstable): measure another pooling" in noisy
@@ -222,13 +237,18 @@ def test_when_unstable() -> None:
     warned = plan_ranks(noisy, RANK4, rule="growth")
     uniform = plan_ranks(noisy, RANK4, rule="growth", when_unstable="uniform")
     assert uniform.ranks == uniform.uniform_ranks == (4,) * 6
-    assert uniform.stability == warned.stability
+    assert uniform.stability == replace(stability_of(warned), is_used=False)
+    assert "spread" not in format_plan(uniform)
+    assert "stability: unstable, so the uniform ranks are taken. Another sample keeps" in format_plan(uniform)
+    assert summarize_stability(stability_of(uniform)).startswith(
+        "uniform ranks, since the measured plan was unstable ("
+    )
     assert uniform.adapter_params == sum(row.params for row in uniform.blocks) <= (uniform.budget_params or 0)
     assert uniform.note.startswith("Uniform ranks, since the plan of method=gelora is not stable (unstable")
     assert {(row.rank_low, row.rank_high) for row in uniform.blocks} == {(None, None)}
     assert "warning" not in format_plan(uniform)
     with pytest.raises(
-        GeloraError, match=r"not stable \(unstable: 0\.\d\d of the units .*ranks.when_unstable=warn takes"
+        GeloraError, match=r"not stable: unstable \(another sample keeps \d\d %\)\. .*ranks.when_unstable=warn takes"
     ):
         plan_ranks(noisy, RANK4, rule="growth", when_unstable="error")
     for policy in ("uniform", "error"):
@@ -257,7 +277,7 @@ def test_modules_of_a_block_get_its_uniform_rank() -> None:
 
 
 def test_an_allocator_without_samples_is_not_told_to_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    for hook in ("resampled", "replicates"):
+    for hook in ("resampled", "replicates", "unmeasured"):
         monkeypatch.setattr(type(ALLOCATORS.get("growth")), hook, getattr(Allocator, hook))
     stability = stability_of(plan_ranks(with_tenths(ONE, (0.02,) * 7), RANK4))
-    assert (stability.verdict, stability.advice) == ("not measured", "give the allocator growth a method resampled")
+    assert "not measured; the allocator growth gives no measurements without a tenth" in describe_stability(stability)

@@ -43,6 +43,15 @@ def test_choices_are_side_by_side(saved: Path, capsys: pytest.CaptureFixture[str
     assert any("mean n1=k: not in this profile; profile.scales=true" in line for line in lines)
 
 
+def test_a_constant_layer_is_said_beside_the_plans(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layers = (replace(MINILM.layers[0], idim=0.0, constant=True), *MINILM.layers[1:])
+    write_artifact(replace(MINILM, layers=layers), saved / "cls")
+    assert ranks(saved / "cls", "choices=true", BUDGET) == 0
+    assert "N: warning: layer 0 is constant" in capsys.readouterr().out
+    assert ranks(saved / "cls", "allocators=gelora,reversed", BUDGET) == 0
+    assert capsys.readouterr().out.count("warning: layer 0 is constant") == 1
+
+
 def test_plans_of_methods_are_side_by_side(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ranks(saved / "mean", "allocators=gelora,lora,reversed", BUDGET) == 0
     printed = capsys.readouterr().out

@@ -24,7 +24,7 @@ def test_ranks_obeys_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[st
     command = ["ranks", str(profile), "budget=rank:4", "ranks.rule=growth"]
     assert command_line([*command, f"output={pattern}"]) == 0
     shown = capsys.readouterr().out
-    assert "stability: unstable: 0." in shown
+    assert "stability: unstable. Another sample keeps" in shown
     assert "warning: these ranks rest on noise (unstable)" in shown
     plan = read_artifact(RankPlan, tmp_path / "pattern.plan.json")
     assert plan.stability is not None
@@ -54,7 +54,9 @@ def test_an_old_profile_is_still_planned_with(tmp_path: Path, capsys: pytest.Cap
     assert command_line(["ranks", str(profile), "budget=rank:4"]) == 0
     assert "stability: not measured in this profile; measure again with force=true" in capsys.readouterr().out
     assert command_line(["ranks", str(profile), "budget=rank:4", "ranks.when_unstable=uniform"]) == 2
-    assert "measure again with force=true, or give ranks.when_unstable=warn" in capsys.readouterr().err
+    assert (
+        "measure again with force=true. ranks.when_unstable=warn takes the plan all the same" in capsys.readouterr().err
+    )
 
 
 def test_a_run_obeys_the_policy(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +73,8 @@ def test_a_run_obeys_the_policy(bench: Bench, capsys: pytest.CaptureFixture[str]
     plan = read_artifact(RankPlan, run / RankPlan.FILE)
     assert plan.stability is not None
     assert plan.ranks == plan.uniform_ranks
-    verdict = f"{plan.stability.verdict}: {plan.stability.agreement:.2f} of the units above one stay"
-    assert f"plan:     {verdict}" in shown
+    assert f"plan:     uniform ranks, since the measured plan was {plan.stability.verdict} (another" in shown
+    verdict = f"{plan.stability.verdict}, so the uniform ranks are taken. Another sample keeps"
     card = (run / "README.md").read_text(encoding="utf-8")
     assert f"- would other texts give these ranks? {verdict}" in card
     assert "rest on noise" not in card  # uniform ranks do not

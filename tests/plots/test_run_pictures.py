@@ -108,6 +108,11 @@ def test_the_ranks_of_other_samples_are_thick_lines() -> None:
     plan = replace(PLAN, stability=PlanStability("unstable", 0.7, 0.5, (1,) * 6, (9,) * 6, (0.5,) * 6))
     top, _ = ranks_figure(plan).axes
     assert "with other texts" in labels(top)
+    assert "q, k, v, o, unstable" in texts(top)
+    assert plan.stability is not None
+    uniform, _ = ranks_figure(replace(plan, stability=replace(plan.stability, is_used=False))).axes
+    assert "with other texts" not in labels(uniform)
+    assert "uniform since unstable" in texts(uniform)
     (lines,) = [item for item in top.collections if item.get_label() == "with other texts"]
     ends: Any = lines.get_segments()  # type: ignore[attr-defined]
     assert [part.tolist() for part in ends] == [[[i + 0.2, 1.0], [i + 0.2, 9.0]] for i in range(1, 7)]

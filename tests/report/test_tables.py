@@ -49,6 +49,6 @@ def test_a_row_says_how_stable_its_plans_are(tmp_path: Path) -> None:
     )
     (table,) = result_tables([measured, fixed, control, old])
     column = table.titles.index("stability of the plan (agreement)")
-    assert [line[column] for line in table.lines] == ["stable (0.92), unstable (0.60)", "stable", NONE, NONE]
+    assert [line[column] for line in table.lines] == ["stable (0.92), unstable (0.60)", "fixed", NONE, NONE]
     (table,) = result_tables([control, old])  # nothing is known of any row
     assert "stability of the plan (agreement)" not in table.titles

@@ -26,6 +26,9 @@ class PlanStability:
         settles_at: Number of examples from which on the plan no longer moves; None if that is not seen.
         advice: What to do, in one clause; empty for `stable`.
         uniform_agreement: The agreement of the plan with the uniform one.
+        caveat: What decides the plan in every sample although nothing measured it; empty if nothing does.
+        is_used: Whether the ranks are those of the plan that was judged; False where `ranks.when_unstable=uniform` took
+            the uniform ones instead.
     """
 
     verdict: str
@@ -39,6 +42,8 @@ class PlanStability:
     settles_at: int | None = None
     advice: str = ""
     uniform_agreement: float | None = None
+    caveat: str = ""
+    is_used: bool = True
 
 
 @dataclass(frozen=True)
