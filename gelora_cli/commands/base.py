@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -48,6 +48,8 @@ class Command(ABC, Generic[Config]):
     groups: ClassVar[Mapping[str, str]] = {}
     """Each configuration group of a command with keys of its own, with the option that it has by default."""
     positional: ClassVar[Positional | None] = None
+    shown_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys that its `--help` shows beside those that are common to all commands."""
     flags: ClassVar[Mapping[str, str]] = {}
     """Flags of this command alone, each with the override that it stands for."""
 
@@ -82,6 +84,10 @@ class Command(ABC, Generic[Config]):
         A launcher that runs the command elsewhere reads its outcome there.
         """
         return None
+
+    def next_after_sweep(self, directories: Sequence[Path]) -> str:
+        """Return what to print after a sweep whose jobs have written these directories; empty where nothing is."""
+        return ""
 
     @abstractmethod
     def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:

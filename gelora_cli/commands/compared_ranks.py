@@ -74,7 +74,7 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     table = comparison_table(columns, width=terminal_width(), reference=True)
     explained = (
         "N: the profile as it is; N/2, N/4, N/8: mean idims of smaller samples; n1=k: by GRIDE from the k-th and 2k-th "
-        f"neighbour; {UNITS} with the first column"
+        f"neighbour; {UNITS}, here with the first column, {columns[0].name}"
     )
     return "\n".join([table, *map(wrapped, [explained, *lines, *_shrunk(columns), *_reasons(columns)])])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,11 @@ from gelora_cli.core.registries import COMMANDS, SIGNALS
 
 if TYPE_CHECKING:
     from gelora_cli.core.artifacts.profile import IdProfile
+    from gelora_cli.launchers.job import Outcome
     from gelora_cli.pipeline.signal_stage import MeasuredSignals
+
+BUDGET = "budget=0.1M"
+"""The budget of the commands that are suggested."""
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Profile(Command[ProfileCommandConfig]):
   gelora profile task=text data.text=lines.txt model.path=DIR     # a text a line, no labels
   gelora profile task=sst2 model=minilm data.glue=DIR signals=idim,gradients,weights"""
     keys = ProfileCommandConfig
+    shown_keys = tuple(f"profile.{name}" for name in ("pooling", "estimator", "scales", "control", "max_examples"))
     launchable = True
     sweepable = True
 
@@ -57,10 +63,21 @@ class Profile(Command[ProfileCommandConfig]):
         """Return the signals, each once."""
         return tuple(dict.fromkeys(config.signals))
 
-    def handle(self, config: ProfileCommandConfig, paths: list[Path], typed: str) -> None:
+    def next_after_sweep(self, directories: Sequence[Path]) -> str:
+        """Return the command that plans from each of several profiles, side by side."""
+        from gelora_cli.core.artifacts.profile import IdProfile
+
+        files = [relative(path) / IdProfile.FILE for path in dict.fromkeys(directories)]
+        profiles = [path for path in files if path.exists()]
+        if len(profiles) < 2:
+            return ""
+        return next_commands(f"gelora ranks {shlex.join(map(str, profiles))} choices=true {BUDGET}")
+
+    def handle(self, config: ProfileCommandConfig, paths: list[Path], typed: str) -> Outcome:
         """Measure, and print a row for each layer, and a line for each of several signals."""
         from gelora_cli.allocation.base import IDIM
         from gelora_cli.core.logs import LOGGER, setup_logging
+        from gelora_cli.launchers.job import Outcome
         from gelora_cli.pipeline.control_profiles import compare_controls
         from gelora_cli.pipeline.signal_stage import measure_signals
 
@@ -83,6 +100,7 @@ class Profile(Command[ProfileCommandConfig]):
                 config.profile.control,
                 IDIM,
             )
+        _hint_at_signals(config)
         directory, measured = measure_signals(config.run_config, self.measured_signals(config))
         picture = None
         if measured.profile is not None:
@@ -92,7 +110,8 @@ class Profile(Command[ProfileCommandConfig]):
         if picture is not None:
             print(f"the profile beside its controls: {relative(picture)}")
         if not is_sweep(typed):
-            _print_next(relative(directory), measured)
+            print(next_commands(*_next(relative(directory), measured, config, typed)))
+        return Outcome(0, str(directory))
 
 
 def _print_profile(profile: IdProfile) -> None:
@@ -115,10 +134,28 @@ def _print_files(directory: Path, measured: MeasuredSignals) -> None:
         print(f"{SIGNALS.get(name).title}: {artifact.seconds:.1f} s, {kilobytes:,.1f} kB: {path}")
 
 
-def _print_next(directory: Path, measured: MeasuredSignals) -> None:
-    """Print the command that plans from what was measured."""
-    if len(measured.artifacts) > 1:
-        print(next_commands(f"gelora ranks {shlex.quote(str(directory))} allocators=all budget=0.1M"))
-    elif measured.profile is not None:
-        path = directory / measured.profile.FILE
-        print(next_commands(f"gelora ranks {shlex.quote(str(path))} budget=0.1M"))
+def _hint_at_signals(config: ProfileCommandConfig) -> None:
+    """Say which other signals the method reads, where the default is measured alone."""
+    from gelora_cli.allocation.base import IDIM
+    from gelora_cli.core.logs import LOGGER
+    from gelora_cli.pipeline.inputs import needed_signals
+
+    read = needed_signals(config)  # of budget=auto IDIM, too
+    missing = ",".join(name for name in read if name != IDIM)
+    if missing and config.signals == [IDIM]:
+        LOGGER.warning(
+            "method=%s reads %s, which is not measured: give signals=%s", config.method.name, missing, ",".join(read)
+        )
+
+
+def _next(directory: Path, measured: MeasuredSignals, config: ProfileCommandConfig, typed: str) -> list[str]:
+    """Return the commands that plan from what was measured, and the one that measures the scales if they lack."""
+    profile = measured.profile
+    if profile is None or len(measured.artifacts) > 1:
+        plugins = "" if config.plugins is None else f" plugins={shlex.quote(config.plugins)}"
+        return [f"gelora ranks {shlex.quote(str(directory))} allocators=all {BUDGET}{plugins}"]
+    path = shlex.quote(str(directory / profile.FILE))
+    commands = [f"gelora ranks {path} {BUDGET}", f"gelora ranks {path} choices=true {BUDGET}"]
+    if not any(layer.scales for layer in profile.layers):
+        commands.append(f"{typed} profile.scales=true")
+    return commands

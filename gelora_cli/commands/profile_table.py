@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, weak_layers
+from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.geometry.scale_rules import plateau
 from gelora_cli.models.kinds.base import kind_of
@@ -20,7 +21,8 @@ def profile_table(profile: IdProfile) -> str:
         line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {half}  {quarter}  {row.used:7,}"
         lines.append(f"{line}  {marks[row.layer]}" if row.layer in marks else line)
     lines += scale_table(profile)
-    return "\n".join([*lines, *(f"warning: {text}" for text in profile_warnings(profile)), *pooling_hint(profile)])
+    remarks = [*(f"warning: {text}" for text in profile_warnings(profile)), *pooling_hint(profile)]
+    return "\n".join([*lines, *map(wrapped, remarks)])
 
 
 def scale_table(profile: IdProfile) -> list[str]:
@@ -30,7 +32,9 @@ def scale_table(profile: IdProfile) -> list[str]:
         return []
     heads = [f"n1={numbers[0]}", *map(str, numbers[1:]), "plateau", "N/8"]
     lines = [
-        "idim by the neighbours n1 and 2 n1 (GRIDE), n1 where it is flat, and the mean over eighths of the texts:",
+        wrapped(
+            "idim by the neighbours n1 and 2 n1 (GRIDE), n1 where it is flat, and the mean over eighths of the texts:"
+        ),
         "layer" + "".join(f"{text:>8}" for text in heads),
     ]
     for row in profile.layers:

@@ -70,6 +70,7 @@ class Ranks(Command[RanksCommandConfig]):
   gelora ranks DIR allocators=gelora,lora budget=rank:8         # plans of several methods side by side"""
     keys = RanksCommandConfig
     groups: ClassVar[Mapping[str, str]] = {"method": "gelora"}
+    shown_keys = ("ranks.rule", "ranks.on_deficit", "ranks.granularity", "ranks.when_unstable")
     positional = Positional("PATH", many=True)
 
     def with_defaults(self, config: RanksCommandConfig) -> RanksCommandConfig:

@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from gelora_cli.commands.base import Command
@@ -74,7 +75,11 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
         if outcomes:  # a launcher that fails loses none of the outcomes before it
             report_sweep(labels, outcomes)
         raise
-    return report_sweep(labels, outcomes)
+    code = report_sweep(labels, outcomes)
+    written = [Path(outcome.directory) for outcome in outcomes if outcome.directory and not outcome.code]
+    if following := command.next_after_sweep(written):
+        print(following, flush=True)
+    return code
 
 
 def _checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ LEFT = 34
 """Columns of `key=default`; what is longer has its line to itself."""
 NARROWEST = 60
 FIRST = (
-    *("signals", "budget", "seed", "model.path", "data", "method", "train", "runs_dir"),
+    *("signals", "profile", "budget", "seed", "model.path", "data", "method", "train", "runs_dir"),
     *("precision", "protocol", "launch"),
 )
 """Keys and sections of a run that come first, in this order; the others follow as they are declared."""
@@ -30,6 +30,7 @@ def key_lines(
     overrides: Iterable[str] = (),
     *,
     everything: bool = False,
+    shown: Collection[str] = (),
     width: int = 100,
     extra: Path | None = None,
 ) -> list[str]:
@@ -40,6 +41,7 @@ def key_lines(
         overrides: those beside `--help`; the options of groups among them (`task=cola`) decide the defaults shown.
             The plug-ins among them are loaded.
         everything: all keys instead of the common ones.
+        shown: keys that this command shows beside the common ones.
         width: columns to wrap at.
         extra: a folder of the user's own groups.
     """
@@ -54,10 +56,10 @@ def key_lines(
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]
-    common = [entry for entry in entries if entry.declared.common]
+    common = [entry for entry in entries if entry.declared.common or entry.name in shown]
     if takes_run_keys(config_name):
         common.sort(key=_sort_position)
-    rest = [entry for entry in entries if not entry.declared.common]
+    rest = [entry for entry in entries if entry not in common]
     heading = "keys, with their defaults:"
     if takes_run_keys(config_name):  # whose defaults depend on these three
         chosen = " ".join(f"{name}={options[name]}" for name in ("task", "model", "method") if name in options)

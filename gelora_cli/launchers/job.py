@@ -18,7 +18,7 @@ class Outcome:
 
     Attributes:
         code: the exit code of the command.
-        directory: the run directory.
+        directory: the run directory, or that of a profile.
         message: the error of a job that failed.
         cost: what `dry_run=true` estimated, as the fields of `Estimate`.
         value: the reported value of the run.

@@ -40,6 +40,7 @@ from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
+from gelora_cli.pipeline.signal_stage import warn_unread
 from gelora_cli.pipeline.stage_settings import train_settings
 from gelora_cli.signals.idim import profile_settings
 
@@ -64,6 +65,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     check_available(directory)  # asks without creating the directory or taking its lock: a dry run writes nothing
     if not measure:
         check_signals(inputs, fingerprints)
+    warn_unread(config, needed_signals(config))
     signals, unmeasured = _saved_signals(inputs, fingerprints)
     session = open_session(inputs, None)
     LOGGER.info("head: %s", session.loaded.head_origin)

@@ -137,8 +137,7 @@ def _file(name: str) -> str:
 
 def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool = False) -> MeasuredSignals:
     """Return signals, measured now where no command has measured them before."""
-    if unread := unread_keys(session.config, names):
-        LOGGER.warning("%s: of no effect; %s reads other keys", ", ".join(unread), join_names(names))
+    warn_unread(session.config, names)
     artifacts: dict[str, SignalArtifact] = {}
     reused = True
     for name in names:
@@ -147,6 +146,12 @@ def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool
         artifacts[name], was_reused = shared_signal(session, signal, from_scratch=from_scratch)
         reused = reused and was_reused
     return MeasuredSignals(artifacts, reused and bool(artifacts))  # nothing measured is nothing reused
+
+
+def warn_unread(config: RunConfig, names: Sequence[str]) -> None:
+    """Warn of the keys of `profile.` that no measurement reads, in one line."""
+    if unread := unread_keys(config, names):
+        LOGGER.warning("%s: of no effect; %s reads other keys", ", ".join(unread), join_names(names))
 
 
 def unread_keys(config: RunConfig, names: Sequence[str]) -> list[str]:

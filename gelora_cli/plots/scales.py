@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
-from gelora_cli.plots.style import DARK, INK, LIGHT, MIDDLE, LineStyle, name_panel
+from gelora_cli.plots.style import LIGHT, LineStyle, line_style, name_panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,17 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-LINE: LineStyle = {"linewidth": 1.3, "markersize": 5}
-STYLES: tuple[LineStyle, ...] = (
-    {"color": MIDDLE, "linestyle": "--", "marker": "s", "markerfacecolor": "white", **LINE},
-    {"color": DARK, "linestyle": ":", "marker": "^", **LINE},
-    {"color": INK, "linestyle": "-.", "marker": "D", "markerfacecolor": "white", **LINE},
-    {"color": MIDDLE, "linestyle": "-", "marker": "v", **LINE},
-    {"color": DARK, "linestyle": "-", "marker": "o", **LINE},
-)
-"""The looks of the layers that are named, the first layer first."""
-OTHER: LineStyle = {"color": LIGHT, "linewidth": 1, "zorder": 1}
-PLATEAU: LineStyle = {"linewidth": 9, "alpha": 0.25, "solid_capstyle": "round", "zorder": 1.5}
+LINE: LineStyle = {"linewidth": 1.1, "markersize": 4, "markerfacecolor": "white"}
+FLAT: LineStyle = {"linewidth": 2.8, "markersize": 6.5, "solid_capstyle": "round"}
+"""The look of a plateau beside the layer's own: a thick line with filled markers."""
+NAMED = 3
+"""Layers that are named: the first, the middle and the last; more lines with intervals can't be told apart."""
+OTHER: LineStyle = {"color": LIGHT, "linewidth": 0.8, "zorder": 1}
 OTHER_LABEL, PLATEAU_LABEL = "other layers", "plateau"
 NUDGE = 1.025
 """Factor between the places of neighbouring layers on a logarithmic axis, so that their intervals stand apart."""
@@ -36,15 +31,15 @@ PARTS = (("eighth", 8), ("quarter", 4), ("half", 2))
 
 
 def named_layers(profile: IdProfile) -> list[LayerIdim]:
-    """Return the layers that are drawn with a name: at most five, evenly from the first to the last."""
+    """Return the layers that are drawn with a name: at most three, the first, the middle and the last."""
     layers = profile.layers
-    count = min(len(layers), len(STYLES))
+    count = min(len(layers), NAMED)
     steps = max(count - 1, 1)
     return [layers[round(number * (len(layers) - 1) / steps)] for number in range(count)]
 
 
 def draw_scales(axis: Axes, profile: IdProfile, plateaus: dict[int, tuple[int, int]]) -> None:
-    """Draw idim against the size of the neighbourhood, a line per layer, with the plateau behind it.
+    """Draw idim against the size of the neighbourhood, a line per layer, thick where it is flat.
 
     Args:
         axis: the panel.
@@ -52,17 +47,18 @@ def draw_scales(axis: Axes, profile: IdProfile, plateaus: dict[int, tuple[int, i
         plateaus: of each layer that has one, the first and the last n1 of it.
     """
     named = named_layers(profile)
-    for number, (row, style) in enumerate(zip(named, STYLES, strict=False)):
+    for number, row in enumerate(named):
+        style = line_style(number)
         idims = [scale.idim for scale in row.scales]
         places = _nudged([scale.n1 for scale in row.scales], number, len(named))
-        axis.plot(places, idims, label=f"layer {row.layer}", **style)
+        axis.plot(places, idims, label=f"layer {row.layer}", **style, **LINE)
         low, high = [scale.low for scale in row.scales], [scale.high for scale in row.scales]
         axis.vlines(places, low, high, color=style["color"], linewidth=1)
         if row.layer in plateaus:
             first, last = plateaus[row.layer]
             within = [index for index, scale in enumerate(row.scales) if first <= scale.n1 <= last]
             flat_places, flat_idims = [places[index] for index in within], [idims[index] for index in within]
-            axis.plot(flat_places, flat_idims, color=style["color"], label=_once(axis, PLATEAU_LABEL), **PLATEAU)
+            axis.plot(flat_places, flat_idims, label=_once(axis, PLATEAU_LABEL), **style, **FLAT)
     for row in _others(profile, named):
         idims = [scale.idim for scale in row.scales]
         axis.plot([scale.n1 for scale in row.scales], idims, label=_once(axis, OTHER_LABEL), **OTHER)
@@ -78,11 +74,12 @@ def draw_sample_sizes(axis: Axes, profile: IdProfile) -> None:
     """Draw idim against the number of texts: the means over disjoint eighths, quarters and halves, and all of them."""
     named = named_layers(profile)
     sizes: dict[float, str] = {1.0: "N"}
-    for number, (row, style) in enumerate(zip(named, STYLES, strict=False)):
+    for number, row in enumerate(named):
+        style = line_style(number)
         curve = _sample_curve(row)
         sizes |= {share: f"N/{round(1 / share)}" for share, _ in curve if share < 1}
         places = _nudged([share for share, _ in curve], number, len(named))
-        axis.plot(places, [idim for _, idim in curve], **style)
+        axis.plot(places, [idim for _, idim in curve], **style, **LINE)
         axis.vlines(places[-1], row.low, row.high, color=style["color"], linewidth=1)
     for row in _others(profile, named):
         axis.plot(*zip(*_sample_curve(row), strict=True), **OTHER)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from gelora_cli.commands.help import command_help
 from gelora_cli.config.files import read_config
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.registries import COMMANDS
 from gelora_cli.pipeline import session
 from tests.helpers.bench import Bench, answer_here
 from tests.helpers.composed import composed
@@ -88,7 +90,8 @@ def test_labels_are_needed_only_by_a_signal_that_reads_them(
     answer_here(monkeypatch)
     assert bench.run("-m", *words, "signals=[norms],[counts]", command="profile") == 2
     message = capsys.readouterr().err
-    assert "signals=[counts]: signals=[counts]: counts can't" in message
+    assert "signals=[counts]: counts can't be measured" in message
+    assert "signals=[counts]: signals=" not in message  # its label is said once
     assert "signals=[norms]: " not in message
     assert bench.run("-m", *words, "signals=[norms],[idim]", command="profile") == 0
     assert len(measured_directories(bench, "profile.json")) == 1
@@ -122,3 +125,33 @@ def test_the_frozen_configuration_is_that_of_a_run(bench: Bench) -> None:
     assert bench.run(*SMALL, command="profile") == 0
     (directory,) = measured_directories(bench, "profile.json")
     assert type(read_config(directory / "config.yaml")) is RunConfig
+
+
+def test_help_shows_the_keys_of_its_own_subject() -> None:
+    profile, ranks, run = (command_help(COMMANDS.get(name)) for name in ("profile", "ranks", "run"))
+    assert all(f"  {name}=" in profile for name in ("profile.pooling", "profile.scales", "profile.control"))
+    assert "  ranks.when_unstable=" in ranks
+    assert "  profile." not in run
+    assert "  ranks." not in run
+
+
+def test_a_sweep_of_profiles_ends_with_their_paths(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_here(monkeypatch)
+    assert bench.run("-m", *SMALL, "profile.seed=0,1", command="profile") == 0
+    following = capsys.readouterr().out.rpartition("next:")[2]
+    directories = measured_directories(bench, "profile.json")
+    assert len(directories) == 2
+    assert all(str(path / "profile.json") in following for path in directories)
+    assert following.strip().endswith("choices=true budget=0.1M")
+
+
+def test_what_is_next_and_which_signals_a_method_reads(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run(*SMALL, "method=fisher", "budget=0.1M", command="profile") == 0
+    printed = capsys.readouterr()
+    plan, choices, scales = printed.out.partition("next:\n")[2].splitlines()
+    assert plan.endswith("profile.json budget=0.1M")
+    assert "choices=true" in choices
+    assert scales.endswith("profile.scales=true")
+    assert "method=fisher reads gradients, which is not measured: give signals=gradients" in printed.err

@@ -28,7 +28,7 @@ def profile_of(layers: int) -> IdProfile:
     return replace(profile, layers=tuple(map(scaled, profile.layers)))
 
 
-@pytest.mark.parametrize(("layers", "named"), [(4, [0, 1, 2, 3]), (7, [0, 2, 3, 4, 6]), (25, [0, 6, 12, 18, 24])])
+@pytest.mark.parametrize(("layers", "named"), [(3, [0, 1, 2]), (7, [0, 3, 6]), (25, [0, 12, 24])])
 def test_a_few_layers_are_named_and_all_are_drawn(layers: int, named: list[int]) -> None:
     profile = profile_of(layers)
     assert [row.layer for row in named_layers(profile)] == named
@@ -36,7 +36,7 @@ def test_a_few_layers_are_named_and_all_are_drawn(layers: int, named: list[int])
     _, scales, samples = figure.axes
     assert len(scales.lines) == len(samples.lines) == layers
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == [f"layer {number}" for number in named] + ["other layers"] * (layers > 5)
+    assert labels == [f"layer {number}" for number in named] + ["other layers"] * (layers > 3)
     curve = scales.lines[1]  # of the second named layer; the first is constant
     assert np.allclose(curve.get_ydata(), [scale.idim for scale in profile.layers[named[1]].scales])
     assert np.allclose(curve.get_xdata(), NUMBERS, rtol=0.06)  # moved aside, so that intervals stand apart
@@ -48,13 +48,16 @@ def test_a_few_layers_are_named_and_all_are_drawn(layers: int, named: list[int])
     assert [text.get_text() for text in samples.get_xticklabels()] == ["N/8\n498", "N/4\n997", "N/2\n1,994", "N\n3,988"]
 
 
-def test_a_plateau_is_marked_behind_its_layer() -> None:
+def test_a_plateau_is_a_thick_part_of_its_line() -> None:
     profile = profile_of(3)
     _, (axis,) = new_figure(3, (1,))
     draw_scales(axis, profile, {2: (2, 4)})
-    (band,) = [line for line in axis.lines if line.get_label() == "plateau"]
-    assert np.allclose(band.get_ydata(), [scale.idim for scale in profile.layers[2].scales[1:3]])
-    assert band.get_linewidth() > 5
+    (flat,) = [line for line in axis.lines if line.get_label() == "plateau"]
+    assert np.allclose(flat.get_ydata(), [scale.idim for scale in profile.layers[2].scales[1:3]])
+    curve = axis.lines[axis.lines.index(flat) - 1]
+    assert flat.get_linewidth() > 2 * curve.get_linewidth()
+    assert (flat.get_color(), flat.get_marker()) == (curve.get_color(), curve.get_marker())
+    assert (curve.get_markerfacecolor(), flat.get_markerfacecolor()) == ("white", flat.get_color())
     assert axis.get_title(loc="left").endswith("plateau in 1 layer")
 
 
