@@ -86,6 +86,7 @@ class Ranks(Command[RanksCommandConfig]):
         from gelora_cli.allocation.planning import plan_method
         from gelora_cli.commands.compared_ranks import choices_text, methods_text
         from gelora_cli.commands.outputs import check_output
+        from gelora_cli.commands.saved_profiles import check_path
         from gelora_cli.config.presets import plan_settings
         from gelora_cli.core.budget import parse_budget
         from gelora_cli.core.registries import METHODS
@@ -95,11 +96,7 @@ class Ranks(Command[RanksCommandConfig]):
         for target in _output_files(config.output):  # all files before any is written
             check_output(target, force=config.force)
         for path in paths:
-            if not path.exists():
-                raise GeloraError(
-                    f"{path}: no such file or directory; give a profile.json, or the directory of a run or profile "
-                    "that holds one. gelora ls lists the runs, gelora profile measures a profile"
-                )
+            check_path(path)
         if config.choices or config.allocators:
             print(choices_text(config, paths) if config.choices else methods_text(config, paths))
             return

@@ -83,11 +83,12 @@ def test_a_plan_below_its_lower_bounds_is_marked(saved: Path, capsys: pytest.Cap
         (["mean", "cls", "allocators=lora"], "different measurements of the signal idim"),
         (["mean", "allocators=gelor"], "allocators=gelor: not known; did you mean gelora?"),
         (["mean", "nowhere", "choices=true"], "nowhere: no such file or directory"),
-        ([".", "allocators=lora"], "is no file of a signal, nor a directory that holds one"),
+        (["empty", "allocators=lora"], "is no file of a signal, nor a directory that holds one"),
         (
             ["weights", "allocators=gelora,reversed"],
             "gelora needs idim; reversed needs idim. Measure",
         ),
+        (["."], ". holds profiles; give one of them, here the newest first:\n  "),
         (["mean", "choices=true", "method=eva"], "choices=true: method=eva doesn't follow the idim profile"),
         (["mean", "choices=true", "budget=100"], "N: budget="),
     ],
@@ -96,6 +97,7 @@ def test_what_does_not_go_together_is_one_message(
     saved: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(saved)
+    (saved / "empty").mkdir()
     paths = [word if "=" in word else f"./{word}" for word in words]
     assert ranks(*paths, *([] if any("budget" in word for word in words) else [BUDGET])) == 2
     assert told in capsys.readouterr().err
