@@ -85,13 +85,14 @@ class IdimAllocator(Allocator[IdProfile]):
         return f"measure {rows}, {pooling}, or {scale}"
 
     def unmeasured(self, signal: IdProfile) -> str:
-        """Return to measure more rows where a layer has too few points to leave out a tenth, else to measure again."""
+        """Return what helps a layer with too few points to leave out a tenth, or to measure an older profile again."""
         # A profile from before there were tenths has halves, unless it has too few points for them.
         short = [row for row in signal.layers if not (row.jackknife or row.constant) and row.half is None]
         if not short:
             return MEASURE_AGAIN
-        rows = _more_rows(signal) or "more rows"
-        return f"layer {short[0].layer} has too few points for it ({short[0].used:,}): measure {rows}"
+        # Rows that the split lacks can't be measured; other pooling leaves fewer duplicates.
+        remedy = _more_rows(signal) or f"another pooling than profile.pooling={signal.settings.pooling}"
+        return f"layer {short[0].layer} has too few points for it ({short[0].used:,}): measure {remedy}"
 
     def caveat(self, signal: IdProfile) -> str:
         """Return the constant layers, whose idim is 0 in every sample."""

@@ -194,6 +194,8 @@ def test_old_profiles_controls_and_constant_layers() -> None:
         "stability: not measured; layer 0 has too few points for it (23): measure more rows (profile.max_examples=1000"
     )
     assert told in format_plan(plan_ranks(few, RANK4))
+    whole = replace(few, examples_drawn=1000)
+    assert "(23): measure another pooling than profile.pooling=mean" in format_plan(plan_ranks(whole, RANK4))
     # A constant layer is 0 in every part of the sample.
     constant = replace(layers[0], idim=0.0, constant=True, half=None)
     by_definition = plan_ranks(replace(one_missing, layers=(constant, *layers[1:])), RANK4)
