@@ -56,13 +56,13 @@ def _facts(profile: IdProfile) -> tuple[str, ...]:
 
 
 def _common_scales(profile: IdProfile) -> list[int]:
-    """Return the scales that every layer has, in ascending order; a constant layer has an idim of 0 at any scale."""
-    by_layer = [set(layer.idims_by_scale) for layer in profile.layers if not layer.constant]
+    """Return the scales that every layer has, in ascending order; an idim of 0 by definition is 0 at any scale."""
+    by_layer = [set(layer.idims_by_scale) for layer in profile.layers if not layer.by_definition]
     return sorted(set.intersection(*by_layer)) if by_layer else []
 
 
 def _at_scale(layer: LayerIdim, n1: int) -> LayerIdim:
-    if layer.constant:
+    if layer.by_definition:
         return layer
     scale: ScaleIdim = next(scale for scale in layer.scales if scale.n1 == n1)
     return replace(layer, idim=scale.idim, low=scale.low, high=scale.high)

@@ -68,7 +68,7 @@ class IdimAllocator(Allocator[IdProfile]):
         """Return the profiles of the mean idims over halves, quarters and eighths of the texts."""
         samples = []
         for part, name in ((2, "half"), (4, "quarter"), (8, "eighth")):
-            idims = [0.0 if row.constant else getattr(row, name) for row in signal.layers]
+            idims = [0.0 if row.by_definition else getattr(row, name) for row in signal.layers]
             if None in idims:
                 break
             (profile,) = _profiles(signal, [[idim] for idim in idims])
@@ -87,7 +87,7 @@ class IdimAllocator(Allocator[IdProfile]):
     def unmeasured(self, signal: IdProfile) -> str:
         """Return what helps a layer with too few points to leave out a tenth, or to measure an older profile again."""
         # A profile from before there were tenths has halves, unless it has too few points for them.
-        short = [row for row in signal.layers if not (row.jackknife or row.constant) and row.half is None]
+        short = [row for row in signal.layers if not (row.jackknife or row.by_definition) and row.half is None]
         if not short:
             return MEASURE_AGAIN
         # Rows that the split lacks can't be measured; other pooling leaves fewer duplicates.
@@ -99,7 +99,7 @@ class IdimAllocator(Allocator[IdProfile]):
         return constant_layers_text(signal.layers)
 
     def warnings(self, signal: IdProfile) -> tuple[str, ...]:
-        """Return that the profile is a control, and a sentence for each layer whose idim says little of the task."""
+        """Return what `plan_warnings` says of the profile."""
         return plan_warnings(signal)
 
 
@@ -186,9 +186,9 @@ def neighbour_excess(profile: IdProfile) -> float:
 
 
 def jackknife_columns(profile: IdProfile) -> list[tuple[float, ...]]:
-    """Return each layer's idims without a tenth of the texts; empty if a layer that is not constant has none."""
+    """Return each layer's idims without a tenth of the texts; empty if a layer with an estimate has none."""
     tenths = max((len(row.jackknife) for row in profile.layers), default=0)
-    columns = [row.jackknife or (row.idim,) * (tenths if row.constant else 0) for row in profile.layers]
+    columns = [row.jackknife or (row.idim,) * (tenths if row.by_definition else 0) for row in profile.layers]
     return columns if tenths and {len(column) for column in columns} == {tenths} else []
 
 

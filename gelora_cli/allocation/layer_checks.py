@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
+from gelora_cli.models.kinds.base import kind_of
 
 MOSTLY_DUPLICATES = 0.5
 """A layer is mostly duplicates when more than this share of its points were collapsed."""
@@ -29,7 +30,7 @@ class WeakLayer:
 
 
 def weak_layers(layers: Sequence[LayerIdim]) -> tuple[WeakLayer, ...]:
-    """Return the layers that are constant, mostly duplicates, or have far fewer points than a neighbouring one."""
+    """Return the layers that are constant, of few states, mostly duplicates, or of far fewer points than the next."""
     checked = [_check_layer(layers, index) for index in range(len(layers))]
     return tuple(weak for weak in checked if weak is not None)
 
@@ -40,6 +41,9 @@ def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
     row = layers[index]
     if row.constant:
         return WeakLayer(row.layer, "constant", "is constant (the same state for every text), so its idim is 0")
+    if row.few_states:
+        reason = f"takes {row.used} different state{'s' * (row.used > 1)} for {row.points:,} points"
+        return WeakLayer(row.layer, "few states", f"{reason}, so its idim is 0 by definition")
     counts = f"{row.used:,} of {row.points:,} points are left"
     if row.copies > MOSTLY_DUPLICATES * row.points:
         return WeakLayer(row.layer, "mostly duplicates", f"is mostly duplicates: {counts}")
@@ -54,19 +58,20 @@ def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
 def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     """Return a sentence for each weak layer: what is wrong with it, whose growth depends on it, and what may help."""
     last = profile.layers[-1].layer
+    fix = pooling_fix(profile.settings.pooling, profile.model_map.kind)
     warnings = []
     for weak in weak_layers(profile.layers):
         # Layer i is the output of block i and the input of block i + 1, so that it enters both of their growths.
         blocks = [str(block) for block in (weak.layer, weak.layer + 1) if 1 <= block <= last]
         growth = f"the growth of block{'s' * (len(blocks) > 1)} {' and '.join(blocks)} says little of the task"
-        warnings.append(f"layer {weak.layer} {weak.reason}; {growth}{pooling_fix(profile.settings.pooling)}.")
+        warnings.append(f"layer {weak.layer} {weak.reason}; {growth}{fix}.")
     return tuple(warnings)
 
 
 def constant_layers_text(layers: Sequence[LayerIdim]) -> str:
-    """Return that constant layers decide the growth of the blocks after them; empty without any."""
+    """Return that layers with an idim of 0 by definition decide the next blocks' growth; empty without any."""
     # The last layer has no block after it: its own block can't grow then, whatever is measured.
-    constant = [row.layer for row in layers[:-1] if row.constant]
+    constant = [row.layer for row in layers[:-1] if row.by_definition]
     if not constant:
         return ""
     layers_text, blocks = " and ".join(map(str, constant)), " and ".join(str(layer + 1) for layer in constant)
@@ -76,8 +81,24 @@ def constant_layers_text(layers: Sequence[LayerIdim]) -> str:
 
 
 def plan_warnings(profile: IdProfile) -> tuple[str, ...]:
-    """Return what to know of every plan from a profile: that it is a control, and which layers say little."""
-    return tuple(filter(None, (control_warning(profile), *layer_warnings(profile))))
+    """Return what to know of a plan that follows a profile: a control, no convergence, and which layers say little."""
+    return tuple(filter(None, (control_warning(profile), convergence_note(profile), *layer_warnings(profile))))
+
+
+def convergence_note(profile: IdProfile) -> str:
+    """Return one sentence on the layers that have not converged; empty if all have."""
+    moving = len(moving_layers(profile.layers))
+    return f"idim has not converged in {moving} of {len(profile.layers)} layers." if moving else ""
+
+
+def moving_layers(layers: Sequence[LayerIdim]) -> tuple[LayerIdim, ...]:
+    """Return the layers that have not converged: the mean at N/2 or N/4 lies outside the 95 % interval at N."""
+    return tuple(row for row in layers if _moves(row))
+
+
+def _moves(row: LayerIdim) -> bool:
+    means = [mean for mean in (row.half, row.quarter) if mean is not None]
+    return not row.by_definition and any(not row.low <= mean <= row.high for mean in means)
 
 
 def control_warning(profile: IdProfile) -> str:
@@ -89,6 +110,11 @@ def control_warning(profile: IdProfile) -> str:
     return f"{what} (profile.control={control}): a control of GeLoRA, whose ranks say nothing of {lacks}."
 
 
-def pooling_fix(pooling: str) -> str:
-    """Return the advice, in brackets, to pool over all tokens; an empty string if `mean` already does."""
-    return "" if pooling == "mean" else f" (pooling={pooling}; profile.pooling=mean looks at every token)"
+def pooling_fix(pooling: str, kind: str | None = None) -> str:
+    """Return the advice, in brackets, to pool over all tokens.
+
+    Empty if `mean` already does, and for the last token of a decoder, which is what is recommended there.
+    """
+    if pooling == "mean" or (pooling == "last" and kind_of(kind).is_decoder):
+        return ""
+    return f" (pooling={pooling}; profile.pooling=mean looks at every token)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, weak_layers
+from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, moving_layers, weak_layers
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.geometry.scale_rules import plateau
@@ -52,11 +52,8 @@ def profile_warnings(profile: IdProfile) -> tuple[str, ...]:
 
 
 def convergence_warning(profile: IdProfile) -> str:
-    """Return that the idim moves with the number of texts, beyond its intervals; empty where it does not.
-
-    A layer moves if the mean at N/2 or N/4 lies outside the 95 % interval at N.
-    """
-    moving = [row for row in profile.layers if _moves(row)]
+    """Return that the idim moves with the number of texts, beyond its intervals, and why; empty where it does not."""
+    moving = moving_layers(profile.layers)
     if not moving:
         return ""
     worst = max(moving, key=_drift)
@@ -65,9 +62,23 @@ def convergence_warning(profile: IdProfile) -> str:
     return (
         f"idim has not converged in {len(moving)} of {len(profile.layers)} layers: of layer {worst.layer} it is "
         f"{values}, with the interval {worst.low:.1f} .. {worst.high:.1f}. It is a number of this sample, and so are "
-        "ranks made from it. Texts in families of near copies, such as minimal pairs, do that: with more texts the two "
-        "nearest neighbours come from one family."
-        + ("" if profile.layers[-1].scales else " profile.scales=true shows larger neighbourhoods.")
+        f"ranks made from it.{_why_it_moves(profile, worst)}"
+        + ("" if profile.layers[-1].scales else " profile.scales=true shows other neighbourhoods.")
+    )
+
+
+def _why_it_moves(profile: IdProfile, row: LayerIdim) -> str:
+    """Return what may make the idim of a layer move with the number of texts; empty if it goes up and down."""
+    by_size = [value for value in (row.quarter, row.half, row.idim) if value is not None]
+    if by_size == sorted(by_size):
+        return " It rises with the number of texts: there are few texts for so many dimensions, and more may raise it."
+    if by_size != sorted(by_size, reverse=True):
+        return ""
+    if profile.scale is not None and profile.scale > 1:
+        return f" With more texts the {2 * profile.scale} nearest neighbours lie in a smaller neighbourhood."
+    return (
+        " Texts in families of near copies, such as minimal pairs, do that: with more texts the two nearest neighbours "
+        "come from one family."
     )
 
 
@@ -82,12 +93,6 @@ def pooling_hint(profile: IdProfile) -> list[str]:
 def _plateau_text(row: LayerIdim) -> str:
     ends = plateau(row.scales)
     return "-" if ends is None else f"{ends[0]}-{ends[1]}"
-
-
-def _moves(row: LayerIdim) -> bool:
-    """Return whether the mean at N/2 or N/4 lies outside the interval at N."""
-    means = [mean for mean in (row.half, row.quarter) if mean is not None]
-    return not row.constant and any(not row.low <= mean <= row.high for mean in means)
 
 
 def _drift(row: LayerIdim) -> float:

@@ -132,6 +132,11 @@ def profile_problems(profile: ProfileConfig) -> Iterator[str]:
             f"profile.scale={profile.scale}: profile.estimator={profile.estimator} has no scale, only gride has; give "
             "profile.estimator=gride, or leave profile.scale out"
         )
+    if profile.estimator == "gride" and profile.discard != ProfileConfig().discard:
+        yield (
+            f"profile.discard={profile.discard:g}: profile.estimator=gride has a cut of its own; give "
+            "profile.estimator=fit or mle, or leave profile.discard out"
+        )
     if profile.pooling != "tokens" and profile.tokens != ProfileConfig().tokens:
         yield (
             f"profile.tokens={profile.tokens}: profile.pooling={profile.pooling} gives one point per text; give "

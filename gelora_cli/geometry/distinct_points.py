@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gelora_cli.core.artifacts.profile import ScaleIdim
+from gelora_cli.core.artifacts.profile import FEWEST_POINTS, ScaleIdim
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.duplicates import find_representatives
-from gelora_cli.geometry.estimators import MIN_POINTS, Estimator
+from gelora_cli.geometry.estimators import Estimator
 from gelora_cli.geometry.interval import jackknife_interval
 from gelora_cli.geometry.jackknife import FOLDS, fold_of_texts, points_left
 from gelora_cli.geometry.neighbours import torch_device
@@ -36,7 +36,8 @@ class IdimEstimate:
         duplicates: how many of them were collapsed.
         used: how many points are left.
         constant: whether all points are one. The idim is 0 by definition then, the interval [0, 0], and no duplicates
-            are collapsed.
+            are collapsed. Of 20 points or more that take fewer than 20 distinct states idim and interval are 0, too;
+            `used` says how many states there are.
         jackknife: the estimate without each of the parts of the texts; empty if one of them can't be estimated.
         idim_eighth: the mean over eight parts; None if it was not asked for, or a part would have too few points.
         scales: idim at several sizes of the neighbourhood; empty if they were not asked for.
@@ -63,7 +64,7 @@ class DistinctPoints:
     """Points of which every set of duplicates is one, and the nearest neighbours of each.
 
     Attributes:
-        search: None if all points are one.
+        search: None if all points are one, or take fewer than 20 distinct states.
         representatives: (n,) the first row of the set of duplicates of every point as given.
         fold: (n,) the part of the text of every point as given.
         folds: number of these parts.
@@ -101,14 +102,16 @@ class DistinctPoints:
             return cls(None, np.arange(len(points)), fold, folds, seed)
         representatives = find_representatives(points, memory_bytes=memory_bytes)
         rows = np.flatnonzero(representatives == np.arange(len(points)))
-        if len(rows) < MIN_POINTS:
-            raise _too_few(len(points), len(rows), "TwoNN", MIN_POINTS)
+        if len(points) < FEWEST_POINTS:
+            raise _too_few(len(points), len(rows), "TwoNN", FEWEST_POINTS)
+        if len(rows) < FEWEST_POINTS:  # a finite set, whatever the number of points
+            return cls(None, representatives, fold, folds, seed)
         used = points if len(rows) == len(points) else points[rows]  # (used, d)
         search = PointSearch.run(used, neighbours, memory_bytes, search_device)
         return cls(search, representatives, fold, folds, seed)
 
     def scales(self) -> tuple[ScaleIdim, ...]:
-        """Return idim by GRIDE at n1 = 1, 2, 4 .. as far as neighbours were searched; empty if all points are one."""
+        """Return idim by GRIDE at n1 = 1, 2, 4 .. as far as neighbours were searched; empty without a search."""
         return scale_idims(self.search.neighbours) if self.search else ()
 
     def estimate(self, estimator: Estimator, *, with_eighth: bool = False) -> IdimEstimate:
@@ -119,7 +122,7 @@ class DistinctPoints:
         """
         points, search = len(self.representatives), self.search
         if search is None:
-            return self._constant_estimate(estimator, with_eighth)
+            return self._zero_estimate(estimator, with_eighth)
         used = len(search.points)
         if used < estimator.fewest_points:
             raise _too_few(points, used, estimator.title, estimator.fewest_points)
@@ -147,8 +150,10 @@ class DistinctPoints:
             idim_eighth=_mean_over_parts(estimate_part, order, 8, fewest) if with_eighth else None,
         )
 
-    def _constant_estimate(self, estimator: Estimator, with_eighth: bool) -> IdimEstimate:
+    def _zero_estimate(self, estimator: Estimator, with_eighth: bool) -> IdimEstimate:
+        """Return the estimate of one state, or of few, which is 0 by definition."""
         points, fewest = len(self.representatives), estimator.fewest_points
+        used = len(np.unique(self.representatives))
         return IdimEstimate(
             idim=0.0,
             low=0.0,
@@ -156,9 +161,9 @@ class DistinctPoints:
             idim_half=0.0 if points // 2 >= fewest else None,
             idim_quarter=0.0 if points // 4 >= fewest else None,
             points=points,
-            duplicates=0,
-            used=points,
-            constant=True,
+            duplicates=points - used,
+            used=used,
+            constant=used == points,  # duplicates of constant points are not collapsed
             jackknife=(0.0,) * self.folds if points - -(-points // self.folds) >= fewest else (),
             idim_eighth=0.0 if with_eighth and points // 8 >= fewest else None,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gelora_cli.core.artifacts.profile import FEWEST_POINTS
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.fit import fit, fit_influence
 from gelora_cli.geometry.gride import gride, gride_influence
@@ -15,8 +16,6 @@ from gelora_cli.geometry.points import Array
 
 GRIDE = "gride"
 ESTIMATORS = ("fit", "mle", GRIDE)
-MIN_POINTS = 20
-"""Fewer distinct points have no estimate: already at 20 the 95 % interval covers 86 to 90 %."""
 POINTS_PER_NEIGHBOUR = 3
 """An estimate needs so many times n2 points [ours]: a neighbourhood of more than a third of all has nothing local."""
 
@@ -42,7 +41,7 @@ class Estimator:
     @property
     def fewest_points(self) -> int:
         """Return how many distinct points it needs."""
-        return max(MIN_POINTS, POINTS_PER_NEIGHBOUR * self.far)
+        return max(FEWEST_POINTS, POINTS_PER_NEIGHBOUR * self.far)
 
 
 def find_estimator(name: str, *, discard: float = 0.1, scale: int = 1) -> Estimator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gelora_cli.allocation.layer_checks import pooling_fix
-from gelora_cli.core.artifacts.profile import LayerIdim, ProfileSettings
+from gelora_cli.core.artifacts.profile import FEWEST_POINTS, LayerIdim, ProfileSettings
 from gelora_cli.core.distributed import Device, gather_objects, gather_rows
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
@@ -43,6 +43,9 @@ def estimate_layers(
         settings: the estimator's.
         with_scales: whether to measure idim at several sizes of the neighbourhood, too.
         accelerator: the processes.
+
+    Raises:
+        GeloraError: an estimate that can't be made, with its layer; no layer has enough different states.
     """
     searches = _search_layers(states, order, texts, settings, with_scales, accelerator)
     scale = settings.scale
@@ -53,7 +56,19 @@ def estimate_layers(
         searches = iter(searched.items())
     share = {layer: _layer_idim(layer, points, settings, scale, with_scales) for layer, points in searches}
     rows = _gather_layers(accelerator, share)
-    return tuple(rows[layer] for layer in sorted(rows)), scale
+    layers = tuple(rows[layer] for layer in sorted(rows))
+    _check_any_measured(layers, settings)
+    return layers, scale
+
+
+def _check_any_measured(layers: Sequence[LayerIdim], settings: ProfileSettings) -> None:
+    """Check that some layer has an estimate; a model whose layers are all constant passes, with idims of 0."""
+    if any(row.few_states for row in layers) and all(row.by_definition for row in layers):
+        most = max(row.used for row in layers if row.few_states)
+        raise GeloraError(
+            f"every layer takes at most {most} different states for {layers[0].points:,} points; at least "
+            f"{FEWEST_POINTS} are needed in one of them. Use other texts, or more{pooling_fix(settings.pooling)}"
+        )
 
 
 def _search_layers(

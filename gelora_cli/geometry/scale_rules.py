@@ -25,7 +25,7 @@ def choose_scale(layers: Sequence[Sequence[ScaleIdim]]) -> int:
     `|c(2 n1) - c(n1)| < log 1.1`, else the largest n1. Only n1 that every layer has are looked at.
 
     Args:
-        layers: the scales of every layer; a layer without any, as a constant one, has no say.
+        layers: the scales of every layer; a layer without any, as a constant one or one of few states, has no say.
 
     Returns:
         n1; 1 if no layer has a say.

@@ -48,6 +48,9 @@ def estimate_idim(
     estimated from `mu`. Parts of the points are estimated from the neighbours that lie in the part
     (`PointSearch.ratios_within`).
 
+    The idim is 0 by definition, with the interval [0, 0], if the points are constant, or take fewer than 20 distinct
+    states though 20 or more were given: those are a finite set [ours].
+
     The interval is a grouped jackknife. With `psi_i` the influence of point i on the estimate,
     `variance = (sum_i psi_i^2 + max(0, sum_{i ~ j} psi_i psi_j)) / n^2`, the second sum over the ordered pairs of
     which one point is among the other's two nearest neighbours: their `mu` depend on each other, and without it the
@@ -77,8 +80,8 @@ def estimate_idim(
 
     Raises:
         GeloraError: unknown estimator, scale or device; `discard` outside [0, 1); points that are no (n, d) array of
-            real numbers or not finite; `texts` that are no n whole numbers; fewer than 20 usable points, or three times
-            the number of the farther neighbour; a grid (all `mu` are 1).
+            real numbers or not finite; `texts` that are no n whole numbers; fewer than 20 points given; fewer distinct
+            ones, from 20 up, than three times the number of the farther neighbour; a grid (all `mu` are 1).
     """
     find_estimator(estimator, scale=1 if scale is None else scale)  # an unknown name is refused before the search
     check_discard(discard)

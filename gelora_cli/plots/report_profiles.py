@@ -96,7 +96,7 @@ def _draw_profiles(name: str, profiles: dict[str, IdProfile]) -> Picture:
     number_ticks(axis, range(max(len(profile.layers) for profile in profiles.values())))
     origin = "bars: 95 % interval of each layer"
     if any(weak_layers(profile.layers) for profile in profiles.values()):
-        origin += "; crosses: constant, mostly duplicates, or far fewer points"
+        origin += "; crosses: constant, few states, mostly duplicates, or far fewer points"
     head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
     return Picture(name, "Intrinsic dimension per layer", f"Idim per layer of {', '.join(profiles)}.", figure)
 

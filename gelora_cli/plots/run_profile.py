@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WEAK_MARKS = {
     "constant": ("X", "constant, so 0"),
+    "few states": ("*", "few states, so 0"),
     "mostly duplicates": ("P", "mostly duplicates"),
     "fewer points": ("v", "far fewer points than beside it"),
 }

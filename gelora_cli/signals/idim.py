@@ -8,7 +8,7 @@ from gelora_cli.allocation.base import IDIM
 from gelora_cli.config.identity import profile_inputs
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
-from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
+from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile, ProfileSettings
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
 from gelora_cli.signals.base import Inputs, Signal, SignalContext
 
@@ -22,7 +22,7 @@ class Idim(Signal[IdProfile]):
     artifact = IdProfile
     settings = tuple(key.name for key in declared_keys(RunConfig) if key.declared.profile)
     contents = ("model", "train")
-    fewest_texts = 20  # `geometry.estimators.MIN_POINTS`, which is not imported: that would import torch
+    fewest_texts = FEWEST_POINTS
 
     @property
     def title(self) -> str:

@@ -36,6 +36,7 @@ def with_layer(layer: int, *, pooling: str = "mean", **fields: object) -> IdProf
 
 CONSTANT = with_layer(0, pooling="cls", idim=0.0, low=0.0, high=0.0, constant=True)
 DUPLICATES = with_layer(3, pooling="last", copies=810, used=90)
+FEW = with_layer(0, pooling="last", idim=0.0, low=0.0, high=0.0, half=0.0, copies=881, used=19)
 FEWER = with_layer(2, copies=300, used=600)
 
 
@@ -46,6 +47,7 @@ def marks(profile: IdProfile) -> list[tuple[int, str]]:
 def test_which_layers_say_little() -> None:
     assert marks(MINILM) == []
     assert marks(CONSTANT) == [(0, "constant")]
+    assert marks(FEW) == [(0, "few states")]
     assert marks(DUPLICATES) == [(3, "mostly duplicates")]
     assert marks(FEWER) == [(2, "fewer points")]
     assert marks(with_layer(2, copies=225, used=675)) == []  # three quarters are enough
@@ -70,6 +72,11 @@ def test_all_layers_with_as_many_duplicates_are_each_named() -> None:
     ("profile", "blocks", "fix"),
     [
         (CONSTANT, "the growth of block 1 says little", "profile.pooling=mean looks at every token"),
+        (
+            FEW,
+            "takes 19 different states for 900 points, so its idim is 0 by definition; the growth of block 1",
+            "",
+        ),
         (DUPLICATES, "90 of 900 points are left; the growth of blocks 3 and 4 says little", "pooling=last"),
         (FEWER, "far fewer points than layer 1: 600 of 900 points are left; the growth of blocks 2 and 3", ""),
         (with_layer(6, copies=890, used=10), "the growth of block 6 says little", ""),
@@ -116,6 +123,13 @@ def test_a_plan_from_a_control_says_that_it_is_one(control: str) -> None:
     assert plan_warnings(MINILM) == ()
 
 
+def test_a_plan_says_in_one_sentence_that_idim_has_not_converged() -> None:
+    layers = (replace(MINILM.layers[0], half=9.0), *MINILM.layers[1:])
+    for method in ("gelora", "shuffled", "reversed"):
+        plan = plan_ranks(replace(MINILM, layers=layers), parse_budget("rank:4"), method=method)
+        assert plan.warnings == ("idim has not converged in 1 of 7 layers.",)
+
+
 def test_a_plan_written_before_there_were_warnings_is_read() -> None:
     values = json.loads(to_json(plan_ranks(MINILM, parse_budget("rank:4"))))
     text = json.dumps({name: value for name, value in values.items() if name not in ("sha256", "warnings")})
@@ -129,20 +143,10 @@ def test_a_budget_that_a_constant_layer_makes_too_small_says_so() -> None:
         plan_ranks(steep, parse_budget("rank:2"))
 
 
-def test_a_layer_with_too_few_points_is_named(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = [f"{row['sentence'].rstrip('. ')} {WORDS[i % 3]}" for i, row in enumerate(rows("cola", 90, seed=5))]
-    lines = tmp_path / "lines.txt"
-    lines.write_text("\n".join(texts) + "\n")
-    given = [f"data.text={lines}", "task.label=null", "profile.pooling=last"]
-    assert bench.run("task=text", *given, command="profile", model="llama") == 2
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert "layer 0: 3 usable points (90 given, 87 of them duplicates)" in message
-    assert "profile.pooling=mean looks at every token" in message
-
-
 def test_the_pictures_mark_them() -> None:
     for profile, label in (
         (CONSTANT, "constant, so 0"),
+        (FEW, "few states, so 0"),
         (DUPLICATES, "mostly duplicates"),
         (FEWER, "far fewer points"),
     ):
@@ -155,24 +159,29 @@ def test_the_pictures_mark_them() -> None:
     assert IDIMS[3] == DUPLICATES.layers[3].idim
 
 
-@pytest.mark.parametrize(("pooling", "model", "mark"), [("cls", "bert", "constant"), ("last", "llama", "duplicates")])
+@pytest.mark.parametrize(
+    ("pooling", "model", "ends", "mark"),
+    [("cls", "bert", 24, "constant"), ("last", "llama", 24, "duplicates"), ("last", "llama", 3, "few states")],
+)
 def test_the_commands_say_it(
     bench: Bench,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     pooling: str,
     model: str,
+    ends: int,
     mark: str,
 ) -> None:
-    ends = WORDS[:24]  # of which the last token is one
-    texts = [f"{row['sentence'].rstrip('. ')} {ends[i % 24]}" for i, row in enumerate(rows("cola", 90, seed=5))]
+    # The last token is one of the first words.
+    texts = [f"{row['sentence'].rstrip('. ')} {WORDS[i % ends]}" for i, row in enumerate(rows("cola", 90, seed=5))]
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(dict.fromkeys(texts)) + "\n")
     given = [f"data.text={lines}", "task.label=null", f"profile.pooling={pooling}"]
     assert bench.run("task=text", *given, command="profile", model=model) == 0
     shown = capsys.readouterr().out
     assert mark in shown.splitlines()[1]
-    assert "warning: layer 0 is" in shown
+    assert f"warning: layer 0 {'takes 3' if ends == 3 else 'is'}" in shown
+    assert ("profile.pooling=mean" in shown) == (pooling == "cls")  # the last token is what decoders are advised
     (place,) = (bench.root / ".profiles").glob("*/profile.json")
     capsys.readouterr()
     assert command_line(["ranks", str(place), "budget=auto", f"output={tmp_path / 'pattern.json'}"]) == 0

@@ -37,8 +37,18 @@ def test_a_dimension_that_moves_with_the_texts_is_a_warning(half: float, quarter
     assert "in 1 of 7 layers: of layer 0" in text
     assert values in text
     assert "4.5 .. 5.5" in text
-    assert "minimal pairs" in text
+    assert ("minimal pairs" in text) == (half > 5)  # copies make it fall
+    assert ("rises with" in text) == (half < 5)
     assert f"warning: {text}" in profile_table(profile)
+
+
+def test_the_reason_is_that_of_the_neighbourhood() -> None:
+    text = convergence_warning(replace(with_means(0, 7.0, 9.0), scale=8))
+    assert "the 16 nearest neighbours lie in a smaller neighbourhood" in text
+    assert "minimal pairs" not in text
+    up_and_down = convergence_warning(with_means(0, 7.0, 4.9))
+    assert "rises" not in up_and_down
+    assert "minimal pairs" not in up_and_down
 
 
 def test_the_layer_that_moves_most_is_named() -> None:

@@ -14,6 +14,7 @@ import torch
 
 from gelora_cli.core.artifacts.profile import LayerIdim, ProfileSettings
 from gelora_cli.core.distributed import Device
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry import layers as layers_module
 from gelora_cli.geometry.layers import estimate_layers
 from gelora_cli.geometry.twonn import estimate_idim
@@ -47,6 +48,17 @@ def test_all_layers_are_read_at_one_scale() -> None:
     assert layers[2].constant
     assert (layers[2].idim, layers[2].jackknife) == (0.0, (0.0,) * 10)
     assert estimate(replace(SETTINGS, scale=scale)) == (layers, scale)
+
+
+def test_layers_of_few_states_have_no_say_in_the_scale_and_can_not_be_all() -> None:
+    few = torch.from_numpy(np.tile(np.random.default_rng(2).random((19, 3)), (22, 1))[:400])
+    device, texts = Device(torch.device("cpu")), np.arange(400)
+    plain, scale = estimate(SETTINGS)
+    layers, with_few = estimate_layers([*states()[:2], few], ORDER, texts, SETTINGS, False, device)
+    assert (with_few, layers[:2]) == (scale, plain[:2])
+    assert (layers[2].few_states, layers[2].idim, layers[2].used, layers[2].copies) == (True, 0.0, 19, 381)
+    with pytest.raises(GeloraError, match="every layer takes at most 19 different states for 400 points"):
+        estimate_layers([few, torch.ones(400, 3)], ORDER, texts, SETTINGS, False, device)
 
 
 def test_scales_are_measured_on_request_and_change_nothing_else() -> None:

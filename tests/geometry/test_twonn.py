@@ -418,6 +418,18 @@ def test_constant_states_have_idim_0(points: npt.NDArray[Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("estimator", ["fit", "mle", "gride"])
+def test_few_states_of_many_points_have_idim_0(estimator: str) -> None:
+    points = np.tile(np.random.default_rng(0).random((19, 4)), (20, 1))
+    found = estimate_idim(points, estimator=estimator, with_scales=True)
+    scale = 1 if estimator == "gride" else None
+    assert found == IdimEstimate(
+        0.0, 0.0, 0.0, 0.0, 0.0, 380, 361, 19, constant=False, jackknife=(0.0,) * 10, idim_eighth=0.0, scale=scale
+    )
+    twenty = np.tile(np.random.default_rng(0).random((20, 4)), (20, 1))
+    assert estimate_idim(twenty).idim > 0
+
+
 def test_states_that_vary_little_are_not_constant() -> None:
     rng = np.random.default_rng(15)
     found = estimate_idim(5 + 1e-3 * rng.standard_normal((400, 6)))
@@ -427,11 +439,7 @@ def test_states_that_vary_little_are_not_constant() -> None:
 
 BAD_CALLS: list[tuple[npt.NDArray[Any], dict[str, Any], str]] = [
     (np.eye(10), {}, r"10 usable points \(10 given.*at least 20"),
-    (
-        np.tile(np.random.default_rng(0).random((19, 4)), (3, 1)),
-        {},
-        r"19 usable points \(57 given, 38 ",
-    ),
+    (np.tile(np.eye(4), (4, 1)), {}, r"4 usable points \(16 given, 12 "),
     (np.zeros((0, 3)), {}, "0 usable points"),
     (np.ones(30), {}, r"shape \(30,\).*\(points, columns\)"),
     (np.ones((30, 0)), {}, r"shape \(30, 0\)"),

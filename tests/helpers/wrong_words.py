@@ -28,6 +28,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
         ["profile", "profile.scale=4", "profile.tokens=8"],
         ["2 problems", "profile.scale=4", "estimator=gride", "profile.tokens=8", "pooling=tokens"],
     ),
+    (["profile", "profile.estimator=gride", "profile.discard=0.2"], ["profile.discard=0.2", "fit or mle"]),
     (["profile", "profile.scale=0", "profile.estimator=gride"], ["profile.scale=0", "at least 1"]),
     (
         ["run", "method=adalora", "ranks.granularity=module", "ranks.when_unstable=error"],

@@ -10,14 +10,13 @@ import pytest
 
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
-from gelora_cli.geometry import estimators
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline import inputs
 from gelora_cli.pipeline.inputs import ResolvedInputs, check_measured, run_fingerprints, signal_directory
@@ -63,4 +62,4 @@ def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() ->
     with pytest.raises(GeloraError, match=r"19 different texts: .*at least 20"):
         inputs._check_distinct_texts(few, 20)
     inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None), 20)
-    assert SIGNALS.get("idim").fewest_texts == estimators.MIN_POINTS
+    assert SIGNALS.get("idim").fewest_texts == FEWEST_POINTS

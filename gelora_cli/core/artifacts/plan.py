@@ -118,7 +118,7 @@ class RankPlan:
         unit: What a rank counts: units of `rank`, AdaLoRA's `triplet`, SoRA's `gate`, or `bottleneck` units of an
             adapter.
         trained_params: The most parameters of the adapter that are trained at any time.
-        warnings: A sentence for each layer of the profile whose idim says little of the task.
+        warnings: What to know of the profile: a control, no convergence, and the layers whose idim says little.
         granularity: Whether every `block` has a rank, or every `module`.
         stability: Whether the plan would be the same with another sample; None for a control, for a method without an
             allocator, and in a plan that is older than this.
