@@ -154,4 +154,6 @@ def test_what_is_next_and_which_signals_a_method_reads(bench: Bench, capsys: pyt
     assert plan.endswith("profile.json budget=0.1M")
     assert "choices=true" in choices
     assert scales.endswith("profile.scales=true")
+    assert bench.run(*SMALL, "method=fisher", "budget=0.1M", "profile.control=shuffled", "dry_run=true") == 0
+    assert "profile.control=shuffled: of no effect; gradients reads other keys" in capsys.readouterr().err
     assert "method=fisher reads gradients, which is not measured: give signals=gradients" in printed.err
