@@ -86,7 +86,7 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
         GeloraError: signals of a named method are missing, all of them in one message, or no plan can be made.
     """
     signals, budget = saved_signals(paths), parse_budget(config.budget)
-    names = _method_names(config.allocators)
+    names = _method_names(config)
     missing = _missing_signals(names, signals, budget)
     absent_signals = {signal for absent in missing.values() for signal in absent}
     command = profile_command([name for name in SIGNALS.names() if name in absent_signals])
@@ -124,10 +124,14 @@ def _read_profile(path: Path) -> IdProfile:
     return profile
 
 
-def _method_names(allocators: Sequence[str]) -> list[str]:
-    """Return the methods to compare, each once, in the order in which they are given."""
-    names = planned_methods() if ALL in allocators else allocators
-    return list(dict.fromkeys(names))
+def _method_names(config: RanksCommandConfig) -> list[str]:
+    """Return the methods to compare, each once, in the order in which they are given.
+
+    `all` leaves out a method that needs a setting which is not given, such as `file` its path.
+    """
+    if ALL not in config.allocators:
+        return list(dict.fromkeys(config.allocators))
+    return [name for name in planned_methods() if not any(_settings_of(config, name).problems())]
 
 
 def _missing_signals(
