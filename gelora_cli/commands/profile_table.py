@@ -27,7 +27,7 @@ def profile_table(profile: IdProfile) -> str:
 
 def scale_table(profile: IdProfile) -> list[str]:
     """Return the idims by GRIDE as lines, a column for each size of the neighbourhood; none where it has no scales."""
-    numbers = [scale.n1 for scale in max((row.scales for row in profile.layers), key=len)]
+    numbers = profile.measured_scales
     if not numbers:
         return []
     heads = [f"n1={numbers[0]}", *map(str, numbers[1:]), "plateau", "N/8"]

@@ -62,7 +62,7 @@ def draw_scales(axis: Axes, profile: IdProfile, plateaus: dict[int, tuple[int, i
     for row in _others(profile, named):
         idims = [scale.idim for scale in row.scales]
         axis.plot([scale.n1 for scale in row.scales], idims, label=_once(axis, OTHER_LABEL), **OTHER)
-    numbers = [scale.n1 for scale in max((row.scales for row in profile.layers), key=len)]
+    numbers = profile.measured_scales
     _log_axis(axis, numbers, [str(number) for number in numbers])
     axis.set_xlabel("$n_1$, the nearer of neighbours $n_1$ and $2 n_1$")
     axis.set_ylabel("intrinsic dimension")

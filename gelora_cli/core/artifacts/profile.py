@@ -138,3 +138,11 @@ class IdProfile:
     scale: int | None = None
 
     FILE: ClassVar[str] = "profile.json"
+
+    @property
+    def measured_scales(self) -> tuple[int, ...]:
+        """Return every n1 at which GRIDE was read, ascending; a layer may lack some of them."""
+        measured: set[int] = set()
+        for layer in self.layers:
+            measured.update(layer.idims_by_scale)
+        return tuple(sorted(measured))
