@@ -19,7 +19,7 @@ SECTION = "Reference"
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add every generated page that the navigation does not name to the section of the reference."""
-    sections: list[dict[str, Any]] = config.nav
+    sections: list[dict[str, Any]] = config.nav or []
     reference = next(section[SECTION] for section in sections if SECTION in section)
     named = {next(iter(entry.values())) if isinstance(entry, dict) else entry for entry in reference}
     reference += [f"reference/{name}" for name in pages() if f"reference/{name}" not in named]
