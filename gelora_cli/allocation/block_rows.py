@@ -15,6 +15,23 @@ RankEnds = tuple[int | None, int | None]
 """A rank at the lower and at the upper end of a signal's error; None where it has none, or the budget can't hold it."""
 
 
+def block_row(block: int, rank: int, modules: tuple[str, ...], params: int) -> BlockRank:
+    """Return the row of a block whose rank does not come from a profile."""
+    return BlockRank(
+        block=block,
+        idim_in=None,
+        idim_out=None,
+        growth=None,
+        lower_bound=None,
+        real_rank=None,
+        rank=rank,
+        rank_low=None,
+        rank_high=None,
+        modules=modules,
+        params=params,
+    )
+
+
 def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None) -> tuple[BlockRank, ...]:
     """Return a row per block; with a target per module the row has the rank and the weight of each."""
     by_block: dict[int, list[tuple[Target, int]]] = {}
@@ -26,18 +43,14 @@ def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None
     rows = []
     for block, ranked in by_block.items():
         values = weights_by_block.get(block, [])
-        row = BlockRank(
-            block=block,
-            idim_in=None,
-            idim_out=None,
-            growth=None,
-            lower_bound=None,
-            real_rank=None,
-            rank=max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
-            rank_low=None,
-            rank_high=None,
-            modules=tuple(linear.name for target, _ in ranked for linear in target.linears),
-            params=sum(rank * target.unit_params for target, rank in ranked),
+        row = block_row(
+            block,
+            max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
+            tuple(linear.name for target, _ in ranked for linear in target.linears),
+            sum(rank * target.unit_params for target, rank in ranked),
+        )
+        row = replace(
+            row,
             module_ranks=tuple(rank for _, rank in ranked) if len(ranked) > 1 else None,
             weight=max(values, default=None),
             module_weights=tuple(values) if len(values) > 1 else None,

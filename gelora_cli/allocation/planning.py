@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
+from gelora_cli.allocation.block_rows import block_row
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.allocation.problem import Granularity, Rule
 from gelora_cli.allocation.ranks import Signals, missing_signal, plan_from_signals
@@ -211,23 +212,6 @@ def with_module_ranks(plan: RankPlan, model_map: ModelMap, ranks: Mapping[str, i
     rows = tuple(row(block, adapted) for block, adapted in zip(plan.blocks, linears, strict=True))
     total = sum(block.params for block in rows)
     return replace(plan, blocks=rows, adapter_params=total, trained_params=total)
-
-
-def block_row(block: int, rank: int, modules: tuple[str, ...], params: int) -> BlockRank:
-    """Return the row of a block whose rank does not come from a profile."""
-    return BlockRank(
-        block=block,
-        idim_in=None,
-        idim_out=None,
-        growth=None,
-        lower_bound=None,
-        real_rank=None,
-        rank=rank,
-        rank_low=None,
-        rank_high=None,
-        modules=modules,
-        params=params,
-    )
 
 
 def blank_plan(method: str, model_map: ModelMap, **fields: Any) -> RankPlan:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.allocation.apportionment import apportion
-from gelora_cli.allocation.planning import PlanRequest, Shapes, block_row
+from gelora_cli.allocation.block_rows import block_row
+from gelora_cli.allocation.planning import PlanRequest, Shapes
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.artifacts.model_map import LinearShape
