@@ -138,7 +138,7 @@ class AllocationProblem:
 
     @property
     def has_modules(self) -> bool:
-        """Whether some block has several targets, so that modules have ranks of their own."""
+        """Return whether some block has several targets, so that modules have ranks of their own."""
         return len(self.targets) > self.blocks
 
     def by_block(self) -> AllocationProblem:

@@ -92,7 +92,7 @@ def job_costs(plan: Values, scale: Values, sweeps: list[Sweep]) -> Iterator[Cost
 
 
 def _job_cost(plan: Values, scale: Values, config: RunConfig, sweep: Sweep) -> Cost:
-    """Of one completed configuration: training, an evaluation after each epoch, and a fixed part."""
+    """Return the cost of one completed configuration: training, an evaluation after each epoch, and a fixed part."""
     trains = sweep.command == "run"
     rows, judged = counts(plan, config)
     text = config.task.kind != "question_answering"
@@ -111,7 +111,7 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, sweep: Sweep) -> C
 
 
 def _profile_seconds(rows: int, config: RunConfig, signals: Sequence[str], rate: float) -> float:
-    """Of the passes over texts, forward for each sampled signal, and back for gradients; searches are not counted."""
+    """Return the seconds of the passes over texts, forward and for gradients back; searches are not counted."""
     examples = min(rows, config.profile.max_examples)
     passes = sum(PASSES.get(signal, 0.0) for signal in signals or ("idim",))
     batches = config.profile.gradient_batches * config.profile.gradient_batch_size

@@ -51,7 +51,7 @@ class Request:
 
     @property
     def place(self) -> Path:
-        """Where this scale's runs and reports go."""
+        """Return where this scale's runs and reports go."""
         return self.runs / self.scale
 
     @property
@@ -61,7 +61,7 @@ class Request:
 
     @property
     def made_squad(self) -> Path:
-        """Where the questions go that stand in for SQuAD."""
+        """Return where the questions go that stand in for SQuAD."""
         return (self.place / "made").absolute()
 
 
@@ -155,7 +155,7 @@ def made_stand_in(request: Request, sweeps: Sequence[Sweep]) -> bool:
 
 
 def _squad_directory(given: Path, task: str) -> Path | None:
-    """Where a SQuAD version lies: in the directory given, or in the one beside it that has the task's name."""
+    """Return where a SQuAD version lies: the directory given, or the one beside it that has the task's name."""
     places = (given.absolute(), given.absolute().parent / task)
     return next((place for place in places if list((place / SQUAD_FOLDERS[task]).glob("train-*.parquet"))), None)
 

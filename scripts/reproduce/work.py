@@ -39,7 +39,7 @@ class Work:
 
     @property
     def trains(self) -> bool:
-        """Whether there is something to report: not of a target that only measures."""
+        """Return whether there is something to report: a target that only measures has nothing."""
         return not self.found or any(sweep.command == "run" for sweep, _ in self.found)
 
     def do(self, sweep: Sweep) -> None:

@@ -110,7 +110,7 @@ def test_a_scale_says_the_radius_that_it_looks_at() -> None:
 
 @pytest.mark.parametrize("n1", [1, 4, 16])
 def test_interval_covers_the_expectation(n1: int) -> None:
-    """Of 100 intervals at 95 %, 95 +- 2.2 should cover."""
+    """Check 100 intervals at 95 %, of which 95 +- 2.2 should cover."""
     found = []
     for draw in range(100):
         points = np.random.default_rng([3, draw]).random((200, 2))
