@@ -16,7 +16,8 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
     `target_modules` are plain names. So the keys are full module names with dots escaped, `alpha = scaling * rank`.
     """
     ranks = plan.rank_pattern  # full module name -> rank
-    alphas = {name: _integer_if_whole(plan.scaling * rank) for name, rank in ranks.items()}
+    scalings = plan.scaling_pattern
+    alphas = {name: _integer_if_whole(scalings[name] * rank) for name, rank in ranks.items()}
     largest = max(ranks.values())  # PEFT's `r` is that of modules without a pattern, of which there are none
     return {
         "r": largest,

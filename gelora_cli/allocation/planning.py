@@ -46,6 +46,7 @@ class PlanRequest(Generic[Settings]):
     when_unstable: str = "warn"
     settings: Settings
     assume_even: bool = False
+    variant: str = "lora"
 
     def planned_ranks(self, method: str = "gelora") -> RankPlan:
         """Return the plan of a method whose ranks an allocator gives, from the signal that the allocator reads."""
@@ -57,7 +58,9 @@ class PlanRequest(Generic[Settings]):
             seed=self.seed,
             modules=self.modules,
             scaling=self.scaling,
-            rule=Rule(self.rule, self.rounding, self.on_deficit, self.granularity, self.when_unstable),
+            rule=Rule(
+                self.rule, self.rounding, self.on_deficit, self.granularity, self.when_unstable, variant=self.variant
+            ),
             settings=self.settings if method == self.method else None,
             assume_even=self.assume_even,
         )

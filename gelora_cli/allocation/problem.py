@@ -33,6 +33,7 @@ class Rule:
         granularity: whether every `block` gets a rank or every `module`; None: as the allocator declares
             (`ranks.granularity`).
         when_unstable: what happens if the plan is not stable, `warn`, `uniform` or `error` (`ranks.when_unstable`).
+        variant: the form of LoRA's update, which says what a linear costs beside its rank (`method.variant`).
     """
 
     name: str = "growth+1"
@@ -40,6 +41,7 @@ class Rule:
     on_deficit: str = "error"
     granularity: Granularity | None = None
     when_unstable: str = "warn"
+    variant: str = "lora"
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,7 @@ def plan_from_signals(
         warnings=warnings,
         granularity=granularity,
         stability=stability,
+        variant=rule.variant,
     )
 
 

@@ -164,3 +164,11 @@ class DataConfig:
         absent=(None,),
         common=True,
     )
+    holdout: float | None = key(
+        None,
+        help="train without this share of the training rows, and evaluate on them alone, as gelora tune does",
+        above=0,
+        high=0.5,
+        identity="holdout",
+        absent=(None,),
+    )

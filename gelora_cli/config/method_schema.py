@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import Declaration, key
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, VARIANTS
 from gelora_cli.core.registry import Registry
 
 MODULES = ("attention", "all")
@@ -78,6 +78,19 @@ class LowRankConfig(MethodConfig):
         common=True,
     )
     dropout: float = key(0.0, help="dropout on the adapter's input", low=0, high=0.99)
+
+
+@dataclass
+class PlannedLoraConfig(LowRankConfig):
+    """What every method has whose LoRA ranks an allocator gives."""
+
+    variant: str = key(
+        "lora",
+        help="the form of the update, whatever the ranks",
+        choices=VARIANTS.names,
+        absent=("lora",),
+        common=True,
+    )
 
 
 def default_method() -> MethodConfig:

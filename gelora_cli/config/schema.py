@@ -11,7 +11,14 @@ from typing import Any, ClassVar, TypeVar, Union
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import QUOTING, SEPARATORS, DataConfig, ModelConfig, TaskConfig
 from gelora_cli.config.keys import Key, declared_keys, key, section
-from gelora_cli.config.method_schema import MODULES, LowRankConfig, MethodConfig, PresetConfig, default_method
+from gelora_cli.config.method_schema import (
+    MODULES,
+    LowRankConfig,
+    MethodConfig,
+    PlannedLoraConfig,
+    PresetConfig,
+    default_method,
+)
 from gelora_cli.config.plan_schema import LARGEST_SEED, ProfileConfig, RanksConfig
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS, TRACKERS
 from gelora_cli.core.registry import Registry
@@ -83,6 +90,7 @@ class LaunchConfig(WorkersConfig, EntrySection):
         choices=LAUNCHERS.names,
         identity=False,
     )
+    parallel: int = key(1, help="jobs of a sweep side by side, each with its share of cores", low=1, identity=False)
 
 
 @dataclass
@@ -195,6 +203,7 @@ __all__ = [
     "LowRankConfig",
     "MethodConfig",
     "ModelConfig",
+    "PlannedLoraConfig",
     "PresetConfig",
     "ProfileConfig",
     "RanksConfig",

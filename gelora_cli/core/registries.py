@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gelora_cli.commands.base import Command
     from gelora_cli.launchers.base import Launcher
     from gelora_cli.methods.base import Method
+    from gelora_cli.methods.variants.base import Variant
     from gelora_cli.metrics.base import Metric
     from gelora_cli.models.kinds.base import ModelKind
     from gelora_cli.plots.base import ReportPicture, RunPicture
@@ -90,6 +91,13 @@ METHODS: Registry[Method[Any]] = Registry(
     },
 )
 """Fine-tuning methods by the name that a user gives, in the order in which tables and pictures show them."""
+
+VARIANTS: Registry[Variant] = Registry(
+    "variant",
+    "gelora_cli.methods.variants.base:Variant",
+    {"lora": "gelora_cli.methods.variants.lora"},
+)
+"""Forms of LoRA's update, for every method whose ranks an allocator gives."""
 
 METRICS: Registry[Metric] = Registry(
     "metric",

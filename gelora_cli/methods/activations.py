@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from gelora_cli.allocation.activations import MEASURES
 from gelora_cli.config.keys import key
-from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.lora import PlannedLora
 
 
 @dataclass
-class ActivationSettings(LowRankConfig):
+class ActivationSettings(PlannedLoraConfig):
     """Which number of a spectrum counts."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("measure",)

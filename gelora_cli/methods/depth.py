@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from gelora_cli.allocation.depth import SHAPES
 from gelora_cli.config.keys import key
-from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.lora import PlannedLora
 
 
 @dataclass
-class DepthSettings(LowRankConfig):
+class DepthSettings(PlannedLoraConfig):
     """How rank follows depth."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("shape", "top")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.eva import EvaSettings
 from gelora_cli.methods.lora import PlannedLora
 
 
 @dataclass
-class EvaRanksSettings(EvaSettings):
+class EvaRanksSettings(EvaSettings, PlannedLoraConfig):
     """EVA's keys, which here choose only ranks."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("rho",)

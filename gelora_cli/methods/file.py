@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from gelora_cli.allocation.file import read_file
 from gelora_cli.config.keys import key
-from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.lora import PlannedLora
 
 
 @dataclass
-class FileSettings(LowRankConfig):
+class FileSettings(PlannedLoraConfig):
     """Where the ranks are."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("path",)

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from gelora_cli.allocation.gora import BUDGET_RULES
 from gelora_cli.config.keys import key
-from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.lora import PlannedLora
 
 
 @dataclass
-class GoraSettings(LowRankConfig):
+class GoraSettings(PlannedLoraConfig):
     """How importances become ranks."""
 
     rank_keys: ClassVar[tuple[str, ...]] = ("budget_rule", "rank_min", "rank_max")

@@ -9,32 +9,30 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gelora_cli.allocation.planning import PlanRequest
-from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.config.schema import LowRankConfig, PlannedLoraConfig
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, VARIANTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.peft_format import PeftMethod
 
 
-class PlannedLora(PeftMethod[LowRankConfig]):
+class PlannedLora(PeftMethod[PlannedLoraConfig]):
     """LoRA in every planned linear, with the ranks that its allocator gives; a subclass names the allocator."""
 
     allocator: ClassVar[str]
-    config_class = LowRankConfig
+    config_class: ClassVar[type[LowRankConfig]] = PlannedLoraConfig
     description = (
         "A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient\n"
         "LoRA Fine-tuning*, arXiv 2412.09250, or a control of it)"
     )
 
-    def plan(self, request: PlanRequest[LowRankConfig]) -> RankPlan:
+    def plan(self, request: PlanRequest[PlannedLoraConfig]) -> RankPlan:
         """Return the allocator's ranks under the budget."""
         return request.planned_ranks(self.name)
 
-    def attach(self, context: MethodContext[LowRankConfig]) -> AdaptedModel:
-        """Add LoRA of the planned ranks (see `updates.lora`)."""
-        from gelora_cli.methods.updates.lora import attach_lora
-
-        return attach_lora(context)
+    def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
+        """Put the plan's variant of LoRA on every planned linear, with the planned ranks."""
+        return VARIANTS.get(context.plan.variant).attach(context)
 
 
 @METHODS.register

@@ -128,7 +128,7 @@ SILENT = (
     *("task.label", "task.group", "task.presets", "model.name", "model.hub", "model.path", "model.revision"),
     *("model.package", "model.sha256", "model.bytes", "method.preset", "method.presets", "profile.track"),
     *("profile.track_examples", "profile.track_tokens", "ranks.path", "train.log_steps", "train.checkpoint_steps"),
-    *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "data.glue", "data.squad"),
+    *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "launch.parallel", "data.glue", "data.squad"),
     *("data.squad_v2", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
     *("debug", "preset_source", "plugins", "trackers", "tracker"),

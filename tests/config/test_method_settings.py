@@ -19,7 +19,7 @@ from gelora_cli.config.help import key_lines
 from gelora_cli.config.identity import identity_hash, identity_values
 from gelora_cli.config.keys import key
 from gelora_cli.config.overrides import override_problems
-from gelora_cli.config.schema import LowRankConfig, MethodConfig
+from gelora_cli.config.schema import LowRankConfig, MethodConfig, PlannedLoraConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
@@ -64,7 +64,7 @@ def test_the_defaults_of_a_methods_keys_are_those_of_its_file(name: str) -> None
 def test_a_methods_section_has_its_own_keys_alone() -> None:
     found = {name: {item.name for item in fields(MethodConfig.class_of(name))} - COMMON for name in METHODS.names()}
     assert found["full"] == found["bitfit"] == found["houlsby"] == set()
-    assert found["lora"] == found["gelora"] == {"scaling", "dropout"}
+    assert found["lora"] == found["gelora"] == {"scaling", "dropout", "variant"}
     assert found["eva"] == {"scaling", "dropout", "rho"}
     assert "tinit" in found["adalora"] - found["sora"]
     assert "gate_penalty" in found["sora"] - found["adalora"]
@@ -72,7 +72,7 @@ def test_a_methods_section_has_its_own_keys_alone() -> None:
 
 def test_a_configuration_written_before_is_read() -> None:
     method = parse_config(WRITTEN_BEFORE).method
-    assert method == LowRankConfig(name="lora", modules="attention", scaling=32.0, dropout=0.1)
+    assert method == PlannedLoraConfig(name="lora", modules="attention", scaling=32.0, dropout=0.1)
     assert "tinit" not in config_text(parse_config(WRITTEN_BEFORE))
     edited = parse_config(WRITTEN_BEFORE.replace("tinit: null", "tinit: 0.2"))
     assert any("method=lora has no such setting" in problem for problem in value_problems(edited))

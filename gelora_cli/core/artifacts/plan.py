@@ -65,6 +65,7 @@ class BlockRank:
         module_ranks: A rank for each of `modules`, if they differ; a module of rank 0 is not adapted.
         weight: What the allocator's signal asks for here; None for a method without an allocator.
         module_weights: The same for each of `modules`, if each has a rank of its own.
+        module_scalings: `alpha / r` of each of `modules`; None where all have the plan's.
     """
 
     block: int
@@ -81,6 +82,7 @@ class BlockRank:
     module_ranks: tuple[int, ...] | None = None
     weight: float | None = None
     module_weights: tuple[float, ...] | None = None
+    module_scalings: tuple[float, ...] | None = None
 
     @property
     def ranks_by_module(self) -> dict[str, int]:
@@ -101,7 +103,7 @@ class RankPlan:
         rounding: How the rule's own ranks are rounded; `-` for such a method.
         on_deficit: What happens below the lower bounds; `-` for such a method.
         modules: Which linear layers are adapted, `attention` or `all`.
-        scaling: `alpha / r`, the same for every block.
+        scaling: `alpha / r`, the same for every block unless its `module_scalings` say otherwise.
         budget: Canonical text of the budget, or `exempt`.
         budget_params: The bound in parameters; None for `auto`, which has none.
         blocks: A row for each block.
@@ -122,6 +124,9 @@ class RankPlan:
         granularity: Whether every `block` has a rank, or every `module`.
         stability: Whether the plan would be the same with another sample; None for a control, for a method without an
             allocator, and in a plan that is older than this.
+        variant: The form of LoRA's update.
+        fixed_params: Parameters in `adapter_params` that do not depend on the ranks, such as DoRA's magnitudes.
+        rank_factor: The rank of the saved adapter over the planned rank.
     """
 
     method: str
@@ -146,6 +151,9 @@ class RankPlan:
     warnings: tuple[str, ...] = ()
     granularity: str = "block"
     stability: PlanStability | None = None
+    variant: str = "lora"
+    fixed_params: int = 0
+    rank_factor: int = 1
 
     FILE: ClassVar[str] = "ranks.json"
 
@@ -165,4 +173,17 @@ class RankPlan:
         pattern: dict[str, int] = {}
         for block in self.blocks:
             pattern |= block.ranks_by_module
+        return pattern
+
+    @property
+    def scaling_pattern(self) -> dict[str, float]:
+        """Return `alpha / r` of each adapted module, by its full name, in the order of the blocks."""
+        pattern: dict[str, float] = {}
+        for block in self.blocks:
+            scalings = block.module_scalings or (self.scaling,) * len(block.modules)
+            pattern |= {
+                name: scaling
+                for name, scaling in zip(block.modules, scalings, strict=True)
+                if name in block.ranks_by_module
+            }
         return pattern

@@ -1,0 +1,122 @@
+"""What `gelora tune` tried of several methods on a task, `study.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+SettingValue = float | int | str | bool
+"""A value of a searched key, as a user would write it behind `KEY=`."""
+
+
+@dataclass(frozen=True)
+class SearchedKey:
+    """A key that is searched, and where.
+
+    Attributes:
+        key: Its full name, such as train.learning_rate.
+        low: The lowest value; None of a key with words.
+        high: The highest value; None of a key with words.
+        log: Whether values are drawn evenly on a logarithmic scale.
+        choices: The words of a key that accepts words.
+        widened: How often the range was made wider, for all methods at once.
+    """
+
+    key: str
+    low: float | None
+    high: float | None
+    log: bool = False
+    choices: tuple[str, ...] = ()
+    widened: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a search.
+
+    Attributes:
+        number: Its place in the search of its method, from 1.
+        values: Each searched key with its value.
+        directory: The run directory; empty before the run begins.
+        status: `planned`, `done` or `failed`.
+        value: The reported metric on the held-out rows; None unless it is done.
+        collapsed: Whether its predictions say nothing.
+        seconds: Time of the run.
+        message: Why it failed.
+    """
+
+    number: int
+    values: dict[str, SettingValue]
+    directory: str = ""
+    status: str = "planned"
+    value: float | None = None
+    collapsed: bool = False
+    seconds: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class MethodStudy:
+    """The search of one method.
+
+    Attributes:
+        label: The method as pictures and tables name it, such as `gelora` or `gelora method.variant=dora`.
+        method: The name of the method.
+        overrides: The overrides that set it apart from the other methods, such as `method=gelora`.
+        space: The searched keys, the learning rate first.
+        trials: In the order of their numbers.
+        best: Number of the best trial; None before one is done.
+        at_edge: Keys whose best value lies on the edge of the searched range.
+        spread: Standard deviation of the values of the done trials; None below two.
+    """
+
+    label: str
+    method: str
+    overrides: tuple[str, ...]
+    space: tuple[SearchedKey, ...]
+    trials: tuple[Trial, ...]
+    best: int | None = None
+    at_edge: tuple[str, ...] = ()
+    spread: float | None = None
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """Return the best trial; None before one is done."""
+        return next((trial for trial in self.trials if trial.number == self.best), None)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The same number of trials for several methods on one task, model and budget.
+
+    Attributes:
+        task: Name of the task.
+        model: Name of the model.
+        budget: Canonical text of the budget.
+        reported: Name of the metric that decides; the higher the better.
+        holdout: Share of the training rows that the trials are scored on and not trained on.
+        examples: How many rows that is; None before a trial is done.
+        sampler: `sobol` or `tpe`.
+        seed: What the points of the search are drawn by.
+        trials: Trials for each method.
+        overrides: The overrides that all trials have.
+        numerics: Version of a run's arithmetic.
+        date: When the last trial ended, in UTC.
+        methods: A search for each method.
+    """
+
+    task: str
+    model: str
+    budget: str
+    reported: str
+    holdout: float
+    examples: int | None
+    sampler: str
+    seed: int
+    trials: int
+    overrides: tuple[str, ...]
+    numerics: int
+    date: str
+    methods: tuple[MethodStudy, ...]
+
+    FILE: ClassVar[str] = "study.json"
