@@ -20,6 +20,8 @@ class SearchedKey:
         log: Whether values are drawn evenly on a logarithmic scale.
         choices: The words of a key that accepts words.
         widened: How often the range was made wider, for all methods at once.
+        first_low: The lowest value before the range was made wider; None where it was not.
+        first_high: The highest value before the range was made wider; None where it was not.
     """
 
     key: str
@@ -28,6 +30,8 @@ class SearchedKey:
     log: bool = False
     choices: tuple[str, ...] = ()
     widened: int = 0
+    first_low: float | None = None
+    first_high: float | None = None
 
 
 @dataclass(frozen=True)
