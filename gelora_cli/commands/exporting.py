@@ -89,7 +89,9 @@ def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tup
 
     # In float32, whatever the run trained in: merging in bf16 would round the weights.
     session, task = open_quiet_session(replace(inputs, precision="float32")), inputs.config.task
-    rows = load_unlabelled_split(task, inputs.config.data, task.eval_splits[0])
+    # A run with data.holdout has read no evaluated split. Any rows do, since scores are only compared.
+    name = "train" if inputs.config.data.holdout else task.eval_splits[0]
+    rows = load_unlabelled_split(task, inputs.config.data, name)
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
     encoded = session.encode(rows)
     expected = session.scores(session.with_adapter(session.loaded, directory), encoded)

@@ -32,7 +32,9 @@ class Candidate:
         """Return what its value measures; values of another metric or protocol can't be compared with it."""
         rows = self.config.data.max_eval_examples
         drawn = f", data.max_eval_examples={rows}" if rows else ""
-        return f"{self.metric}, protocol={self.config.protocol}{drawn}"
+        share = self.config.data.holdout
+        held_out = f", data.holdout={share:g}" if share else ""
+        return f"{self.metric}, protocol={self.config.protocol}{drawn}{held_out}"
 
     def __str__(self) -> str:
         return f"{self.directory} ({self.scale}: {self.value:.4f})"

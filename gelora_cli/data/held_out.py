@@ -35,10 +35,7 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
             f"task={task.name}: validation rows are held out by label, but no label is named. Name the column of "
             "labels by task.label=COLUMN, or give data.text_validation=FILE"
         )
-    # For each row the first row with the same texts. Rows of equal texts are held out together.
-    first_row: dict[tuple[str, ...], int] = {}
-    texts_of_row = zip(*split.columns, strict=True)
-    first_equal = np.array([first_row.setdefault(texts, row) for row, texts in enumerate(texts_of_row)])  # (n,)
+    first_equal = first_equal_rows(split)  # (n,)
     duplicates = int((first_equal != np.arange(len(split))).sum())
     groups_text = ""
     if split.group_names is None or task.group is None:
@@ -63,6 +60,13 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
         note += f"; {duplicates} copies of others, equal texts on one side"
     note += "; to give your own: data.text_validation=FILE"
     return replace(train, note=split.note), replace(validation, name="validation", note=note)
+
+
+def first_equal_rows(split: TextSplit) -> NDArray[np.int64]:
+    """Return for each row the first row with the same texts, (n,); rows of equal texts are held out together."""
+    first_row: dict[tuple[str, ...], int] = {}
+    texts_of_row = zip(*split.columns, strict=True)
+    return np.array([first_row.setdefault(texts, row) for row, texts in enumerate(texts_of_row)], dtype=np.int64)
 
 
 def choose_held_out_groups(

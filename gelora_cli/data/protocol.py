@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
@@ -56,13 +57,13 @@ def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]
     Args:
         task: the task.
         protocol: `last`, `dev` or `split`.
-        splits: `train` and the evaluated splits of the task, by name.
+        splits: `train` and the evaluated splits, the deciding one first, by name.
 
     Raises:
         GeloraError: there are too few rows, or groups of rows, to separate them.
     """
     train = splits["train"]
-    evaluated = tuple(splits[name] for name in task.eval_splits)
+    evaluated = tuple(split for name, split in splits.items() if name != "train")
     names = tuple(split.name for split in evaluated)
     if protocol == "last":
         return ProtocolSplits(train, evaluated, names, "no selection: the weights after the last step")
@@ -97,10 +98,40 @@ def _halve_evaluated_splits(train: Split, evaluated: Sequence[Split]) -> Protoco
 
 
 def _hold_out_training_rows(train: Split, evaluated: tuple[Split, ...]) -> ProtocolSplits:
-    tenth = -(-len(train) // 10)  # rounded up, so that a few rows still give one
-    held_out, rest = _separate(train, min(HELD_OUT, tenth), (HELD_OUT_NAME, ""))
+    held_out, rest = _separate(train, held_out_size(len(train)), (HELD_OUT_NAME, ""))
     rule = f"best epoch on {len(held_out):,} training rows that were held out (epoch {{epoch}})"
     return ProtocolSplits(rest, (held_out, *evaluated), tuple(split.name for split in evaluated), rule)
+
+
+def held_out_size(rows: int) -> int:
+    """Return how many of so many training rows `task.split=held_out` selects by."""
+    tenth = -(-rows // 10)  # rounded up, so that a few rows still give one
+    return min(HELD_OUT, tenth)
+
+
+def draw_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bool_]:
+    """Return which rows are drawn, (n,): the first groups of a permutation that bring their rows nearest to `size`.
+
+    Args:
+        groups: the group of each row, numbered from 0; (n,).
+        size: the number of rows that is wanted.
+        seed: seed of torch's permutation of the groups.
+    """
+    import torch  # SoRA's rows come from torch's generator, and numpy's would draw others
+
+    rows_of_group = np.bincount(groups)  # (groups,)
+    order = torch.randperm(len(rows_of_group), generator=torch.Generator().manual_seed(seed)).numpy()  # (groups,)
+    # As many groups as bring their rows nearest to `size`. [k] is the distance with the first k + 1 groups.
+    distance = np.abs(np.cumsum(rows_of_group[order]) - size)  # (groups,)
+    drawn: NDArray[np.bool_] = np.isin(groups, order[: int(distance.argmin()) + 1])
+    return drawn
+
+
+def unit_of_groups(split: Split) -> str:
+    """Return what is never separated: `rows`, `groups` of rows, or the `articles` of questions."""
+    if isinstance(split, QuestionSplit):
+        return "articles"
+    return "rows" if split.group_names is None else "groups"
 
 
 def _separate(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, Split]:
@@ -111,22 +142,12 @@ def _separate(split: Split, size: int, names: tuple[str, str]) -> tuple[Split, S
     Raises:
         GeloraError: there are too few groups for two sides.
     """
-    import torch  # SoRA's rows come from torch's generator, and numpy's would draw others
-
     # Groups are drawn, rows are taken: no group is on both sides. Without groups every row is a group of its own.
-    groups = split.groups()  # (n,)
-    rows_of_group = np.bincount(groups)  # (groups,)
-    order = torch.randperm(len(rows_of_group), generator=torch.Generator().manual_seed(SEED)).numpy()  # (groups,)
-    # As many groups as bring their rows nearest to `size`. [k] is the distance with the first k + 1 groups.
-    distance = np.abs(np.cumsum(rows_of_group[order]) - size)  # (groups,)
-    is_first = np.isin(groups, order[: int(distance.argmin()) + 1])  # (n,)
+    is_first = draw_groups(split.groups(), size, SEED)  # (n,)
     if is_first.all() or not is_first.any():
-        unit = "rows" if split.group_names is None else "groups"
-        if isinstance(split, QuestionSplit):
-            unit = "articles"  # the groups of questions
         raise GeloraError(
             f"protocol=split: the {len(split)} rows of {split.name} can't be separated, they are of too few "
-            f"{unit}. Give more rows, or use protocol=last or protocol=dev"
+            f"{unit_of_groups(split)}. Give more rows, or use protocol=last or protocol=dev"
         )
     sides = []
     for rows, name in ((np.flatnonzero(is_first), names[0]), (np.flatnonzero(~is_first), names[1])):

@@ -40,7 +40,8 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
     if result.smoke:
         tags.append("smoke")
     values["tags"] = list(dict.fromkeys(tags))  # without duplicates, in order: method=gelora would be named twice
-    if not result.smoke:  # no value of a trial goes into the hub's tables
+    # No value of a trial goes into the hub's tables, nor one on other rows than the task's own.
+    if not result.smoke and not result.on_holdout:
         name = f"{result.model}-{result.task}-{result.method}"
         indexed = [_indexed_result(evaluated, result, config) for evaluated in result.results]
         values["model-index"] = [{"name": name, "results": indexed}]

@@ -22,6 +22,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.messages import join_names
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
+from gelora_cli.data.holdout import hold_out_rows
 from gelora_cli.data.protocol import protocol_splits
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
@@ -41,7 +42,7 @@ class ResolvedInputs:
     Attributes:
         config: the completed configuration.
         model: what the run starts from: the base model, with the adapters of its ancestors merged.
-        splits: rows by the name of their split.
+        splits: rows by the name of their split: `train`, then the evaluated ones, the deciding one first.
         precision: `float32` or `bf16`, resolved for this machine.
         ancestors: the earlier runs that `init_from` names, oldest first.
     """
@@ -56,6 +57,11 @@ class ResolvedInputs:
     def model_name(self) -> str:
         """Return the model's name and the tasks that it was tuned on before, as `minilm+sst2`."""
         return "+".join((self.config.model.name, *(ancestor.config.task.name for ancestor in self.ancestors)))
+
+    @property
+    def deciding_split(self) -> Split:
+        """Return the evaluated split that decides, before a protocol divides it."""
+        return next(split for name, split in self.splits.items() if name != "train")
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -99,12 +105,19 @@ def resolve_inputs(config: RunConfig, *, signals: Sequence[str] | None = None) -
     with collect_problems(problems):
         if signals is None:
             config = replace(config, task=complete_task(config.task, config.data))
-            for name in ("train", *config.task.eval_splits):
+            # Held-out training rows take the place of the task's own evaluated splits, which are then not read.
+            for name in ("train", *(() if config.data.holdout else config.task.eval_splits)):
                 with collect_problems(problems):
                     splits[name] = _labelled_split(config, name)
         else:
             task, splits["train"] = _training_rows(config, signals)
             config = replace(config, task=task)
+    if config.data.holdout and "train" in splits:
+        # Before anything looks at the rows: signals, the scale of scores and drawn rows see the reduced split alone.
+        with collect_problems(problems):
+            splits["train"], held_out = hold_out_rows(splits["train"], config.data.holdout)
+            if signals is None:
+                splits[held_out.name] = held_out
     with collect_problems(problems):
         model, ancestors = resolve_start(config)
         check_length(model, config.task.max_length)

@@ -46,7 +46,7 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
                 attached.save(directory / run_files.ADAPTER)
                 describe_adapter(directory / run_files.ADAPTER, session.inputs, directory)
         session.accelerator.wait_for_everyone()  # all processes read the files that the main one has written
-        split = session.inputs.splits[session.config.task.eval_splits[0]]
+        split = session.inputs.deciding_split
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
         trained = session.scores(attached.model, probe)
         fresh = session.fresh_model()

@@ -45,6 +45,9 @@ def summary(content: ReportContent) -> Iterator[str]:
     smoke = sum(len(row.all_runs) for row in rows if row.smoke)
     if smoke:
         yield f"{_count(smoke, 'run')} with smoke=true: short trials on little data, in rows of their own, not results."
+    on_holdout = sum(len(row.all_runs) for row in rows if row.on_holdout)
+    if on_holdout:
+        yield f"{_count(on_holdout, 'run')} scored on held-out training rows (data.holdout), in rows of their own."
     collapsed = sum(row.collapsed for row in rows)
     if collapsed:
         yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."

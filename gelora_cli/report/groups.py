@@ -95,7 +95,8 @@ def _group_name(key: GroupKey, keys: Iterable[GroupKey]) -> str:
     similar = [_all_settings(other) for other in keys if other[:3] == key[:3] and other.budget == key.budget]
     differences = describe_differences(_all_settings(key), similar)
     smoke = " [smoke]" if "smoke" in dict(key.settings) else ""
-    return f"{key.task}, {key.model}, budget {key.budget}, protocol {key.protocol}{differences}{smoke}"
+    held_out = " [held-out training rows]" if "holdout" in dict(key.settings) else ""
+    return f"{key.task}, {key.model}, budget {key.budget}, protocol {key.protocol}{differences}{smoke}{held_out}"
 
 
 def _all_settings(key: GroupKey) -> Settings:

@@ -31,6 +31,7 @@ class ListedRun:
     Attributes:
         run: its path below the listed directory.
         error: why it failed or can't be read.
+        on_holdout: whether the value is on held-out training rows.
         same_as: the run that was trained in its place, by its path below the listed directory.
     """
 
@@ -43,6 +44,7 @@ class ListedRun:
     error: str | None = None
     smoke: bool = False
     same_as: str | None = None
+    on_holdout: bool = False
 
 
 def describe_runs(directory: Path, runs: Iterable[Run | UnusedRun]) -> list[ListedRun]:
@@ -66,6 +68,7 @@ def describe_runs(directory: Path, runs: Iterable[Run | UnusedRun]) -> list[List
                 collapsed=run.result.collapsed,
                 age_seconds=age_seconds(run.manifest.updated),
                 smoke=run.result.smoke,
+                on_holdout=run.result.on_holdout,
                 same_as=same_as,
             )
         )
@@ -87,6 +90,8 @@ def format_runs(directory: Path, runs: Sequence[ListedRun], *, width: int | None
         status = run.status
         if run.smoke:
             status += " smoke"
+        if run.on_holdout:
+            status += " holdout"
         if run.collapsed:
             status += " collapsed"
         value = "-" if run.value is None else f"{run.value:.4f}"

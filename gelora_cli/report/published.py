@@ -110,7 +110,7 @@ def published_table(figures: Sequence[PublishedFigure], rows: Sequence[Row]) -> 
 
     A row matches in task, method and metric, and in model, modules and budget where the figure names them. Bottleneck
     adapters, whose published sizes are no budget of ours, match in any budget where there is none of the same. A smoke
-    trial matches nothing.
+    trial matches nothing, nor does a value on held-out training rows.
     """
     tasks = {row.task for row in rows}
     lines: list[tuple[str, ...]] = []
@@ -139,6 +139,7 @@ def _matches(figure: PublishedFigure, row: Row) -> bool:
     modules = row.runs[0].config.method.modules
     return (
         not row.smoke
+        and not row.on_holdout
         and (figure.task, figure.method) == (row.task, row.method)
         and figure.metric in row.metrics
         and figure.model in ("", row.model)

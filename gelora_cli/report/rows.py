@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.allocation.stability import NOT_MEASURED, verdict_word
-from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult
+from gelora_cli.core.artifacts.result import HOLDOUT_REMARK, SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.runs import COPY, RowKey, Run, UnusedRun
 from gelora_cli.report.settings import describe_differences
@@ -78,6 +78,11 @@ class Row:
     def smoke(self) -> bool:
         """Return whether its runs are short trials on few rows, which no number of a real run is averaged with."""
         return self.runs[0].result.smoke
+
+    @property
+    def on_holdout(self) -> bool:
+        """Return whether its values are on held-out training rows, which are in no average with others."""
+        return self.runs[0].result.on_holdout
 
     @property
     def exempt(self) -> bool:
@@ -206,6 +211,8 @@ class Row:
         notes = []
         if self.smoke:
             notes.append(SMOKE_REMARK)
+        if self.on_holdout:
+            notes.append(HOLDOUT_REMARK)
         if len(self.runs) == 1:
             notes.append("one seed")
         if self.collapsed:
@@ -280,6 +287,8 @@ def _make_row(
     name = " = ".join(each.method for each in keys) + describe_differences(key.settings, same_method)
     if by_key[key][0].result.smoke:
         name += " [smoke]"
+    if by_key[key][0].result.on_holdout:
+        name += " [held-out training rows]"
     counts: Counter[str] = Counter()
     for (of_key, status), count in unfinished.items():
         if of_key in keys:

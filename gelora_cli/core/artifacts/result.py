@@ -9,6 +9,12 @@ SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
 """Printed with every value of a run with `smoke=true`."""
 
 
+HOLDOUT_SPLIT = "train (holdout)"
+"""Name of the training rows that `data.holdout` scores instead of the task's own splits."""
+HOLDOUT_REMARK = "the value is on held-out training rows (data.holdout), not on the task's own evaluated rows"
+"""Printed with every value on such rows."""
+
+
 @dataclass(frozen=True)
 class ScoreScale:
     """The scale of the scores that a model was trained on: score = `mean` + `sd` * output of the model."""
@@ -176,6 +182,11 @@ class RunResult:
     FILE: ClassVar[str] = "result.json"
 
     @property
+    def on_holdout(self) -> bool:
+        """Return whether the value is on held-out training rows (`data.holdout`), or on a half of them."""
+        return self.results[0].split.startswith(HOLDOUT_SPLIT)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Return what a reader must know about the value, a sentence each; most runs have none."""
         has_several_splits = len(self.results) > 1
@@ -187,5 +198,7 @@ class RunResult:
         if self.collapsed and not about_values:  # results written before there were remarks
             about_values.append("collapsed: one prediction for every row, or predictions that are not finite")
         about_run = [SMOKE_REMARK] if self.smoke else []
+        if self.on_holdout:
+            about_run.append(HOLDOUT_REMARK)
         about_adapter = [self.reload_check.warning] if self.reload_check.warning else []
         return (*about_run, *about_values, *about_adapter)
