@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
-RULES = ("rule", "rounding", "on_deficit", "when_unstable", "seed")
+RULES = ("rule", "rounding", "on_deficit", "when_unstable", "seed", "variant")
 
 
 def profile_texts(  # noqa: PLR0913 - all but three have defaults
@@ -162,8 +162,9 @@ def plan_ranks(
         budget: `0.3M`, `300000`, `0.16%` (of the backbone), `rank:4` (what uniform rank 4 costs) or `auto`.
         method: `gelora`, or a control: `lora` (uniform), `shuffled`, `random`, `reversed`.
         modules: `attention` (query, key, value, output) or `all` linears of a block.
-        scaling: `alpha / r`, the same for every module.
-        rules: `rule`, `rounding`, `on_deficit`, `when_unstable`, and `seed` of the controls.
+        scaling: `alpha / r`, the same for every module unless the variant says otherwise.
+        rules: `rule`, `rounding`, `on_deficit`, `when_unstable`, `seed` of the controls, and `variant` (`lora`,
+            `rslora`, `dora`).
 
     Returns:
         The plan; its `stability` says whether it would be the same with other texts.
@@ -181,7 +182,7 @@ def plan_ranks(
 
 
 def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) -> LoraConfig:
-    """Return PEFT's configuration with the planned rank and scaling of every module, by its full name.
+    """Return PEFT's configuration with the planned rank and scaling of every module, and the plan's variant.
 
     Module names are those of the profiled model: a plan from a bare backbone also fits that backbone under a head.
 
@@ -199,7 +200,7 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
         accepted = ", ".join(planned_methods())
         raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {accepted}")
     planned = rank_pattern_json(plan)
-    overruling = sorted({*planned, "use_rslora"} & more.keys())
+    overruling = sorted({*planned, "use_rslora", "use_dora"} & more.keys())
     if overruling:
         raise GeloraError(f"{', '.join(overruling)}: set by the plan; give plan_ranks another budget or scaling")
     return LoraConfig(**planned, task_type=task_type, **more)

@@ -10,6 +10,7 @@ from gelora_cli.allocation.growth import block_growths, lower_bounds, real_ranks
 from gelora_cli.allocation.problem import AllocationProblem, Target, Weights
 from gelora_cli.core.artifacts.plan import BlockRank
 from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.registries import VARIANTS
 
 RankEnds = tuple[int | None, int | None]
 """A rank at the lower and at the upper end of a signal's error; None where it has none, or the budget can't hold it."""
@@ -36,8 +37,10 @@ def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None
     """Return a row per block; with a target per module the row has the rank and the weight of each."""
     by_block: dict[int, list[tuple[Target, int]]] = {}
     weights_by_block: dict[int, list[float]] = {}
-    for target, rank in zip(problem.targets, ranks, strict=True):
+    fixed_by_block: dict[int, int] = {}
+    for target, rank, fixed in zip(problem.targets, ranks, problem.fixed_costs, strict=True):
         by_block.setdefault(target.block, []).append((target, rank))
+        fixed_by_block[target.block] = fixed_by_block.get(target.block, 0) + (fixed if rank else 0)
     for target, value in zip(problem.targets, weights.values if weights else (), strict=weights is not None):
         weights_by_block.setdefault(target.block, []).append(float(value))
     rows = []
@@ -47,7 +50,7 @@ def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None
             block,
             max(rank for _, rank in ranked),  # the largest, if each module has a rank of its own
             tuple(linear.name for target, _ in ranked for linear in target.linears),
-            sum(rank * target.unit_params for target, rank in ranked),
+            fixed_by_block[block] + sum(rank * target.unit_params for target, rank in ranked),
         )
         row = replace(
             row,
@@ -57,6 +60,31 @@ def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None
         )
         rows.append(row)
     return tuple(rows)
+
+
+def with_scalings(
+    rows: Sequence[BlockRank], problem: AllocationProblem, scaling: float, uniform: Ranks
+) -> tuple[BlockRank, ...]:
+    """Return the rows with `alpha / r` of every module, where a variant gives one another than the plan's.
+
+    Args:
+        rows: a row per block.
+        problem: what was allocated; its rule names the variant.
+        scaling: the plan's own `alpha / r`.
+        uniform: the rank of each target in the uniform plan under the same budget; empty where the budget holds none,
+            and then it is taken to be 1.
+    """
+    uniform_ranks: dict[str, int] = {}
+    for target, rank in zip(problem.targets, uniform or problem.ones, strict=True):
+        uniform_ranks |= {linear.name: rank for linear in target.linears}
+    variant = VARIANTS.get(problem.rule.variant)
+    scaled = []
+    for row in rows:
+        scalings = variant.scalings(scaling, row.ranks_by_module, uniform_ranks)
+        of_modules = tuple(scalings.get(name, scaling) for name in row.modules)  # a module of rank 0 has none
+        differs = any(value != scaling for value in of_modules)
+        scaled.append(replace(row, module_scalings=of_modules if differs else None))
+    return tuple(scaled)
 
 
 def ends_of_blocks(problem: AllocationProblem, ends: Sequence[RankEnds]) -> tuple[RankEnds, ...]:

@@ -70,12 +70,14 @@ class EvaRanks(Allocator[ActivationSignal]):
         """
         if not isinstance(weights, ComponentWeights):  # not measured yet, so even
             return problem.apportion(weights)
-        if (cheapest := min(problem.costs)) > problem.largest_cost:
+        if (cheapest := min(problem.costs)) > problem.largest_unit_cost:
+            fixed = sum(problem.fixed_costs)
+            beside = f", and method.variant={problem.rule.variant} {fixed:,} beside the ranks" if fixed else ""
             raise GeloraError(
                 f"budget={problem.budget} gives the adapter {problem.largest_cost:,} parameters, but one unit of rank "
-                f"costs {cheapest:,}; the smallest possible is budget={cheapest}. Give that or more."
+                f"costs {cheapest:,}{beside}; the smallest possible is budget={cheapest + fixed}. Give that or more."
             )
-        ranks = cut_components(weights.shares, problem.costs, problem.largest_cost)
+        ranks = cut_components(weights.shares, problem.costs, problem.largest_unit_cost)
         for target, rank, limit, row in zip(problem.targets, ranks, weights.limits, weights.shares, strict=True):
             if weights.refuses and rank == len(row) < limit:
                 raise GeloraError(
@@ -124,7 +126,7 @@ def _component_weights(shares: Sequence[Sequence[float]], limits: Ranks) -> Comp
 def _limits(problem: AllocationProblem) -> Ranks:
     """Return the most components of each target, as EVA bounds them, and at most its largest rank."""
     rho = cast("EvaKeys", problem.settings).rho
-    even = even_ranks(problem.costs, problem.caps, problem.largest_cost)
+    even = even_ranks(problem.costs, problem.caps, max(0, problem.largest_unit_cost))
     inputs = [linear.in_features for target in problem.targets for linear in target.linears]
     most = most_components(rho, max(1, *even), min(inputs))
     return tuple(min(most, cap) for cap in problem.caps)

@@ -8,6 +8,7 @@ from statistics import fmean
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.stability import STABLE, describe_stability
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
+from gelora_cli.core.registries import VARIANTS
 
 EXEMPT_BUDGET = "exempt"
 """The `budget` of a plan whose method has no budget."""
@@ -24,6 +25,7 @@ def format_plan(plan: RankPlan) -> str:
         f"backbone {plan.backbone_params:,}"
     )
     lines.append(budget_line(plan))
+    lines += variant_lines(plan)
     if any(row.module_ranks for row in plan.blocks):
         lines.append(f"modules of a block: {' '.join(_short_names(plan.blocks[0].modules))}")
     if plan.auto_ranks:
@@ -55,6 +57,28 @@ def plan_table(plan: RankPlan) -> list[str]:
         cells = ["modules", *(_join_ranks(row.module_ranks or ()) for row in plan.blocks)]
         lines = [f"{line}  {cell}" for line, cell in zip(lines, cells, strict=True)]
     return lines
+
+
+def variant_lines(plan: RankPlan) -> list[str]:
+    """Return the form of the update and what it adds to ranks, scalings and parameters; nothing of plain LoRA."""
+    if plan.variant == "lora":
+        return []
+    lines = [f"variant {plan.variant}: {VARIANTS.get(plan.variant).description}"]
+    if plan.fixed_params:
+        lines.append(f"fixed parameters: {plan.fixed_params:,} of the {plan.adapter_params:,}, whatever the ranks")
+    if plan.rank_factor != 1:
+        saved = _join_ranks(tuple(plan.rank_factor * rank for rank in plan.ranks))
+        lines.append(f"ranks of the saved adapter ({plan.rank_factor} r): {saved}; the budget counts r")
+    if any(row.module_scalings for row in plan.blocks):
+        scalings = ", ".join(_scalings_of_block(row, plan.scaling) for row in plan.blocks)
+        lines.append(f"alpha / r, block 1 to {len(plan.blocks)}: {scalings} (at the uniform ranks {plan.scaling:g})")
+    return lines
+
+
+def _scalings_of_block(row: BlockRank, scaling: float) -> str:
+    """Return `alpha / r` of a block; that of each module where they differ."""
+    scalings = row.module_scalings or (scaling,) * len(row.modules)
+    return " ".join(f"{value:.4g}" for value in (scalings if len(set(scalings)) > 1 else scalings[:1]))
 
 
 def rank_spreads(plan: RankPlan) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.registries import VARIANTS
 
 
 def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
@@ -14,6 +15,7 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
 
     PEFT takes a key of `rank_pattern` as `re.match(rf"(.*\.)?({key})$", module_name)` and the first that matches;
     `target_modules` are plain names. So the keys are full module names with dots escaped, `alpha = scaling * rank`.
+    The plan's variant adds its own arguments, such as `use_dora`.
     """
     ranks = plan.rank_pattern  # full module name -> rank
     scalings = plan.scaling_pattern
@@ -25,6 +27,7 @@ def rank_pattern_json(plan: RankPlan) -> dict[str, Any]:
         "target_modules": list(ranks),
         "rank_pattern": {re.escape(name): rank for name, rank in ranks.items()},
         "alpha_pattern": {re.escape(name): alpha for name, alpha in alphas.items()},
+        **VARIANTS.get(plan.variant).peft_arguments,
     }
 
 

@@ -17,6 +17,7 @@ from gelora_cli.allocation.apportionment import Ranks, apportion
 from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.budget import adapted_linears
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import VARIANTS
 
 Granularity = Literal["block", "module"]
 ValueT = TypeVar("ValueT")
@@ -124,6 +125,17 @@ class AllocationProblem:
         return tuple(target.unit_params for target in self.targets)
 
     @property
+    def fixed_costs(self) -> tuple[int, ...]:
+        """Parameters that each target costs beside its units, as soon as it has one (`Variant.fixed_params`)."""
+        variant = VARIANTS.get(self.rule.variant)
+        return tuple(sum(map(variant.fixed_params, target.linears)) for target in self.targets)
+
+    @property
+    def largest_unit_cost(self) -> int:
+        """Parameters that are left for units of rank if every target is adapted."""
+        return self.largest_cost - sum(self.fixed_costs)
+
+    @property
     def caps(self) -> Ranks:
         """The largest rank of each target."""
         return tuple(target.max_rank for target in self.targets)
@@ -187,13 +199,17 @@ class AllocationProblem:
         # A signal may ask for more than a target's largest rank, which no rank can exceed. A start of 0 is a target
         # that the signal leaves out.
         start = tuple(min(max(0, rank), cap) for rank, cap in zip(weights.start, self.caps, strict=True))
-        if self.largest_cost >= self.cost(start):
-            return apportion(weights.values, start, self.caps, self.costs, self.largest_cost)
+        may_get_units = tuple(int(rank > 0 or value > 0) for rank, value in zip(start, weights.values, strict=True))
+        # What does not depend on the ranks is paid first, also for targets that may end without a unit.
+        fixed = self.fixed_cost(may_get_units)
+        unit_bound = self.largest_cost - fixed
+        if unit_bound >= self.unit_cost(start):
+            return apportion(weights.values, start, self.caps, self.costs, unit_bound)
         least = tuple(min(1, rank) for rank in start)
-        if shrinks and self.largest_cost >= self.cost(least):
+        if shrinks and unit_bound >= self.unit_cost(least):
             # The start becomes the ceiling: units go only where a lower bound is not met yet.
-            return apportion(weights.values, least, start, self.costs, self.largest_cost)
-        raise self._deficit(start, least, shrinks=shrinks)
+            return apportion(weights.values, least, start, self.costs, unit_bound)
+        raise self._deficit(start, least, fixed, shrinks=shrinks)
 
     def uniform_ranks(self) -> Ranks:
         """Return the ranks of equal weights.
@@ -212,19 +228,30 @@ class AllocationProblem:
 
     def cost(self, ranks: Ranks) -> int:
         """Return the parameters of an adapter with these ranks."""
+        return self.unit_cost(ranks) + self.fixed_cost(ranks)
+
+    def unit_cost(self, ranks: Ranks) -> int:
+        """Return the parameters of these units of rank alone."""
         return sum(rank * cost for rank, cost in zip(ranks, self.costs, strict=True))
+
+    def fixed_cost(self, ranks: Ranks) -> int:
+        """Return the parameters that do not depend on how large these ranks are; a target of rank 0 has none."""
+        return sum(fixed for rank, fixed in zip(ranks, self.fixed_costs, strict=True) if rank)
 
     def within_caps(self, ranks: Iterable[int]) -> Ranks:
         """Return the ranks, each at least 1 and at most the target's largest."""
         return tuple(min(max(1, rank), cap) for rank, cap in zip(ranks, self.caps, strict=True))
 
-    def _deficit(self, start: Ranks, least: Ranks, *, shrinks: bool) -> GeloraError:
-        even, smallest, bound = self.cost(least), self.cost(start), self.largest_cost
+    def _deficit(self, start: Ranks, least: Ranks, fixed: int, *, shrinks: bool) -> GeloraError:
+        even, smallest = fixed + self.unit_cost(least), fixed + self.unit_cost(start)
+        bound = self.largest_cost
         if shrinks or start == least:
             where = "in every block" if least == self.ones else "where the method adapts"
             need = f"rank 1 {where} costs {even:,}"
         else:
             need = f"the lower bounds of the ranks ({_join(self.largest_of_blocks(start))}) cost {smallest:,}"
+        if fixed:
+            need += f", of which {fixed:,} are what method.variant={self.rule.variant} costs beside the ranks"
         # Shrinking helps only if the budget holds rank 1 everywhere.
         remedy = "" if bound < even else ", or set ranks.on_deficit=shrink to go below the bounds"
         return GeloraError(

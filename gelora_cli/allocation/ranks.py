@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SignalArtifact
-from gelora_cli.allocation.block_rows import block_rows, ends_of_blocks, with_growth
+from gelora_cli.allocation.block_rows import block_rows, ends_of_blocks, with_growth, with_scalings
 from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights
 from gelora_cli.allocation.problem import AllocationProblem, Rule, Weights, make_targets
 from gelora_cli.allocation.stability import assess_plan, settle_ranks
@@ -22,7 +22,7 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote
-from gelora_cli.core.registries import ALLOCATORS, METHODS
+from gelora_cli.core.registries import ALLOCATORS, METHODS, VARIANTS
 
 ON_DEFICIT = ("error", "shrink")
 WHEN_UNSTABLE = ("warn", "uniform", "error")
@@ -36,7 +36,7 @@ def planned_methods() -> tuple[str, ...]:
     return tuple(name for name in METHODS.names() if METHODS.get(name).allocator)
 
 
-def plan_ranks(
+def plan_ranks(  # noqa: PLR0913 - all but two have defaults
     profile: IdProfile,
     budget: Budget,
     *,
@@ -48,6 +48,7 @@ def plan_ranks(
     rounding: str = "up",
     on_deficit: str = "error",
     when_unstable: str = "warn",
+    variant: str = "lora",
 ) -> RankPlan:
     """Return the rank of every block under a budget, from an idim profile alone.
 
@@ -73,11 +74,12 @@ def plan_ranks(
         method: `gelora`, or one of its controls: `lora`, `shuffled`, `random`, `reversed`.
         seed: what `shuffled` and `random` draw by.
         modules: `attention` or `all`.
-        scaling: `alpha / r`, the same for every block.
+        scaling: `alpha / r`, the same for every block unless the variant says otherwise.
         rule: `growth+1` or `growth`.
         rounding: `up`, `nearest` or `down`, of the rule's own ranks.
         on_deficit: `error` or `shrink`.
         when_unstable: `warn`, `uniform` or `error`, where the plan is not stable (`allocation.stability`).
+        variant: the form of the update, which says what a linear costs beside its rank and how each is scaled.
 
     Raises:
         GeloraError: the budget is below the lower bounds (`shrink`: below rank 1 everywhere), an unknown option, a
@@ -91,7 +93,7 @@ def plan_ranks(
         seed=seed,
         modules=modules,
         scaling=scaling,
-        rule=Rule(rule, rounding, on_deficit, when_unstable=when_unstable),
+        rule=Rule(rule, rounding, on_deficit, when_unstable=when_unstable, variant=variant),
     )
 
 
@@ -117,7 +119,7 @@ def plan_from_signals(
         method: a method that names an allocator.
         seed: what an allocator draws by.
         modules: `attention` or `all`.
-        scaling: `alpha / r`, the same everywhere.
+        scaling: `alpha / r`, the same everywhere unless the variant says otherwise.
         rule: the settings of `ranks.*`.
         settings: the keys of the method, of which some may choose ranks; None: their defaults.
         assume_even: weigh all targets alike if the allocator's signal is not measured yet, as a dry run does.
@@ -156,6 +158,7 @@ def plan_from_signals(
     if profile is not None and allocator.signal == IDIM:
         rank_ends = ((None, None),) * len(problem.targets) if settled_note else allocator.rank_ends(signal, problem)
         rows = with_growth(rows, profile, blocks, ends_of_blocks(problem, rank_ends))
+    rows = with_scalings(rows, problem, scaling, uniform)
     note = "" if is_even else allocator.note(signal, allocation)  # nothing to say of a signal not yet measured
     return RankPlan(
         method=method,
@@ -181,6 +184,8 @@ def plan_from_signals(
         granularity=granularity,
         stability=stability,
         variant=rule.variant,
+        fixed_params=problem.fixed_cost(ranks),
+        rank_factor=VARIANTS.get(rule.variant).rank_factor,
     )
 
 
@@ -205,6 +210,7 @@ def _check_choices(method: str, rule: Rule, scaling: float) -> None:
         ("rounding", rule.rounding, tuple(ROUNDING)),
         ("on_deficit", rule.on_deficit, ON_DEFICIT),
         ("when_unstable", rule.when_unstable, WHEN_UNSTABLE),
+        ("variant", rule.variant, VARIANTS.names()),
     )
     # Also checked by the configuration; this is for calls from Python.
     for name, value, accepted in choices:

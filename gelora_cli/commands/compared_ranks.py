@@ -20,8 +20,8 @@ from gelora_cli.allocation.ranks import planned_methods, profile_command
 from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.config.defaults import resolved_defaults
-from gelora_cli.config.method_schema import LowRankConfig, MethodConfig
-from gelora_cli.config.presets import plan_settings
+from gelora_cli.config.method_schema import LowRankConfig, MethodConfig, PlannedLoraConfig
+from gelora_cli.config.presets import plan_settings, variant_of
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -152,7 +152,9 @@ def _settings_of(config: RanksCommandConfig, name: str) -> MethodConfig:
         return config.method
     method: MethodConfig = replace(resolved_defaults("ranks", {"method": name}).method, modules=config.method.modules)
     if isinstance(method, LowRankConfig) and isinstance(config.method, LowRankConfig):
-        return replace(method, scaling=config.method.scaling)
+        method = replace(method, scaling=config.method.scaling)
+    if isinstance(method, PlannedLoraConfig):
+        method = replace(method, variant=variant_of(config.method))
     return method
 
 

@@ -99,7 +99,7 @@ def plan_settings(config: PlanKeys) -> dict[str, Any]:
         "modules": method.modules or DEFAULT_MODULES,
         "scaling": scaling_of(with_scaling(method, None)),
         "settings": method,
-        "variant": method.variant if isinstance(method, PlannedLoraConfig) else "lora",
+        "variant": variant_of(method),
         "rule": ranks.rule,
         "rounding": ranks.rounding,
         "on_deficit": ranks.on_deficit,
@@ -111,6 +111,11 @@ def plan_settings(config: PlanKeys) -> dict[str, Any]:
 def scaling_of(method: MethodConfig) -> float | None:
     """Return the method's `alpha / r`; None where it is left open, and of a method without such a setting."""
     return method.scaling if isinstance(method, LowRankConfig) else None
+
+
+def variant_of(method: MethodConfig) -> str:
+    """Return the method's variant of LoRA; `lora` of a method that has no variants."""
+    return method.variant if isinstance(method, PlannedLoraConfig) else "lora"
 
 
 def with_scaling(method: MethodConfig, preset: float | None) -> MethodConfig:

@@ -9,8 +9,8 @@ from typing import Any
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.identity import profile_values
-from gelora_cli.config.presets import scaling_of
-from gelora_cli.config.schema import LowRankConfig, ProfileConfig, RanksConfig, RunConfig
+from gelora_cli.config.presets import scaling_of, variant_of
+from gelora_cli.config.schema import LowRankConfig, PlannedLoraConfig, ProfileConfig, RanksConfig, RunConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -26,6 +26,8 @@ def with_saved_plan(config: RunConfig) -> RunConfig:
     method = replace(config.method.for_entry(plan.method), modules=plan.modules)
     if isinstance(method, LowRankConfig):
         method = replace(method, scaling=plan.scaling)
+    if isinstance(method, PlannedLoraConfig):
+        method = replace(method, variant=plan.variant)
     return replace(config, ranks=ranks, method=method, budget=plan.budget)
 
 
@@ -47,10 +49,11 @@ def saved_plan_problem(config: RunConfig) -> str | None:
     overruled = _overruled_keys(config, plan)
     if not overruled:
         return None
+    variant = "" if plan.variant == "lora" else f" method.variant={plan.variant}"
     return (
         f"ranks.path={path} brings a whole plan (method={plan.method} budget={plan.budget} method.modules="
-        f"{plan.modules} method.scaling={plan.scaling:g}); beside it {' '.join(overruled)} would change nothing. Leave "
-        "that out, or leave ranks.path out to plan again from the saved profile"
+        f"{plan.modules} method.scaling={plan.scaling:g}{variant}); beside it {' '.join(overruled)} would change "
+        "nothing. Leave that out, or leave ranks.path out to plan again from the saved profile"
     )
 
 
@@ -62,6 +65,7 @@ def _overruled_keys(config: RunConfig, plan: RankPlan) -> list[str]:
         "method": (method.name, ("gelora", plan.method)),
         "method.modules": (method.modules, (None, plan.modules)),
         "method.scaling": (scaling_of(method), (None, plan.scaling)),
+        "method.variant": (variant_of(method), ("lora", plan.variant)),
         "ranks.rule": (ranks.rule, (default.rule, plan.rule)),
         "ranks.rounding": (ranks.rounding, (default.rounding, plan.rounding)),
         "ranks.on_deficit": (ranks.on_deficit, (default.on_deficit, plan.on_deficit)),

@@ -95,7 +95,11 @@ METHODS: Registry[Method[Any]] = Registry(
 VARIANTS: Registry[Variant] = Registry(
     "variant",
     "gelora_cli.methods.variants.base:Variant",
-    {"lora": "gelora_cli.methods.variants.lora"},
+    {
+        "lora": "gelora_cli.methods.variants.lora",
+        "rslora": "gelora_cli.methods.variants.rslora",
+        "dora": "gelora_cli.methods.variants.dora",
+    },
 )
 """Forms of LoRA's update, for every method whose ranks an allocator gives."""
 

@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from gelora_cli.allocation.formatting import budget_line, stability_warning
+from gelora_cli.allocation.formatting import budget_line, stability_warning, variant_lines
 from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
@@ -244,6 +244,7 @@ def _ranks_lines(result: RunResult, plan: RankPlan) -> list[str]:
     differs_by_module = any(row.module_ranks for row in plan.blocks)
     largest = " (the largest of its modules)" if differs_by_module else ""
     lines = [f"- {unit}{largest}, block 1 to {len(plan.blocks)}: {' '.join(map(str, plan.ranks))}"]
+    lines += [f"- {text}" for text in variant_lines(plan)]
     if differs_by_module or result.effective_ranks != plan.rank_pattern:
         by_block = []
         for row in plan.blocks:

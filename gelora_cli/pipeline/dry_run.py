@@ -158,7 +158,7 @@ def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]
     budget = f"at most the budget's {plan.budget_params:,}" if plan.budget_params else "what the rule gives"
     is_uniform = config.method.name == "lora" and plan.budget_params  # its ranks don't depend on the profile
     ranks = " ".join(map(str, plan.ranks)) if is_uniform else f"unknown before {signals} is measured"
-    params_per_rank = sum(_params_of_a_rank(row, model_map) for row in plan.blocks if row.rank)
+    params_per_rank = sum(_params_of_a_rank(row, plan.unit, model_map) for row in plan.blocks if row.rank)
     return (
         f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
         f"adapter: {budget} parameters; one rank more in every block costs {params_per_rank:,} (method.modules="
@@ -166,9 +166,9 @@ def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]
     )
 
 
-def _params_of_a_rank(row: BlockRank, model_map: ModelMap) -> int:
+def _params_of_a_rank(row: BlockRank, unit: str, model_map: ModelMap) -> int:
     """Return what one rank more in every module of a block costs."""
-    if row.module_ranks is None:
+    if row.module_ranks is None and unit != "rank":  # a row of LoRA ranks may hold fixed parameters, too
         return row.params // row.rank
     linears = model_map.blocks[row.block - 1].linears  # whose ranks may differ, even if their weights don't
     return sum(linear.unit_params for linear in linears if linear.name in row.modules)

@@ -209,7 +209,10 @@ def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
     config, fingerprints = inputs.config, inputs.fingerprints
     if config.ranks.path is not None:
         plan = read_plan(config.ranks.path)
-        fingerprints["plan"] = sha256_of([*plan.rank_pattern.items()], [plan.scaling, plan.modules])
+        used: list[list[object]] = [[*plan.rank_pattern.items()], [plan.scaling, plan.modules]]
+        if any(row.module_scalings for row in plan.blocks):  # plans without them keep their fingerprint
+            used.append([*plan.scaling_pattern.values()])
+        fingerprints["plan"] = sha256_of(*used)
     else:
         fingerprints |= {name: sha256_of(content) for name, content in config.method.contents().items()}
     if config.plugins is not None:

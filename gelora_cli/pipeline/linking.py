@@ -76,13 +76,17 @@ def find_equal_run(
                 own_plan = _plan(inputs, fingerprints, directory, trained)
             if trained is None or own_plan is None:
                 continue
-            # What is trained depends on these two alone, beside the settings that are equal.
-            if (own_plan.rank_pattern, own_plan.scaling) == (trained.rank_pattern, trained.scaling):
+            if _trained_values(own_plan) == _trained_values(trained):
                 verify_checksums(directory)
                 return EqualRun(directory, own_plan)
         except GeloraError as error:  # a damaged run is no reason to stop this one, which is trained instead
             LOGGER.warning("not linked to %s: %s", directory, error)
     return None
+
+
+def _trained_values(plan: RankPlan) -> tuple[dict[str, int], dict[str, float], str]:
+    """Return what training takes of a plan, beside settings that are compared by themselves."""
+    return plan.rank_pattern, plan.scaling_pattern, plan.variant
 
 
 def _candidates(own_directory: Path, method: str) -> list[Path]:

@@ -141,7 +141,8 @@ def _describe_plan(plan: RankPlan) -> str:
     params = f"{plan.adapter_params:,}"
     if plan.budget_params is not None:
         params += f" of {plan.budget_params:,}"
-    text = f"{plan.method}, budget {plan.budget}, {params} parameters {modules}"
+    variant = "" if plan.variant == "lora" else f" {plan.variant}"
+    text = f"{plan.method}{variant}, budget {plan.budget}, {params} parameters {modules}"
     if plan.stability is None:
         return text
     word = verdict_word(plan.stability)

@@ -14,8 +14,11 @@ from gelora_cli.training.settings import TrainSettings
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LambdaLR
 
-NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-"""Names of parameters that transformers' Trainer leaves out of weight decay, in lower case."""
+MAGNITUDES = r"lora_magnitude_vector"
+"""DoRA's magnitudes begin as the norms of pretrained weights, which weight decay would shrink."""
+NEVER_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)", MAGNITUDES]
+"""Names of parameters without weight decay, in lower case: those that transformers' Trainer leaves out [ours: and the
+magnitudes]."""
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings, total_steps: int) -> tuple[torch.optim.AdamW, LambdaLR]:
@@ -38,7 +41,8 @@ def make_optimizer(model: nn.Module, settings: TrainSettings, total_steps: int) 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's two groups of trainable parameters: those with weight decay, and biases and norms without it.
 
-    Which parameters are decayed is transformers' own choice (`Trainer.get_decay_parameter_names`).
+    Which parameters are decayed is transformers' own choice (`Trainer.get_decay_parameter_names`), except for DoRA's
+    magnitudes.
     """
     from transformers.trainer_pt_utils import get_parameter_names
 

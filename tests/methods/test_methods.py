@@ -21,8 +21,8 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import MethodContext
-from gelora_cli.methods.updates.checks import head_state
-from gelora_cli.methods.updates.lora import ADAPTER, attach_lora, check_lora, load_peft
+from gelora_cli.methods.updates.checks import ADAPTER, head_state
+from gelora_cli.methods.updates.lora import attach_lora, check_lora, load_peft
 from gelora_cli.methods.updates.saved import WEIGHTS
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model

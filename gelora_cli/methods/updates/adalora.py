@@ -13,8 +13,8 @@ from torch import nn
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, MethodContext, strip_prefix
-from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch
-from gelora_cli.methods.updates.lora import ADAPTER, layers_of, save_peft, updates_of, wrap
+from gelora_cli.methods.updates.checks import ADAPTER, count_problems, raise_on_mismatch
+from gelora_cli.methods.updates.lora import layers_of, save_peft, updates_of, wrap
 
 if TYPE_CHECKING:
     from gelora_cli.methods.adalora import AdaLoraSettings

@@ -15,6 +15,8 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.block_map import is_inside
 
+ADAPTER = "default"
+"""The name that PEFT gives the one adapter of a model."""
 PEFT_PREFIX, PEFT_HEAD = "base_model.model.", ".modules_to_save.default"
 
 

@@ -20,7 +20,8 @@ from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.budget import adapted_linears
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, Inputs, MethodContext
-from gelora_cli.methods.updates.lora import ADAPTER, attach_lora, layers_of
+from gelora_cli.methods.updates.checks import ADAPTER
+from gelora_cli.methods.updates.lora import attach_lora, layers_of
 
 if TYPE_CHECKING:
     from gelora_cli.methods.eva import EvaSettings

@@ -21,14 +21,15 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
-from gelora_cli.methods.updates.checks import count_problems, raise_on_mismatch
+from gelora_cli.methods.updates.checks import ADAPTER, count_problems, raise_on_mismatch
+from gelora_cli.methods.updates.magnitudes import use_exact_norms, weight_update
 from gelora_cli.methods.updates.saved import check_safetensors, staged
-
-ADAPTER = "default"
 
 
 def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
     """Add `scaling * B A` to every linear of the plan: A (r, in) from Kaiming's rule, B (out, r) zero.
+
+    With the variant `dora` the rows of the sum have trained magnitudes (`updates.magnitudes`).
 
     The newly initialised modules of the model (head, pooler) train in full. New parameters are drawn from
     `context.seed`, without a change to the global random state.
@@ -43,6 +44,7 @@ def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
         modules_to_save=list(context.model_map.head_modules),
     )
     model = wrap(context, config)
+    use_exact_norms(model)
     check_lora(model, context.plan, context.model_map)
     return AdaptedModel(
         model, context.plan, save=lambda directory: save_peft(model, directory), updates=lambda: updates_of(model)
@@ -71,11 +73,9 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
         if actual != rank or layers[name].lora_A[ADAPTER].out_features != rank:
             problems.append(f"{name}: rank {actual} instead of {rank}")
     problems += [f"{name}: adapted, but not in the plan" for name in layers.keys() - plan.rank_pattern.keys()]
-    problems += [
-        f"{name}: scaling {layer.scaling[ADAPTER]} instead of {plan.scaling}"
-        for name, layer in layers.items()
-        if abs(layer.scaling[ADAPTER] - plan.scaling) > 1e-9 * plan.scaling
-    ]
+    for name, scaling in plan.scaling_pattern.items():
+        if name in layers and abs(layers[name].scaling[ADAPTER] - scaling) > 1e-9 * scaling:
+            problems.append(f"{name}: scaling {layers[name].scaling[ADAPTER]} instead of {scaling}")
     raise_on_mismatch(problems + (count_problems(model, plan, model_map) if trainable else []))
 
 
@@ -106,6 +106,7 @@ def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
             loaded = PeftModel.from_pretrained(
                 model, directory, config=config, is_trainable=False, low_cpu_mem_usage=False
             )
+            use_exact_norms(loaded)
             return loaded.eval()
     except (torch.OutOfMemoryError, MemoryError):
         raise
@@ -137,7 +138,7 @@ def _saved_kind(directory: Path) -> PeftType:
 @torch.no_grad()
 def updates_of(model: PeftModel, kind: type = LoraLayer) -> dict[str, torch.Tensor]:
     """Return what PEFT's layers of this kind add to the weights of their linears, (out, in) each."""
-    return {name: layer.get_delta_weight(ADAPTER) for name, layer in layers_of(model, kind).items()}
+    return {name: weight_update(layer) for name, layer in layers_of(model, kind).items()}
 
 
 def layers_of(model: PeftModel, kind: type) -> dict[str, Any]:

@@ -23,11 +23,13 @@ class Variant(ABC):
         name: what a user writes behind `method.variant=`.
         description: what a model card says of it, with its source.
         rank_factor: the rank of the saved adapter over the planned rank.
+        peft_arguments: what `peft.LoraConfig` needs of it beside ranks and alphas, in values that JSON holds.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     rank_factor: ClassVar[int] = 1
+    peft_arguments: ClassVar[Mapping[str, bool | int | str]] = {}
 
     def fixed_params(self, linear: LinearShape) -> int:
         """Return the parameters that an adapted linear costs whatever its rank; the budget pays for them first."""
@@ -39,7 +41,7 @@ class Variant(ABC):
         Args:
             scaling: `method.scaling`.
             ranks: the planned rank of each linear, by its full name.
-            uniform: the rank that it has in the uniform plan under the same budget.
+            uniform: the rank that it has in the uniform plan under the same budget; 1 where the budget holds none.
         """
         return dict.fromkeys(ranks, scaling)
 
