@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import graphlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.warm import WARM, WITHOUT_TORCH
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gelora_cli"
@@ -109,12 +109,13 @@ PACKAGES = sorted({package_of(module) for module in GRAPH} - ABOVE_ALL)
 
 
 def executed_by(*modules: str) -> set[str]:
-    """Return the modules of ours that a fresh process has after it imported these."""
+    """Return the modules of ours that a process has after it imported these, and had none before."""
     code = (
         f"import importlib, sys; [importlib.import_module('gelora_cli.' + name) for name in {modules!r}]; "
         "print(*(name for name in sys.modules if name.startswith('gelora_cli.')))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = WARM.run_code(code)
+    assert done.returncode == 0, done.stderr
     return {short(name) for name in done.stdout.split()}
 
 
@@ -195,7 +196,7 @@ def test_no_package_imports_another_ones_private_file() -> None:
 def test_what_plans_and_checks_needs_no_torch(package: str) -> None:
     modules = [f"gelora_cli.{name}" for name in GRAPH if package_of(name) == package]
     code = f"import sys, {', '.join(modules)}; sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert WITHOUT_TORCH.run_code(code).returncode == 0
 
 
 def test_every_entry_is_registered_without_torch() -> None:
@@ -205,7 +206,7 @@ def test_every_entry_is_registered_without_torch() -> None:
         "assert len(every) >= 11; [registry.get(name) for registry in every for name in registry.names()]; "
         f"sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert WITHOUT_TORCH.run_code(code).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ LIGHT = [
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_entry_points_stay_light(module: str) -> None:
     code = f"import sys, gelora_cli.{module}; sys.exit(sum(name in sys.modules for name in {HEAVY!r}))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert WITHOUT_TORCH.run_code(code).returncode == 0
 
 
 def test_no_test_module_imports_another() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from tests.helpers.bench import Bench, result_of
+from tests.helpers.warm import WARM
 
 ENTRIES = '''
 """Ranks in proportion to the size of each block's weights."""
@@ -84,8 +84,7 @@ def plugins(tmp_path: Path) -> Path:
 
 def gelora(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, which has loaded no plug-in."""
-    command = [sys.executable, "-m", "gelora_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return WARM.run_gelora(*arguments)
 
 
 def test_a_signal_from_a_folder_is_measured_once_shared_and_planned_from(bench: Bench, plugins: Path) -> None:

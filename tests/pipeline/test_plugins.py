@@ -19,6 +19,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.status import find_runs
 from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.packages import install_package
+from tests.helpers.warm import WARM
 
 ENTRIES = '''
 from dataclasses import dataclass
@@ -93,8 +94,7 @@ SMALL = ("task=cola", "budget=2500", "data.max_train_examples=48", "profile.max_
 
 def gelora(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, which has loaded no plug-in."""
-    command = [sys.executable, "-m", "gelora_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return WARM.run_gelora(*arguments)
 
 
 def succeeds(*arguments: str) -> str:
