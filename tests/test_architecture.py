@@ -30,6 +30,7 @@ ORDER = (
     "plots",
     "pipeline",
     "report",
+    "tuning",
     "commands",
 )
 """The packages, lowest first: each imports only from itself and from those before it."""

@@ -59,17 +59,17 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     """
     if inside_workers():
         raise GeloraError("-m starts processes itself: give launch.processes=N and leave the launcher (torchrun) out")
-    composed = _compose_jobs(command, flags, overrides)
-    launcher = _choose_launcher([job.config for job in composed])
-    jobs = _complete_jobs(composed, command, flags, words)
+    composed = compose_jobs(command, flags, overrides)
+    launcher = choose_launcher([job.config for job in composed])
+    jobs = complete_jobs(composed, command, flags, words)
     outcomes: list[Outcome] = []
     labels = [job.label for job in jobs]
     try:
         with launcher:
-            _check_inputs(launcher, jobs)
+            check_inputs(launcher, jobs)
             # An outcome is added as soon as it is known, so that a signal loses none of those before it.
             with contextlib.suppress(StoppedError, KeyboardInterrupt):
-                for outcome in _checked_outcomes(launcher, jobs):
+                for outcome in checked_outcomes(launcher, jobs):
                     outcomes.append(outcome)
     except Exception:
         if outcomes:  # a launcher that fails loses none of the outcomes before it
@@ -82,7 +82,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     return code
 
 
-def _checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
+def checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
     """Run the jobs, and yield what comes of each.
 
     Raises:
@@ -100,7 +100,7 @@ def _checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outco
         yield outcome
 
 
-def _compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) -> list[ComposedJob]:
+def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) -> list[ComposedJob]:
     """Compose the configuration of every job.
 
     Raises:
@@ -142,7 +142,7 @@ def _plain_override(word: str) -> str:
     return str(restore_text(f"{override.get_key_element()}={value}"))
 
 
-def _choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
+def choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     """Return the launcher of all jobs. A dry run only estimates, which needs no other machine.
 
     Raises:
@@ -157,7 +157,7 @@ def _choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     return LAUNCHERS.get(names[0])
 
 
-def _complete_jobs(
+def complete_jobs(
     composed: Sequence[ComposedJob], command: Command[Any], flags: list[str], words: list[str]
 ) -> list[Job]:
     """Complete the configurations, and return the jobs as a launcher takes them.
@@ -192,7 +192,7 @@ def _complete_jobs(
     return jobs
 
 
-def _check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
+def check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
     """Look for the model and read the data of every job, once for jobs that share them.
 
     Raises:
