@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
     from gelora_cli.launchers.job import Outcome
@@ -57,6 +58,8 @@ class Command(ABC, Generic[Config]):
     """Whether an outer launcher (torchrun) may run it on several processes."""
     sweepable: ClassVar[bool] = False
     """Whether `-m` runs it for several values of a key."""
+    compares: ClassVar[bool] = False
+    """Whether it takes several values of a key without `-m`, and does with them what its own `sweep` says."""
 
     @property
     def config_name(self) -> str:
@@ -88,6 +91,21 @@ class Command(ABC, Generic[Config]):
     def next_after_sweep(self, directories: Sequence[Path]) -> str:
         """Return what to print after a sweep whose jobs have written these directories; empty where nothing is."""
         return ""
+
+    def sweep(self, flags: list[str], overrides: list[str], words: list[str]) -> int:
+        """Run the command for every combination of values, and return the exit code.
+
+        Args:
+            flags: Hydra's flags.
+            overrides: the overrides, some with several values.
+            words: the command and its arguments, as they were typed.
+
+        Raises:
+            GeloraError: what is wrong with any, before the first starts.
+        """
+        from gelora_cli.commands.sweep import run_sweep
+
+        return run_sweep(self, flags, overrides, words)
 
     @abstractmethod
     def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:
@@ -137,8 +155,10 @@ def output_directory(text: str | None) -> Path:
 
 
 def is_sweep(typed: str) -> bool:
-    """Say whether a command, as it was typed, is a sweep, so that one of its jobs says nothing about what is next."""
-    return bool({"-m", "--multirun"} & set(shlex.split(typed)))
+    """Say whether a command, as it was typed, has many runs, so that one of them says nothing about what is next."""
+    words = shlex.split(typed)
+    name = words[1] if len(words) > 1 else ""  # after `gelora`
+    return bool({"-m", "--multirun"} & set(words)) or (name in COMMANDS and COMMANDS.get(name).compares)
 
 
 def relative(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     parsed = split_arguments([command.flags.get(argument, argument) for argument in arguments])
     if parsed.multirun and not command.sweepable:
         raise GeloraError(f"gelora {command.name} takes no -m; these commands do: {', '.join(sweepable_names())}")
+    if command.compares and not parsed.multirun and "--cfg" not in parsed.flags:
+        parsed = replace(parsed, flags=[*parsed.flags, "--multirun"])
     paths = _check_paths(command, [word for word in parsed.words if _is_path(word)])
     overrides = check_overrides(command.config_name, parsed, [word for word in parsed.words if not _is_path(word)])
     has_launcher = any(override.startswith("hydra/launcher=") for override in overrides)
     if parsed.multirun and not has_launcher:
-        from gelora_cli.commands.sweep import run_sweep
-
-        return run_sweep(command, parsed.flags, overrides, words)
+        return command.sweep(parsed.flags, overrides, words)
     codes: list[int] = []
     compose_each(
         command.config_name,

@@ -162,6 +162,7 @@ COMMANDS: Registry[Command[Any]] = Registry(
         "submit": "gelora_cli.commands.submit",
         "ls": "gelora_cli.commands.ls",
         "report": "gelora_cli.commands.report",
+        "tune": "gelora_cli.commands.tune",
         "fetch": "gelora_cli.commands.fetch",
         "doctor": "gelora_cli.commands.doctor",
     },

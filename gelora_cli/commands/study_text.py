@@ -1,0 +1,128 @@
+"""What `gelora tune` prints: how it begins, a line for each trial, the table at its end, and what a dry run finds."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gelora_cli.commands.base import relative
+from gelora_cli.commands.terminal import labelled, next_commands, wrapped
+from gelora_cli.core.artifacts.manifest import Estimate
+from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, SettingValue, Study, Trial, Widening
+from gelora_cli.core.messages import escape_controls
+from gelora_cli.launchers.job import Outcome
+from gelora_cli.report.text_table import format_table, terminal_width
+
+HEADER = ("method", "trials", "best", "at", "spread", "edge", "hours")
+LEFT_OUT_FIRST = ("hours", "spread", "edge")
+
+
+def announce_study(study: Study, directory: Path) -> str:
+    """Return what is printed before the first trial: the study, and what is searched for each method."""
+    total = study.trials_per_method
+    done = sum(trial.status == "done" for method in study.methods for trial in method.trials)
+    share = f"{study.holdout:.3g} of the training rows held out"
+    text = f"{len(study.methods)} methods, {total} trials each by {study.sampler}, {share}; {done} done before"
+    lines = [labelled("study", text), labelled("directory", str(relative(directory)))]
+    for method in study.methods:
+        lines.append(labelled("space", f"{method.label}: {', '.join(map(_range_text, method.space))}"))
+    return "\n".join(lines)
+
+
+def trial_line(study: Study, label: str, trial: Trial) -> str:
+    """Return what came of a trial, on one line."""
+    values = " ".join(f"{key}={value}" for key, value in trial.values.items())
+    if trial.value is None:
+        came = escape_controls(f"failed: {trial.message}", one_line=True)
+    else:
+        came = f"{study.reported} {trial.value:.4f}{' (collapsed)' if trial.collapsed else ''}"
+    return f"gelora: {label}, trial {trial.number} of {study.trials_per_method}: {values}: {came}"
+
+
+def study_table(study: Study, directory: Path, *, interrupted: bool) -> str:
+    """Return the table of methods, what was made wider, and the next commands."""
+    rows = [_row(study, method) for method in study.methods]
+    lines = ["", format_table(HEADER, rows, width=terminal_width(), optional=LEFT_OUT_FIRST, wrapped="at"), ""]
+    held_out = "held-out training rows" if study.examples is None else f"{study.examples:,} held-out training rows"
+    text = f"best: {study.reported} on {held_out}, the highest of all trials, so that it is too high for new rows"
+    lines.append(wrapped(text))
+    lines += [wrapped(_widening_text(widening)) for widening in study.widenings]
+    failed = sum(trial.status == "failed" for method in study.methods for trial in method.trials)
+    if failed:
+        lines.append(f"{failed} trials failed; the same command tries them again")
+    if interrupted:
+        lines.append("interrupted; the same command goes on where it was")
+        return "\n".join(lines)
+    lines.append(labelled("study", str(relative(directory / Study.FILE))))
+    lines.append(next_commands(*_run_commands(study)))
+    return "\n".join(lines)
+
+
+def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int) -> str:
+    """Return how many trials there would be, and about how many hours."""
+    header = ("method", "trials", "minutes a trial", "hours")
+    rows, signals, hours = [], dict[str, float](), 0.0
+    for label, outcome in zip(labels, outcomes, strict=False):
+        if outcome.cost is None:
+            rows.append([label, str(trials), "-", outcome.message or "-"])
+            continue
+        cost = Estimate(**outcome.cost)
+        seconds = cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds
+        signals |= cost.signals  # once for all trials that share one
+        hours += trials * seconds / 3600
+        rows.append([label, str(trials), f"{seconds / 60:.1f}", f"{trials * seconds / 3600:.1f}"])
+    measuring = sum(signals.values()) / 3600
+    total = (
+        f"{len(labels) * trials} trials, about {hours + measuring:.1f} hours one after the other, of which "
+        f"{measuring:.1f} for profiles and signals; a wider range adds to them"
+    )
+    return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])
+
+
+def _row(study: Study, method: MethodStudy) -> list[str]:
+    """Return the cells of a method."""
+    done = [trial for trial in method.trials if trial.value is not None]
+    counted = f"{len(done)}" if len(done) == study.trials_per_method else f"{len(done)} of {study.trials_per_method}"
+    best = method.best_trial
+    return [
+        method.label,
+        counted,
+        "-" if best is None or best.value is None else f"{best.value:.4f}",
+        "-" if best is None else _values_text(best.values),
+        "-" if method.spread is None else f"{method.spread:.4f}",
+        ", ".join(key.rpartition(".")[2] for key in method.at_edge) or "-",
+        f"{sum(trial.seconds or 0.0 for trial in method.trials) / 3600:.2f}",
+    ]
+
+
+def _values_text(values: Mapping[str, SettingValue]) -> str:
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items())
+
+
+def _range_text(searched: SearchedKey) -> str:
+    """Return a searched key with where it is searched."""
+    if searched.choices:
+        return f"{searched.key} {' or '.join(searched.choices)}"
+    return f"{searched.key} {searched.low:g} to {searched.high:g}{' (log)' if searched.log else ''}"
+
+
+def _widening_text(widening: Widening) -> str:
+    """Return what was made wider and why."""
+    ends = {"low": "below", "high": "above", "both": "on both sides"}
+    keys = ", ".join(f"{key} {ends[side]}" for key, side in widening.sides.items())
+    return (
+        f"made wider for all methods: {keys}, since the best trial of {', '.join(widening.methods)} lay on the edge; "
+        f"{widening.trials} trials more for each method"
+    )
+
+
+def _run_commands(study: Study) -> list[str]:
+    """Return the command that trains the best method on all rows with the settings that were found."""
+    done = [method for method in study.methods if method.best_trial is not None]
+    if not done:
+        return []
+    best = max(done, key=lambda method: method.best_trial.value or 0.0 if method.best_trial else 0.0)
+    assert best.best_trial is not None
+    values = [f"{key}={value}" for key, value in best.best_trial.values.items()]
+    return [f"gelora run {shlex.join([*study.overrides, *best.overrides, *values])}"]
