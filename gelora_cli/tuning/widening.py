@@ -60,7 +60,15 @@ def wider(searched: SearchedKey, side: str, declared: Key) -> SearchedKey:
         low, high = math.floor(low), math.ceil(high)
     if (low, high) == (searched.low, searched.high):
         return searched
-    return replace(searched, low=float(low), high=float(high), widened=searched.widened + 1)
+    first = (searched.low, searched.high) if searched.first_low is None else (searched.first_low, searched.first_high)
+    return replace(
+        searched,
+        low=float(low),
+        high=float(high),
+        widened=searched.widened + 1,
+        first_low=first[0],
+        first_high=first[1],
+    )
 
 
 def _at_least(declared: Key, moved: float, before: float) -> float:
