@@ -59,7 +59,7 @@ class Command(ABC, Generic[Config]):
     sweepable: ClassVar[bool] = False
     """Whether `-m` runs it for several values of a key."""
     compares: ClassVar[bool] = False
-    """Whether it takes several values of a key without `-m`, and does with them what its own `sweep` says."""
+    """Whether it takes several values of a key without `-m`, and does with them what its own `compare` says."""
 
     @property
     def config_name(self) -> str:
@@ -92,8 +92,8 @@ class Command(ABC, Generic[Config]):
         """Return what to print after a sweep whose jobs have written these directories; empty where nothing is."""
         return ""
 
-    def sweep(self, flags: list[str], overrides: list[str], words: list[str]) -> int:
-        """Run the command for every combination of values, and return the exit code.
+    def compare(self, flags: list[str], overrides: list[str], words: list[str]) -> int:
+        """Do the command for every combination of values, and return the exit code; where `compares` is true.
 
         Args:
             flags: Hydra's flags.
@@ -103,9 +103,7 @@ class Command(ABC, Generic[Config]):
         Raises:
             GeloraError: what is wrong with any, before the first starts.
         """
-        from gelora_cli.commands.sweep import run_sweep
-
-        return run_sweep(self, flags, overrides, words)
+        raise NotImplementedError(f"gelora {self.name} compares, and has no compare()")
 
     @abstractmethod
     def handle(self, config: Config, paths: list[Path], typed: str) -> Outcome | None:

@@ -35,7 +35,11 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     overrides = check_overrides(command.config_name, parsed, [word for word in parsed.words if not _is_path(word)])
     has_launcher = any(override.startswith("hydra/launcher=") for override in overrides)
     if parsed.multirun and not has_launcher:
-        return command.sweep(parsed.flags, overrides, words)
+        if command.compares:
+            return command.compare(parsed.flags, overrides, words)
+        from gelora_cli.commands.sweep import run_sweep
+
+        return run_sweep(command, parsed.flags, overrides, words)
     codes: list[int] = []
     compose_each(
         command.config_name,

@@ -17,7 +17,7 @@ from gelora_cli.commands.sweep import (
     complete_jobs,
     compose_jobs,
 )
-from gelora_cli.commands.tune import TuneCommandConfig
+from gelora_cli.commands.tune_keys import TuneCommandConfig
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash

@@ -14,8 +14,6 @@ from gelora_cli.tuning.journal import Journal
 from gelora_cli.tuning.study import StudiedMethod, StudySettings, finished_trial, summarized, with_trial
 from gelora_cli.tuning.widening import find_widening, point_value, widened_space
 
-SAMPLERS = ("sobol", "tpe")
-
 
 @dataclass(frozen=True)
 class PlannedTrial:

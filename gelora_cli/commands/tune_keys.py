@@ -1,0 +1,59 @@
+"""The keys of `gelora tune`: those of a run, and the section `tune.`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from gelora_cli.config.keys import key, section
+from gelora_cli.config.schema import LARGEST_SEED, RunConfig
+
+SAMPLERS = ("sobol", "tpe")
+
+
+@dataclass
+class TuneConfig:
+    """How learning rates and other settings are searched."""
+
+    trials: int = key(16, help="runs for each method", low=1, high=10_000, identity=False, common=True)
+    holdout: float = key(
+        0.1,
+        help="share of the training rows that trials are scored on and not trained on",
+        above=0,
+        high=0.5,
+        identity=False,
+        common=True,
+    )
+    sampler: str = key(
+        "sobol",
+        help="points that fill the space evenly, the same for all methods; tpe: proposals from the values so far",
+        choices=SAMPLERS,
+        identity=False,
+        common=True,
+    )
+    seed: int = key(0, help="what the points are drawn by", low=0, high=LARGEST_SEED, identity=False)
+    space: str | None = key(
+        None,
+        help="a YAML file with the searched keys, in place of those of each method",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    widen: int = key(
+        1,
+        help="how often ranges are made wider, for all methods, while a best value lies on their edge",
+        low=0,
+        high=10,
+        identity=False,
+    )
+
+
+@dataclass
+class TuneCommandConfig(RunConfig):
+    """The keys of a run, and how it is tuned."""
+
+    tune: TuneConfig = section(TuneConfig, help="how learning rates and other settings are searched")
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The keys of a run alone, which are what is frozen and hashed."""
+        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
