@@ -99,6 +99,8 @@ VARIANTS: Registry[Variant] = Registry(
         "lora": "gelora_cli.methods.variants.lora",
         "rslora": "gelora_cli.methods.variants.rslora",
         "dora": "gelora_cli.methods.variants.dora",
+        "pissa": "gelora_cli.methods.variants.pissa",
+        "lora_ga": "gelora_cli.methods.variants.lora_ga",
     },
 )
 """Forms of LoRA's update, for every method whose ranks an allocator gives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -115,8 +115,10 @@ class MethodContext(Generic[Settings_co]):
 
     `settings` are the method's; `seed` draws its new parameters; training takes `total_steps` optimizer steps.
     With `keep_start` a method that moves the model's own weights keeps a copy of them, so that it can say how far.
-    `batches(n)` are the model's inputs of one epoch in training's batches, or larger ones of about n tokens. `once(f)`
-    is `f()`, called by the main process alone and given to all of them.
+    `batches(n)` are the model's inputs of one epoch in training's batches, or larger ones of about n tokens.
+    `gradients(names, n)` are the gradients of the mean loss over the first n rows that training sees, (out, in) for the
+    weight of each named linear, the same in every process; all of them must call it. `once(f)` is `f()`, called by the
+    main process alone and given to all of them.
     """
 
     model: PreTrainedModel
@@ -127,6 +129,7 @@ class MethodContext(Generic[Settings_co]):
     total_steps: int = 1
     keep_start: bool = False
     batches: Callable[[int], SizedInputs] = lambda tokens: ()
+    gradients: Callable[[Sequence[str], int], dict[str, torch.Tensor]] = lambda names, examples: {}
     once: Callable[[Callable[[], Any]], Any] = lambda compute: compute()
 
 

@@ -39,6 +39,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
         RunError: the adapted model gives other outputs than the base model. Every method starts from the base model.
     """
     from gelora_cli.methods.base import AdaptedModel, MethodContext
+    from gelora_cli.training.gradients import mean_gradients
 
     config, model = session.config, session.loaded.model
     settings, device = train_settings(config), session.accelerator.device
@@ -55,6 +56,15 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
         total_steps=settings.total_steps(len(train)),
         keep_start=config.profile.track,
         batches=lambda tokens: EpochInputs(train, settings, session.pad_token_id, device, tokens),
+        gradients=lambda names, examples: mean_gradients(
+            model,
+            train,
+            settings,
+            names,
+            examples,
+            pad_token_id=session.pad_token_id,
+            accelerator=session.accelerator,
+        ),
         once=session.compute_once,
     )
     with session.timed("attach"):

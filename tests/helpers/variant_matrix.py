@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gelora_cli.models.locate import resolve_model
 from tests.helpers.method_cases import HEAD, inputs_of, profile_of
 from tests.helpers.tiny import SENTENCES
 
-VARIANTS = ("lora", "rslora", "dora")
+VARIANTS = ("lora", "rslora", "dora", "pissa", "lora_ga")
 BUDGET = "rank:5"
 STEPS = 3
 
@@ -57,7 +58,14 @@ def check_variant(directory: Path, kind: str, variant: str, work: Path, **settin
     assert len(set(plan.ranks)) > 1
     assert (plan.variant, plan.adapter_params) == (variant, sum(row.params for row in plan.blocks))
     assert plan.adapter_params <= (plan.budget_params or 0)
-    context = MethodContext(loaded.model, loaded.map, plan, method, seed=0)
+    context = MethodContext(
+        loaded.model,
+        loaded.map,
+        plan,
+        method,
+        seed=0,
+        gradients=lambda names, examples: direct_gradients(loaded.model, inputs, names),
+    )
     adapted = METHODS.get("gelora").attach(context)
     start = largest_difference(logits(adapted.model, inputs), base)
     assert start <= 1e-5 * max(1.0, float(base.abs().max()))
@@ -97,6 +105,17 @@ def logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return scores
 
 
+def direct_gradients(model: Any, inputs: dict[str, torch.Tensor], names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the gradient of the mean loss on the sentences, (out, in) for the weight of each named linear."""
+    weights = [model.get_parameter(f"{name}.weight") for name in names]
+    loss = torch.nn.functional.cross_entropy(model.eval()(**inputs).logits, labels_of_sentences())
+    return dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+
+
+def labels_of_sentences() -> torch.Tensor:
+    return torch.arange(len(SENTENCES)) % 2
+
+
 def largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
 
@@ -107,8 +126,7 @@ def train(adapted: AdaptedModel, inputs: dict[str, torch.Tensor], steps: int = S
     before = {name: tensor.detach().clone() for name, tensor in adapted.trainable().items()}
     optimizer = torch.optim.AdamW(adapted.trainable().values(), lr=0.01, weight_decay=0.0)
     for _ in range(steps):
-        labels = torch.arange(len(SENTENCES)) % 2
-        loss = torch.nn.functional.cross_entropy(model(**inputs).logits, labels)
+        loss = torch.nn.functional.cross_entropy(model(**inputs).logits, labels_of_sentences())
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

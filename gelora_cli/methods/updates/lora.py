@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,17 @@ def check_lora(model: PeftModel, plan: RankPlan, model_map: ModelMap, *, trainab
     raise_on_mismatch(problems + (count_problems(model, plan, model_map) if trainable else []))
 
 
-def save_peft(model: PeftModel, directory: Path) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all."""
+def save_peft(model: PeftModel, directory: Path, convert: Callable[[Path], None] = lambda directory: None) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`, whole or not at all.
+
+    `convert(directory)` may rewrite what PEFT has saved before it gets its place.
+    """
     with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary, warnings.catch_warnings():
         # AdaLoRA may leave a module no rank at all, which PEFT takes for an incomplete save.
         warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
         # No method adapts the embeddings, so PEFT need not ask where the base model lay for the size of its vocabulary.
         model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
+        convert(temporary)
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
