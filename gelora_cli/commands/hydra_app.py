@@ -17,6 +17,7 @@ from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.overrides import load_named_plugins, override_problems
 from gelora_cli.config.schema import command_keys, takes_run_keys
 from gelora_cli.config.shipped import config_dir
+from gelora_cli.config.tuned_folder import tuned_overrides
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
@@ -38,7 +39,8 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
     problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
         raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
-    return [*good, *search_path]
+    tuned = tuned_overrides(parsed.config_dir, overrides) if takes_run_keys(schema) else []
+    return [*good, *search_path, *tuned]
 
 
 def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from gelora_cli.config.complete import complete
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import LaunchConfig, RunConfig
+from gelora_cli.config.tuned_folder import is_internal
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import quote
@@ -26,7 +27,7 @@ from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
 
-NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source")
+NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source", "preset_trials")
 """Keys that a run's model and data don't depend on."""
 
 
@@ -112,7 +113,9 @@ def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) 
     composed: list[Any] = []
 
     def collect(config: Any) -> None:
-        job_overrides.append([_plain_override(word) for word in HydraConfig.get().overrides.task])
+        # Without what a job's own command line derives again from --config-dir.
+        words = [word for word in HydraConfig.get().overrides.task if not is_internal(word)]
+        job_overrides.append([_plain_override(word) for word in words])
         composed.append(config)
 
     with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes about a sweep

@@ -5,24 +5,20 @@ Every message names the key, what was given, what is accepted and what to do.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from gelora_cli.config.entry_section import EntrySection
-from gelora_cli.config.keys import Key, declared_keys, keys_of
-from gelora_cli.config.paths import slug
+from gelora_cli.config.key_values import value_problem
+from gelora_cli.config.keys import declared_keys, keys_of
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
+from gelora_cli.config.tuned import with_tuned
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name, suggest
 from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
-
-LONGEST_NAME = 100
-"""Characters of a name: file systems take 255 bytes, and parts of our own are added."""
 
 
 def list_problems(problems: list[str]) -> str:
@@ -35,6 +31,11 @@ def list_problems(problems: list[str]) -> str:
 def value_problems(config: object) -> list[str]:
     """Return what is wrong with the values of a composed configuration, each as one sentence with its fix."""
     problems = list(declared_problems(config))
+    if isinstance(config, RunConfig):
+        try:
+            config, _ = with_tuned(config)
+        except GeloraError as error:
+            problems.append(str(error))
     problems += [problem for problem in _cross_key_problems(config) if problem]
     return problems
 
@@ -54,52 +55,9 @@ def frozen_problems(config: RunConfig) -> list[str]:
 def declared_problems(config: object, prefix: str = "") -> Iterator[str]:
     """Yield what the declarations of its keys refuse of a configuration, or of a section under its `prefix`."""
     for entry in keys_of(config):
-        problem = _value_problem(entry, prefix + entry.name, entry.value_in(config))
+        problem = value_problem(entry, prefix + entry.name, entry.value_in(config))
         if problem:
             yield problem
-
-
-def _value_problem(entry: Key, name: str, value: Any) -> str | None:
-    """Return what is wrong with a key's value: not one of its words, out of its bounds, or no name of a directory."""
-    declared = entry.declared
-    accepted = declared.accepted()
-    if value is None:
-        return None
-    if accepted and isinstance(value, list):
-        unknown = [word for word in value if word not in accepted]
-        return f"{name}={unknown[0]}: not known; {suggest(str(unknown[0]), accepted)}" if unknown else None
-    if accepted and value not in accepted:
-        return f"{name}={value}: not known; {suggest(str(value), accepted)}"
-    if declared.low is not None and not _is_within(value, declared.low, True, declared.high):
-        return _bounds_problem(name, value, f"at least {declared.low}", declared.high)
-    if declared.above is not None and not _is_within(value, declared.above, False, declared.high):
-        return _bounds_problem(name, value, f"above {declared.above}", declared.high)
-    return _directory_problem(name, value) if declared.directory else None
-
-
-def _bounds_problem(name: str, value: float, below: str, high: float) -> str:
-    above = "" if high == math.inf else f" and at most {high}"
-    return f"{name}={value}: accepted is a number {below}{above}"
-
-
-def _is_within(value: float, low: float, closed: bool, high: float) -> bool:
-    """Return whether a number is finite and between the bounds; an integer that no float can hold is not."""
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:
-        return False
-    return finite and (low <= value if closed else low < value) and value <= high
-
-
-def _directory_problem(key: str, name: str) -> str | None:
-    """Return what is wrong with a name that becomes a directory: no plain word, it could lead out of `runs_dir`."""
-    if name and len(name) > LONGEST_NAME:
-        return f"{key}={name}: {len(name)} characters; at most {LONGEST_NAME} are accepted, since it names a directory"
-    if not name or slug(name) == name:
-        return None
-    return (
-        f"{key}={name}: letters, digits, '.', '_' and '-' are accepted, since it names a directory; take {slug(name)}"
-    )
 
 
 def _cross_key_problems(config: object) -> Iterator[str | None]:
@@ -246,7 +204,7 @@ def _preset_value_problem(preset: PresetConfig) -> str | None:
             if isinstance(value, bool) or not isinstance(value, kinds):
                 what = "a number" if float in kinds else "a whole number"
                 return f"{name}={str(value)[:40]}: accepted is {what}"
-        problem = _value_problem(entry, name, value)
+        problem = value_problem(entry, name, value)
         if problem:
             return problem
     return None

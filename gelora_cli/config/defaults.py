@@ -6,6 +6,7 @@ Hydra takes most of a second to start; help has less. It reads the same files by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -59,6 +60,18 @@ def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, A
 def schema_defaults(config_name: str) -> Any:
     """Return a command's configuration with nothing but the defaults of its declarations."""
     return cast(Any, command_keys(config_name))()
+
+
+def shipped_values(group: str, option: str) -> Mapping[str, Any]:
+    """Return what the file of an option sets, of gelora or of a loaded plug-in; nothing where there is none."""
+    file = option_file(group, option)
+    return {} if file is None else _option_of_file(group, option, file)
+
+
+@functools.lru_cache(maxsize=64)
+def _option_of_file(group: str, option: str, _file: Path) -> Mapping[str, Any]:
+    """Return the values of an option, read once for each file; not to be changed by the caller."""
+    return _option(group, option)
 
 
 def _option(group: str, option: str) -> dict[str, Any]:

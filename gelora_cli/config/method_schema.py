@@ -18,7 +18,8 @@ class PresetConfig:
     """Training settings for one task, method family and model, with where they come from.
 
     Without `epochs`, `batch_size` and `modules` they are those of the task's own preset for `gelora`, so that methods
-    train alike. `scaling` belongs to the learning rate, and is taken over by no other preset.
+    train alike. `scaling` belongs to the learning rate, and is taken over by no other preset. `trials` counts on this
+    task and model, and for every method of the family.
     """
 
     learning_rate: float = field(metadata=Declaration(help="the largest learning rate", above=0).metadata())
@@ -27,6 +28,7 @@ class PresetConfig:
     batch_size: int | None = key(None, help="the global batch", low=1)
     scaling: float | None = key(None, help="alpha / r that the learning rate is meant for", above=0)
     modules: str | None = key(None, help="which linears are adapted", choices=MODULES)
+    trials: int | None = key(None, help="how many trials on this task are behind the learning rate", low=1)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from gelora_cli.config.schema import (
     TrainConfig,
 )
 from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
+from gelora_cli.config.tuned import is_shipped, with_tuned
 from gelora_cli.core.errors import GeloraError
 
 BATCH_SIZE = 32
@@ -34,19 +35,48 @@ class PlanKeys(Protocol):
 
 
 def with_presets(config: RunKeys) -> RunKeys:
-    """Fill in what the configuration leaves open: from its preset, else modules and scaling from their defaults."""
+    """Fill in what the configuration leaves open: from its presets, else modules and scaling from their defaults.
+
+    What `gelora tune` found for this run comes before the presets of tasks and methods.
+
+    Raises:
+        GeloraError: a preset can't be read.
+    """
+    config, tuned = with_tuned(config)
     preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
     from_user = {key: value for key, value in asdict(config.train).items() if value is not None}
     preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
     modules = config.method.modules or preset.modules or DEFAULT_MODULES
     method = with_scaling(replace(config.method, modules=modules, presets={}), preset.scaling)
+    source = preset.source + _preset_note(config.method, method, preset)
+    if tuned.source:
+        source = f"{tuned.source}; what it leaves open: {preset.source}"
+    if tuned.remark:
+        source += f"; {tuned.remark}"
     return replace(
         config,
         task=replace(config.task, presets={}),
         method=method,
         train=TrainConfig(**(asdict(config.train) | preset_values | from_user)),
-        preset_source=preset.source + _preset_note(config.method, method, preset),
+        preset_source=source,
+        preset_trials=tuned.trials if tuned.source else _preset_trials(config, preset),
+        tuned_presets=None,
+        keys_given=[],
     )
+
+
+def _preset_trials(config: RunConfig, preset: PresetConfig) -> int | None:
+    """Return how many trials are behind the settings of a preset; None where they are changed by hand.
+
+    The trials searched the learning rate, for LoRA's own update and the method's own scaling.
+    """
+    if not (config.task.presets or config.method.presets):  # completed before
+        return config.preset_trials
+    scaling, variant = scaling_of(config.method), getattr(config.method, "variant", "lora")
+    has_own_scaling = scaling is None or is_shipped(config, "method.scaling")
+    if config.train.learning_rate is not None or variant != "lora" or not has_own_scaling:
+        return None
+    return preset.trials
 
 
 def find_preset(config: RunConfig) -> PresetConfig | None:
@@ -81,6 +111,8 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
         batch_size=chosen.preset.batch_size or base.batch_size or BATCH_SIZE,
         modules=chosen.preset.modules or base.modules,
         source=f"{chosen.preset.source} ({reason})",
+        # A preset of the user's may have another learning rate than the shipped one whose other values it inherits.
+        trials=None if chosen.is_users else chosen.preset.trials,
     )
 
 

@@ -162,7 +162,19 @@ class RunConfig:
         False, help="check everything, show parameters, memory and time, write nothing", identity=False, common=True
     )
     debug: bool = key(False, help=DEBUG, identity=False, common=True)
+    tuned_presets: str | None = key(
+        None, help="the folder of tuned presets of --config-dir", path=True, identity=False, internal=True
+    )
+    keys_given: list[str] = key(
+        [], help="the keys that the user gave, which no tuned preset sets", identity=False, internal=True
+    )
     preset_source: str = key("", help="where the training settings come from", identity=False, internal=True)
+    preset_trials: int | None = key(
+        None,
+        help="how many trials are behind the training settings; null: unknown, or given by hand",
+        identity=False,
+        internal=True,
+    )
 
 
 RunKeys = TypeVar("RunKeys", bound=RunConfig)

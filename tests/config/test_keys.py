@@ -131,7 +131,7 @@ SILENT = (
     *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "launch.parallel", "data.glue", "data.squad"),
     *("data.squad_v2", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
-    *("debug", "preset_source", "plugins", "trackers", "tracker"),
+    *("debug", "preset_source", "preset_trials", "tuned_presets", "keys_given", "plugins", "trackers", "tracker"),
 )
 """Written out once more on purpose: whoever takes a key out of the identity says so here, too."""
 
@@ -204,6 +204,7 @@ def test_help_shows_the_common_keys_and_all_the_rest_when_asked() -> None:
     assert {"data.glue", "model.path", "runs_dir", "precision", "protocol", "launch.processes", "smoke"} <= set(common)
     assert "profile.pooling" not in common
     hidden = {"task.presets", "method.presets", "model.name", "method.name", "preset_source", "tracker"}
+    hidden |= {"preset_trials", "tuned_presets", "keys_given"}
     declared = {entry.name for entry in declared_keys(RunConfig, {"method": MethodConfig.class_of("sora")})}
     assert "method.gate_penalty" in declared
     assert "method.tinit" not in declared
