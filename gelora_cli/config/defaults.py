@@ -21,8 +21,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
 
-def default_options(config_name: str) -> dict[str, str]:
-    """Return the option that each configuration group of a command has by default."""
+@functools.cache
+def default_options(config_name: str) -> Mapping[str, str]:
+    """Return the option that each configuration group of a command has by default; not to be changed by the caller."""
     if not takes_run_keys(config_name):
         return dict(COMMANDS.get(config_name).groups)
     entries = _read(config_dir() / "run.yaml").get("defaults", [])
@@ -52,7 +53,7 @@ def composed_values(config_name: str, options: Mapping[str, str]) -> dict[str, A
     """
     values = _read(config_dir() / "run.yaml") if takes_run_keys(config_name) else {}
     values.pop("defaults", None)
-    for group, option in (default_options(config_name) | dict(options)).items():
+    for group, option in {**default_options(config_name), **options}.items():
         values[group] = _merged(_option(group, option), values.get(group, {}))
     return values
 

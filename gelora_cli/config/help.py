@@ -47,7 +47,7 @@ def key_lines(
     """
     width, overrides = max(width, NARROWEST), list(overrides)
     load_named_plugins(overrides)  # first: they may bring groups, options and keys
-    options = default_options(config_name)
+    options = dict(default_options(config_name))
     for name, equals, value in (text.partition("=") for text in overrides):
         if equals and name in groups(config_name):
             options[name] = value

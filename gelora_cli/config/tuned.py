@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from gelora_cli.config.defaults import shipped_values
+from gelora_cli.config.defaults import default_options, shipped_values
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import Key, declared_keys, keys_of
@@ -46,8 +46,8 @@ class TunedPreset:
         budget: canonical text of the budget.
         settings: each key that is set, with its value: those that were searched, and those of `train.` that all trials
             had.
-        when: further keys of `method.` that all trials had, such as `method.variant`. Settings apply to runs that have
-            these values, too.
+        when: further keys that all trials had, such as `method.variant`. The settings are for runs that have these
+            values, too.
         trials: how many trials are behind the settings.
         best: value of the best trial on the held-out rows.
         space: each searched key, with where it was searched, in words.
@@ -164,7 +164,7 @@ def _problem(preset: TunedPreset) -> str:
     if preset.method not in METHODS:  # a plug-in's that is not loaded: no run can be of it
         return ""
     known = _keys_of_method(preset.method)
-    for name, value in (preset.settings | preset.when).items():
+    for name, value in preset.settings.items():
         if name not in known:
             return f"{name}: no key of method={preset.method}; {suggest(name, tuple(known))}"
         try:
@@ -177,9 +177,9 @@ def _problem(preset: TunedPreset) -> str:
 
 
 def _keys_of_method(method: str) -> dict[str, Key]:
-    """Return the keys of `train.` and `method.` that a tuned preset may set for a method."""
+    """Return the keys that can change a number of a run of a method, by their names."""
     entries = declared_keys(RunConfig, {"method": MethodConfig.class_of(method)})
-    return {entry.name: entry for entry in entries if entry.section in ("train", "method")}
+    return {entry.name: entry for entry in entries if entry.declared.identity is not False}
 
 
 def _fits(preset: TunedPreset, config: RunConfig) -> bool:
@@ -187,9 +187,9 @@ def _fits(preset: TunedPreset, config: RunConfig) -> bool:
     names = (_task_name(config), _model_name(config), config.method.name)
     if (preset.task, preset.model, preset.method) != names:
         return False
-    values = {entry.name: entry.value_in(config) for entry in keys_of(config) if entry.section == "method"}
+    values = {entry.name: entry.value_in(config) for entry in keys_of(config)}
     needed = {"method.variant": PLAIN_VARIANT, **preset.when} if "method.variant" in values else preset.when
-    if any(values[name] != value for name, value in needed.items()):
+    if any(values.get(name) != value for name, value in needed.items()):
         return False
     return _distance(preset, config) < math.inf
 
@@ -253,17 +253,19 @@ def _apply(config: RunKeys, preset: TunedPreset, path: Path) -> tuple[RunKeys, T
 
 
 def is_shipped(config: RunConfig, name: str) -> bool:
-    """Return whether a key of `train.` or `method.` has the value that gelora's own files give this method."""
-    section, _, last = name.partition(".")
+    """Return whether a key has the value that gelora's own files give a run of this method."""
     entry = _keys_of_method(config.method.name)[name]
-    values = shipped_values(section, config.method.name if section == "method" else "default")
-    return bool(entry.value_in(config) == values.get(last, entry.default))
+    options = {**default_options("run"), "method": config.method.name}
+    values = shipped_values(entry.section, options[entry.section]) if entry.section in options else {}
+    return bool(entry.value_in(config) == values.get(entry.last, entry.default))
 
 
 def _with_value(config: RunKeys, name: str, value: Value) -> RunKeys:
-    section, _, key = name.partition(".")
-    changed = replace(getattr(config, section), **{key: value})
-    return replace(config, **{section: changed})
+    """Return a configuration with another value of one key."""
+    section, _, last = name.rpartition(".")
+    if not section:
+        return replace(config, **{last: value})  # type: ignore[arg-type]
+    return replace(config, **{section: replace(getattr(config, section), **{last: value})})
 
 
 def _task_name(config: RunConfig) -> str:

@@ -1,0 +1,137 @@
+"""Presets from a study: for each method a YAML file that `gelora run --config-dir` takes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from gelora_cli.config.paths import slug
+from gelora_cli.config.tuned import FOLDER, TunedPreset
+from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, SettingValue, Study
+from gelora_cli.core.files import write_atomic
+
+FIRST_LINE = (
+    "# Written by gelora tune. A run takes it by --config-dir {directory}, but for the keys that it is given.\n"
+)
+
+
+def write_presets(study: Study, directory: Path) -> tuple[Path, ...]:
+    """Write the best settings of each method into `directory/tuned/`, and return the files.
+
+    Files of other studies in the directory stay; those of the same task, model, budget and label are replaced. A method
+    of which no trial is done has none.
+
+    Args:
+        study: the study, as far as it is.
+        directory: what `gelora run --config-dir` names.
+    """
+    folder = directory / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for method in study.methods:
+        preset = tuned_preset(study, method)
+        if preset is not None:
+            path = folder / f"{slug(f'{study.task}-{study.model}-{study.budget}-{method.label}')}.yaml"
+            values = {name: value for name, value in asdict(preset).items() if value not in (None, {}, [], "")}
+            head = FIRST_LINE.format(directory=directory.name)
+            write_atomic(path, head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+            paths.append(path)
+    return tuple(paths)
+
+
+def tuned_preset(study: Study, method: MethodStudy) -> TunedPreset | None:
+    """Return the best settings of a method; None before one of its trials is done."""
+    best = method.best_trial
+    if best is None or best.value is None:
+        return None
+    shared = settings_of(study.overrides)
+    own = settings_of(method.overrides)
+    searched = {entry.key for entry in method.space}
+    when = {name: value for name, value in (shared | own).items() if name.startswith(("method.", "ranks.", "profile."))}
+    fixed = {name: value for name, value in (shared | own).items() if name.startswith("train.")}
+    return TunedPreset(
+        task=study.task,
+        model=study.model,
+        method=method.method,
+        budget=study.budget,
+        settings=fixed | best.values,
+        when={name: value for name, value in when.items() if name not in searched},
+        trials=tried(method),
+        best=best.value,
+        space={entry.key: describe_range(entry) for entry in method.space},
+        reported=study.reported,
+        spread=method.spread,
+        holdout=study.holdout,
+        examples=study.examples,
+        at_edge=list(method.at_edge),
+        sampler=study.sampler,
+        seed=study.seed,
+        numerics=study.numerics,
+        date=study.date,
+        command=tune_command(study),
+    )
+
+
+def tried(method: MethodStudy) -> int:
+    """Return how many trials of a method were made; a failed one is one, too."""
+    return sum(trial.status != "planned" for trial in method.trials)
+
+
+def settings_of(overrides: Iterable[str]) -> dict[str, SettingValue]:
+    """Return the keys of overrides with their values; groups, lists and null are left out."""
+    settings: dict[str, SettingValue] = {}
+    for override in overrides:
+        name, _, text = override.partition("=")
+        value = _parsed(text)
+        if "." in name and value is not None:
+            settings[name.lstrip("+")] = value
+    return settings
+
+
+def _parsed(text: str) -> SettingValue | None:
+    """Return a value as Hydra reads it: a number, a switch or a text; None for null and for a list."""
+    if text == "null" or text[:1] in ("[", "{"):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):  # unlike YAML, which reads 1e-4 as a text
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")
+
+
+def describe_range(searched: SearchedKey) -> str:
+    """Return where a key was searched, in words."""
+    if searched.choices:
+        return f"one of {', '.join(searched.choices)}"
+    scale = ", log" if searched.log else ""
+    widened = f", made wider {searched.widened} time{'s' * (searched.widened > 1)}" if searched.widened else ""
+    return f"{searched.low:g} to {searched.high:g}{scale}{widened}"
+
+
+def tune_command(study: Study) -> str:
+    """Return a command that repeats the study on the same data."""
+    methods = ",".join(dict.fromkeys(method.method for method in study.methods))
+    shared = [word for word in study.overrides if word.partition("=")[0] not in ("task", "model", "method", "budget")]
+    names = dict.fromkeys(name for method in study.methods for name in settings_of(method.overrides))
+    varied = []
+    for name in names:
+        values = dict.fromkeys(
+            text.partition("=")[2]
+            for method in study.methods
+            for text in method.overrides
+            if text.partition("=")[0].lstrip("+") == name
+        )
+        varied.append(f"{name}={','.join(values)}")
+    words = [f"task={study.task}", f"model={study.model}", f"method={methods}", f"budget={study.budget}", *varied]
+    words += [word for word in shared if word not in varied]
+    words += [f"tune.trials={study.trials}", f"tune.holdout={study.holdout:g}"]
+    words += [f"tune.sampler={study.sampler}"] if study.sampler != "sobol" else []
+    words += [f"tune.seed={study.seed}"] if study.seed else []
+    return " ".join(["gelora tune", *map(shlex.quote, words)])
