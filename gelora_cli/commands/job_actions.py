@@ -64,9 +64,9 @@ class CommandActions:
         )
 
 
-def serve_jobs(descriptor: str, parent: str) -> int:
+def serve_jobs(descriptors: str, parent: str) -> int:
     """Be the process that a sweep forks its jobs from."""
-    serve(int(descriptor), int(parent), answer)
+    serve([int(number) for number in descriptors.split(",")], int(parent), answer)
     return 0
 
 

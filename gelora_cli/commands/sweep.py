@@ -154,6 +154,17 @@ def choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     names = sorted({config.launch.launcher for config in configs})
     if len(names) > 1:
         raise GeloraError(f"launch.launcher={','.join(names)}: one launcher runs all jobs of a sweep; give one of them")
+    counts = sorted({config.launch.parallel for config in configs})
+    if len(counts) > 1:
+        given = ",".join(map(str, counts))
+        raise GeloraError(
+            f"launch.parallel={given}: it is how many jobs of the sweep run side by side; give one number"
+        )
+    if counts[0] > 1 and names == ["in_place"]:
+        raise GeloraError(
+            f"launch.parallel={counts[0]}: launch.launcher=in_place runs the jobs in one process, one after the other; "
+            "leave one of the two out"
+        )
     # in_place is kept: it is for a debugger, and a dry run can be debugged, too.
     if all(config.dry_run for config in configs) and names != ["in_place"]:
         return LAUNCHERS.get(DEFAULT)
@@ -168,12 +179,12 @@ def complete_jobs(
     A job runs where the launcher sends it, so that its own configuration and command line name no launcher and none
     of the launcher's keys.
     """
-    job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher"}
+    job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher", "launch.parallel"}
     actions = CommandActions(command, begun=utc_now())  # before the first job: what ended earlier was done already
     job_flags = [flag for flag in flags if flag != "--multirun"]
     jobs = []
     for number, job in enumerate(composed, start=1):
-        config = replace(job.config, launch=job.config.launch.for_entry(DEFAULT))
+        config = replace(job.config, launch=replace(job.config.launch.for_entry(DEFAULT), parallel=1))
         overrides = []
         for word in job.overrides:
             name = word.partition("=")[0].lstrip("+")

@@ -90,7 +90,9 @@ class LaunchConfig(WorkersConfig, EntrySection):
         choices=LAUNCHERS.names,
         identity=False,
     )
-    parallel: int = key(1, help="jobs of a sweep side by side, each with its share of cores", low=1, identity=False)
+    parallel: int = key(
+        1, help="jobs of a sweep (-m) side by side, each with its share of the cores' threads", low=1, identity=False
+    )
 
 
 @dataclass

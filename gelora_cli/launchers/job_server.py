@@ -1,8 +1,9 @@
-"""A warm process that forks one process for each job of a sweep.
+"""A warm process that forks one process for each job of a sweep, and the sweep's end of it.
 
 Memory and random state of a job are its own, and a crash ends that job alone. The server imports the heavy libraries
 once. Sweep, server and jobs talk through one socket in JSON: the sweep sends a request, the process of the job answers
-with its pid and its outcome, and once that process has ended, the server adds its exit status.
+with its pid and its outcome, and once that process has ended, the server adds its exit status. Jobs side by side have
+a socket each (`parallel_server.py`).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from gelora_cli.config.files import config_text
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -75,13 +76,8 @@ class JobServer:
             StoppedError: a signal came before the job had begun.
         """
         begun, clock = utc_now(), time.monotonic()
-        request = {"command": job.command, "config": config_text(job.config), "words": list(job.typed)}
-        answer = self._ask(request)
-        outcome = _read_outcome(answer)
-        if outcome.code and outcome.directory is None and "pid" in answer:
-            directory = _find_run_of_process(answer["pid"], begun, Path(job.config.runs_dir))
-            outcome = replace(outcome, directory=directory)
-        return replace(outcome, seconds=time.monotonic() - clock)
+        answer = self._ask(request_of(job))
+        return outcome_of(job, answer, begun, time.monotonic() - clock)
 
     def check(self, jobs: Sequence[Job]) -> list[str]:
         """Return for each job what its command would refuse of model and data, or an empty string.
@@ -119,8 +115,12 @@ class JobServer:
             finally:
                 self.pid = None
             return answer
+        raise self._no_start()
+
+    def _no_start(self) -> GeloraError:
+        """Return the error of a server that ended several times before it could start a job."""
         status = describe_exit_status(self.process.returncode)
-        raise GeloraError(
+        return GeloraError(
             f"the process that starts the jobs {status}, {TRIES} times, before it could start one; see what it printed "
             "above, and try a single job without -m"
         )
@@ -138,19 +138,9 @@ class JobServer:
         return message
 
     def _start(self) -> None:
-        """Start the server with all signals blocked: the sweep alone passes them on, to the job."""
+        """Start the server, which is reached by one line."""
         self.line, server_line = Pipe()
-        previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            self.process = subprocess.Popen(
-                [*SERVER, str(server_line.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(server_line.fileno(),),
-                start_new_session=True,  # a terminal's Ctrl-C reaches the sweep alone, which passes it on once
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
-            server_line.close()
+        self.process = start_server([server_line])
 
     def _end(self) -> None:
         # Killing needs no answer of the server, whose signals are blocked. The kernel then ends a job that it has.
@@ -169,21 +159,85 @@ class JobServer:
                 os.kill(self.pid, number)
 
 
-def serve(descriptor: int, parent: int, do: Callable[[dict[str, Any]], Any]) -> None:
-    """Fork a process that does each request from the socket, until the socket is closed or `parent` ends."""
+def start_server(lines: Sequence[Connection], output: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a server with all signals blocked: the sweep alone passes them on, to the jobs.
+
+    Args:
+        lines: the server's ends of its sockets, one for each job at a time; they are closed here.
+        output: descriptors that jobs may write their output to.
+    """
+    descriptors = [line.fileno() for line in lines]
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return subprocess.Popen(
+            [*SERVER, ",".join(map(str, descriptors)), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(*descriptors, *output),
+            start_new_session=True,  # a terminal's Ctrl-C reaches the sweep alone, which passes it on once
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        for line in lines:
+            line.close()
+
+
+def request_of(job: Job) -> dict[str, Any]:
+    """Return what a server is sent to run a job."""
+    return {"command": job.command, "config": config_text(job.config), "words": list(job.typed)}
+
+
+def outcome_of(job: Job, answer: dict[str, Any], begun: str, seconds: float) -> Outcome:
+    """Return what came of a job from the messages of its process; one that crashed is found by its pid.
+
+    Args:
+        job: the job.
+        answer: its messages, put together.
+        begun: when the job began.
+        seconds: how long it took.
+    """
+    outcome = _read_outcome(answer)
+    if outcome.code and outcome.directory is None and "pid" in answer:
+        directory = _find_run_of_process(answer["pid"], begun, Path(job.config.runs_dir))
+        outcome = replace(outcome, directory=directory)
+    return replace(outcome, seconds=seconds)
+
+
+def serve(descriptors: int | Sequence[int], parent: int, do: Callable[[dict[str, Any]], Any]) -> None:
+    """Fork a process that does each request from a socket, until the sockets are closed or `parent` ends.
+
+    A socket has one job at a time, and the jobs of several sockets run side by side.
+    """
     die_with_parent(parent)  # before the imports, which take seconds
     for name in HEAVY:
         importlib.import_module(name)
-    line = Connection(descriptor)
+    idle = [Connection(number) for number in ([descriptors] if isinstance(descriptors, int) else descriptors)]
+    running: dict[int, tuple[int, Connection]] = {}  # read end of a pipe that closes with a job -> its pid and socket
+    while idle or running:
+        for ready in wait([*idle, *running]):
+            if isinstance(ready, Connection):
+                idle.remove(ready)
+                with contextlib.suppress(EOFError):  # the sweep has closed its end: that socket has no more jobs
+                    alive, pid = _fork(json.loads(ready.recv_bytes()), do, ready)
+                    running[alive] = (pid, ready)
+            else:
+                pid, line = running.pop(cast(int, ready))
+                os.close(cast(int, ready))
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with contextlib.suppress(OSError):  # the sweep has closed its end
+                    _send_message(line, status=status)
+                idle.append(line)
+
+
+def _fork(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Connection) -> tuple[int, int]:
+    """Start the process of a job; return the end of a pipe that closes when that process ends, and its pid."""
     server = os.getpid()
-    with contextlib.suppress(EOFError):  # the sweep has closed its end
-        while True:
-            request = json.loads(line.recv_bytes())
-            pid = os.fork()
-            if pid == 0:
-                _work(request, do, line, server)  # does not return
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            _send_message(line, status=status)
+    # No descendant but the process itself holds the other end: descriptors are not inherited by what it starts.
+    alive, held = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _work(request, do, line, server)  # does not return
+    os.close(held)
+    return alive, pid
 
 
 def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Connection, server: int) -> None:
@@ -191,6 +245,8 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
     die_with_parent(server)
     code = 1
     try:
+        for standard, descriptor in zip((1, 2), request.pop("output", ()), strict=False):
+            os.dup2(descriptor, standard)
         _send_message(line, pid=os.getpid())  # first: from here on the sweep passes its signals on to this process
         # The server has blocked the signals, and the job inherits that. Their default action must be set before they
         # are unblocked, since one that is pending is delivered at once.

@@ -1,4 +1,4 @@
-"""The default launcher: one job after the other, each in a process of its own on this machine."""
+"""The default launcher: the jobs of a sweep in processes of their own on this machine."""
 
 from __future__ import annotations
 
@@ -8,30 +8,47 @@ from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import Launcher, announce
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import JobServer
+from gelora_cli.launchers.parallel_server import ParallelServer
 
 
 @LAUNCHERS.register
 class LocalProcesses(Launcher):
-    """Fork each job from one warm server, so that the heavy libraries are imported once."""
+    """Fork each job from one warm server, so that the heavy libraries are imported once.
+
+    `launch.parallel` jobs run side by side. A dry run measures times, so that its jobs run one after the other.
+    """
 
     name = "local"
 
     def __enter__(self) -> LocalProcesses:
-        self._server = JobServer().__enter__()
+        self._server: JobServer | None = None
         return self
 
     def __exit__(self, *error: object) -> None:
         """End the server."""
-        self._server.__exit__(*error)
+        if self._server is not None:
+            self._server.__exit__(*error)
 
     def check(self, jobs: Sequence[Job]) -> list[str]:
         """Check the jobs in a process of the same server."""
-        return self._server.check(jobs)
+        return self._server_for(jobs).check(jobs)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Run the jobs one after the other until a signal asks the sweep to stop."""
+        """Run the jobs until a signal asks the sweep to stop, and yield the outcome of each in their order."""
+        server = self._server_for(jobs)
+        if isinstance(server, ParallelServer) and not any(job.config.dry_run for job in jobs):
+            yield from server.run_all(jobs)
+            return
         for job in jobs:
-            if self._server.stopped:  # the signal ended the job before; no other one starts
+            if server.stopped:  # the signal ended the job before; no other one starts
                 return
             announce(job)
-            yield self._server.run(job)
+            yield server.run(job)
+
+    def _server_for(self, jobs: Sequence[Job]) -> JobServer:
+        """Return the server, which starts with the first jobs that are known: they say how many run side by side."""
+        if self._server is None:
+            parallel = max((job.launch.parallel for job in jobs), default=1)
+            processes = max((job.config.launch.processes for job in jobs), default=1)
+            self._server = (JobServer() if parallel == 1 else ParallelServer(parallel, processes)).__enter__()
+        return self._server
