@@ -200,7 +200,7 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
         accepted = ", ".join(planned_methods())
         raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {accepted}")
     planned = rank_pattern_json(plan)
-    overruling = sorted({*planned, "use_rslora", "use_dora"} & more.keys())
+    overruling = sorted({*planned, "use_rslora"} & more.keys())
     if overruling:
         raise GeloraError(f"{', '.join(overruling)}: set by the plan; give plan_ranks another budget or scaling")
     return LoraConfig(**planned, task_type=task_type, **more)

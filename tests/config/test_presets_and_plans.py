@@ -12,7 +12,7 @@ import pytest
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.complete import complete
 from gelora_cli.config.identity import identity_values
-from gelora_cli.config.presets import scaling_of
+from gelora_cli.config.presets import scaling_of, variant_of
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
@@ -97,6 +97,7 @@ def saved_plan(directory: Path, method: str = "gelora", **rules: Any) -> Path:
         "method=lora",
         "method.scaling=4",
         "method.modules=all",
+        "method.variant=dora",
         "ranks.rule=growth",
         "ranks.rounding=down",
         "ranks.on_deficit=shrink",
@@ -137,6 +138,20 @@ def test_what_a_saved_plan_brings_is_in_the_configuration(tmp_path: Path) -> Non
     assert complete(composed(*words, *same)) == found
     tracked = complete(composed(*words, "profile.track=true", "profile.pooling=cls"))  # which tracking looks at
     assert tracked.profile.pooling == "cls"
+
+
+def test_a_saved_plan_brings_its_variant(tmp_path: Path) -> None:
+    place = saved_plan(tmp_path / "run", variant="dora")
+    words = ("task=cola", "model=minilm", f"ranks.path={place}")
+    assert variant_of(complete(composed(*words)).method) == "dora"
+    assert complete(composed(*words, "method.variant=dora")) == complete(composed(*words))
+    with pytest.raises(GeloraError, match=r"method\.variant=dora\); beside it method\.variant=rslora would change"):
+        complete(composed(*words, "method.variant=rslora"))
+
+
+def test_a_method_without_variants_refuses_one() -> None:
+    with pytest.raises(GeloraError, match=r"method\.variant=dora: method=adalora has no such setting; those that have"):
+        complete(composed("task=cola", "model=minilm", "method=adalora", "method.variant=dora"))
 
 
 def test_a_plan_that_is_none_of_lora_is_refused(tmp_path: Path) -> None:

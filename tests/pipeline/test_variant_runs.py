@@ -1,0 +1,153 @@
+"""Runs of variants through the command: what is said of them, what resumes, and what others load."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.config.files import read_config
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.methods import load_adapter
+from gelora_cli.report.settings import run_settings
+from tests.helpers.bench import Bench, result_of
+from tests.helpers.method_cases import inputs_of
+from tests.helpers.tiny import KINDS
+from tests.helpers.variant_matrix import VARIANTS, fresh, logits
+
+METHODS = ("gelora", "lora", "fisher")
+SHORT = (
+    "task=cola",
+    "train.epochs=2",
+    "data.max_train_examples=48",
+    "budget=rank:5",
+    "train.checkpoint_steps=2",
+    "model.dropout=0",
+)
+KILLED_AT = 5
+"""The step at which a run is killed: it has a checkpoint of step 4 then."""
+LOADING = """
+import json, sys, torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification as Auto
+base, inputs, runs = sys.argv[1:4]
+inputs = {name: torch.tensor(values) for name, values in json.loads(inputs).items()}
+scores = {}
+for name in json.loads(runs):
+    torch.manual_seed(1)
+    adapted = PeftModel.from_pretrained(Auto.from_pretrained(base, num_labels=2), name + "/adapter")
+    merged = Auto.from_pretrained(name + "/merged")
+    assert not any("peft" in type(module).__module__ for module in merged.modules())
+    with torch.no_grad():
+        scores[name] = [model.eval()(**inputs).logits.tolist() for model in (adapted, merged)]
+print(json.dumps(scores))
+"""
+"""What another program does with an export: PEFT loads its adapter, transformers alone the merged model."""
+
+
+def test_a_run_says_its_variant_and_its_plan_refuses_another(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("task=cola", "data.max_train_examples=32", "budget=rank:5")
+    assert bench.run(*words, "method.variant=dora", "precision=bf16") == 0
+    directory = bench.only()
+    plan, result = read_artifact(RankPlan, directory / RankPlan.FILE), result_of(directory)
+    assert result.reload_check.passed  # in bf16, where PEFT alone would round the norms
+    assert result.adapter_params == plan.adapter_params <= (plan.budget_params or 0)
+    assert f"- fixed parameters: {plan.fixed_params:,} of the" in (directory / "README.md").read_text()
+    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    assert ("method.variant", "dora") in run_settings(read_config(directory / run_files.CONFIG), manifest)
+    capsys.readouterr()
+    assert bench.run("task=cola", f"ranks.path={directory}", "method.variant=rslora", "dry_run=true") == 2
+    refused = capsys.readouterr().err
+    assert "method.variant=dora" in refused and "beside it method.variant=rslora would change nothing" in refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_variant_with_every_allocator(
+    glue_dir: Path, tiny_models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    """Train, kill and resume, export, and load in another process; with `-s` it prints the table."""
+    exports, ours = [], {}
+    inputs = inputs_of(tiny_models[kind], kind)
+    for method in METHODS:
+        for variant in VARIANTS:
+            name = f"{method}-{variant}"
+            words = (*SHORT, "profile.track=true", f"method={method}", f"method.variant={variant}")
+            whole = Bench(tmp_path / "whole" / variant, glue_dir, tiny_models)
+            resumed = Bench(tmp_path / "resumed" / variant, glue_dir, tiny_models)
+            assert whole.run(*words, model=kind) == 0
+            kill_at_step(KILLED_AT, resumed, *words, model=kind)
+            assert resumed.run(*words, model=kind) == 0
+            directory, other = directory_of(whole, method), directory_of(resumed, method)
+            assert is_done(directory)
+            assert "resumed from the checkpoint at step 4" in (other / run_files.LOG).read_text()
+            check_equal_adapters(directory, other)
+            for form in ("adapter", "merged"):
+                output = tmp_path / name / form
+                assert command_line(["export", str(directory), f"form={form}", f"output={output}"]) == 0
+            exports.append(str(tmp_path / name))
+            ours[str(tmp_path / name)] = logits(
+                load_adapter(fresh(tiny_models[kind]).model, directory / "adapter"), inputs
+            )
+            print_row(kind, method, variant, directory)
+    listed = json.dumps({key: tensor.tolist() for key, tensor in inputs.items()})
+    command = [sys.executable, "-c", LOADING, str(tiny_models[kind]), listed, json.dumps(exports)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for export, both in json.loads(done.stdout.splitlines()[-1]).items():
+        for scores in both:
+            assert torch.allclose(torch.tensor(scores), ours[export], atol=1e-4, rtol=1e-4), export
+
+
+def directory_of(bench: Bench, method: str) -> Path:
+    (directory,) = (path for path in bench.directories() if path.parent.name == method)
+    return directory
+
+
+def kill_at_step(step: int, bench: Bench, *words: str, model: str) -> None:
+    """Run in a forked process that kills itself in an optimizer step."""
+
+    def run() -> None:
+        steps = 0
+        taken: Any = torch.optim.AdamW.step
+
+        def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return taken(self, *args, **kwargs)
+
+        torch.optim.AdamW.step = counted  # type: ignore[method-assign]
+        os._exit(bench.run(*words, model=model))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def check_equal_adapters(one: Path, other: Path) -> None:
+    first, second = (load_file(path / "adapter" / run_files.PEFT_WEIGHTS) for path in (one, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def print_row(kind: str, method: str, variant: str, directory: Path) -> None:
+    plan, check = read_artifact(RankPlan, directory / RankPlan.FILE), result_of(directory).reload_check
+    params = f"{plan.adapter_params} of {plan.budget_params}"
+    print(f"{kind:<12}{method:<8}{variant:<8}{' '.join(map(str, plan.ranks)):<10}{params:<18}{check.in_words()}")
