@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from gelora_cli.models.operations import Load
 
 BATCHES_PER_POOL = 50
 """Batches within which rows are sorted by length. It decides which rows meet, so it can't change between releases."""
@@ -40,3 +44,41 @@ def sorted_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[
     """
     order = np.argsort(-lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def micro_batches(
+    rows: NDArray[np.int64], process: int, processes: int, size: int | None
+) -> list[tuple[NDArray[np.int64], bool]]:
+    """Return a process's micro-batches of a global batch, and whether each counts.
+
+    Every process has equally many, since all must take part in the exchange of gradients. One that has no row left
+    borrows a row that does not count.
+
+    Args:
+        rows: the global batch, (B,).
+        process: the number of the process.
+        processes: how many there are.
+        size: the most rows of a micro-batch; None for all of a process's share.
+    """
+    local_rows = rows[process::processes]
+    largest = -(-len(rows) // processes)  # rows of the process that has most
+    size = size or largest
+    parts = [local_rows[start : start + size] for start in range(0, largest, size)]
+    return [(part, True) if len(part) else (rows[:1], False) for part in parts]
+
+
+def padded_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> Load:
+    """Return what goes through a model in batches whose rows are padded to the longest of each.
+
+    Args:
+        lengths: tokens of each row of the split, (n,).
+        batches: the rows of each batch, (B,).
+    """
+    passes = rows = tokens = pairs = 0
+    for batch in batches:
+        size, longest = len(batch), int(lengths[batch].max())
+        passes += 1
+        rows += size
+        tokens += size * longest
+        pairs += size * longest**2
+    return Load(passes, rows, tokens, pairs)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from gelora_cli.allocation.planning import PlanRequest, as_written
 from gelora_cli.config.keys import key
 from gelora_cli.config.schema import LowRankConfig
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.low_rank import start_ratio
 from gelora_cli.methods.peft_format import PeftMethod
+from gelora_cli.models.operations import UpdateWork
 
 
 @dataclass
@@ -63,3 +65,14 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
         from gelora_cli.methods.updates.adalora import attach_adalora
 
         return attach_adalora(context)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: AdaLoraSettings) -> UpdateWork:
+        """Return that A and B train, and that each step computes `A A^T` and `B^T B`, which hold them orthogonal.
+
+        These cost `2 r^2 (in + out)` forward and, since both factors train, twice as much on the way back.
+        """
+        ranks, operations = plan.rank_pattern, 0
+        for block in model_map.blocks:
+            for linear in block.linears:
+                operations += 6 * ranks.get(linear.name, 0) ** 2 * linear.unit_params
+        return UpdateWork(ranks, step_operations=operations)

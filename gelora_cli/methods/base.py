@@ -16,6 +16,7 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.registries import ALLOCATORS
+from gelora_cli.models.operations import UpdateWork
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +84,14 @@ class Method(ABC, Generic[Settings]):
     def merge(self, model: nn.Module) -> None:
         """Fold the modules that `rebuild` put in into the weights of their linears; nothing to do where it put none."""
 
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: Settings) -> UpdateWork:
+        """Return what trains, and what that adds to the products of a step, for the count of operations.
+
+        Unless a method says otherwise, it puts two matrices of the planned rank beside every planned linear. Ranks that
+        are masked while they train still take part in every product, so the plan's count.
+        """
+        return UpdateWork(plan.rank_pattern)
+
     def signals(self, budget: Budget) -> tuple[str, ...]:
         """Return the names of the signals that a plan can't be made without.
 
@@ -143,6 +152,8 @@ class AdaptedModel:
     cost. Its weights may be selected only once `budget_reached()`: from then on they keep within the budget. `state()`
     is what a checkpoint needs of the method beside parameters and optimizer, and `load_state` restores it.
     `updates()` is how far every adapted linear's weight has moved, (out, in) by name, of a method that moves any.
+    `attach_operations` is what measuring took that the method does itself before training, in floating-point
+    operations.
     """
 
     model: nn.Module
@@ -155,6 +166,7 @@ class AdaptedModel:
     state: Callable[[], dict[str, torch.Tensor]] | None = None
     load_state: Callable[[dict[str, torch.Tensor]], None] | None = None
     updates: Callable[[], dict[str, torch.Tensor]] | None = None
+    attach_operations: int = 0
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from gelora_cli.allocation.planning import PlanRequest, exempt_plan
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
+from gelora_cli.models.operations import UpdateWork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +39,10 @@ class BitFit(Method[MethodConfig]):
         from gelora_cli.methods.updates.subset import attach_bitfit
 
         return attach_bitfit(context)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: MethodConfig) -> UpdateWork:
+        """Return that gradients reach the biases of the embeddings' norm; those of biases are sums, not products."""
+        return UpdateWork(reaches_embeddings=True, replaced_params=plan.adapter_params)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
         """Add no module."""

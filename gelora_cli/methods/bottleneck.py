@@ -9,12 +9,13 @@ from gelora_cli.allocation.block_rows import block_row
 from gelora_cli.allocation.planning import PlanRequest, Shapes
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
-from gelora_cli.core.artifacts.model_map import LinearShape
+from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import Budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
+from gelora_cli.models.operations import UpdateWork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,6 +67,10 @@ class Bottleneck(Method[MethodConfig]):
         from gelora_cli.methods.updates.bottleneck import attach_bottlenecks
 
         return attach_bottlenecks(context, self.activation)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: MethodConfig) -> UpdateWork:
+        """Return that `down` and `up` read and write the outputs of their linears."""
+        return UpdateWork(plan.rank_pattern, behind=True)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
         """Put an adapter behind every linear that has a size."""

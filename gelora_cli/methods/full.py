@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from gelora_cli.allocation.planning import PlanRequest, exempt_plan
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
+from gelora_cli.models.operations import UpdateWork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +34,10 @@ class Full(Method[MethodConfig]):
         from gelora_cli.methods.updates.subset import attach_full
 
         return attach_full(context)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: MethodConfig) -> UpdateWork:
+        """Return that everything trains, and that nothing is added."""
+        return UpdateWork(trains_weights=True, reaches_embeddings=True, replaced_params=plan.adapter_params)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
         """Add no module."""

@@ -10,10 +10,12 @@ from typing import ClassVar
 
 from gelora_cli.allocation.planning import PlanRequest
 from gelora_cli.config.schema import LowRankConfig, PlannedLoraConfig
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS, VARIANTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.peft_format import PeftMethod
+from gelora_cli.models.operations import UpdateWork
 
 
 class PlannedLora(PeftMethod[PlannedLoraConfig]):
@@ -33,6 +35,15 @@ class PlannedLora(PeftMethod[PlannedLoraConfig]):
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Put the plan's variant of LoRA on every planned linear, with the planned ranks."""
         return VARIANTS.get(context.plan.variant).attach(context)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: PlannedLoraConfig) -> UpdateWork:
+        """Return that A and B train, and what the variant computes beside them."""
+        variant, ranks, operations = VARIANTS.get(plan.variant), plan.rank_pattern, {}
+        for block in model_map.blocks:
+            for linear in block.linears:
+                if rank := ranks.get(linear.name, 0):
+                    operations[linear.name] = variant.call_operations(linear, rank)
+        return UpdateWork(ranks, call_operations=operations)
 
 
 @METHODS.register

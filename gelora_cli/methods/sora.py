@@ -10,10 +10,12 @@ from gelora_cli.allocation.planning import PlanRequest, as_written
 from gelora_cli.config.keys import key
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, Method, MethodContext
 from gelora_cli.methods.low_rank import start_ratio
+from gelora_cli.models.operations import UpdateWork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,6 +80,11 @@ class Sora(Method[SoraSettings]):
         from gelora_cli.methods.updates.sora import attach_sora
 
         return attach_sora(context)
+
+    def work(self, plan: RankPlan, model_map: ModelMap, settings: SoraSettings) -> UpdateWork:
+        """Return that A and B train, and with `layer_norms` the norms down to that of the embeddings."""
+        norms = model_map.norm_params if settings.layer_norms else 0
+        return UpdateWork(plan.rank_pattern, reaches_embeddings=settings.layer_norms, replaced_params=norms)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
         """Put a gated update on every linear that has open gates."""

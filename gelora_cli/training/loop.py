@@ -16,7 +16,7 @@ from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.devices import seed_process
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.batches import epoch_batches, micro_batches
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.methods.base import AdaptedModel
@@ -128,11 +128,13 @@ class Trainer:
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
         """Take one optimizer step on a global batch, given by its rows (B,)."""
-        state = self.state
-        micro_batches = self._micro_batches(rows)
-        for index, (micro_rows, counts) in enumerate(micro_batches):
-            is_last = index == len(micro_batches) - 1  # gradients are exchanged once, after the last micro-batch
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
+        state, accelerator = self.state, self.accelerator
+        parts = micro_batches(
+            rows, accelerator.process_index, accelerator.num_processes, self.settings.micro_batch_size
+        )
+        for index, (micro_rows, counts) in enumerate(parts):
+            is_last = index == len(parts) - 1  # gradients are exchanged once, after the last micro-batch
+            with contextlib.nullcontext() if is_last else accelerator.no_sync(self.model):
                 self._backward(micro_rows, counts, len(rows), is_last)
         # After the last exchange of gradients, so that every process clips by the same norm.
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -145,25 +147,12 @@ class Trainer:
             self.adapted.after_step(state.step)  # before the gradients are cleared: a method may rank modules by them
         state.optimizer.zero_grad(set_to_none=True)
 
-    def _micro_batches(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], bool]]:
-        """Return this process's micro-batches of a global batch (B,), and whether each counts.
-
-        Every process has equally many, since all must take part in the exchange of gradients. One that has no row left
-        borrows a row that does not count.
-        """
-        processes = self.accelerator.num_processes
-        local_rows = rows[self.accelerator.process_index :: processes]
-        largest = math.ceil(len(rows) / processes)  # rows of the process that has most
-        size = self.settings.micro_batch_size or largest
-        parts = [local_rows[start : start + size] for start in range(0, largest, size)]
-        return [(part, True) if len(part) else (rows[:1], False) for part in parts]
-
     def _backward(self, rows: NDArray[np.int64], counts: bool, global_examples: int, is_last: bool) -> None:
         """Add the gradient of a micro-batch to the sums over this step.
 
         Args:
             rows: the rows of the micro-batch, (B,).
-            counts: whether its loss counts (see `_micro_batches`).
+            counts: whether its loss counts (see `micro_batches`).
             global_examples: rows of the global batch.
             is_last: whether it is the last micro-batch of the step.
         """

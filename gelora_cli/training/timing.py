@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.core.artifacts.result import EvalResult
-from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.batches import epoch_batches, padded_load
 from gelora_cli.data.encoding import EncodedSplit
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def time_steps(trainer: Trainer, steps: int) -> list[tuple[int, float]]:
 
 def padded_tokens(split: EncodedSplit, batches: Sequence[NDArray[np.int64]]) -> int:
     """Return the tokens of these batches, each row padded to the longest of its batch."""
-    return sum(int(split.lengths[rows].max()) * len(rows) for rows in batches)
+    return padded_load(split.lengths, batches).tokens
 
 
 def no_results(epoch: int) -> tuple[EvalResult, ...]:

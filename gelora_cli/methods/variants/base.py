@@ -45,6 +45,13 @@ class Variant(ABC):
         """
         return dict.fromkeys(ranks, scaling)
 
+    def call_operations(self, linear: LinearShape, rank: int) -> int:
+        """Return the floating-point operations of each call of an adapted linear beside those of A and B on its input.
+
+        They are those that do not depend on how many vectors it reads, such as the product `B A`, with the way back.
+        """
+        return 0
+
     @abstractmethod
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Put the planned update on a model, ready to train; its outputs are those of the base until the first step.

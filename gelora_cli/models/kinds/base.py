@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.operations import RelativePositions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,6 +88,14 @@ class ModelKind(ABC):
         Args:
             config: the content of config.json.
         """
+
+    def relative_positions(self, config: Mapping[str, Any]) -> RelativePositions | None:
+        """Return the products with relative positions in every attention; None if there are none.
+
+        Args:
+            config: the content of config.json.
+        """
+        return None
 
 
 class EncoderKind(ModelKind):
