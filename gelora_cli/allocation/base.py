@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -25,6 +25,20 @@ class SignalArtifact(StoredArtifact, Protocol):
     @property
     def seconds(self) -> float:
         """Seconds of the measurement."""
+
+
+def total_operations(artifacts: Iterable[SignalArtifact]) -> int | None:
+    """Return the floating-point operations of measuring all of these; None where one of them has no count.
+
+    An artifact of a plug-in may have none, and so does one that is older than the count.
+    """
+    total = 0
+    for artifact in artifacts:
+        operations = getattr(artifact, "operations", None)
+        if not isinstance(operations, int):
+            return None
+        total += operations
+    return total
 
 
 SignalT = TypeVar("SignalT")

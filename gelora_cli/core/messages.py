@@ -117,3 +117,8 @@ def escape_formula(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def tera(operations: float) -> str:
+    """Return floating-point operations in units of 10^12, such as `3.41 TFLOP`."""
+    return f"{operations / 1e12:.3g} TFLOP"

@@ -74,11 +74,7 @@ def padded_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]
         lengths: tokens of each row of the split, (n,).
         batches: the rows of each batch, (B,).
     """
-    passes = rows = tokens = pairs = 0
+    load = Load()
     for batch in batches:
-        size, longest = len(batch), int(lengths[batch].max())
-        passes += 1
-        rows += size
-        tokens += size * longest
-        pairs += size * longest**2
-    return Load(passes, rows, tokens, pairs)
+        load += Load.of_batch(len(batch), int(lengths[batch].max()))
+    return load

@@ -34,6 +34,17 @@ class Load:
     tokens: int = 0
     pairs: int = 0
 
+    @classmethod
+    def of_batch(cls, rows: int, longest: int) -> Load:
+        """Return the load of one batch whose rows are padded to its longest."""
+        return cls(1, rows, rows * longest, rows * longest**2)
+
+    def __add__(self, other: Load) -> Load:
+        """Return what both put through a model."""
+        return Load(
+            self.passes + other.passes, self.rows + other.rows, self.tokens + other.tokens, self.pairs + other.pairs
+        )
+
 
 @dataclass(frozen=True)
 class RelativePositions:

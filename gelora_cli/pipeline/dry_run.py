@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.allocation.base import IDIM, SignalArtifact, total_operations
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
@@ -21,11 +21,12 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import peak_bytes
-from gelora_cli.core.messages import join_names
+from gelora_cli.core.messages import join_names, tera
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.attach_stage import attach_method
+from gelora_cli.pipeline.costs import training_operations
 from gelora_cli.pipeline.inputs import (
     ResolvedInputs,
     check_signals,
@@ -40,7 +41,7 @@ from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
-from gelora_cli.pipeline.signal_stage import warn_unread
+from gelora_cli.pipeline.signal_stage import signal_context, warn_unread
 from gelora_cli.pipeline.stage_settings import train_settings
 from gelora_cli.signals.idim import profile_settings
 
@@ -76,7 +77,9 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     train = session.train_split()
     plan_text = _unmeasured_plan(plan, session, unmeasured) if unmeasured else format_plan(plan)
     signal_costs = {name: signal_cost(session, name) for name in unmeasured}  # before an adapter is on the model
-    training, evaluation = _training_cost(session, attach_method(session, plan, train), train)
+    measuring = _signal_operations(session, signals, unmeasured)  # before an adapter is on the model, too
+    attached = attach_method(session, plan, train)
+    training, evaluation = _training_cost(session, attached, train)
     finished = is_done(directory) and not config.force
     known_plan = None if unmeasured else plan
     trained = None if config.force or finished else find_equal_run(inputs, fingerprints, known_plan)
@@ -89,7 +92,13 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         processes=config.launch.processes,
         done=finished or trained is not None,
     )
-    lines = [f"run directory: {directory}", plan_text, _cost_text(session, cost, signal_costs, len(train))]
+    allocating = "unknown" if measuring is None else tera(measuring + attached.attach_operations)
+    lines = [
+        f"run directory: {directory}",
+        plan_text,
+        _cost_text(session, cost, signal_costs, len(train)),
+        f"operations: allocating {allocating}, training {tera(training_operations(session, attached.plan, train))}",
+    ]
     if finished:
         lines.append("This run is finished: the command would do nothing.")
     if trained is not None:
@@ -149,6 +158,17 @@ def _flat_profile(session: Session) -> IdProfile:
         model_map=model_map,
         seconds=0.0,
     )
+
+
+def _signal_operations(
+    session: Session, signals: Mapping[str, SignalArtifact], unmeasured: Mapping[str, Path]
+) -> int | None:
+    """Return the operations of all signals that the plan reads, measured or not; None if one has no count."""
+    counts = [total_operations([artifact]) for name, artifact in signals.items() if name not in unmeasured]
+    for name, directory in unmeasured.items():
+        counts.append(SIGNALS.get(name).operations(signal_context(session, directory)))
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, cast
 
-from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.allocation.base import IDIM, SignalArtifact, total_operations
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.config.files import read_config
@@ -195,7 +195,8 @@ def link_run(equal: EqualRun, directory: Path, inputs: ResolvedInputs, fingerpri
     write_run_pictures(directory, RunData(profile=profile, signals=signals, plan=plan))
     result = read_artifact(RunResult, trained / RunResult.FILE)
     seconds = sum((artifact.seconds for artifact in signals.values()), 0.0)
-    write_artifact(replace(result, method=method, profile_reused=True, profile_seconds=seconds), directory)
+    costs = result.costs and replace(result.costs, signal_flops=total_operations(signals.values()))
+    write_artifact(replace(result, method=method, profile_reused=True, profile_seconds=seconds, costs=costs), directory)
     same_as = os.path.relpath(trained, directory)
     write_atomic(directory / run_files.CARD, _linked_card(trained, method, result.method, same_as))
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)

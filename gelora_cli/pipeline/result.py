@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunResult, TrainResult
+from gelora_cli.core.artifacts.result import EvalResult, ReloadCheck, RunCosts, RunResult, TrainResult
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.files import json_text, write_atomic
 from gelora_cli.core.logs import LOGGER
@@ -32,8 +32,9 @@ def make_result(
     signals: MeasuredSignals,
     trained: TrainResult,
     check: ReloadCheck,
+    costs: RunCosts,
 ) -> RunResult:
-    """Put together what a run came to, from its plan, its signals, its training and the reload check."""
+    """Put together what a run came to, from its plan, its signals, its training, the reload check and its costs."""
     from gelora_cli.training.selection import best_epoch
 
     config, splits = session.config, session.protocol_splits
@@ -68,6 +69,7 @@ def make_result(
         train_seconds=trained.seconds,
         smoke=config.smoke,
         scale=session.scale,
+        costs=costs,
     )
 
 

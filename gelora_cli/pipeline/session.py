@@ -26,6 +26,7 @@ from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.load import LoadedModel
+from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
 
@@ -98,6 +99,7 @@ class Session:
         self._warned: set[tuple[str, str]] = set()  # (split, warning)
         with self.timed("model"):
             self.loaded = self.fresh_model()
+            self.shapes = read_shapes(self.loaded.model, self.loaded.map)  # before an adapter adds its own
             self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(inputs.model, self.loaded.map.kind)
         check_vocabulary(self.tokenizer, self.loaded.model)
         # A tokenizer without a padding token: 0 is as good as any, since padding is masked.

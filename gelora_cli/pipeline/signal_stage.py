@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
-from gelora_cli.allocation.base import IDIM, SignalArtifact
+from gelora_cli.allocation.base import IDIM, SignalArtifact, total_operations
 from gelora_cli.config.complete import complete
 from gelora_cli.config.files import write_config
 from gelora_cli.config.keys import declared_keys
@@ -60,6 +61,11 @@ class MeasuredSignals:
     def seconds(self) -> float:
         """Seconds of all the measurements."""
         return sum((artifact.seconds for artifact in self.artifacts.values()), 0.0)
+
+    @property
+    def operations(self) -> int | None:
+        """Floating-point operations of all the measurements; None where one of them has no count."""
+        return total_operations(self.artifacts.values())
 
 
 def measure_signals(config: RunConfig, names: Sequence[str]) -> tuple[Path, MeasuredSignals]:
@@ -174,7 +180,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
     if not session.accelerator.is_main_process:
         reused = _await_announcement()
         if not reused:
-            signal.measure(_context(session, directory))
+            signal.measure(signal_context(session, directory))
         session.accelerator.wait_for_everyone()
         return read_artifact(signal.artifact, path), reused
     create_directory(directory)
@@ -183,7 +189,10 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
         reused = not from_scratch and load_valid_signal(signal, directory) is not None
         _announce(reused)
         if not reused:
-            artifact = signal.measure(_context(session, directory))
+            context = signal_context(session, directory)
+            artifact = signal.measure(context)
+            if "operations" in getattr(artifact, "__dataclass_fields__", ()):
+                artifact = replace(artifact, operations=signal.operations(context))
             _check_measured(signal, artifact)
             measured = MeasuredSignals({signal.name: artifact}, reused=False)
             write_run_pictures(directory, RunData(profile=measured.profile, signals=measured.artifacts))
@@ -232,7 +241,7 @@ def _await_announcement() -> bool:
     return bool(reused)
 
 
-def _context(session: Session, directory: Path) -> SignalContext:
+def signal_context(session: Session, directory: Path) -> SignalContext:
     """Return what a signal may measure of this session; the clock of its seconds starts here."""
     config, inputs, loaded = session.config, session.inputs, session.loaded
     train = inputs.splits["train"]
@@ -245,7 +254,7 @@ def _context(session: Session, directory: Path) -> SignalContext:
         profile=config.profile,
         fingerprints={"model": inputs.model.fingerprint, "train": train.fingerprint()},
         rows=len(train),
-        examples=session.profile_split,
+        examples=cache(session.profile_split),  # encoded once, also where the operations are counted
         pad_token_id=session.pad_token_id,
         accelerator=session.accelerator,
         store=StateStore(directory),

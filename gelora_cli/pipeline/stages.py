@@ -13,6 +13,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
+from gelora_cli.pipeline.costs import run_costs
 from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, run_fingerprints
 from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
@@ -52,7 +53,15 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
         check = save_and_reload(session, attached, directory)
         if is_main:
             # Only after the reload check: a result.json belongs to an adapter that can be loaded again.
-            result = make_result(session, attached.plan, signals, trained, check)
+            costs = run_costs(
+                session,
+                attached.plan,
+                train,
+                trained,
+                signal_flops=signals.operations,
+                attach_flops=attached.attach_operations,
+            )
+            result = make_result(session, attached.plan, signals, trained, check, costs)
             write_result(directory, session, result, attached.plan, predictions)
         session.accelerator.wait_for_everyone()
         close_session(session, directory)

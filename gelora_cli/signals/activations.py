@@ -12,7 +12,16 @@ from gelora_cli.config.identity import WINDOW_KEYS
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.artifacts.signals import ActivationSignal
 from gelora_cli.core.registries import SIGNALS
+from gelora_cli.data.batches import padded_load, sorted_batches
+from gelora_cli.models.operations import FORWARD_ONLY, eigenvalue_operations, model_operations
+from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
+
+READS = {"key": "query", "value": "query", "gate": "up"}
+"""Roles of linears that read what another one reads, in the known kinds of models."""
+
+SPECTRA = 11
+"""Of each input: with all texts, and without each tenth."""
 
 
 @SIGNALS.register
@@ -41,6 +50,22 @@ class Activations(Signal[ActivationSignal]):
     def untimed(self, profile: ProfileConfig) -> str:
         """Return what a dry run can't time."""
         return "eleven spectra of every input"
+
+    def operations(self, context: SignalContext) -> int:
+        """Return those of one pass, of the covariance of every distinct input, and of eleven spectra of each.
+
+        Query, key and value read one input, and so do up and gate. Of a covariance the upper triangle is computed, so
+        that n tokens of D coordinates cost `n D^2`, to leading order [ours].
+        """
+        split, shapes = context.examples(), read_shapes(context.model, context.model_map)
+        batches = sorted_batches(split.lengths, context.profile.batch_size)
+        total = model_operations(shapes, padded_load(split.lengths, batches), FORWARD_ONLY, head=False)
+        tokens = int(split.lengths.sum())
+        for block in context.model_map.blocks:
+            inputs = {READS.get(linear.role, linear.role): linear.in_features for linear in block.linears}
+            for width in inputs.values():
+                total += tokens * width**2 + SPECTRA * eigenvalue_operations(width)
+        return total
 
     def measure(self, context: SignalContext) -> ActivationSignal:
         """Return the spectra on the drawn rows, with all of them and without each tenth."""

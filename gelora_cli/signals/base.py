@@ -136,6 +136,13 @@ class Signal(ABC, Generic[ArtifactT]):
         """Return what a dry run can't time, in words; empty if it is little."""
         return ""
 
+    def operations(self, context: SignalContext) -> int | None:
+        """Return the floating-point operations of `measure`, from the shapes; None if that is not known.
+
+        Where its artifact has a field `operations`, the pipeline writes them into it.
+        """
+        return None
+
     @property
     def title(self) -> str:
         """Return what messages call it."""

@@ -19,6 +19,9 @@ from gelora_cli.core.distributed import gather_objects
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
+from gelora_cli.data.batches import micro_batches, padded_load
+from gelora_cli.models.operations import UpdateWork, model_operations, singular_value_operations
+from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
 from gelora_cli.signals.gradient_pass import GROUPS
 
@@ -62,6 +65,23 @@ class Gradients(Signal[GradientSignal]):
     def untimed(self, profile: ProfileConfig) -> str:
         """Return what a dry run can't time."""
         return "eleven times the singular values of every gradient"
+
+    def operations(self, context: SignalContext) -> int:
+        """Return those of the passes forward and backward, and of eleven times the singular values of every gradient.
+
+        The way back computes the gradients of the blocks' weights, and of what leads to them.
+        """
+        split, shapes = context.examples(), read_shapes(context.model, context.model_map)
+        processes, size = context.accelerator.num_processes, context.profile.batch_size
+        parts: list[NDArray[np.int64]] = []
+        for batch in _drawn_batches(len(split), context.profile):
+            for process in range(processes):
+                parts += [rows for rows, _ in micro_batches(batch, process, processes, size)]
+        work = UpdateWork(trains_weights=True, trains_head=False)
+        total = model_operations(shapes, padded_load(split.lengths, parts), work)
+        for block in context.model_map.blocks:
+            total += (GROUPS + 1) * sum(singular_value_operations(linear) for linear in block.linears)
+        return total
 
     def measure(self, context: SignalContext) -> GradientSignal:
         """Return the numbers of all linear layers; the processes share every batch, and the linear layers at the end.
@@ -118,6 +138,12 @@ def draw_batches(rows: int, profile: ProfileConfig) -> list[NDArray[np.int64]]:
             profile.gradient_batches,
             profile.gradient_batch_size,
         )
+    return _drawn_batches(rows, profile)
+
+
+def _drawn_batches(rows: int, profile: ProfileConfig) -> list[NDArray[np.int64]]:
+    """Return what `draw_batches` returns, without its checks."""
+    count, size = batch_counts(rows, profile)
     # The 2 separates these numbers from those that drew the rows.
     order = np.random.default_rng([profile.seed, rows, 2]).permutation(rows)  # (rows,)
     return [order[start : start + size] for start in range(0, count * size, size)]

@@ -10,6 +10,9 @@ from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile, ProfileSettings
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
+from gelora_cli.data.batches import padded_load, sorted_batches
+from gelora_cli.models.operations import FORWARD_ONLY, model_operations, neighbour_operations
+from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext
 
 
@@ -74,6 +77,24 @@ class Idim(Signal[IdProfile]):
             model_map=context.model_map,
             seconds=round(context.store.seconds, 3),
         )
+
+    def operations(self, context: SignalContext) -> int:
+        """Return those of one pass over the distinct texts, and of the search for neighbours in every layer [ours].
+
+        A layer whose texts have equal states costs less than is counted.
+        """
+        from gelora_cli.geometry.pooling import make_pooling
+
+        settings, split = profile_settings(context.task, context.profile), context.examples()
+        rows = split.distinct_rows()
+        batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], context.profile.batch_size)]
+        load = padded_load(split.lengths, batches)
+        passes = model_operations(read_shapes(context.model, context.model_map), load, FORWARD_ONLY, head=False)
+        pooling = make_pooling(
+            settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=context.special_ids
+        )
+        points, width = int(pooling.counts(rows).sum()), int(context.model.config.hidden_size)
+        return passes + (len(context.model_map.blocks) + 1) * neighbour_operations(points, width)
 
 
 def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSettings:

@@ -11,6 +11,7 @@ from gelora_cli.config.schema import ProfileConfig
 from gelora_cli.core.artifacts.signals import LinearWeight, WeightSignal
 from gelora_cli.core.distributed import gather_objects
 from gelora_cli.core.registries import SIGNALS
+from gelora_cli.models.operations import singular_value_operations
 from gelora_cli.signals.base import Signal, SignalContext
 
 
@@ -28,6 +29,11 @@ class Weights(Signal[WeightSignal]):
     def untimed(self, profile: ProfileConfig) -> str:
         """Return what a dry run can't time."""
         return "the singular values of every weight, without a text"
+
+    def operations(self, context: SignalContext) -> int:
+        """Return those of the singular values of every linear layer."""
+        blocks = context.model_map.blocks
+        return sum(singular_value_operations(linear) for block in blocks for linear in block.linears)
 
     def measure(self, context: SignalContext) -> WeightSignal:
         """Return `exp(entropy)` of the singular values of every linear layer of the blocks, shared by the processes."""

@@ -121,6 +121,7 @@ class IdProfile:
         model_map: Blocks and linear layers of the model.
         seconds: Time of the measurement, over all attempts.
         scale: The n1 at which the estimator `gride` was read, the same for all layers; None for other estimators.
+        operations: Floating-point operations of the measurement, from its shapes; None if it is older than this.
     """
 
     model: str
@@ -136,6 +137,7 @@ class IdProfile:
     model_map: ModelMap
     seconds: float
     scale: int | None = None
+    operations: int | None = None
 
     FILE: ClassVar[str] = "profile.json"
 

@@ -118,6 +118,34 @@ class ReloadCheck:
 
 
 @dataclass(frozen=True)
+class RunCosts:
+    """What a run costs beside seconds and memory; operations are floating-point ones, counted from the shapes.
+
+    Attributes:
+        signal_flops: Operations of measuring what the plan reads, also where another run measured it. 0 of a plan that
+            reads nothing; None where a measurement is older than its count, or a plug-in's.
+        attach_flops: Operations of what the method itself measured before training.
+        training_flops: Operations of training, forward and backward, in all processes, without the evaluations.
+        inference_params: Parameters that the saved adapter adds to the model as long as it is not merged.
+        mergeable: Whether it can be merged, so that it adds nothing.
+        largest_rank: The largest rank of the saved adapter, which serving engines reserve for every module; None of a
+            method without ranks.
+    """
+
+    signal_flops: int | None
+    attach_flops: int
+    training_flops: int
+    inference_params: int
+    mergeable: bool
+    largest_rank: int | None
+
+    @property
+    def allocation_flops(self) -> int | None:
+        """Return the operations before training; None where a measurement has no count."""
+        return None if self.signal_flops is None else self.signal_flops + self.attach_flops
+
+
+@dataclass(frozen=True)
 class RunResult:
     """The summary of a finished run, `result.json`.
 
@@ -149,6 +177,7 @@ class RunResult:
         train_seconds: Time of the training, without the evaluations.
         scale: The scale of the scores that the model was trained on; null if trained on the labels as they are.
         smoke: Whether it was a short trial with `smoke=true`, which is no result.
+        costs: Operations, and what the adapter takes once it is used; None of a run that is older than this.
     """
 
     task: str
@@ -178,6 +207,7 @@ class RunResult:
     train_seconds: float
     scale: ScoreScale | None = None
     smoke: bool = False
+    costs: RunCosts | None = None
 
     FILE: ClassVar[str] = "result.json"
 

@@ -51,6 +51,7 @@ class GradientSignal:
         batch_size: Examples of each.
         model_map: Blocks and linear layers of the model.
         seconds: Time of the measurement, over all attempts.
+        operations: Floating-point operations of the measurement, from its shapes; None if it is older than this.
     """
 
     model: str
@@ -60,6 +61,7 @@ class GradientSignal:
     batch_size: int
     model_map: ModelMap
     seconds: float
+    operations: int | None = None
 
     FILE: ClassVar[str] = "signal-gradients.json"
 
@@ -106,6 +108,7 @@ class ActivationSignal:
         tokens: Number of their tokens.
         model_map: Blocks and linear layers of the model.
         seconds: Time of the measurement, over all attempts.
+        operations: Floating-point operations of the measurement, from its shapes; None if it is older than this.
     """
 
     model: str
@@ -115,6 +118,7 @@ class ActivationSignal:
     tokens: int
     model_map: ModelMap
     seconds: float
+    operations: int | None = None
 
     FILE: ClassVar[str] = "signal-activations.json"
 
@@ -136,11 +140,13 @@ class WeightSignal:
         linears: A row for each linear layer of the model's blocks, in their order.
         model_map: Blocks and linear layers of the model.
         seconds: Time of the measurement.
+        operations: Floating-point operations of the measurement, from its shapes; None if it is older than this.
     """
 
     model: str
     linears: tuple[LinearWeight, ...]
     model_map: ModelMap
     seconds: float
+    operations: int | None = None
 
     FILE: ClassVar[str] = "signal-weights.json"

@@ -22,6 +22,8 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, Inputs, MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER
 from gelora_cli.methods.updates.lora import attach_lora, layers_of
+from gelora_cli.models.operations import FORWARD_ONLY, Load, model_operations
+from gelora_cli.models.shapes import read_shapes
 
 if TYPE_CHECKING:
     from gelora_cli.methods.eva import EvaSettings
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 MOST_BATCHES = 2_000
 """Batches after which components that have not settled are given up."""
 TOKENS_PER_COMPONENT = 4  # in a batch: with fewer the components take long to settle
+
+PRODUCTS = 10
+"""Of a batch with its 2 k random directions, in the decomposition for k components: PEFT iterates four times."""
 
 
 def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
@@ -41,7 +46,7 @@ def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
     Raises:
         GeloraError: the components don't settle, or PEFT did not do what the plan says.
     """
-    ranks, components = context.once(lambda: _ranks_and_components(context))
+    ranks, components, operations = context.once(lambda: _ranks_and_components(context))
     plan = with_module_ranks(context.plan, context.model_map, ranks)
     plan = replace(plan, note=f"EVA's own ranks by explained variance; {len(plan.rank_pattern)} modules adapted.")
     attached = attach_lora(replace(context, plan=plan))
@@ -49,12 +54,18 @@ def attach_eva(context: MethodContext[EvaSettings]) -> AdaptedModel:
     with torch.no_grad():
         for name, layer in layers_of(model, LoraLayer).items():
             layer.lora_A[ADAPTER].weight.copy_(components[name])
-    return attached
+    return replace(attached, attach_operations=operations)
 
 
-def _ranks_and_components(context: MethodContext[EvaSettings]) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
-    """Return the rank of every adapted linear, and its components (rank, in) on the CPU."""
+def _ranks_and_components(
+    context: MethodContext[EvaSettings],
+) -> tuple[dict[str, int], dict[str, torch.Tensor], int]:
+    """Return the rank of every adapted linear, its components (rank, in) on the CPU, and the operations that it took.
+
+    The operations are those of the passes, and of the products of the randomised decompositions [ours].
+    """
     model, bound = context.model, context.plan.budget_params or 0
+    shapes = read_shapes(model, context.model_map)
     linears = [linear for block in adapted_linears(context.model_map, context.plan.modules) for linear in block]
     config, components = _even_config(context, linears)
     batches = context.batches(TOKENS_PER_COMPONENT * components)
@@ -76,7 +87,8 @@ def _ranks_and_components(context: MethodContext[EvaSettings]) -> tuple[dict[str
     costs = [linear.unit_params for linear in linears]
     cut = cut_components([ratios[linear.name] for linear in linears], costs, bound)
     ranks = {linear.name: rank for linear, rank in zip(linears, cut, strict=True)}
-    return ranks, {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
+    kept = {name: hooks[name].svd.components_[:rank].cpu() for name, rank in ranks.items() if rank}
+    return ranks, kept, model_operations(shapes, watched.load, FORWARD_ONLY) + watched.operations
 
 
 def _even_config(context: MethodContext[EvaSettings], linears: Sequence[LinearShape]) -> tuple[LoraConfig, int]:
@@ -111,6 +123,7 @@ class _Watched:
         self.measured: dict[str, SVDHook] = {}
         self.called: set[str] = set()
         self.batches = 0
+        self.load, self.operations = Load(), 0
 
     def forward(self, model: Any, inputs: Inputs) -> Any:
         """Run one batch. Give up after more batches than components should take to settle."""
@@ -121,6 +134,7 @@ class _Watched:
                 "batches. Give a smaller budget, a smaller method.rho, or more training rows."
             )
         self.called = set()
+        self.load += Load.of_batch(*inputs["attention_mask"].shape)
         if self.batches == 1 and (tokens := int(inputs["attention_mask"].sum())) < self.components:
             raise GeloraError(
                 f"method=eva: {self.components} components of a linear's inputs are asked of {tokens} tokens. Give a "
@@ -144,6 +158,8 @@ class _Watched:
         tokens = hidden[mask]  # (B, T, in) to (tokens, in)
         if self.batches == 1:
             self.inputs[name] = tokens
+        elif name in self.measured:
+            self.operations += PRODUCTS * 2 * tokens.numel() * 2 * self.measured[name].n_components
         return tokens
 
     def hooks(self) -> dict[str, SVDHook]:
