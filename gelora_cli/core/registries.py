@@ -187,6 +187,7 @@ REPORT_PICTURES: Registry[ReportPicture] = Registry(
     "gelora_cli.plots.base:ReportPicture",
     {
         "value": "gelora_cli.plots.report_values",
+        "cost": "gelora_cli.plots.report_costs",
         "idim": "gelora_cli.plots.report_profiles",
         "ranks": "gelora_cli.plots.report_ranks",
         "curves": "gelora_cli.plots.report_curves",

@@ -10,7 +10,7 @@ from gelora_cli.allocation.formatting import budget_line, stability_warning, var
 from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.messages import escape_markdown, markdown_code
+from gelora_cli.core.messages import escape_markdown, markdown_code, teraflop
 from gelora_cli.core.registries import METHODS
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
 from gelora_cli.pipeline.card_metadata import front_matter
@@ -73,6 +73,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         _loading(facts, export),
         _scale_text(result, export),
         _commands(result, facts, export),
+        _costs(result),
         _data(facts),
         _limitations(result, plan, facts),
     ]
@@ -189,6 +190,24 @@ def _without_data_paths(command: str) -> str:
         is_path = key.startswith("data.") and bool(name) and not hub_id(value)
         words.append(f"{key}={name}" if is_path else word)
     return shlex.join(words)
+
+
+def _costs(result: RunResult) -> str:
+    """Return what the run cost in operations, and what its adapter takes once it is used."""
+    costs = result.costs
+    if costs is None:  # a run of an earlier version
+        return ""
+    allocation = "not recorded" if costs.allocation_flops is None else f"{teraflop(costs.allocation_flops)} TFLOP"
+    added = f"{costs.inference_params:,} parameters" if costs.inference_params else "nothing"
+    merging = "nothing once it is merged" if costs.mergeable else "it can't be merged"
+    lines = [
+        f"- operations, counted from the shapes: allocating {allocation}, training {teraflop(costs.training_flops)} "
+        "TFLOP (10^12), without the evaluations",
+        f"- at inference it adds {added} to the model{f'; {merging}' if costs.inference_params else ''}",
+    ]
+    if costs.largest_rank is not None:
+        lines.append(f"- largest rank: {costs.largest_rank}, which serving engines reserve for every module")
+    return "\n".join(["## What it costs", "", *lines])
 
 
 def _data(facts: CardFacts) -> str:

@@ -21,7 +21,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import peak_bytes
-from gelora_cli.core.messages import join_names, tera
+from gelora_cli.core.messages import join_names, teraflop
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
@@ -92,12 +92,13 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
         processes=config.launch.processes,
         done=finished or trained is not None,
     )
-    allocating = "unknown" if measuring is None else tera(measuring + attached.attach_operations)
+    allocating = "unknown" if measuring is None else f"{teraflop(measuring + attached.attach_operations)} TFLOP"
+    training_flops = training_operations(session, attached.plan, train)
     lines = [
         f"run directory: {directory}",
         plan_text,
         _cost_text(session, cost, signal_costs, len(train)),
-        f"operations: allocating {allocating}, training {tera(training_operations(session, attached.plan, train))}",
+        f"operations: allocating {allocating}, training {teraflop(training_flops)} TFLOP",
     ]
     if finished:
         lines.append("This run is finished: the command would do nothing.")

@@ -57,7 +57,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     right.sharey(left)
     by_cost = sorted(rows, key=_cost)
     positions = {id(row): position for position, row in enumerate(by_cost, start=1)}
-    for series in _series(rows):
+    for series in row_series(rows):
         ordered = sorted(series.rows, key=_cost)
         costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
         left.plot(costs, means, label=series.name, markersize=7, linewidth=1.2, **series.style)
@@ -72,7 +72,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     return Picture(name, f"Value and cost: {title}", f"{metric} of each row.", figure)
 
 
-def _series(rows: Sequence[Row]) -> list[Series]:
+def row_series(rows: Sequence[Row]) -> list[Series]:
     """Return the rows by name; the series of one method differ in fill and line."""
     by_name: dict[str, list[Row]] = {}
     for row in rows:

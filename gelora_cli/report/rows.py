@@ -15,11 +15,9 @@ from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.allocation.stability import NOT_MEASURED, verdict_word
 from gelora_cli.core.artifacts.result import HOLDOUT_REMARK, SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
-from gelora_cli.report.runs import COPY, RowKey, Run, UnusedRun
+from gelora_cli.report.row_costs import RowCosts, row_costs
+from gelora_cli.report.runs import COPY, GELORA, UNIFORM, RowKey, Run, UnusedRun
 from gelora_cli.report.settings import describe_differences
-
-GELORA, UNIFORM = "gelora", "lora"
-"""The method whose plan a control may repeat, and the one that every comparison refers to."""
 
 DEFAULT_DIGITS = 4
 
@@ -186,6 +184,11 @@ class Row:
         """Return the most memory of any process, in units of 10^6 bytes."""
         peaks = [run.manifest.peak_bytes for run in self.runs if run.manifest.peak_bytes]
         return max(peaks) / 1e6 if peaks else None
+
+    @property
+    def costs(self) -> RowCosts | None:
+        """Return what it costs beside seconds and memory; None where a run does not have it recorded."""
+        return row_costs(self.runs)
 
     @property
     def examples_per_second(self) -> float | None:

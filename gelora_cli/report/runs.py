@@ -30,6 +30,9 @@ from gelora_cli.core.status import find_runs, status_of
 from gelora_cli.report.settings import FINGERPRINT_DIGITS, Settings, as_settings, run_settings
 from gelora_cli.trackers.json_lines import read_metric_lines
 
+GELORA, UNIFORM = "gelora", "lora"
+"""The method whose plan a control may repeat, and the one that every comparison refers to."""
+
 DAMAGED, OTHER_VERSION, COPY = "damaged", "of another version", "copy"
 """States of runs that give no number, beside those of `status_of`."""
 

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
+from gelora_cli.core.messages import teraflop
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
-from gelora_cli.report.rows import UNIFORM, Row
+from gelora_cli.report.row_costs import RowCosts
+from gelora_cli.report.rows import Row
+from gelora_cli.report.runs import UNIFORM
 
 NONE = "-"
 """The text of a cell that has no value."""
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
-NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-")
+NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-|not recorded")
 
 PROTOCOLS = {
     "last": "the weights after the last step, without any selection",
@@ -24,21 +27,40 @@ PROTOCOLS = {
 """How an epoch is selected; other protocols say it in each run."""
 
 
+NOT_RECORDED = "not recorded"
+"""The text of a cost of a run that is older than its record."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """A column: its title with the unit, and a row's text in it, None where it has no value."""
+    """A column: its title with the unit, a row's text in it, and what stands where that is None."""
 
     title: str
     text: Callable[[Row], str | None]
+    missing: str = NONE
 
     def has_values(self, rows: Sequence[Row]) -> bool:
         """Return whether any of these rows has a value in it."""
-        return any(self.text(row) is not None for row in rows)
+        return any(self.text(row) not in (None, NONE) for row in rows)
 
 
 def number(value: float | None, digits: int) -> str | None:
     """Return a number with so many decimals; None stays None."""
     return None if value is None else f"{value:.{digits}f}"
+
+
+def cost(text: Callable[[RowCosts], str | None]) -> Callable[[Row], str | None]:
+    """Return a column's text from the costs of a row; None where they are not recorded."""
+
+    def of_row(row: Row) -> str | None:
+        return None if row.costs is None else text(row.costs)
+
+    return of_row
+
+
+def largest_rank(costs: RowCosts) -> str:
+    """Return the largest rank, or that there is none."""
+    return NONE if costs.largest_rank is None else str(costs.largest_rank)
 
 
 COLUMNS = (
@@ -62,6 +84,11 @@ COLUMNS = (
     Column("training, s", lambda row: number(row.train_seconds, 1)),
     Column("peak memory, MB", lambda row: number(row.peak_megabytes, 0)),
     Column("examples/s", lambda row: number(row.examples_per_second, 1)),
+    Column("allocation, TFLOP", cost(lambda costs: teraflop(costs.allocation_flops)), NOT_RECORDED),
+    Column("training, TFLOP", cost(lambda costs: teraflop(costs.training_flops)), NOT_RECORDED),
+    Column("parameters at inference", cost(lambda costs: f"{costs.inference_params:,}"), NOT_RECORDED),
+    Column("merges", cost(lambda costs: "yes" if costs.mergeable else "no"), NOT_RECORDED),
+    Column("largest rank", cost(largest_rank), NOT_RECORDED),
 )
 
 HEADING_COLUMNS = ("task", "model", "metric")
@@ -104,7 +131,7 @@ def result_tables(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> l
         titles = tuple(column.title for column in used)
         lines = []
         for row in members:
-            lines.append(tuple(column.text(row) or NONE for column in used))
+            lines.append(tuple(column.text(row) or column.missing for column in used))
         tables.append(Table(result_caption(members), titles, tuple(lines), protocol))
     return tables
 
@@ -121,7 +148,7 @@ def result_caption(rows: Sequence[Row]) -> str:
     return (
         f"Protocol {protocol}: {selection}. Values are on {' or '.join(sorted(splits))}, as mean and standard "
         "deviation (n - 1) over seeds, collapsed seeds included. Parameters and memory are the largest of all seeds, "
-        "seconds the means."
+        "seconds and operations the means."
     )
 
 

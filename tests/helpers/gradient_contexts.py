@@ -23,7 +23,7 @@ from tests.helpers.composed import composed
 def labelled_context(place: Path, *overrides: str) -> SignalContext:
     """Return the context of a signal in the session of a run with these overrides; its states go below `place`."""
     config = composed("method=lora", "budget=rank:1", "precision=float32", f"runs_dir={place}", *overrides)
-    return signal_stage._context(open_quiet_session(resolve_inputs(complete(config))), place)
+    return signal_stage.signal_context(open_quiet_session(resolve_inputs(complete(config))), place)
 
 
 def batch_gradients(context: SignalContext, batches: Sequence[NDArray[np.int64]]) -> list[dict[str, torch.Tensor]]:

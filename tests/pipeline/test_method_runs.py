@@ -19,6 +19,7 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
+from gelora_cli.core.registries import METHODS
 from gelora_cli.core.status import run_status
 from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
 from tests.helpers.many import on_two_processes
@@ -55,6 +56,10 @@ def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
     assert (directory / "ranks.png").exists() is bool(plan.blocks)
     card = (directory / "README.md").read_text()
     assert f"adapter {result.adapter_params:,}" in card
+    costs = result.costs
+    assert costs is not None and costs.training_flops > 10**6
+    assert (costs.inference_params == 0) is exempt and costs.mergeable is (not METHODS.get(plan.method).unmergeable)
+    assert ("- largest rank:" in card) is (costs.largest_rank is not None)
     assert ("PeftModel" in card) is (directory / "adapter" / "adapter_config.json").exists()
 
 

@@ -1,0 +1,195 @@
+"""`cost-N`: what each row reached against each thing that it cost, with the front; no torch, readable in grey."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.report_rows import metric_label
+from gelora_cli.plots.report_values import Series, parameter_ticks, row_series
+from gelora_cli.plots.style import FILLS, LIGHT, figure_head, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gelora_cli.report.row_costs import RowCosts
+    from gelora_cli.report.rows import Row
+
+COLUMNS = 3
+FRONT = "front: no cheaper row reached more"
+ZERO_SHARE = 3
+"""A log axis has no 0: a cost of 0 stands at a third of the smallest other one, under a tick that says 0."""
+
+SAME, STEP = 0.008, 0.028
+"""Shares of an axis: of costs that are as good as equal, and of markers that stand side by side for them."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One thing that a row costs: its name on an axis, the unit that its ticks are in, and a row's cost."""
+
+    label: str
+    unit: float
+    suffix: str
+    of: Callable[[Row], float | None]
+
+
+@REPORT_PICTURES.register
+class CostPicture(ReportPicture):
+    """One picture for each task, model, protocol and metric with two rows at least whose costs are known."""
+
+    name = "cost"
+
+    def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
+        """Draw the reported value against each cost, a panel each, with a line along the front.
+
+        The front of a panel are the rows than which no other reached more for less.
+        """
+        recorded = [row for row in rows if row.costs is not None]
+        keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in recorded)
+        number = 0
+        for key in keys:
+            members = [row for row in recorded if (row.task, row.model, row.protocol, row.metric) == key]
+            if len(members) > 1:
+                number += 1
+                yield _draw_family(f"cost-{number}", f"{key[0]}, {key[1]}, protocol {key[2]}", members)
+
+
+def _recorded(of: Callable[[RowCosts], float | None]) -> Callable[[Row], float | None]:
+    """Return a row's cost from those that its runs recorded."""
+
+    def of_row(row: Row) -> float | None:
+        return None if row.costs is None else of(row.costs)
+
+    return of_row
+
+
+COSTS = (
+    Cost("parameters trained at most", 1e6, "M", lambda row: row.trained_params),
+    Cost("allocation and training, TFLOP", 1e12, "", _recorded(lambda costs: costs.total_flops)),
+    Cost("allocation and training, s", 1.0, "", lambda row: row.start_seconds + row.train_seconds),
+    Cost("parameters at inference, unmerged", 1e6, "M", _recorded(lambda costs: costs.inference_params)),
+    Cost("largest rank", 1.0, "", _recorded(lambda costs: costs.largest_rank)),
+    Cost("peak memory, MB", 1.0, "", lambda row: row.peak_megabytes),
+)
+"""What rows are compared by, a panel each."""
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (cost, value) than which no other has more value at no more cost, by ascending cost."""
+    best: list[tuple[float, float]] = []
+    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or value > best[-1][1]:
+            best.append((cost, value))
+    return best
+
+
+def side_by_side(places: Mapping[int, float], low: float, high: float) -> dict[int, float]:
+    """Return places on a log axis from `low` to `high`, with those side by side that are as good as equal."""
+    same, step = (high / low) ** SAME, (high / low) ** STEP  # factors, since the axis is logarithmic
+    groups: list[list[int]] = []
+    for name in sorted(places, key=lambda name: places[name]):
+        if groups and places[name] <= places[groups[-1][0]] * same:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    moved: dict[int, float] = {}
+    for group in groups:
+        centre = math.exp(sum(math.log(places[name]) for name in group) / len(group))
+        for index, name in enumerate(group):
+            moved[name] = places[name] if len(group) == 1 else centre * step ** (index - (len(group) - 1) / 2)
+    return moved
+
+
+def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
+    """Draw a panel for every cost that two of these rows have."""
+    shown = [cost for cost in COSTS if sum(cost.of(row) is not None for row in rows) > 1]
+    lines = math.ceil(len(shown) / COLUMNS)
+    figure, axes = new_figure(height_inches=0.9 + 2.5 * lines, panels=(1,) * lines, columns=COLUMNS)
+    series = _told_apart(row_series(rows))
+    for number, (axis, cost) in enumerate(zip(axes, shown, strict=False)):
+        axis.sharey(axes[0])
+        _draw_panel(axis, cost, rows, series)
+        if number % COLUMNS == 0:
+            axis.set_ylabel(metric_label(rows[0]))
+        else:
+            axis.tick_params(labelleft=False)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    subtitle = f"{title}; means; bars: one sd to each side; rows of equal cost stand side by side"
+    figure_head(figure, "Value against what it costs", subtitle, legend_of=axes[0])
+    caption = f"{metric_label(rows[0])} of each row against each cost on a log axis; the line is the front."
+    return Picture(name, f"What it costs: {title}", caption, figure)
+
+
+def _told_apart(series: Sequence[Series]) -> list[Series]:
+    """Return the series with markers that differ, since no line tells two methods of one marker apart here."""
+    used: set[tuple[str, str, str]] = set()
+    distinct: list[Series] = []
+    for each in series:
+        style = dict(each.style)
+        for fill in (style["fillstyle"], *FILLS):
+            style["fillstyle"] = fill
+            if (style["color"], style["marker"], fill) not in used:
+                break
+        used.add((style["color"], style["marker"], style["fillstyle"]))
+        distinct.append(replace(each, style=style))
+    return distinct
+
+
+def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Series]) -> None:
+    """Draw the rows that have this cost, and the front of them."""
+    costs = {id(row): value for row in rows if (value := cost.of(row)) is not None}
+    smallest = min((value for value in costs.values() if value), default=1.0)
+    places = {row: value or smallest / ZERO_SHARE for row, value in costs.items()}
+    low, high = min(places.values()) / 1.6, 1.6 * max(places.values())
+    positions = side_by_side(places, low, high)
+    for each in series:
+        known = [row for row in each.rows if id(row) in positions]
+        _draw_rows(axis, known, [positions[id(row)] for row in known], each)
+    _draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places])
+    zero = smallest / ZERO_SHARE if 0 in costs.values() else None
+    _scale_axis(axis, cost, low, high, zero)
+
+
+def _draw_rows(axis: Axes, rows: Sequence[Row], positions: Sequence[float], series: Series) -> None:
+    """Draw mean and sd of the rows of one series; a series without any stays in the legend."""
+    deviations = [row.sd or 0.0 for row in rows]
+    axis.errorbar(
+        positions,
+        [row.mean for row in rows],
+        yerr=deviations if any(deviations) else None,  # bars of length 0 would look like a spread of 0
+        label=series.name,
+        markersize=6.5,
+        capsize=2.5,
+        elinewidth=1,
+        **{**series.style, "linestyle": "none"},
+    )
+
+
+def _draw_front(axis: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draw steps along the front, below the markers, on to the dearest row."""
+    best = front(points)
+    costs = [cost for cost, _ in best] + [max(cost for cost, _ in points)]
+    values = [value for _, value in best] + [best[-1][1]]
+    axis.plot(costs, values, color=LIGHT, linewidth=3, drawstyle="steps-post", zorder=1, label=FRONT)
+
+
+def _scale_axis(axis: Axes, cost: Cost, low: float, high: float, zero: float | None) -> None:
+    """Make the axis logarithmic, with few ticks in the unit of the cost; `zero` is where a cost of 0 stands."""
+    from matplotlib.ticker import NullLocator
+
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    start = low if zero is None else 1.5 * zero
+    ticks = [tick * cost.unit for tick in parameter_ticks(start / cost.unit, high / cost.unit)]
+    labels = [f"{tick / cost.unit:g}{cost.suffix}" for tick in ticks]
+    if zero is not None:
+        ticks, labels = [zero, *ticks], ["0", *labels]
+    axis.set_xticks(ticks, labels, fontsize=9)
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel(cost.label, fontsize=9)
