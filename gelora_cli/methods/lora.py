@@ -43,7 +43,7 @@ class PlannedLora(PeftMethod[PlannedLoraConfig]):
             for linear in block.linears:
                 if rank := ranks.get(linear.name, 0):
                     operations[linear.name] = variant.call_operations(linear, rank)
-        return UpdateWork(ranks, call_operations=operations)
+        return UpdateWork(ranks, from_start=variant.from_start, call_operations=operations)
 
 
 @METHODS.register

@@ -95,6 +95,7 @@ class UpdateWork:
     Attributes:
         ranks: r of every linear, by its full name, that gets two matrices (in, r) and (r, out), as LoRA's A and B.
         behind: whether these read the output of their linear, (out, r) and (r, out), as a bottleneck does.
+        from_start: whether an update is computed as `(B - B0) A + B0 (A - A0)`, so that A and B have two products each.
         trains_weights: whether the weights of the blocks' linears train.
         reaches_embeddings: whether gradients go down to the embeddings, since something trains there.
         trains_head: whether the head trains.
@@ -105,6 +106,7 @@ class UpdateWork:
 
     ranks: Mapping[str, int] = field(default_factory=dict)
     behind: bool = False
+    from_start: bool = False
     trains_weights: bool = False
     reaches_embeddings: bool = False
     trains_head: bool = True
@@ -219,6 +221,8 @@ class _Block:
         rank = self.work.ranks.get(linear.name, 0)
         read = linear.out_features if self.work.behind else linear.in_features
         first, second = 2 * rows * read * rank, 2 * rows * rank * linear.out_features
+        if self.work.from_start:
+            return total + 2 * first * (2 + below) + second * 5  # B0 does not train
         return total + first * (2 + below) + second * 3
 
     def _attention(self) -> int:
@@ -276,6 +280,16 @@ def singular_value_operations(linear: LinearShape) -> int:
     """
     small = linear.max_rank
     return 2 * linear.in_features * linear.out_features * small + eigenvalue_operations(small)
+
+
+def decomposition_operations(linear: LinearShape) -> int:
+    """Return the operations of the singular values and vectors of a matrix (m, n): `6 m n^2 + 20 n^3` to leading order.
+
+    The smaller side is n. That is the method that begins with a QR decomposition (Golub and Van Loan, Matrix
+    Computations, section 8.6); a library may take another [ours].
+    """
+    small, large = linear.max_rank, max(linear.in_features, linear.out_features)
+    return 6 * large * small**2 + 20 * small**3
 
 
 def neighbour_operations(points: int, width: int) -> int:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
-from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.batches import epoch_batches, micro_batches, padded_load
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
+from gelora_cli.models.operations import UpdateWork, model_operations
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from gelora_cli.methods.base import AdaptedModel
     from gelora_cli.training.settings import TrainSettings
@@ -39,7 +43,6 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
         RunError: the adapted model gives other outputs than the base model. Every method starts from the base model.
     """
     from gelora_cli.methods.base import AdaptedModel, MethodContext
-    from gelora_cli.training.gradients import mean_gradients
 
     config, model = session.config, session.loaded.model
     settings, device = train_settings(config), session.accelerator.device
@@ -47,6 +50,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     # Rows by a fixed seed, so that the check looks at the same ones in every run and in every process.
     probe = session.encode(split.take(draw_rows(len(split), CHECKED_EXAMPLES, 0)))
     before = session.scores(model, probe)  # before attaching, which changes `model` in place
+    gradients = FirstGradients(session, train, settings)
     context = MethodContext(
         model,
         session.loaded.map,
@@ -56,15 +60,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
         total_steps=settings.total_steps(len(train)),
         keep_start=config.profile.track,
         batches=lambda tokens: EpochInputs(train, settings, session.pad_token_id, device, tokens),
-        gradients=lambda names, examples: mean_gradients(
-            model,
-            train,
-            settings,
-            names,
-            examples,
-            pad_token_id=session.pad_token_id,
-            accelerator=session.accelerator,
-        ),
+        gradients=gradients,
         once=session.compute_once,
     )
     with session.timed("attach"):
@@ -76,7 +72,44 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     difference = float(abs(session.scores(adapted.model, probe) - before).max())
     if not difference <= TOLERANCE * max(1.0, float(abs(before).max())):  # a NaN is refused, too
         raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
-    return adapted
+    return replace(adapted, attach_operations=adapted.attach_operations + gradients.operations)
+
+
+class FirstGradients:
+    """The mean gradient over the first rows that training sees, and the operations that measuring it took.
+
+    Args:
+        session: the run's model, before an adapter.
+        split: the training rows.
+        settings: of the training.
+    """
+
+    def __init__(self, session: Session, split: EncodedSplit, settings: TrainSettings) -> None:
+        self.session, self.split, self.settings = session, split, settings
+        self.operations = 0
+
+    def __call__(self, names: Sequence[str], examples: int) -> dict[str, torch.Tensor]:
+        """Return the gradient (out, in) of every named linear's weight."""
+        from gelora_cli.training.gradients import first_batches, mean_gradients
+
+        session, settings = self.session, self.settings
+        processes = session.accelerator.num_processes
+        parts: list[NDArray[np.int64]] = []
+        for batch in first_batches(self.split, settings, examples):
+            for process in range(processes):
+                parts += [rows for rows, _ in micro_batches(batch, process, processes, settings.micro_batch_size)]
+        # As if the weights of all linears of the blocks had a gradient, not only those that are named [ours].
+        work = UpdateWork(trains_weights=True, trains_head=False)
+        self.operations += model_operations(session.shapes, padded_load(self.split.lengths, parts), work)
+        return mean_gradients(
+            session.loaded.model,
+            self.split,
+            settings,
+            names,
+            examples,
+            pad_token_id=session.pad_token_id,
+            accelerator=session.accelerator,
+        )
 
 
 class EpochInputs:

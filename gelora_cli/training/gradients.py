@@ -52,7 +52,7 @@ def mean_gradients(
     Returns:
         A gradient (out, in) float32 by name, the same in every process.
     """
-    batches = _first_batches(split, settings, examples)
+    batches = first_batches(split, settings, examples)
     rows = sum(len(batch) for batch in batches)
     weights = {name: model.get_parameter(f"{name}.weight") for name in names}
     gradients: dict[str, torch.Tensor] = {}
@@ -71,7 +71,7 @@ def mean_gradients(
     return gradients
 
 
-def _first_batches(split: EncodedSplit, settings: TrainSettings, examples: int) -> list[NDArray[np.int64]]:
+def first_batches(split: EncodedSplit, settings: TrainSettings, examples: int) -> list[NDArray[np.int64]]:
     """Return the first global batches of the first epoch, as many as hold so many rows; all if there are fewer."""
     batches = epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)
     taken = 0

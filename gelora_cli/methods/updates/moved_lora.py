@@ -22,6 +22,7 @@ from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER, PEFT_PREFIX
 from gelora_cli.methods.updates.lora import attach_lora, layers_of, save_peft
+from gelora_cli.models.operations import decomposition_operations
 
 
 class Start(NamedTuple):
@@ -64,8 +65,10 @@ def attach_moved_lora(context: MethodContext[PlannedLoraConfig], starts: Mapping
         for update in updates.values():
             update.weight_A.copy_(update.start.A)
             update.weight_B.copy_(update.start.B)
+    adapted = [linear for block in context.model_map.blocks for linear in block.linears if linear.name in updates]
     return replace(
         attached,
+        attach_operations=sum(decomposition_operations(linear) for linear in adapted),
         save=lambda directory: save_peft(model, directory, partial(_double_rank, updates)),
         state=lambda: _state(updates),
         load_state=load_state,

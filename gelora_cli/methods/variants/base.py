@@ -23,12 +23,14 @@ class Variant(ABC):
         name: what a user writes behind `method.variant=`.
         description: what a model card says of it, with its source.
         rank_factor: the rank of the saved adapter over the planned rank.
+        from_start: whether the update is what `B A` has moved from where it began, `B A - B0 A0`.
         peft_arguments: what `peft.LoraConfig` needs of it beside ranks and alphas, in values that JSON holds.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     rank_factor: ClassVar[int] = 1
+    from_start: ClassVar[bool] = False
     peft_arguments: ClassVar[Mapping[str, bool | int | str]] = {}
 
     def fixed_params(self, linear: LinearShape) -> int:

@@ -25,3 +25,10 @@ class Dora(Lora):
     def fixed_params(self, linear: LinearShape) -> int:
         """Return the number of magnitudes: one for each output."""
         return linear.out_features
+
+    def call_operations(self, linear: LinearShape, rank: int) -> int:
+        """Return those of `B A` for the norm, which PEFT computes as `B (A I)`; nothing comes back through it.
+
+        With `method.dropout` PEFT also multiplies by W a second time, which is left out.
+        """
+        return 2 * linear.in_features * rank * linear.unit_params

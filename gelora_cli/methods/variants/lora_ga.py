@@ -19,6 +19,7 @@ class LoraGa(Variant):
     name = "lora_ga"
     description = "LoRA that starts from the singular vectors of each gradient (LoRA-GA, arXiv 2407.05000)"
     rank_factor = 2
+    from_start = True
 
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Measure gradients, then add LoRA that starts from their singular vectors (see `updates.lora_ga`)."""

@@ -19,6 +19,7 @@ class Pissa(Variant):
     name = "pissa"
     description = "LoRA that starts from the principal singular vectors of each weight (PiSSA, arXiv 2404.02948)"
     rank_factor = 2
+    from_start = True
 
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Decompose every planned weight, then add LoRA that starts from its principal part (see `updates.pissa`)."""
