@@ -24,7 +24,7 @@ def announce_study(study: Study, directory: Path) -> str:
     done = sum(trial.status == "done" for method in study.methods for trial in method.trials)
     share = f"{study.holdout:.3g} of the training rows held out"
     text = f"{len(study.methods)} methods, {total} trials each by {study.sampler}, {share}; {done} done before"
-    lines = [labelled("study", text), labelled("directory", str(relative(directory)))]
+    lines = [labelled("study", text), labelled("in", str(relative(directory)))]
     for method in study.methods:
         lines.append(labelled("space", f"{method.label}: {', '.join(map(_range_text, method.space))}"))
     return "\n".join(lines)

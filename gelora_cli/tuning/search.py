@@ -135,6 +135,8 @@ class Search:
 
     def _save(self, study: Study) -> None:
         """Write the study whole, so that a kill leaves this version or the one before."""
+        if study == self.study and (self._directory / Study.FILE).exists():
+            return
         self.study = study
         write_artifact(study, self._directory)
 
