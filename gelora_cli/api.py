@@ -27,6 +27,7 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.registries import VARIANTS
 from gelora_cli.data.encoding import encode
 from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.signals.idim import profile_settings
@@ -164,7 +165,7 @@ def plan_ranks(
         modules: `attention` (query, key, value, output) or `all` linears of a block.
         scaling: `alpha / r`, the same for every module unless the variant says otherwise.
         rules: `rule`, `rounding`, `on_deficit`, `when_unstable`, `seed` of the controls, and `variant` (`lora`,
-            `rslora`, `dora`).
+            `rslora`, `dora`, ...), the form of the update.
 
     Returns:
         The plan; its `stability` says whether it would be the same with other texts.
@@ -192,13 +193,19 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
         more: other settings of `peft.LoraConfig`, such as `lora_dropout`.
 
     Raises:
-        GeloraError: a plan of something other than LoRA ranks, or a setting that would overrule it.
+        GeloraError: a plan of something other than LoRA ranks, a variant that starts otherwise than PEFT would, or a
+            setting that would overrule the plan.
     """
     from peft import LoraConfig
 
     if plan.unit != "rank":
         accepted = ", ".join(planned_methods())
         raise GeloraError(f"this plan of method={plan.method} holds no LoRA ranks; take one of {accepted}")
+    if start := VARIANTS.get(plan.variant).own_start:
+        raise GeloraError(
+            f"variant={plan.variant} starts {start}, which PEFT's arguments don't say; train it with gelora train and "
+            "ranks.path=FILE, or plan with variant=lora and give init_lora_weights"
+        )
     planned = rank_pattern_json(plan)
     overruling = sorted({*planned, "use_rslora"} & more.keys())
     if overruling:

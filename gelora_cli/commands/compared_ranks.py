@@ -25,7 +25,7 @@ from gelora_cli.config.presets import plan_settings, variant_of
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import ALLOCATORS, METHODS, SIGNALS
+from gelora_cli.core.registries import ALLOCATORS, METHODS, SIGNALS, VARIANTS
 from gelora_cli.report.text_table import terminal_width
 from gelora_cli.signals.saved import read_signals, saved_signals
 
@@ -76,7 +76,8 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
         "N: the profile as it is; N/2, N/4, N/8: mean idims of smaller samples; n1=k: by GRIDE from the k-th and 2k-th "
         f"neighbour; {UNITS}, here with the first column, {columns[0].name}"
     )
-    return "\n".join([table, *map(wrapped, [explained, *lines, *_shrunk(columns), *_reasons(columns)])])
+    lines = [explained, *_variant_line(config), *lines, *_shrunk(columns), *_reasons(columns)]
+    return "\n".join([table, *map(wrapped, lines)])
 
 
 def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
@@ -113,7 +114,9 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
     explained = f"a plan per module shows the mean rank of a block's modules; {UNITS}"
-    lines = [*map(wrapped, [explained, *lines, *_shrunk(named), *reasons, *_other_tasks(signals)])]
+    lines = [
+        *map(wrapped, [explained, *_variant_line(config), *lines, *_shrunk(named), *reasons, *_other_tasks(signals)])
+    ]
     table = comparison_table(columns, width=width, reference=False)
     return "\n".join([table, "", agreement_table(named, width=width), *lines])
 
@@ -178,6 +181,12 @@ def _planned(
         else:
             return PlanColumn((*titles[:-1], titles[-1] + mark), plan)
     return PlanColumn(titles, None, reason)
+
+
+def _variant_line(config: RanksCommandConfig) -> list[str]:
+    """Return a line that says the variant of all plans, where it is not LoRA's own."""
+    variant = VARIANTS.get(variant_of(config.method))
+    return [] if variant.name == "lora" else [f"variant {variant.name} in all plans: {variant.description}"]
 
 
 def _refuse_empty(columns: Sequence[PlanColumn]) -> None:

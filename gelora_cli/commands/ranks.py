@@ -151,6 +151,7 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
     from gelora_cli.allocation.ranks import planned_methods
     from gelora_cli.commands.outputs import write_output
     from gelora_cli.core.codec import to_json
+    from gelora_cli.core.registries import VARIANTS
 
     if plan.method not in planned_methods():
         return wrapped(f"method={plan.method} has no rank_pattern before it is run, so nothing was written")
@@ -161,6 +162,11 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
         write_output(target, to_json(plan), force=config.force)
     write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
     lines = [labelled("for PEFT", f"{pattern}, the arguments of peft.LoraConfig(**json.load(file))")]
+    if start := VARIANTS.get(plan.variant).own_start:
+        text = (
+            f"variant={plan.variant} starts {start}, as gelora train does; with this file alone PEFT trains plain LoRA"
+        )
+        lines.append(labelled("warning", text))
     if plan_files:
         text = f"gelora train ... ranks.path={pattern} (whole plan: {plan_files[0].name})"
         lines.append(labelled("to train", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,20 @@ def test_signals_of_another_model_are_refused(saved: Path, capsys: pytest.Captur
     write_artifact(signal, saved / "other")
     assert ranks(saved / "mean", saved / "other", "allocators=lora", BUDGET) == 2
     assert "were measured on different models" in capsys.readouterr().err
+
+
+def test_a_variant_is_said_and_its_file_is_for_peft(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ranks(saved / "mean", "allocators=gelora,lora", BUDGET, "method.variant=dora") == 0
+    printed = capsys.readouterr().out
+    assert "variant dora in all plans" in printed
+    budget_params = 5 * 8 * 384 * 6  # rank 5 of plain LoRA on q, k, v and o of six blocks
+    counted = next(line for line in printed.splitlines() if line.startswith("parameters")).split()[1:]
+    assert all(int(cell.replace(",", "")) <= budget_params for cell in counted)
+    pattern = tmp_path / "pattern.json"
+    assert ranks(saved / "mean", BUDGET, "method.variant=dora", f"output={pattern}") == 0
+    assert json.loads(pattern.read_text())["use_dora"] is True
+    assert "warning" not in capsys.readouterr().out
+    assert ranks(saved / "mean", BUDGET, "method.variant=pissa", f"output={pattern}", "force=true") == 0
+    assert "with this file alone PEFT trains plain LoRA" in " ".join(capsys.readouterr().out.split())

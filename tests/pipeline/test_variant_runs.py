@@ -87,8 +87,9 @@ def test_every_variant_with_every_allocator(
         for variant in VARIANTS:
             name = f"{method}-{variant}"
             words = (*SHORT, "profile.track=true", f"method={method}", f"method.variant={variant}")
-            whole = Bench(tmp_path / "whole" / variant, glue_dir, tiny_models)
-            resumed = Bench(tmp_path / "resumed" / variant, glue_dir, tiny_models)
+            # Directories of their own: runs with equal ranks would be linked instead of trained.
+            whole = Bench(tmp_path / "whole" / name, glue_dir, tiny_models)
+            resumed = Bench(tmp_path / "resumed" / name, glue_dir, tiny_models)
             assert whole.run(*words, model=kind) == 0
             kill_at_step(KILLED_AT, resumed, *words, model=kind)
             assert resumed.run(*words, model=kind) == 0

@@ -25,6 +25,8 @@ class Variant(ABC):
         rank_factor: the rank of the saved adapter over the planned rank.
         from_start: whether the update is what `B A` has moved from where it began, `B A - B0 A0`.
         peft_arguments: what `peft.LoraConfig` needs of it beside ranks and alphas, in values that JSON holds.
+        own_start: how its A and B start, as a clause, where PEFT with these arguments would start them otherwise; empty
+            where it would not.
     """
 
     name: ClassVar[str]
@@ -32,6 +34,7 @@ class Variant(ABC):
     rank_factor: ClassVar[int] = 1
     from_start: ClassVar[bool] = False
     peft_arguments: ClassVar[Mapping[str, bool | int | str]] = {}
+    own_start: ClassVar[str] = ""
 
     def fixed_params(self, linear: LinearShape) -> int:
         """Return the parameters that an adapted linear costs whatever its rank; the budget pays for them first."""

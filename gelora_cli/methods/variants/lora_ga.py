@@ -20,6 +20,7 @@ class LoraGa(Variant):
     description = "LoRA that starts from the singular vectors of each gradient (LoRA-GA, arXiv 2407.05000)"
     rank_factor = 2
     from_start = True
+    own_start = "from the singular vectors of each gradient"
 
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Measure gradients, then add LoRA that starts from their singular vectors (see `updates.lora_ga`)."""

@@ -20,6 +20,7 @@ class Pissa(Variant):
     description = "LoRA that starts from the principal singular vectors of each weight (PiSSA, arXiv 2404.02948)"
     rank_factor = 2
     from_start = True
+    own_start = "from the principal singular vectors of each weight"
 
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Decompose every planned weight, then add LoRA that starts from its principal part (see `updates.pissa`)."""

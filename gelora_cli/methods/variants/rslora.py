@@ -14,9 +14,9 @@ class RsLora(Lora):
     """`W + s_m B A` with `s_m = scaling * sqrt(r_u / r_m)` and B = 0 at the start.
 
     rsLoRA scales by `alpha / sqrt(r)` where LoRA scales by `alpha / r`, so that what is learned does not fade as the
-    rank grows. `method.scaling` keeps its meaning here [ours]: it is
-    `alpha / r` at the rank `r_u` that the module has in the uniform plan under the same budget. With
-    `alpha = scaling * sqrt(r_u)` this is rsLoRA's rule, and a uniform plan is that of `variant=lora`.
+    rank grows. `method.scaling` keeps its meaning here [ours]: it is `alpha / r` at the rank `r_u` that the module has
+    in the uniform plan under the same budget. With `alpha = scaling * sqrt(r_u)` this is rsLoRA's rule, and a uniform
+    plan is that of `variant=lora`.
     """
 
     name = "rslora"
