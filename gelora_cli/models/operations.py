@@ -41,9 +41,8 @@ class Load:
 
     def __add__(self, other: Load) -> Load:
         """Return what both put through a model."""
-        return Load(
-            self.passes + other.passes, self.rows + other.rows, self.tokens + other.tokens, self.pairs + other.pairs
-        )
+        passes, rows = self.passes + other.passes, self.rows + other.rows
+        return Load(passes, rows, self.tokens + other.tokens, self.pairs + other.pairs)
 
 
 @dataclass(frozen=True)
@@ -221,8 +220,8 @@ class _Block:
         rank = self.work.ranks.get(linear.name, 0)
         read = linear.out_features if self.work.behind else linear.in_features
         first, second = 2 * rows * read * rank, 2 * rows * rank * linear.out_features
-        if self.work.from_start:
-            return total + 2 * first * (2 + below) + second * 5  # B0 does not train
+        if self.work.from_start:  # B0 does not train
+            return total + 2 * first * (2 + below) + second * 5
         return total + first * (2 + below) + second * 3
 
     def _attention(self) -> int:

@@ -27,8 +27,8 @@ class Dora(Lora):
         return linear.out_features
 
     def call_operations(self, linear: LinearShape, rank: int) -> int:
-        """Return those of `B A` for the norm, which PEFT computes as `B (A I)`; nothing comes back through it.
+        """Return those of `B A` for the norm, through which nothing comes back.
 
-        With `method.dropout` PEFT also multiplies by W a second time, which is left out.
+        With `method.dropout` the input is multiplied by W a second time, which is left out.
         """
-        return 2 * linear.in_features * rank * linear.unit_params
+        return 2 * linear.in_features * rank * linear.out_features
