@@ -16,6 +16,7 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from tests.helpers.bench import Bench
 from tests.helpers.tiny import SENTENCES
+from tests.helpers.warm import WARM
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -64,9 +65,8 @@ def test_own_data_predicts_every_new_row(tiny_models: dict[str, Path], tmp_path:
 def test_the_method_of_the_plug_in_puts_the_budget_into_the_last_block(bench: Bench) -> None:
     words = ["task=cola", "method=last_block", f"plugins={EXAMPLES / 'method_plugin'}", "budget=2500"]
     few = ["data.max_train_examples=48", "profile.max_examples=60"]
-    command = [sys.executable, "-m", "gelora_cli", *bench.arguments(*words, *few)]
     # A process of its own: what a plug-in registers stays registered.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = WARM.run_gelora(*bench.arguments(*words, *few))
     assert done.returncode == 0, done.stderr
     ranks = read_artifact(RankPlan, bench.only() / RankPlan.FILE).ranks
     assert ranks[:-1] == (1,) * (len(ranks) - 1)

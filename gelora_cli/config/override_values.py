@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.config.composing import add_tracker_keys
+from gelora_cli.config.composing import add_tracker_keys, schema_node
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import declared_keys
@@ -88,9 +88,9 @@ class ValueCheck:
         sections = self._sections(key)
         if _is_below_a_value(command_keys(self.config_name), key):
             return [f"{key}={value}: unknown key; {key.rpartition('.')[0]} takes a value and has no keys of its own"]
-        config = OmegaConf.structured(command_keys(self.config_name))
+        config = schema_node(command_keys(self.config_name))
         for name, section in sections.items():
-            config[name] = OmegaConf.structured(section)
+            config[name] = schema_node(section)
         add_tracker_keys(config)
         try:
             OmegaConf.update(config, key, value, force_add=False)

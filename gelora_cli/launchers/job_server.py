@@ -46,8 +46,14 @@ HEAVY = (
     "gelora_cli.pipeline.worker",
     "gelora_cli.training.loop",
     "gelora_cli.methods",
+    "torch._dynamo",
+    "scipy.stats",
+    "matplotlib.figure",
 )
-"""Modules that the server imports before it forks."""
+"""Modules that the server imports before it forks; every job needs them.
+
+None may ask for a GPU at its import, as `peft` and `transformers.modeling_utils` do: CUDA can't be used after a fork.
+"""
 POLL_SECONDS = 0.1
 """How long the sweep waits for a message before it looks whether a signal has come."""
 TRIES = 2

@@ -126,7 +126,13 @@ def all_faults() -> Iterator[Fault]:
                 yield Fault("cola", method, processes, phase, 2, "bf16")
 
 
-def try_fault(place: Place, fault: Fault) -> Row:
+def run_anew(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+
+
+def try_fault(
+    place: Place, fault: Fault, give_again: Callable[[list[str]], subprocess.CompletedProcess[str]] = run_anew
+) -> Row:
     """Kill a run, give its command again, compare; where it had ended before, sooner the next time."""
     started = time.perf_counter()
     reference = reference_run(place, fault)
@@ -138,7 +144,7 @@ def try_fault(place: Place, fault: Fault) -> Row:
         if victim != MISSED:
             break
     orphans, checkpoint, logged = left_over(runs), last_whole(runs), last_logged(runs)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    done = give_again(command)
     resumed = [int(step) for step in re.findall(r"resumed from the checkpoint at step (\d+)", done.stderr)]
     differs = f"exit {done.returncode}: {done.stderr[-200:]}" if done.returncode else difference(reference, only(runs))
     about = asdict(fault) | {"killed": victim, "logged": logged, "checkpoint": checkpoint}

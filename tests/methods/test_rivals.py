@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -34,6 +32,7 @@ from tests.helpers.rivals import STEPS, case, logits, tune
 from tests.helpers.tiny import KINDS
 from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
+from tests.helpers.warm import WARM
 
 RIVALS = ("adalora", "sora", "eva", "bitfit", "houlsby", "pfeiffer", "full")
 PRUNING = ("adalora", "sora")
@@ -475,8 +474,7 @@ for method in sys.argv[3:]:
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     print(method)
 """
-    command = [sys.executable, "-c", code, str(bert), str(tmp_path), *RIVALS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = WARM.run_code(code, str(bert), str(tmp_path), *RIVALS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(RIVALS)
 

@@ -29,6 +29,7 @@ from tests.helpers.faults import (
     try_fault,
 )
 from tests.helpers.faults import difference as what_differs
+from tests.helpers.warm import WARM
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,11 @@ def arguments(place: Place, fault: Fault, runs: Path) -> list[str]:
     return place.command(fault, runs)[3:]
 
 
+def give_again(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Give a command again in a process of its own that is warm; the one that is killed is started anew."""
+    return WARM.run_gelora(*command[3:])
+
+
 def test_the_faults_of_the_long_test() -> None:
     faults = list(all_faults())
     assert len(faults) == len(set(faults)) >= 40
@@ -64,7 +70,7 @@ def test_the_faults_of_the_long_test() -> None:
 )
 def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> None:
     whole_run(place, fault)
-    row = try_fault(place, fault)
+    row = try_fault(place, fault, give_again)
     assert row.passed, row
     assert row.resumed >= row.checkpoint > 0
 
@@ -73,7 +79,7 @@ def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> 
 def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) -> None:
     fault = Fault("cola", "sora", 2, "evaluation", 0)
     whole_run(place, fault)
-    row = try_fault(place, fault)
+    row = try_fault(place, fault, give_again)
     assert row.passed, row
     assert row.resumed >= row.checkpoint > 0
 
@@ -81,7 +87,7 @@ def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) 
 def test_without_checkpoints_nothing_is_resumed(tmp_path: Path) -> None:
     place, fault = make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training")
     whole_run(place, fault)
-    row = try_fault(place, fault)
+    row = try_fault(place, fault, give_again)
     assert row.logged > EVERY_STEPS
     assert row.equal
     assert row.checkpoint == row.resumed == 0
@@ -152,7 +158,7 @@ def test_a_sweep_stops_at_a_signal_and_goes_on(place: Place, tmp_path: Path) -> 
     assert process.returncode == 130
     assert "gelora: of 2 jobs 1 interrupted, 1 not started;" in message
     assert [run_status(path) for path in directories(tmp_path)] == ["interrupted"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = give_again(command)
     assert done.returncode == 0, done.stderr
     assert "resumed from the checkpoint at step" in done.stderr
     assert [run_status(path) for path in directories(tmp_path)] == ["done", "done"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
@@ -26,6 +25,7 @@ from tests.helpers.many import on_two_processes
 from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED, PROFILE_BASED, RIVALS
 from tests.helpers.squad_runs import arguments as squad_arguments
 from tests.helpers.squad_runs import content
+from tests.helpers.warm import WARM
 from tests.helpers.wrong_methods import WRONG
 
 SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
@@ -67,8 +67,7 @@ def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
 def grid(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> tuple[Bench, str]:
     """One sweep over the rivals, without dropout, and what it printed."""
     found = Bench(tmp_path_factory.mktemp("grid") / "runs", glue_dir, tiny_models)
-    command = [sys.executable, "-m", "gelora_cli", *found.arguments("-m", SWEEP, *GRID)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    done = WARM.run_gelora(*found.arguments("-m", SWEEP, *GRID))
     assert done.returncode == 0, done.stderr
     return found, done.stdout
 
@@ -108,7 +107,9 @@ def test_each_is_evaluated_and_predicts_from_its_directory(
         assert again == [row["prediction"] for row in predictions(directory)]
 
 
-def test_each_answers_questions(bench: Bench, squad_dir: Path) -> None:
+def test_each_answers_questions(bench: Bench, squad_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_here(monkeypatch)
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process has one precision otherwise
     assert bench.run("-m", *squad_arguments(squad_dir, SWEEP, "budget=2500", "precision=bf16")) == 0
     for method, (directory, result, plan) in runs(bench).items():
         check_run(directory, result, plan)

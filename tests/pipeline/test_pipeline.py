@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +39,7 @@ from tests.helpers.composed import composed
 from tests.helpers.manifests import manifest
 from tests.helpers.rows import TASKS, rows, write_split
 from tests.helpers.tiny import KINDS
+from tests.helpers.warm import WARM
 
 HALVES_OF_MNLI = ("matched", "mismatched")
 TRAIN_ROWS = 90
@@ -477,6 +476,7 @@ def test_a_grid_of_methods_ends_in_one_table(
 ) -> None:
     grid = ["-m", "task=cola", "method=gelora,lora,shuffled,random,reversed", "budget=rank:3", "seed=0,1"]
     grid += ["train.max_steps=2"]
+    answer_here(monkeypatch)
     assert bench.run(*grid) == 0
     table = capfd.readouterr().out.rsplit("\n\n", 2)[1]
     runs = [result_of(path) for path in bench.directories()]
@@ -491,7 +491,6 @@ def test_a_grid_of_methods_ends_in_one_table(
         assert method in table
     gelora = [run.value for run in runs if run.method == "gelora"]
     assert f"{np.mean(gelora):.4f}" in table
-    answer_here(monkeypatch)
     assert bench.run(*grid) == 0
     again = capfd.readouterr().out
     assert again.count("done before") == again.count(" already done ") == 10
@@ -503,8 +502,7 @@ def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_pa
     one = Bench(tmp_path / "one", bench.data, bench.models)
     two = Bench(tmp_path / "two", bench.data, bench.models)
     assert one.run(*settings) == 0
-    command = [sys.executable, "-m", "gelora_cli", *two.arguments(*settings, "launch.processes=2")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = WARM.run_gelora(*two.arguments(*settings, "launch.processes=2"))
     assert done.returncode == 0, done.stderr
     first, second = one.only(), two.only()
     assert first.name == second.name
@@ -526,8 +524,7 @@ def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_pa
 @pytest.mark.distributed
 def test_a_failure_in_the_workers_is_one_message(bench: Bench) -> None:
     wrong = ["task=cola", "train.learning_rate=1e30", "train.max_grad_norm=1e30", "launch.processes=2"]
-    command = [sys.executable, "-m", "gelora_cli", *bench.arguments(*wrong)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = WARM.run_gelora(*bench.arguments(*wrong))
     assert done.returncode == 1
     assert done.stderr.rstrip().splitlines()[-1].startswith("gelora: the loss is nan")
     assert read_artifact(RunManifest, bench.only() / RunManifest.FILE).status == "failed"

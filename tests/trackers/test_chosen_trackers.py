@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from gelora_cli.trackers.opening import open_trackers
 from tests.helpers.bench import Bench
 from tests.helpers.composed import composed
 from tests.helpers.registries import forget_entries_afterwards
+from tests.helpers.warm import WARM
 
 WORDS = ("task=cola", "model=minilm", "method=lora", "budget=0.1M")
 
@@ -304,9 +303,7 @@ def test_a_tracker_from_a_folder_logs_a_run(bench: Bench, tmp_path: Path) -> Non
     (folder / "toy.py").write_text(PLUGIN)
     given = ["budget=rank:2", "data.max_train_examples=32", f"plugins={folder}", "trackers=[toy]"]
     words = bench.arguments("method=lora", "task=cola", *given, "tracker.toy.file=mine.txt")
-    done = subprocess.run(
-        [sys.executable, "-m", "gelora_cli", *words], capture_output=True, text=True, check=False, timeout=300
-    )
+    done = WARM.run_gelora(*words)
     assert done.returncode == 0, done.stderr
     directory = next(bench.root.rglob("run.json")).parent
     lines = (directory / "mine.txt").read_text().splitlines()
