@@ -39,7 +39,9 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
     problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
         raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
-    tuned = tuned_overrides(parsed.config_dir, overrides) if takes_run_keys(schema) else []
+    # A search sets what it searches, and what it does not search is what a run without tuned presets has.
+    takes_tuned = takes_run_keys(schema) and schema != "tune"
+    tuned = tuned_overrides(parsed.config_dir, overrides) if takes_tuned else []
     return [*good, *search_path, *tuned]
 
 

@@ -22,6 +22,11 @@ class ReportCommandConfig:
     output: str = key("report", help="the folder to write; it is made if it does not exist", path=True, common=True)
     title: str = key("Which rank where", help="the heading of the page", common=True)
     mix_protocols: bool = key(False, help="accept runs of several protocols, each in tables of its own", common=True)
+    ignore_trials: bool = key(
+        False,
+        help="give verdicts also where unequal numbers of trials are behind the settings of two rows",
+        common=True,
+    )
     published: str | None = key(
         None, help="a CSV file of published values, shown in a table of their own", path=True, common=True
     )
@@ -58,6 +63,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             published=user_path(config.published) if config.published else None,
             figures=config.figures,
             force=config.force,
+            ignore_trials=config.ignore_trials,
         )
         for line in report.summary:
             print(wrapped(line, first_indent="- "))

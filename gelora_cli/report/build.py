@@ -50,6 +50,7 @@ def write_report(
     published: Path | None = None,
     figures: bool = True,
     force: bool = False,
+    ignore_trials: bool = False,
 ) -> WrittenReport:
     """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of runs.
 
@@ -64,6 +65,7 @@ def write_report(
         published: a CSV of published figures, shown apart.
         figures: draw pictures.
         force: replace files of the same names that no earlier report wrote.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
 
     Raises:
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
@@ -73,7 +75,7 @@ def write_report(
     published_figures = read_published(published) if published else []
     collected = collect(directories)
     _check_runs(collected, directories, mix_protocols)
-    content = _make_content(collected, title, published_figures, figures)
+    content = _make_content(collected, title, published_figures, figures, ignore_trials)
     files = _render(content)
     if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
@@ -129,13 +131,13 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
 
 
 def _make_content(
-    collected: CollectedRuns, title: str, published: Sequence[PublishedFigure], figures: bool
+    collected: CollectedRuns, title: str, published: Sequence[PublishedFigure], figures: bool, ignore_trials: bool
 ) -> ReportContent:
     from gelora_cli.report.significance import compare_groups  # scipy: not before all that is wrong has been said
 
     rows = make_rows(collected.runs, collected.unused)
     groups = group_rows(rows)
-    comparisons, problems = compare_groups(groups)
+    comparisons, problems = compare_groups(groups, ignore_trials=ignore_trials)
     return ReportContent(
         title=title,
         rows=tuple(rows),
@@ -145,6 +147,7 @@ def _make_content(
         problems=tuple(problems),
         pictures=tuple(report_pictures(rows)) if figures else (),
         published=published_table(published, rows),
+        ignore_trials=ignore_trials,
     )
 
 

@@ -30,6 +30,8 @@ class Comparison:
         seeds: how many seeds both have.
         collapsed_first: how many runs of `first` collapsed; they are in all of this.
         collapsed_second: how many of `second`.
+        trials_first: how many trials are behind the settings of `first`; None where that is unknown.
+        trials_second: behind those of `second`.
         groups: how many groups of examples are drawn, each as a whole; None where each example is drawn by itself.
         drawn: what is drawn, in words.
         verdict: what came of it, in words.
@@ -48,25 +50,47 @@ class Comparison:
     seeds: int
     collapsed_first: int
     collapsed_second: int
+    trials_first: int | None = None
+    trials_second: int | None = None
     groups: int | None = None
     drawn: str = ""
     verdict: str = ""
 
 
-def verdict(pair: Comparison, tests: int) -> str:
-    """Say in plain words what came of a comparison that is one of so many tests."""
+def verdict(pair: Comparison, tests: int, *, ignore_trials: bool = False) -> str:
+    """Say in plain words what came of a comparison that is one of so many tests.
+
+    Two methods whose settings were not searched alike are not comparable, unless `ignore_trials` says so: most of a
+    difference may be that of the search (arXiv 2602.04998, 2601.22708).
+    """
     if pair.seeds < FEWEST_SEEDS:
         seeds = "1 shared seed" if pair.seeds == 1 else f"{pair.seeds} shared seeds"
         return f"no verdict: {seeds}, {FEWEST_SEEDS} are needed"
+    if pair.trials_first != pair.trials_second and not ignore_trials:
+        return f"not comparable: {_describe_trials(pair)}"
     if pair.p is None or pair.p_corrected is None:
+        reason = "every seed and example differs by the same, which leaves nothing to test with"
         if pair.groups == 1:
-            return "no verdict: all examples are of one group, which leaves nothing to draw"
-        return "no verdict: every seed and example differs by the same, which leaves nothing to test with"
+            reason = "all examples are of one group, which leaves nothing to draw"
+        return f"no verdict: {reason}"
     if pair.p_corrected < LEVEL:
         return _describe_difference(pair)
     if pair.p < LEVEL:
         return f"no difference shown: {_describe_difference(pair)} alone, but not as one of {tests} tests"
     return "no difference shown"
+
+
+def _describe_trials(pair: Comparison) -> str:
+    """Say how many trials are behind the settings of both."""
+    first = f"{trials_text(pair.trials_first)} behind {pair.first}"
+    return f"{first} against {trials_text(pair.trials_second)} behind {pair.second}"
+
+
+def trials_text(trials: int | None) -> str:
+    """Return a number of trials in words."""
+    if trials is None:
+        return "an unknown number of trials"
+    return "1 trial" if trials == 1 else f"{trials} trials"
 
 
 def _describe_difference(pair: Comparison) -> str:

@@ -20,6 +20,7 @@ class ReportContent:
 
     Attributes:
         problems: why groups can't be compared, a line each.
+        ignore_trials: whether verdicts are given whatever trials are behind the settings.
         published: published figures beside ours; None where none were given or none is of these tasks.
     """
 
@@ -31,6 +32,12 @@ class ReportContent:
     problems: tuple[str, ...]
     pictures: tuple[Picture, ...]
     published: Table | None
+    ignore_trials: bool = False
+
+    @property
+    def unequal_trials(self) -> bool:
+        """Return whether two rows that are compared differ in the trials behind their settings."""
+        return any(pair.trials_first != pair.trials_second for pair in self.comparisons)
 
 
 def summary(content: ReportContent) -> Iterator[str]:
@@ -51,6 +58,12 @@ def summary(content: ReportContent) -> Iterator[str]:
     collapsed = sum(row.collapsed for row in rows)
     if collapsed:
         yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."
+    if content.unequal_trials:
+        counts = "several numbers of trials, or unknown ones, are behind the settings of rows that are compared"
+        if content.ignore_trials:
+            yield f"Trials are ignored (ignore_trials=true): {counts}, and a difference may be that of the search."
+        else:
+            yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives all methods as many."
     for group in content.groups:
         yield _describe_best(group, content.comparisons)
 

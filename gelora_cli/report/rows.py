@@ -119,6 +119,13 @@ class Row:
         return sum(run.result.collapsed for run in self.runs)
 
     @property
+    def trials(self) -> int | None:
+        """Return how many trials are behind its settings, the fewest of its runs; None where that is unknown of any."""
+        counts = [run.config.preset_trials for run in self.runs]
+        known = [count for count in counts if count is not None]
+        return min(known) if len(known) == len(counts) else None
+
+    @property
     def linked(self) -> int:
         """Return how many seeds were not trained again, since a run of another method has the same ranks."""
         return sum(run.manifest.same_as is not None for run in self.runs)

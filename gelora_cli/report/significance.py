@@ -24,25 +24,35 @@ from gelora_cli.report.predictions import Predictions, read_predictions
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A method's finished runs by seed; methods of one `group` have all but the method and the seed in common."""
+    """A method's finished runs by seed; methods of one `group` have all but the method and the seed in common.
+
+    `trials` are behind its settings; None where that is unknown.
+    """
 
     name: str
     group: str
     runs: Mapping[int, Path]
+    trials: int | None = None
 
 
-def compare_groups(groups: Sequence[RowGroup]) -> tuple[list[Comparison], list[str]]:
+def compare_groups(groups: Sequence[RowGroup], *, ignore_trials: bool = False) -> tuple[list[Comparison], list[str]]:
     """Compare every pair of rows of each group, corrected over all of them.
+
+    Args:
+        groups: the groups.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
 
     Returns:
         The comparisons, and why a group can't be compared, such as a metric that has no test.
     """
     try:
-        return compare_rows([row for group in groups for row in _compared_rows(group)]), []
+        rows = [row for group in groups for row in _compared_rows(group)]
+        return compare_rows(rows, ignore_trials=ignore_trials), []
     except GeloraError:  # of some group: the others are compared all the same
         problems = [_group_problem(group) for group in groups]
     comparable = [group for group, problem in zip(groups, problems, strict=True) if not problem]
-    comparisons = compare_rows([row for group in comparable for row in _compared_rows(group)])
+    rows = [row for group in comparable for row in _compared_rows(group)]
+    comparisons = compare_rows(rows, ignore_trials=ignore_trials)
     return comparisons, [problem for problem in problems if problem]
 
 
@@ -50,7 +60,7 @@ def _compared_rows(group: RowGroup) -> list[ComparedRow]:
     rows = []
     for row in group.rows:
         by_seed = {run.result.seed: run.directory for run in row.runs}
-        rows.append(ComparedRow(display_name(row), group.name, by_seed))
+        rows.append(ComparedRow(display_name(row), group.name, by_seed, row.trials))
     return rows
 
 
@@ -63,7 +73,9 @@ def _group_problem(group: RowGroup) -> str:
     return ""
 
 
-def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
+def compare_rows(
+    rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0, ignore_trials: bool = False
+) -> list[Comparison]:
     """Compare all pairs within each group, in the order of the rows, corrected over all of them.
 
     Examples are drawn from `seed`, the same in every group of as many examples. So no number depends on the order of
@@ -74,6 +86,7 @@ def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: in
         resamples: how often the examples are drawn (whole groups of them, such as articles, where a run's predictions
             name them).
         seed: of the draws.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
 
     Raises:
         GeloraError: a method twice in a group, runs of other data or another metric in one, or a run that can't be
@@ -93,8 +106,10 @@ def compare_rows(rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: in
         present = [row for row in members if row.runs]
         if present:
             scores = _score_rows(group, present, resamples, seed)
-            pairs += [_compare_pair(scores[a.name], scores[b.name]) for a, b in combinations(present, 2)]
-    return _correct(pairs)  # over all groups: a reader of the report sees all of their tests
+            for first, second in combinations(present, 2):
+                pair = _compare_pair(scores[first.name], scores[second.name])
+                pairs.append(replace(pair, trials_first=first.trials, trials_second=second.trials))
+    return _correct(pairs, ignore_trials)  # over all groups: a reader of the report sees all of their tests
 
 
 def _raise_problems(problems: Sequence[str]) -> None:
@@ -102,7 +117,7 @@ def _raise_problems(problems: Sequence[str]) -> None:
         raise GeloraError("\n".join(problems))
 
 
-def _correct(pairs: Sequence[Comparison]) -> list[Comparison]:
+def _correct(pairs: Sequence[Comparison], ignore_trials: bool) -> list[Comparison]:
     """Return the pairs with Holm's p-values over all that were tested, and with their verdicts."""
     tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
     p_values = np.array([pairs[index].p for index in tested], np.float64)  # (tests,)
@@ -110,7 +125,7 @@ def _correct(pairs: Sequence[Comparison]) -> list[Comparison]:
     judged = []
     for index, pair in enumerate(pairs):
         with_p = replace(pair, p_corrected=corrected.get(index))
-        judged.append(replace(with_p, verdict=verdict(with_p, len(tested))))
+        judged.append(replace(with_p, verdict=verdict(with_p, len(tested), ignore_trials=ignore_trials)))
     return judged
 
 

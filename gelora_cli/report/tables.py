@@ -74,6 +74,7 @@ COLUMNS = (
     Column("mean without collapsed", lambda row: number(row.mean_without_collapsed, row.digits)),
     Column("seeds", lambda row: str(len(row.runs))),
     Column("collapsed", lambda row: str(row.collapsed)),
+    Column("trials", lambda row: None if row.trials is None else str(row.trials)),
     Column("notes", lambda row: row.notes or None),
     Column("adapter parameters", lambda row: f"{row.adapter_params:,}"),
     Column("head parameters", lambda row: f"{row.head_params:,}"),

@@ -103,7 +103,8 @@ def test_four_formats_hold_the_same_numbers(runs: Path, tmp_path: Path) -> None:
     assert rows[2]["notes"] == "one seed, 1 failed"
     assert lora["accuracy_mismatched mean"] == f"{np.mean([4, 30, 29]) / 40:.4f}"
     for row in rows:
-        assert row.pop("stability of the plan (agreement)") == ""  # no row's is known, so only the CSV has the column
+        # No row's is known, so only the CSV has these columns.
+        assert (row.pop("stability of the plan (agreement)"), row.pop("trials")) == ("", "")
         wanted = [value or "-" for key, value in list(row.items())[1:20]]
         assert wanted in [_plain(line.strip("| \n").split(" | ")) for line in markdown.splitlines()]
         assert wanted in [_plain(re.sub(r"\\([_%])", r"\1", line)[:-3].split(" & ")) for line in latex.splitlines()]
@@ -145,6 +146,30 @@ def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
     assert lines[2].startswith("1 run collapsed")
     assert "of 3 rows adalora has the highest mean, accuracy 0.8250 (1 seed, others up to 3)." in lines[3]
     assert "Uniform LoRA has 0.5500: no verdict: 1 shared seed, 3 are needed" in lines[3]
+
+
+def with_trials(directory: Path, trials: int | None) -> None:
+    """Write into a run how many trials are behind its settings."""
+    config = read_config(directory / run_files.CONFIG)
+    write_config(replace(config, preset_trials=trials), directory / run_files.CONFIG)
+    mark_done(directory)
+
+
+def test_the_trials_behind_each_row_are_named_and_unequal_ones_are_not_compared(tmp_path: Path) -> None:
+    trials = {"gelora": [16, 16, 16], "lora": [16, 3, 16], "adalora": [16, None, 16]}
+    for method, counts in trials.items():
+        for seed, count in enumerate(counts):
+            with_trials(write_whole(tmp_path / "runs", method, seed, 38 if method == "gelora" else 5 + seed), count)
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False).summary
+    page, rows, markdown, _ = read(tmp_path / "out")
+    assert [row["trials"] for row in rows] == ["16", "3", ""]
+    assert "trials" in page.text and "| trials |" in markdown
+    assert any(line.startswith("Several numbers of trials, or unknown ones, are behind") for line in lines)
+    assert lines[-1].endswith("not comparable: 16 trials behind gelora against 3 trials behind lora.")
+    assert "not comparable: 16 trials behind gelora against an unknown number of trials behind adalora" in markdown
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False, ignore_trials=True).summary
+    assert any(line.startswith("Trials are ignored (ignore_trials=true)") for line in lines)
+    assert "Uniform LoRA has 0.1500: gelora above lora by 0.8" in lines[-1]
 
 
 def test_rows_that_are_equal_at_the_top_are_all_named(tmp_path: Path) -> None:

@@ -139,6 +139,22 @@ def test_a_difference_and_none(tmp_path: Path) -> None:
     assert (clear.metric, clear.seeds, clear.collapsed_first) == ("accuracy", 3, 0)
 
 
+def test_unequal_trials_are_not_comparable(tmp_path: Path) -> None:
+    good, bad = row(tmp_path, "good", 0.95), row(tmp_path, "bad", 0.5)
+
+    def pair(first: int | None, second: int | None, **options: bool) -> Comparison:
+        rows = [replace(good, trials=first), replace(bad, trials=second)]
+        return compare_rows(rows, resamples=50, **options)[0]  # type: ignore[arg-type]
+
+    equal = pair(16, 16)
+    assert equal.verdict.startswith("good above bad") and (equal.trials_first, equal.trials_second) == (16, 16)
+    assert pair(None, None).verdict == equal.verdict
+    assert pair(16, 3).verdict == "not comparable: 16 trials behind good against 3 trials behind bad"
+    assert pair(None, 1).verdict == "not comparable: an unknown number of trials behind good against 1 trial behind bad"
+    assert pair(16, 3, ignore_trials=True).verdict == equal.verdict
+    assert replace(pair(16, 3), verdict="", trials_second=16) == replace(equal, verdict="")  # no number changes
+
+
 def test_the_better_one_is_named_first_in_words(tmp_path: Path) -> None:
     pair = compare_rows([row(tmp_path, "bad", 0.5), row(tmp_path, "good", 0.95)], resamples=300)[0]
     assert pair.difference < 0 and pair.low is not None and pair.high is not None
