@@ -40,8 +40,8 @@ def trial_line(study: Study, label: str, trial: Trial) -> str:
     return f"gelora: {label}, trial {trial.number} of {study.trials_per_method}: {values}: {came}"
 
 
-def study_table(study: Study, directory: Path, *, interrupted: bool) -> str:
-    """Return the table of methods, what was made wider, and the next commands."""
+def study_table(study: Study, *, interrupted: bool) -> str:
+    """Return the table of methods, and what was made wider."""
     rows = [_row(study, method) for method in study.methods]
     lines = ["", format_table(HEADER, rows, width=terminal_width(), optional=LEFT_OUT_FIRST, wrapped="at"), ""]
     held_out = "held-out training rows" if study.examples is None else f"{study.examples:,} held-out training rows"
@@ -53,10 +53,19 @@ def study_table(study: Study, directory: Path, *, interrupted: bool) -> str:
         lines.append(f"{failed} trials failed; the same command tries them again")
     if interrupted:
         lines.append("interrupted; the same command goes on where it was")
-        return "\n".join(lines)
-    lines.append(labelled("study", str(relative(directory / Study.FILE))))
-    lines.append(next_commands(*_run_commands(study)))
     return "\n".join(lines)
+
+
+def study_files(study: Study, directory: Path, presets: Path) -> str:
+    """Return where a study is, and the command that trains each method with its best settings on all rows."""
+    lines = [labelled("study", str(relative(directory / Study.FILE)))]
+    folder = shlex.quote(str(relative(presets)))
+    commands = [
+        f"gelora run --config-dir {folder} {shlex.join([*study.overrides, *method.overrides])}"
+        for method in study.methods
+        if method.best is not None
+    ]
+    return "\n".join([*lines, next_commands(*commands)]) if commands else lines[0]
 
 
 def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int) -> str:
@@ -115,14 +124,3 @@ def _widening_text(widening: Widening) -> str:
         f"made wider for all methods: {keys}, since the best trial of {', '.join(widening.methods)} lay on the edge; "
         f"{widening.trials} trials more for each method"
     )
-
-
-def _run_commands(study: Study) -> list[str]:
-    """Return the command that trains the best method on all rows with the settings that were found."""
-    done = [method for method in study.methods if method.best_trial is not None]
-    if not done:
-        return []
-    best = max(done, key=lambda method: method.best_trial.value or 0.0 if method.best_trial else 0.0)
-    assert best.best_trial is not None
-    values = [f"{key}={value}" for key, value in best.best_trial.values.items()]
-    return [f"gelora run {shlex.join([*study.overrides, *best.overrides, *values])}"]

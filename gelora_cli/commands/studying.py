@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from gelora_cli.commands.study_text import announce_study, dry_run_text, study_table, trial_line
+from gelora_cli.commands.study_text import announce_study, dry_run_text, study_files, study_table, trial_line
 from gelora_cli.commands.sweep import (
     ComposedJob,
     check_inputs,
@@ -22,6 +22,7 @@ from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.keys import keys_of
+from gelora_cli.config.tuned_folder import INTERNAL
 from gelora_cli.core.artifacts.study import Study, Trial
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.directories import create_directory
@@ -31,6 +32,7 @@ from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
+from gelora_cli.tuning.presets import write_presets
 from gelora_cli.tuning.search import PlannedTrial, Search
 from gelora_cli.tuning.space import parse_space, read_space, space_file, with_values
 from gelora_cli.tuning.study import StudiedMethod, StudySettings, open_study, study_directory
@@ -38,8 +40,10 @@ from gelora_cli.tuning.widening import point_value
 
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
+PRESETS = "presets"
+"""The folder in the directory of a study that `--config-dir` takes."""
 SAYS_NOTHING_OF_RUNS = ("tune", "launch")
-NOT_OF_A_TRIAL = ("runs_dir", "force", "dry_run", "debug")
+NOT_OF_A_TRIAL = ("runs_dir", "force", "dry_run", "debug", *INTERNAL)
 """Keys that are no part of what all trials have in common."""
 
 
@@ -75,6 +79,8 @@ class Composed:
             job, values = by_label[item.label], item.trial.values
             config = cast(TuneCommandConfig, job.config).run_config
             config = with_values(config, {"data.holdout": self.settings.holdout, **values})
+            # A preset of an earlier study (--config-dir) never sets what this one searches.
+            config = replace(config, keys_given=[*config.keys_given, *values])
             words = [f"{name}={value}" for name, value in values.items()]
             composed.append(
                 ComposedJob(
@@ -133,9 +139,12 @@ def _search(study: Composed, opened: Study, launcher: Launcher, directory: Path)
     search = Search(opened, study.settings, study.methods, directory, report)
     print(announce_study(search.study, directory), flush=True)
     finished = search.run(run_trials)
-    print(study_table(finished, directory, interrupted=search.interrupted), flush=True)
+    print(study_table(finished, interrupted=search.interrupted), flush=True)
     if search.interrupted:
         return StoppedError.exit_code
+    presets = directory / PRESETS
+    write_presets(finished, presets)
+    print(study_files(finished, directory, presets), flush=True)
     has_failed = any(trial.status == "failed" for method in finished.methods for trial in method.trials)
     return 1 if has_failed else 0
 

@@ -1,0 +1,139 @@
+"""`gelora tune` as a command: what it refuses, a whole study on tiny models, killed and gone on, with two workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core.artifacts.study import Study
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.core.status import find_runs
+from tests.helpers.bench import Bench, result_of
+from tests.helpers.searches import timeless
+
+SHORT = ("task=sst2", "train.epochs=1", "train.batch_size=16", "precision=float32", "budget=rank:2")
+
+
+def arguments(bench: Bench, *overrides: str, root: Path | None = None) -> list[str]:
+    model = f"model.path={bench.models['bert']}"
+    return ["tune", *SHORT, model, f"data.glue={bench.data}", f"runs_dir={root or bench.root}", *overrides]
+
+
+def only_study(root: Path) -> Study:
+    (path,) = (root / "tune").glob(f"*/{Study.FILE}")
+    return read_artifact(Study, path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "messages"),
+    [
+        (["budget=rank:2,rank:4"], ["budget: several values are several studies", "once for each value"]),
+        (["seed=0,1", "train.epochs=1,2"], ["seed: several values", "train.epochs: several values"]),
+        (["data.holdout=0.2"], ["data.holdout=0.2: gelora tune sets it", "tune.holdout=SHARE"]),
+        (["force=true"], ["force=true: a study goes on where it was"]),
+        (["tune.sampler=tpe", "launch.parallel=2"], ["launch.parallel=2: tune.sampler=tpe proposes each trial from"]),
+        (["tune.trials=0", "tune.holdout=0.9"], ["tune.trials=0: accepted", "tune.holdout=0.9: accepted"]),
+        (["tune.trial=4"], ["tune.trial=4: unknown key; did you mean tune.trials?"]),
+        (
+            ["tune.space=SPACE"],
+            ["space.yaml for gelora: method.scaling: low=4 is not below high=2", "train.rate: unknown"],
+        ),
+        (["train.learning_rate=1e-3", "method=full"], ["full: every searched key is given", "nothing is searched"]),
+        (["method=gelora,lora", "data.glue=gone"], ["gone", "No job was started"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_trial(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], messages: list[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("method.scaling: {low: 4, high: 2}\ntrain.rate: {low: 1, high: 2}\n")
+    words = [word.replace("SPACE", str(space)) for word in overrides]
+    assert command_line(arguments(bench, "launch.launcher=in_place", *words)) == 2
+    printed = capsys.readouterr().err
+    assert [message for message in messages if message not in printed] == []
+    assert not bench.root.exists()
+
+
+def test_a_study_from_its_trials_to_a_run_with_its_presets(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("train.learning_rate: {low: 1.0e-3, high: 1.0e-1, log: true}\n")
+    words = arguments(
+        bench, "method=lora,bitfit", "tune.trials=1", "tune.widen=0", f"tune.space={space}", "launch.launcher=in_place"
+    )
+    assert command_line(words) == 0
+    study = only_study(bench.root)
+    assert [(method.label, len(method.trials), method.best) for method in study.methods] == [
+        ("lora", 1, 1),
+        ("bitfit", 1, 1),
+    ]
+    folder = next((bench.root / "tune").iterdir())
+    for method in study.methods:
+        result = result_of(folder / method.trials[0].directory)
+        assert result.on_holdout
+        assert (result.value, study.examples) == (method.trials[0].value, result.results[0].examples)
+    assert study.methods[0].trials[0].values == study.methods[1].trials[0].values
+    runs = find_runs(bench.root)
+    assert len(runs) == 2
+    capsys.readouterr()
+    assert command_line(words) == 0  # nothing is left to do
+    printed = capsys.readouterr()
+    assert "2 done before" in printed.out
+    assert "job 1" not in printed.err
+    assert only_study(bench.root) == study
+    next_command = next(
+        line for line in printed.out.splitlines() if "gelora run --config-dir" in line and "lora" in line
+    )
+    assert "method=lora" in next_command
+    assert command_line(["ls", str(bench.root)]) == 0
+    assert capsys.readouterr().out.count("holdout") >= 2
+    rate = study.methods[0].trials[0].values["train.learning_rate"]
+    run = [word for word in words if not word.startswith(("tune", "method", "launch"))]
+    assert command_line(["run", "--config-dir", str(folder / "presets"), *run, "method=lora"]) == 0
+    trained = next(path for path in find_runs(bench.root) if path not in runs)
+    assert f"learning_rate: {rate}" in (trained / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_two_workers_give_the_same(bench: Bench, tmp_path: Path) -> None:
+    overrides = ("method=gelora,sora", "tune.trials=3")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gelora_cli"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    parallel = [*command, *arguments(bench, *overrides, "launch.parallel=2", root=whole)]
+    assert subprocess.run(parallel, env=environment, capture_output=True, check=False).returncode == 0
+    process = subprocess.Popen(
+        [*command, *arguments(bench, *overrides, root=killed)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and sum(map(is_done, find_runs(killed))) < 2:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert sum(trial.status == "done" for method in only_study(killed).methods for trial in method.trials) < 6
+    resumed = [*command, *arguments(bench, *overrides, root=killed)]
+    assert subprocess.run(resumed, env=environment, capture_output=True, check=False).returncode == 0
+    assert without_seconds(only_study(killed)) == without_seconds(only_study(whole))
+
+
+def without_seconds(study: Study) -> Study:
+    from dataclasses import replace
+
+    methods = []
+    for method in study.methods:
+        trials = tuple(replace(trial, seconds=None) for trial in method.trials)
+        methods.append(replace(method, trials=trials))
+    return replace(timeless(study), methods=tuple(methods))
