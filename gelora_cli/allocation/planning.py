@@ -6,7 +6,7 @@ Every plan but those of the exempt methods keeps within one bound in adapter par
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
@@ -135,12 +135,15 @@ class Shapes:
         common |= {"budget_params": self.bound, "warnings": self.warnings}
         return blank_plan(self.method, self.model_map, **(common | fields))
 
-    def uniform_plan(self, rank: int, **fields: Any) -> RankPlan:
-        """Return a plan with one rank in every adapted linear, at the cost of triplets."""
+    def uniform_plan(
+        self, rank: int, *, unit_cost: Callable[[LinearShape], int] | None = None, **fields: Any
+    ) -> RankPlan:
+        """Return a plan with one rank in every adapted linear; a unit of it costs `unit_cost`, else a triplet."""
+        unit_cost = unit_cost or triplet_cost
         rows: list[BlockRank] = []
         for index, linears in enumerate(adapted_linears(self.model_map, self.modules), start=1):
             names = tuple(linear.name for linear in linears)
-            rows.append(block_row(index, rank, names, rank * sum(map(triplet_cost, linears))))
+            rows.append(block_row(index, rank, names, rank * sum(map(unit_cost, linears))))
         return self.plan(blocks=tuple(rows), **fields)
 
 

@@ -88,6 +88,7 @@ METHODS: Registry[Method[Any]] = Registry(
         "pfeiffer": "gelora_cli.methods.bottleneck",
         "bitfit": "gelora_cli.methods.bitfit",
         "full": "gelora_cli.methods.full",
+        "cut": "gelora_cli.methods.cut",
     },
 )
 """Fine-tuning methods by the name that a user gives, in the order in which tables and pictures show them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -147,13 +147,18 @@ class AdaptedModel:
     """A model ready to train, and the plan as it was attached.
 
     `save(directory)` writes what is needed to load the adapter again. `extra_loss()` is added to the loss of every
-    step; `after_step(step)` runs after every optimizer step, counted from 1, while gradients are there. A method whose
-    ranks move while it trains has `current_ranks()`: every module's rank as it is now and the parameters that those
-    cost. Its weights may be selected only once `budget_reached()`: from then on they keep within the budget. `state()`
-    is what a checkpoint needs of the method beside parameters and optimizer, and `load_state` restores it.
+    step; `after_step(step)` runs after every optimizer step, counted from 1, while gradients are there. Right after it
+    `restarted(step)` are the parameters that have just been replaced, of which the optimizer forgets the moments. A
+    method whose ranks move while it trains has `current_ranks()`: every module's rank as it is now and the parameters
+    that those cost. Its weights may be selected only once `budget_reached()`: from then on they keep within the budget.
+    `state()` is what a checkpoint needs of the method beside parameters and optimizer, and `load_state` restores it.
     `updates()` is how far every adapted linear's weight has moved, (out, in) by name, of a method that moves any.
     `attach_operations` is what measuring took that the method does itself before training, in floating-point
     operations.
+
+    Before training, gradients are probed. `probe_values()` are what parameters hold meanwhile, by name. Without it
+    those that are zero get small random values. A method that trains parameters of the model itself and `adds_tensors`
+    none may have gradients that are exactly zero.
     """
 
     model: nn.Module
@@ -161,16 +166,25 @@ class AdaptedModel:
     save: Callable[[Path], None]
     extra_loss: Callable[[], torch.Tensor] | None = None
     after_step: Callable[[int], None] | None = None
+    restarted: Callable[[int], Collection[nn.Parameter]] | None = None
     current_ranks: Callable[[], tuple[dict[str, int], int]] | None = None
     budget_reached: Callable[[], bool] = lambda: True
     state: Callable[[], dict[str, torch.Tensor]] | None = None
     load_state: Callable[[dict[str, torch.Tensor]], None] | None = None
     updates: Callable[[], dict[str, torch.Tensor]] | None = None
     attach_operations: int = 0
+    probe_values: Callable[[], dict[str, torch.Tensor]] | None = None
+    adds_tensors: bool = True
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters by name."""
         return trainable(self.model)
+
+    def values_while_probed(self) -> dict[str, torch.Tensor]:
+        """Return what parameters hold while gradients are probed, by name."""
+        from gelora_cli.methods.updates.probe_values import small_values
+
+        return small_values(self.trainable()) if self.probe_values is None else self.probe_values()
 
     def ranks(self) -> tuple[dict[str, int], int]:
         """Return every planned module's rank as it is now, and the adapter's parameters that are not masked."""

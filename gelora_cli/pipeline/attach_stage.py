@@ -15,6 +15,7 @@ from gelora_cli.data.batches import epoch_batches, micro_batches, padded_load
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.operations import UpdateWork, model_operations
+from gelora_cli.pipeline.gradient_check import check_gradients
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
 
@@ -40,7 +41,8 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
         train: the rows that will be trained on, which some methods look at first.
 
     Raises:
-        RunError: the adapted model gives other outputs than the base model. Every method starts from the base model.
+        RunError: the adapted model gives other outputs than the base model, from which every method starts; or a tensor
+            of the adapter has no gradient.
     """
     from gelora_cli.methods.base import AdaptedModel, MethodContext
 
@@ -72,6 +74,8 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     difference = float(abs(session.scores(adapted.model, probe) - before).max())
     if not difference <= TOLERANCE * max(1.0, float(abs(before).max())):  # a NaN is refused, too
         raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
+    with session.timed("attach"):
+        check_gradients(session, adapted, train)
     return replace(adapted, attach_operations=adapted.attach_operations + gradients.operations)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UNITS = {"triplet": "triplets at the start", "gate": "gates at the start"}
+UNITS = {"triplet": "triplets at the start", "gate": "gates at the start", "direction": "rank before the cut"}
 """How the axis names what a plan counts, where its own word is not enough."""
 
 MODULES = {"attention": "q, k, v, o", "all": "all linear layers"}

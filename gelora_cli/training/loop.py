@@ -145,6 +145,8 @@ class Trainer:
         state.loss_examples += len(rows)
         if self.adapted.after_step is not None:
             self.adapted.after_step(state.step)  # before the gradients are cleared: a method may rank modules by them
+        if self.adapted.restarted is not None:
+            state.forget_moments(self.adapted.restarted(state.step))
         state.optimizer.zero_grad(set_to_none=True)
 
     def _backward(self, rows: NDArray[np.int64], counts: bool, global_examples: int, is_last: bool) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.devices import train_machine
@@ -86,6 +87,11 @@ class TrainingState:
         """Return the learning rate of the step just taken; the optimizer's own is already that of the next step."""
         # Both groups of parameters have the same learning rate.
         return float(self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step - 1))
+
+    def forget_moments(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Let the optimizer treat these parameters as new ones from the next step on: no moments, no steps taken."""
+        for parameter in parameters:
+            self.optimizer.state.pop(parameter, None)
 
     def copy_weights(self) -> dict[str, torch.Tensor]:
         """Return a copy of the trainable parameters, on the CPU."""

@@ -34,7 +34,7 @@ from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
 from tests.helpers.warm import WARM
 
-RIVALS = ("adalora", "sora", "eva", "bitfit", "houlsby", "pfeiffer", "full")
+RIVALS = ("adalora", "sora", "eva", "bitfit", "houlsby", "pfeiffer", "full", "cut")
 PRUNING = ("adalora", "sora")
 
 

@@ -30,7 +30,7 @@ from tests.helpers.rivals import Case, case
 from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
 
-METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full")
+METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full", "cut")
 VALUES = (0.5, 0.9, 0.7)
 
 

@@ -112,13 +112,13 @@ class RankPlan:
         uniform_ranks: Ranks of equal weights under the same budget; empty for a method that does not use the profile.
         gelora_ranks: GeLoRA's ranks under the same budget, with which a control is compared; empty if GeLoRA can't meet
             it, or the method does not use the profile.
-        adapter_params: Parameters of the adapter at the end of the training. For `adalora`, `sora` and `eva` it is an
-            upper bound, since the number is known only after training.
+        adapter_params: Parameters of the adapter at the end of the training. For `adalora`, `sora`, `eva` and `cut` it
+            is an upper bound, since the number is known only after training.
         head_params: Parameters of the head.
         backbone_params: Parameters of the backbone.
         note: What a reader should know of these ranks.
-        unit: What a rank counts: units of `rank`, AdaLoRA's `triplet`, SoRA's `gate`, or `bottleneck` units of an
-            adapter.
+        unit: What a rank counts: units of `rank`, AdaLoRA's `triplet`, SoRA's `gate`, a `direction` that a cut may
+            remove, or `bottleneck` units of an adapter.
         trained_params: The most parameters of the adapter that are trained at any time.
         warnings: What to know of the profile: a control, no convergence, and the layers whose idim says little.
         granularity: Whether every `block` has a rank, or every `module`.

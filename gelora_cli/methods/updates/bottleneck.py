@@ -14,7 +14,11 @@ from torch import nn
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
+from gelora_cli.methods.updates.probe_values import small_values
 from gelora_cli.methods.updates.saved import replace_module, save_own
+
+ACTIVE = 100.0
+"""A bias far above what `down` gives at its start, for the gradient probe."""
 
 
 class BottleneckLinear(nn.Module):
@@ -59,7 +63,18 @@ def attach_bottlenecks(context: MethodContext[MethodConfig], activation: str) ->
         model,
         plan,
         save=lambda directory: save_own(directory, *about, trainable(model), plan.rank_pattern, plan.scaling),
+        probe_values=lambda: _open_values(model, plan.rank_pattern),
     )
+
+
+def _open_values(model: nn.Module, sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Return small values for `up`, and for the bias of `down` large ones, under which every unit is active.
+
+    A unit of a rectifier that no token of a few texts activates has no gradient there, which is no fault.
+    """
+    parameters = trainable(model)
+    biases = [f"{name}.down.bias" for name in sizes]
+    return small_values(parameters) | {name: torch.full_like(parameters[name], ACTIVE) for name in biases}
 
 
 def add_bottlenecks(model: nn.Module, activation: str, sizes: Mapping[str, int]) -> None:

@@ -42,5 +42,8 @@ def attach_subset(context: MethodContext[MethodConfig], names: Iterable[str]) ->
     raise_on_mismatch(count_problems(model, context.plan, context.model_map))
     about = (context.plan.method, model.config.model_type)
     return AdaptedModel(
-        model, context.plan, save=lambda directory: save_own(directory, *about, trainable(model), {}, 1.0)
+        model,
+        context.plan,
+        save=lambda directory: save_own(directory, *about, trainable(model), {}, 1.0),
+        adds_tensors=False,
     )
