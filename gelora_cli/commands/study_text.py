@@ -56,16 +56,16 @@ def study_table(study: Study, *, interrupted: bool) -> str:
     return "\n".join(lines)
 
 
-def study_files(study: Study, directory: Path, presets: Path) -> str:
+def study_files(study: Study, directory: Path, presets: Path, picture: Path) -> str:
     """Return where a study is, and the command that trains each method with its best settings on all rows."""
-    lines = [labelled("study", str(relative(directory / Study.FILE)))]
+    lines = [labelled("study", str(relative(directory / Study.FILE))), labelled("picture", str(relative(picture)))]
     folder = shlex.quote(str(relative(presets)))
     commands = [
         f"gelora run --config-dir {folder} {shlex.join([*study.overrides, *method.overrides])}"
         for method in study.methods
         if method.best is not None
     ]
-    return "\n".join([*lines, next_commands(*commands)]) if commands else lines[0]
+    return "\n".join([*lines, next_commands(*commands)]) if commands else "\n".join(lines)
 
 
 def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int) -> str:

@@ -40,6 +40,7 @@ from gelora_cli.tuning.widening import point_value
 
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
+PICTURE = "study.png"
 PRESETS = "presets"
 """The folder in the directory of a study that `--config-dir` takes."""
 SAYS_NOTHING_OF_RUNS = ("tune", "launch")
@@ -140,11 +141,14 @@ def _search(study: Composed, opened: Study, launcher: Launcher, directory: Path)
     print(announce_study(search.study, directory), flush=True)
     finished = search.run(run_trials)
     print(study_table(finished, interrupted=search.interrupted), flush=True)
+    from gelora_cli.plots.tuning import draw_study  # Matplotlib takes a second
+
     if search.interrupted:
         return StoppedError.exit_code
     presets = directory / PRESETS
     write_presets(finished, presets)
-    print(study_files(finished, directory, presets), flush=True)
+    draw_study(finished, directory / PICTURE)
+    print(study_files(finished, directory, presets, directory / PICTURE), flush=True)
     has_failed = any(trial.status == "failed" for method in finished.methods for trial in method.trials)
     return 1 if has_failed else 0
 

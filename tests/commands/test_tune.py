@@ -82,6 +82,7 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
         assert result.on_holdout
         assert (result.value, study.examples) == (method.trials[0].value, result.results[0].examples)
     assert study.methods[0].trials[0].values == study.methods[1].trials[0].values
+    assert (folder / "study.png").read_bytes()[:4] == b"\x89PNG"
     runs = find_runs(bench.root)
     assert len(runs) == 2
     capsys.readouterr()
