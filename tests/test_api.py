@@ -158,6 +158,11 @@ def test_wrong_input_is_named(tiny_models: dict[str, Path]) -> None:
         plan_ranks(profile, "auto", method="adalora")
     with pytest.raises(GeloraError, match="r, use_rslora: set by the plan"):
         lora_config(plan_ranks(profile, "auto"), r=8, use_rslora=True)
+    with pytest.raises(GeloraError, match=r"variant=dara given; accepted: lora, rslora, dora"):
+        plan_ranks(profile, "auto", variant="dara")
+    with pytest.raises(GeloraError, match=r"variant=pissa starts from .*, which PEFT's arguments don't say"):
+        lora_config(plan_ranks(profile, "auto", variant="pissa"))
+    assert lora_config(plan_ranks(profile, "auto", variant="dora")).use_dora
     adapted = get_peft_model(model, lora_config(plan_ranks(profile, "auto")))
     for held in (adapted, adapted.get_base_model()):
         with pytest.raises(GeloraError, match=r"before PEFT|holds a LoRA adapter"):
