@@ -151,7 +151,7 @@ def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Se
     for each in series:
         known = [row for row in each.rows if id(row) in positions]
         _draw_rows(axis, known, [positions[id(row)] for row in known], each)
-    _draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places])
+    _draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places], high)
     zero = smallest / ZERO_SHARE if 0 in costs.values() else None
     _scale_axis(axis, cost, low, high, zero)
 
@@ -171,10 +171,10 @@ def _draw_rows(axis: Axes, rows: Sequence[Row], positions: Sequence[float], seri
     )
 
 
-def _draw_front(axis: Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Draw steps along the front, below the markers, on to the dearest row."""
+def _draw_front(axis: Axes, points: Sequence[tuple[float, float]], high: float) -> None:
+    """Draw steps along the front, below the markers, on to the end of the axis."""
     best = front(points)
-    costs = [cost for cost, _ in best] + [max(cost for cost, _ in points)]
+    costs = [cost for cost, _ in best] + [high]
     values = [value for _, value in best] + [best[-1][1]]
     axis.plot(costs, values, color=LIGHT, linewidth=3, drawstyle="steps-post", zorder=1, label=FRONT)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
 from gelora_cli.report.rows import Row
-from gelora_cli.report.tables import COLUMNS, PLUS_MINUS, Table, metric_texts
+from gelora_cli.report.tables import COLUMNS, NONE, PLUS_MINUS, Table, metric_texts
 
 TEX_HEAD = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
 
@@ -53,6 +53,7 @@ def csv_text(rows: Sequence[Row]) -> str:
         cells = [row.protocol]
         for column in COLUMNS:
             text = column.text(row) or ""
+            text = "" if text == NONE else text
             # A whole number without the commas that people read it by.
             cells.append(text.replace(",", "") if re.fullmatch(r"[\d,]+", text) else text)
         for name in metrics:

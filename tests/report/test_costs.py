@@ -49,7 +49,8 @@ def test_costs_are_columns(tmp_path: Path) -> None:
     assert cells(uniform)[0] == "1", "uniform ranks follow no signal"
     bottleneck = make_row(tmp_path, "houlsby", replace(COSTS, largest_rank=None, mergeable=False, signal_flops=None))
     assert cells(bottleneck, measured) == [NOT_RECORDED, "456", "5,000", "no", NONE]
-    assert "457" in csv_text([measured])
+    assert ",3,457,5000,yes,9," in csv_text([measured])
+    assert ",,456,5000,no,," in csv_text([bottleneck]), "what has no value is empty"
 
 
 def test_an_older_run_says_that_its_costs_are_not_recorded(tmp_path: Path) -> None:
