@@ -17,8 +17,8 @@ from gelora_cli.models.operations import UpdateWork, model_operations
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
 
-RANK_UNITS = ("rank", "triplet", "gate")
-"""Units of a plan that are ranks of an update; the width of a bottleneck is none."""
+NO_RANK = "bottleneck"
+"""The unit of a plan whose sizes are no ranks of an update."""
 
 
 def run_costs(
@@ -42,7 +42,7 @@ def run_costs(
     """
     # The saved adapter may have a multiple of the planned rank, but no more of what does not depend on the rank.
     by_rank = trained.adapter_params - plan.fixed_params - _work(session, plan).replaced_params
-    ranks = trained.effective_ranks.values() if plan.unit in RANK_UNITS else ()
+    ranks = trained.effective_ranks.values() if plan.blocks and plan.unit != NO_RANK else ()
     return RunCosts(
         signal_flops=signal_flops,
         attach_flops=attach_flops,
