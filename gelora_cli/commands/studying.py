@@ -101,15 +101,15 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
     """
     if inside_workers():
         raise GeloraError("gelora tune starts processes itself: give launch.processes=N and leave torchrun out")
-    study = _compose(flags, overrides, words)
+    study = compose_study(flags, overrides, words)
     configs = [job.config for job in study.jobs]
     launcher = choose_launcher(configs)
-    first = study.trial_jobs([_first_trial(method, study.settings) for method in study.methods])
+    first = study.trial_jobs([first_trial(method, study.settings) for method in study.methods])
     with launcher:
         check_inputs(launcher, first)
         if configs[0].dry_run:
             return _estimate(study, launcher, first)
-        directory = _directory(study, first)
+        directory = directory_of_study(study, first)
         create_directory(directory)
         with lock_directory(directory, "the study"):
             config = first[0].config
@@ -123,10 +123,10 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
                 reported=config.task.reported or "",
                 overrides=study.overrides,
             )
-            return _search(study, opened, launcher, directory)
+            return search_study(study, opened, launcher, directory)
 
 
-def _search(study: Composed, opened: Study, launcher: Launcher, directory: Path) -> int:
+def search_study(study: Composed, opened: Study, launcher: Launcher, directory: Path) -> int:
     """Run what is left of a study, print its table, and return the exit code."""
 
     def report(label: str, trial: Trial) -> None:
@@ -165,7 +165,7 @@ def _estimate(study: Composed, launcher: Launcher, first: Sequence[Job]) -> int:
     return max(outcome.code for outcome in outcomes)
 
 
-def _compose(flags: list[str], overrides: list[str], words: list[str]) -> Composed:
+def compose_study(flags: list[str], overrides: list[str], words: list[str]) -> Composed:
     """Compose the methods of a study and their spaces.
 
     Raises:
@@ -200,7 +200,7 @@ def _compose(flags: list[str], overrides: list[str], words: list[str]) -> Compos
 
 def _apart_problems(apart: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the keys that may not differ between the methods of a study."""
-    names = dict.fromkeys(_name(word) for words in apart for word in words)
+    names = dict.fromkeys(key_of_override(word) for words in apart for word in words)
     for name in names:
         if name.split(".")[0] not in SETS_METHODS_APART:
             yield (
@@ -211,7 +211,7 @@ def _apart_problems(apart: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _key_problems(config: TuneCommandConfig, common: Iterable[str]) -> Iterator[str]:
     """Yield what doesn't go together with a study."""
-    if any(_name(word) == "data.holdout" for word in common):
+    if any(key_of_override(word) == "data.holdout" for word in common):
         yield f"data.holdout={config.data.holdout}: gelora tune sets it for its trials; give tune.holdout=SHARE"
     if config.force:
         yield (
@@ -234,17 +234,17 @@ def _studied_method(job: ComposedJob, apart: Sequence[str], extra: Path | None) 
     config = cast(TuneCommandConfig, job.config)
     run = config.run_config
     name = run.method.name
-    others = [word for word in apart if _name(word) != "method"]
+    others = [word for word in apart if key_of_override(word) != "method"]
     label = " ".join([name, *others])
-    chosen = next((word for word in job.overrides if _name(word) == "method"), f"method={name}")
-    own = [word for word in job.overrides if _name(word).startswith("method.")]
+    chosen = next((word for word in job.overrides if key_of_override(word) == "method"), f"method={name}")
+    own = [word for word in job.overrides if key_of_override(word).startswith("method.")]
     file = Path(config.tune.space).expanduser() if config.tune.space else space_file(run, extra)
     values = read_space(file)
     if config.tune.space:  # one file for all methods: each takes of it what it has
         known = {entry.name for entry in keys_of(run)}
         values = {key: given for key, given in values.items() if key in known or not key.startswith("method.")}
     try:
-        space = parse_space(values, run, [_name(word) for word in job.overrides])
+        space = parse_space(values, run, [key_of_override(word) for word in job.overrides])
     except GeloraError as error:
         raise GeloraError("\n".join(f"{file.name} for {label}: {line}" for line in str(error).split("\n"))) from error
     if not space:
@@ -259,7 +259,7 @@ def _studied_method(job: ComposedJob, apart: Sequence[str], extra: Path | None) 
     )
 
 
-def _first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial:
+def first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial:
     values = {}
     for searched in method.space:
         values[searched.key] = point_value(
@@ -268,7 +268,7 @@ def _first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial
     return PlannedTrial(method.label, Trial(1, values))
 
 
-def _directory(study: Composed, first: Sequence[Job]) -> Path:
+def directory_of_study(study: Composed, first: Sequence[Job]) -> Path:
     """Return where the study is kept, named by task, model and budget; model and data are looked up for that."""
     from gelora_cli.pipeline.inputs import resolve_inputs, run_fingerprints
 
@@ -284,9 +284,9 @@ def _directory(study: Composed, first: Sequence[Job]) -> Path:
 
 def _without(words: Iterable[str], names: Sequence[str]) -> list[str]:
     """Return overrides without those of some keys, groups and sections."""
-    return [word for word in words if _name(word).split(".")[0] not in names]
+    return [word for word in words if key_of_override(word).split(".")[0] not in names]
 
 
-def _name(word: str) -> str:
+def key_of_override(word: str) -> str:
     """Return the key or group of an override."""
     return word.partition("=")[0].lstrip("+")

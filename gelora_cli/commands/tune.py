@@ -22,7 +22,8 @@ class Tune(Command[TuneCommandConfig]):
     summary = "search learning rates and other settings, with the same number of trials for every method"
     examples = """  gelora tune task=sst2 model=minilm method=gelora,lora,adalora,sora budget=0.15M data.glue=DIR
   gelora tune task=cola model=minilm method=gelora method.variant=lora,dora budget=0.1M tune.trials=8 data.glue=DIR
-  gelora tune task=sst2 model=minilm method=gelora,lora budget=0.1M data.glue=DIR dry_run=true   # hours, no run"""
+  gelora tune task=sst2 model=minilm method=gelora,lora budget=0.1M data.glue=DIR dry_run=true   # hours, no run
+  gelora tune task=sst2 model=minilm method=gelora tune.budgets=[0.05M,0.1M,0.3M] data.glue=DIR   # how large a rank"""
     keys = TuneCommandConfig
     compares = True
 
@@ -35,8 +36,11 @@ class Tune(Command[TuneCommandConfig]):
 
     def compare(self, flags: list[str], overrides: list[str], words: list[str]) -> int:
         """Run the study, and print its table."""
+        from gelora_cli.commands.budget_study import names_budgets, run_budget_study
         from gelora_cli.commands.studying import run_study
 
+        if names_budgets(overrides):
+            return run_budget_study(flags, overrides, words)
         return run_study(flags, overrides, words)
 
     def handle(self, config: TuneCommandConfig, paths: list[Path], typed: str) -> Outcome:

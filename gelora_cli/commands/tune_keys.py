@@ -45,6 +45,25 @@ class TuneConfig:
         high=10,
         identity=False,
     )
+    budgets: list[str] = key(
+        [],
+        help="how large a rank: tune at each of these budgets, and find the smallest that is not shown to be worse",
+        identity=False,
+        common=True,
+    )
+    margin: float | None = key(
+        None,
+        help="of tune.budgets, by how much a smaller budget may be worse; null: 0.01, and 1 of a metric in percent",
+        low=0,
+        identity=False,
+        common=True,
+    )
+    seeds: list[int] = key(
+        [1, 2, 3],
+        help="of tune.budgets, the seeds that are compared; none is the search's own seed, whose best value is too high",
+        identity=False,
+        common=True,
+    )
 
 
 @dataclass

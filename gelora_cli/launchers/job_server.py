@@ -24,7 +24,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from gelora_cli.config.files import config_text
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -63,7 +63,7 @@ TRIES = 2
 class JobServer:
     """The server as the sweep sees it. Signals that reach the sweep are passed on to the running job."""
 
-    def __enter__(self) -> JobServer:
+    def __enter__(self) -> Self:
         self.pid: int | None = None  # of the running job
         self.stopped = False
         self._start()

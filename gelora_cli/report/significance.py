@@ -105,7 +105,7 @@ def compare_rows(
     for group, members in groups.items():
         present = [row for row in members if row.runs]
         if present:
-            scores = _score_rows(group, present, resamples, seed)
+            scores = score_rows(group, present, resamples, seed)
             for first, second in combinations(present, 2):
                 pair = _compare_pair(scores[first.name], scores[second.name])
                 pairs.append(replace(pair, trials_first=first.trials, trials_second=second.trials))
@@ -153,7 +153,7 @@ class RowScores:
     collapsed: dict[int, bool]
 
 
-def _score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> dict[str, RowScores]:
+def score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: int) -> dict[str, RowScores]:
     """Return the scores of each row by its name.
 
     Runs are read in the order of names and seeds, so that floating-point sums don't depend on the order of the rows.

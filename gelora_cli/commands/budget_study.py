@@ -1,0 +1,299 @@
+"""`gelora tune tune.budgets=[...]`: how large a rank? A study at each budget, then seeds, tests and a sentence.
+
+Every method is tuned at every budget with `tune.trials` trials, by the same study that `gelora tune budget=B` runs, so
+that trials which are done serve both. Then each runs with each of `tune.seeds` at its best settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from gelora_cli.commands.budget_text import budget_dry_run_text, budget_text
+from gelora_cli.commands.studying import Composed, compose_study, directory_of_study, first_trial, search_study
+from gelora_cli.commands.sweep import check_inputs, checked_outcomes, choose_launcher, compose_jobs
+from gelora_cli.commands.tune_keys import TuneCommandConfig, TuneConfig
+from gelora_cli.config.checks import list_problems
+from gelora_cli.config.schema import LARGEST_SEED
+from gelora_cli.core.artifacts.budgets import BudgetStudy
+from gelora_cli.core.artifacts.study import Study, Trial
+from gelora_cli.core.budget import Budget, parse_budget
+from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.directories import create_directory
+from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.files import write_atomic
+from gelora_cli.core.locks import lock_directory
+from gelora_cli.core.messages import join_names
+from gelora_cli.core.registries import COMMANDS, METHODS
+from gelora_cli.launchers.base import Launcher
+from gelora_cli.launchers.job import Job, Outcome
+from gelora_cli.launchers.torchrun import inside_workers
+from gelora_cli.report.comparison import FEWEST_SEEDS
+from gelora_cli.tuning.budget_record import BudgetQuestion, budgets_directory, make_budget_study
+from gelora_cli.tuning.search import PlannedTrial
+from gelora_cli.tuning.study import open_study
+
+KEY = "tune.budgets"
+PICTURE = "budgets.png"
+UNIFORM = "lora"
+"""The method of uniform ranks, which is added to those that are given."""
+
+
+@dataclass(frozen=True)
+class BudgetPart:
+    """The study of one budget: the canonical text, the study as it was composed, its first trials, its directory."""
+
+    budget: str
+    study: Composed
+    first: list[Job]
+
+    def directory(self) -> Path:
+        """Return the directory of the study, for which model and data are looked up."""
+        return directory_of_study(self.study, self.first)
+
+
+def names_budgets(overrides: Sequence[str]) -> bool:
+    """Return whether the overrides of `gelora tune` ask for several budgets."""
+    return any(_key(word) == KEY for word in overrides)
+
+
+def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
+    """Tune at each budget, run the seeds, test, and print the answer; return the exit code.
+
+    Raises:
+        GeloraError: what is wrong with the budgets, the seeds or any method, before the first trial starts.
+    """
+    if inside_workers():
+        raise GeloraError("gelora tune starts processes itself: give launch.processes=N and leave torchrun out")
+    parts, tune = _compose_parts(flags, overrides, words)
+    configs = [job.config for part in parts for job in part.study.jobs]
+    launcher = choose_launcher(configs)
+    with launcher:
+        check_inputs(launcher, [job for part in parts for job in part.first])
+        if configs[0].dry_run:
+            return _estimate(parts, tune, launcher)
+        directories = [part.directory() for part in parts]
+        if not any((directory / Study.FILE).exists() for directory in directories):
+            _check_smallest(parts[0], launcher)
+        directory = budgets_directory(directories, tune.seeds, _margin(tune, parts[0]))
+        create_directory(directory)
+        with lock_directory(directory, "the study of budgets"):
+            studies = []
+            for part, place in zip(parts, directories, strict=True):
+                code, study = _tune(part, launcher, place)
+                if code == StoppedError.exit_code:
+                    return code
+                _check_tuned(part, study)
+                studies.append(study)
+            outcomes = _run_seeds(parts, studies, tune.seeds, launcher)
+            if outcomes is None:
+                print("interrupted; the same command goes on where it was", flush=True)
+                return StoppedError.exit_code
+            _check_seeds(outcomes)
+            question = BudgetQuestion(
+                budgets=tuple(part.budget for part in parts),
+                studies=tuple(studies),
+                places=tuple(os.path.relpath(place, directory) for place in directories),
+                seeds=tuple(tune.seeds),
+                margin=_margin(tune, parts[0]),
+                uniform=UNIFORM,
+            )
+            _finish(make_budget_study(question, iter(outcomes), directory), directory)
+    return 0
+
+
+def _compose_parts(flags: list[str], overrides: Sequence[str], words: list[str]) -> tuple[list[BudgetPart], TuneConfig]:
+    """Compose a study for each budget, the smallest first.
+
+    Raises:
+        GeloraError: all that is wrong with the budgets and seeds, or with the methods.
+    """
+    command = COMMANDS.get("tune")
+    overrides = _with_uniform(overrides)
+    config = cast(TuneCommandConfig, compose_jobs(command, flags, list(overrides))[0].config)
+    problems = [*_problems(config.tune, overrides)]
+    if problems:
+        raise GeloraError(list_problems(problems))
+    plain = [word for word in overrides if _key(word) != KEY]
+    parts = []
+    for budget in sorted(map(parse_budget, config.tune.budgets), key=lambda budget: budget.amount):
+        study = compose_study(flags, [*plain, f"budget={_typed(budget)}"], words)
+        first = study.trial_jobs([first_trial(method, study.settings) for method in study.methods])
+        parts.append(BudgetPart(budget.name, study, first))
+    exempt = [method.label for method in parts[0].study.methods if METHODS.get(method.method).exempt]
+    if exempt:
+        raise GeloraError(f"{KEY}: {join_names(exempt)} has no budget, so that it can't be compared over budgets")
+    return parts, config.tune
+
+
+def _with_uniform(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with uniform LoRA among the methods."""
+    given = next((word for word in overrides if _key(word) == "method"), None)
+    if given is None:
+        return [*overrides, f"method=gelora,{UNIFORM}"]
+    methods = given.partition("=")[2].split(",")
+    if UNIFORM in methods:
+        return [*overrides]
+    return [f"{word},{UNIFORM}" if word == given else word for word in overrides]
+
+
+def _problems(tune: TuneConfig, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the budgets and the seeds."""
+    if any(_key(word) == "budget" for word in overrides):
+        yield f"budget and {KEY} exclude each other: leave budget out"
+    budgets: list[Budget] = []
+    for text in tune.budgets:
+        try:
+            budgets.append(parse_budget(text))
+        except GeloraError as error:
+            yield f"{KEY}: {error}"
+    names = [budget.name for budget in budgets]
+    if len(set(names)) < max(2, len(names)):
+        yield f"{KEY}=[{','.join(tune.budgets)}]: two or more different budgets are compared; give at least two"
+    if "auto" in names:
+        yield f"{KEY}: auto is no bound; give numbers such as 0.05M"
+    elif len({budget.kind for budget in budgets}) > 1:
+        yield f"{KEY}=[{','.join(tune.budgets)}]: budgets of one form can be put in order; write all in parameters"
+    seeds = tune.seeds
+    if len(set(seeds)) < max(FEWEST_SEEDS, len(seeds)):
+        yield (
+            f"tune.seeds=[{','.join(map(str, seeds))}]: a test over seeds needs {FEWEST_SEEDS} different ones; give "
+            "tune.seeds=[1,2,3]"
+        )
+    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
+        yield f"tune.seeds: accepted are whole numbers from 0 to {LARGEST_SEED}"
+
+
+def _check_smallest(part: BudgetPart, launcher: Launcher) -> None:
+    """Refuse a smallest budget that a method can't meet, by a dry run of each.
+
+    Bounds of a method whose profile is not measured yet are known only then: its first trials say them.
+
+    Raises:
+        GeloraError: with what is wrong with each.
+    """
+    jobs = [replace(job, config=replace(job.config, dry_run=True)) for job in part.first]
+    problems = []
+    for method, outcome in zip(part.study.methods, checked_outcomes(launcher, jobs), strict=False):
+        if outcome.code == StoppedError.exit_code:
+            raise StoppedError("interrupted before any trial was started")
+        if outcome.code:
+            problems.append(f"{method.label}: {outcome.message}")
+    if problems:
+        raise GeloraError(list_problems(problems))
+
+
+def _tune(part: BudgetPart, launcher: Launcher, directory: Path) -> tuple[int, Study]:
+    """Run what is left of the study of a budget; return its exit code, and the study."""
+    create_directory(directory)
+    config = part.first[0].config
+    with lock_directory(directory, "the study"):
+        opened = open_study(
+            directory,
+            part.study.settings,
+            part.study.methods,
+            task=config.task.name,
+            model=config.model.name,
+            budget=part.budget,
+            reported=config.task.reported or "",
+            overrides=part.study.overrides,
+        )
+        code = search_study(part.study, opened, launcher, directory)
+        return code, read_artifact(Study, directory / Study.FILE)
+
+
+def _check_tuned(part: BudgetPart, study: Study) -> None:
+    """Refuse a study in which every trial of a method failed, as where its ranks can't meet the budget.
+
+    Raises:
+        GeloraError: with the message of each.
+    """
+    problems = []
+    for method in study.methods:
+        if method.best_trial is None:
+            message = next((trial.message for trial in method.trials if trial.message), "no trial was made")
+            problems.append(f"{method.label} at {part.budget}: {message}")
+    if problems:
+        raise GeloraError(list_problems(problems))
+
+
+def _seed_jobs(part: BudgetPart, study: Study, seeds: Sequence[int]) -> list[Job]:
+    """Return the jobs of all methods at their best settings, with each seed."""
+    planned = []
+    for method in study.methods:
+        best = cast(Trial, method.best_trial)
+        planned += [PlannedTrial(method.label, Trial(best.number, {**best.values, "seed": seed})) for seed in seeds]
+    return part.study.trial_jobs(planned)
+
+
+def _run_seeds(
+    parts: Sequence[BudgetPart], studies: Sequence[Study], seeds: Sequence[int], launcher: Launcher
+) -> list[Outcome] | None:
+    """Run every method at every budget with each seed; None where a signal came."""
+    jobs = [job for part, study in zip(parts, studies, strict=True) for job in _seed_jobs(part, study, seeds)]
+    jobs = [replace(job, number=number, count=len(jobs)) for number, job in enumerate(jobs, start=1)]
+    print(f"gelora: {len(jobs)} runs with seeds {', '.join(map(str, seeds))} at the best settings", flush=True)
+    outcomes: list[Outcome] = []
+    with contextlib.suppress(StoppedError, KeyboardInterrupt):
+        for outcome in checked_outcomes(launcher, jobs):
+            if outcome.code == StoppedError.exit_code:
+                return None
+            outcomes.append(outcome)
+    return outcomes if len(outcomes) == len(jobs) else None
+
+
+def _check_seeds(outcomes: Sequence[Outcome]) -> None:
+    """Refuse to answer without all runs.
+
+    Raises:
+        GeloraError: with what failed.
+    """
+    failed = [f"{outcome.directory or '-'}: {outcome.message}" for outcome in outcomes if outcome.code]
+    if failed:
+        raise GeloraError(f"{list_problems(failed)}\nThe same command tries them again.")
+
+
+def _finish(study: BudgetStudy, directory: Path) -> None:
+    """Write the study and its picture, and print table and answer."""
+    from gelora_cli.plots.budgets import draw_budgets
+    from gelora_cli.plots.style import figure_bytes
+
+    write_atomic(directory / PICTURE, figure_bytes(draw_budgets(study), "png"))
+    write_artifact(study, directory)
+    print(budget_text(study, directory / BudgetStudy.FILE, directory / PICTURE), flush=True)
+
+
+def _estimate(parts: Sequence[BudgetPart], tune: TuneConfig, launcher: Launcher) -> int:
+    """Estimate one run of each method at each budget, and print how many runs and hours all would take."""
+    jobs = [job for part in parts for job in part.first]
+    outcomes: list[Outcome] = []
+    with contextlib.suppress(StoppedError, KeyboardInterrupt):
+        outcomes += checked_outcomes(launcher, jobs)
+    labels = [f"{method.label} at {part.budget}" for part in parts for method in part.study.methods]
+    print(budget_dry_run_text(labels, outcomes, tune.trials, len(tune.seeds)), flush=True)
+    if len(outcomes) < len(jobs):
+        return StoppedError.exit_code
+    return max(outcome.code for outcome in outcomes)
+
+
+def _margin(tune: TuneConfig, part: BudgetPart) -> float:
+    """Return the margin that is given, else a point of the metric."""
+    from gelora_cli.core.registries import METRICS
+
+    if tune.margin is not None:
+        return tune.margin
+    return 10.0 ** (2 - METRICS.get(part.first[0].config.task.metric).digits)  # values in percent have two digits
+
+
+def _typed(budget: Budget) -> str:
+    """Return a budget as a user writes it."""
+    return {"rank": f"rank:{budget.amount}", "percent": f"{budget.amount}%"}.get(budget.kind, budget.name)
+
+
+def _key(word: str) -> str:
+    """Return the key or group of an override."""
+    return word.partition("=")[0].lstrip("+")
