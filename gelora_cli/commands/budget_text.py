@@ -47,8 +47,8 @@ def budget_dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], tria
     measuring = sum(signals.values()) / 3600
     total = (
         f"{len(labels) * runs} runs ({trials} trials and {seeds} seeds for each method and budget), about "
-        f"{hours + measuring:.1f} hours one after the other, of which {measuring:.1f} for profiles and signals; runs that "
-        "are done are not run again, and a wider range adds to them"
+        f"{hours + measuring:.1f} hours one after the other, of which {measuring:.1f} for profiles and signals; runs "
+        "that are done are not run again, and a wider range adds to them"
     )
     return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])
 

@@ -260,6 +260,7 @@ def _studied_method(job: ComposedJob, apart: Sequence[str], extra: Path | None) 
 
 
 def first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial:
+    """Return the first trial of a method, by which a study is checked and named before it begins."""
     values = {}
     for searched in method.space:
         values[searched.key] = point_value(

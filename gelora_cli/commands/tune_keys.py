@@ -60,7 +60,7 @@ class TuneConfig:
     )
     seeds: list[int] = key(
         [1, 2, 3],
-        help="of tune.budgets, the seeds that are compared; none is the search's own seed, whose best value is too high",
+        help="of tune.budgets, the seeds that are compared: not the search's own, whose best value is too high",
         identity=False,
         common=True,
     )

@@ -150,7 +150,7 @@ def answer(
     if cell.ranks:
         parts.append(f"Its ranks, block 1 to {len(cell.ranks)}: {' '.join(map(str, cell.ranks))}.")
     if uniform is not None:
-        parts.append(_uniform_text(*uniform, margin))
+        parts.append(_uniform_text(*uniform, cell, margin))
     collapsed = sum(run.collapsed for each in cells.values() for run in each.runs)
     if collapsed:
         parts.append(f"{collapsed} of its runs collapsed, and are in all of this.")
@@ -213,7 +213,9 @@ def _certainty_text(test: MarginTest, margin: float) -> str:
     )
 
 
-def _uniform_text(cell: BudgetCell, test: MarginTest, margin: float) -> str:
+def _uniform_text(cell: BudgetCell, test: MarginTest, of_method: BudgetCell, margin: float) -> str:
+    if cell.ranks == of_method.ranks:
+        return "Uniform ranks are the same there."
     values = f"{cell.mean:.4f}, {abs(test.difference):.4f} {'below' if test.difference >= 0 else 'above'}"
     if test.shown_worse:
         return f"Uniform ranks are shown to be worse there by more than {margin:g} ({values})."
