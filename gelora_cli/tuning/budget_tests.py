@@ -214,7 +214,7 @@ def _certainty_text(test: MarginTest, margin: float) -> str:
 
 
 def _uniform_text(cell: BudgetCell, test: MarginTest, of_method: BudgetCell, margin: float) -> str:
-    if cell.ranks == of_method.ranks:
+    if cell.ranks == of_method.ranks and abs(test.difference) < TINY:
         return "Uniform ranks are the same there."
     values = f"{cell.mean:.4f}, {abs(test.difference):.4f} {'below' if test.difference >= 0 else 'above'}"
     if test.shown_worse:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gelora_cli.core.artifacts.budgets import BudgetCell, BudgetRun, MarginTest
+from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.bootstrap import resample
 from gelora_cli.report.significance import RowScores
 from gelora_cli.tuning.budget_tests import answer, budget_tests, chosen_budget, uniform_test, with_intervals
@@ -30,9 +31,10 @@ def scores(
     true = np.ones(EXAMPLES, np.int64)
     groups = None if clusters is None else np.arange(EXAMPLES) % clusters
 
-    def accuracy(values: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def accuracy(values: Array, labels: Array, weights: Array) -> Array:
         hits = (values == labels).astype(np.float64)  # (runs, n)
-        return (weights @ hits.T) / weights.sum(axis=1, keepdims=True)  # (B, runs)
+        shares: Array = (weights @ hits.T) / weights.sum(axis=1, keepdims=True)  # (B, runs)
+        return shares
 
     plain, resampled = resample(accuracy, predicted, true, resamples=200, seed=0, clusters=groups)
     found = {}
