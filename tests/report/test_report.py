@@ -156,7 +156,7 @@ def with_trials(directory: Path, trials: int | None) -> None:
 
 
 def test_the_trials_behind_each_row_are_named_and_unequal_ones_are_not_compared(tmp_path: Path) -> None:
-    trials = {"gelora": [16, 16, 16], "lora": [16, 3, 16], "adalora": [16, None, 16]}
+    trials: dict[str, list[int | None]] = {"gelora": [16, 16, 16], "lora": [16, 3, 16], "adalora": [16, None, 16]}
     for method, counts in trials.items():
         for seed, count in enumerate(counts):
             with_trials(write_whole(tmp_path / "runs", method, seed, 38 if method == "gelora" else 5 + seed), count)

@@ -144,7 +144,7 @@ def test_unequal_trials_are_not_comparable(tmp_path: Path) -> None:
 
     def pair(first: int | None, second: int | None, **options: bool) -> Comparison:
         rows = [replace(good, trials=first), replace(bad, trials=second)]
-        return compare_rows(rows, resamples=50, **options)[0]  # type: ignore[arg-type]
+        return compare_rows(rows, resamples=50, **options)[0]
 
     equal = pair(16, 16)
     assert equal.verdict.startswith("good above bad") and (equal.trials_first, equal.trials_second) == (16, 16)

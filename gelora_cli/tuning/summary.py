@@ -1,0 +1,65 @@
+"""`README.md` of a study: what was searched and found, the picture, and the commands that go on from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gelora_cli.core.artifacts.study import MethodStudy, Study
+from gelora_cli.core.files import write_atomic
+from gelora_cli.core.messages import escape_markdown
+from gelora_cli.report.formats import markdown
+from gelora_cli.report.tables import NONE, Table, number
+from gelora_cli.tuning.presets import tried, tune_command
+
+SUMMARY, PICTURE, PRESETS = "README.md", "study.png", "presets"
+"""What lies in the directory of a study beside `study.json`."""
+
+TITLES = ("method", "trials", "collapsed", "failed", "best", "spread", "settings", "on the edge of the range")
+DIGITS = 4
+
+
+def write_summary(study: Study, directory: Path) -> Path:
+    """Write the page of a study into its directory, whole or not at all, and return its file."""
+    path = directory / SUMMARY
+    write_atomic(path, summary_text(study))
+    return path
+
+
+def summary_text(study: Study) -> str:
+    """Return the page as Markdown; its paths are from the directory of the study."""
+    rows = "held-out rows" if study.examples is None else f"{study.examples:,} held-out rows"
+    caption = (
+        f"{study.reported} on {rows} ({study.holdout:g} of the training rows, which no trial was trained on). The best "
+        "of several trials is too high for new rows. Spread: standard deviation over the trials."
+    )
+    table = Table(caption, TITLES, tuple(_line(method) for method in study.methods))
+    title = f"gelora tune: {study.task}, {study.model}, budget {study.budget}"
+    methods = ",".join(dict.fromkeys(method.method for method in study.methods))
+    run = f"gelora run -m task={study.task} model={study.model} method={methods} budget={study.budget} seed=0,1,2"
+    parts = [
+        f"# {escape_markdown(title)}",
+        f"Points by {study.sampler}, seed {study.seed}; numerics {study.numerics}; {study.date}.",
+        markdown(table).rstrip("\n"),
+        f"![Value over learning rate, a panel for each method]({PICTURE})",
+        "The search, which goes on where it was if it was interrupted:",
+        f"```bash\n{tune_command(study)}\n```",
+        "Runs with the settings that it found, from this directory:",
+        f"```bash\n{run} --config-dir {PRESETS}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(method: MethodStudy) -> tuple[str, ...]:
+    """Return the cells of a method in the order of `TITLES`."""
+    best = method.best_trial
+    settings = {} if best is None else best.values
+    return (
+        method.label,
+        str(tried(method)),
+        str(sum(trial.collapsed for trial in method.trials)),
+        str(sum(trial.status == "failed" for trial in method.trials)),
+        number(None if best is None else best.value, DIGITS) or NONE,
+        number(method.spread, DIGITS) or NONE,
+        " ".join(f"{key}={value}" for key, value in settings.items()) or NONE,
+        ", ".join(method.at_edge) or NONE,
+    )
