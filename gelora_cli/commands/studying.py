@@ -32,17 +32,16 @@ from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
+from gelora_cli.plots.tuning import draw_study
 from gelora_cli.tuning.presets import write_presets
 from gelora_cli.tuning.search import PlannedTrial, Search
 from gelora_cli.tuning.space import parse_space, read_space, space_file, with_values
 from gelora_cli.tuning.study import StudiedMethod, StudySettings, open_study, study_directory
+from gelora_cli.tuning.summary import PICTURE, PRESETS, write_summary
 from gelora_cli.tuning.widening import point_value
 
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
-PICTURE = "study.png"
-PRESETS = "presets"
-"""The folder in the directory of a study that `--config-dir` takes."""
 SAYS_NOTHING_OF_RUNS = ("tune", "launch")
 NOT_OF_A_TRIAL = ("runs_dir", "force", "dry_run", "debug", *INTERNAL)
 """Keys that are no part of what all trials have in common."""
@@ -148,6 +147,7 @@ def search_study(study: Composed, opened: Study, launcher: Launcher, directory: 
     presets = directory / PRESETS
     write_presets(finished, presets)
     draw_study(finished, directory / PICTURE)
+    write_summary(finished, directory)
     print(study_files(finished, directory, presets, directory / PICTURE), flush=True)
     has_failed = any(trial.status == "failed" for method in finished.methods for trial in method.trials)
     return 1 if has_failed else 0

@@ -12,7 +12,7 @@ from gelora_cli.report.tables import NONE, Table, number
 from gelora_cli.tuning.presets import tried, tune_command
 
 SUMMARY, PICTURE, PRESETS = "README.md", "study.png", "presets"
-"""What lies in the directory of a study beside `study.json`."""
+"""What lies in the directory of a study beside `study.json`: its page, its picture, and what `--config-dir` takes."""
 
 TITLES = ("method", "trials", "collapsed", "failed", "best", "spread", "settings", "on the edge of the range")
 DIGITS = 4

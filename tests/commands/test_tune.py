@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
+from gelora_cli.config.files import read_config
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
@@ -101,7 +102,9 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
     run = [word for word in words if not word.startswith(("tune", "method", "launch"))]
     assert command_line(["run", "--config-dir", str(folder / "presets"), *run, "method=lora"]) == 0
     trained = next(path for path in find_runs(bench.root) if path not in runs)
-    assert f"learning_rate: {rate}" in (trained / "config.yaml").read_text()
+    config = read_config(trained / "config.yaml")
+    assert (config.train.learning_rate, config.preset_trials) == (rate, 1)
+    assert {"README.md", "study.png", "presets", "study.json"} <= {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.slow
