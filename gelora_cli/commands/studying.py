@@ -140,8 +140,6 @@ def search_study(study: Composed, opened: Study, launcher: Launcher, directory: 
     print(announce_study(search.study, directory), flush=True)
     finished = search.run(run_trials)
     print(study_table(finished, interrupted=search.interrupted), flush=True)
-    from gelora_cli.plots.tuning import draw_study  # Matplotlib takes a second
-
     if search.interrupted:
         return StoppedError.exit_code
     presets = directory / PRESETS
