@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.presets import scaling_of
-from gelora_cli.config.schema import MethodConfig
+from gelora_cli.config.schema import MethodConfig, PlannedLoraConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.distributed import make_accelerator
+from gelora_cli.core.distributed import Device, make_accelerator
 from gelora_cli.core.registries import METHODS
 from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit
@@ -25,6 +25,7 @@ from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.attach_stage import EpochInputs
+from gelora_cli.training.gradients import mean_gradients
 from tests.helpers.method_cases import HEAD, inputs_of, profile_of
 from tests.helpers.rows import rows
 from tests.helpers.train_settings import SETTINGS
@@ -69,6 +70,8 @@ def case(
         "scaling": scaling_of(settings),
         "settings": settings,
     }
+    if isinstance(settings, PlannedLoraConfig):
+        shared["variant"] = settings.variant
     budget = parse_budget(BUDGET)
     profile = profile_of(loaded.map)
     plan = plan_method(loaded.map, {"idim": profile}, budget, method=method, **shared)
@@ -77,6 +80,7 @@ def case(
     labels = np.array([row["label"] for row in found])
     split = TextSplit("train", np.arange(64), ([row["sentence"] for row in found],), labels)
     train = encode(split, tokenizer, 64)
+    pad_token_id = int(tokenizer.pad_token_id or 0)
     request = MethodContext(
         loaded.model,
         loaded.map,
@@ -84,8 +88,15 @@ def case(
         settings,
         seed,
         total_steps=STEPS,
-        batches=lambda tokens: EpochInputs(
-            train, SETTINGS, int(tokenizer.pad_token_id or 0), torch.device("cpu"), tokens
+        batches=lambda tokens: EpochInputs(train, SETTINGS, pad_token_id, torch.device("cpu"), tokens),
+        gradients=lambda names, examples: mean_gradients(
+            loaded.model,
+            train,
+            SETTINGS,
+            names,
+            examples,
+            pad_token_id=pad_token_id,
+            accelerator=Device(torch.device("cpu")),
         ),
     )
     return Case(loaded, request, train, inputs_of(directory, kind))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
@@ -31,6 +33,10 @@ from tests.helpers.wrong_methods import WRONG
 SETTINGS = ["budget=2500", "train.epochs=2", "train.log_steps=3"]
 GRID = ["task=cola", "model.dropout=0", "train.micro_batch_size=4", "train.log_steps=1", *SETTINGS[:2]]
 QUESTIONS = ["model.dropout=0", "train.epochs=2", "budget=rank:2"]
+FROM_GRADIENTS = [
+    *("task=cola", "model.dropout=0", "method=depth", "method.variant=lora_ga"),
+    *("budget=rank:2", "train.max_steps=4", "train.log_steps=1"),
+]
 SWEEP = f"method={','.join(RIVALS)}"
 
 
@@ -119,10 +125,18 @@ def test_each_answers_questions(bench: Bench, squad_dir: Path, monkeypatch: pyte
 
 @dataclass(frozen=True)
 class Pair:
-    """What two processes of an outer launcher (torchrun) did in one group: the rivals' runs, one of questions."""
+    """What two processes of an outer launcher (torchrun) did in one group.
+
+    Attributes:
+        rivals: a run of each.
+        questions: a run that answers questions.
+        gradients: a run of LoRA-GA, which starts from gradients.
+        printed: what was printed.
+    """
 
     rivals: Bench
     questions: Bench
+    gradients: Bench
     printed: str
 
 
@@ -131,17 +145,21 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, squad_dir: Path, tiny_models: dict[str, Path]
 ) -> Pair:
     root = tmp_path_factory.mktemp("pair")
-    rivals, questions = (Bench(root / name, glue_dir, tiny_models) for name in ("rivals", "questions"))
+    names = ("rivals", "questions", "gradients")
+    rivals, questions, gradients = (Bench(root / name, glue_dir, tiny_models) for name in names)
     commands = [rivals.arguments(f"method={method}", *GRID) for method in RIVALS]
-    done = on_two_processes([*commands, questions.arguments(*squad_arguments(squad_dir, *QUESTIONS))])
+    commands += [questions.arguments(*squad_arguments(squad_dir, *QUESTIONS)), gradients.arguments(*FROM_GRADIENTS)]
+    done = on_two_processes(commands)
     assert done.returncode == 0, done.stderr
-    return Pair(rivals, questions, done.stdout)
+    return Pair(rivals, questions, gradients, done.stdout)
 
 
 @pytest.mark.distributed
 def test_the_first_of_the_processes_leads_each_run(pair: Pair) -> None:
-    directories = [*pair.rivals.directories(), *pair.questions.directories()]
-    assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 1
+    directories = [
+        directory for bench in (pair.rivals, pair.questions, pair.gradients) for directory in bench.directories()
+    ]
+    assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 2
     for directory in directories:
         assert run_status(directory) == "done"
         assert read_config(directory / run_files.CONFIG).launch.processes == 2
@@ -171,6 +189,19 @@ def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], pair: Pa
         assert losses[1][:6] == pytest.approx(losses[0][:6], rel=1e-3), method
         assert first[method][2].ranks == second[method][2].ranks
         check_run(*second[method])
+
+
+@pytest.mark.distributed
+def test_two_processes_start_from_the_gradients_of_one(pair: Pair, bench: Bench) -> None:
+    assert bench.run(*FROM_GRADIENTS) == 0
+    one, two = bench.only(), pair.gradients.only()
+    assert one.name == two.name
+    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (one, two)]
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    first, second = (load_file(path / "adapter" / run_files.PEFT_WEIGHTS) for path in (one, two))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, atol=1e-3, rtol=1e-2)
 
 
 @pytest.fixture(scope="module")

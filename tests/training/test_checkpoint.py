@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
 
 METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full", "cut")
+KILLED = (*itertools.product(METHODS, ("last", "dev"), ("lora",)), ("gelora", "last", "lora_ga"))
+"""Method, protocol, and variant of LoRA's update, of trainings that are killed."""
 VALUES = (0.5, 0.9, 0.7)
 
 
@@ -114,20 +117,26 @@ def bert(tiny_models: dict[str, Path]) -> Path:
     return tiny_models["bert"]
 
 
-@pytest.mark.parametrize("protocol", ["last", "dev"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_ends_as_if_it_never_was(bert: Path, tmp_path: Path, method: str, protocol: str) -> None:
+@pytest.mark.parametrize(("method", "protocol", "variant"), KILLED)
+def test_a_killed_training_ends_as_if_it_never_was(
+    bert: Path, tmp_path: Path, method: str, protocol: str, variant: str
+) -> None:
+    changes: dict[str, Any] = {} if variant == "lora" else {"variant": variant}
+
+    def found() -> Case:
+        return case(bert, method, **changes)
+
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    wanted = train(case(bert, method), whole, protocol=protocol)
+    wanted = train(found(), whole, protocol=protocol)
     for kind, number in (("line", 3), ("evaluation", 1), ("line", 4), ("evaluation", 1), ("line", 2)):
         with pytest.raises(KilledError):
-            train(case(bert, method), broken, protocol=protocol, die=lambda k, n, at=(kind, number): (k, n) == at)  # type: ignore[misc]
+            train(found(), broken, protocol=protocol, die=lambda k, n, at=(kind, number): (k, n) == at)  # type: ignore[misc]
         resume(broken)
     torch.manual_seed(99)  # whatever ran before in the process that goes on
-    found = train(case(bert, method), broken, protocol=protocol)
-    same(wanted, found)
+    resumed = train(found(), broken, protocol=protocol)
+    same(wanted, resumed)
     assert lines(whole) == lines(broken)
 
 
