@@ -35,9 +35,9 @@ class Start(NamedTuple):
 def attach_moved_lora(context: MethodContext[PlannedLoraConfig], starts: Mapping[str, Start]) -> AdaptedModel:
     """Add `scaling * (B A - B0 A0)` to every linear of the plan, with A = A0 and B = B0 at the start.
 
-    PiSSA and LoRA-GA put `W - scaling * B0 A0` in the place of W and add `scaling * B A`, which is the same function
-    of A and B. Here W stays as it is [ours]. So the outputs before the first step are those of the base to the last
-    bit, in every precision, and a killed training needs no residual weight to go on.
+    PEFT's PiSSA and LoRA-GA put `W - scaling * B0 A0` in the place of W and add `scaling * B A`, which is the same
+    function of A and B. Here W stays as it is [ours]. So the outputs before the first step are those of the base to
+    the last bit, in every precision, and a killed training needs no residual weight to go on.
 
     Dropout acts on the whole update, as on that of plain LoRA [ours].
 
@@ -119,7 +119,7 @@ def _state(updates: Mapping[str, MovedUpdate]) -> dict[str, torch.Tensor]:
 def _double_rank(updates: Mapping[str, MovedUpdate], directory: Path) -> None:
     """Rewrite the saved A and B as plain LoRA of rank 2r on the base's own weights: `[A | A - A0]`, `[B - B0 | B0]`.
 
-    The product is that of `[A | A0]` and `[B | -B0]`, which the papers' code saves. Those factors nearly cancel, so
+    The product is that of `[A | A0]` and `[B | -B0]`, to which PEFT converts. Those factors nearly cancel, so
     that whatever rounds them (bf16, in which adapters are served) loses the update; these don't [ours].
     `alpha = scaling * rank` doubles with the rank, so that the scaling stays. PEFT's own conversion fails for models
     that save a head, and needs the first adapter on the disk.

@@ -33,7 +33,7 @@ def attach_pissa(context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
 def principal_start(weight: torch.Tensor, rank: int, scaling: float) -> Start:
     """Return A0 and B0 whose product, times the scaling, is the best approximation of a weight at this rank.
 
-    With `W = U diag(s) V^T` (equations 2 and 3 of the paper, with the scaling as in PEFT):
+    With `W = U diag(s) V^T` (the paper's abstract; the formula, and where the scaling goes, are those of PEFT's code):
 
         A0 = diag(sqrt(s[:r] / scaling)) V[:, :r]^T,    B0 = U[:, :r] diag(sqrt(s[:r] / scaling))
 
