@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
 
 @pytest.mark.slow
 def test_killed_in_the_middle_and_two_workers_give_the_same(bench: Bench, tmp_path: Path) -> None:
-    overrides = ("method=gelora,sora", "tune.trials=3")
+    overrides = ("method=gelora,sora", "tune.trials=2", "tune.widen=0")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "gelora_cli"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -123,19 +124,17 @@ def test_killed_in_the_middle_and_two_workers_give_the_same(bench: Bench, tmp_pa
         start_new_session=True,
     )
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and sum(map(is_done, find_runs(killed))) < 2:
+    while time.monotonic() < deadline and sum(map(is_done, find_runs(killed))) < 1:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert sum(trial.status == "done" for method in only_study(killed).methods for trial in method.trials) < 6
+    assert sum(trial.status == "done" for method in only_study(killed).methods for trial in method.trials) < 4
     resumed = [*command, *arguments(bench, *overrides, root=killed)]
     assert subprocess.run(resumed, env=environment, capture_output=True, check=False).returncode == 0
     assert without_seconds(only_study(killed)) == without_seconds(only_study(whole))
 
 
 def without_seconds(study: Study) -> Study:
-    from dataclasses import replace
-
     methods = []
     for method in study.methods:
         trials = tuple(replace(trial, seconds=None) for trial in method.trials)
