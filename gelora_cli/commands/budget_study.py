@@ -11,12 +11,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from gelora_cli.commands.budget_text import budget_dry_run_text, budget_text
 from gelora_cli.commands.studying import Composed, compose_study, directory_of_study, first_trial, search_study
 from gelora_cli.commands.sweep import check_inputs, checked_outcomes, choose_launcher, compose_jobs
-from gelora_cli.commands.tune_keys import TuneCommandConfig, TuneConfig
+from gelora_cli.commands.tune_keys import TuneConfig
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.schema import LARGEST_SEED
 from gelora_cli.core.artifacts.budgets import BudgetStudy
@@ -36,6 +36,9 @@ from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.tuning.budget_record import BudgetQuestion, budgets_directory, make_budget_study
 from gelora_cli.tuning.search import PlannedTrial
 from gelora_cli.tuning.study import open_study
+
+if TYPE_CHECKING:
+    from gelora_cli.commands.tune import TuneCommandConfig
 
 KEY = "tune.budgets"
 PICTURE = "budgets.png"
@@ -114,7 +117,7 @@ def _compose_parts(flags: list[str], overrides: Sequence[str], words: list[str])
     """
     command = COMMANDS.get("tune")
     overrides = _with_uniform(overrides)
-    config = cast(TuneCommandConfig, compose_jobs(command, flags, list(overrides))[0].config)
+    config = cast("TuneCommandConfig", compose_jobs(command, flags, list(overrides))[0].config)
     problems = [*_problems(config.tune, overrides)]
     if problems:
         raise GeloraError(list_problems(problems))

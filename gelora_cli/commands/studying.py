@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from gelora_cli.commands.study_text import announce_study, dry_run_text, study_files, study_table, trial_line
 from gelora_cli.commands.sweep import (
@@ -17,7 +17,6 @@ from gelora_cli.commands.sweep import (
     complete_jobs,
     compose_jobs,
 )
-from gelora_cli.commands.tune_keys import TuneCommandConfig
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash
@@ -39,6 +38,9 @@ from gelora_cli.tuning.space import parse_space, read_space, space_file, with_va
 from gelora_cli.tuning.study import StudiedMethod, StudySettings, open_study, study_directory
 from gelora_cli.tuning.summary import PICTURE, PRESETS, write_summary
 from gelora_cli.tuning.widening import point_value
+
+if TYPE_CHECKING:
+    from gelora_cli.commands.tune import TuneCommandConfig
 
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
@@ -77,7 +79,7 @@ class Composed:
         composed = []
         for item in planned:
             job, values = by_label[item.label], item.trial.values
-            config = cast(TuneCommandConfig, job.config).run_config
+            config = cast("TuneCommandConfig", job.config).run_config
             config = with_values(config, {"data.holdout": self.settings.holdout, **values})
             # A preset of an earlier study (--config-dir) never sets what this one searches.
             config = replace(config, keys_given=[*config.keys_given, *values])
@@ -173,7 +175,7 @@ def compose_study(flags: list[str], overrides: list[str], words: list[str]) -> C
     jobs = list({tuple(job.overrides): job for job in jobs}.values())
     common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
     apart = [[word for word in job.overrides if word not in common] for job in jobs]
-    config = cast(TuneCommandConfig, jobs[0].config)
+    config = cast("TuneCommandConfig", jobs[0].config)
     problems = [*_apart_problems(apart), *_key_problems(config, common)]
     methods = []
     extra = Arguments(flags, []).config_dir
@@ -229,7 +231,7 @@ def _studied_method(job: ComposedJob, apart: Sequence[str], extra: Path | None) 
     Raises:
         GeloraError: what is wrong with the space, a line each.
     """
-    config = cast(TuneCommandConfig, job.config)
+    config = cast("TuneCommandConfig", job.config)
     run = config.run_config
     name = run.method.name
     others = [word for word in apart if key_of_override(word) != "method"]

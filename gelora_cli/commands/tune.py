@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.commands.base import Command
-from gelora_cli.commands.tune_keys import TuneCommandConfig
+from gelora_cli.commands.tune_keys import TuneConfig
+from gelora_cli.config.keys import section
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
 if TYPE_CHECKING:
     from gelora_cli.launchers.job import Outcome
+
+
+@dataclass
+class TuneCommandConfig(RunConfig):
+    """The keys of a run, and how it is tuned."""
+
+    tune: TuneConfig = section(TuneConfig, help="how learning rates and other settings are searched")
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The keys of a run alone, which are what is frozen and hashed."""
+        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
 
 
 @COMMANDS.register

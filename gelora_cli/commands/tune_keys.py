@@ -1,11 +1,11 @@
-"""The keys of `gelora tune`: those of a run, and the section `tune.`."""
+"""The keys of the section `tune.`, beside those of a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from gelora_cli.config.keys import key, section
-from gelora_cli.config.schema import LARGEST_SEED, RunConfig
+from gelora_cli.config.keys import key
+from gelora_cli.config.schema import LARGEST_SEED
 
 SAMPLERS = ("sobol", "tpe")
 
@@ -64,15 +64,3 @@ class TuneConfig:
         identity=False,
         common=True,
     )
-
-
-@dataclass
-class TuneCommandConfig(RunConfig):
-    """The keys of a run, and how it is tuned."""
-
-    tune: TuneConfig = section(TuneConfig, help="how learning rates and other settings are searched")
-
-    @property
-    def run_config(self) -> RunConfig:
-        """The keys of a run alone, which are what is frozen and hashed."""
-        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})

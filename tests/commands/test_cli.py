@@ -53,7 +53,8 @@ def test_the_examples_of_the_help_are_accepted() -> None:
             words = shlex.split(line.split("gelora ", 1)[1], comments=True)
             given = split_arguments([word for word in words[1:] if word != "--json"])
             overrides = [word for word in given.words if "=" in word]
-            problems, _ = override_problems(COMMANDS.get(name).config_name, overrides, None, multirun=given.multirun)
+            sweeps = given.multirun or COMMANDS.get(name).compares
+            problems, _ = override_problems(COMMANDS.get(name).config_name, overrides, None, multirun=sweeps)
             assert problems == [], line
 
 
