@@ -71,6 +71,7 @@ class ModelShapes:
         before: linears between the embeddings and block 1.
         after: linears behind the last block.
         head_modules: names of the modules of the head, whose linears are in `after`.
+        backbone: name of the model without its head, which may hold a pooler behind the last block.
         reads_every_token: whether the linears in `after` read every token, or one vector of each row.
         relative: the attention's relative positions; None of a model whose attention multiplies no such table.
     """
@@ -79,6 +80,7 @@ class ModelShapes:
     before: tuple[LinearShape, ...] = ()
     after: tuple[LinearShape, ...] = ()
     head_modules: tuple[str, ...] = ()
+    backbone: str = ""
     reads_every_token: bool = False
     relative: RelativePositions | None = None
 
@@ -141,7 +143,7 @@ def model_operations(shapes: ModelShapes, load: Load, work: UpdateWork, *, steps
         load: what goes through it.
         work: what trains.
         steps: optimizer steps.
-        head: whether the linears behind the last block run.
+        head: whether what lies outside of the backbone runs, too.
     """
     below = work.reaches_embeddings  # whether something trains below the place that is counted
     total = 0
@@ -151,7 +153,9 @@ def model_operations(shapes: ModelShapes, load: Load, work: UpdateWork, *, steps
         total += _Block(block, shapes.relative, load, work, below).operations()
         below = below or any(work.trains(linear) for linear in block.linears)
     rows = load.tokens if shapes.reads_every_token else load.rows
-    for linear in shapes.after if head else ():
+    for linear in shapes.after:
+        if not head and not linear.name.startswith(f"{shapes.backbone}."):
+            continue
         trains = work.trains_everything or (work.trains_head and shapes.is_of_head(linear))
         total += linear_operations(linear, rows, below, trains)
         below = below or trains
@@ -220,9 +224,8 @@ class _Block:
         rank = self.work.ranks.get(linear.name, 0)
         read = linear.out_features if self.work.behind else linear.in_features
         first, second = 2 * rows * read * rank, 2 * rows * rank * linear.out_features
-        if self.work.from_start:  # B0 does not train
-            return total + 2 * first * (2 + below) + second * 5
-        return total + first * (2 + below) + second * 3
+        uses = (2, 5) if self.work.from_start else (1, 3)  # B0 does not train
+        return total + uses[0] * first * (2 + below) + uses[1] * second
 
     def _attention(self) -> int:
         """Return the operations of the products of queries, keys, values and positions."""

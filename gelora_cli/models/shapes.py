@@ -45,6 +45,7 @@ def read_shapes(model: PreTrainedModel, model_map: ModelMap) -> ModelShapes:
         before=tuple(outside[False]),
         after=tuple(outside[True]),
         head_modules=model_map.head_modules,
+        backbone=str(model.base_model_prefix),
         reads_every_token=kind.is_decoder or has_spans,
         relative=relative,
     )
