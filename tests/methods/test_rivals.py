@@ -51,9 +51,12 @@ def kinds_and_rivals() -> Iterator[tuple[str, str, str]]:
     """Every rival on every kind that it can be placed in, and on all linears where that matters."""
     for kind in KINDS:
         for method in RIVALS:
-            if method != "bitfit" or kind not in ("llama", "mistral"):
-                yield kind, method, "attention"
-    yield from (("bert", method, "all") for method in ("adalora", "sora", "eva"))
+            if method == "bitfit" and kind in ("llama", "mistral"):  # they have no biases
+                continue
+            if method == "cut" and kind not in ("deberta-v2", "llama"):  # LoRA by PEFT, as `eva`
+                continue
+            yield kind, method, "attention"
+    yield from (("bert", method, "all") for method in ("adalora", "sora", "eva", "cut"))
     yield from (("qwen2", method, "all") for method in ("adalora", "sora", "eva"))
 
 

@@ -28,7 +28,7 @@ from tests.helpers.method_cases import HEAD
 from tests.helpers.rivals import case, logits, tune
 from tests.helpers.tiny import make_tiny
 
-MERGED = ("gelora", "adalora", "sora", "eva", "bitfit", "full")
+MERGED = ("gelora", "adalora", "sora", "eva", "cut", "bitfit", "full")
 SHORT = ["train.max_steps=4", "budget=2500"]
 
 
