@@ -13,6 +13,12 @@ from tests.helpers.rows import TASKS, squad_rows, write_squad, write_task
 from tests.helpers.tiny import KINDS, make_tiny
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that hold the longest tests, so that no worker of several ends with one of them alone."""
+    long_files = {item.path for item in items if item.get_closest_marker("distributed")}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Make a model directory for each model kind."""

@@ -71,7 +71,7 @@ def method_nodes() -> dict[str, DictConfig]:
 
 
 @functools.cache
-def _method_node(name: str, settings: type[MethodConfig]) -> DictConfig:
+def _method_node(name: str, settings: type) -> DictConfig:
     from omegaconf import OmegaConf
 
     node: DictConfig = OmegaConf.structured(settings(name=name), flags={"struct": False})

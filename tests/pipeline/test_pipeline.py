@@ -49,6 +49,7 @@ FILES = "DONE README.md adapter config.yaml log.txt metrics.jsonl predictions.js
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("rendered_pictures")
 def test_every_model_kind_runs_to_its_end(bench: Bench, kind: str) -> None:
     assert bench.run("task=cola", model=kind) == 0
     directory = bench.only()
@@ -61,6 +62,7 @@ def test_every_model_kind_runs_to_its_end(bench: Bench, kind: str) -> None:
     assert result.reload_check.largest_difference <= result.reload_check.tolerance < result.reload_check.adapter_effect
     assert [row["id"] for row in predictions(directory)] == list(range(37))
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+    assert all(path.stat().st_size > 10_000 for path in directory.glob("*.png"))
     assert manifest.status == "done"
     assert manifest.seconds.keys() >= {"profile", "train", "reload"}
     assert (manifest.peak_bytes or 0) > 50_000_000
