@@ -67,7 +67,11 @@ def add_tracker_keys(node: DictConfig) -> None:
 
 def method_nodes() -> dict[str, DictConfig]:
     """Return the keys of each method with their defaults, by the name of the method."""
-    return {name: copy.deepcopy(_method_node(name, MethodConfig.class_of(name))) for name in METHODS.names()}
+    nodes: dict[str, DictConfig] = {}
+    for name in METHODS.names():
+        settings: type = MethodConfig.class_of(name)
+        nodes[name] = copy.deepcopy(_method_node(name, settings))
+    return nodes
 
 
 @functools.cache
