@@ -31,6 +31,7 @@ from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS, METHODS
 from gelora_cli.core.registry import Registry
+from gelora_cli.tuning.space import read_space
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARTIFACT_PACKAGES = ("gelora_cli.core", "gelora_cli.signals")
@@ -52,6 +53,8 @@ INTRODUCTIONS = {
     "task kind": "A task kind is chosen with `task.kind=NAME`. It decides the head, the loss, the metrics and the "
     "lines of `predictions.jsonl`.",
     "tracker": "A tracker takes the metrics of a training. It changes no number.",
+    "variant": "A variant is the form of LoRA's update, whatever the ranks: `method.variant=NAME`. [Variants of the "
+    "update](../explanation/methods.md#variants-of-the-update) compares them.",
 }
 
 
@@ -63,6 +66,7 @@ def pages() -> dict[str, str]:
         "artifacts.md": artifacts_page(),
         "tasks.md": tasks_page(),
         "models.md": models_page(),
+        "spaces.md": spaces_page(),
     }
     for registry in all_registries():
         written[page_name(registry)] = registry_page(registry)
@@ -413,6 +417,31 @@ def _preset_table(presets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> lis
     return lines
 
 
+def spaces_page() -> str:
+    """Return the page of the search spaces of `gelora tune`."""
+    lines = [
+        "# Search spaces",
+        "",
+        "What [`gelora tune`](../how-to/tune.md) searches: `configs/space/METHOD.yaml`, else the space of the family "
+        "whose presets the method takes, else `common`. All ranges are ours.",
+        "",
+        "A file has a line for each key. `{low: 1.0, high: 32.0}` is a range, and `log: true` in it makes the scale "
+        "logarithmic. Where the key takes whole numbers, only those are tried. `{choices: [0.0, 0.1]}` names the few values "
+        "that are tried. `defaults: [gelora, _self_]` begins with the keys of other files, and the file's own come on top. "
+        "`train.learning_rate` is in every space. Any key of a run that can change a number may be searched.",
+        "",
+        "| space | key | where |",
+        "|---|---|---|",
+    ]
+    for file in _options("space"):
+        for key, searched in read_space(file).items():
+            scale = ", logarithmic" if searched.get("log") else ""
+            where = f"{searched['low']:g} to {searched['high']:g}{scale}" if "low" in searched else ""
+            where = where or f"one of {', '.join(map(str, searched['choices']))}"
+            lines.append(f"| `{file.stem}` | `{key}` | {where} |")
+    return "\n".join(lines) + "\n"
+
+
 def models_page() -> str:
     """Return the page of the models that have a name."""
     lines = [
@@ -441,7 +470,10 @@ def _comment(file: Path) -> str:
 
 def cell(text: str) -> str:
     """Return a text that can stand in a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+    text = text.replace("|", "\\|").replace("\n", " ")
+    parts = text.split("`")  # every second part is code, in which nothing is Markdown
+    parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def sentence(text: str) -> str:

@@ -94,7 +94,7 @@ def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -
                 studies.append(study)
             outcomes = _run_seeds(parts, studies, tune.seeds, launcher)
             if outcomes is None:
-                print("interrupted; the same command goes on where it was", flush=True)
+                print("interrupted: give the same command again to resume", flush=True)
                 return StoppedError.exit_code
             _check_seeds(outcomes)
             question = BudgetQuestion(
@@ -204,6 +204,7 @@ def _tune(part: BudgetPart, launcher: Launcher, directory: Path) -> tuple[int, S
             budget=part.budget,
             reported=config.task.reported or "",
             overrides=part.study.overrides,
+            command=part.study.command,
         )
         code = search_study(part.study, opened, launcher, directory)
         return code, read_artifact(Study, directory / Study.FILE)

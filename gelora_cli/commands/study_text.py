@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, SettingVal
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.text_table import format_table, terminal_width
+from gelora_cli.tuning.presets import run_command
+from gelora_cli.tuning.summary import PICTURE, PRESETS, SUMMARY
 
 HEADER = ("method", "trials", "best", "at", "spread", "edge", "hours")
 LEFT_OUT_FIRST = ("hours", "spread", "edge")
@@ -23,8 +24,9 @@ def announce_study(study: Study, directory: Path) -> str:
     total = study.trials_per_method
     done = sum(trial.status == "done" for method in study.methods for trial in method.trials)
     share = f"{study.holdout:.3g} of the training rows held out"
-    text = f"{len(study.methods)} methods, {total} trials each by {study.sampler}, {share}; {done} done before"
-    lines = [labelled("study", text), labelled("in", str(relative(directory)))]
+    methods = f"{len(study.methods)} method{'s' * (len(study.methods) > 1)}"
+    text = f"{methods}, {total} trials each by {study.sampler}, {share}, {done} trials done before"
+    lines = [labelled("study", text), labelled("directory", str(relative(directory)))]
     for method in study.methods:
         lines.append(labelled("space", f"{method.label}: {', '.join(map(_range_text, method.space))}"))
     return "\n".join(lines)
@@ -45,27 +47,26 @@ def study_table(study: Study, *, interrupted: bool) -> str:
     rows = [_row(study, method) for method in study.methods]
     lines = ["", format_table(HEADER, rows, width=terminal_width(), optional=LEFT_OUT_FIRST, wrapped="at"), ""]
     held_out = "held-out training rows" if study.examples is None else f"{study.examples:,} held-out training rows"
-    text = f"best: {study.reported} on {held_out}, the highest of all trials, so that it is too high for new rows"
+    text = f"best: the highest {study.reported} of all trials, on {held_out}, so it is too high for new rows"
     lines.append(wrapped(text))
     lines += [wrapped(_widening_text(widening)) for widening in study.widenings]
     failed = sum(trial.status == "failed" for method in study.methods for trial in method.trials)
     if failed:
-        lines.append(f"{failed} trials failed; the same command tries them again")
+        lines.append(f"{failed} trial{'s' * (failed > 1)} failed: give the same command again to try once more")
     if interrupted:
-        lines.append("interrupted; the same command goes on where it was")
+        lines.append("interrupted: give the same command again to resume")
     return "\n".join(lines)
 
 
-def study_files(study: Study, directory: Path, presets: Path, picture: Path) -> str:
+def study_files(study: Study, directory: Path) -> str:
     """Return where a study is, and the command that trains each method with its best settings on all rows."""
-    lines = [labelled("study", str(relative(directory / Study.FILE))), labelled("picture", str(relative(picture)))]
-    folder = shlex.quote(str(relative(presets)))
-    commands = [
-        f"gelora run --config-dir {folder} {shlex.join([*study.overrides, *method.overrides])}"
-        for method in study.methods
-        if method.best is not None
+    lines = [
+        labelled("study", str(relative(directory / Study.FILE))),
+        labelled("files", f"{SUMMARY} (the table), {PICTURE}, {PRESETS}/ in the same directory"),
     ]
-    return "\n".join([*lines, next_commands(*commands)]) if commands else "\n".join(lines)
+    if any(method.best is not None for method in study.methods):
+        lines.append(next_commands(run_command(study, str(relative(directory / PRESETS)))))
+    return "\n".join(lines)
 
 
 def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,11 @@ class Composed:
     flags: list[str]
     words: list[str]
 
+    @property
+    def command(self) -> str:
+        """Return the command as a shell takes it."""
+        return shlex.join(["gelora", *self.words])
+
     def trial_jobs(self, planned: Sequence[PlannedTrial], count: int | None = None) -> list[Job]:
         """Return the jobs of trials, as a launcher takes them.
 
@@ -123,6 +129,7 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
                 budget=parse_budget(config.budget).name,
                 reported=config.task.reported or "",
                 overrides=study.overrides,
+                command=study.command,
             )
             return search_study(study, opened, launcher, directory)
 
@@ -144,11 +151,10 @@ def search_study(study: Composed, opened: Study, launcher: Launcher, directory: 
     print(study_table(finished, interrupted=search.interrupted), flush=True)
     if search.interrupted:
         return StoppedError.exit_code
-    presets = directory / PRESETS
-    write_presets(finished, presets)
+    write_presets(finished, directory / PRESETS)
     draw_study(finished, directory / PICTURE)
     write_summary(finished, directory)
-    print(study_files(finished, directory, presets, directory / PICTURE), flush=True)
+    print(study_files(finished, directory), flush=True)
     has_failed = any(trial.status == "failed" for method in finished.methods for trial in method.trials)
     return 1 if has_failed else 0
 

@@ -72,7 +72,7 @@ def tuned_preset(study: Study, method: MethodStudy) -> TunedPreset | None:
         seed=study.seed,
         numerics=study.numerics,
         date=study.date,
-        command=tune_command(study),
+        command=study.command,
     )
 
 
@@ -115,23 +115,26 @@ def describe_range(searched: SearchedKey) -> str:
     return f"{searched.low:g} to {searched.high:g}{scale}{widened}"
 
 
-def tune_command(study: Study) -> str:
-    """Return a command that repeats the study on the same data."""
-    methods = ",".join(dict.fromkeys(method.method for method in study.methods))
-    shared = [word for word in study.overrides if word.partition("=")[0] not in ("task", "model", "method", "budget")]
-    names = dict.fromkeys(name for method in study.methods for name in settings_of(method.overrides))
+def run_command(study: Study, presets: str) -> str:
+    """Return a command that trains every method with its best settings, with three seeds.
+
+    Args:
+        study: the study, with a trial that is done.
+        presets: the directory of its presets.
+    """
+    methods = [method for method in study.methods if method.best is not None]
+    names = dict.fromkeys(name for method in methods for name in settings_of(method.overrides))
     varied = []
     for name in names:
         values = dict.fromkeys(
             text.partition("=")[2]
-            for method in study.methods
+            for method in methods
             for text in method.overrides
             if text.partition("=")[0].lstrip("+") == name
         )
         varied.append(f"{name}={','.join(values)}")
-    words = [f"task={study.task}", f"model={study.model}", f"method={methods}", f"budget={study.budget}", *varied]
-    words += [word for word in shared if word not in varied]
-    words += [f"tune.trials={study.trials}", f"tune.holdout={study.holdout:g}"]
-    words += [f"tune.sampler={study.sampler}"] if study.sampler != "sobol" else []
-    words += [f"tune.seed={study.seed}"] if study.seed else []
-    return " ".join(["gelora tune", *map(shlex.quote, words)])
+    named = ("task", "model", "method", "budget", "seed")
+    shared = [word for word in study.overrides if word.partition("=")[0] not in named and word not in varied]
+    method_names = ",".join(dict.fromkeys(method.method for method in methods))
+    words = [f"task={study.task}", f"model={study.model}", f"method={method_names}", f"budget={study.budget}", *varied]
+    return shlex.join(["gelora", "run", "-m", *words, *shared, "seed=0,1,2", "--config-dir", presets])

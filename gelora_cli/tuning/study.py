@@ -106,6 +106,7 @@ def open_study(
     budget: str,
     reported: str,
     overrides: tuple[str, ...],
+    command: str,
 ) -> Study:
     """Return the study in a directory, or a new one without trials.
 
@@ -121,7 +122,8 @@ def open_study(
             raise GeloraError(
                 f"{error} Or remove {directory}: the same command makes it again, and runs no trial that is done."
             ) from error
-        return replace(study, methods=tuple(_with_runs_there(directory, method) for method in study.methods))
+        methods_there = tuple(_with_runs_there(directory, method) for method in study.methods)
+        return replace(study, methods=methods_there, command=command)
     return Study(
         task=task,
         model=model,
@@ -138,6 +140,7 @@ def open_study(
         methods=tuple(
             MethodStudy(method.label, method.method, method.overrides, method.space, ()) for method in methods
         ),
+        command=command,
     )
 
 

@@ -9,7 +9,7 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.report.formats import markdown
 from gelora_cli.report.tables import NONE, Table, number
-from gelora_cli.tuning.presets import tried, tune_command
+from gelora_cli.tuning.presets import run_command, tried
 
 SUMMARY, PICTURE, PRESETS = "README.md", "study.png", "presets"
 """What lies in the directory of a study beside `study.json`: its page, its picture, and what `--config-dir` takes."""
@@ -34,18 +34,17 @@ def summary_text(study: Study) -> str:
     )
     table = Table(caption, TITLES, tuple(_line(method) for method in study.methods))
     title = f"gelora tune: {study.task}, {study.model}, budget {study.budget}"
-    methods = ",".join(dict.fromkeys(method.method for method in study.methods))
-    run = f"gelora run -m task={study.task} model={study.model} method={methods} budget={study.budget} seed=0,1,2"
     parts = [
         f"# {escape_markdown(title)}",
         f"Points by {study.sampler}, seed {study.seed}; numerics {study.numerics}; {study.date}.",
         markdown(table).rstrip("\n"),
         f"![Value over learning rate, a panel for each method]({PICTURE})",
-        "The search, which goes on where it was if it was interrupted:",
-        f"```bash\n{tune_command(study)}\n```",
-        "Runs with the settings that it found, from this directory:",
-        f"```bash\n{run} --config-dir {PRESETS}\n```",
     ]
+    if study.command:
+        parts += ["The search, which this resumes where it was interrupted:", f"```bash\n{study.command}\n```"]
+    if any(method.best is not None for method in study.methods):
+        parts.append("Runs with the settings that it found, where STUDY is this directory:")
+        parts.append(f"```bash\n{run_command(study, f'STUDY/{PRESETS}')}\n```")
     return "\n\n".join(parts) + "\n"
 
 

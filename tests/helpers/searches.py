@@ -92,6 +92,7 @@ def run_written(
         budget="rank:5",
         reported="accuracy",
         overrides=("task=demo",),
+        command="gelora tune task=demo",
     )
     search = Search(study, settings, methods, directory, lambda label, trial: None)
     search.run(runs.run_trials)
@@ -99,8 +100,8 @@ def run_written(
 
 
 def timeless(study: Study) -> Study:
-    """Return a study without the date, which no two have in common."""
-    return replace(study, date="")
+    """Return a study without its date and command, which no two have in common."""
+    return replace(study, date="", command="")
 
 
 def values_of(study: Study, label: str) -> list[float]:

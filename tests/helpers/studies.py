@@ -64,4 +64,5 @@ def study(*methods: MethodStudy, trials: int = 8, budget: str = "0.15M") -> Stud
         numerics=2,
         date="2026-11-26T03:00:00+00:00",
         methods=methods,
+        command=f"gelora tune task=sst2 model=minilm budget={budget} train.epochs=2 data.glue=glue",
     )

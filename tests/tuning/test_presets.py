@@ -18,7 +18,7 @@ from gelora_cli.config.composing import composed_config
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.tuning.presets import settings_of, tune_command, write_presets
+from gelora_cli.tuning.presets import run_command, settings_of, write_presets
 from tests.helpers.composed import composed
 from tests.helpers.studies import DROPOUT, RATE, SCALING, THRESHOLD, method_study, study
 
@@ -159,7 +159,7 @@ def test_a_preset_says_where_it_comes_from(presets: Path) -> None:
     assert values["space"]["method.dropout"] == "one of 0.0, 0.1"
     assert (values["trials"], values["holdout"], values["numerics"], values["examples"]) == (8, 0.1, 2, 6735)
     assert values["best"] == max(trial.value or 0 for trial in SORA.trials)
-    assert values["command"].startswith("gelora tune task=sst2 model=minilm method=sora,lora budget=0.15M ")
+    assert values["command"].startswith("gelora tune task=sst2 model=minilm budget=0.15M ")
 
 
 def test_a_method_without_a_finished_trial_has_no_preset(tmp_path: Path) -> None:
@@ -167,12 +167,19 @@ def test_a_method_without_a_finished_trial_has_no_preset(tmp_path: Path) -> None
     assert write_presets(study(waiting), tmp_path) == ()
 
 
-def test_the_command_of_a_study_names_what_its_methods_differ_in() -> None:
+def test_the_command_to_run_names_all_that_the_trials_were_given() -> None:
     made = study(method_study("lora method.variant=lora"), method_study("lora method.variant=dora"))
-    assert tune_command(made) == (
-        "gelora tune task=sst2 model=minilm method=lora budget=0.15M method.variant=lora,dora train.epochs=2 "
-        "data.glue=glue tune.trials=8 tune.holdout=0.1"
+    made = replace(made, overrides=(*made.overrides, "profile.max_examples=500", "seed=3", "data.text='a b.csv'"))
+    assert run_command(made, "my study/presets") == (
+        "gelora run -m task=sst2 model=minilm method=lora budget=0.15M method.variant=lora,dora train.epochs=2 "
+        "data.glue=glue profile.max_examples=500 'data.text='\"'\"'a b.csv'\"'\"'' seed=0,1,2 "
+        "--config-dir 'my study/presets'"
     )
+
+
+def test_the_command_to_run_leaves_out_a_method_without_a_finished_trial() -> None:
+    made = study(replace(SORA, best=None), method_study("lora"))
+    assert " method=lora budget=" in run_command(made, "presets")
 
 
 def test_overrides_are_read_as_hydra_reads_them() -> None:

@@ -20,10 +20,14 @@ def test_the_page_has_a_line_for_each_method_and_the_commands(tmp_path: Path) ->
     assert line.endswith("| train.learning_rate |")
     assert "accuracy on 6,735 held-out rows (0.1 of the training rows" in text
     assert "](study.png)" in text
-    assert "gelora tune task=sst2 model=minilm method=gelora,sora budget=0.15M train.epochs=2" in text
-    assert "method=gelora,sora budget=0.15M seed=0,1,2 --config-dir presets" in text
+    assert f"```bash\n{made.command}\n```" in text
+    words = "budget=0.15M train.epochs=2 data.glue=glue seed=0,1,2 --config-dir STUDY/presets"
+    assert f"gelora run -m task=sst2 model=minilm method=gelora,sora {words}\n" in text
 
 
 def test_a_method_without_a_finished_trial_has_no_numbers() -> None:
     waiting = replace(method_study("gelora"), trials=(), best=None, spread=None)
-    assert "| gelora | 0 | 0 | 0 | - | - | - | - |" in summary_text(replace(study(waiting), examples=None))
+    text = summary_text(replace(study(waiting), examples=None, command=""))
+    assert "| gelora | 0 | 0 | 0 | - | - | - | - |" in text
+    assert "gelora run" not in text
+    assert "gelora tune task" not in text

@@ -129,6 +129,7 @@ class Study:
         date: When the last trial ended, in UTC.
         methods: A search for each method.
         widenings: What was made wider afterwards, in order.
+        command: The command as it was last typed; empty in a study from before it was recorded.
     """
 
     task: str
@@ -145,6 +146,7 @@ class Study:
     date: str
     methods: tuple[MethodStudy, ...]
     widenings: tuple[Widening, ...] = ()
+    command: str = ""
 
     FILE: ClassVar[str] = "study.json"
 
