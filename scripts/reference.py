@@ -426,9 +426,9 @@ def spaces_page() -> str:
         "whose presets the method takes, else `common`. All ranges are ours.",
         "",
         "A file has a line for each key. `{low: 1.0, high: 32.0}` is a range, and `log: true` in it makes the scale "
-        "logarithmic. Where the key takes whole numbers, only those are tried. `{choices: [0.0, 0.1]}` names the few values "
-        "that are tried. `defaults: [gelora, _self_]` begins with the keys of other files, and the file's own come on top. "
-        "`train.learning_rate` is in every space. Any key of a run that can change a number may be searched.",
+        "logarithmic. Where the key takes whole numbers, only those are tried. `{choices: [0.0, 0.1]}` names the few "
+        "values that are tried. `defaults: [gelora, _self_]` begins with the keys of other files; the file's own "
+        "replace them. `train.learning_rate` is in every space. Any key that can change a number may be searched.",
         "",
         "| space | key | where |",
         "|---|---|---|",

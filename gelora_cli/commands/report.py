@@ -27,6 +27,12 @@ class ReportCommandConfig:
         help="give verdicts also where unequal numbers of trials are behind the settings of two rows",
         common=True,
     )
+    held_out: bool = key(
+        False,
+        help="also show runs scored on held-out training rows (data.holdout), such as the trials of gelora tune, "
+        "where other runs are there",
+        common=True,
+    )
     published: str | None = key(
         None, help="a CSV file of published values, shown in a table of their own", path=True, common=True
     )
@@ -64,6 +70,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             figures=config.figures,
             force=config.force,
             ignore_trials=config.ignore_trials,
+            held_out=config.held_out,
         )
         for line in report.summary:
             print(wrapped(line, first_indent="- "))

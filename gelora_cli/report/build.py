@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gelora_cli.core.directories import create_directory, remove_partial_writes
@@ -51,6 +51,7 @@ def write_report(
     figures: bool = True,
     force: bool = False,
     ignore_trials: bool = False,
+    held_out: bool = False,
 ) -> WrittenReport:
     """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of runs.
 
@@ -66,6 +67,7 @@ def write_report(
         figures: draw pictures.
         force: replace files of the same names that no earlier report wrote.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+        held_out: also show runs scored on held-out training rows where other runs are there.
 
     Raises:
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
@@ -73,9 +75,11 @@ def write_report(
     """
     _check_paths(directories, output)  # everything that can be refused comes before the reading of many runs
     published_figures = read_published(published) if published else []
-    collected = collect(directories)
+    all_runs = collect(directories)
+    collected = all_runs if held_out else _without_held_out(all_runs)
     _check_runs(collected, directories, mix_protocols)
     content = _make_content(collected, title, published_figures, figures, ignore_trials)
+    content = replace(content, left_out=len(all_runs.runs) - len(collected.runs))
     files = _render(content)
     if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
@@ -104,6 +108,15 @@ def _check_paths(directories: Sequence[Path], output: Path) -> None:
         problems.append(f"output={output} is a file; give a directory, which is made where there is none")
     if problems:
         raise GeloraError("\n".join(problems))
+
+
+def _without_held_out(collected: CollectedRuns) -> CollectedRuns:
+    """Return the runs without those scored on held-out training rows, unless there are no others.
+
+    Trials of `gelora tune` are many, and their values are on other rows: no mean, test or picture may mix both.
+    """
+    runs = tuple(run for run in collected.runs if not run.result.on_holdout)
+    return replace(collected, runs=runs) if runs else collected
 
 
 def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_protocols: bool) -> None:

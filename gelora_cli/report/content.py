@@ -21,6 +21,7 @@ class ReportContent:
     Attributes:
         problems: why groups can't be compared, a line each.
         ignore_trials: whether verdicts are given whatever trials are behind the settings.
+        left_out: how many runs scored on held-out training rows are left out.
         published: published figures beside ours; None where none were given or none is of these tasks.
     """
 
@@ -33,6 +34,7 @@ class ReportContent:
     pictures: tuple[Picture, ...]
     published: Table | None
     ignore_trials: bool = False
+    left_out: int = 0
 
     @property
     def unequal_trials(self) -> bool:
@@ -55,6 +57,11 @@ def summary(content: ReportContent) -> Iterator[str]:
     on_holdout = sum(len(row.all_runs) for row in rows if row.on_holdout)
     if on_holdout:
         yield f"{_count(on_holdout, 'run')} scored on held-out training rows (data.holdout), in rows of their own."
+    if content.left_out:
+        yield (
+            f"{_count(content.left_out, 'run')} scored on held-out training rows (data.holdout, as in trials of gelora "
+            "tune) left out: held_out=true shows them."
+        )
     collapsed = sum(row.collapsed for row in rows)
     if collapsed:
         yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."

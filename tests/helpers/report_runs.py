@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.config.files import write_config
+from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import MethodConfig, ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
@@ -84,3 +84,12 @@ def _metrics(right: int, method: str) -> list[dict[str, Any]]:
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def score_on_holdout(directory: Path) -> None:
+    """Let a written run be one that was scored on held-out training rows."""
+    config = read_config(directory / run_files.CONFIG)
+    write_config(replace(config, data=replace(config.data, holdout=0.1)), directory / run_files.CONFIG)
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    write_artifact(replace(result, results=(replace(result.results[0], split="train (holdout)"),)), directory)
+    mark_done(directory)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.files import read_config, write_config
-from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.artifacts.result import HOLDOUT_REMARK, RunResult
-from gelora_cli.core.codec import read_artifact, write_artifact
-from gelora_cli.core.done import mark_done
+from gelora_cli.core.artifacts.result import HOLDOUT_REMARK
+from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.status import find_runs
 from gelora_cli.report.groups import group_rows
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from tests.helpers.bench import FAST, Bench, predictions, result_of
-from tests.helpers.report_runs import write_whole
+from tests.helpers.report_runs import score_on_holdout, write_whole
 from tests.helpers.rows import squad_rows, write_squad
 from tests.helpers.squad_runs import arguments
 
@@ -96,7 +92,7 @@ def test_a_report_never_compares_them_with_the_tasks_own_rows(tmp_path: Path) ->
         for held_out in (False, True):
             directory = write_whole(tmp_path / f"{held_out}", method, 0, 30)
             if held_out:
-                _score_on_holdout(directory)
+                score_on_holdout(directory)
     rows = make_rows(collect([tmp_path]).runs)
     assert len(rows) == 4
     assert sorted(row.on_holdout for row in rows) == [False, False, True, True]
@@ -109,12 +105,3 @@ def test_a_report_never_compares_them_with_the_tasks_own_rows(tmp_path: Path) ->
         group.rows[0].on_holdout for group in groups
     ]
     assert all(HOLDOUT_REMARK in row.notes for row in rows if row.on_holdout)
-
-
-def _score_on_holdout(directory: Path) -> None:
-    """Let a written run be one that was scored on held-out training rows."""
-    config = read_config(directory / run_files.CONFIG)
-    write_config(replace(config, data=replace(config.data, holdout=0.1)), directory / run_files.CONFIG)
-    result = read_artifact(RunResult, directory / RunResult.FILE)
-    write_artifact(replace(result, results=(replace(result.results[0], split="train (holdout)"),)), directory)
-    mark_done(directory)

@@ -29,7 +29,7 @@ from gelora_cli.report.groups import group_rows
 from gelora_cli.report.published import FIELDS
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
-from tests.helpers.report_runs import TASK, _write_lines, write_whole
+from tests.helpers.report_runs import TASK, _write_lines, score_on_holdout, write_whole
 
 
 def unfinish(directory: Path, status: str, error: str | None) -> None:
@@ -170,6 +170,20 @@ def test_the_trials_behind_each_row_are_named_and_unequal_ones_are_not_compared(
     lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False, ignore_trials=True).summary
     assert any(line.startswith("Trials are ignored (ignore_trials=true)") for line in lines)
     assert "Uniform LoRA has 0.1500: gelora above lora by 0.8" in lines[-1]
+
+
+def test_trials_are_left_out_beside_other_runs(tmp_path: Path) -> None:
+    for seed in range(2):
+        score_on_holdout(write_whole(tmp_path / "runs" / "trials", "gelora", seed, 30))
+    write_whole(tmp_path / "runs", "lora", 0, 30)
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False).summary
+    assert lines[0].startswith("1 finished run: 1 method (lora)")
+    assert lines[1].startswith("2 runs scored on held-out training rows")
+    assert lines[1].endswith("left out: held_out=true shows them.")
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False, held_out=True).summary
+    assert lines[0].startswith("3 finished runs: 2 methods (gelora, lora)")
+    lines = write_report([tmp_path / "runs" / "trials"], tmp_path / "out", figures=False).summary
+    assert lines[0].startswith("2 finished runs: 1 method (gelora)")
 
 
 def test_rows_that_are_equal_at_the_top_are_all_named(tmp_path: Path) -> None:
