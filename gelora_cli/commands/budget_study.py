@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gelora_cli.commands.budget_text import budget_dry_run_text, budget_text
-from gelora_cli.commands.studying import Composed, compose_study, directory_of_study, first_trial, search_study
+from gelora_cli.commands.studying import (
+    Composed,
+    compose_study,
+    directory_of_study,
+    first_trial,
+    key_of_override,
+    search_study,
+)
 from gelora_cli.commands.sweep import check_inputs, checked_outcomes, choose_launcher, compose_jobs
 from gelora_cli.commands.tune_keys import TuneConfig
 from gelora_cli.config.checks import list_problems
@@ -61,7 +68,7 @@ class BudgetPart:
 
 def names_budgets(overrides: Sequence[str]) -> bool:
     """Return whether the overrides of `gelora tune` ask for several budgets."""
-    return any(_key(word) == KEY for word in overrides)
+    return any(key_of_override(word) == KEY for word in overrides)
 
 
 def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
@@ -121,7 +128,7 @@ def _compose_parts(flags: list[str], overrides: Sequence[str], words: list[str])
     problems = [*_problems(config.tune, overrides)]
     if problems:
         raise GeloraError(list_problems(problems))
-    plain = [word for word in overrides if _key(word) != KEY]
+    plain = [word for word in overrides if key_of_override(word) != KEY]
     parts = []
     for budget in sorted(map(parse_budget, config.tune.budgets), key=lambda budget: budget.amount):
         study = compose_study(flags, [*plain, f"budget={_typed(budget)}"], words)
@@ -135,7 +142,7 @@ def _compose_parts(flags: list[str], overrides: Sequence[str], words: list[str])
 
 def _with_uniform(overrides: Sequence[str]) -> list[str]:
     """Return the overrides with uniform LoRA among the methods."""
-    given = next((word for word in overrides if _key(word) == "method"), None)
+    given = next((word for word in overrides if key_of_override(word) == "method"), None)
     if given is None:
         return [*overrides, f"method=gelora,{UNIFORM}"]
     methods = given.partition("=")[2].split(",")
@@ -146,7 +153,7 @@ def _with_uniform(overrides: Sequence[str]) -> list[str]:
 
 def _problems(tune: TuneConfig, overrides: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with the budgets and the seeds."""
-    if any(_key(word) == "budget" for word in overrides):
+    if any(key_of_override(word) == "budget" for word in overrides):
         yield f"budget and {KEY} exclude each other: leave budget out"
     budgets: list[Budget] = []
     for text in tune.budgets:
@@ -296,8 +303,3 @@ def _margin(tune: TuneConfig, part: BudgetPart) -> float:
 def _typed(budget: Budget) -> str:
     """Return a budget as a user writes it."""
     return {"rank": f"rank:{budget.amount}", "percent": f"{budget.amount}%"}.get(budget.kind, budget.name)
-
-
-def _key(word: str) -> str:
-    """Return the key or group of an override."""
-    return word.partition("=")[0].lstrip("+")

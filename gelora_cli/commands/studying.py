@@ -21,6 +21,7 @@ from gelora_cli.commands.sweep import (
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.identity import identity_hash
+from gelora_cli.config.key_values import with_values
 from gelora_cli.config.keys import keys_of
 from gelora_cli.config.tuned_folder import INTERNAL
 from gelora_cli.core.artifacts.study import Study, Trial
@@ -35,7 +36,7 @@ from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.plots.tuning import draw_study
 from gelora_cli.tuning.presets import write_presets
 from gelora_cli.tuning.search import PlannedTrial, Search
-from gelora_cli.tuning.space import parse_space, read_space, space_file, with_values
+from gelora_cli.tuning.space import parse_space, read_space, space_file
 from gelora_cli.tuning.study import StudiedMethod, StudySettings, open_study, study_directory
 from gelora_cli.tuning.summary import PICTURE, PRESETS, write_summary
 from gelora_cli.tuning.widening import point_value
@@ -75,7 +76,7 @@ class Composed:
         """Return the command as a shell takes it."""
         return shlex.join(["gelora", *self.words])
 
-    def trial_jobs(self, planned: Sequence[PlannedTrial], count: int | None = None) -> list[Job]:
+    def trial_jobs(self, planned: Sequence[PlannedTrial]) -> list[Job]:
         """Return the jobs of trials, as a launcher takes them.
 
         Raises:

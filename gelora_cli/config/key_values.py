@@ -1,16 +1,34 @@
-"""What is wrong with one value of a key, by what its declaration accepts."""
+"""What is wrong with one value of a key, by what its declaration accepts; a configuration with other values."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from gelora_cli.config.keys import Key
 from gelora_cli.config.paths import slug
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.messages import suggest
 
 LONGEST_NAME = 100
 """Characters of a name: file systems take 255 bytes, and parts of our own are added."""
+
+
+Keys = TypeVar("Keys", bound=RunConfig)
+
+
+def with_values(config: Keys, values: Mapping[str, object]) -> Keys:
+    """Return the configuration with the values of some keys, given by their full names."""
+    for name, value in values.items():
+        section, _, last = name.rpartition(".")
+        if section:
+            changed = replace(getattr(config, section), **{last: value})
+            config = replace(config, **{section: changed})
+        else:
+            config = replace(config, **{last: value})  # type: ignore[arg-type]
+    return config
 
 
 def value_problem(entry: Key, name: str, value: Any) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from gelora_cli.config.defaults import default_options, shipped_values
 from gelora_cli.config.identity import NUMERICS
-from gelora_cli.config.key_values import value_problem
+from gelora_cli.config.key_values import value_problem, with_values
 from gelora_cli.config.keys import Key, declared_keys, keys_of
 from gelora_cli.config.paths import slug
 from gelora_cli.config.schema import MethodConfig, RunConfig, RunKeys
@@ -238,7 +238,7 @@ def _apply(config: RunKeys, preset: TunedPreset, path: Path) -> tuple[RunKeys, T
         if is_given and entry.value_in(config) != value:
             by_hand.append(name)
         else:
-            config = _with_value(config, name, value)
+            config = with_values(config, {name: value})
             applied.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}")
     when = f" on {preset.date[:10]}" if preset.date else ""
     source = f"gelora tune, {preset.trials} trials{when} ({path}): {' '.join(applied) or 'nothing'}"
@@ -258,14 +258,6 @@ def is_shipped(config: RunConfig, name: str) -> bool:
     options = {**default_options("run"), "method": config.method.name}
     values = shipped_values(entry.section, options[entry.section]) if entry.section in options else {}
     return bool(entry.value_in(config) == values.get(entry.last, entry.default))
-
-
-def _with_value(config: RunKeys, name: str, value: Value) -> RunKeys:
-    """Return a configuration with another value of one key."""
-    section, _, last = name.rpartition(".")
-    if not section:
-        return replace(config, **{last: value})  # type: ignore[arg-type]
-    return replace(config, **{section: replace(getattr(config, section), **{last: value})})
 
 
 def _task_name(config: RunConfig) -> str:

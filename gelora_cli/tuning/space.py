@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from gelora_cli.config.checks import declared_problems
+from gelora_cli.config.key_values import with_values
 from gelora_cli.config.keys import Key, keys_of
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
@@ -32,6 +32,9 @@ GROUP = "space"
 COMMON = "common"
 """The space of a method that has none, and whose family of presets has none."""
 LEARNING_RATE = "train.learning_rate"
+SEARCHABLE = ("method", "ranks", "profile", "train")
+"""Sections whose keys can be searched. Others say what trials are scored on, or what all methods share."""
+NAMES_METHOD = "method.name"
 NUMBERS = ("low", "high", "log")
 
 
@@ -47,12 +50,19 @@ def space_file(config: RunConfig, extra: Path | None = None) -> Path:
     return next(file for file in files if file.exists())
 
 
-def read_space(file: Path) -> dict[str, Any]:
+def read_space(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return what a file says of each key, over what the files say that its `defaults` name.
 
+    Args:
+        file: the file.
+        readers: the files that name it in their `defaults`, the first one first.
+
     Raises:
-        GeloraError: it can't be read, is no mapping, or names a file that is not there.
+        GeloraError: it can't be read, is no mapping, or names a file that is not there or that names it.
     """
+    if file in readers:
+        chain = " -> ".join(path.name for path in (*readers, file))
+        raise GeloraError(f"{file}: defaults name each other ({chain}); take one of them out")
     values = _read(file)
     bases = values.pop("defaults", [])
     if not isinstance(bases, list):
@@ -66,7 +76,7 @@ def read_space(file: Path) -> dict[str, Any]:
         if base is None:
             known = sorted(path.stem for path in (config_dir() / GROUP).glob("*.yaml"))
             raise GeloraError(f"{file}: defaults names {name}; {suggest(str(name), known)}")
-        merged |= read_space(base)
+        merged |= read_space(base, (*readers, file))
     return merged | values
 
 
@@ -81,12 +91,16 @@ def parse_space(values: Mapping[str, Any], config: RunConfig, fixed: Sequence[st
     Raises:
         GeloraError: all that is wrong, a line each.
     """
-    known = {entry.name: entry for entry in keys_of(config) if entry.declared.identity is not False}
+    known = {
+        entry.name: entry
+        for entry in keys_of(config)
+        if entry.section in SEARCHABLE and entry.name != NAMES_METHOD and entry.declared.identity is not False
+    }
     problems: list[str] = []
     searched: list[SearchedKey] = []
     for name, given in values.items():
         if name not in known:
-            problems.append(f"{name}: unknown key, or one that changes no number; {suggest(name, sorted(known))}")
+            problems.append(f"{name}: unknown key, or one that is not searched; {suggest(name, sorted(known))}")
             continue
         try:
             entry = _searched_key(known[name], given)
@@ -110,19 +124,9 @@ def parsed_choice(text: str) -> SettingValue:
     return cast(SettingValue, yaml.safe_load(text))
 
 
-def with_values(config: RunConfig, values: Mapping[str, SettingValue]) -> RunConfig:
-    """Return the configuration with the values of some keys, given by their full names."""
-    for name, value in values.items():
-        section, _, last = name.rpartition(".")
-        if section:
-            changed = replace(getattr(config, section), **{last: value})
-            config = replace(config, **{section: changed})
-        else:
-            config = replace(config, **{last: value})  # type: ignore[arg-type]
-    return config
-
-
 def _read(file: Path) -> dict[str, Any]:
+    if file.is_dir():
+        raise GeloraError(f"{file} is a directory; give a YAML file with the searched keys")
     try:
         values = yaml.safe_load(read_text(file, "a search space")) or {}
     except yaml.YAMLError as error:
@@ -130,7 +134,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise GeloraError(f"{file} is no YAML: {reason}") from error
     if not isinstance(values, dict):
         raise GeloraError(f"{file} is no search space; accepted: KEY: {{low: 1.0e-4, high: 1.0e-2, log: true}}")
-    return cast(dict[str, Any], values)
+    return {str(name): given for name, given in values.items()}
 
 
 def _searched_key(entry: Key, given: Any) -> SearchedKey:
@@ -146,7 +150,10 @@ def _searched_key(entry: Key, given: Any) -> SearchedKey:
         choices = given["choices"]
         if len(given) > 1 or not isinstance(choices, list) or len(choices) < 2:
             raise ValueError(f"{given}: two choices or more, and nothing else; {accepted}")
-        return SearchedKey(entry.name, None, None, choices=tuple(_choice_text(entry, choice) for choice in choices))
+        texts = tuple(_choice_text(entry, choice) for choice in choices)
+        if len(set(texts)) < len(texts):
+            raise ValueError(f"{given}: a choice is there twice; give each once")
+        return SearchedKey(entry.name, None, None, choices=texts)
     unknown = sorted(set(map(str, given)) - set(NUMBERS))
     if unknown or not {"low", "high"} <= set(given):
         raise ValueError(
@@ -191,8 +198,9 @@ def _choice_text(entry: Key, choice: Any) -> str:
     """
     if isinstance(choice, int) and not isinstance(choice, bool) and float in entry.types() and int not in entry.types():
         choice = float(choice)
-    if type(choice) not in entry.types() and entry.kind is not Any:
-        names = join_names(getattr(kind, "__name__", str(kind)) for kind in entry.types())
+    kinds = [kind for kind in entry.types() if kind is not type(None)]  # null is no value: a preset gives one
+    if choice is None or (type(choice) not in kinds and entry.kind is not Any):
+        names = join_names(getattr(kind, "__name__", str(kind)) for kind in kinds)
         raise ValueError(f"{choice} is {type(choice).__name__}; accepted: {names}")
     return str(yaml.safe_dump(choice, explicit_end=False).removesuffix("\n...\n").strip())
 
