@@ -12,6 +12,7 @@ from statistics import mean
 
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts.budgets import BudgetAnswer, BudgetCell, BudgetRun, BudgetStudy, MarginTest
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.artifacts.study import MethodStudy, Study, Trial
 from gelora_cli.core.codec import read_artifact
@@ -107,6 +108,8 @@ def make_budget_study(question: BudgetQuestion, outcomes: Iterator[Outcome], dir
 def _cell(method: MethodStudy, budget: str, place: str, runs: Mapping[int, Path], directory: Path) -> BudgetCell:
     """Return a method at a budget with its runs."""
     results = {seed: read_artifact(RunResult, path / RunResult.FILE) for seed, path in runs.items()}
+    patterns = [read_artifact(RankPlan, path / RankPlan.FILE).rank_pattern for path in runs.values()]
+    ends = [result.effective_ranks for result in results.values()]
     best: Trial | None = method.best_trial
     return BudgetCell(
         label=method.label,
@@ -121,6 +124,7 @@ def _cell(method: MethodStudy, budget: str, place: str, runs: Mapping[int, Path]
             for seed, result in results.items()
         ),
         mean=mean(result.value for result in results.values()),
+        ranks_vary=any(ranks != patterns[0] for ranks in [*patterns, *ends]),
     )
 
 

@@ -148,11 +148,14 @@ def answer(
     cell = cells[budget]
     parts = [_budget_text(cell, [*cells.values()][-1], tests, margin, metric, examples)]
     if cell.ranks:
-        parts.append(f"Its ranks, block 1 to {len(cell.ranks)}: {' '.join(map(str, cell.ranks))}.")
+        parts.append(_ranks_text(cell))
     if uniform is not None:
         parts.append(_uniform_text(*uniform, cell, margin))
-    collapsed = sum(run.collapsed for each in cells.values() for run in each.runs)
-    if collapsed:
+    runs = [run for each in cells.values() for run in each.runs]
+    collapsed = sum(run.collapsed for run in runs)
+    if collapsed == len(runs):
+        parts.append("All of its runs collapsed to one answer for every row, so that this says nothing of budgets.")
+    elif collapsed:
         parts.append(f"{collapsed} of its runs collapsed, and are in all of this.")
     return BudgetAnswer(cell.label, budget, None if uniform is None else uniform[1], " ".join(parts))
 
@@ -197,6 +200,14 @@ def _budget_text(
     return f"{text} {_certainty_text(test, margin)}"
 
 
+def _ranks_text(cell: BudgetCell) -> str:
+    """Return the ranks of a cell in a sentence."""
+    ranks = f"block 1 to {len(cell.ranks)}: {' '.join(map(str, cell.ranks))}"
+    if cell.ranks_vary:
+        return f"Its ranks follow the seed or change in training; seed {cell.runs[0].seed} began with, {ranks}."
+    return f"Its ranks, {ranks}."
+
+
 def _is_above(each: MarginTest, test: MarginTest, tests: Sequence[MarginTest]) -> bool:
     return [*tests].index(each) > [*tests].index(test)
 
@@ -214,7 +225,8 @@ def _certainty_text(test: MarginTest, margin: float) -> str:
 
 
 def _uniform_text(cell: BudgetCell, test: MarginTest, of_method: BudgetCell, margin: float) -> str:
-    if cell.ranks == of_method.ranks and abs(test.difference) < TINY:
+    is_varied = cell.ranks_vary or of_method.ranks_vary
+    if not is_varied and cell.ranks == of_method.ranks and abs(test.difference) < TINY:
         return "Uniform ranks are the same there."
     values = f"{cell.mean:.4f}, {abs(test.difference):.4f} {'below' if test.difference >= 0 else 'above'}"
     if test.shown_worse:

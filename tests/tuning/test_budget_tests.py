@@ -167,6 +167,21 @@ def test_whether_uniform_ranks_do_as_well(uniform: float, spread: float, said: s
     assert found.uniform == test
 
 
+def test_ranks_that_vary_and_runs_that_all_collapsed_are_said() -> None:
+    made = scores("gelora", {"0.02M": 0.9, "0.3M": 0.9})
+    tests = budget_tests("gelora", ["0.02M", "0.3M"], made, 0.02)
+    cells = {}
+    for (_, budget), row in made.items():
+        plain = cell("gelora", budget, row)
+        runs = tuple(replace(run, collapsed=True) for run in plain.runs)
+        cells[budget] = replace(plain, runs=runs, ranks_vary=True)
+    uniform = uniform_test(made["gelora", "0.02M"], made["gelora", "0.02M"], "gelora", "0.02M", 0.02)
+    found = answer(cells, tests, (cells["0.02M"], uniform), margin=0.02, metric="accuracy", examples=EXAMPLES)
+    assert "Its ranks follow the seed or change in training; seed 1 began with, block 1 to 3: 1 2 3." in found.sentence
+    assert "Uniform ranks are the same there" not in found.sentence
+    assert "All of its runs collapsed to one answer for every row" in found.sentence
+
+
 def test_a_cell_has_an_interval_and_collapsed_runs_are_counted() -> None:
     made = scores("gelora", {"0.02M": 0.85, "0.3M": 0.9}, spread=0.01)
     cells = [cell("gelora", budget, row) for (_, budget), row in made.items()]

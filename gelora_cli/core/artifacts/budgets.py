@@ -34,6 +34,7 @@ class BudgetCell:
         mean: The mean of their values.
         low: The lower end of the 95 % interval of the mean, over seeds and examples; None where nothing varies.
         high: The upper end.
+        ranks_vary: Whether some run has other ranks than these at its end: they follow the seed, or change in training.
     """
 
     label: str
@@ -47,6 +48,7 @@ class BudgetCell:
     mean: float
     low: float | None = None
     high: float | None = None
+    ranks_vary: bool = False
 
 
 @dataclass(frozen=True)
