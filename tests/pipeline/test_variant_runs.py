@@ -44,19 +44,23 @@ LOADING = """
 import json, sys, torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification as Auto
-base, inputs, runs = sys.argv[1:4]
+base, pad_token_id, inputs, runs = sys.argv[1:5]
 inputs = {name: torch.tensor(values) for name, values in json.loads(inputs).items()}
 scores = {}
 for name in json.loads(runs):
     torch.manual_seed(1)
-    adapted = PeftModel.from_pretrained(Auto.from_pretrained(base, num_labels=2), name + "/adapter")
+    loaded = Auto.from_pretrained(base, num_labels=2, pad_token_id=int(pad_token_id))
+    adapted = PeftModel.from_pretrained(loaded, name + "/adapter")
     merged = Auto.from_pretrained(name + "/merged")
     assert not any("peft" in type(module).__module__ for module in merged.modules())
     with torch.no_grad():
         scores[name] = [model.eval()(**inputs).logits.tolist() for model in (adapted, merged)]
 print(json.dumps(scores))
 """
-"""What another program does with an export: PEFT loads its adapter, transformers alone the merged model."""
+"""What another program does with an export: PEFT loads its adapter, transformers alone the merged model.
+
+The padding token is in the adapter's card: the weights of a decoder may name none.
+"""
 
 
 def test_a_run_says_its_variant_and_its_plan_refuses_another(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +110,8 @@ def test_every_variant_with_every_allocator(
             )
             print_row(kind, method, variant, directory)
     listed = json.dumps({key: tensor.tolist() for key, tensor in inputs.items()})
-    command = [sys.executable, "-c", LOADING, str(tiny_models[kind]), listed, json.dumps(exports)]
+    padding = str(fresh(tiny_models[kind]).model.config.pad_token_id)
+    command = [sys.executable, "-c", LOADING, str(tiny_models[kind]), padding, listed, json.dumps(exports)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     for export, both in json.loads(done.stdout.splitlines()[-1]).items():
