@@ -41,8 +41,10 @@ class BitFit(Method[MethodConfig]):
         return attach_bitfit(context)
 
     def work(self, plan: RankPlan, model_map: ModelMap, settings: MethodConfig) -> UpdateWork:
-        """Return that gradients reach the biases of the embeddings' norm; those of biases are sums, not products."""
-        return UpdateWork(reaches_embeddings=True, replaced_params=plan.adapter_params)
+        """Return that gradients reach the lowest bias: that of the embeddings' norm, or else those of block 1."""
+        of_linears = sum(linear.out_features for block in model_map.blocks for linear in block.linears)
+        norms_have_biases = model_map.bias_params > of_linears  # RMS norms, as those of Qwen2, have none
+        return UpdateWork(trains_biases=True, reaches_embeddings=norms_have_biases, replaced_params=plan.adapter_params)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:
         """Add no module."""

@@ -4,7 +4,7 @@ A product of matrices (n, k) and (k, m) is 2 n k m operations. Only such product
 of the attention, and of what a method adds. Left out are embeddings, norms, activations, softmax, dropout, the loss,
 the optimizer, rotary positions, and DeBERTa's convolution, which v3 does not have. A product counts in full, whether
 padding is in it, whether a causal mask hides half of it, and whether masked ranks are zero. An attention kernel that
-computes its scores a second time on the way back is counted as one that does not. `tests/models/test_operations.py`
+computes its scores a second time on the way back is counted as one that does not. `tests/methods/test_operations.py`
 compares the counts with those of torch, `torch.utils.flop_counter`.
 
 Letters: B rows of a batch, T tokens of its longest one, d the width of the attention, r a rank.
@@ -98,6 +98,7 @@ class UpdateWork:
         behind: whether these read the output of their linear, (out, r) and (r, out), as a bottleneck does.
         from_start: whether an update is computed as `(B - B0) A + B0 (A - A0)`, so that A and B have two products each.
         trains_weights: whether the weights of the blocks' linears train.
+        trains_biases: whether their biases do; the gradient of a bias is a sum, not a product.
         reaches_embeddings: whether gradients go down to the embeddings, since something trains there.
         trains_head: whether the head trains.
         call_operations: further operations of each call of a linear, whatever its tokens, by its full name.
@@ -109,6 +110,7 @@ class UpdateWork:
     behind: bool = False
     from_start: bool = False
     trains_weights: bool = False
+    trains_biases: bool = False
     reaches_embeddings: bool = False
     trains_head: bool = True
     call_operations: Mapping[str, int] = field(default_factory=dict)
@@ -122,7 +124,7 @@ class UpdateWork:
 
     def trains(self, linear: LinearShape) -> bool:
         """Return whether anything trains in or at a linear of a block."""
-        return self.trains_weights or self.ranks.get(linear.name, 0) > 0
+        return self.trains_weights or self.trains_biases or self.ranks.get(linear.name, 0) > 0
 
 
 FORWARD_ONLY = UpdateWork(trains_head=False)

@@ -30,6 +30,7 @@ CASES = [
     *[(kind, "full", "attention") for kind in ("electra", "deberta-v2", "llama")],
     *[("deberta-v2", method, "all") for method in ("bitfit", "adalora", "sora", "houlsby", "pfeiffer")],
     ("bert", "adalora", "all"),
+    ("qwen2", "bitfit", "attention"),  # whose norms have no bias
 ]
 
 
@@ -64,7 +65,7 @@ def test_a_step_costs_what_torch_counts(tiny_models: dict[str, Path], kind: str,
     assert training == pytest.approx(counted_by_torch(found, train=True), rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "llama"])
 @pytest.mark.parametrize("variant", ["dora", "pissa"])
 def test_a_variant_costs_what_torch_counts(tiny_models: dict[str, Path], kind: str, variant: str) -> None:
     found = case(tiny_models[kind], "lora", kind=kind, variant=variant)
