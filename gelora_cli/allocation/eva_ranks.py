@@ -68,8 +68,6 @@ class EvaRanks(Allocator[ActivationSignal]):
         Raises:
             GeloraError: the budget is below one unit, or a target would get more components than were measured.
         """
-        if not isinstance(weights, ComponentWeights):  # not measured yet, so even
-            return problem.apportion(weights)
         if (cheapest := min(problem.costs)) > problem.largest_unit_cost:
             fixed = sum(problem.fixed_costs)
             beside = f", and method.variant={problem.rule.variant} {fixed:,} beside the ranks" if fixed else ""
@@ -77,6 +75,8 @@ class EvaRanks(Allocator[ActivationSignal]):
                 f"budget={problem.budget} gives the adapter {problem.largest_cost:,} parameters, but one unit of rank "
                 f"costs {cheapest:,}{beside}; the smallest possible is budget={cheapest + fixed}. Give that or more."
             )
+        if not isinstance(weights, ComponentWeights):  # not measured yet, so even, and like the cut from nothing on
+            return problem.apportion(replace(weights, start=(0,) * len(weights.start)))
         ranks = cut_components(weights.shares, problem.costs, problem.largest_unit_cost)
         for target, rank, limit, row in zip(problem.targets, ranks, weights.limits, weights.shares, strict=True):
             if weights.refuses and rank == len(row) < limit:

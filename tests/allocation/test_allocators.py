@@ -141,6 +141,17 @@ def test_more_components_than_were_measured_are_refused() -> None:
         plan("eva_ranks", signals, 0)
 
 
+@pytest.mark.parametrize(("variant", "smallest"), [("lora", UNIT), ("dora", UNIT + 8 * 32)])
+def test_evas_ranks_are_refused_before_they_are_measured_only_below_one_unit(variant: str, smallest: int) -> None:
+    def made(budget: int) -> RankPlan:
+        given = parse_budget(str(budget))
+        return plan_method(MAP, {}, given, method="eva_ranks", assume_even=True, variant=variant)
+
+    assert sum(made(smallest).rank_pattern.values()) == 1  # a linear may be left out
+    with pytest.raises(GeloraError, match=f"the smallest possible is budget={smallest}"):
+        made(smallest - 1)
+
+
 def test_components_are_cut_at_the_parameter_budget_in_their_own_order() -> None:
     shares, costs = [[0.5, 0.2, 0.1], [0.4, 0.3, 0.05], [0.01]], [8, 16, 8]
     assert cut_components(shares, costs, 48) == (2, 2, 0)
