@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import quote, quote_name
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class ParquetColumns:
         for chunk in self.columns[column].chunks:
             try:
                 values = chunk.to_pylist()
+            except StoppedError:  # a signal, not a fault of the file
+                raise
             except Exception as error:  # pyarrow raises errors of many classes here
                 raise GeloraError(self._explain_unreadable(column, chunk, first_row)) from error
             yield from values

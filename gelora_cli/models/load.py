@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gelora_cli.core.artifacts.model_map import ModelMap
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
@@ -187,8 +187,8 @@ def _load_weights(
                 output_loading_info=True,
                 key_mapping=_backbone_renaming(_factory(head), config),
             )
-    except MemoryError:
-        raise  # the command translates it
+    except (StoppedError, MemoryError):
+        raise  # the command translates them
     except Exception as error:  # OSError, SafetensorError, or any other for values that a class doesn't expect
         raise GeloraError(
             f"The weights of {resolved.source} can't be loaded as a {head.model_type} model: {first_line(error)}. "

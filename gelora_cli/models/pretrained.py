@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.locate import ResolvedModel
 
@@ -42,6 +42,8 @@ def read_config(resolved: ResolvedModel) -> PreTrainedConfig:
 
     try:
         config = AutoConfig.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True)
+    except StoppedError:  # a signal, not a fault of the file
+        raise
     except Exception as error:  # transformers raises errors of many classes for values that it doesn't expect
         raise GeloraError(
             f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "

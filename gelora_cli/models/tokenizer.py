@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.files import VOCABULARIES, read_config_json
 from gelora_cli.models.kinds.base import kind_of
@@ -41,6 +41,8 @@ def load_tokenizer(resolved: ResolvedModel, kind: str | None = None) -> PreTrain
                 "PreTrainedTokenizerBase",
                 AutoTokenizer.from_pretrained(resolved.directory, trust_remote_code=False, local_files_only=True),
             )
+        except StoppedError:  # a signal, not a fault of the file
+            raise
         except Exception as error:  # transformers and tokenizers raise errors of many classes for a damaged file
             raise GeloraError(
                 f"The tokenizer of {resolved.source} can't be read: {first_line(error)}. A tokenizer.json as written "

@@ -25,7 +25,7 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import is_done, read_checksums, verify_checksums
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.files import translate_write_errors, write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import METHODS, RUN_PICTURES, SIGNALS
@@ -79,6 +79,8 @@ def find_equal_run(
             if _trained_values(own_plan) == _trained_values(trained):
                 verify_checksums(directory)
                 return EqualRun(directory, own_plan)
+        except StoppedError:
+            raise
         except GeloraError as error:  # a damaged run is no reason to stop this one, which is trained instead
             LOGGER.warning("not linked to %s: %s", directory, error)
     return None

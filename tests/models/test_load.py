@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from gelora_cli.core.errors import StoppedError
 from gelora_cli.models.heads import HeadSpec, LabelHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel
@@ -188,6 +190,19 @@ def test_damaged_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": ', encoding="utf-8")
     for load in (lambda: load_model(resolved, LABELS, seed=1), lambda: load_tokenizer(resolved)):
         assert f"config.json of {tmp_path} can't be read" in refusal(load)
+
+
+@pytest.mark.parametrize("loaded", ["AutoConfig", "AutoTokenizer", "AutoModelForSequenceClassification"])
+def test_a_signal_during_loading_is_no_damage(
+    tiny: dict[str, ResolvedModel], loaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise StoppedError("interrupted by SIGTERM")
+
+    monkeypatch.setattr(getattr(transformers, loaded), "from_pretrained", stopped)
+    with pytest.raises(StoppedError, match=r"^interrupted by SIGTERM$"):
+        load_tokenizer(tiny["bert"], "bert")
+        load_model(tiny["bert"], LABELS, seed=1)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 30.0])

@@ -18,7 +18,7 @@ from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
@@ -113,7 +113,7 @@ def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
             )
             use_exact_norms(loaded)
             return loaded.eval()
-    except (torch.OutOfMemoryError, MemoryError):
+    except (StoppedError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # what PEFT makes of a damaged file, or of an adapter of another model
         raise GeloraError(
