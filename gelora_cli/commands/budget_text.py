@@ -43,11 +43,11 @@ def budget_dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], tria
         seconds = cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds
         signals |= cost.signals  # once for all runs that share one
         hours += runs * seconds / 3600
-        rows.append([label, str(runs), f"{seconds / 60:.1f}", f"{runs * seconds / 3600:.1f}"])
+        rows.append([label, str(runs), f"{seconds / 60:.1f}", f"{runs * seconds / 3600:.2f}"])
     measuring = sum(signals.values()) / 3600
     total = (
         f"{len(labels) * runs} runs ({trials} trials and {seeds} seeds for each method and budget), about "
-        f"{hours + measuring:.1f} hours one after the other, of which {measuring:.1f} for profiles and signals; runs "
+        f"{hours + measuring:.2f} hours one after the other, of which {measuring:.2f} for profiles and signals; runs "
         "that are done are not run again, and a wider range adds to them"
     )
     return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])

@@ -81,11 +81,11 @@ def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int
         seconds = cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds
         signals |= cost.signals  # once for all trials that share one
         hours += trials * seconds / 3600
-        rows.append([label, str(trials), f"{seconds / 60:.1f}", f"{trials * seconds / 3600:.1f}"])
+        rows.append([label, str(trials), f"{seconds / 60:.1f}", f"{trials * seconds / 3600:.2f}"])
     measuring = sum(signals.values()) / 3600
     total = (
-        f"{len(labels) * trials} trials, about {hours + measuring:.1f} hours one after the other, of which "
-        f"{measuring:.1f} for profiles and signals; a wider range adds to them"
+        f"{len(labels) * trials} trials, about {hours + measuring:.2f} hours one after the other, of which "
+        f"{measuring:.2f} for profiles and signals; a wider range adds to them"
     )
     return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])
 

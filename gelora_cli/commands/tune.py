@@ -38,7 +38,7 @@ class Tune(Command[TuneCommandConfig]):
     examples = """  gelora tune task=sst2 model=minilm method=gelora,lora,adalora,sora budget=0.15M data.glue=DIR
   gelora tune task=cola model=minilm method=gelora method.variant=lora,dora budget=0.1M tune.trials=8 data.glue=DIR
   gelora tune task=sst2 model=minilm method=gelora,lora budget=0.1M data.glue=DIR dry_run=true   # hours, no run
-  gelora tune task=sst2 model=minilm method=gelora tune.budgets=[0.05M,0.1M,0.3M] data.glue=DIR   # how large a rank"""
+  gelora tune task=sst2 model=minilm method=gelora 'tune.budgets=[0.05M,0.1M,0.3M]' data.glue=DIR  # how large a rank"""
     keys = TuneCommandConfig
     compares = True
 

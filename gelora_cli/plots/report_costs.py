@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gelora_cli.report.rows import Row
 
 COLUMNS = 3
-FRONT = "front: no cheaper row reached more"
+FRONT = "front: no cheaper row has a higher value"
 ZERO_SHARE = 3
 """A log axis has no 0: a cost of 0 stands at a third of the smallest other one, under a tick that says 0."""
 
@@ -47,7 +47,7 @@ class CostPicture(ReportPicture):
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the reported value against each cost, a panel each, with a line along the front.
 
-        The front of a panel are the rows than which no other reached more for less.
+        A row is on the front of a panel if no cheaper row has a higher value.
         """
         recorded = [row for row in rows if row.costs is not None]
         keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in recorded)

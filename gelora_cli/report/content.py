@@ -70,7 +70,7 @@ def summary(content: ReportContent) -> Iterator[str]:
         if content.ignore_trials:
             yield f"Trials are ignored (ignore_trials=true): {counts}, and a difference may be that of the search."
         else:
-            yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives all methods as many."
+            yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives every method the same number."
     for group in content.groups:
         yield _describe_best(group, content.comparisons)
 
