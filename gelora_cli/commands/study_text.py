@@ -25,8 +25,9 @@ def announce_study(study: Study, directory: Path) -> str:
     done = sum(trial.status == "done" for method in study.methods for trial in method.trials)
     share = f"{study.holdout:.3g} of the training rows held out"
     methods = f"{len(study.methods)} method{'s' * (len(study.methods) > 1)}"
-    text = f"{methods}, {total} trials each by {study.sampler}, {share}, {done} trials done before"
-    lines = [labelled("study", text), labelled("directory", str(relative(directory)))]
+    trials = f"{total} trial{'s' * (total > 1)} each by {study.sampler}"
+    text = f"{methods}, {trials}, {share}, {done} done before"
+    lines = [labelled("study", text), labelled("folder", str(relative(directory)))]
     for method in study.methods:
         lines.append(labelled("space", f"{method.label}: {', '.join(map(_range_text, method.space))}"))
     return "\n".join(lines)
