@@ -93,10 +93,9 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
     assert "2 done before" in printed.out
     assert "job 1" not in printed.err
     assert only_study(bench.root) == study
-    next_command = next(
-        line for line in printed.out.splitlines() if "gelora run --config-dir" in line and "lora" in line
-    )
-    assert "method=lora" in next_command
+    next_command = next(line for line in printed.out.splitlines() if "gelora run -m" in line)
+    assert " method=lora,bitfit " in next_command
+    assert next_command.split()[-3:-1] == ["seed=0,1,2", "--config-dir"]
     assert command_line(["ls", str(bench.root)]) == 0
     assert capsys.readouterr().out.count("holdout") >= 2
     rate = study.methods[0].trials[0].values["train.learning_rate"]
