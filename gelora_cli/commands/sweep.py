@@ -126,7 +126,10 @@ def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) 
     for words, config in zip(job_overrides, composed, strict=True):
         label = " ".join(word for word in words if word not in common)
         jobs.append(ComposedJob(words, label, composed_config(config)))
-    problems = [_labelled(job.label, problem) for job in jobs for problem in value_problems(job.config)]
+    problems = []
+    for job in jobs:
+        label = job.label if len(jobs) > 1 else ""  # there is no other job that it would be told from
+        problems += [_labelled(label, problem) for problem in value_problems(job.config)]
     if problems:
         raise GeloraError(list_problems(problems))
     return jobs

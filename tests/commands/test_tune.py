@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
+from gelora_cli.core.artifacts.budgets import BudgetStudy
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
@@ -42,7 +45,7 @@ def only_study(root: Path) -> Study:
         (["data.holdout=0.2"], ["data.holdout=0.2: gelora tune sets it", "tune.holdout=SHARE"]),
         (["force=true"], ["force=true: a study goes on where it was"]),
         (["tune.sampler=tpe", "launch.parallel=2"], ["launch.parallel=2: tune.sampler=tpe proposes each trial from"]),
-        (["tune.trials=0", "tune.holdout=0.9"], ["tune.trials=0: accepted", "tune.holdout=0.9: accepted"]),
+        (["tune.trials=0", "tune.holdout=0.9"], ["\n  - tune.trials=0: accepted", "\n  - tune.holdout=0.9: accepted"]),
         (["tune.trial=4"], ["tune.trial=4: unknown key; did you mean tune.trials?"]),
         (
             ["tune.space=SPACE"],
@@ -105,6 +108,33 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
     config = read_config(trained / "config.yaml")
     assert (config.train.learning_rate, config.preset_trials) == (rate, 1)
     assert {"README.md", "study.png", "presets", "study.json"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_budgets_from_their_studies_to_the_answer(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ("method=lora", "tune.trials=1", "tune.widen=0", "tune.budgets=[rank:1,rank:2]")
+    words = [word for word in arguments(bench, *overrides, "launch.launcher=in_place") if word != "budget=rank:2"]
+    assert command_line(words) == 0
+    (file,) = (bench.root / "tune").glob(f"*/{BudgetStudy.FILE}")
+    study = read_artifact(BudgetStudy, file)
+    assert [(cell.label, cell.budget, cell.ranks) for cell in study.cells] == [
+        ("lora", "rank1", (1, 1, 1)),
+        ("lora", "rank2", (2, 2, 2)),
+    ]
+    for cell in study.cells:
+        results = [result_of(file.parent / run.directory) for run in cell.runs]
+        assert [run.seed for run in cell.runs] == [1, 2, 3]
+        assert all(result.on_holdout and result.ranks == cell.ranks for result in results)
+        assert cell.mean == pytest.approx(mean(result.value for result in results))
+    small, large = study.cells
+    assert study.tests[0].difference == pytest.approx(large.mean - small.mean)
+    assert study.answers[0].sentence in " ".join(capsys.readouterr().out.split())
+    assert len(find_runs(bench.root)) == 2 * (1 + 3)
+    shutil.rmtree(file.parent / small.runs[1].directory)  # what was lost is made again, and nothing else
+    file.unlink()
+    assert command_line(words) == 0
+    assert replace(read_artifact(BudgetStudy, file), date=study.date) == study
+    assert capsys.readouterr().out.count("done before, nothing to do") == 5
 
 
 @pytest.mark.slow
