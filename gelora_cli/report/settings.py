@@ -22,6 +22,7 @@ Settings = tuple[tuple[str, str], ...]
 SAID_BY_THE_ROW = ("seed", "budget", "method.name", "protocol")
 """Keys that a row has in columns of their own, or averages over."""
 
+VARIANT = "method.variant"
 FINGERPRINT_DIGITS = 8
 """Digits of a fingerprint that names show: enough to tell the few of a report apart."""
 SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
@@ -89,12 +90,14 @@ def describe_differences(settings: Settings, others: Iterable[Settings]) -> str:
 
     A key that only one of two rows has is no difference in itself: a run with a saved plan has none of the keys that
     the plan stands for. It is named where it is all that tells the two apart, at the row with fewer such keys. An
-    older arithmetic is always named.
+    older arithmetic is always named, and so is a variant of LoRA, which rows of other methods may not have.
     """
     values = dict(settings)
     differing = set()
     if values.get("numerics", str(NUMERICS)) != str(NUMERICS):
         differing.add("numerics")
+    if VARIANT in values:  # plain LoRA is left out of a run's identity
+        differing.add(VARIANT)
     for other in map(dict, others):
         differing |= {key for key in values.keys() & other.keys() if values[key] != other[key]}
         extra, lacking = values.keys() - other.keys(), other.keys() - values.keys()

@@ -219,6 +219,8 @@ def test_a_key_that_was_added_later_is_named_where_it_is_set() -> None:
     plain, later = (("a", "1"),), (("a", "1"), ("b", "2"))
     assert describe_differences(plain, [plain, later]) == ""
     assert describe_differences(later, [plain, later]) == " (b=2)"
+    dora = (("method.variant", "dora"), *plain)
+    assert describe_differences(dora, [dora]) == " (method.variant=dora)"  # also where no other row has this method
 
 
 def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
