@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gelora_cli.commands.base import relative
+from gelora_cli.commands.study_text import estimated_hours
 from gelora_cli.commands.terminal import labelled, wrapped
 from gelora_cli.core.artifacts.budgets import BudgetCell, BudgetStudy, MarginTest
-from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.text_table import format_table, terminal_width
 
@@ -33,24 +33,14 @@ def budget_text(study: BudgetStudy, file: Path, picture: Path) -> str:
 def budget_dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int, seeds: int) -> str:
     """Return how many runs there would be, and about how many hours."""
     header = ("method and budget", "runs", "minutes a run", "hours")
-    rows, signals, hours = [], dict[str, float](), 0.0
     runs = trials + seeds
-    for label, outcome in zip(labels, outcomes, strict=False):
-        if outcome.cost is None:
-            rows.append([label, str(runs), "-", outcome.message or "-"])
-            continue
-        cost = Estimate(**outcome.cost)
-        seconds = cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds
-        signals |= cost.signals  # once for all runs that share one
-        hours += runs * seconds / 3600
-        rows.append([label, str(runs), f"{seconds / 60:.1f}", f"{runs * seconds / 3600:.2f}"])
-    measuring = sum(signals.values()) / 3600
+    table, hours, measuring = estimated_hours(header, labels, outcomes, runs)
     total = (
         f"{len(labels) * runs} runs ({trials} trials and {seeds} seeds for each method and budget), about "
-        f"{hours + measuring:.2f} hours one after the other, of which {measuring:.2f} for profiles and signals; runs "
+        f"{hours:.2f} hours one after the other, of which {measuring:.2f} for profiles and signals; runs "
         "that are done are not run again, and a wider range adds to them"
     )
-    return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])
+    return "\n".join(["", table, "", wrapped(total)])
 
 
 def _row(cell: BudgetCell, test: MarginTest | None) -> list[str]:

@@ -73,22 +73,37 @@ def study_files(study: Study, directory: Path) -> str:
 def dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int) -> str:
     """Return how many trials there would be, and about how many hours."""
     header = ("method", "trials", "minutes a trial", "hours")
+    table, hours, measuring = estimated_hours(header, labels, outcomes, trials)
+    total = (
+        f"{len(labels) * trials} trials, about {hours:.2f} hours one after the other, of which "
+        f"{measuring:.2f} for profiles and signals; a wider range adds to them"
+    )
+    return "\n".join(["", table, "", wrapped(total)])
+
+
+def estimated_hours(
+    header: Sequence[str], labels: Sequence[str], outcomes: Sequence[Outcome], runs: int
+) -> tuple[str, float, float]:
+    """Return a table of what runs would take, the hours of all, and those of profiles and signals among them.
+
+    Args:
+        header: the titles: what a line is of, runs, minutes of one, hours.
+        labels: what each line is of.
+        outcomes: the dry run of each; fewer where a signal came.
+        runs: how many there are of each line.
+    """
     rows, signals, hours = [], dict[str, float](), 0.0
     for label, outcome in zip(labels, outcomes, strict=False):
         if outcome.cost is None:
-            rows.append([label, str(trials), "-", outcome.message or "-"])
+            rows.append([label, str(runs), "-", outcome.message or "-"])
             continue
         cost = Estimate(**outcome.cost)
         seconds = cost.train_seconds + cost.evaluation_seconds + cost.attach_seconds
-        signals |= cost.signals  # once for all trials that share one
-        hours += trials * seconds / 3600
-        rows.append([label, str(trials), f"{seconds / 60:.1f}", f"{trials * seconds / 3600:.2f}"])
+        signals |= cost.signals  # once for all runs that share one
+        hours += runs * seconds / 3600
+        rows.append([label, str(runs), f"{seconds / 60:.1f}", f"{runs * seconds / 3600:.2f}"])
     measuring = sum(signals.values()) / 3600
-    total = (
-        f"{len(labels) * trials} trials, about {hours + measuring:.2f} hours one after the other, of which "
-        f"{measuring:.2f} for profiles and signals; a wider range adds to them"
-    )
-    return "\n".join(["", format_table(header, rows, width=terminal_width()), "", wrapped(total)])
+    return format_table(header, rows, width=terminal_width()), hours + measuring, measuring
 
 
 def _row(study: Study, method: MethodStudy) -> list[str]:
