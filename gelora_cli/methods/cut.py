@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gelora_cli.allocation.planning import PlanRequest, as_written
@@ -29,6 +30,14 @@ class CutSettings(LowRankConfig):
         help="after the cut, go on from what is left, or restart the adapter with the ranks that were found",
         choices=("continue", "restart"),
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield that no step is left in which what restarts could train."""
+        if self.then == "restart" and self.cut_at == 1:
+            yield (
+                "method.then=restart with method.cut_at=1 leaves no step after the cut, so that nothing would be "
+                "trained: give a smaller method.cut_at, or method.then=continue"
+            )
 
 
 @METHODS.register

@@ -12,6 +12,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["method=sora", "method.threshold_total=-1"], ["method.threshold_total=-1", "at least 0"]),
     (["method=sora", "method.prune_at=1.5"], ["method.prune_at=1.5", "at most 1"]),
     (["method=adalora", "method.tinit=0.6"], ["method.tinit=0.6", "method.tfinal=0.5", "below 1"]),
+    (["method=cut", "method.then=restart", "method.cut_at=1"], ["method.then=restart", "method.cut_at=1", "smaller"]),
     (["method=eva", "method.rho=0.5"], ["method.rho=0.5", "at least 1"]),
     (["method=sora", "ranks.path=somewhere"], ["ranks.path=somewhere", "takes no saved ranks"]),
     (["method=adalor"], ["method=adalor: unknown method", "did you mean adalora?"]),
