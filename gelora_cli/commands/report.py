@@ -29,8 +29,7 @@ class ReportCommandConfig:
     )
     held_out: bool = key(
         False,
-        help="also show runs scored on held-out training rows (data.holdout), such as the trials of gelora tune, "
-        "where other runs are there",
+        help="show runs scored on held-out training rows, as the trials of gelora tune, beside other runs, too",
         common=True,
     )
     published: str | None = key(

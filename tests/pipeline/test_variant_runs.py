@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from gelora_cli.commands.main import command_line
@@ -63,7 +64,10 @@ The padding token is in the adapter's card: the weights of a decoder may name no
 """
 
 
-def test_a_run_says_its_variant_and_its_plan_refuses_another(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_says_its_variant_and_its_plan_refuses_another(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process has one precision otherwise
     words = ("task=cola", "data.max_train_examples=32", "budget=rank:5")
     assert bench.run(*words, "method.variant=dora", "precision=bf16") == 0
     directory = bench.only()
