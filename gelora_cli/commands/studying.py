@@ -181,7 +181,9 @@ def compose_study(flags: list[str], overrides: list[str], words: list[str]) -> C
     jobs = compose_jobs(COMMANDS.get("tune"), flags, overrides)
     jobs = list({tuple(job.overrides): job for job in jobs}.values())
     common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
-    apart = [[word for word in job.overrides if word not in common] for job in jobs]
+    apart: list[list[str]] = []
+    for job in jobs:
+        apart.append([word for word in job.overrides if word not in common])
     config = cast("TuneCommandConfig", jobs[0].config)
     problems = [*_apart_problems(apart), *_key_problems(config, common)]
     methods = []

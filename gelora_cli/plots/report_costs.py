@@ -107,7 +107,11 @@ def side_by_side(places: Mapping[int, float], low: float, high: float) -> dict[i
 
 def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     """Draw a panel for every cost that two of these rows have."""
-    shown = [cost for cost in COSTS if sum(cost.of(row) is not None for row in rows) > 1]
+    shown = []
+    for cost in COSTS:
+        values = [cost.of(row) for row in rows]
+        if len(values) - values.count(None) > 1:
+            shown.append(cost)
     lines = math.ceil(len(shown) / COLUMNS)
     figure, axes = new_figure(height_inches=0.9 + 2.5 * lines, panels=(1,) * lines, columns=COLUMNS)
     series = _told_apart(row_series(rows))

@@ -236,5 +236,9 @@ def _subtitle(study: Study) -> str:
 
 
 def _trial_counts(methods: Sequence[MethodStudy]) -> str:
-    counts = sorted({sum(trial.status != "planned" for trial in method.trials) for method in methods})
+    counts = sorted({_ended_trials(method) for method in methods})
     return f"{counts[0]} trials" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} trials"
+
+
+def _ended_trials(method: MethodStudy) -> int:
+    return sum(trial.status != "planned" for trial in method.trials)

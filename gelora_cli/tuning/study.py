@@ -87,11 +87,10 @@ def study_directory(
         methods: the methods.
         runs: for each label the hash of the first trial's run, which stands for model, data and all settings.
     """
-    values = {
-        "settings": asdict(settings),
-        "spaces": {method.label: [asdict(searched) for searched in method.space] for method in methods},
-        "runs": dict(runs),
-    }
+    spaces = {}
+    for method in methods:
+        spaces[method.label] = [asdict(searched) for searched in method.space]
+    values = {"settings": asdict(settings), "spaces": spaces, "runs": dict(runs)}
     digits = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return runs_dir / STUDIES / f"{name}-{digits}"
 
