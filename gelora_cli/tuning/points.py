@@ -15,11 +15,12 @@ from gelora_cli.tuning.space import parsed_choice
 
 DIMENSIONS = (
     *("train.learning_rate", "method.scaling", "method.dropout", "method.start_ratio", "train.weight_decay"),
-    *("train.warmup_ratio", "method.threshold_total"),
+    *("train.warmup_ratio", "method.threshold_total", "method.cut_at"),
 )
 """The keys of the spaces that gelora ships, the key of each dimension. To be extended at the end only."""
-MOST_DIMENSIONS = 64
-"""Dimensions of the points. A key that is not in `DIMENSIONS` takes one of the others, by its name."""
+MOST_DIMENSIONS, RESERVED = 64, 32
+"""Dimensions of the points, and how many of them, the first ones, are for `DIMENSIONS` as it grows. A key that is not
+there takes one of the others, by its name."""
 DIGITS = 3
 """Significant digits of a value, so that it can be typed."""
 
@@ -31,7 +32,7 @@ def dimension_of(key: str, space: Sequence[SearchedKey]) -> int:
     """
     if key in DIMENSIONS:
         return DIMENSIONS.index(key)
-    free = MOST_DIMENSIONS - len(DIMENSIONS)
+    free = MOST_DIMENSIONS - RESERVED
     taken: set[int] = set()
     for name in sorted(searched.key for searched in space if searched.key not in DIMENSIONS):
         dimension = zlib.crc32(name.encode()) % free
@@ -39,7 +40,7 @@ def dimension_of(key: str, space: Sequence[SearchedKey]) -> int:
             dimension = (dimension + 1) % free
         taken.add(dimension)
         if name == key:
-            return len(DIMENSIONS) + dimension
+            return RESERVED + dimension
     raise KeyError(key)
 
 
