@@ -6,7 +6,6 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterable
-from typing import overload
 
 LONGEST_VALUE = 60
 """Characters of a user's value that a message quotes."""
@@ -120,15 +119,7 @@ def escape_formula(text: str) -> str:
     return text
 
 
-@overload
-def teraflop(operations: float) -> str: ...
-@overload
-def teraflop(operations: None) -> None: ...
-@overload
-def teraflop(operations: float | None) -> str | None: ...
-def teraflop(operations: float | None) -> str | None:
-    """Return floating-point operations in units of 10^12 with three digits, such as `3.41`; None stays None."""
-    if operations is None:
-        return None
+def teraflop(operations: float) -> str:
+    """Return floating-point operations in units of 10^12 with three digits, such as `3.41`."""
     value = operations / 1e12
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

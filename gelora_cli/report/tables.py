@@ -58,6 +58,11 @@ def cost(text: Callable[[RowCosts], str | None]) -> Callable[[Row], str | None]:
     return of_row
 
 
+def allocation(costs: RowCosts) -> str | None:
+    """Return the operations before the first step in units of 10^12; None where they were not recorded."""
+    return None if costs.allocation_flops is None else teraflop(costs.allocation_flops)
+
+
 def largest_rank(costs: RowCosts) -> str:
     """Return the largest rank, or that there is none."""
     return NONE if costs.largest_rank is None else str(costs.largest_rank)
@@ -85,7 +90,7 @@ COLUMNS = (
     Column("training, s", lambda row: number(row.train_seconds, 1)),
     Column("peak memory, MB", lambda row: number(row.peak_megabytes, 0)),
     Column("examples/s", lambda row: number(row.examples_per_second, 1)),
-    Column("allocation, TFLOP", cost(lambda costs: teraflop(costs.allocation_flops)), NOT_RECORDED),
+    Column("allocation, TFLOP", cost(allocation), NOT_RECORDED),
     Column("training, TFLOP", cost(lambda costs: teraflop(costs.training_flops)), NOT_RECORDED),
     Column("parameters at inference", cost(lambda costs: f"{costs.inference_params:,}"), NOT_RECORDED),
     Column("merges", cost(lambda costs: "yes" if costs.mergeable else "no"), NOT_RECORDED),

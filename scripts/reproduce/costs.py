@@ -127,5 +127,7 @@ def counts(plan: Values, config: RunConfig) -> tuple[int, int]:
     if not source or not all(files):
         train, judged = plan["rows"][task.name]
         return int(train), int(judged)
-    sizes = [sum(parquet.read_metadata(file).num_rows for file in found) for found in files]
+    sizes = []
+    for of_split in files:
+        sizes.append(sum(parquet.read_metadata(file).num_rows for file in of_split))
     return sizes[0], sum(sizes[1:])
