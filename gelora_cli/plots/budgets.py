@@ -29,8 +29,9 @@ def draw_budgets(study: BudgetStudy) -> Figure:
         below = [cell.mean - (cell.mean if cell.low is None else cell.low) for cell in cells]
         above = [(cell.mean if cell.high is None else cell.high) - cell.mean for cell in cells]
         axis.errorbar(params, means, yerr=[below, above], label=label, markersize=7, capsize=3, linewidth=1.2, **style)
-        chosen = study.cell(label, answers[label])
-        axis.plot([max(chosen.params, 1)], [chosen.mean], "o", markersize=15, fillstyle="none", color=style["color"])
+        chosen = [cell for cell in cells if cell.budget == answers[label]]  # none without an answer
+        xs, ys = [max(cell.params, 1) for cell in chosen], [cell.mean for cell in chosen]
+        axis.plot(xs, ys, "o", markersize=15, fillstyle="none", color=style["color"])
         axis.axhline(means[-1] - study.margin, color=style["color"], linewidth=0.8, linestyle=":", zorder=0)
     axis.set_xscale("log")
     ticks = sorted({max(cell.params, 1) for cell in study.cells if cell.label == study.cells[0].label})

@@ -146,16 +146,20 @@ def answer(
     """
     budget = chosen_budget([*cells], tests)
     cell = cells[budget]
+    runs = [run for each in cells.values() for run in each.runs]
+    collapsed = sum(run.collapsed for run in runs)
+    if collapsed == len(runs):  # equal values of runs that learned nothing show nothing
+        sentence = (
+            f"{cell.label}: no answer. All of its {collapsed} runs collapsed to one answer for every row: give more "
+            "tune.trials, more train.epochs or more rows."
+        )
+        return BudgetAnswer(cell.label, None, None if uniform is None else uniform[1], sentence)
     parts = [_budget_text(cell, [*cells.values()][-1], tests, margin, metric, examples)]
     if cell.ranks:
         parts.append(_ranks_text(cell))
     if uniform is not None:
         parts.append(_uniform_text(*uniform, cell, margin))
-    runs = [run for each in cells.values() for run in each.runs]
-    collapsed = sum(run.collapsed for run in runs)
-    if collapsed == len(runs):
-        parts.append("All of its runs collapsed to one answer for every row, so that this says nothing of budgets.")
-    elif collapsed:
+    if collapsed:
         parts.append(f"{collapsed} of its runs collapsed, and are in all of this.")
     return BudgetAnswer(cell.label, budget, None if uniform is None else uniform[1], " ".join(parts))
 

@@ -92,11 +92,11 @@ class MarginTest:
 class BudgetAnswer:
     """The smallest budget of a method that is not shown to be worse, and whether uniform ranks do as well there.
 
-    `uniform` is None for uniform ranks themselves.
+    `uniform` is None for uniform ranks themselves, and `budget` where all runs collapsed, which is no answer.
     """
 
     label: str
-    budget: str
+    budget: str | None
     uniform: MarginTest | None
     sentence: str
 
