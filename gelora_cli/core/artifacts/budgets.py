@@ -142,7 +142,3 @@ class BudgetStudy:
     answers: tuple[BudgetAnswer, ...]
 
     FILE: ClassVar[str] = "budgets.json"
-
-    def cell(self, label: str, budget: str) -> BudgetCell:
-        """Return the cell of a method at a budget."""
-        return next(cell for cell in self.cells if (cell.label, cell.budget) == (label, budget))
