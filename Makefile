@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+EXTRAS_STAMP := $(VENV)/.installed-extras
 RUNS ?= runs
 FAULTS ?= runs/faults
 SCALE ?= smoke
@@ -33,16 +34,26 @@ run: $(STAMP)  ## Install, then train the demo to its end (task=demo, model=mini
 	@echo "then for example:                         gelora ls $(RUNS)"
 
 test: $(STAMP)  ## Install, then run the tests; those on real text need GELORA_DATA
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not extras"
 
 test-fast: $(STAMP)  ## Run the unit tests: no whole run, no second process
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not distributed" $(addprefix tests/,$(UNIT))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not extras and not distributed" $(addprefix tests/,$(UNIT))
 
 test-faults: $(STAMP)  ## Kill runs at random moments and compare (minutes; resumes; FAULTS=DIR)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.faults --work $(FAULTS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+test-gpu: $(STAMP)  ## Run the tests that need a CUDA device: whether all of it holds on this machine's GPU
+	$(BIN)/python -m pytest -q -m gpu
+
+$(EXTRAS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[slurm,ray,tensorboard,trackio,wandb,mlflow]"
+	@touch $(EXTRAS_STAMP)
+
+test-extras: $(EXTRAS_STAMP)  ## Install every tracker and engine, then run the tests that need them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m extras
 
 $(REPRODUCE): reproduce-%: $(STAMP)
 	$(BIN)/python -m scripts.reproduce $* --scale $(SCALE) --runs $(RUNS)/reproduce \
@@ -82,4 +93,4 @@ test-docs: $(STAMP)  ## Run the tests of documentation and examples
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-fast test-faults test-slow lint format docs docs-serve test-docs clean $(REPRODUCE)
+.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras lint format docs docs-serve test-docs clean $(REPRODUCE)

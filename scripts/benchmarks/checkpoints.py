@@ -1,6 +1,6 @@
 """What a checkpoint costs: bytes and seconds of one, beside the seconds of an optimizer step, of a real run.
 
-python scripts/bench_checkpoint.py --data DIR [--method gelora] [--budget 0.15M]
+python -m scripts.benchmarks.checkpoints --data DIR [--method gelora] [--budget 0.15M]
 """
 
 from __future__ import annotations
