@@ -22,7 +22,7 @@ from gelora_cli.commands.studying import (
     key_of_override,
     search_study,
 )
-from gelora_cli.commands.sweep import check_inputs, checked_outcomes, choose_launcher, compose_jobs
+from gelora_cli.commands.sweeping import check_inputs, checked_outcomes, choose_launcher, compose_jobs
 from gelora_cli.commands.tune_keys import TuneConfig
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.schema import LARGEST_SEED

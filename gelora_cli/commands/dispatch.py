@@ -37,7 +37,7 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     if parsed.multirun and not has_launcher:
         if command.compares:
             return command.compare(parsed.flags, overrides, words)
-        from gelora_cli.commands.sweep import run_sweep
+        from gelora_cli.commands.sweeping import run_sweep
 
         return run_sweep(command, parsed.flags, overrides, words)
     codes: list[int] = []

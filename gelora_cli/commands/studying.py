@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gelora_cli.commands.study_text import announce_study, dry_run_text, study_files, study_table, trial_line
-from gelora_cli.commands.sweep import (
+from gelora_cli.commands.sweeping import (
     ComposedJob,
     check_inputs,
     checked_outcomes,
