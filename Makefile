@@ -11,6 +11,7 @@ SCALE ?= smoke
 GLUE ?=
 SQUAD ?=
 OVERRIDES ?=
+ONLY ?=
 UNIT := core metrics models allocation config data tasks geometry plots
 REPRODUCE := $(addprefix reproduce-,glue squad figures cost ablations controls plans)
 
@@ -67,6 +68,9 @@ reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, th
 reproduce-controls:  ## The same total of ranks on other blocks
 reproduce-plans:  ## Plans of every allocator and their verdicts, side by side; no training
 
+benchmarks: $(STAMP)  ## Measure gelora beside public tools and write docs/benchmarks.md (resumes; ONLY="name name")
+	$(BIN)/python -m scripts.benchmarks $(if $(ONLY),--only $(ONLY))
+
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -93,4 +97,4 @@ test-docs: $(STAMP)  ## Run the tests of documentation and examples
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras lint format docs docs-serve test-docs clean $(REPRODUCE)
+.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras benchmarks lint format docs docs-serve test-docs clean $(REPRODUCE)

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
+
+SKIPPED = 77
+"""Exit code of a benchmark that can't be measured here, as test programs of automake say it."""
+
+
+def require_modules(*names: str) -> None:
+    """End a benchmark with the code `SKIPPED` and a message where a tool that it compares with is missing."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        skip(f"left out: it compares with {', '.join(missing)}, which is not installed")
+
+
+def skip(reason: str) -> NoReturn:
+    """End a benchmark that can't be measured here, and say why."""
+    print(reason, file=sys.stderr)
+    sys.exit(SKIPPED)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "benchmarks"
@@ -53,6 +54,38 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Series:
+    """Some numbers of a picture: where each stands, as a name (bars) or a size (lines), and its value."""
+
+    name: str
+    at: tuple[str | float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture of the page, which `pictures.py` draws.
+
+    Attributes:
+        kind: `bars`, each with its number, or `lines` over logarithmic axes.
+        title: in bold above it.
+        subtitle: what was measured, in a line.
+        alternative: what it shows, for those who can't see it.
+        series: what is drawn.
+        values_label: name and unit of the values.
+        at_label: name and unit of the sizes that lines stand over.
+    """
+
+    kind: str
+    title: str
+    subtitle: str
+    alternative: str
+    series: tuple[Series, ...]
+    values_label: str
+    at_label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkRecord:
     """What one benchmark found on one machine.
 
@@ -65,6 +98,7 @@ class BenchmarkRecord:
         command: the command that measures it again.
         tables: what was measured.
         notes: what was tried and kept, or thrown out, with its figures; sentences of Markdown.
+        picture: for those who would rather look than read.
         machine: the processor or GPU, cores and threads.
         versions: library to version.
         measured: the day, in UTC.
@@ -78,6 +112,7 @@ class BenchmarkRecord:
     command: str
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
+    picture: Picture | None = None
     machine: str = field(default_factory=describe_machine)
     versions: dict[str, str] = field(default_factory=library_versions)
     measured: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d"))
@@ -95,11 +130,21 @@ def read_records(folder: Path = RESULTS) -> list[BenchmarkRecord]:
     records = []
     for path in sorted(folder.glob("*.json")):
         values = json.loads(path.read_text(encoding="utf-8"))
-        tables = tuple(_read_table(table) for table in values.pop("tables"))
-        records.append(BenchmarkRecord(**values | {"tables": tables, "notes": tuple(values["notes"])}))
+        values["tables"] = tuple(_read_table(table) for table in values["tables"])
+        values["notes"] = tuple(values["notes"])
+        if values.get("picture"):
+            values["picture"] = _read_picture(values["picture"])
+        records.append(BenchmarkRecord(**values))
     return records
 
 
 def _read_table(values: dict[str, list[list[str]]]) -> Table:
     rows = tuple(tuple(row) for row in values["rows"])
     return Table(caption=str(values["caption"]), columns=tuple(map(str, values["columns"])), rows=rows)
+
+
+def _read_picture(values: dict[str, Any]) -> Picture:
+    series = []
+    for item in values["series"]:
+        series.append(Series(name=item["name"], at=tuple(item["at"]), values=tuple(item["values"])))
+    return Picture(**values | {"series": tuple(series)})
