@@ -58,6 +58,8 @@ class Command(ABC, Generic[Config]):
     """Whether an outer launcher (torchrun) may run it on several processes."""
     sweepable: ClassVar[bool] = False
     """Whether `-m` runs it for several values of a key."""
+    writes_run: ClassVar[bool] = False
+    """Whether it writes the directory of a run, where a launcher that runs it elsewhere reads what came of it."""
     compares: ClassVar[bool] = False
     """Whether it takes several values of a key without `-m`, and does with them what its own `compare` says."""
 
@@ -78,13 +80,6 @@ class Command(ABC, Generic[Config]):
         """Return the signals that the command measures and does nothing else; None where it does more.
 
         Only what they need of model and data is then checked before a job of a sweep starts.
-        """
-        return None
-
-    def run_directory(self, config: Config) -> Path | None:
-        """Return the run directory that the command writes for a completed configuration; None if it writes none.
-
-        A launcher that runs the command elsewhere reads its outcome there.
         """
         return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gelora_cli.commands.base import Command
 from gelora_cli.commands.execution import execute
@@ -20,6 +23,9 @@ from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import serve
 
+if TYPE_CHECKING:
+    from gelora_cli.pipeline.run_directories import RunDirectories
+
 
 @dataclass(frozen=True)
 class CommandActions:
@@ -34,23 +40,41 @@ class CommandActions:
     begun: str
 
     def find_problem(self, job: Job) -> str:
-        """Return what is wrong with the job's model or data, or an empty string."""
-        return _input_problem(self.command, job.config)
+        """Return what is wrong with the job's model or data, or with the devices here, or an empty string."""
+        return _input_problem(self.command, job.config, check_devices=job.runs_here)
 
     def run(self, job: Job) -> Outcome:
         """Run the job in this process."""
         return execute(self.command, job.config, [], list(job.typed))
 
+    def run_directories(self, job: Job) -> list[Path]:
+        """Return where the run of a job may be: one directory, or one for each precision that its machine may have."""
+        from gelora_cli.core.devices import resolve_precision
+
+        precisions = [job.config.precision]
+        if precisions == ["auto"]:
+            precisions = [resolve_precision("auto")] if job.runs_here else ["bf16", "float32"]
+        return self._directories.of(job.config, precisions)
+
+    @functools.cached_property
+    def _directories(self) -> RunDirectories:
+        from gelora_cli.pipeline.run_directories import RunDirectories
+
+        return RunDirectories()
+
     def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
         """Read from its run directory what came of a job that another process has ended."""
-        directory = self.command.run_directory(job.config)
-        if directory is None:  # the command writes none
+        if not self.command.writes_run:
             return Outcome(code, message=describe_exit_status(code) if code else "", seconds=seconds)
-        try:
-            manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        except GeloraError:
+        manifests: list[tuple[str, Path, RunManifest]] = []
+        for place in self.run_directories(job):
+            with contextlib.suppress(GeloraError):
+                manifest = read_artifact(RunManifest, place / RunManifest.FILE)
+                manifests.append((manifest.updated, place, manifest))
+        if not manifests:
             message = f"it left no run directory and {describe_exit_status(code)}; see its output"
             return Outcome(code or 1, message=message, seconds=seconds)
+        _, directory, manifest = max(manifests)
         if code or not is_done(directory):
             message = manifest.error or f"it {describe_exit_status(code)} before the run was done"
             return Outcome(code or 1, str(directory), message, seconds=seconds)
@@ -74,17 +98,18 @@ def answer(request: dict[str, Any]) -> Any:
     """Answer a request of a sweep to its server: the problems of all its jobs, or the outcome of one."""
     command = COMMANDS.get(request["command"])
     if "check" in request:
-        return [_input_problem(command, parse_config(text, keys=command.keys)) for text in request["check"]]
+        configs = [parse_config(text, keys=command.keys) for text in request["check"]]
+        return [_input_problem(command, config, check_devices=request["devices"]) for config in configs]
     config = parse_config(request["config"], keys=command.keys)
     return asdict(execute(command, config, [], request["words"]))
 
 
-def _input_problem(command: Command[Any], config: RunConfig) -> str:
-    """Return what is wrong with a job's model or data, or an empty string."""
+def _input_problem(command: Command[Any], config: RunConfig, *, check_devices: bool) -> str:
+    """Return what is wrong with a job's model or data, or with the devices here, or an empty string."""
     from gelora_cli.pipeline.inputs import resolve_inputs
 
     try:
-        resolve_inputs(config, signals=command.measured_signals(config))
+        resolve_inputs(config, signals=command.measured_signals(config), check_devices=check_devices)
     except Exception as error:
         return str(user_error(error))
     return ""

@@ -29,6 +29,7 @@ class Run(Command[RunConfig]):
     keys = RunConfig
     launchable = True
     sweepable = True
+    writes_run = True
 
     def with_defaults(self, config: RunConfig) -> RunConfig:
         """Return the configuration with the names of its task and the training settings of its preset."""
@@ -36,12 +37,6 @@ class Run(Command[RunConfig]):
         from gelora_cli.config.presets import with_presets
 
         return with_presets(with_task(config))
-
-    def run_directory(self, config: RunConfig) -> Path:
-        """Return the directory that model, data and configuration give a run."""
-        from gelora_cli.pipeline.inputs import directory_of
-
-        return directory_of(config)
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run every stage that is not done, and print where the results are."""

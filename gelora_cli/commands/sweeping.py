@@ -16,6 +16,7 @@ from gelora_cli.commands.sweep_report import report_sweep
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
 from gelora_cli.config.composing import composed_config
+from gelora_cli.config.identity import shared_inputs
 from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.config.tuned_folder import is_internal
@@ -26,9 +27,6 @@ from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
-
-NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source", "preset_trials")
-"""Keys that a run's model and data don't depend on."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +178,18 @@ def complete_jobs(
     """Complete the configurations, and return the jobs as a launcher takes them.
 
     A job runs where the launcher sends it, so that its own configuration and command line name no launcher and none
-    of the launcher's keys.
+    of the launcher's keys. A dry run of jobs that run elsewhere estimates one process: here there need not be devices
+    for more.
     """
     job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher", "launch.parallel"}
     actions = CommandActions(command, begun=utc_now())  # before the first job: what ended earlier was done already
     job_flags = [flag for flag in flags if flag != "--multirun"]
     jobs = []
     for number, job in enumerate(composed, start=1):
-        config = replace(job.config, launch=replace(job.config.launch.for_entry(DEFAULT), parallel=1))
+        launch = replace(job.config.launch.for_entry(DEFAULT), parallel=1)
+        if job.config.dry_run and not LAUNCHERS.get(job.config.launch.launcher).runs_here:
+            launch = replace(launch, processes=1)
+        config = replace(job.config, launch=launch)
         overrides = []
         for word in job.overrides:
             name = word.partition("=")[0].lstrip("+")
@@ -217,9 +219,7 @@ def check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
     """
     groups: dict[str, list[Job]] = {}  # jobs with the same model and data, which one check covers
     for job in jobs:
-        input_keys = [item.name for item in fields(job.config) if item.name not in NO_INPUT]
-        inputs = repr([getattr(job.config, name) for name in input_keys])
-        groups.setdefault(inputs, []).append(job)
+        groups.setdefault(shared_inputs(job.config), []).append(job)
     messages = launcher.check([group[0] for group in groups.values()])
     problems = []
     for group, message in zip(groups.values(), messages, strict=False):  # one message for all if none can be checked

@@ -25,12 +25,7 @@ class Train(Command[RunConfig]):
     keys = RunConfig
     launchable = True
     sweepable = True
-
-    def run_directory(self, config: RunConfig) -> Path:
-        """Return the directory that model, data and configuration give a run."""
-        from gelora_cli.pipeline.inputs import directory_of
-
-        return directory_of(config)
+    writes_run = True
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run the stages after the profile, and print where the results are."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from gelora_cli.config.entry_section import EntrySection
@@ -24,6 +24,9 @@ numbers, so that older runs stay readable but never count as done and are never 
 
 MEASUREMENT = 2
 """Raised when the same text and settings would profile to other numbers: saved profiles are then not reused."""
+
+NO_INPUT = ("method", "budget", "seed", "train", "profile", "ranks", "preset_source", "preset_trials")
+"""Keys and sections that a run's model and data don't depend on."""
 
 WINDOW_KEYS = {"task.stride", "task.max_question_length"}
 """Keys that change a profile only if the task's kind reads contexts in windows."""
@@ -60,6 +63,11 @@ def identity_values(config: RunConfig) -> dict[str, Any]:
         values["budget"] = budget.name  # several spellings are one budget
     values["numerics"] = NUMERICS
     return values
+
+
+def shared_inputs(config: RunConfig) -> str:
+    """Return a text that is the same for configurations with the same model and data."""
+    return repr([getattr(config, item.name) for item in fields(config) if item.name not in NO_INPUT])
 
 
 def profile_hash(config: RunConfig, model: str, text: str) -> str:

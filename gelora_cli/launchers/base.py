@@ -27,10 +27,13 @@ class Launcher(ABC):
     Attributes:
         name: the value of `launch.launcher`.
         config_class: the subclass of `LaunchConfig` with the launcher's own keys, which it reads from `job.launch`.
+        runs_here: whether the jobs run on this machine. The machine that only sends them away needs no GPU and no
+            core for each process: `check` leaves the devices out then, and each job looks at them where it runs.
     """
 
     name: ClassVar[str]
     config_class: ClassVar[type[LaunchConfig] | None] = None
+    runs_here: ClassVar[bool] = True
 
     def __enter__(self) -> Launcher:
         return self

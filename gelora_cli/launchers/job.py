@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gelora_cli.core.errors import StoppedError
+from gelora_cli.core.registries import LAUNCHERS
 
 if TYPE_CHECKING:
     from gelora_cli.config.schema import LaunchConfig, RunConfig
@@ -52,10 +54,13 @@ class JobActions(Protocol):
     """What a process can do with a job. No launcher may send these objects to another process."""
 
     def find_problem(self, job: Job) -> str:
-        """Return what is wrong with the job's model or data, or an empty string."""
+        """Return what is wrong with the job's model or data, or with the devices here, or an empty string."""
 
     def run(self, job: Job) -> Outcome:
         """Run the job in this process."""
+
+    def run_directories(self, job: Job) -> list[Path]:
+        """Return where the run of a job may be: one directory, or one for each precision that its machine may have."""
 
     def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
         """Read from its run directory what came of a job that another process has ended with this exit code."""
@@ -86,6 +91,11 @@ class Job:
     arguments: tuple[str, ...]
     typed: tuple[str, ...]
     actions: JobActions
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether its launcher runs it on this machine, whose devices it then needs."""
+        return LAUNCHERS.get(self.launch.launcher).runs_here
 
     def command_line(self) -> list[str]:
         """Return the command line that runs this job alone.

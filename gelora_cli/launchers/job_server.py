@@ -92,7 +92,7 @@ class JobServer:
             StoppedError: a signal came before all were checked.
         """
         configs = [config_text(job.config) for job in jobs]
-        answer = self._ask({"command": jobs[0].command, "check": configs})
+        answer = self._ask({"command": jobs[0].command, "check": configs, "devices": jobs[0].runs_here})
         problems = answer.get("outcome")
         if isinstance(problems, list):
             return problems

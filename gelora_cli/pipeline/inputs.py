@@ -82,13 +82,17 @@ class ResolvedInputs:
         return fingerprints
 
 
-def resolve_inputs(config: RunConfig, *, signals: Sequence[str] | None = None) -> ResolvedInputs:
+def resolve_inputs(
+    config: RunConfig, *, signals: Sequence[str] | None = None, check_devices: bool = True
+) -> ResolvedInputs:
     """Find and check everything before work begins.
 
     Args:
         config: the completed configuration.
         signals: names of the signals that are measured without a run, which need the training rows alone; None for a
             run.
+        check_devices: whether the work is done on this machine. Where it is done elsewhere, this machine need not
+            have the devices, and `precision` is not to be used.
 
     Raises:
         GeloraError: too many processes, no such model or data, or rows that don't fit the task.
@@ -99,7 +103,7 @@ def resolve_inputs(config: RunConfig, *, signals: Sequence[str] | None = None) -
         load_plugins(config.plugins)  # first: the method, task kind or signal may be one of theirs
     problems: list[str] = []
     with collect_problems(problems):
-        if not inside_workers():  # an outer launcher has started its processes already
+        if check_devices and not inside_workers():  # an outer launcher has started its processes already
             check_processes(config.launch.processes)
     splits: dict[str, Split] = {}
     with collect_problems(problems):
@@ -122,7 +126,7 @@ def resolve_inputs(config: RunConfig, *, signals: Sequence[str] | None = None) -
         model, ancestors = resolve_start(config)
         check_length(model, config.task.max_length)
     with collect_problems(problems):
-        precision = resolve_precision(config.precision)
+        precision = resolve_precision(config.precision) if check_devices else config.precision
     # What follows reads what was resolved above, so it is checked only where that succeeded.
     if "train" in splits:
         names = needed_signals(config) if signals is None else signals
@@ -206,7 +210,12 @@ def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
     A saved plan (`ranks.path`) adds what training uses of it, a file that the method reads what it says, and plug-ins
     the content of their files.
     """
-    config, fingerprints = inputs.config, inputs.fingerprints
+    return with_plan_fingerprints(inputs.config, inputs.fingerprints)
+
+
+def with_plan_fingerprints(config: RunConfig, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the fingerprints of model and rows, and those of what else the plan of a run comes from."""
+    fingerprints = dict(inputs)
     if config.ranks.path is not None:
         plan = read_plan(config.ranks.path)
         used: list[list[object]] = [[*plan.rank_pattern.items()], [plan.scaling, plan.modules]]
@@ -222,7 +231,12 @@ def run_fingerprints(inputs: ResolvedInputs) -> dict[str, str]:
 
 def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
     """Return the directory of a run, named by its budget, or by that of its saved plan."""
-    config = inputs.config
+    # `auto` would give the same directory on machines that compute in different precisions.
+    return directory_of(replace(inputs.config, precision=inputs.precision), fingerprints)
+
+
+def directory_of(config: RunConfig, fingerprints: dict[str, str]) -> Path:
+    """Return the directory of a run whose precision is resolved."""
     return run_files.run_path(
         Path(config.runs_dir),
         task=config.task.name,
@@ -230,19 +244,8 @@ def run_directory(inputs: ResolvedInputs, fingerprints: dict[str, str]) -> Path:
         method=config.method.name,
         budget=budget_name(config),
         seed=config.seed,
-        # `auto` would give the same directory on machines that compute in different precisions.
-        digits=identity_hash(replace(config, precision=inputs.precision), fingerprints),
+        digits=identity_hash(config, fingerprints),
     )
-
-
-def directory_of(config: RunConfig) -> Path:
-    """Return where the run of a completed configuration is kept; its model and data are looked up for that.
-
-    Raises:
-        GeloraError: what is wrong with model or data.
-    """
-    inputs = resolve_inputs(config)
-    return run_directory(inputs, run_fingerprints(inputs))
 
 
 def budget_name(config: RunConfig) -> str | None:

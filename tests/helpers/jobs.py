@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.launchers.job import Job, JobActions, Outcome
 
@@ -14,6 +16,9 @@ class NoActions:
 
     def run(self, job: Job) -> Outcome:
         raise AssertionError("run in the process of the launcher")
+
+    def run_directories(self, job: Job) -> list[Path]:
+        raise AssertionError("looked for in the process of the launcher")
 
     def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
         raise AssertionError("read in the process of the launcher")

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from gelora_cli.commands.main import command_line
+from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from tests.helpers.bench import Bench
 from tests.helpers.jobs import NoActions, make_job
+from tests.helpers.manifests import manifest
 from tests.helpers.registries import forget_entries_afterwards
 
 
@@ -72,6 +74,51 @@ def test_a_launcher_that_does_not_fit_is_one_message(
     said = capsys.readouterr().err
     assert all(part in said for part in message.split(" ... "))
     assert not bench.root.exists()
+
+
+class Elsewhere(Launcher):
+    """Sends jobs to machines of which nothing is known here."""
+
+    name = "toy_elsewhere"
+    runs_here = False
+
+    def check(self, jobs: Sequence[Job]) -> list[str]:
+        return [job.actions.find_problem(job) for job in jobs]
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            places = job.actions.run_directories(job)
+            if job.number == 2:  # ran on a machine without bf16
+                places[-1].mkdir(parents=True)
+                write_artifact(manifest("failed"), places[-1])
+            yield job.actions.read_outcome(job, 1, 1.0)
+
+
+def test_jobs_that_run_elsewhere_need_no_devices_here(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget_entries_afterwards(monkeypatch, LAUNCHERS)
+    LAUNCHERS.register(Elsewhere)
+    many = ["task=cola", "launch.processes=64", "train.batch_size=64", "method=lora", "-m", "seed=0"]
+    assert command_line(bench.arguments(*many, "launch.launcher=in_place")) == 2
+    assert "launch.processes=64: this machine has" in capsys.readouterr().err
+    assert command_line(bench.arguments(*many, "launch.launcher=toy_elsewhere")) == 1
+    failed = " ".join(capsys.readouterr().out.split())  # checked here for nothing, refused where it runs
+    assert "it left no run directory" in failed
+
+
+def test_what_ran_elsewhere_is_found_in_the_precision_of_its_machine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A precision of auto gives a run its directory only where the run computes."""
+    forget_entries_afterwards(monkeypatch, LAUNCHERS)
+    LAUNCHERS.register(Elsewhere)
+    words = ["-m", "task=cola", "seed=0,1", "method=lora", "precision=auto"]
+    monkeypatch.setattr("gelora_cli.core.devices._cpu_has_bf16", lambda: True)
+    assert command_line(bench.arguments(*words, "launch.launcher=toy_elsewhere")) == 1
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("seed=")]
+    assert "it left no run directory" in rows[0]
+    assert str(bench.only()) in rows[1]
 
 
 @pytest.mark.parametrize(
