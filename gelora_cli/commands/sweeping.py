@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
+
+SIDE_BY_SIDE = (
+    ("parallel", 1, "how many jobs of the sweep run side by side"),
+    ("gpus_per_run", None, "how many GPUs each job of the sweep has"),
+)
+"""Keys of `launch` that hold for a whole sweep, with their defaults and meanings."""
 
 
 @dataclass(frozen=True)
@@ -155,17 +161,16 @@ def choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     names = sorted({config.launch.launcher for config in configs})
     if len(names) > 1:
         raise GeloraError(f"launch.launcher={','.join(names)}: one launcher runs all jobs of a sweep; give one of them")
-    counts = sorted({config.launch.parallel for config in configs})
-    if len(counts) > 1:
-        given = ",".join(map(str, counts))
-        raise GeloraError(
-            f"launch.parallel={given}: it is how many jobs of the sweep run side by side; give one number"
-        )
-    if counts[0] > 1 and names == ["in_place"]:
-        raise GeloraError(
-            f"launch.parallel={counts[0]}: launch.launcher=in_place runs the jobs in one process, one after the other; "
-            "leave one of the two out"
-        )
+    for name, default, meaning in SIDE_BY_SIDE:
+        values = list(dict.fromkeys(getattr(config.launch, name) for config in configs))
+        if len(values) > 1:
+            given = ",".join(map(str, values))
+            raise GeloraError(f"launch.{name}={given}: it is {meaning}; give one number")
+        if values != [default] and names == ["in_place"]:
+            raise GeloraError(
+                f"launch.{name}={values[0]}: launch.launcher=in_place runs the jobs in one process, one after the "
+                "other; leave one of the two out"
+            )
     # in_place is kept: it is for a debugger, and a dry run can be debugged, too.
     if all(config.dry_run for config in configs) and names != ["in_place"]:
         return LAUNCHERS.get(DEFAULT)
@@ -181,20 +186,17 @@ def complete_jobs(
     of the launcher's keys. A dry run of jobs that run elsewhere estimates one process: here there need not be devices
     for more.
     """
-    job_keys = {f"launch.{item.name}" for item in fields(LaunchConfig)} - {"launch.launcher", "launch.parallel"}
     actions = CommandActions(command, begun=utc_now())  # before the first job: what ended earlier was done already
     job_flags = [flag for flag in flags if flag != "--multirun"]
     jobs = []
     for number, job in enumerate(composed, start=1):
-        launch = replace(job.config.launch.for_entry(DEFAULT), parallel=1)
+        processes = job.config.launch.processes
         if job.config.dry_run and not LAUNCHERS.get(job.config.launch.launcher).runs_here:
-            launch = replace(launch, processes=1)
-        config = replace(job.config, launch=launch)
-        overrides = []
-        for word in job.overrides:
-            name = word.partition("=")[0].lstrip("+")
-            if not name.startswith("launch.") or name in job_keys:
-                overrides.append(word)
+            processes = 1
+        config = replace(job.config, launch=LaunchConfig.of(DEFAULT, processes=processes))
+        overrides = [word for word in job.overrides if not _is_of_launch(word)]
+        if len(overrides) < len(job.overrides):
+            overrides.append(f"launch.processes={processes}")  # all that is a job's own of what launch=NAME may set
         jobs.append(
             Job(
                 number=number,
@@ -209,6 +211,11 @@ def complete_jobs(
             )
         )
     return jobs
+
+
+def _is_of_launch(word: str) -> bool:
+    """Return whether an override chooses a launcher or gives a value of its section."""
+    return word.partition("=")[0].lstrip("+").partition(".")[0] == "launch"
 
 
 def check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:

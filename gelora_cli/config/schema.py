@@ -93,6 +93,12 @@ class LaunchConfig(WorkersConfig, EntrySection):
     parallel: int = key(
         1, help="jobs of a sweep (-m) side by side, each with its share of the cores' threads", low=1, identity=False
     )
+    gpus_per_run: float | None = key(
+        None,
+        help="GPUs of each job of a sweep (-m); 0.5: two jobs share one; null: an even share",
+        above=0,
+        identity=False,
+    )
 
 
 @dataclass

@@ -251,6 +251,7 @@ def _work(request: dict[str, Any], do: Callable[[dict[str, Any]], Any], line: Co
     die_with_parent(server)
     code = 1
     try:
+        os.environ.update(request.pop("environment", {}))  # before anything asks CUDA, which reads its variable once
         for standard, descriptor in zip((1, 2), request.pop("output", ()), strict=False):
             os.dup2(descriptor, standard)
         _send_message(line, pid=os.getpid())  # first: from here on the sweep passes its signals on to this process

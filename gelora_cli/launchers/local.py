@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import Launcher, announce
+from gelora_cli.launchers.gpu_shares import GpuShares, share_gpus, visible_gpus
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import JobServer
 from gelora_cli.launchers.parallel_server import ParallelServer
+
+if TYPE_CHECKING:
+    from gelora_cli.config.schema import LaunchConfig
 
 
 @LAUNCHERS.register
 class LocalProcesses(Launcher):
     """Fork each job from one warm server, so that the heavy libraries are imported once.
 
-    `launch.parallel` jobs run side by side. A dry run measures times, so that its jobs run one after the other.
+    `launch.parallel` jobs run side by side, or as many as there are GPUs for with `launch.gpus_per_run`. A dry run
+    measures times, so that its jobs run one after the other.
     """
 
     name = "local"
@@ -30,7 +36,11 @@ class LocalProcesses(Launcher):
             self._server.__exit__(*error)
 
     def check(self, jobs: Sequence[Job]) -> list[str]:
-        """Check the jobs in a process of the same server."""
+        """Check the jobs in a process of the same server.
+
+        Raises:
+            GeloraError: the GPUs are not enough for so many jobs side by side.
+        """
         return self._server_for(jobs).check(jobs)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
@@ -48,7 +58,15 @@ class LocalProcesses(Launcher):
     def _server_for(self, jobs: Sequence[Job]) -> JobServer:
         """Return the server, which starts with the first jobs that are known: they say how many run side by side."""
         if self._server is None:
-            parallel = max((job.launch.parallel for job in jobs), default=1)
             processes = max((job.config.launch.processes for job in jobs), default=1)
-            self._server = (JobServer() if parallel == 1 else ParallelServer(parallel, processes)).__enter__()
+            shares = _gpu_shares(jobs[0].launch, processes) if jobs else GpuShares(1)
+            alone = shares == GpuShares(1)
+            self._server = (JobServer() if alone else ParallelServer(shares, processes)).__enter__()
         return self._server
+
+
+def _gpu_shares(launch: LaunchConfig, processes: int) -> GpuShares:
+    """Return how many jobs run side by side, and which GPUs each of them sees."""
+    if launch.parallel == 1 and launch.gpus_per_run is None:
+        return GpuShares(1)  # without asking for GPUs
+    return share_gpus(visible_gpus(), parallel=launch.parallel, gpus_per_run=launch.gpus_per_run, processes=processes)

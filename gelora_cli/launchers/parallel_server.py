@@ -20,6 +20,7 @@ from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.processes import limit_omp_threads
 from gelora_cli.launchers.base import announce
+from gelora_cli.launchers.gpu_shares import GpuShares
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import POLL_SECONDS, TRIES, JobServer, outcome_of, request_of, start_server
 
@@ -60,10 +61,9 @@ class _Output:
 class _Slot:
     """A place for one job at a time.
 
-    On a machine with several GPUs a slot is what one of them belongs to.
-
     Attributes:
         line: the socket to the process of its job.
+        environment: the environment variables of its jobs, which say what GPUs they see.
         outputs: the standard output and standard error of its job.
         job: the job that it has.
         answer: the messages of that job's process, put together.
@@ -72,6 +72,7 @@ class _Slot:
     """
 
     line: Connection
+    environment: dict[str, str]
     outputs: tuple[_Output, _Output] = field(default_factory=lambda: (_Output("stdout"), _Output("stderr")))
     job: Job | None = None
     answer: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +82,8 @@ class _Slot:
     def begin(self, job: Job) -> None:
         """Send a job to the server."""
         self.job, self.answer, self.begun, self.clock = job, {}, utc_now(), time.monotonic()
-        request = request_of(job) | {"output": [output.writing for output in self.outputs]}
+        output = [output.writing for output in self.outputs]
+        request = request_of(job) | {"output": output, "environment": self.environment}
         self.line.send_bytes(json.dumps(request).encode())
 
     def send(self, number: int) -> None:
@@ -110,9 +112,9 @@ class ParallelServer(JobServer):
     Each job computes with its share of the cores, unless OMP_NUM_THREADS says with how many threads.
     """
 
-    def __init__(self, count: int, processes: int) -> None:
-        """Take the number of jobs side by side, and of the worker processes of each."""
-        self._count, self._processes = count, processes
+    def __init__(self, shares: GpuShares, processes: int) -> None:
+        """Take the number of jobs side by side with the GPUs of each, and the number of worker processes of each."""
+        self._shares, self._processes = shares, processes
         self._slots: list[_Slot] = []
 
     def __exit__(self, *error: object) -> None:
@@ -206,16 +208,16 @@ class ParallelServer(JobServer):
 
     def _start(self) -> None:
         """Start the server with a line for each slot."""
-        lines, server_lines = zip(*(Pipe() for _ in range(self._count)), strict=True)
+        lines, server_lines = zip(*(Pipe() for _ in range(self._shares.jobs)), strict=True)
         if self._slots:
             for slot, line in zip(self._slots, lines, strict=True):
                 slot.line = line
         else:
-            self._slots = [_Slot(line) for line in lines]
+            self._slots = [_Slot(line, self._shares.environment(place)) for place, line in enumerate(lines)]
         self.line = lines[0]  # for checks
         output = [each.writing for slot in self._slots for each in slot.outputs]
         # Before the server imports torch, so that all libraries see the same number of threads.
-        with limit_omp_threads(self._count * self._processes):
+        with limit_omp_threads(self._shares.jobs * self._processes):
             self.process = start_server(server_lines, output)
 
     def _end(self) -> None:

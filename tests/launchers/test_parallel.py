@@ -15,6 +15,7 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.launchers import job_server
+from gelora_cli.launchers.gpu_shares import GpuShares
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.parallel_server import ParallelServer
 from tests.helpers.bench import Bench
@@ -26,6 +27,7 @@ import os, signal, sys, time
 from dataclasses import asdict
 from pathlib import Path
 from gelora_cli.launchers import job_server as jobs
+from gelora_cli.launchers.gpu_shares import GpuShares
 from gelora_cli.launchers.job import Outcome
 
 def do(request):
@@ -46,6 +48,8 @@ def do(request):
             time.sleep(60)
         if name == "sleep":
             time.sleep(60)
+        if name == "see":
+            return asdict(Outcome(0, os.environ.get("CUDA_VISIBLE_DEVICES", "-")))
         if name == "threads":
             return asdict(Outcome(0, os.environ.get("OMP_NUM_THREADS", "-")))
     return asdict(Outcome(0, place, value=0.5))
@@ -75,7 +79,7 @@ def jobs_of(place: Path, *works: str) -> list[Job]:
 
 
 def run_all(place: Path, *works: str, count: int = 2) -> list[Outcome]:
-    with ParallelServer(count, 1) as server:
+    with ParallelServer(GpuShares(count), 1) as server:
         return list(server.run_all(jobs_of(place, *works)))
 
 
@@ -95,7 +99,7 @@ def test_lines_of_jobs_are_whole_and_say_whose_they_are(place: Path, capfd: pyte
         make_job(config=RunConfig(), typed=(str(place), word), number=number, count=3)
         for number, word in enumerate(words, start=1)
     ]
-    with ParallelServer(3, 1) as server:
+    with ParallelServer(GpuShares(3), 1) as server:
         list(server.run_all(jobs))
     assert sorted(capfd.readouterr().out.splitlines()) == ["[1] abc", "[2] abc", "[3] xy"]
 
@@ -110,7 +114,10 @@ def test_a_server_that_dies_takes_its_jobs_and_the_others_get_a_new_one(place: P
     outcomes = run_all(place, "touch:up wait:never", "wait:up kill:server", "touch:third", "touch:fourth")
     assert [outcome.state for outcome in outcomes] == ["failed", "failed", "done", "done"]
     (place / "broken").touch()
-    with ParallelServer(2, 1) as server, pytest.raises(GeloraError, match="2 times, before it could start one"):
+    with (
+        ParallelServer(GpuShares(2), 1) as server,
+        pytest.raises(GeloraError, match="2 times, before it could start one"),
+    ):
         list(server.run_all(jobs_of(place, "touch:a", "touch:b")))
 
 
@@ -122,7 +129,7 @@ def test_a_signal_stops_all_and_starts_no_other(place: Path) -> None:
 
     threading.Thread(target=interrupt).start()
     outcomes: list[Outcome] = []
-    with ParallelServer(2, 1) as server:
+    with ParallelServer(GpuShares(2), 1) as server:
         with pytest.raises(StoppedError):
             for outcome in server.run_all(jobs_of(place, "touch:one sleep", "touch:two sleep", "touch:three")):
                 outcomes.append(outcome)
@@ -140,9 +147,19 @@ def test_each_job_has_its_share_of_the_cores_unless_told(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if given is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    with ParallelServer(2, processes) as server:
+    with ParallelServer(GpuShares(2), processes) as server:
         (outcome,) = server.run_all(jobs_of(place, "threads"))
     assert outcome.directory == str(threads)
+
+
+def test_jobs_side_by_side_see_the_gpus_of_their_own_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,5,4,3")
+    shares = GpuShares(2, ("7,5", "4,3"))
+    works = ["touch:one wait:two see", "wait:one touch:two see", "see"]
+    with ParallelServer(shares, 2) as server:
+        seen = [outcome.directory for outcome in server.run_all(jobs_of(place, *works))]
+    assert seen[:2] == ["7,5", "4,3"]
+    assert seen[2] in shares.visible
 
 
 @pytest.mark.parametrize(
@@ -151,6 +168,9 @@ def test_each_job_has_its_share_of_the_cores_unless_told(
         (["launch.parallel=2"], "launch.parallel=2 runs jobs of a sweep side by side: add -m"),
         (["-m", "launch.parallel=1,2"], "launch.parallel=1,2: it is how many jobs"),
         (["-m", "launch.parallel=2", "launch.launcher=in_place"], "in_place runs the jobs in one process"),
+        (["launch.gpus_per_run=1"], "launch.gpus_per_run=1.0 runs jobs of a sweep side by side: add -m"),
+        (["-m", "launch.gpus_per_run=1,2"], "launch.gpus_per_run=1.0,2.0: it is how many GPUs"),
+        (["-m", "seed=0,1", "launch.gpus_per_run=1"], "launch.gpus_per_run=1: this machine shows no GPU"),
     ],
 )
 def test_what_does_not_fit_is_one_message(
