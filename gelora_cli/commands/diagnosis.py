@@ -94,12 +94,16 @@ def _tested_versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from gelora_cli.core.devices import device_name, resolve_precision
+    from gelora_cli.core.devices import resolve_precision, unusable_gpu
     from gelora_cli.core.processes import usable_cores
 
     if torch.cuda.is_available():
-        names = [device_name(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
-        yield Finding("devices", "ok", f"{len(names)} GPUs: {', '.join(names)}")
+        names = [_describe_gpu(index) for index in range(torch.cuda.device_count())]
+        count = "1 GPU" if len(names) == 1 else f"{len(names)} GPUs"
+        yield Finding("devices", "ok", f"{count}: {', '.join(names)}; torch is built for CUDA {torch.version.cuda}")
+    elif reason := unusable_gpu():
+        fix = "a torch whose CUDA the driver knows (pytorch.org), or unset CUDA_VISIBLE_DEVICES"
+        yield Finding("devices", "note", f"an NVIDIA GPU that can't be used: {reason}; {usable_cores()} CPU cores", fix)
     else:
         fix = "a GPU, or model=minilm with a small task; launch.processes shares the cores"
         yield Finding("devices", "note", f"no GPU; {usable_cores()} CPU cores", fix)
@@ -109,6 +113,15 @@ def _devices() -> Iterator[Finding]:
         yield Finding(
             "precision", "note", "no bf16 here: precision=auto uses float32, about half as fast", "none needed"
         )
+
+
+def _describe_gpu(index: int) -> str:
+    import torch
+
+    from gelora_cli.core.devices import device_name
+
+    memory = torch.cuda.get_device_properties(index).total_memory
+    return f"{device_name(torch.device('cuda', index))} ({memory / 2**30:.0f} GiB)"
 
 
 def _tokenizers() -> Iterator[Finding]:

@@ -64,7 +64,9 @@ def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -
         return command.handle(config, paths, typed)
     if getattr(config, "dry_run", False):
         raise GeloraError("dry_run=true estimates on one process: leave the launcher (torchrun) out")
+    from gelora_cli.core.devices import check_started_processes
     from gelora_cli.pipeline.worker import main as follow
 
+    check_started_processes()  # in every process alike, before any waits for another
     config.launch.processes = int(os.environ["WORLD_SIZE"])  # whatever was typed: the launcher has started so many
     return run_on_rank0(lambda: command.handle(config, paths, typed), follow)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import first_line
 from gelora_cli.core.processes import usable_cores
 
 if TYPE_CHECKING:
     import torch
+
+DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where the driver of NVIDIA lists the GPUs of a Linux machine."""
 
 
 def check_processes(processes: int) -> None:
@@ -21,14 +30,59 @@ def check_processes(processes: int) -> None:
     import torch
 
     if torch.cuda.is_available():
-        available, name = torch.cuda.device_count(), "GPUs"
+        available, name = torch.cuda.device_count(), "GPU"
     else:
-        available, name = usable_cores(), "CPU cores"
+        available, name = usable_cores(), "CPU core"
     if processes > available:
+        accepted = "1" if available == 1 else f"1 to {available}"
         raise GeloraError(
-            f"launch.processes={processes}: this machine has {available} {name}; accepted is 1 to {available}. "
+            f"launch.processes={processes}: this machine has {_count(available, name)}; accepted is {accepted}. "
             f"Take launch.processes={available}."
         )
+
+
+def check_started_processes() -> None:
+    """Refuse more processes of an outer launcher (torchrun) on this machine than it has GPUs.
+
+    NCCL has no group of two processes on one GPU. On a machine without GPUs they share the cores.
+
+    Raises:
+        GeloraError: with the number to start.
+    """
+    import torch
+
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    available = torch.cuda.device_count() if torch.cuda.is_available() else started
+    if started > available:
+        raise GeloraError(
+            f"{started} processes were started on this machine, which has {_count(available, 'GPU')}; each needs one "
+            f"of its own. Start {available} (torchrun --nproc-per-node={available}), or share the CPU cores: "
+            "CUDA_VISIBLE_DEVICES="
+        )
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+def unusable_gpu() -> str:
+    """Return why torch sees none of the NVIDIA GPUs of this machine; empty where it sees one, or there is none."""
+    import torch
+
+    if torch.cuda.is_available() or not DRIVER_GPUS.is_dir() or not any(DRIVER_GPUS.iterdir()):
+        return ""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return f"CUDA_VISIBLE_DEVICES={visible} hides it"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:  # such as a driver that is older than torch's CUDA
+            return f"torch {torch.__version__} (CUDA {torch.version.cuda}): {first_line(error)}"
+    return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds none"
 
 
 def resolve_precision(precision: str) -> str:
@@ -71,6 +125,26 @@ def train_machine() -> str:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return f"{device.type}, {device_name(device)}, torch {torch.__version__}"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from generators that start at `seed` inside, and leave the random state as it was.
+
+    Of the GPUs it is that of the current one: torch would touch all, and say so on a machine with several.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=random_devices()):
+        torch.manual_seed(seed)
+        yield
+
+
+def random_devices() -> list[int]:
+    """Return the GPU whose random state this process uses, in a list; empty without GPUs."""
+    import torch
+
+    return [torch.cuda.current_device()] if torch.cuda.is_available() else []
 
 
 def seed_process(seed: int, rank: int) -> None:

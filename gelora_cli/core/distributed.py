@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from gelora_cli.core.errors import GeloraError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Item = TypeVar("Item")
+LONGEST_WAIT = timedelta(days=1)
+"""How long a process waits for the others. What the main one does alone (a decomposition, a search, a lock that another
+run holds) may take longer than the 10 minutes of NCCL and the 30 of gloo; a process that is gone is noticed by the
+launcher, which ends the others."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,27 @@ def make_accelerator(precision: str) -> Accelerator:
     Raises:
         GeloraError: accelerate does not see all the processes that were started.
     """
-    import torch
     from accelerate import Accelerator
 
-    cpu = not torch.cuda.is_available()
+    cpu = join_processes()
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != expected:
         raise GeloraError(f"accelerate sees {accelerator.num_processes} processes, but {expected} were started")
     return accelerator
+
+
+def join_processes() -> bool:
+    """Join the other processes of the group, if there are any, and return whether they work on the CPU."""
+    import torch
+    from accelerate import PartialState
+
+    cpu = not torch.cuda.is_available()
+    if not cpu and os.environ.get("WORLD_SIZE", "1") != "1":
+        # Before NCCL starts, which would otherwise put a context of every process on the first GPU.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    PartialState(cpu=cpu, timeout=LONGEST_WAIT)
+    return cpu
 
 
 def gather_objects(accelerator: Accelerator | Device, item: Item) -> list[Item]:

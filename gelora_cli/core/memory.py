@@ -19,8 +19,11 @@ LESS_MEMORY = (
     "task.max_length. Each of them starts another run, since it can change numbers. With more memory, the same command "
     "resumes from the last checkpoint."
 )
-SIGNS_OF_OOM = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu")
-"""What the errors of torch's allocators say, in lower case; the CPU's error has no class of its own."""
+SIGNS_OF_OOM = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu"),
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+)
+"""What the errors of torch's allocators and of CUDA's libraries say, in lower case; most have no class of their own."""
 
 
 @contextlib.contextmanager
@@ -36,6 +39,14 @@ def translate_oom() -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in SIGNS_OF_OOM):
             raise
         raise RunError(f"out of memory: {first_line(error)}. {LESS_MEMORY}") from error
+
+
+def begin_peak(device: torch.device) -> None:
+    """Have `peak_bytes` count from now on, where that can be had: on a GPU, not of a process's resident set."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: torch.device) -> int:

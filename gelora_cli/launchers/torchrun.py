@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from gelora_cli.core.distributed import leave_process_group
+from gelora_cli.core.distributed import join_processes, leave_process_group
 from gelora_cli.core.errors import GeloraError
 
 T = TypeVar("T")
@@ -113,10 +113,8 @@ class _Followers:
 
 def _broadcast(arguments: list[str] | None) -> list[str] | None:
     """Return on every process what rank 0 gives."""
-    import torch
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState(cpu=not torch.cuda.is_available())
+    join_processes()
     received: list[str] | None = broadcast_object_list([arguments])[0]
     return received

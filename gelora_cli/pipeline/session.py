@@ -43,11 +43,13 @@ Result = TypeVar("Result")
 
 def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     """Start the log on standard error and in the file `log`, say what will be run, and load the model."""
-    from gelora_cli.core.devices import device_name
+    from gelora_cli.core.devices import device_name, unusable_gpu
     from gelora_cli.core.distributed import make_accelerator
+    from gelora_cli.core.memory import begin_peak
 
     accelerator = make_accelerator(inputs.precision)  # first: it knows which process is the main one, which logs
     setup_logging(log, main=accelerator.is_main_process)
+    begin_peak(accelerator.device)  # a run before this one in the same process has a peak of its own
     config = inputs.config
     about_run = (
         f"task {config.task.name}",
@@ -61,6 +63,8 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
         LOGGER.warning("%s", SMOKE_REMARK)
     device = device_name(accelerator.device)
     LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
+    if reason := unusable_gpu():
+        LOGGER.warning("this machine has an NVIDIA GPU that is not used: %s; see gelora doctor", reason)
     has_labels = TASK_KINDS.get(config.task.kind).target == "labels"
     for split in inputs.splits.values():
         if isinstance(split, TextSplit) and split.labels is not None and has_labels:

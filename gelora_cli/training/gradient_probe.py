@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gelora_cli.core.devices import random_devices
 from gelora_cli.data.collate import Batch
 from gelora_cli.methods.base import AdaptedModel
 
@@ -92,7 +93,7 @@ def _keep_random_states() -> Iterator[None]:
     """Restore the random states of torch on all devices, of numpy and of Python at the end."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=random_devices()):
             yield
     finally:
         np.random.set_state(numpy_state)

@@ -109,7 +109,8 @@ class BudgetAllocator(RankAllocator):
             for name, part in parts.items():
                 values[name].masked_fill_(~part[:, None], 0.0)
         self.allocations += 1
-        return {name: part.tolist() for name, part in parts.items()}
+        on_cpu = torch.split(fits.cpu(), [len(score) for score in scores])  # one wait for all modules
+        return {name: part.tolist() for name, part in zip(values, on_cpu, strict=True)}
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the smoothed importances, which triplets are active, and how many allocations were done."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gelora_cli.config.schema import MethodConfig
+from gelora_cli.core.devices import seeded
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
 from gelora_cli.methods.updates.probe_values import small_values
@@ -31,11 +32,13 @@ class BottleneckLinear(nn.Module):
     def __init__(self, base: nn.Linear, size: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.base, self.activation = base, activation
-        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.down = nn.Linear(base.out_features, size, **placed)
-        self.up = nn.Linear(size, base.out_features, **placed)
+        # Drawn on the CPU, so that a seed gives the same values on every device.
+        self.down = nn.Linear(base.out_features, size, dtype=base.weight.dtype)
+        self.up = nn.Linear(size, base.out_features, dtype=base.weight.dtype)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
+        self.down.to(base.weight.device)
+        self.up.to(base.weight.device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
         """Return the linear's output with the adapter applied."""
@@ -54,8 +57,7 @@ def attach_bottlenecks(context: MethodContext[MethodConfig], activation: str) ->
     """
     model, plan = context.model, context.plan
     freeze_except(model, context.model_map.head_modules)
-    with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
+    with seeded(context.seed):
         add_bottlenecks(model, activation, plan.rank_pattern)
     raise_on_mismatch(count_problems(model, plan, context.model_map))
     about = (plan.method, model.config.model_type)

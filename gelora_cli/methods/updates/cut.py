@@ -15,6 +15,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from gelora_cli.core.devices import seeded
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER
@@ -163,8 +164,7 @@ class _Cut:
     def _drawn(self, ranks: Mapping[str, int]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return A by Kaiming's rule from the seed, as PEFT draws it, and B of zeros."""
         factors = {}
-        with torch.random.fork_rng():
-            torch.manual_seed(self.context.seed)
+        with seeded(self.context.seed):
             for name, rank in ranks.items():
                 layer = self.layers[name]
                 a = torch.empty(rank, layer.in_features)

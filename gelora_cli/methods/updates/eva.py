@@ -18,6 +18,7 @@ from gelora_cli.allocation.explained_variance import cut_components, even_ranks,
 from gelora_cli.allocation.planning import with_module_ranks
 from gelora_cli.core.artifacts.model_map import LinearShape
 from gelora_cli.core.budget import adapted_linears
+from gelora_cli.core.devices import random_devices
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, Inputs, MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER
@@ -71,7 +72,8 @@ def _ranks_and_components(
     batches = context.batches(TOKENS_PER_COMPONENT * components)
     watched = _Watched([linear.name for linear in linears], components)
     # The random state is restored, so that the training draws the same dropout whatever was measured before.
-    with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it skips
+    # What is printed are the modules that it skips.
+    with torch.random.fork_rng(devices=random_devices()), contextlib.redirect_stdout(io.StringIO()):
         get_eva_state_dict(
             model,
             batches,

@@ -18,6 +18,7 @@ from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.devices import seeded
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
@@ -54,8 +55,7 @@ def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
 
 def wrap(context: MethodContext[Any], config: Any) -> PeftModel:
     """Wrap the model in PEFT's adapter, with new parameters drawn from the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
+    with seeded(context.seed):
         model = get_peft_model(context.model, config)
     assert isinstance(model, PeftModel)
     return model

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gelora_cli.core.artifacts.adapter import SavedAdapter
+from gelora_cli.core.devices import seeded
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.methods.base import AdaptedModel, MethodContext, trainable
 from gelora_cli.methods.updates.checks import count_problems, freeze_except, raise_on_mismatch
@@ -33,11 +34,13 @@ class GatedLoraLinear(nn.Module):
     def __init__(self, base: nn.Linear, rank: int, scaling: float, dropout: float = 0.0) -> None:
         super().__init__()
         self.base, self.scaling, self.dropout = base, scaling, nn.Dropout(dropout)
-        placed: Any = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.sora_A = nn.Parameter(torch.empty(rank, base.in_features, **placed))
-        self.sora_B = nn.Parameter(torch.zeros(base.out_features, rank, **placed))
-        self.gate = nn.Parameter(torch.randn(rank, **placed))
-        nn.init.kaiming_uniform_(self.sora_A, a=math.sqrt(5))
+        dtype, device = base.weight.dtype, base.weight.device
+        # Drawn on the CPU, so that a seed gives the same values on every device.
+        gate, rows = torch.randn(rank, dtype=dtype), torch.empty(rank, base.in_features, dtype=dtype)
+        nn.init.kaiming_uniform_(rows, a=math.sqrt(5))
+        self.sora_A = nn.Parameter(rows.to(device))
+        self.sora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype, device=device))
+        self.gate = nn.Parameter(gate.to(device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, in)
         """Return the linear's output plus the gated update."""
@@ -85,8 +88,7 @@ def attach_sora(context: MethodContext[SoraSettings]) -> AdaptedModel:
     model, plan, settings = context.model, context.plan, context.settings
     norms = norm_names(model, context.model_map.head_modules) if settings.layer_norms else []
     freeze_except(model, context.model_map.head_modules, also=norms)
-    with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
+    with seeded(context.seed):
         layers = _gate(model, plan.rank_pattern, plan.scaling, settings.dropout)
     raise_on_mismatch(count_problems(model, plan, context.model_map))
     return _Gates(context, layers).attached()
@@ -165,7 +167,8 @@ class _Gates:
 
     def ranks(self) -> tuple[dict[str, int], int]:
         """Return the number of open gates of each module, and the parameters that they cost."""
-        ranks = {name: int((layer.gate != 0).sum()) for name, layer in self.layers.items()}
+        counts = torch.stack([(layer.gate != 0).sum() for layer in self.layers.values()]).tolist()  # one wait for all
+        ranks: dict[str, int] = dict(zip(self.layers, counts, strict=True))
         return ranks, self.norm_params + sum(rank * self._cost(self.layers[name]) for name, rank in ranks.items())
 
     @torch.no_grad()
