@@ -52,7 +52,8 @@ INTRODUCTIONS = {
     "signal": "A signal is a measurement that an allocator can turn into ranks. Runs with equal inputs share it.",
     "task kind": "A task kind is chosen with `task.kind=NAME`. It decides the head, the loss, the metrics and the "
     "lines of `predictions.jsonl`.",
-    "tracker": "A tracker takes the metrics of a training. It changes no number.",
+    "tracker": "A tracker takes the metrics of a training: `tracker=NAME`. It changes no number. [Trackers]"
+    "(../how-to/track.md) shows them.",
     "variant": "A variant is the form of LoRA's update, whatever the ranks: `method.variant=NAME`. [Variants of the "
     "update](../explanation/methods.md#variants-of-the-update) compares them.",
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import in_entry_classes
+from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.paths import absolute, local_or_hub, slug
 from gelora_cli.config.presets import with_presets
@@ -15,6 +17,8 @@ from gelora_cli.config.schema import RunConfig, RunKeys
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METRICS, TASK_KINDS
+
+Section = TypeVar("Section", bound=EntrySection)
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,8 @@ def _with_paths(config: RunConfig) -> RunConfig:
         path = local_or_hub(model.path)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
     ranks = replace(config.ranks, path=absolute(config.ranks.path))
-    method_paths = {}
-    for entry in declared_keys(type(config.method)):
-        if entry.declared.path:
-            method_paths[entry.name] = absolute(entry.value_in(config.method))
-    method = replace(config.method, **method_paths)  # type: ignore[arg-type]
+    method = _with_absolute_paths(config.method)
+    tracker = {name: _with_absolute_paths(settings) for name, settings in config.tracker.items()}
     sources = {}
     for key in ("glue", "squad", "squad_v2", "text", "text_validation"):
         source = getattr(config.data, key)
@@ -101,4 +102,14 @@ def _with_paths(config: RunConfig) -> RunConfig:
             sources[key] = local_or_hub(source)
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
-    return replace(config, model=model, method=method, ranks=ranks, data=data, **paths)  # type: ignore[arg-type]
+    sections = {"model": model, "method": method, "tracker": tracker, "ranks": ranks, "data": data}
+    return replace(config, **sections, **paths)  # type: ignore[arg-type]
+
+
+def _with_absolute_paths(section: Section) -> Section:
+    """Return the settings of an entry with every path made absolute."""
+    paths = {}
+    for entry in declared_keys(type(section)):
+        if entry.declared.path:
+            paths[entry.name] = absolute(entry.value_in(section))
+    return replace(section, **paths)

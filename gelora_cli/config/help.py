@@ -71,7 +71,7 @@ def key_lines(
             if inside:
                 lines += ["", f"{name}: {what}", *_key_lines(inside, config, width)]
         if takes_run_keys(config_name) and tracker_keys():
-            lines += ["", "tracker: keys of the trackers that trackers=[...] can name"]
+            lines += ["", *textwrap.wrap("tracker: keys of what tracker=NAME or tracker=[NAME,NAME] names", width)]
             for entry in tracker_keys():
                 lines += _entry(f"{entry.name}={_written(entry.default)}", _describe_key(entry), width)
     elif rest:

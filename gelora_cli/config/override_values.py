@@ -91,7 +91,8 @@ class ValueCheck:
         config = schema_node(command_keys(self.config_name))
         for name, section in sections.items():
             config[name] = schema_node(section)
-        add_tracker_keys(config)
+        if key.startswith("tracker."):
+            add_tracker_keys(config)
         try:
             OmegaConf.update(config, key, value, force_add=False)
         except (ConfigKeyError, ConfigAttributeError):

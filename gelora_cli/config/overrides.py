@@ -37,6 +37,7 @@ def override_problems(
     `extra` is a folder of the user's own groups. Without `multirun` a key takes one value.
     """
     lists = _list_keys(config_name)
+    overrides = [_tracker_list(text) if "trackers" in lists else text for text in overrides]
     parsed = [(text, *_parsed(_as_list(protect_text(text), lists, multirun=multirun))) for text in overrides]
     check = ValueCheck(config_name, extra, _chosen_entries(override for _, _, override in parsed))
     problems: list[str] = []
@@ -56,6 +57,14 @@ def override_problems(
 def _list_keys(config_name: str) -> set[str]:
     """Return the keys of a command that take a list."""
     return {entry.name for entry in declared_keys(command_keys(config_name)) if get_origin(entry.kind) is list}
+
+
+def _tracker_list(text: str) -> str:
+    """Return `tracker=NAME` as the list of trackers that it names; `none` is the empty one."""
+    name, equals, value = text.partition("=")
+    if name != "tracker" or not equals:
+        return text
+    return "trackers=[]" if value in ("none", "null", "[none]") else f"trackers={value}"
 
 
 def _as_list(text: str, lists: set[str], *, multirun: bool) -> str:

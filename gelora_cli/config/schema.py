@@ -5,7 +5,9 @@ A key is added by one line here, and by one in a YAML file of `configs/` where a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar, TypeVar, Union
 
 from gelora_cli.config.entry_section import EntrySection
@@ -20,6 +22,7 @@ from gelora_cli.config.method_schema import (
     default_method,
 )
 from gelora_cli.config.plan_schema import LARGEST_SEED, ProfileConfig, RanksConfig
+from gelora_cli.core.install import install_gelora
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS, TRACKERS
 from gelora_cli.core.registry import Registry
 
@@ -103,12 +106,25 @@ class LaunchConfig(WorkersConfig, EntrySection):
 
 @dataclass
 class TrackerConfig(EntrySection):
-    """What every tracker has. A tracker with keys of its own declares them in a subclass: its `config_class`."""
+    """What every tracker has. A tracker with keys of its own declares them in a subclass: its `config_class`.
+
+    None of the keys takes a secret: `config.yaml` holds them.
+    """
 
     registry: ClassVar[Registry[Any]] = TRACKERS
     changes_numbers: ClassVar[bool] = False
 
     name: str = key("", help="which tracker it is", identity=False, internal=True)
+    wait_seconds: float = key(
+        30.0, help="how long the end of a run waits for this tracker at most", low=0, identity=False
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield that the library of the tracker is not installed, with the command that installs it."""
+        library = TRACKERS.get(self.name).library if self.name in TRACKERS else ""
+        spec = find_spec(library) if library else None
+        if library and (spec is None or spec.origin is None):  # no origin: a folder of that name, such as ./wandb/
+            yield f"tracker={self.name} needs the package {library}: {install_gelora(self.name)}"
 
 
 @dataclass
@@ -130,7 +146,11 @@ class RunConfig:
     launch: LaunchConfig = section(LaunchConfig, help="worker processes, and where the jobs of a sweep run")
     data: DataConfig = section(DataConfig, help="where the data is")
     trackers: list[str] = key(
-        [], help="where metrics go beside metrics.jsonl", choices=optional_trackers, identity=False, common=True
+        [],
+        help="where metrics go beside metrics.jsonl; tracker=NAME is the same",
+        choices=optional_trackers,
+        identity=False,
+        common=True,
     )
     tracker: dict[str, TrackerConfig] = key({}, help="name of a tracker to its own keys", identity=False, internal=True)
     budget: Union[int, float, str] = key(  # noqa: UP007 - OmegaConf reads this form

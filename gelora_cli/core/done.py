@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 from gelora_cli.core.directories import remove_all_partial_writes, remove_path
 from gelora_cli.core.errors import GeloraError, UnusableError
 from gelora_cli.core.files import file_sha256, read_text, write_atomic
 from gelora_cli.core.locks import is_locked
-from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, DONE, FILES, LOG, REQUIRED_FILES, SIGNAL_FILES
+from gelora_cli.core.run_files import (
+    ADAPTER,
+    CHECKPOINTS,
+    DONE,
+    EVENT_FILES,
+    FILES,
+    LOG,
+    REQUIRED_FILES,
+    SIGNAL_FILES,
+    TRACKER_FILES,
+)
 
 
 def is_done(directory: Path) -> bool:
@@ -25,7 +36,8 @@ def mark_done(directory: Path) -> None:
     for name in names:
         # Locks and partial writes are hidden. The log grows after DONE, and checkpoints are removed.
         is_hidden = any(part.startswith(".") for part in name.parts)
-        if not is_hidden and name.name not in (LOG, DONE) and CHECKPOINTS not in name.parts:
+        is_event_file = fnmatch(name.name, EVENT_FILES)
+        if not is_hidden and not is_event_file and name.name not in (LOG, DONE) and CHECKPOINTS not in name.parts:
             lines.append(f"{file_sha256(directory / name)}  {name}")  # two spaces: the format of sha256sum
     write_atomic(directory / DONE, "\n".join(lines) + "\n")
     # Only after DONE: a run that is killed in between is finished, one killed before resumes from its checkpoint.
@@ -75,11 +87,16 @@ def read_checksums(directory: Path) -> dict[str, str]:
     return checksums
 
 
-def clear_run(directory: Path) -> None:
-    """Remove the files of a previous attempt from a run directory."""
+def clear_run(directory: Path, *, trackers: bool = False) -> None:
+    """Remove the files of a previous attempt from a run directory; those of its trackers only with `trackers`.
+
+    An attempt that begins from scratch writes the lines of the previous one again, up to where that came. So it is the
+    same run in a tracker, unless the user asked for another.
+    """
     for name in FILES:  # DONE comes first, so that a mixture of two runs never looks finished
         (directory / name).unlink(missing_ok=True)
-    for path in [*directory.glob(SIGNAL_FILES), *(directory / ADAPTER).glob("*")]:
+    patterns = (SIGNAL_FILES, f"{ADAPTER}/*", *(TRACKER_FILES if trackers else ()))
+    for path in [path for pattern in patterns for path in directory.glob(pattern)]:
         remove_path(path)
     shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 

@@ -137,7 +137,13 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
 TRACKERS: Registry[TrackerKind[Any]] = Registry(
     "tracker",
     "gelora_cli.trackers.base:TrackerKind",
-    {"json_lines": "gelora_cli.trackers.json_lines"},
+    {
+        "json_lines": "gelora_cli.trackers.json_lines",
+        "tensorboard": "gelora_cli.trackers.tensorboard",
+        "trackio": "gelora_cli.trackers.trackio",
+        "wandb": "gelora_cli.trackers.wandb",
+        "mlflow": "gelora_cli.trackers.mlflow",
+    },
 )
 """Where the metrics of a training go; `json_lines` is always there."""
 

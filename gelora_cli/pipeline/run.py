@@ -81,8 +81,9 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         if is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(directory)
         trained = None if config.force else find_equal_run(inputs, fingerprints)
-        if trained or starts_from_scratch(directory, config.force, command) or not is_resumable(directory, config):
-            clear_run(directory)
+        from_scratch = starts_from_scratch(directory, config.force, command)
+        if trained or from_scratch or not is_resumable(directory, config):
+            clear_run(directory, trackers=from_scratch)
         # Written only now: `is_resumable` compares with the config.yaml of the previous attempt.
         write_config(replace(config, precision=inputs.precision), directory / run_files.CONFIG)
         frozen = (directory / run_files.CONFIG).read_bytes()

@@ -23,6 +23,7 @@ from gelora_cli.pipeline.session import close_session, open_session
 from gelora_cli.pipeline.signal_stage import MeasuredSignals, shared_signals
 from gelora_cli.pipeline.train_stage import train_stage
 from gelora_cli.plots.base import RunData, write_run_pictures
+from gelora_cli.trackers.opening import open_trackers
 
 
 def work_run(directory: Path, inputs: ResolvedInputs) -> None:
@@ -48,21 +49,22 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
         attached = attach_method(session, plan, train)
         if is_main:
             _write_plan(directory, signals, attached.plan)  # as attached: a method may change its plan
-        with session.timed("train"):
-            trained, predictions = train_stage(session, attached, train, directory, stop)
-        check = save_and_reload(session, attached, directory)
-        if is_main:
-            # Only after the reload check: a result.json belongs to an adapter that can be loaded again.
-            costs = run_costs(
-                session,
-                attached.plan,
-                train,
-                trained,
-                signal_flops=signals.operations,
-                attach_flops=attached.attach_operations,
-            )
-            result = make_result(session, attached.plan, signals, trained, check, costs)
-            write_result(directory, session, result, attached.plan, predictions)
+        with open_trackers(directory, inputs.config.tracker, is_main_process=is_main) as trackers:
+            with session.timed("train"):
+                trained, predictions = train_stage(session, attached, train, directory, trackers, stop)
+            check = save_and_reload(session, attached, directory)
+            if is_main:
+                # Only after the reload check: a result.json belongs to an adapter that can be loaded again.
+                costs = run_costs(
+                    session,
+                    attached.plan,
+                    train,
+                    trained,
+                    signal_flops=signals.operations,
+                    attach_flops=attached.attach_operations,
+                )
+                result = make_result(session, attached.plan, signals, trained, check, costs)
+                write_result(directory, session, result, attached.plan, predictions)
         session.accelerator.wait_for_everyone()
         close_session(session, directory)
 

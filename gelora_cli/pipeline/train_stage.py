@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +14,21 @@ from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
-from gelora_cli.trackers.opening import open_trackers
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
+    from gelora_cli.trackers.base import TakesLines
     from gelora_cli.training.callback import Callback
     from gelora_cli.training.evaluation import Evaluation
 
 
 def train_stage(
-    session: Session, attached: AdaptedModel, train: EncodedSplit, directory: Path, stop: SignalHandler
+    session: Session,
+    attached: AdaptedModel,
+    train: EncodedSplit,
+    directory: Path,
+    trackers: Sequence[TakesLines],
+    stop: SignalHandler,
 ) -> tuple[TrainResult, list[Evaluation]]:
     """Fine-tune, and return the selected epoch's predictions on each reported split."""
     from gelora_cli.training.checkpoint import Checkpoints
@@ -38,8 +44,7 @@ def train_stage(
     steps = f"{settings.total_steps(len(train))} steps of {settings.batch_size}"
     LOGGER.info("training: %s, from %s; learning rate %g", steps, train.describe(), settings.learning_rate)
     LOGGER.info("training settings: %s", config.preset_source)
-    is_main = session.accelerator.is_main_process
-    with open_trackers(directory, config.tracker, is_main_process=is_main) as trackers, stop.defer_interrupts():
+    with stop.defer_interrupts():
         observers: list[Callback] = []
         if config.profile.track:
             probe = make_probe(session, attached)

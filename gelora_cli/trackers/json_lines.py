@@ -14,7 +14,7 @@ from gelora_cli.core.registries import TRACKERS
 from gelora_cli.trackers.base import Tracker, TrackerKind
 
 
-class JsonLinesTracker:
+class JsonLinesTracker(Tracker):
     """Appends each line to a file, so that a killed run keeps what it wrote."""
 
     def __init__(self, path: Path) -> None:
@@ -23,9 +23,6 @@ class JsonLinesTracker:
     def log(self, values: Mapping[str, Any]) -> None:
         """Append one line."""
         append_line(self.path, dict(values))
-
-    def close(self) -> None:
-        """Do nothing: every line is written when it is logged."""
 
 
 @TRACKERS.register

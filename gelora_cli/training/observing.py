@@ -11,7 +11,7 @@ from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.training.callback import Callback
 
 if TYPE_CHECKING:
-    from gelora_cli.trackers.base import Tracker
+    from gelora_cli.trackers.base import TakesLines
     from gelora_cli.training.loop import Trainer
 
 
@@ -27,7 +27,7 @@ class GeometryTrajectory(Callback):
     def __init__(
         self,
         measure: Callable[[], dict[str, Any]],
-        trackers: Sequence[Tracker],
+        trackers: Sequence[TakesLines],
         interruptible: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.measure, self.trackers, self.interruptible = measure, trackers, interruptible

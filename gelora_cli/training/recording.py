@@ -13,14 +13,14 @@ from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.training.callback import Callback, LossReading
 
 if TYPE_CHECKING:
-    from gelora_cli.trackers.base import Tracker
+    from gelora_cli.trackers.base import TakesLines
     from gelora_cli.training.loop import Trainer
 
 
 class MetricsLog(Callback):
     """Writes a line to every tracker for each reading of the loss and each evaluated split, in the main process."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
+    def __init__(self, trackers: Sequence[TakesLines]) -> None:
         self.trackers = trackers
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:

@@ -19,7 +19,7 @@ from gelora_cli.config.identity import identity_values
 from gelora_cli.config.keys import Declaration, accepted_words, declared_keys, key, section
 from gelora_cli.config.override_values import keys
 from gelora_cli.config.overrides import override_problems
-from gelora_cli.config.schema import MethodConfig, PresetConfig, RunConfig
+from gelora_cli.config.schema import MethodConfig, PresetConfig, RunConfig, tracker_keys
 from gelora_cli.config.typed import typed
 from gelora_cli.core.registries import COMMANDS
 from tests.helpers.composed import composed
@@ -206,6 +206,7 @@ def test_help_shows_the_common_keys_and_all_the_rest_when_asked() -> None:
     hidden = {"task.presets", "method.presets", "model.name", "method.name", "preset_source", "tracker"}
     hidden |= {"preset_trials", "tuned_presets", "keys_given"}
     declared = {entry.name for entry in declared_keys(RunConfig, {"method": MethodConfig.class_of("sora")})}
+    declared |= {entry.name for entry in tracker_keys()}
     assert "method.gate_penalty" in declared
     assert "method.tinit" not in declared
     assert declared - hidden == set(everything) - {"task", "model", "method", "experiment"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,13 @@ from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.keys import key
 from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import LaunchConfig, TrackerConfig
-from gelora_cli.core import run_files
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import LAUNCHERS, METHODS, TRACKERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.trackers.base import Tracker, TrackerKind
-from gelora_cli.trackers.opening import open_trackers
-from tests.helpers.bench import Bench
 from tests.helpers.composed import composed
 from tests.helpers.registries import forget_entries_afterwards
-from tests.helpers.warm import WARM
 
 WORDS = ("task=cola", "model=minilm", "method=lora", "budget=0.1M")
 
@@ -43,7 +39,7 @@ class TextKeys(TrackerConfig):
     every: int = key(1, help="one of how many lines is written", low=1)
 
 
-class TextLines:
+class TextLines(Tracker):
     """Writes one of every few lines."""
 
     def __init__(self, path: Path, every: int) -> None:
@@ -128,6 +124,45 @@ def test_the_keys_of_trackers_and_launchers_are_checked(words: list[str], facts:
 
 
 @pytest.mark.parametrize(
+    ("words", "good"),
+    [
+        (["tracker=toy_text"], ["trackers=[toy_text]"]),
+        (["tracker=[toy_text,wandb]"], ["trackers=[toy_text,wandb]"]),
+        (["tracker=none"], ["trackers=[]"]),
+        (["tracker=toy_text", "tracker.toy_text.every=2"], ["trackers=[toy_text]", "tracker.toy_text.every=2"]),
+    ],
+)
+def test_the_list_of_trackers_has_a_short_name(words: list[str], good: list[str]) -> None:
+    assert override_problems("run", words, None, multirun=False) == ([], good)
+    assert override_problems("run", words, None) == ([], good)
+
+
+def test_a_tracker_without_its_library_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ModuleSpec("wandb", None)  # what a directory ./wandb/ looks like, where wandb writes its files
+    monkeypatch.setattr("gelora_cli.config.schema.find_spec", {"wandb": folder, "trackio": None}.get)
+    problems = value_problems(composed(*WORDS, "trackers=[wandb,trackio]"))
+    assert len(problems) == 2
+    for name, problem in zip(("wandb", "trackio"), problems, strict=True):
+        assert f"tracker={name} needs the package {name}: pip install" in problem
+        assert f"[{name}]" in problem
+
+
+def test_an_address_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gelora_cli.config.schema.find_spec", lambda _: ModuleSpec("mlflow", None, origin="file"))
+    words = (*WORDS, "trackers=[mlflow]")
+    assert value_problems(composed(*words, "tracker.mlflow.tracking_uri=https://host:5000")) == []
+    (problem,) = value_problems(composed(*words, "tracker.mlflow.tracking_uri='https://me:hush@host'"))
+    assert "MLFLOW_TRACKING_PASSWORD" in problem
+    assert "hush" not in problem
+
+
+def test_paths_of_trackers_do_not_depend_on_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gelora_cli.config.schema.find_spec", lambda _: ModuleSpec("trackio", None, origin="file"))
+    config: Any = complete(composed(*WORDS, "trackers=[trackio]", "tracker.trackio.directory=here"))
+    assert config.tracker["trackio"].directory == str(Path("here").absolute())
+
+
+@pytest.mark.parametrize(
     ("word", "fact"),
     [
         ("tracker.toy_text.evry=2", "did you mean tracker.toy_text.every"),
@@ -146,58 +181,6 @@ def test_help_shows_the_keys_of_trackers() -> None:
     text = "\n".join(key_lines("run", everything=True))
     assert "tracker.toy_text.every=1" in text
     assert "tracker.toy_text.name" not in text
-
-
-def test_trackers_are_closed_when_the_training_fails(tmp_path: Path) -> None:
-    chosen = {"toy_text": TrackerConfig.of("toy_text", every=2)}
-    with pytest.raises(ZeroDivisionError), open_trackers(tmp_path, chosen) as trackers:
-        for step in range(3):
-            for tracker in trackers:
-                tracker.log({"step": step})
-        raise ZeroDivisionError
-    assert (tmp_path / "lines.txt").read_text() == '{"step": 0}\n{"step": 2}\n'
-    assert len((tmp_path / run_files.METRICS).read_text().splitlines()) == 3
-    with open_trackers(tmp_path, chosen, is_main_process=False) as trackers:
-        assert list(trackers) == []
-
-
-def test_a_tracker_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    warnings: list[str] = []
-    monkeypatch.setattr(LOGGER, "warning", lambda text, *values: warnings.append(text % values))
-
-    class Full:
-        def __init__(self) -> None:
-            self.tried = 0
-
-        def log(self, values: dict[str, Any]) -> None:
-            self.tried += 1
-            values.clear()  # it has its own copy
-            raise ConnectionError("the server is gone")
-
-        def close(self) -> None:
-            raise ValueError("never opened")
-
-    full = Full()
-    monkeypatch.setattr(TextTracker, "open", lambda self, directory, settings: full)
-    with open_trackers(tmp_path, {"toy_text": TextKeys(name="toy_text")}) as trackers:
-        for values in ({"step": 1}, {"step": 2}):
-            for tracker in reversed(trackers):
-                tracker.log(values)
-    assert full.tried == 1
-    assert (tmp_path / run_files.METRICS).read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert warnings == [
-        "tracker toy_text gets no further lines: ConnectionError: the server is gone. metrics.jsonl has them all",
-        "tracker toy_text may lack its last lines: ValueError: never opened. metrics.jsonl has them all",
-    ]
-
-
-def test_what_is_no_tracker_is_refused_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TextTracker, "open", lambda self, directory, settings: None)
-    with (
-        pytest.raises(GeloraError, match=r"tracker toy_text: open\(\) returned None, which has no log"),
-        open_trackers(tmp_path, {"toy_text": TextKeys(name="toy_text")}),
-    ):
-        raise AssertionError("it was opened")
 
 
 def test_an_entry_that_names_the_class_of_another_section_is_refused() -> None:
@@ -259,55 +242,3 @@ def test_keys_that_cannot_be_read_are_refused(keys: Any, problem: str, monkeypat
     monkeypatch.setattr(TextTracker, "config_class", keys)
     with pytest.raises(GeloraError, match=f"tracker toy_text: its config_class {problem}"):
         TrackerConfig.class_of("toy_text")
-
-
-PLUGIN = """
-import json
-from dataclasses import dataclass
-
-from gelora_cli.config.keys import key
-from gelora_cli.config.schema import TrackerConfig
-from gelora_cli.core.registries import TRACKERS
-from gelora_cli.trackers.base import TrackerKind
-
-
-@dataclass
-class Keys(TrackerConfig):
-    file: str = key("lines.txt", help="the file in the run directory", directory=True)
-
-
-class Lines:
-    def __init__(self, path):
-        self.file = path.open("w")
-
-    def log(self, values):
-        self.file.write(json.dumps(dict(values)) + "\\n")
-
-    def close(self):
-        self.file.close()
-
-
-@TRACKERS.register
-class Toy(TrackerKind[Keys]):
-    name = "toy"
-    config_class = Keys
-
-    def open(self, directory, settings):
-        return Lines(directory / settings.file)
-"""
-
-
-def test_a_tracker_from_a_folder_logs_a_run(bench: Bench, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "toy.py").write_text(PLUGIN)
-    given = ["budget=rank:2", "data.max_train_examples=32", f"plugins={folder}", "trackers=[toy]"]
-    words = bench.arguments("method=lora", "task=cola", *given, "tracker.toy.file=mine.txt")
-    done = WARM.run_gelora(*words)
-    assert done.returncode == 0, done.stderr
-    directory = next(bench.root.rglob("run.json")).parent
-    lines = (directory / "mine.txt").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [
-        json.loads(line) for line in (directory / run_files.METRICS).read_text().splitlines()
-    ]
-    assert len(lines) > 1
