@@ -209,6 +209,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
         accelerator=session.accelerator,
         evaluate=no_results,
         callbacks=(),
+        arithmetic=session.step_arithmetic,
     )
     times = time_steps(trainer, ESTIMATE_STEPS + 1)
     timed = times[1:] or times  # the first step warms up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, proto
 from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit, draw_rows
-from gelora_cli.models.block_map import is_inside
+from gelora_cli.models.block_map import block_modules, is_inside
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
@@ -165,6 +165,13 @@ class Session:
             pad_token_id=self.pad_token_id,
             accelerator=self.accelerator,
         )
+
+    def step_arithmetic(self) -> AbstractContextManager[None]:
+        """Return a context in which the model computes as it does while it is trained."""
+        from gelora_cli.methods.updates.arithmetic import training_arithmetic
+
+        blocks = block_modules(self.loaded.model, self.loaded.map)
+        return training_arithmetic(blocks, bf16=self.inputs.precision == "bf16", fast=self.config.train.fast)
 
     def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
         """Return the numbers by which two models are compared on a split."""

@@ -64,6 +64,7 @@ def train_stage(
                 *observers,
                 Checkpointing(checkpoints, stop=lambda: stop.requested),  # last: it saves what the others did
             ],
+            arithmetic=session.step_arithmetic,
         )
         trained = trainer.fit(resume_from=checkpoints.latest())
     return trained, evaluator.reported()

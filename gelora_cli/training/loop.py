@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,7 @@ class Trainer:
         accelerator: this process among the others.
         evaluate: `evaluate(epoch)` returns the results of all evaluated splits, of the selecting one first.
         callbacks: what records, saves, observes or stops the training, in the order in which they are called.
+        arithmetic: returns a context in which the model computes as it is to be trained (its frozen weights cast once).
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Trainer:
         accelerator: Accelerator,
         evaluate: Callable[[int], tuple[EvalResult, ...]],
         callbacks: Sequence[Callback],
+        arithmetic: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self.adapted, self.split, self.settings, self.accelerator = adapted, split, settings, accelerator
         self.pad_token_id, self.evaluate, self.callbacks = pad_token_id, evaluate, callbacks
+        self.arithmetic = arithmetic
         self.total_steps = settings.total_steps(len(split))
         self.steps_per_epoch = settings.steps_per_epoch(len(split))
         self.model = accelerator.prepare_model(adapted.model)
@@ -102,19 +106,26 @@ class Trainer:
     def train_epoch(self) -> None:
         """Take the steps of the epoch that a previous attempt has not taken."""
         state, settings = self.state, self.settings
-        self.model.train()
         batches = epoch_batches(self.split.lengths, settings.batch_size, settings.seed, state.epoch)
         # The batches depend on the seed and the epoch alone, so a resumed training skips those that it has taken.
         steps_done = state.step - (state.epoch - 1) * self.steps_per_epoch
-        for rows in batches[steps_done : steps_done + self.total_steps - state.step]:
-            self.train_step(rows)
-            # Before `on_step`, so that a checkpoint of this step holds the reading.
-            if state.step % settings.log_steps == 0 or state.step == self.total_steps:
-                self.read_loss()
-            for callback in self.callbacks:
-                callback.on_step(self)
+        with self.ready_to_step():
+            for rows in batches[steps_done : steps_done + self.total_steps - state.step]:
+                self.train_step(rows)
+                # Before `on_step`, so that a checkpoint of this step holds the reading.
+                if state.step % settings.log_steps == 0 or state.step == self.total_steps:
+                    self.read_loss()
+                for callback in self.callbacks:
+                    callback.on_step(self)
         if state.loss_examples:  # steps since the last reading, so that no loss is carried into the next epoch
             self.read_loss()
+
+    @contextlib.contextmanager
+    def ready_to_step(self) -> Iterator[None]:
+        """Have the model ready for `train_step` inside, and as it was afterwards."""
+        self.model.train()
+        with self.arithmetic():
+            yield
 
     def evaluate_epoch(self) -> None:
         """Evaluate the model as it is at the end of an epoch."""

@@ -33,6 +33,7 @@ class TrainSettings:
         seed: decides the batches and the dropout.
         protocol: `last`, `dev` or `split` (see `data.protocol`).
         loss: the loss of each row.
+        fast: whether steps are computed in fewer kernels and with other roundings.
     """
 
     learning_rate: float
@@ -47,6 +48,7 @@ class TrainSettings:
     seed: int
     protocol: str
     loss: Loss
+    fast: bool = False
 
     def total_steps(self, examples: int) -> int:
         """Return the optimizer steps of the whole training; the last batch of an epoch may be smaller."""

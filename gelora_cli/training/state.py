@@ -168,13 +168,14 @@ class TrainingState:
 
     def _load_parameters(self, tensors: dict[str, torch.Tensor]) -> None:
         """Load the trainable parameters and their optimizer state."""
+        # Where torch keeps Adam's count of steps: a fused step reads it on the device.
+        on_cpu = () if self.optimizer.defaults["fused"] else ("step",)
         with torch.no_grad():
             for name, parameter in self.adapted.trainable().items():
                 parameter.copy_(tensors[f"parameter/{name}"])
                 state = {key: tensors[f"{key}/{name}"] for key in ADAM_STATE if f"{key}/{name}" in tensors}
-                # Adam's count of steps stays on the CPU, where torch keeps it.
                 self.optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
+                    key: value if key in on_cpu else value.to(parameter.device) for key, value in state.items()
                 }
 
     def _move_schedule(self) -> None:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def time_steps(trainer: Trainer, steps: int) -> list[tuple[int, float]]:
     """Take the first optimizer steps and return the padded tokens and the seconds of each; the weights change."""
     settings, split = trainer.settings, trainer.split
-    trainer.model.train()
     times = []
-    for rows in epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)[:steps]:
-        start = time.perf_counter()
-        trainer.train_step(rows)
-        float(trainer.state.loss_sum)  # waits for the device, which computes asynchronously
-        times.append((padded_tokens(split, [rows]), time.perf_counter() - start))
+    with trainer.ready_to_step():
+        for rows in epoch_batches(split.lengths, settings.batch_size, settings.seed, 1)[:steps]:
+            start = time.perf_counter()
+            trainer.train_step(rows)
+            float(trainer.state.loss_sum)  # waits for the device, which computes asynchronously
+            times.append((padded_tokens(split, [rows]), time.perf_counter() - start))
     return times
 
 

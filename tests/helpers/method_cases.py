@@ -30,10 +30,14 @@ def profile_of(model_map: ModelMap) -> IdProfile:
 
 
 def loaded_and_plan(
-    directory: Path, modules: str = "attention", budget: str = "auto", dropout: float | None = None
+    directory: Path,
+    modules: str = "attention",
+    budget: str = "auto",
+    dropout: float | None = None,
+    variant: str = "lora",
 ) -> tuple[LoadedModel, RankPlan]:
     loaded = load_model(resolve_model(hub=None, path=str(directory)), HEAD, seed=0, dropout=dropout)
-    return loaded, plan_ranks(profile_of(loaded.map), parse_budget(budget), modules=modules)
+    return loaded, plan_ranks(profile_of(loaded.map), parse_budget(budget), modules=modules, variant=variant)
 
 
 def inputs_of(directory: Path, kind: str) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def fine_tune(
     select: Callable[[], None] = lambda: None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
     stop: Callable[[], bool] = lambda: False,
+    arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> TrainResult:
     """Train with the callbacks of a run, resuming from the newest checkpoint."""
     trainer = Trainer(
@@ -57,5 +59,6 @@ def fine_tune(
         accelerator=accelerator,
         evaluate=evaluate,
         callbacks=[MetricsLog([Recorder(record)]), ProgressBar(), BestEpoch(select), Checkpointing(checkpoints, stop)],
+        arithmetic=arithmetic,
     )
     return trainer.fit(resume_from=checkpoints.latest())
