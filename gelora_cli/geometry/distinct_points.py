@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from gelora_cli.geometry.estimators import Estimator
 from gelora_cli.geometry.interval import jackknife_interval
 from gelora_cli.geometry.jackknife import FOLDS, fold_of_texts, points_left
 from gelora_cli.geometry.neighbours import torch_device
-from gelora_cli.geometry.points import MEMORY_BYTES, Rows, check_points, is_constant
+from gelora_cli.geometry.points import MEMORY_BYTES, Array, Rows, check_points, is_constant
 from gelora_cli.geometry.scales import scale_idims
 from gelora_cli.geometry.search import PointSearch
 
@@ -127,27 +127,31 @@ class DistinctPoints:
         if used < estimator.fewest_points:
             raise _too_few(points, used, estimator.title, estimator.fewest_points)
 
-        def estimate_part(part: Rows) -> float:
-            return estimator.estimate(search.ratios_within(part, estimator.near, estimator.far))
-
         mu = search.neighbours.ratios(estimator.near, estimator.far)  # (used,)
         idim = estimator.estimate(mu)
         low, high = jackknife_interval(idim, estimator.influence(mu, idim), search.nearest(estimator.far))
         order = np.random.default_rng(self.seed).permutation(used)
-        left = [np.flatnonzero(points_left(self.representatives, self.fold, number)) for number in range(self.folds)]
         fewest = estimator.fewest_points
+        divisions = [_disjoint_parts(order, parts, fewest) for parts in (2, 4, *([8] if with_eighth else []))]
+        left = [np.flatnonzero(points_left(self.representatives, self.fold, number)) for number in range(self.folds)]
+        if min(map(len, left)) < fewest:
+            left = []
+        # All parts at once, so that points which lack neighbours in several of them are searched again once.
+        parts = [part for division in divisions for part in division]
+        ratios = iter(search.ratios_within([*parts, *left], estimator.near, estimator.far))
+        means = [_mean_estimate(estimator, [next(ratios) for _ in division]) for division in divisions]
         return IdimEstimate(
             idim=idim,
             low=low,
             high=high,
-            idim_half=_mean_over_parts(estimate_part, order, 2, fewest),
-            idim_quarter=_mean_over_parts(estimate_part, order, 4, fewest),
+            idim_half=means[0],
+            idim_quarter=means[1],
             points=points,
             duplicates=points - used,
             used=used,
             constant=False,
-            jackknife=_estimate_each(estimate_part, left, fewest),
-            idim_eighth=_mean_over_parts(estimate_part, order, 8, fewest) if with_eighth else None,
+            jackknife=_estimate_each(estimator, list(ratios)),
+            idim_eighth=means[2] if with_eighth else None,
         )
 
     def _zero_estimate(self, estimator: Estimator, with_eighth: bool) -> IdimEstimate:
@@ -185,18 +189,19 @@ def _too_few(points: int, used: int, title: str, fewest: int) -> GeloraError:
     )
 
 
-def _mean_over_parts(estimate_part: Callable[[Rows], float], order: Rows, parts: int, fewest: int) -> float | None:
-    """Return the mean of the estimates over so many disjoint parts; None if a part would be too small."""
-    if len(order) // parts < fewest:
-        return None
-    return float(np.mean([estimate_part(part) for part in np.array_split(order, parts)]))
+def _disjoint_parts(order: Rows, parts: int, fewest: int) -> list[Rows]:
+    """Return so many disjoint parts of the rows; none if a part would be too small."""
+    return np.array_split(order, parts) if len(order) // parts >= fewest else []
 
 
-def _estimate_each(estimate_part: Callable[[Rows], float], parts: Sequence[Rows], fewest: int) -> tuple[float, ...]:
-    """Return the estimate of each part; empty if one is too small, or is a grid where all points are none."""
-    if min(map(len, parts)) < fewest:
-        return ()
+def _mean_estimate(estimator: Estimator, ratios: Sequence[Array]) -> float | None:
+    """Return the mean of the estimates over parts; None if there are none."""
+    return float(np.mean([estimator.estimate(part) for part in ratios])) if ratios else None
+
+
+def _estimate_each(estimator: Estimator, ratios: Sequence[Array]) -> tuple[float, ...]:
+    """Return the estimate of each part; empty if one is a grid where all points are none."""
     try:
-        return tuple(estimate_part(part) for part in parts)
+        return tuple(estimator.estimate(part) for part in ratios)
     except GeloraError:
         return ()

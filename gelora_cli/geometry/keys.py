@@ -5,6 +5,7 @@ Letters: n points, d columns.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from gelora_cli.geometry.points import power_of_two_below, row_blocks, scale_and
 
 GROUP = 32
 """Columns of a group at most, of which only the minimum is read at first; tiles are multiples of it."""
+NORM_ROWS = 256
+"""Rows whose lengths are computed at once."""
 FEW = 6
 """Up to so many keys, groups have their full width."""
 
@@ -34,11 +37,20 @@ class Cloud:
         """Return scaled points minus their mean, (rows, d) float64, all values within [-1, 1]."""
         return self.points[rows].to(torch.float64, copy=True).mul_(self.scale).sub_(self.centre)
 
+    def norms(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Return the lengths of the centred points, (rows,) float64."""
+        return self.centred(rows).square_().sum(dim=1).sqrt_()
+
     def squares(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Return the scaled squared distances (rows, k) float64 from the points `rows` to their `columns` (rows, k)."""
-        gaps = self.points[columns].double().mul_(self.scale)  # (rows, k, d)
-        gaps -= self.points[rows].double().mul_(self.scale).unsqueeze(1)
-        return gaps.square_().sum(dim=2)
+        gaps = (
+            self.points.index_select(0, columns.flatten()).double().view(*columns.shape, self.points.shape[1])
+        )  # (rows, k, d)
+        base = self.points.index_select(0, rows).double().unsqueeze(1)  # (rows, 1, d)
+        if self.points.dtype == torch.float64:  # whose squares could leave the range
+            return gaps.mul_(self.scale).sub_(base.mul_(self.scale)).square_().sum(dim=2)
+        # The scale is a power of two, so the result has the same bits whenever it is multiplied.
+        return gaps.sub_(base).square_().sum(dim=2).mul_(self.scale**2)
 
 
 def make_cloud(points: npt.NDArray[Any], memory_bytes: int, device: torch.device) -> Cloud:
@@ -73,6 +85,55 @@ class Shortlist:
         self.columns[rows] = columns.gather(1, chosen)
 
 
+@dataclass(frozen=True)
+class KeyErrors:
+    """How far rounding can move a key, as factors of `nearest_two`'s guarantee.
+
+    Attributes:
+        gamma: of `(|x| + |y|)^2 / 2`, for sums.
+        underflow: an absolute term.
+        roundoff: relative, where the finished key is rounded once more.
+    """
+
+    gamma: float
+    underflow: float
+    roundoff: float = 0.0
+
+    def bound(self, norms: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+        """Return a bound of the key, as computed, of every point nearer than `reach` to one of length `norms`."""
+        # |x| + |y| of any such y is at most 2 |x| + reach.
+        sums = self.gamma / 2 * (2 * norms + reach).square()
+        return (reach.square() / 2 + sums) * (1 + self.roundoff) + self.underflow
+
+
+def key_errors(columns: int, dtype: torch.dtype, roundoff: float = 0.0) -> KeyErrors:
+    """Return the errors of keys that are summed over so many columns of two operands in a type."""
+    limits = torch.finfo(dtype)
+    mu = (2 * columns + 4) * limits.eps / 2
+    return KeyErrors(mu / (1 - mu) if mu < 1 else math.inf, 4 * columns * limits.tiny, roundoff)
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """The smallest keys of some points, and what is known of the errors of keys.
+
+    Attributes:
+        shortlist: keys (m, count) and columns (m, count).
+        errors: of keys.
+        norms: (m,) lengths of the centred points.
+        moved: (m,) by how much rounding of the points can lengthen the distance to any other one.
+    """
+
+    shortlist: Shortlist
+    errors: KeyErrors
+    norms: torch.Tensor
+    moved: torch.Tensor
+
+    def bound(self, part: slice, squares: torch.Tensor) -> torch.Tensor:
+        """Return a bound of the key of every point nearer than `sqrt(squares)` (part,) to the points of a part."""
+        return self.errors.bound(self.norms[part], squares.sqrt() + self.moved[part])
+
+
 def smallest_keys(keys: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the `count` smallest of every row of keys (rows, 32 m), and their columns, as topk finds them.
 
@@ -100,6 +161,27 @@ def _group_size(width: int, count: int) -> int:
     while size > 1 and count > FEW and size * size * count > width:
         size //= 2
     return size
+
+
+def look_plainly(cloud: Cloud, members: torch.Tensor, count: int, memory_bytes: int, dtype: torch.dtype) -> FirstLook:
+    """Return the smallest keys in a type of the points `members` (m,), each against all points.
+
+    Args:
+        cloud: the points.
+        members: rows of the points of interest.
+        count: neighbours wanted of each; an eighth more keys are kept, at least two.
+        memory_bytes: bound of the working memory.
+        dtype: float32 or float64.
+    """
+    kept = count + max(2, count // 8)
+    # A search of all points uses each product for both of its points, so it costs half as much per point.
+    if 2 * len(members) > len(cloud.points):
+        every = shortlist_all(cloud, kept, memory_bytes, dtype)
+        best = Shortlist(every.keys[members], every.columns[members])
+    else:
+        best = shortlist_rows(cloud, members, kept, memory_bytes, dtype)
+    norms = torch.cat([cloud.norms(rows) for rows in torch.split(members, NORM_ROWS)])
+    return FirstLook(best, key_errors(cloud.points.shape[1] + 2, dtype), norms, torch.zeros_like(norms))
 
 
 def shortlist_all(cloud: Cloud, count: int, memory_bytes: int, dtype: torch.dtype) -> Shortlist:
@@ -167,10 +249,24 @@ class Tiles:
         keys[:, columns:].fill_(math.inf)
         out = keys[:rows, :columns]
         if left.is_cuda:
-            torch.mm(left, right.T, out=out)
+            with _full_float32():
+                torch.mm(left, right.T, out=out)
         else:
             np.matmul(left.numpy(), right.numpy().T, out=out.numpy())
         return keys
+
+
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    """Keep TF32 and autocast, whatever the user chose, out of products on a GPU: the guarantee counts 24 bits."""
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "ieee"
+    try:
+        with torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        settings.fp32_precision = before
 
 
 def padded(length: int) -> int:

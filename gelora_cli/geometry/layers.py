@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,11 +20,15 @@ from gelora_cli.geometry.distinct_points import DistinctPoints
 from gelora_cli.geometry.estimators import GRIDE, find_estimator
 from gelora_cli.geometry.scale_rules import choose_scale
 from gelora_cli.geometry.twonn import neighbours_needed
+from gelora_cli.geometry.workers import row_workers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Item = TypeVar("Item")
+LAYERS_AT_ONCE = 4
+SMALL_LAYER = 64 * 2**20
+"""Bytes of a layer's points, up to which as many layers are worked on at once, one for each thread at most."""
 
 
 def estimate_layers(
@@ -47,14 +52,19 @@ def estimate_layers(
     Raises:
         GeloraError: an estimate that can't be made, with its layer; no layer has enough different states.
     """
-    searches = _search_layers(states, order, texts, settings, with_scales, accelerator)
     scale = settings.scale
     if settings.estimator == GRIDE and scale is None:
         # One scale for all layers, so each is searched before any is estimated.
-        searched = dict(searches)
+        searched = _over_layers(states, order, accelerator, _searcher(texts, settings, with_scales, accelerator))
         scale = _choose_scale(searched, accelerator)
-        searches = iter(searched.items())
-    share = {layer: _layer_idim(layer, points, settings, scale, with_scales) for layer, points in searches}
+        share = {layer: _layer_idim(layer, found, settings, scale, with_scales) for layer, found in searched.items()}
+    else:
+        search = _searcher(texts, settings, with_scales, accelerator)
+
+        def measure(layer: int, points: NDArray[np.float32]) -> LayerIdim:
+            return _layer_idim(layer, search(layer, points), settings, scale, with_scales)
+
+        share = _over_layers(states, order, accelerator, measure)
     rows = _gather_layers(accelerator, share)
     layers = tuple(rows[layer] for layer in sorted(rows))
     _check_any_measured(layers, settings)
@@ -71,27 +81,45 @@ def _check_any_measured(layers: Sequence[LayerIdim], settings: ProfileSettings) 
         )
 
 
-def _search_layers(
-    states: list[torch.Tensor],
-    order: NDArray[np.int64],
-    texts: NDArray[np.int64],
-    settings: ProfileSettings,
-    with_scales: bool,
-    accelerator: Accelerator | Device,
-) -> Iterator[tuple[int, DistinctPoints]]:
-    """Gather every layer in all processes; yield those of this process with their neighbours."""
-    rank, processes = accelerator.process_index, accelerator.num_processes
+def _searcher(
+    texts: NDArray[np.int64], settings: ProfileSettings, with_scales: bool, accelerator: Accelerator | Device
+) -> Callable[[int, NDArray[np.float32]], DistinctPoints]:
+    """Return the search for the neighbours of a layer's points."""
     # Several CPU processes have devices cpu:0, cpu:1, ..., which are one.
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
     neighbours = neighbours_needed(settings.estimator, settings.scale, with_scales=with_scales)
-    for layer in range(len(states)):
-        points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
-        states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
-        if layer % processes == rank:
-            ordered = points.cpu().numpy()[order]
-            with _naming_layer(layer, settings):
-                found = DistinctPoints.find(ordered, neighbours, seed=settings.seed, texts=texts, device=device)
-            yield layer, found
+
+    def search(layer: int, points: NDArray[np.float32]) -> DistinctPoints:
+        with _naming_layer(layer, settings):
+            return DistinctPoints.find(points, neighbours, seed=settings.seed, texts=texts, device=device)
+
+    return search
+
+
+def _over_layers(
+    states: list[torch.Tensor],
+    order: NDArray[np.int64],
+    accelerator: Accelerator | Device,
+    work: Callable[[int, NDArray[np.float32]], Item],
+) -> dict[int, Item]:
+    """Gather every layer in all processes; return what `work` makes of those of this process.
+
+    Small layers are worked on at once: steps that use one core only, or wait for a GPU, then leave no core idle.
+    """
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    most = min(LAYERS_AT_ONCE, torch.get_num_threads())
+    started: dict[int, Future[Item]] = {}
+    with row_workers(), ThreadPoolExecutor(most) as threads:
+        for layer in range(len(states)):
+            points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
+            states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
+            if layer % processes == rank:
+                started[layer] = threads.submit(work, layer, points.cpu().numpy()[order])
+                is_small = points.nbytes <= SMALL_LAYER
+                running = [future for future in started.values() if not future.done()]
+                if len(running) >= (most if is_small else 1):
+                    wait(running, return_when=FIRST_COMPLETED)
+    return {layer: future.result() for layer, future in started.items()}
 
 
 def _choose_scale(searched: Mapping[int, DistinctPoints], accelerator: Accelerator | Device) -> int:

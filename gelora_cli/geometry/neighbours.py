@@ -5,9 +5,9 @@ Letters: n points, d columns, u the unit roundoff of a floating-point type.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,24 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.geometry.keys import (
     GROUP,
     Cloud,
+    FirstLook,
     Shortlist,
     Tiles,
+    key_errors,
     key_operand,
+    look_plainly,
     make_cloud,
-    shortlist_all,
-    shortlist_rows,
 )
 from gelora_cli.geometry.points import MEMORY_BYTES, Array, Rows, check_points
+from gelora_cli.geometry.rough_keys import look_roughly, suits_rough_keys
+from gelora_cli.geometry.workers import row_workers
 
-GAPS = 2**18
-"""Float64 differences of coordinates that are in work at once: 2 MiB, which stay in the caches."""
+GAPS = 2**16
+"""Float64 differences of coordinates that a CPU works on at once: half a MiB, which stays in a core's cache."""
+FEW_UNSURE = 64
+"""So few points go from a look in bfloat16 to one in float64 without one in float32 between."""
+RECOMPUTED_ROWS = 1024
+"""Points whose shortlists a CPU recomputes at once."""
 
 
 def nearest_two(
@@ -39,20 +46,23 @@ def nearest_two(
 
     The first look takes all pairs, in tiles that each serve their rows and their columns. With x, y centred on the mean
     and scaled by a power of two, the key `|x|^2/2 + |y|^2/2 - x.y` of half the squared distance is one matrix product
-    of d + 2 columns in float32 (float64 on CUDA), and the four smallest keys of every point are kept. Their distances
-    are then recomputed in float64 from differences of the points as given, so `r1`, `r2` are exact to rounding
-    whenever the true neighbours are among the four.
+    of d + 2 columns in float32, and the four smallest keys of every point are kept. Their distances are then recomputed
+    in float64 from differences of the points as given, so `r1`, `r2` are exact to rounding whenever the true neighbours
+    are among the four.
 
     Guarantee: rounding x, y and the halves to the type and summing d + 2 products, in whatever order, errs by at most
     `gamma * (|x| + |y|)^2 / 2` with `gamma = m u / (1 - m u)`, `m = 2 d + 8` (Higham, Accuracy and Stability of
     Numerical Algorithms, lemma 3.1 and section 3.5), plus `4 (d + 2)` times the smallest normal number for
     underflow. Let r2 be the second distance found, K the fourth key. A missed y nearer than r2 would have
     `|y| < |x| + r2`, so a key below `r2^2/2 + gamma * (2 |x| + r2)^2 / 2` (plus the underflow), and at least K. Where
-    K is not below that bound, nothing is missed. For all other points a second look takes keys in float64 against all
+    K is not below that bound, nothing is missed. For all other points a last look takes keys in float64 against all
     points and recomputes the distance to each one below the bound at float64's u: in the worst case a full scan.
 
-    Float32 products run in numpy, float64 ones on CUDA: torch's settings of TF32, reduced precision and autocast
-    act on neither, and none is changed.
+    On a CPU with matrix units for bfloat16, a look in that type comes before (`look_roughly`), with a bound of its own;
+    float32 serves those that it is unsure of. The results have the same bits with and without it.
+
+    Float32 products run in numpy on the CPU, and on CUDA with TF32 and autocast switched off meanwhile, so torch's
+    settings change nothing.
 
     Args:
         points: (n, d) with n >= 3, finite.
@@ -106,19 +116,32 @@ def find_neighbours(
         number = "two" if count == 2 else count
         raise GeloraError(f"{len(points)} points given; {number} nearest neighbours need at least {count + 1} points.")
     cloud = make_cloud(points, memory_bytes, device)
-    dtype = torch.float64 if device.type == "cuda" else torch.float32
-    kept = count + max(2, count // 8)
-    with _one_torch_thread():
-        if rows is None:
-            members = torch.arange(len(points), device=device)
-            best = shortlist_all(cloud, kept, memory_bytes, dtype)
-        else:
-            members = torch.from_numpy(rows).to(device)
-            best = shortlist_rows(cloud, members, kept, memory_bytes, dtype)
-        squares, indices, is_sure = _recompute_shortlist(cloud, members, best, count, memory_bytes)
-        _search_again(cloud, members, (~is_sure).nonzero().flatten(), squares, indices, memory_bytes)
+    members = torch.arange(len(points), device=device) if rows is None else torch.from_numpy(rows).to(device)
+    squares = torch.empty((len(members), count), dtype=torch.float64, device=device)
+    indices = torch.empty((len(members), count), dtype=torch.int64, device=device)
+    unsure = torch.arange(len(members), device=device)
+    with row_workers() as workers:
+        for look in _first_looks(cloud, count, memory_bytes, workers):
+            if len(unsure) > FEW_UNSURE or len(unsure) == len(members):
+                found = _recompute_shortlist(
+                    cloud, members[unsure], look(members[unsure]), count, memory_bytes, workers
+                )
+                squares[unsure], indices[unsure], is_sure = found
+                unsure = unsure[~is_sure]
+        _search_again(cloud, members, unsure, squares, indices, memory_bytes)
     # The scale is a power of two, so dividing by it rounds nothing.
     return Neighbours((squares.sqrt() / cloud.scale).cpu().numpy(), indices.cpu().numpy())
+
+
+def _first_looks(
+    cloud: Cloud, count: int, memory_bytes: int, workers: Executor
+) -> list[Callable[[torch.Tensor], FirstLook]]:
+    """Return the looks at rows of points, each more exact than the one before and for points that it is unsure of."""
+    looks: list[Callable[[torch.Tensor], FirstLook]] = []
+    if suits_rough_keys(cloud, count, memory_bytes):
+        looks.append(lambda rows: look_roughly(cloud, rows, count, memory_bytes, workers))
+    looks.append(lambda rows: look_plainly(cloud, rows, count, memory_bytes, torch.float32))
+    return looks
 
 
 def torch_device(name: str) -> torch.device:
@@ -137,49 +160,57 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Keep torch's threads from waiting for cores that numpy's products or other processes hold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _recompute_shortlist(
-    cloud: Cloud, members: torch.Tensor, best: Shortlist, count: int, memory_bytes: int
+    cloud: Cloud, members: torch.Tensor, look: FirstLook, count: int, memory_bytes: int, workers: Executor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the `count` smallest squared distances of the shortlist (m, count), their rows, and which are sure (m,).
 
     `members` (m,) are the points that the rows of the shortlist belong to.
     """
-    n, d = cloud.points.shape
-    device, kept = cloud.points.device, best.keys.shape[1]
-    squares = torch.empty((len(members), count), dtype=torch.float64, device=device)
-    indices = torch.empty((len(members), count), dtype=torch.int64, device=device)
-    is_sure = torch.empty(len(members), dtype=torch.bool, device=device)
-    step = max(1, min(256, memory_bytes // (32 * d * (kept + 2)), GAPS // (d * kept)))
-    for part in torch.split(torch.arange(len(members), device=device), step):
-        keys, columns = best.keys[part], best.columns[part].clamp_(max=n - 1)
-        # An infinite key is an empty place of the shortlist, or padding of a tile; its column means nothing.
-        exact = cloud.squares(members[part], columns).masked_fill_(keys.isinf(), math.inf)  # (part, kept)
-        squares[part], nearest = exact.topk(count, largest=False)
-        indices[part] = columns.gather(1, nearest)
+    d, kept = cloud.points.shape[1], look.shortlist.keys.shape[1]
+    # On a GPU fewer steps mean fewer kernels, whose launches are what takes time.
+    most = len(members) if cloud.points.is_cuda else RECOMPUTED_ROWS
+    step = max(1, min(most, memory_bytes // (32 * d * (kept + 2))))
+    parts = [slice(start, start + step) for start in range(0, len(members), step)]
+
+    def recompute(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        keys, columns = look.shortlist.keys[part], look.shortlist.columns[part]
+        exact = _exact_squares(cloud, members[part], look, part, count)  # (part, kept)
+        squares, nearest = exact.topk(count, largest=False)
         # No point outside the shortlist has a key below its last one.
-        is_sure[part] = keys[:, -1] >= _key_bound(cloud, members[part], squares[part, -1], keys.dtype)
+        return squares, columns.gather(1, nearest), keys[:, -1] >= look.bound(part, squares[:, -1])
+
+    results = list(map(recompute, parts) if cloud.points.is_cuda else workers.map(recompute, parts))
+    squares, indices, is_sure = (torch.cat(column) for column in zip(*results, strict=True))
     return squares, indices, is_sure
 
 
-def _key_bound(cloud: Cloud, rows: torch.Tensor, square: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a bound (rows,) of the key in `dtype` of every point nearer than `sqrt(square)`, see `nearest_two`."""
-    d, limits = cloud.points.shape[1], torch.finfo(dtype)
-    mu = (2 * d + 8) * limits.eps / 2
-    gamma = mu / (1 - mu) if mu < 1 else math.inf
-    # |x| + |y| of any y nearer than the farthest neighbour found, bounded by 2 |x| + its distance.
-    reach = 2 * cloud.centred(rows).square_().sum(dim=1).sqrt_() + square.sqrt()
-    return square / 2 + gamma / 2 * reach.square() + 4 * (d + 2) * limits.tiny
+def _exact_squares(cloud: Cloud, rows: torch.Tensor, look: FirstLook, part: slice, count: int) -> torch.Tensor:
+    """Return exact squared distances (rows, kept) of a part of the shortlist, infinite where they can't be among
+    the `count` smallest.
+    """
+    keys = look.shortlist.keys[part]
+    # An infinite key is an empty place of the shortlist, or padding of a tile; its column means nothing.
+    columns = look.shortlist.columns[part].clamp(max=len(cloud.points) - 1)
+    if cloud.points.is_cuda:  # which would wait to learn how many pairs are left
+        return cloud.squares(rows, columns).masked_fill_(keys.isinf(), math.inf)
+    exact = torch.full_like(keys, math.inf, dtype=torch.float64)
+    nearest = [cloud.squares(some, few) for some, few in _cut(cloud, rows, columns[:, :count])]
+    exact[:, :count] = torch.cat(nearest).masked_fill_(keys[:, :count].isinf(), math.inf)
+    # The farthest of those with the smallest keys bounds the distance of the last neighbour from above.
+    bound = look.bound(part, exact[:, :count].amax(dim=1))
+    a, b = ((keys[:, count:] <= bound.unsqueeze(1)) & ~keys[:, count:].isinf()).nonzero(as_tuple=True)
+    b += count
+    if len(a):
+        pairs = [cloud.squares(some, few) for some, few in _cut(cloud, rows[a], columns[a, b].unsqueeze(1))]
+        exact[a, b] = torch.cat(pairs).squeeze(1)
+    return exact
+
+
+def _cut(cloud: Cloud, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield rows and columns in parts whose differences stay in a core's cache."""
+    step = max(1, GAPS // (cloud.points.shape[1] * columns.shape[1]))
+    return zip(torch.split(rows, step), torch.split(columns, step), strict=True)
 
 
 def _search_again(
@@ -196,7 +227,8 @@ def _search_again(
     tiles = Tiles.within(memory_bytes // 2, n, 64, 64 * d + 8192, device, dtype)
     for part in torch.split(unsure, len(tiles.buffer)):
         rows = members[part]
-        left, bound = key_operand(cloud, rows, dtype, left=True), _key_bound(cloud, rows, squares[part, -1], dtype)
+        left = key_operand(cloud, rows, dtype, left=True)
+        bound = key_errors(d + 2, dtype).bound(cloud.norms(rows), squares[part, -1].sqrt())
         best = Shortlist.empty(len(part), squares.shape[1], dtype, device)
         for columns in tiles.slices(n):
             keys = tiles.product(left, key_operand(cloud, columns, dtype, left=False))[: len(part)]

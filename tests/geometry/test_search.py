@@ -71,11 +71,12 @@ def test_ratios_within_a_part_are_those_of_the_part_alone(name: str, count: int)
     points = np.unique(np.asarray(CLOUDS[name], None if CLOUDS[name].dtype.kind == "f" else np.float64), axis=0)
     search = PointSearch.run(points, count, MEMORY, CPU)
     order = np.random.default_rng(2).permutation(len(points))
-    for part in (order[: len(points) // 2], order[: len(points) // 8], order[len(points) // 10 :]):
+    parts = (order[: len(points) // 2], order[: len(points) // 8], order[len(points) // 10 :])
+    nearest, farther = search.ratios_within(parts, 1, 2), search.ratios_within(parts, 4, 8)
+    for part, near, far in zip(parts, nearest, farther, strict=True):
         r1, r2 = nearest_two(points[part])
-        np.testing.assert_array_equal(search.ratios_within(part, 1, 2), r2 / r1)
-        far = find_neighbours(points[part], MEMORY, CPU, count=8)
-        np.testing.assert_array_equal(search.ratios_within(part, 4, 8), far.ratios(4, 8))
+        np.testing.assert_array_equal(near, r2 / r1)
+        np.testing.assert_array_equal(far, find_neighbours(points[part], MEMORY, CPU, count=8).ratios(4, 8))
 
 
 def test_parts_of_ordinary_points_are_hardly_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:

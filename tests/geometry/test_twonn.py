@@ -23,10 +23,11 @@ from gelora_cli.geometry.duplicates import deduplicate
 from gelora_cli.geometry.estimators import find_estimator
 from gelora_cli.geometry.fit import fit, fit_influence
 from gelora_cli.geometry.interval import jackknife_interval
-from gelora_cli.geometry.keys import make_cloud, shortlist_all, smallest_keys
+from gelora_cli.geometry.keys import look_plainly, make_cloud, smallest_keys
 from gelora_cli.geometry.mle import mle
 from gelora_cli.geometry.neighbours import nearest_two
 from gelora_cli.geometry.twonn import estimate_idim
+from gelora_cli.geometry.workers import row_workers
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[int, np.random.Generator], Array]
@@ -175,8 +176,10 @@ def clustered() -> Array:
 def shortlisted(points: npt.NDArray[Any], dtype: torch.dtype) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Second distances of the first look alone, and which of them it calls sure."""
     cloud = make_cloud(points, 2**28, torch.device("cpu"))
-    best = shortlist_all(cloud, 4, 2**28, dtype)
-    squares, _, sure = neighbours._recompute_shortlist(cloud, torch.arange(len(points)), best, 2, 2**28)
+    members = torch.arange(len(points))
+    with row_workers() as workers:
+        look = look_plainly(cloud, members, 2, 2**28, dtype)
+        squares, _, sure = neighbours._recompute_shortlist(cloud, members, look, 2, 2**28, workers)
     return squares[:, 1].sqrt().numpy() / cloud.scale, sure.numpy()
 
 
@@ -201,7 +204,6 @@ def test_ordinary_points_need_no_second_look() -> None:
 
 
 def test_keys_in_float64_are_sure_of_more() -> None:
-    """The first look on CUDA."""
     alone, sure = shortlisted(clustered(), torch.float64)
     assert sure.mean() > 0.9
     np.testing.assert_allclose(alone[sure], brute_force(clustered())[1][sure], rtol=1e-13)
