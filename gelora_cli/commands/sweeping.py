@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gelora_cli.commands.base import Command
-from gelora_cli.commands.hydra_app import compose_each
 from gelora_cli.commands.job_actions import CommandActions
+from gelora_cli.commands.sweep_composition import compose_sweep
 from gelora_cli.commands.sweep_report import report_sweep
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.complete import complete
-from gelora_cli.config.composing import composed_config
 from gelora_cli.config.identity import shared_inputs
 from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import LaunchConfig, RunConfig
@@ -111,34 +110,29 @@ def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) 
     Raises:
         GeloraError: what is wrong with the values of any.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     job_overrides: list[list[str]] = []
     composed: list[Any] = []
-
-    def collect(config: Any) -> None:
+    for job in compose_sweep(command.config_name, flags, overrides):
         # Without what a job's own command line derives again from --config-dir.
-        words = [word for word in HydraConfig.get().overrides.task if not is_internal(word)]
+        words = [word for word in job.words if not is_internal(word)]
         job_overrides.append([_plain_override(word) for word in words])
-        composed.append(config)
-
-    with tempfile.TemporaryDirectory() as directory:  # for what Hydra itself writes about a sweep
-        compose_each(command.config_name, flags, [*overrides, f"hydra.sweep.dir={directory}"], collect)
+        composed.append(job.config)
     # A label holds what tells a job from the others. A single job has all its overrides as its label.
     common = set(job_overrides[0]).intersection(*job_overrides[1:]) if len(job_overrides) > 1 else set()
     jobs = []
     for words, config in zip(job_overrides, composed, strict=True):
         label = " ".join(word for word in words if word not in common)
-        jobs.append(ComposedJob(words, label, composed_config(config)))
+        jobs.append(ComposedJob(words, label, config))
     problems = []
-    for job in jobs:
-        label = job.label if len(jobs) > 1 else ""  # there is no other job that it would be told from
-        problems += [_labelled(label, problem) for problem in value_problems(job.config)]
+    for composed_job in jobs:
+        label = composed_job.label if len(jobs) > 1 else ""  # there is no other job that it would be told from
+        problems += [_labelled(label, problem) for problem in value_problems(composed_job.config)]
     if problems:
         raise GeloraError(list_problems(problems))
     return jobs
 
 
+@functools.cache
 def _plain_override(word: str) -> str:
     r"""Return an override of one job as a user writes it: Hydra writes `budget=rank\:4` for `budget=rank:4`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -11,6 +11,7 @@ from typing import Any
 WEIGHTS = "model.safetensors"
 
 
+@cache
 def config_dir() -> Path:
     """Return the folder of the configuration groups: inside the package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
