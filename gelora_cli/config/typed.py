@@ -28,9 +28,9 @@ def typed(kind: Any, value: object, key: str = "") -> Any:
 
 
 def _typed_other(kind: Any, value: object, key: str) -> Any:
-    if dataclasses.is_dataclass(kind):
+    is_dataclass, origin, arguments = _inspect(kind)
+    if is_dataclass:
         return _typed_dataclass(typing.cast(type, kind), value, key)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _typed_union(arguments, value, key)
     if origin is list:
@@ -96,6 +96,12 @@ def _expect(kind: Any, value: object, key: str) -> Any:
 
 def _joined(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
+
+
+@functools.lru_cache(maxsize=2048)
+def _inspect(kind: Any) -> tuple[bool, Any, tuple[Any, ...]]:
+    """Return whether a type is a dataclass, its origin and its arguments; asked for each value of many files."""
+    return dataclasses.is_dataclass(kind), typing.get_origin(kind), typing.get_args(kind)
 
 
 @functools.lru_cache(maxsize=512)

@@ -15,6 +15,7 @@ import math
 import textwrap
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 Artifact = TypeVar("Artifact")
+Decoder = Callable[[object], object]
+"""Turns a value from JSON into one of a declared type, or raises `_FieldError`."""
+
 TYPE_NAMES: dict[object, str] = {str: "a text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
@@ -140,63 +144,99 @@ def _decode(kind: object, value: object) -> object:
     Raises:
         _FieldError: it has another type.
     """
-    if type(value) is kind and kind in (str, int, bool):  # most values, and the other checks are slow beside this one
-        return value
+    return _decoder(kind)(value)
+
+
+@functools.cache
+def _decoder(kind: object) -> Decoder:
+    """Return the function that decodes values of a type; it is built once, since listings read thousands of files."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value)
+        return _dataclass_decoder(kind)
     if origin in (typing.Union, types.UnionType):  # only `X | None`
-        return None if value is None else _decode(next(item for item in arguments if item is not type(None)), value)
+        return _optional_decoder(_decoder(next(item for item in arguments if item is not type(None))))
     if origin is tuple:
-        return tuple(_decode_items(arguments[0], value))
+        return _tuple_decoder(arguments[0])
     if origin is dict:
-        return _decode_mapping(arguments[1], value)
-    if kind is float:
-        return _decode_float(value)
-    raise _FieldError(f"{quote(value)} given, {TYPE_NAMES.get(kind, str(kind))} expected")
+        return _mapping_decoder(arguments[1])
+    return _decode_float if kind is float else _plain_decoder(kind)
 
 
-def _decode_dataclass(kind: type, value: object) -> object:
-    """Build a dataclass; a field with a default may be missing."""
+def _plain_decoder(kind: object) -> Decoder:
+    """Return the decoder of a text, a whole number or a truth value."""
+
+    def decode(value: object) -> object:
+        if type(value) is kind and kind in (str, int, bool):
+            return value
+        raise _FieldError(f"{quote(value)} given, {TYPE_NAMES.get(kind, str(kind))} expected")
+
+    return decode
+
+
+def _optional_decoder(decode: Decoder) -> Decoder:
+    return lambda value: None if value is None else decode(value)
+
+
+def _dataclass_decoder(kind: type) -> Decoder:
+    """Return the decoder of a dataclass; a field with a default may be missing."""
     hints, required = _field_types(kind)
-    if not isinstance(value, dict):
-        raise _FieldError(f"{quote(value)} given, an object with the fields of {kind.__name__} expected")
-    missing, unknown = sorted(required - value.keys()), sorted(value.keys() - hints.keys())
-    if missing:
-        raise _FieldError(f"{kind.__name__} lacks {join_names(missing)}")
-    if unknown:
-        raise _FieldError(f"{kind.__name__} has no field {join_names(unknown)}")
-    arguments = {}
-    for name, item in value.items():
-        try:
-            arguments[name] = _decode(hints[name], item)
-        except _FieldError as error:
-            raise error.within(name) from None
-    return kind(**arguments)
+    decoders: dict[str, Decoder] = {}
+
+    def decode(value: object) -> object:
+        if not isinstance(value, dict):
+            raise _FieldError(f"{quote(value)} given, an object with the fields of {kind.__name__} expected")
+        if not decoders:  # not before: a type may contain itself
+            decoders.update({name: _decoder(hint) for name, hint in hints.items()})
+        missing, unknown = required - value.keys(), value.keys() - decoders.keys()
+        if missing:
+            raise _FieldError(f"{kind.__name__} lacks {join_names(sorted(missing))}")
+        if unknown:
+            raise _FieldError(f"{kind.__name__} has no field {join_names(sorted(unknown))}")
+        arguments = {}
+        for name, item in value.items():
+            try:
+                arguments[name] = decoders[name](item)
+            except _FieldError as error:
+                raise error.within(name) from None
+        return kind(**arguments)
+
+    return decode
 
 
-def _decode_items(kind: object, value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise _FieldError(f"{quote(value)} given, a list expected")
-    items = []
-    for index, item in enumerate(value):
-        try:
-            items.append(_decode(kind, item))
-        except _FieldError as error:
-            raise error.within(f"[{index}]") from None
-    return items
+def _tuple_decoder(kind: object) -> Decoder:
+    """Return the decoder of a list whose items are of one type, as a tuple."""
+    decode_item = _decoder(kind)
+
+    def decode(value: object) -> object:
+        if not isinstance(value, list):
+            raise _FieldError(f"{quote(value)} given, a list expected")
+        items = []
+        for index, item in enumerate(value):
+            try:
+                items.append(decode_item(item))
+            except _FieldError as error:
+                raise error.within(f"[{index}]") from None
+        return tuple(items)
+
+    return decode
 
 
-def _decode_mapping(kind: object, value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise _FieldError(f"{quote(value)} given, an object expected")
-    items = {}
-    for key, item in value.items():
-        try:
-            items[key] = _decode(kind, item)
-        except _FieldError as error:
-            raise error.within(f"[{quote(key)}]") from None
-    return items
+def _mapping_decoder(kind: object) -> Decoder:
+    """Return the decoder of an object whose values are of one type."""
+    decode_item = _decoder(kind)
+
+    def decode(value: object) -> object:
+        if not isinstance(value, dict):
+            raise _FieldError(f"{quote(value)} given, an object expected")
+        items = {}
+        for key, item in value.items():
+            try:
+                items[key] = decode_item(item)
+            except _FieldError as error:
+                raise error.within(f"[{quote(key)}]") from None
+        return items
+
+    return decode
 
 
 def _decode_float(value: object) -> float:
@@ -211,7 +251,6 @@ def _decode_float(value: object) -> float:
     return number
 
 
-@functools.cache
 def _field_types(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the annotations of a dataclass's fields, and the names of those without a default."""
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)

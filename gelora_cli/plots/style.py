@@ -242,12 +242,21 @@ def figure_bytes(figure: Figure, kind: str, *, salt: str = "gelora") -> bytes:
         salt: what the ids within an SVG are made from; several SVGs in one page need different ones.
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    # Matplotlib writes the date and its version into the file unless it is told otherwise.
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    # By the canvases, since `savefig` draws the whole figure twice: once for its layout, and once into the file. The
+    # bytes are the same. Matplotlib writes the date and its version into the file unless it is told otherwise.
     buffer = io.BytesIO()
+    dots_per_inch = figure.get_dpi()
     with mpl.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        if kind == "svg":
+            svg = FigureCanvasSVG(figure)
+            svg.print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+            figure.set_dpi(dots_per_inch)  # an SVG is drawn at 72
+        else:
+            png = FigureCanvasAgg(figure)
+            png.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

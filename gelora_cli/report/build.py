@@ -22,6 +22,7 @@ from gelora_cli.report.formats import TEX_HEAD, csv_text, latex, markdown
 from gelora_cli.report.groups import group_rows
 from gelora_cli.report.page import page
 from gelora_cli.report.published import PublishedFigure, published_table, read_published
+from gelora_cli.report.rendering import render_pictures
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
 from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_tables
@@ -176,10 +177,11 @@ def _render(content: ReportContent) -> dict[str, bytes]:
         "table.csv": csv_text(content.rows).encode(),
         "table.tex": (TEX_HEAD + "\n".join(map(latex, tables))).encode(),
     }
-    drawn = {picture.name: picture.svg() for picture in content.pictures}
+    rendered = render_pictures(content.pictures)
+    drawn = {picture.name: rendered[f"{picture.name}.svg"] for picture in content.pictures}
     for picture in content.pictures:
-        files[f"{picture.name}.png"] = picture.png()
-        files[f"{picture.name}.svg"] = drawn[picture.name]
+        for name in (f"{picture.name}.png", f"{picture.name}.svg"):
+            files[name] = rendered[name]
     files[PAGE] = page(content, drawn).encode()  # last, since files are written in this order
     return files
 

@@ -1,0 +1,67 @@
+"""Pictures of a report as PNG and SVG, on all cores; no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+
+from gelora_cli.core.processes import die_with_parent, usable_cores
+from gelora_cli.plots.base import Picture
+
+FEWEST_PICTURES = 6
+"""A process of its own is started for no fewer pictures."""
+
+Files = dict[str, bytes]
+"""Name of a file to its content."""
+
+
+def render_pictures(pictures: Sequence[Picture]) -> Files:
+    """Return `NAME.png` and `NAME.svg` of each picture; their bytes do not depend on the number of cores."""
+    processes = max(1, min(usable_cores(), len(pictures) // FEWEST_PICTURES))
+    shares = [pictures[number::processes] for number in range(processes)]  # each with some of every kind
+    files: Files = {}
+    with contextlib.ExitStack() as stack:
+        helpers = [stack.enter_context(_rendering(share)) for share in shares[1:]]
+        files |= _render(shares[0])
+        for share, helper in zip(shares[1:], helpers, strict=True):
+            try:
+                files |= helper.recv()
+            except EOFError:  # it ended before it was done, as by a lack of memory: what is wrong shows here
+                files |= _render(share)
+    return files
+
+
+def _render(pictures: Sequence[Picture]) -> Files:
+    files: Files = {}
+    for picture in pictures:
+        files[f"{picture.name}.svg"] = picture.svg()
+        files[f"{picture.name}.png"] = picture.png()
+    return files
+
+
+@contextlib.contextmanager
+def _rendering(pictures: Sequence[Picture]) -> Iterator[Connection]:
+    """Start a process that renders some pictures, and yield the connection that its files come from."""
+    context = multiprocessing.get_context("fork")  # figures are inherited: they can't be sent
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_files, args=(pictures, sender, os.getpid()), daemon=True)
+    process.start()
+    sender.close()  # the child's copy is the only one now, so that its end is noticed
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+
+
+def _send_files(pictures: Sequence[Picture], sender: Connection, parent: int) -> None:
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, too, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(Exception):  # the parent renders these again, and meets the same error
+        sender.send(_render(pictures))
