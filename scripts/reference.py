@@ -29,7 +29,7 @@ from gelora_cli.config.keys import Key, declared_keys, section_help
 from gelora_cli.config.schema import PresetConfig, RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
-from gelora_cli.core.registries import COMMANDS, METHODS
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS
 from gelora_cli.core.registry import Registry
 from gelora_cli.tuning.space import read_space
 
@@ -147,32 +147,35 @@ def keys_page() -> str:
         inside = [entry for entry in keys if entry.section.partition(".")[0] == name]
         lines += ["", f"## {name}", "", sentence(titles.get(name, "")), "", *_key_table(inside)]
         if name == "method":
-            lines += _method_settings()
+            lines += _entry_settings(METHODS, "method", "method")
+        if name == "launch":
+            lines += _entry_settings(LAUNCHERS, "launcher", "launch")
     lines += ["", "## Presets", "", "Training settings for one method family and model, in `task.presets` and"]
     lines += ["`method.presets`.", "", *_key_table(declared_keys(PresetConfig), anchors=False)]
     return "\n".join(lines) + "\n"
 
 
-def _method_settings() -> list[str]:
-    """Return a table of each class of settings, with the methods that have it."""
+def _entry_settings(registry: Registry[Any], what: str, section: str) -> list[str]:
+    """Return a table of each class of settings, with the entries of a registry that have it."""
     owners: dict[type, list[str]] = {}
-    for name in METHODS.names():
-        owners.setdefault(METHODS.get(name).config_class, []).append(name)
-    lines = ["", "### Settings of a method { #settings-of-a-method }", ""]
-    lines += ["Besides the keys above, a method has settings of its own. Give them as `method.KEY=VALUE`."]
+    for name in registry.names():
+        if settings := registry.get(name).config_class:
+            owners.setdefault(settings, []).append(name)
+    lines = ["", f"### Settings of a {what} {{ #settings-of-a-{what} }}", ""]
+    lines += [f"Besides the keys above, a {what} has settings of its own. Give them as `{section}.KEY=VALUE`."]
     for settings, names in owners.items():
-        if own := _own_settings(settings):
-            anchors = "".join(f'<a id="method-{name}"></a>' for name in names)
-            title = ", ".join(f"`method={name}`" for name in names)
+        if own := _own_settings(settings, section):
+            anchors = "".join(f'<a id="{section}-{name}"></a>' for name in names)
+            title = ", ".join(f"`{section}={name}`" for name in names)
             lines += ["", f"#### {anchors}{title} {{ #settings-{names[0]} }}", ""]
             lines += _key_table(own, anchors=False)
     return lines
 
 
-def _own_settings(settings: type) -> list[Key]:
-    """Return the keys that a method's class of settings has beyond those of every method."""
+def _own_settings(settings: type, section: str) -> list[Key]:
+    """Return the keys that an entry's class of settings has beyond those of every entry."""
     common = {entry.name for entry in declared_keys(RunConfig)}
-    return [entry for entry in declared_keys(RunConfig, {"method": settings}) if entry.name not in common]
+    return [entry for entry in declared_keys(RunConfig, {section: settings}) if entry.name not in common]
 
 
 def _key_table(keys: Iterable[Key], *, anchors: bool = True, hashes: bool = True) -> list[str]:
@@ -358,7 +361,7 @@ def _entry_section(entry: object, what: str, name: str) -> list[str]:
     if source.is_relative_to(REPOSITORY):
         lines.append(f"- defined in `{source.relative_to(REPOSITORY)}`")
     lines += [f"- {label}: {text}" for label, text in _attributes(entry)]
-    if what == METHODS.what and _own_settings(METHODS.get(name).config_class):
+    if what == METHODS.what and _own_settings(METHODS.get(name).config_class, "method"):
         lines.append(f"- [its settings, with their meaning](keys.md#method-{name})")
     file = config_dir() / what / f"{name}.yaml"
     if file.exists():

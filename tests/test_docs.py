@@ -17,7 +17,7 @@ import yaml
 import gelora_cli
 from gelora_cli.config.groups import groups
 from gelora_cli.config.keys import declared_keys
-from gelora_cli.config.schema import MethodConfig, RunConfig
+from gelora_cli.config.schema import LaunchConfig, MethodConfig, RunConfig
 from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.core.registry import Registry
@@ -72,7 +72,11 @@ def test_commands_name_known_commands_keys_and_groups() -> None:
     for page, words in commands:
         assert words[1] in COMMANDS, f"{page}: {words}"
         methods = [word.partition("=")[2] for word in words if word.startswith("method=")]
-        options = {"method": MethodConfig.class_of(methods[0])} if methods and "," not in methods[0] else {}
+        options: dict[str, type] = {}
+        if methods and "," not in methods[0]:
+            options["method"] = MethodConfig.class_of(methods[0])
+        if "launch=slurm" in words:
+            options["launch"] = LaunchConfig.class_of("slurm")
         known = {entry.name for entry in declared_keys(COMMANDS.get(words[1]).keys, options)} | set(groups("run"))
         keys = [word.partition("=")[0].lstrip("+") for word in words[2:] if "=" in word and not word.startswith("-")]
         assert set(keys) <= known, f"{page}: {set(keys) - known} in {shlex.join(words)}"

@@ -49,6 +49,8 @@ class CommandActions:
 
     def run_directories(self, job: Job) -> list[Path]:
         """Return where the run of a job may be: one directory, or one for each precision that its machine may have."""
+        if not self.command.writes_run:
+            return []
         from gelora_cli.core.devices import resolve_precision
 
         precisions = [job.config.precision]

@@ -42,6 +42,7 @@ class Ls(Command[LsCommandConfig]):
         from gelora_cli.core.files import json_text
         from gelora_cli.report.grid import runs_table
         from gelora_cli.report.listing import describe_runs, format_runs
+        from gelora_cli.report.queued import with_queued_runs
         from gelora_cli.report.runs import read_runs, select_runs
         from gelora_cli.report.text_table import terminal_width
 
@@ -49,7 +50,7 @@ class Ls(Command[LsCommandConfig]):
         if not directory.is_dir():
             raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
         examined = read_runs([directory], verify=config.verify)
-        listed = describe_runs(directory, examined)
+        listed = with_queued_runs(directory, describe_runs(directory, examined))
         if config.json:
             print(json_text([asdict(row) for row in listed], indent=1))
             return

@@ -12,7 +12,7 @@ from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.launchers.job import Outcome
 
-UNFINISHED = ("failed", "interrupted", "not started")
+UNFINISHED = ("failed", "interrupted", "cancelled", "not started")
 
 
 def report_sweep(labels: Sequence[str], outcomes: Sequence[Outcome]) -> int:

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
+import yaml
+
+from gelora_cli.config.groups import option_file
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.override_values import ValueCheck
 from gelora_cli.config.paths import expand_home
-from gelora_cli.config.schema import command_keys
+from gelora_cli.config.schema import LaunchConfig, command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
@@ -25,7 +28,7 @@ NOT_AN_OVERRIDE = (
     "a space: 'data.glue=\"/my data\"'"
 )
 
-CHOOSING = {"method": "method", "launch.launcher": "launch"}
+CHOOSING = {"method": "method", "launch": "launch", "launch.launcher": "launch"}
 """Each key or group that chooses an entry, with the section whose keys that entry declares."""
 
 
@@ -39,7 +42,7 @@ def override_problems(
     lists = _list_keys(config_name)
     overrides = [_tracker_list(text) if "trackers" in lists else text for text in overrides]
     parsed = [(text, *_parsed(_as_list(protect_text(text), lists, multirun=multirun))) for text in overrides]
-    check = ValueCheck(config_name, extra, _chosen_entries(override for _, _, override in parsed))
+    check = ValueCheck(config_name, extra, _chosen_entries([override for _, _, override in parsed], extra))
     problems: list[str] = []
     good: list[str] = []
     for text, readable, override in parsed:
@@ -180,12 +183,29 @@ def _swept_values(override: Override) -> list[Any]:
     return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
 
 
-def _chosen_entries(overrides: Iterable[Override | None]) -> dict[str, list[str]]:
+def _chosen_entries(overrides: Iterable[Override | None], extra: Path | None) -> dict[str, list[str]]:
     """Return the methods and launchers that overrides choose, by the section; several where a sweep does."""
     chosen: dict[str, list[str]] = {}
     for override in overrides:
         if override is None or override.is_delete() or override.key_or_group not in CHOOSING:
             continue
         values = _swept_values(override) if override.is_sweep_override() else [override.value()]
-        chosen.setdefault(CHOOSING[override.key_or_group], []).extend(map(str, values))
+        names = [
+            _launcher_of(str(value), extra) if override.key_or_group == "launch" else str(value) for value in values
+        ]
+        chosen.setdefault(CHOOSING[override.key_or_group], []).extend(names)
     return chosen
+
+
+def _launcher_of(option: str, extra: Path | None) -> str:
+    """Return the launcher that an option of the group `launch` names; the option's own name where none is said."""
+    path = extra / "launch" / f"{option}.yaml" if extra else None
+    if path is None or not path.exists():
+        path = option_file("launch", option)
+    if path is None:
+        return option
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # Hydra says what is wrong with it
+        return option
+    return str(values.get("launcher", LaunchConfig().launcher)) if isinstance(values, dict) else option

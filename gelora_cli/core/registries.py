@@ -59,7 +59,11 @@ SIGNALS: Registry[Signal[Any]] = Registry(
 LAUNCHERS: Registry[Launcher] = Registry(
     "launcher",
     "gelora_cli.launchers.base:Launcher",
-    {"local": "gelora_cli.launchers.local", "in_place": "gelora_cli.launchers.in_place"},
+    {
+        "local": "gelora_cli.launchers.local",
+        "in_place": "gelora_cli.launchers.in_place",
+        "slurm": "gelora_cli.launchers.slurm",
+    },
 )
 """Where the jobs of a sweep run."""
 
@@ -171,6 +175,7 @@ COMMANDS: Registry[Command[Any]] = Registry(
         "submit": "gelora_cli.commands.submit",
         "ls": "gelora_cli.commands.ls",
         "report": "gelora_cli.commands.report",
+        "sweep": "gelora_cli.commands.sweep",
         "tune": "gelora_cli.commands.tune",
         "fetch": "gelora_cli.commands.fetch",
         "doctor": "gelora_cli.commands.doctor",

@@ -57,6 +57,8 @@ PROFILES = ".profiles"
 STATES = "states"
 """The hidden states stored so far by a profile that is being measured."""
 LOCK = ".lock"
+SWEEPS = ".sweeps"
+"""In a directory of runs: a directory for each sweep whose jobs a scheduler runs."""
 
 
 def run_path(runs_dir: Path, *, task: str, model: str, method: str, budget: str | None, seed: int, digits: str) -> Path:

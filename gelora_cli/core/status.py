@@ -9,7 +9,7 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import is_locked
-from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, PROFILES
+from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, PROFILES, SWEEPS
 
 
 def run_status(directory: Path) -> str:
@@ -42,5 +42,5 @@ def find_runs(directory: Path) -> list[Path]:
         if RunManifest.FILE in files or RunManifest.FILE in directories:
             runs.append(Path(parent))
         # Changed in place, which keeps os.walk out of them: thousands of files, and never a run.
-        directories[:] = [name for name in directories if name not in (PROFILES, ADAPTER, CHECKPOINTS)]
+        directories[:] = [name for name in directories if name not in (PROFILES, SWEEPS, ADAPTER, CHECKPOINTS)]
     return sorted(runs)

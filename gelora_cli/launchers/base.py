@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import JobServer
+from gelora_cli.launchers.job_state import QueueState
 
 if TYPE_CHECKING:
     from gelora_cli.config.schema import LaunchConfig
@@ -51,6 +52,14 @@ class Launcher(ABC):
         """
         with JobServer() as server:
             return server.check(jobs)
+
+    def queue_states(self, job_ids: Sequence[str]) -> Mapping[str, QueueState]:
+        """Return what the scheduler says of submitted jobs, by their id; one that it has forgotten is missing.
+
+        Raises:
+            GeloraError: it gives no answer.
+        """
+        return {}
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> Iterable[Outcome]:

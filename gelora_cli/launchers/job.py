@@ -27,6 +27,8 @@ class Outcome:
         already_done: whether the run was done before.
         linked: whether another finished run has the same plan, so that this one was not trained again.
         seconds: the time that the job took.
+        scheduled: what a scheduler says of a job that has not ended by itself: `queued`, `running`, `preempted`,
+            `cancelled`, or `unknown` where it gives no answer; empty otherwise.
     """
 
     code: int
@@ -37,10 +39,18 @@ class Outcome:
     already_done: bool = False
     linked: bool = False
     seconds: float = 0.0
+    scheduled: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a scheduler has the job, so that nothing came of it yet."""
+        return bool(self.scheduled) and not self.code
 
     @property
     def state(self) -> str:
-        """`done`, `already done`, `linked`, `estimated`, `failed` or `interrupted`."""
+        """`done`, `already done`, `linked`, `estimated`, `failed`, `interrupted`, or what a scheduler says of it."""
+        if self.scheduled:
+            return self.scheduled
         if self.code:
             return "interrupted" if self.code == StoppedError.exit_code else "failed"
         if self.already_done:

@@ -129,6 +129,7 @@ SILENT = (
     *("model.package", "model.sha256", "model.bytes", "method.preset", "method.presets", "profile.track"),
     *("profile.track_examples", "profile.track_tokens", "ranks.path", "train.log_steps", "train.checkpoint_steps"),
     *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "launch.parallel", "data.glue", "data.squad"),
+    "launch.gpus_per_run",
     *("data.squad_v2", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
     *("debug", "preset_source", "preset_trials", "tuned_presets", "keys_given", "plugins", "trackers", "tracker"),
@@ -200,7 +201,7 @@ def test_help_of_ranks_shows_what_is_planned_without_a_preset() -> None:
 
 def test_help_shows_the_common_keys_and_all_the_rest_when_asked() -> None:
     common, everything = shown_keys(lines_of()), shown_keys(lines_of("method=sora", everything=True))
-    assert common[:6] == ["task", "model", "method", "experiment", "budget", "seed"]
+    assert common[:6] == ["task", "model", "method", "launch", "experiment", "budget"]
     assert {"data.glue", "model.path", "runs_dir", "precision", "protocol", "launch.processes", "smoke"} <= set(common)
     assert "profile.pooling" not in common
     hidden = {"task.presets", "method.presets", "model.name", "method.name", "preset_source", "tracker"}
@@ -209,7 +210,7 @@ def test_help_shows_the_common_keys_and_all_the_rest_when_asked() -> None:
     declared |= {entry.name for entry in tracker_keys()}
     assert "method.gate_penalty" in declared
     assert "method.tinit" not in declared
-    assert declared - hidden == set(everything) - {"task", "model", "method", "experiment"}
+    assert declared - hidden == set(everything) - {"task", "model", "method", "launch", "experiment"}
     assert "--help all" in lines_of()[-1]
 
 

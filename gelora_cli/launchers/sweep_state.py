@@ -1,0 +1,199 @@
+"""Recorded sweeps: where they are, and what came of each of their jobs, from any process and at any time.
+
+The run directory is believed first. What it can't say comes from the scheduler and from how the command ended.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gelora_cli.core.artifacts.manifest import RunManifest
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.artifacts.sweep import JobEnd, SweepJob, SweepRecord
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.processes import describe_exit_status
+from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.core.run_files import SWEEPS
+from gelora_cli.launchers.job import Outcome
+from gelora_cli.launchers.job_state import (
+    CANCELLED,
+    ENDED,
+    PREEMPTED,
+    QUEUED,
+    RUNNING,
+    STOPPED_CODES,
+    TIME_IS_OVER,
+    UNKNOWN,
+    QueueState,
+    last_message,
+    log_file,
+    read_end,
+)
+
+SAME_COMMAND = "give the same command again to resume"
+
+
+@dataclass(frozen=True)
+class RecordedSweep:
+    """A sweep that was read from its directory."""
+
+    directory: Path
+    record: SweepRecord
+
+    def directories(self, job: SweepJob) -> list[Path]:
+        """Return where the run of a job may be."""
+        return [(self.directory / name).resolve() for name in job.directories]
+
+    def folder(self, job: SweepJob) -> Path:
+        """Return where the log of a job is."""
+        return (self.directory / job.folder).resolve()
+
+    def is_done(self, job: SweepJob) -> bool:
+        """Return whether the run of a job is done."""
+        if job.repeats:  # what it repeats was done before
+            return self._finished(job) is not None
+        return any(is_done(directory) for directory in self.directories(job))
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what came of each job up to now. The scheduler is asked once, for the jobs that are not done."""
+        jobs = self.record.jobs
+        waiting = [job.scheduler_id for job in jobs if job.scheduler_id and not self.is_done(job)]
+        queue = ask_queue(self.record.launcher, waiting)
+        return [self._outcome(job, queue) for job in jobs]
+
+    def _outcome(self, job: SweepJob, queue: Mapping[str, QueueState] | None) -> Outcome:
+        """Return what came of a job; `queue` is None where the scheduler gives no answer."""
+        end = read_end(self.folder(job), job.scheduler_id) if job.scheduler_id else None
+        seconds = end.seconds if end else 0.0
+        finished = self._finished(job)
+        if finished is not None:
+            return replace(finished, seconds=seconds) if end else finished
+        if not job.scheduler_id:
+            return Outcome(StoppedError.exit_code, message="it was not submitted", scheduled="not started")
+        if queue is None:
+            return Outcome(0, message=f"{self.record.launcher} job {job.scheduler_id}", scheduled=UNKNOWN)
+        state = queue.get(job.scheduler_id)
+        if state is not None and state.kind != ENDED:
+            return self._pending(job, state, seconds, has_begun=end is not None)
+        return replace(self._ended(job, state, end), seconds=seconds)
+
+    def _finished(self, job: SweepJob) -> Outcome | None:
+        """Return the outcome of a job whose run is done; None of any other."""
+        for directory in self.directories(job):
+            if not is_done(directory):
+                continue
+            manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+            if job.repeats and manifest.updated < self.record.created:  # done by the run that it repeats
+                continue
+            return Outcome(
+                0,
+                str(directory),
+                value=read_artifact(RunResult, directory / RunResult.FILE).value,
+                already_done=job.was_done,
+                linked=manifest.same_as is not None,
+                seconds=sum(manifest.seconds.values()),
+            )
+        return None
+
+    def _pending(self, job: SweepJob, state: QueueState, seconds: float, *, has_begun: bool) -> Outcome:
+        """Return the outcome of a job that the scheduler has."""
+        name = state.kind
+        if name == QUEUED and (has_begun or self._manifest(job) is not None):
+            name = PREEMPTED
+        waits = f" ({state.reason})" if state.reason and state.kind == QUEUED else ""
+        return Outcome(
+            0, message=f"{self.record.launcher} job {job.scheduler_id}{waits}", seconds=seconds, scheduled=name
+        )
+
+    def _ended(self, job: SweepJob, state: QueueState | None, end: JobEnd | None) -> Outcome:
+        """Return the outcome of a job that has left the queue, and whose run is not done."""
+        word = state.word if state is not None else ""
+        if not job.directories and (word == "COMPLETED" or (end is not None and end.code == 0)):
+            return Outcome(0)  # it writes no run directory, which would say so
+        if word == "COMPLETED":  # on a shared file system its last files are seen some seconds later
+            return Outcome(0, message="its files are not seen yet", scheduled=RUNNING)
+        written = self._manifest(job)
+        directory = None if written is None else str(written[0])
+        was_asked = end is not None and bool(end.asked_by) and end.code in STOPPED_CODES
+        if was_asked and end is not None and end.asked_by == TIME_IS_OVER.name:
+            message = f"its time was over, and it was not put into the queue again; {SAME_COMMAND}"
+            return Outcome(StoppedError.exit_code, directory, message)
+        if word == "CANCELLED" or was_asked or (end is None and not word):
+            message = f"it left the queue; {SAME_COMMAND}"
+            return Outcome(StoppedError.exit_code, directory, message, scheduled=CANCELLED)
+        log = log_file(self.folder(job), job.scheduler_id)
+        code = 1 if end is None or end.code <= 0 else end.code
+        if written is not None and written[1].status == "failed" and written[1].error:
+            return Outcome(code, directory, written[1].error)
+        how = f"the scheduler says {word}" if end is None else f"it {describe_exit_status(end.code)}"
+        return Outcome(code, directory, f"{last_message(log) or how} (log: {log})")
+
+    def _manifest(self, job: SweepJob) -> tuple[Path, RunManifest] | None:
+        """Return the run directory that a job has written to since the sweep began, and its `run.json`."""
+        written: list[tuple[str, Path, RunManifest]] = []
+        for directory in self.directories(job):
+            try:
+                manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+            except GeloraError:
+                continue
+            if manifest.updated >= self.record.created:
+                written.append((manifest.updated, directory, manifest))
+        if not written:
+            return None
+        _, directory, manifest = max(written, key=lambda entry: entry[0])
+        return directory, manifest
+
+
+def ask_queue(launcher: str, job_ids: Sequence[str]) -> Mapping[str, QueueState] | None:
+    """Return what the scheduler of a launcher says of jobs; None, with a warning, where it gives no answer."""
+    if not job_ids or launcher not in LAUNCHERS:
+        return {}
+    try:
+        return LAUNCHERS.get(launcher).queue_states(job_ids)
+    except GeloraError as error:
+        print(f"gelora: {error}; what follows is from the run directories alone", file=sys.stderr)
+        return None
+
+
+def read_sweep(directory: Path) -> RecordedSweep:
+    """Read a recorded sweep.
+
+    Raises:
+        GeloraError: there is none, or its file is damaged.
+    """
+    return RecordedSweep(directory, read_artifact(SweepRecord, directory / SweepRecord.FILE))
+
+
+def find_sweeps(directory: Path) -> list[Path]:
+    """Return the directories of the sweeps of a directory of runs, or of one above it, the latest last."""
+    found: list[Path] = []
+    for parent in (directory.absolute(), *directory.absolute().parents):
+        found += [path.parent for path in (parent / SWEEPS).glob(f"*/{SweepRecord.FILE}")]
+    return sorted(found, key=lambda path: path.name)  # a name begins with the time
+
+
+def pending_runs(directory: Path) -> Iterator[tuple[list[Path], str, Outcome]]:
+    """Yield where the run of each job may be that a scheduler has, the job's label, and what the scheduler says of it.
+
+    Args:
+        directory: where runs are listed; jobs of runs elsewhere are left out.
+    """
+    below = directory.resolve()
+    for path in find_sweeps(directory):
+        try:
+            sweep = read_sweep(path)
+        except GeloraError:  # a damaged record hides no run
+            continue
+        jobs = [
+            job for job in sweep.record.jobs if any(place.is_relative_to(below) for place in sweep.directories(job))
+        ]
+        if all(not job.scheduler_id or sweep.is_done(job) for job in jobs):
+            continue
+        for job, outcome in zip(sweep.record.jobs, sweep.outcomes(), strict=True):
+            if job in jobs and outcome.is_pending and outcome.scheduled != UNKNOWN:
+                yield sweep.directories(job), job.label, outcome
