@@ -49,7 +49,8 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
         attached = attach_method(session, plan, train)
         if is_main:
             _write_plan(directory, signals, attached.plan)  # as attached: a method may change its plan
-        with open_trackers(directory, inputs.config.tracker, is_main_process=is_main) as trackers:
+        tracker_settings = {name: inputs.config.tracker[name] for name in inputs.config.trackers}
+        with open_trackers(directory, tracker_settings, is_main_process=is_main) as trackers:
             with session.timed("train"):
                 trained, predictions = train_stage(session, attached, train, directory, trackers, stop)
             check = save_and_reload(session, attached, directory)

@@ -15,10 +15,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
-from omegaconf import OmegaConf
 
 from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.checks import list_problems
+from gelora_cli.config.composing import composed_config
 from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
@@ -213,4 +213,4 @@ def composing() -> Iterator[None]:
 
 def composed(values: Values) -> RunConfig:
     """One job's configuration, as `gelora run` composes it."""
-    return cast(RunConfig, OmegaConf.to_object(compose("run", [*map(override, values, values.values())])))
+    return cast(RunConfig, composed_config(compose("run", [*map(override, values, values.values())])))

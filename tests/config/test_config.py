@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from gelora_cli.commands.hydra_app import register_schemas
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.complete import SMOKE, complete
+from gelora_cli.config.composing import composed_config
 from gelora_cli.config.files import config_text, parse_config, read_config, write_config
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.identity import identity_hash, identity_values, profile_hash
@@ -308,7 +309,7 @@ def test_a_users_preset_wins_over_an_inherited_one_for_the_model(tmp_path: Path,
     words = ("task=reviews", "model=minilm", f"method={method}", f"hydra.searchpath=[file://{tmp_path}]")
     register_schemas()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = complete(cast(RunConfig, OmegaConf.to_object(compose("run", list(words)))))
+        config = complete(cast(RunConfig, composed_config(compose("run", list(words)))))
     assert config.train.epochs == 3
     if method == "gelora":
         assert config.train.learning_rate == 1e-4
