@@ -47,6 +47,7 @@ def _facts(profile: IdProfile) -> tuple[str, ...]:
         settings.pooling,
         f"tokens={settings.tokens}" if settings.tokens else "",
         settings.estimator,
+        settings.precision,
         f"scale={profile.scale}" if profile.scale else "",
         f"discard={settings.discard:g}",
         f"N={profile.examples_used}",

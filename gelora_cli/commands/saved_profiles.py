@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.profile import DEFAULT_PRECISION, IdProfile
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import SIGNALS
@@ -45,5 +45,6 @@ def _describe(profile: IdProfile) -> str:
     settings = profile.settings
     scales = "scales" if any(layer.scales for layer in profile.layers) else ""
     tokens = f"tokens={settings.tokens}" if settings.tokens else settings.pooling
-    facts = (profile.task, profile.model, settings.control, tokens, settings.estimator, scales)
+    precision = settings.precision if settings.precision != DEFAULT_PRECISION else ""
+    facts = (profile.task, profile.model, settings.control, tokens, settings.estimator, precision, scales)
     return " ".join([*filter(None, facts), f"N={profile.examples_used}"])

@@ -65,6 +65,13 @@ class ProfileConfig:
         profile=True,
         absent=(None,),
     )
+    precision: str = key(
+        "float32",
+        help="of the forward pass that gives the states; bf16: autocast, faster, and idim differs by some percent",
+        choices=("float32", "bf16"),
+        profile=True,
+        absent=("float32",),
+    )
     gradient_batches: int = key(
         32, help="global batches of the signal gradients; fewer where there are too few rows", low=10, absent=(32,)
     )

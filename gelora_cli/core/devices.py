@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ def unusable_gpu() -> str:
     return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds none"
 
 
-def resolve_precision(precision: str) -> str:
+def resolve_precision(precision: str, *, key: str = "precision") -> str:
     """Return `bf16` or `float32`; `auto` is `bf16` if the hardware multiplies in bfloat16.
 
     Raises:
@@ -97,10 +97,17 @@ def resolve_precision(precision: str) -> str:
     # Emulated bfloat16 is slower than float32, and loses precision for nothing.
     supported = torch.cuda.is_bf16_supported(including_emulation=False) if has_cuda else _cpu_has_bf16()
     if precision == "bf16" and has_cuda and not supported:
-        raise GeloraError("precision=bf16: this GPU has no bfloat16; take precision=float32 or auto.")
+        raise GeloraError(f"{key}=bf16: this GPU has no bfloat16; take {key}=float32.")
     if precision != "auto":
         return precision
     return "bf16" if supported else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a model computes in `bf16` by autocast; that of `float32` changes nothing."""
+    import torch
+
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _cpu_has_bf16() -> bool:

@@ -15,6 +15,7 @@ from torch import nn
 
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
+from gelora_cli.core.devices import autocast
 from gelora_cli.core.distributed import Device, gather_rows
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
@@ -103,7 +104,8 @@ def measure(
     batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], batch_size)]
     share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
     started = time.perf_counter()
-    states = _forward(model, blocks, split, share, pooling, pad_token_id, accelerator, store)
+    with autocast(accelerator.device, settings.precision):
+        states = _forward(model, blocks, split, share, pooling, pad_token_id, accelerator, store)
     forwarded = time.perf_counter()
     # Every process logs by its own count, so that the log shows that the work was shared.
     count = sum(map(len, share.values()))

@@ -127,6 +127,8 @@ def resolve_inputs(
         check_length(model, config.task.max_length)
     with collect_problems(problems):
         precision = resolve_precision(config.precision) if check_devices else config.precision
+        if check_devices:
+            resolve_precision(config.profile.precision, key="profile.precision")
     # What follows reads what was resolved above, so it is checked only where that succeeded.
     if "train" in splits:
         names = needed_signals(config) if signals is None else signals

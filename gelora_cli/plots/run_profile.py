@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.layer_checks import weak_layers
-from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.profile import DEFAULT_PRECISION, IdProfile
 from gelora_cli.core.registries import RUN_PICTURES
 from gelora_cli.geometry.scale_rules import plateau
 from gelora_cli.plots.base import RunData, RunPicture
@@ -106,6 +106,8 @@ def describe_points(profile: IdProfile) -> str:
     parts = [profile.task, end_of(profile.model), f"N = {profile.examples_used:,} examples"]
     if profile.settings.tokens is not None:
         parts.append(f"{profile.settings.tokens} tokens of each")
+    if profile.settings.precision != DEFAULT_PRECISION:
+        parts.append(profile.settings.precision)
     if profile.settings.control is not None:
         parts.append(CONTROL_LABELS[profile.settings.control])
     return ", ".join(parts)

@@ -113,4 +113,5 @@ def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSetting
         scale=profile.scale if profile.estimator == "gride" else None,
         tokens=profile.tokens if profile.pooling == "tokens" else None,
         control=profile.control,
+        precision=profile.precision,
     )

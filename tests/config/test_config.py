@@ -220,6 +220,7 @@ def test_a_profile_is_of_model_text_length_and_its_settings() -> None:
         profile_hash(changed(), "m", "u"),
         profile_hash(changed(task={"max_length": 9}), "m", "t"),
         profile_hash(changed(profile={"seed": 1}), "m", "t"),
+        profile_hash(changed(profile={"precision": "bf16"}), "m", "t"),
     ]
     assert base not in others
     answering = {"kind": "question_answering", "metric": "squad"}

@@ -77,6 +77,16 @@ def test_the_profile_is_that_of_the_blocks_hidden_states(tiny_models: dict[str, 
     assert len(found.layers) == points.shape[1]
 
 
+def test_a_forward_pass_in_bf16_gives_nearly_the_same_idims(tiny_models: dict[str, Path]) -> None:
+    loaded, encoded, pad = session(tiny_models["bert"], "bert", [row["sentence"] for row in rows("cola", 60, seed=1)])
+    full = measured(loaded, encoded, pad)
+    rough = measured(loaded, encoded, pad, settings=replace(SETTINGS, precision="bf16"))
+    assert not torch.is_autocast_enabled("cpu")
+    for layer, other in zip(full.layers[1:], rough.layers[1:], strict=True):
+        assert other.idim != layer.idim
+        assert other.idim == pytest.approx(layer.idim, rel=0.2)
+
+
 def test_the_size_of_batches_does_not_matter(tiny_models: dict[str, Path]) -> None:
     texts = [row["sentence"] for row in rows("cola", 80, seed=1)]
     loaded, encoded, pad = session(tiny_models["bert"], "bert", texts)

@@ -9,6 +9,8 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 
 FEWEST_POINTS = 20
 """Fewer distinct points have no estimate: already at 20 the 95 % interval covers 86 to 90 %."""
+DEFAULT_PRECISION = "float32"
+"""Of the forward pass whose states are measured; profiles that are older than the setting have it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class ProfileSettings:
 
     `stride` and `max_question_length` exist for question answering, `scale` for the estimator `gride` (None: the rule
     chose it, see `IdProfile.scale`), `tokens` for the pooling of that name. `control` is None for a real profile.
+    `precision` is that of the forward pass: `float32`, or `bf16` for autocast.
     """
 
     pooling: str
@@ -101,6 +104,7 @@ class ProfileSettings:
     scale: int | None = None
     tokens: int | None = None
     control: str | None = None
+    precision: str = DEFAULT_PRECISION
 
 
 @dataclass(frozen=True)
