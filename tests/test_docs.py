@@ -75,8 +75,9 @@ def test_commands_name_known_commands_keys_and_groups() -> None:
         options: dict[str, type] = {}
         if methods and "," not in methods[0]:
             options["method"] = MethodConfig.class_of(methods[0])
-        if "launch=slurm" in words:
-            options["launch"] = LaunchConfig.class_of("slurm")
+        for launcher in ("slurm", "ray"):
+            if f"launch={launcher}" in words:
+                options["launch"] = LaunchConfig.class_of(launcher)
         known = {entry.name for entry in declared_keys(COMMANDS.get(words[1]).keys, options)} | set(groups("run"))
         keys = [word.partition("=")[0].lstrip("+") for word in words[2:] if "=" in word and not word.startswith("-")]
         assert set(keys) <= known, f"{page}: {set(keys) - known} in {shlex.join(words)}"

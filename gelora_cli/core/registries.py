@@ -63,6 +63,7 @@ LAUNCHERS: Registry[Launcher] = Registry(
         "local": "gelora_cli.launchers.local",
         "in_place": "gelora_cli.launchers.in_place",
         "slurm": "gelora_cli.launchers.slurm",
+        "ray": "gelora_cli.launchers.ray",
     },
 )
 """Where the jobs of a sweep run."""
