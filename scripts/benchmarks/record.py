@@ -44,6 +44,11 @@ def library_versions(extra: Sequence[str] = ()) -> dict[str, str]:
     return versions
 
 
+def reached(is_reached: bool) -> str:
+    """Return how a goal is marked."""
+    return "**reached**" if is_reached else "**not reached**"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """One table of the page: its caption, its columns and its rows, as they are shown."""
