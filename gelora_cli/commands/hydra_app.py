@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -12,20 +13,23 @@ from unittest import mock
 
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems, value_problems
-from gelora_cli.config.composing import METHOD_DEFAULTS, METHOD_KEYS, composable, composed_config, method_nodes
+from gelora_cli.config.composing import METHOD_DEFAULTS, METHOD_KEYS, composable, composed_config, method_node
 from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.overrides import load_named_plugins, override_problems
-from gelora_cli.config.schema import command_keys, takes_run_keys
+from gelora_cli.config.schema import MethodConfig, TrackerConfig, command_keys, optional_trackers, takes_run_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.tuned_folder import tuned_overrides
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import COMMANDS
+from gelora_cli.core.registries import COMMANDS, METHODS
 
 LONGEST_REASON = 300
 """Characters that are shown of why Hydra refuses a configuration."""
 
 SHOWS_CONFIG = ("--cfg", "-c", "--info", "-i")
 """Flags with which Hydra prints a configuration and runs nothing."""
+
+_stored: dict[str, object] = {}
+"""Each node that Hydra was given to the classes that it was made of: making all of them takes a tenth of a second."""
 
 
 def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> list[str]:
@@ -68,7 +72,7 @@ def hydra_name(schema: str) -> str:
 
 
 def register_schemas(schema: str = "run") -> None:
-    """Give Hydra the typed configuration of every command.
+    """Give Hydra the typed configuration of a command.
 
     `configs/run.yaml` names the groups of a run. A command with other keys has no such file: what it would say is
     stored here.
@@ -77,20 +81,34 @@ def register_schemas(schema: str = "run") -> None:
         schema: the command that is composed. A command with more keys than those of a run is composed from `run.yaml`
             as well, so that the schema of a run is the command's own.
     """
+    _store_schema(hydra_name(schema), command_keys(schema))
+    if not takes_run_keys(schema):
+        command = COMMANDS.get(schema)
+        groups = [{group: option} for group, option in command.groups.items()]
+        if "method" in command.groups:
+            groups.insert(0, METHOD_DEFAULTS)
+        defaults = [f"{schema}_schema", *groups, "_self_", "/hydra_quiet"]
+        _store(schema, command_keys(schema), lambda: {"defaults": defaults})
+    for name in METHODS.names():
+        settings: type = MethodConfig.class_of(name)
+        _store(f"{METHOD_KEYS}/{name}", settings, functools.partial(method_node, name, settings))
+
+
+def _store_schema(name: str, keys: type) -> None:
+    """Store the keys of a command, with those of the trackers that there are."""
+    trackers = [(tracker, TrackerConfig.class_of(tracker)) for tracker in optional_trackers()]
+    _store(f"{name}_schema", (keys, trackers), lambda: composable(keys))
+
+
+def _store(path: str, source: object, build: Callable[[], Any]) -> None:
+    """Store a node under `NAME` or `GROUP/NAME`, unless one that was made of the same classes is there."""
     from hydra.core.config_store import ConfigStore
 
-    store = ConfigStore.instance()
-    for name in COMMANDS.names():
-        command = COMMANDS.get(name)
-        if not takes_run_keys(name):
-            store.store(name=f"{name}_schema", node=composable(command.keys))
-            groups = [{group: option} for group, option in command.groups.items()]
-            if "method" in command.groups:
-                groups.insert(0, METHOD_DEFAULTS)
-            store.store(name=name, node={"defaults": [f"{name}_schema", *groups, "_self_", "/hydra_quiet"]})
-    store.store(name="run_schema", node=composable(command_keys(schema if takes_run_keys(schema) else "run")))
-    for name, node in method_nodes().items():
-        store.store(group=METHOD_KEYS, name=name, node=node)
+    if _stored.get(path) == source:
+        return
+    group, _, name = path.rpartition("/")
+    ConfigStore.instance().store(group=group or None, name=name, node=build())
+    _stored[path] = source
 
 
 def compose_each(

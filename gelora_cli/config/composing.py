@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.literal_text import restore_text
-from gelora_cli.config.schema import MethodConfig, TrackerConfig, optional_trackers
+from gelora_cli.config.schema import TrackerConfig, optional_trackers
 from gelora_cli.config.typed import in_entry_class
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
-from gelora_cli.core.registries import METHODS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,17 +64,8 @@ def add_tracker_keys(node: DictConfig) -> None:
         OmegaConf.set_struct(node.tracker, True)
 
 
-def method_nodes() -> dict[str, DictConfig]:
-    """Return the keys of each method with their defaults, by the name of the method."""
-    nodes: dict[str, DictConfig] = {}
-    for name in METHODS.names():
-        settings: type = MethodConfig.class_of(name)
-        nodes[name] = copy.deepcopy(_method_node(name, settings))
-    return nodes
-
-
-@functools.cache
-def _method_node(name: str, settings: type) -> DictConfig:
+def method_node(name: str, settings: type) -> DictConfig:
+    """Return the keys of a method with their defaults."""
     from omegaconf import OmegaConf
 
     node: DictConfig = OmegaConf.structured(settings(name=name), flags={"struct": False})

@@ -83,7 +83,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["ranks", "x", f"budget={'7' * 5000}"], ["budget=777"]),
     (["run", f"task.name={'x' * 300}"], ["task.name=x", "300 characters", "at most 100"]),
     (["run", "task=text", "model=minilm", f"data.text={'x' * 300}.csv"], ["data.text=", "no such file"]),
-    (["run", "taks=cola"], ["did you mean task?", "task, trackers, train"]),
+    (["run", "taks=cola"], ["did you mean task?", "task, tracker, trackers, train"]),
     *[
         ([word.replace("LONG", "x" * 300) for word in words], ["...", "File name too long"])
         for words in (
