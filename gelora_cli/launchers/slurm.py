@@ -115,13 +115,13 @@ def submit(jobs: Sequence[Job], settings: SlurmConfig) -> RecordedSweep:
     with submission_lock(jobs):  # the same command given twice at once submits its jobs once
         sweep = new_sweep(jobs, SlurmArray.name)
         planned, queued = planned_jobs(sweep, jobs)
-        todo = [job for job in planned if not job.was_done and not job.scheduler_id]
+        todo = [job.number for job in planned if not job.was_done and not job.scheduler_id]
         try:
-            ids = submit_array(sweep, [jobs[job.number - 1] for job in todo], settings) if todo else []
+            ids = submit_array(sweep, [job for job in jobs if job.number in todo], settings) if todo else []
         except GeloraError:
             shutil.rmtree(sweep.directory, ignore_errors=True)  # what submitit has stored there
             raise
-        submitted = dict(zip([job.number for job in todo], ids, strict=True))
+        submitted = dict(zip(todo, ids, strict=True))
         recorded = []
         for job in planned:
             if job.number in submitted:
@@ -194,14 +194,14 @@ def wait_for(sweep: RecordedSweep, poll_seconds: float) -> Iterator[Outcome]:
         StoppedError: after Ctrl-C.
     """
     known = 0
-    states = [""] * len(sweep.record.jobs)
+    states: dict[int, str] = {}  # by the number of the job
     try:
         while True:
             outcomes = sweep.outcomes()
             for job, outcome in zip(sweep.record.jobs, outcomes, strict=True):
-                if outcome.state != states[job.number - 1]:
+                if outcome.state != states.get(job.number):
                     print(f"gelora: job {job.number}: {outcome.state}: {job.label}", file=sys.stderr, flush=True)
-                    states[job.number - 1] = outcome.state
+                    states[job.number] = outcome.state
             while known < len(outcomes) and not outcomes[known].is_pending:
                 known += 1
                 yield outcomes[known - 1]
