@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +12,12 @@ from gelora_cli.commands.execution import execute
 from gelora_cli.commands.failures import user_error
 from gelora_cli.config.files import parse_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
-from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import serve
+from gelora_cli.launchers.run_outcome import finished_outcome, latest_run
 
 if TYPE_CHECKING:
     from gelora_cli.pipeline.run_directories import RunDirectories
@@ -68,26 +64,15 @@ class CommandActions:
         """Read from its run directory what came of a job that another process has ended."""
         if not self.command.writes_run:
             return Outcome(code, message=describe_exit_status(code) if code else "", seconds=seconds)
-        manifests: list[tuple[str, Path, RunManifest]] = []
-        for place in self.run_directories(job):
-            with contextlib.suppress(GeloraError):
-                manifest = read_artifact(RunManifest, place / RunManifest.FILE)
-                manifests.append((manifest.updated, place, manifest))
-        if not manifests:
+        latest = latest_run(self.run_directories(job))
+        if latest is None:
             message = f"it left no run directory and {describe_exit_status(code)}; see its output"
             return Outcome(code or 1, message=message, seconds=seconds)
-        _, directory, manifest = max(manifests)
+        directory, manifest = latest
         if code or not is_done(directory):
             message = manifest.error or f"it {describe_exit_status(code)} before the run was done"
             return Outcome(code or 1, str(directory), message, seconds=seconds)
-        return Outcome(
-            0,
-            str(directory),
-            value=read_artifact(RunResult, directory / RunResult.FILE).value,
-            already_done=manifest.updated < self.begun,
-            linked=manifest.same_as is not None,
-            seconds=seconds,
-        )
+        return finished_outcome(directory, manifest, already_done=manifest.updated < self.begun, seconds=seconds)
 
 
 def serve_jobs(descriptors: str, parent: str) -> int:

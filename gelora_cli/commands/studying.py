@@ -29,7 +29,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.locks import lock_directory
-from gelora_cli.core.registries import COMMANDS
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
@@ -226,6 +226,11 @@ def _key_problems(config: TuneCommandConfig, common: Iterable[str]) -> Iterator[
         yield (
             "force=true: a study goes on where it was, and no trial that is done is run again; leave it out, or "
             "remove the directory of the study"
+        )
+    if not LAUNCHERS.get(config.launch.launcher).runs_here:
+        yield (
+            f"launch.launcher={config.launch.launcher}: gelora tune chooses trials by those before, on one machine; "
+            "leave it out, and give the whole command to the cluster, such as sbatch --wrap 'gelora tune ...'"
         )
     if config.tune.sampler == "tpe" and config.launch.parallel > 1:
         yield (

@@ -68,6 +68,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     jobs = complete_jobs(composed, command, flags, words)
     outcomes: list[Outcome] = []
     labels = [job.label for job in jobs]
+    stopped = True
     try:
         with launcher:
             check_inputs(launcher, jobs)
@@ -75,6 +76,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
             with contextlib.suppress(StoppedError, KeyboardInterrupt):
                 for outcome in checked_outcomes(launcher, jobs):
                     outcomes.append(outcome)
+                stopped = False
     except Exception:
         if outcomes:  # a launcher that fails loses none of the outcomes before it
             report_sweep(labels, outcomes)
@@ -83,7 +85,7 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
     written = [Path(outcome.directory) for outcome in outcomes if outcome.directory and not outcome.code]
     if following := command.next_after_sweep(written):
         print(following, flush=True)
-    return code
+    return max(code, StoppedError.exit_code) if stopped else code
 
 
 def checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.artifacts.sweep import JobEnd, SweepJob, SweepRecord
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
@@ -34,6 +33,7 @@ from gelora_cli.launchers.job_state import (
     log_file,
     read_end,
 )
+from gelora_cli.launchers.run_outcome import finished_outcome, latest_run
 
 SAME_COMMAND = "give the same command again to resume"
 
@@ -90,14 +90,8 @@ class RecordedSweep:
             manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
             if job.repeats and manifest.updated < self.record.created:  # done by the run that it repeats
                 continue
-            return Outcome(
-                0,
-                str(directory),
-                value=read_artifact(RunResult, directory / RunResult.FILE).value,
-                already_done=job.was_done,
-                linked=manifest.same_as is not None,
-                seconds=sum(manifest.seconds.values()),
-            )
+            seconds = sum(manifest.seconds.values())
+            return finished_outcome(directory, manifest, already_done=job.was_done, seconds=seconds)
         return None
 
     def _pending(self, job: SweepJob, state: QueueState, seconds: float, *, has_begun: bool) -> Outcome:
@@ -135,18 +129,7 @@ class RecordedSweep:
 
     def _manifest(self, job: SweepJob) -> tuple[Path, RunManifest] | None:
         """Return the run directory that a job has written to since the sweep began, and its `run.json`."""
-        written: list[tuple[str, Path, RunManifest]] = []
-        for directory in self.directories(job):
-            try:
-                manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-            except GeloraError:
-                continue
-            if manifest.updated >= self.record.created:
-                written.append((manifest.updated, directory, manifest))
-        if not written:
-            return None
-        _, directory, manifest = max(written, key=lambda entry: entry[0])
-        return directory, manifest
+        return latest_run(self.directories(job), since=self.record.created)
 
 
 def ask_queue(launcher: str, job_ids: Sequence[str]) -> Mapping[str, QueueState] | None:
