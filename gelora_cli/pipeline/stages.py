@@ -53,6 +53,9 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
         with open_trackers(directory, tracker_settings, is_main_process=is_main) as trackers:
             with session.timed("train"):
                 trained, predictions = train_stage(session, attached, train, directory, trackers, stop)
+            if is_main:  # after the training, whose first step would wait for the library that draws
+                drawn = RunData(profile=signals.profile, signals=signals.artifacts, plan=attached.plan)
+                write_run_pictures(directory, drawn)
             check = save_and_reload(session, attached, directory)
             if is_main:
                 # Only after the reload check: a result.json belongs to an adapter that can be loaded again.
@@ -76,11 +79,10 @@ def _has_equal_run(inputs: ResolvedInputs, plan: RankPlan) -> bool:
 
 
 def _write_plan(directory: Path, signals: MeasuredSignals, plan: RankPlan) -> None:
-    """Write the signals and the plan as it was attached, with their pictures."""
+    """Write the signals and the plan as it was attached."""
     for artifact in signals.artifacts.values():
         write_artifact(artifact, directory)
     write_artifact(plan, directory)
-    write_run_pictures(directory, RunData(profile=signals.profile, signals=signals.artifacts, plan=plan))
     lines = format_plan(plan).splitlines()
     table_length = len(plan.blocks) + 1 if plan.blocks else 0  # a header, and a line for each block
     if table_length:
