@@ -33,10 +33,12 @@ class Batch:
         return len(self.rows)
 
 
-def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, device: torch.device) -> Batch:
-    """Pad the rows on the right to the longest of them and move them to the device."""
+def collate(
+    split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, device: torch.device, width: int | None = None
+) -> Batch:
+    """Pad the rows on the right to the longest of them, or to a greater width, and move them to the device."""
     # Both arrays list the tokens row by row, so values at `positions` fill the true places of the mask in order.
-    mask, positions = _find_tokens(split, rows)
+    mask, positions = _find_tokens(split, rows, width)
     arrays = {
         "input_ids": _fill_rows(split.tokens[positions], mask, pad_token_id),  # (B, T)
         "attention_mask": mask.astype(np.int64),  # (B, T)
@@ -68,10 +70,12 @@ def pad_token_values(
     return _fill_rows(values[positions], mask, fill)
 
 
-def _find_tokens(split: EncodedSplit, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _find_tokens(
+    split: EncodedSplit, rows: NDArray[np.int64], width: int | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which places of (B, T) hold a token, and the positions of those tokens in `split.tokens`, row by row."""
     lengths = split.lengths[rows]  # (B,)
-    mask = np.arange(lengths.max())[None, :] < lengths[:, None]  # (B, T)
+    mask = np.arange(width or lengths.max())[None, :] < lengths[:, None]  # (B, T)
     positions = np.concatenate([np.arange(split.offsets[row], split.offsets[row + 1]) for row in rows])
     return mask, positions
 

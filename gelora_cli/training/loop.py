@@ -18,15 +18,17 @@ from gelora_cli.core.devices import seed_process
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches, micro_batches
-from gelora_cli.data.collate import collate
+from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
+from gelora_cli.training.graphs import GraphedPasses, graphed_passes
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.state import TrainingState
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 
@@ -71,6 +73,7 @@ class Trainer:
         self.model = accelerator.prepare_model(adapted.model)
         self.parameters = list(adapted.trainable().values())
         self.state = TrainingState(adapted, settings, self.total_steps, accelerator)
+        self.graphs: GraphedPasses | None = None  # of the steps that are being taken
 
     def fit(self, resume_from: Checkpoint | None = None) -> TrainResult:
         """Train for all epochs, or for `max_steps` steps.
@@ -125,7 +128,15 @@ class Trainer:
         """Have the model ready for `train_step` inside, and as it was afterwards."""
         self.model.train()
         with self.arithmetic():
-            yield
+            if not self.settings.fast:
+                yield
+                return
+            with graphed_passes(self) as graphs:
+                self.graphs = graphs
+                try:
+                    yield
+                finally:
+                    self.graphs = None
 
     def evaluate_epoch(self) -> None:
         """Evaluate the model as it is at the end of an epoch."""
@@ -139,16 +150,9 @@ class Trainer:
 
     def train_step(self, rows: NDArray[np.int64]) -> None:
         """Take one optimizer step on a global batch, given by its rows (B,)."""
-        state, accelerator = self.state, self.accelerator
-        parts = micro_batches(
-            rows, accelerator.process_index, accelerator.num_processes, self.settings.micro_batch_size
-        )
-        for index, (micro_rows, counts) in enumerate(parts):
-            is_last = index == len(parts) - 1  # gradients are exchanged once, after the last micro-batch
-            with contextlib.nullcontext() if is_last else accelerator.no_sync(self.model):
-                self._backward(micro_rows, counts, len(rows), is_last)
-        # After the last exchange of gradients, so that every process clips by the same norm.
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        state = self.state
+        if self.graphs is None or not self.graphs.run(rows):
+            self._set_gradients(rows)
         state.optimizer.step()
         state.schedule.step()
         state.step += 1
@@ -160,6 +164,19 @@ class Trainer:
             state.forget_moments(self.adapted.restarted(state.step))
         state.optimizer.zero_grad(set_to_none=True)
 
+    def _set_gradients(self, rows: NDArray[np.int64]) -> None:
+        """Set the clipped gradients of the loss of a global batch (B,)."""
+        accelerator = self.accelerator
+        parts = micro_batches(
+            rows, accelerator.process_index, accelerator.num_processes, self.settings.micro_batch_size
+        )
+        for index, (micro_rows, counts) in enumerate(parts):
+            is_last = index == len(parts) - 1  # gradients are exchanged once, after the last micro-batch
+            with contextlib.nullcontext() if is_last else accelerator.no_sync(self.model):
+                self._backward(micro_rows, counts, len(rows), is_last)
+        # After the last exchange of gradients, so that every process clips by the same norm.
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+
     def _backward(self, rows: NDArray[np.int64], counts: bool, global_examples: int, is_last: bool) -> None:
         """Add the gradient of a micro-batch to the sums over this step.
 
@@ -170,16 +187,7 @@ class Trainer:
             is_last: whether it is the last micro-batch of the step.
         """
         batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
-        assert batch.labels is not None
-        losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
-        # A mean over the batch would have a sum, too, and train on another loss without a word.
-        if getattr(losses, "shape", None) != (len(rows),):
-            shape = tuple(getattr(losses, "shape", ()))
-            raise GeloraError(
-                f"the loss of the task kind has the shape {shape}; accepted: a loss for each of the {len(rows)} rows, "
-                f"({len(rows)},), as reduction='none' gives them. Correct its method loss."
-            )
-        total = losses.sum() * float(counts)  # ()
+        total = self.row_losses(batch).sum() * float(counts)  # ()
         self.state.loss_sum += total.detach()
         # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so
         # each sum is divided by all rows and multiplied by the number of processes.
@@ -187,6 +195,23 @@ class Trainer:
         if is_last and self.adapted.extra_loss is not None:  # once a step, whatever the number of micro-batches
             loss = loss + self.adapted.extra_loss()
         loss.backward()
+
+    def row_losses(self, batch: Batch) -> torch.Tensor:
+        """Return the loss of every row of a batch, (B,).
+
+        Raises:
+            GeloraError: the task kind gives something else.
+        """
+        assert batch.labels is not None
+        losses = self.settings.loss(self.model(**batch.inputs), batch, batch.labels)  # (B,)
+        # A mean over the batch would have a sum, too, and train on another loss without a word.
+        if getattr(losses, "shape", None) != (len(batch),):
+            shape = tuple(getattr(losses, "shape", ()))
+            raise GeloraError(
+                f"the loss of the task kind has the shape {shape}; accepted: a loss for each of the {len(batch)} rows, "
+                f"({len(batch)},), as reduction='none' gives them. Correct its method loss."
+            )
+        return losses
 
     def read_loss(self) -> None:
         """Read the mean loss since the last reading, and give it to the callbacks; the only wait for the device.
