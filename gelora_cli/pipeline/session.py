@@ -101,6 +101,7 @@ class Session:
         self.inputs, self.accelerator, self.config = inputs, accelerator, inputs.config
         self.seconds: dict[str, float] = {}
         self._warned: set[tuple[str, str]] = set()  # (split, warning)
+        self._casts: dict[int, torch.Tensor] = {}  # of frozen weights, for CUDA graphs
         with self.timed("model"):
             self.loaded = self.fresh_model()
             self.shapes = read_shapes(self.loaded.model, self.loaded.map)  # before an adapter adds its own
@@ -171,7 +172,8 @@ class Session:
         from gelora_cli.methods.updates.arithmetic import training_arithmetic
 
         blocks = block_modules(self.loaded.model, self.loaded.map)
-        return training_arithmetic(blocks, bf16=self.inputs.precision == "bf16", fast=self.config.train.fast)
+        bf16, fast = self.inputs.precision == "bf16", self.config.train.fast
+        return training_arithmetic(blocks, bf16=bf16, fast=fast, kept=self._casts if fast else None)
 
     def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
         """Return the numbers by which two models are compared on a split."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 KNOWN = ("torch.", "transformers.", "peft.", "gelora_cli.", "accelerate.")
 """Libraries whose modules do the same in every step. What others do between their kernels, a graph would leave out."""
-WARM_UPS = 2
-"""Passes before one is captured: libraries allocate and choose kernels in the first."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,7 @@ class GraphedPasses:
 
     Rows are padded to `padded_width(T)`, so that few graphs serve all batches. Every step replays: the passes that warm
     up and capture leave no trace, in random states neither. So a training that resumes meets the same numbers as one
-    that never stopped. Graphs end with the block of steps in which they were captured, since the weights that are cast
-    for these steps do, too.
+    that never stopped.
 
     Args:
         trainer: the training. Its parameters get their gradients from here.
@@ -55,17 +52,34 @@ class GraphedPasses:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.longest = int(trainer.split.lengths.max())
         self.gradients = [torch.zeros_like(parameter) for parameter in trainer.parameters]
         self.graphs: dict[int, _Graph] = {}
+        self.positions: dict[tuple[int, int], Any] = {}
+        self.addresses: list[int] = []
         self.pool: Any = None
         self.refused = False
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have the model ready for passes inside, and as it was afterwards."""
+        model = self.trainer.adapted.model
+        # A graph reads the weights where they lay when it was captured.
+        addresses = [parameter.data_ptr() for parameter in model.parameters()]
+        if addresses != self.addresses:
+            self.graphs.clear()
+            self.addresses = addresses
+        with ExitStack() as swaps:
+            remember_positions(model, self.positions, swaps)
+            yield
 
     def run(self, rows: NDArray[np.int64]) -> bool:
         """Set the clipped gradients of a global batch (B,) and add its losses; return False where no graph can."""
         trainer = self.trainer
         if self.refused or len(rows) != trainer.settings.batch_size:
             return False
-        width = padded_width(int(trainer.split.lengths[rows].max()))
+        # No wider than the longest row of all, which the model is known to take.
+        width = min(padded_width(int(trainer.split.lengths[rows].max())), self.longest)
         on_cpu = collate(trainer.split, rows, trainer.pad_token_id, torch.device("cpu"), width)
         if width not in self.graphs:
             captured = self._captured(on_cpu)
@@ -106,12 +120,11 @@ class GraphedPasses:
         return _Graph(graph, batch, total)
 
     def _warm_up(self, batch: Batch) -> None:
-        """Take the pass on another stream, as capturing needs it."""
+        """Take the pass once, on another stream: libraries allocate and choose kernels in the first."""
         current, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):
-                self._pass(batch)
+            self._pass(batch)
         current.wait_stream(stream)
 
     def _pass(self, batch: Batch) -> torch.Tensor:
@@ -148,41 +161,31 @@ def can_capture(trainer: Trainer) -> bool:
     )
 
 
-@contextmanager
-def graphed_passes(trainer: Trainer) -> Iterator[GraphedPasses | None]:
-    """Give the passes as graphs, for the steps inside; None where they can't be captured."""
-    if not can_capture(trainer):
-        yield None
-        return
-    with ExitStack() as swaps:
-        remember_positions(trainer.adapted.model, swaps)
-        passes = GraphedPasses(trainer)
-        yield passes
-        passes.graphs.clear()
-
-
-def remember_positions(model: nn.Module, swaps: ExitStack) -> None:
+def remember_positions(model: nn.Module, known: dict[tuple[int, int], Any], swaps: ExitStack) -> None:
     """Have DeBERTa compute its relative positions once for each T, until `swaps` ends.
 
     They depend on T alone. On the way a number is copied to the GPU, which can't be captured.
+
+    Args:
+        model: DeBERTa, or a model without such positions, which stays as it is.
+        known: the positions by module and T, which outlive `swaps`.
+        swaps: puts the model's own function back.
     """
     for module in model.modules():
         encoder: Any = module
         if hasattr(encoder, "get_rel_pos"):
             swaps.callback(delattr, encoder, "get_rel_pos")
-            encoder.get_rel_pos = _remembered(encoder.get_rel_pos)
+            encoder.get_rel_pos = _remembered(encoder.get_rel_pos, known, id(encoder))
 
 
-def _remembered(positions: Callable[..., Any]) -> Callable[..., Any]:
-    known: dict[int, Any] = {}
-
+def _remembered(positions: Callable[..., Any], known: dict[tuple[int, int], Any], owner: int) -> Callable[..., Any]:
     def remembered(hidden_states: torch.Tensor, query_states: Any = None, relative_pos: Any = None) -> Any:
         if query_states is not None or relative_pos is not None:
             return positions(hidden_states, query_states, relative_pos)
-        length = hidden_states.shape[-2]
-        if length not in known:
-            known[length] = positions(hidden_states)
-        return known[length]
+        key = owner, hidden_states.shape[-2]
+        if key not in known:
+            known[key] = positions(hidden_states)
+        return known[key]
 
     return remembered
 

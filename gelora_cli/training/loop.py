@@ -23,7 +23,7 @@ from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
-from gelora_cli.training.graphs import GraphedPasses, graphed_passes
+from gelora_cli.training.graphs import GraphedPasses, can_capture
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.state import TrainingState
 
@@ -73,7 +73,7 @@ class Trainer:
         self.model = accelerator.prepare_model(adapted.model)
         self.parameters = list(adapted.trainable().values())
         self.state = TrainingState(adapted, settings, self.total_steps, accelerator)
-        self.graphs: GraphedPasses | None = None  # of the steps that are being taken
+        self.graphs = GraphedPasses(self) if settings.fast and can_capture(self) else None
 
     def fit(self, resume_from: Checkpoint | None = None) -> TrainResult:
         """Train for all epochs, or for `max_steps` steps.
@@ -127,16 +127,8 @@ class Trainer:
     def ready_to_step(self) -> Iterator[None]:
         """Have the model ready for `train_step` inside, and as it was afterwards."""
         self.model.train()
-        with self.arithmetic():
-            if not self.settings.fast:
-                yield
-                return
-            with graphed_passes(self) as graphs:
-                self.graphs = graphs
-                try:
-                    yield
-                finally:
-                    self.graphs = None
+        with self.arithmetic(), contextlib.nullcontext() if self.graphs is None else self.graphs.ready():
+            yield
 
     def evaluate_epoch(self) -> None:
         """Evaluate the model as it is at the end of an epoch."""

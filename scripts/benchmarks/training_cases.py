@@ -162,7 +162,11 @@ def gelora_pass(case: Case, precision: str, passes: int, *, fast: bool = False) 
         evaluate=no_results,
         callbacks=(),
         arithmetic=partial(
-            training_arithmetic, block_modules(loaded.model, loaded.map), bf16=precision == "bf16", fast=fast
+            training_arithmetic,
+            block_modules(loaded.model, loaded.map),
+            bf16=precision == "bf16",
+            fast=fast,
+            kept={} if fast else None,
         ),
     )
 

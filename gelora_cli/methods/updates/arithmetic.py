@@ -19,7 +19,9 @@ from gelora_cli.methods.updates.kernels import Dropout, LoraLinear
 
 
 @contextmanager
-def training_arithmetic(blocks: Sequence[nn.Module], *, bf16: bool, fast: bool) -> Iterator[None]:
+def training_arithmetic(
+    blocks: Sequence[nn.Module], *, bf16: bool, fast: bool, kept: dict[int, torch.Tensor] | None = None
+) -> Iterator[None]:
     """Compute the steps taken inside with frozen weights that are cast once, and with `fast` in other kernels.
 
     Autocast casts a frozen weight again at each of its uses. A copy in bfloat16 gives the same numbers, bitwise.
@@ -32,14 +34,17 @@ def training_arithmetic(blocks: Sequence[nn.Module], *, bf16: bool, fast: bool) 
         blocks: the transformer blocks, in their order.
         bf16: whether the model runs under autocast to bfloat16.
         fast: whether numbers may differ by rounding, and dropout by its draws.
+        kept: keeps what was cast of weights on a GPU from one call to the next: CUDA graphs (`training.graphs`) read
+            weights where they lay when they were captured. None: casts anew each time.
     """
+    casts = {} if kept is None else kept
     with ExitStack() as swaps:
         for block in blocks:
             if fast and trains_plain_lora(block):
-                _swap_block(block, torch.bfloat16 if bf16 else torch.float32, swaps)
+                _swap_block(block, torch.bfloat16 if bf16 else torch.float32, casts, swaps)
             elif bf16:
                 for linear in _linears_called_alone(block):
-                    _swap_weights(linear.parameters(recurse=False), torch.bfloat16, swaps)
+                    _swap_weights(linear.parameters(recurse=False), torch.bfloat16, casts, swaps)
         yield
 
 
@@ -72,16 +77,22 @@ def _linears_called_alone(block: nn.Module) -> Iterator[nn.Linear]:
                 yield child
 
 
-def _swap_weights(parameters: Iterable[nn.Parameter], dtype: torch.dtype, swaps: ExitStack) -> None:
+def _swap_weights(
+    parameters: Iterable[nn.Parameter], dtype: torch.dtype, casts: dict[int, torch.Tensor], swaps: ExitStack
+) -> None:
     """Let the parameters hold copies of another type until `swaps` ends."""
     for parameter in parameters:
         swaps.callback(setattr, parameter, "data", parameter.data)
-        parameter.data = parameter.data.to(dtype)
+        cast = casts[id(parameter)] if id(parameter) in casts else parameter.data.to(dtype)
+        if parameter.is_cuda:
+            casts[id(parameter)] = cast
+        parameter.data = cast
 
 
-def _swap_block(block: nn.Module, dtype: torch.dtype, swaps: ExitStack) -> None:
+def _swap_block(block: nn.Module, dtype: torch.dtype, casts: dict[int, torch.Tensor], swaps: ExitStack) -> None:
     """Let a block compute in one type, with our kernels, until `swaps` ends."""
-    _swap_weights((parameter for parameter in block.parameters() if not parameter.requires_grad), dtype, swaps)
+    frozen = (parameter for parameter in block.parameters() if not parameter.requires_grad)
+    _swap_weights(frozen, dtype, casts, swaps)
     _swap_forward(block, _in_one_type(block.forward, dtype), swaps)
     for module in block.modules():
         if type(module) is PeftLinear:
