@@ -9,65 +9,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.distributed import make_accelerator
-from gelora_cli.training.graphs import GraphedPasses
 from gelora_cli.training.loop import Trainer
 from tests.helpers.bench import Bench, without_times
-from tests.helpers.gpu import finish, on_cpu
+from tests.helpers.gpu import SHORT, STOPPED_AT, finish, on_cpu, saved_adapter, stop_at
 
 pytestmark = pytest.mark.gpu
-
-SHORT = ("task=cola", "budget=2500", "train.log_steps=1", "train.epochs=2", "train.checkpoint_steps=2")
-STOPPED_AT = 7
-
-
-@pytest.fixture(autouse=True)
-def one_precision_each() -> Any:
-    """Let a test choose the precision: accelerate keeps the first one of a process."""
-    AcceleratorState._reset_state(True)
-    yield
-    AcceleratorState._reset_state(True)
-
-
-def benches(root: Path, data: Path, models: dict[str, Path], *names: str) -> list[Bench]:
-    return [Bench(root / name, data, models) for name in names]
-
-
-def adapter(bench: Bench) -> dict[str, torch.Tensor]:
-    (path,) = (bench.only() / "adapter").glob("*.safetensors")
-    return load_file(path)
-
-
-def recorded_replays(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Record for every step from now on whether it was a graph's."""
-    replayed: list[bool] = []
-    run = GraphedPasses.run
-
-    def recorded(passes: GraphedPasses, rows: NDArray[np.int64]) -> bool:
-        replayed.append(run(passes, rows))
-        return replayed[-1]
-
-    monkeypatch.setattr(GraphedPasses, "run", recorded)
-    return replayed
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, bench: Bench, step: int, *words: str, model: str) -> None:
-    """Run until before a step, as if the process had been killed there."""
-    take_step = Trainer.train_step
-
-    def train_step(trainer: Trainer, *arguments: Any) -> None:
-        if trainer.state.step == step - 1:
-            raise KeyboardInterrupt
-        take_step(trainer, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", train_step)
-        assert bench.run(*words, model=model) == 130
 
 
 @pytest.mark.parametrize(
@@ -90,59 +40,15 @@ def test_a_killed_run_ends_bitwise_as_if_it_never_stopped(
     kind: str,
     words: list[str],
 ) -> None:
-    whole, killed = benches(tmp_path, glue_dir, tiny_models, "whole", "killed")
+    whole, killed = (Bench(tmp_path / name, glue_dir, tiny_models) for name in ("whole", "killed"))
     assert whole.run(*SHORT, *words, model=kind) == 0  # with dropout, whose state the checkpoint holds
     stop_at(monkeypatch, killed, STOPPED_AT, *SHORT, *words, model=kind)
     assert killed.run(*SHORT, *words, model=kind) == 0
-    expected, resumed = adapter(whole), adapter(killed)
+    expected, resumed = saved_adapter(whole), saved_adapter(killed)
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert without_times(whole.only()) == without_times(killed.only())
     assert "resumed from the checkpoint at step 6" in (killed.only() / "log.txt").read_text()
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("bert", ["method=gelora"]),
-        ("bert", ["method=gelora", "precision=bf16"]),
-        ("bert", ["method=bitfit"]),
-        ("bert", ["method=gelora", "method.variant=dora"]),
-        ("roberta", ["method=lora"]),
-        ("electra", ["method=full"]),
-        ("deberta-v2", ["method=gelora"]),
-        ("llama", ["method=lora"]),
-        ("qwen2", ["method=lora"]),
-    ],
-)
-def test_graphs_of_a_fast_training_give_its_losses_and_resume_bitwise(
-    tmp_path: Path,
-    glue_dir: Path,
-    tiny_models: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    words: list[str],
-) -> None:
-    replayed = recorded_replays(monkeypatch)
-    plain, fast, whole, killed = benches(tmp_path, glue_dir, tiny_models, "plain", "fast", "whole", "killed")
-    words = [*words, *(["budget=2500"] if words[0] not in ("method=full", "method=bitfit") else [])]
-    short = [word for word in SHORT if not word.startswith("budget")]
-    losses = []
-    for bench, setting in ((plain, "false"), (fast, "true")):
-        assert bench.run(*short, *words, "model.dropout=0", f"train.fast={setting}", model=kind) == 0
-        losses.append([line["loss"] for line in without_times(bench.only()) if "loss" in line])
-    assert losses[1] == pytest.approx(losses[0], rel=0.03 if "precision=bf16" in words else 2e-4)
-    # 90 rows in batches of 16: the last batch of an epoch is smaller, and takes no graph.
-    assert replayed == [True] * 5 + [False] + [True] * 5 + [False], (fast.only() / "log.txt").read_text()[-900:]
-    words = [*short, *words, "train.fast=true"]
-    assert whole.run(*words, model=kind) == 0
-    stop_at(monkeypatch, killed, STOPPED_AT + 2, *words, model=kind)
-    assert killed.run(*words, model=kind) == 0
-    expected, resumed = adapter(whole), adapter(killed)
-    if kind == "deberta-v2":  # whose gather adds in any order on the way back
-        assert all(torch.allclose(expected[name], resumed[name], rtol=1e-3, atol=1e-4) for name in expected)
-    else:
-        assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
 def test_a_checkpoint_of_the_gpu_is_not_resumed_on_the_cpu(
@@ -162,7 +68,7 @@ def test_bf16_is_near_float32_and_float32_is_no_tf32(
     losses: dict[str, list[float]] = {}
     for name, precision in (("float32", "float32"), ("bf16", "bf16"), ("auto", "auto")):
         AcceleratorState._reset_state(True)
-        (bench,) = benches(tmp_path, glue_dir, tiny_models, name)
+        bench = Bench(tmp_path / name, glue_dir, tiny_models)
         assert bench.run("task=cola", "model.dropout=0", "train.log_steps=1", f"precision={precision}") == 0
         losses[name] = [line["loss"] for line in without_times(bench.only()) if "loss" in line]
     assert losses["bf16"] != losses["float32"] and losses["bf16"] == pytest.approx(losses["float32"], rel=0.03)
@@ -179,7 +85,7 @@ def test_bf16_is_near_float32_and_float32_is_no_tf32(
 def test_the_peak_is_that_of_the_run_alone(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> None:
     peaks = []
     for name, size in (("large", 64), ("small", 2)):
-        (bench,) = benches(tmp_path, glue_dir, tiny_models, name)
+        bench = Bench(tmp_path / name, glue_dir, tiny_models)
         words = [f"train.batch_size={size}", f"train.eval_batch_size={size}", "train.max_steps=2", "method=lora"]
         assert bench.run("task=cola", *words) == 0
         peaks.append(read_artifact(RunManifest, bench.only() / RunManifest.FILE).peak_bytes or 0)

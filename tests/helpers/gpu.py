@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gelora_cli.core.devices import unusable_gpu
 from gelora_cli.training.loop import Trainer
@@ -26,6 +27,9 @@ HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 """With this environment a process sees no GPU."""
 LIBRARY = "/transformers/"
 """In the path of a file of the library of models, whose own waits we can't take away."""
+SHORT = ("task=cola", "budget=2500", "train.log_steps=1", "train.epochs=2", "train.checkpoint_steps=2")
+"""A run of 12 steps with checkpoints."""
+STOPPED_AT = 7
 
 
 def missing_gpu() -> str:
@@ -67,6 +71,25 @@ def recorded_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", train_step)
         yield steps
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, bench: Bench, step: int, *words: str, model: str) -> None:
+    """Run until before a step, as if the process had been killed there."""
+    take_step = Trainer.train_step
+
+    def train_step(trainer: Trainer, *arguments: Any) -> None:
+        if trainer.state.step == step - 1:
+            raise KeyboardInterrupt
+        take_step(trainer, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", train_step)
+        assert bench.run(*words, model=model) == 130
+
+
+def saved_adapter(bench: Bench) -> dict[str, torch.Tensor]:
+    (path,) = (bench.only() / "adapter").glob("*.safetensors")
+    return load_file(path)
 
 
 class Twins:

@@ -47,6 +47,9 @@ def attach_adalora(context: MethodContext[AdaLoraSettings]) -> AdaptedModel:
         orth_reg_weight=settings.orthogonality,
     )
     model = wrap(context, config)
+    for layer in layers_of(model, SVDLinear).values():
+        # PEFT keeps the rank as a frozen parameter, and moving it to a GPU makes a trainable one of it.
+        layer.ranknum[ADAPTER].requires_grad_(False)
     tuner: Any = model.base_model
     tuner.rankallocator = BudgetAllocator(tuner.model, config, plan)
     _check(model, plan, context)
