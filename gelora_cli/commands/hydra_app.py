@@ -147,6 +147,7 @@ def compose_each(
 def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callable[[Any], None]) -> None:
     """Call Hydra's own entry point with our arguments in place of the process's."""
     import hydra
+    from hydra._internal.hydra import Hydra
 
     register_schemas(schema)
     before = sys.argv  # Hydra reads its arguments from there, and offers no other way to get completion and flags
@@ -154,7 +155,9 @@ def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callabl
     shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
     printed = io.StringIO()  # what Hydra prints has protected text in it, which is restored before a user sees it
     try:
-        with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext():
+        # Hydra would compose everything once more to ask whether it sweeps, which the flags say.
+        mode = mock.patch.object(Hydra, "get_mode", lambda *_, **__: None)
+        with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext(), mode:
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=hydra_name(schema))(job)()
     finally:
         sys.argv = before

@@ -82,6 +82,7 @@ class Follower:
             where = self._call("start", tracked_run(self.directory, self.config, self.given.id, resumed=resumed))
             if where:
                 self.report("info", f"tracker {self.kind.name}: {where}")
+            self._give_pictures()  # before any line: these belong to step 0
 
     def update(self) -> None:
         """Give the tracker the lines and pictures that are new."""
@@ -90,11 +91,7 @@ class Follower:
         with self._guarded("gets no further lines"):
             for line in self._new_lines():
                 self.tracker.log(line)
-            for path in sorted(self.directory.glob("*.png")):
-                digest = file_sha256(path)
-                if self.given.pictures.get(path.name) != digest:
-                    self._remember(replace(self.given, pictures=self.given.pictures | {path.name: digest}))
-                    self._call("picture", path)
+            self._give_pictures()
 
     def end(self, state: str) -> None:
         """Give the tracker the last lines and how the run ended, and close it, also one that failed."""
@@ -105,6 +102,14 @@ class Follower:
             if not self.failed:
                 self._call("end", state, final_values(self.directory) if state == DONE else {})
             self.tracker.close()
+
+    def _give_pictures(self) -> None:
+        """Give the tracker the pictures that are new or were drawn again."""
+        for path in sorted(self.directory.glob("*.png")):
+            digest = file_sha256(path)
+            if self.given.pictures.get(path.name) != digest:
+                self._remember(replace(self.given, pictures=self.given.pictures | {path.name: digest}))
+                self._call("picture", path)
 
     def _new_lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines that are new in the file and whose step is new in their series."""

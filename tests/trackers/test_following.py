@@ -76,7 +76,8 @@ def write(directory: Path, *lines: dict[str, Any], end: str = "\n") -> None:
 def test_lines_and_pictures_are_given_once(directory: Path) -> None:
     (directory / "ranks.png").write_bytes(b"first")
     follower, told, reports = following(directory)
-    (run,) = told
+    run, *pictures = told
+    assert pictures == ["ranks.png"]
     assert (run.name, run.group, run.resumed) == ("cola/minilm/lora/b0.1M-s0-12345678", "cola/minilm", False)
     assert run.parameters["method.name"] == "lora"
     assert run.parameters["run_directory"] == str(directory)
@@ -86,7 +87,7 @@ def test_lines_and_pictures_are_given_once(directory: Path) -> None:
     write(directory, {"step": 4, "loss": 0.5}, end="")  # a line that is being written
     follower.update()
     follower.update()
-    assert told[1:] == [(2, "loss"), "ranks.png"]
+    assert told[2:] == [(2, "loss")]
     (directory / "ranks.png").write_bytes(b"second")
     write(directory, end="\n")
     follower.end("done")
