@@ -95,7 +95,7 @@ def _queued_jobs(sweep: RecordedSweep) -> dict[tuple[str, ...], tuple[RecordedSw
         with contextlib.suppress(GeloraError):  # a damaged record keeps no one from submitting
             earlier = read_sweep(path)
             for job in earlier.record.jobs:
-                if job.scheduler_id and earlier.record.launcher == sweep.record.launcher and not earlier.is_done(job):
+                if earlier.record.launcher == sweep.record.launcher and earlier.may_be_pending(job):
                     submitted[job.scheduler_id] = (earlier, job)
     states = ask_queue(sweep.record.launcher, list(submitted))
     if states is None:

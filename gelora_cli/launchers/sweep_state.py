@@ -59,11 +59,22 @@ class RecordedSweep:
             return self._finished(job) is not None
         return any(is_done(directory) for directory in self.directories(job))
 
-    def outcomes(self) -> list[Outcome]:
-        """Return what came of each job up to now. The scheduler is asked once, for the jobs that are not done."""
+    def may_be_pending(self, job: SweepJob) -> bool:
+        """Return whether the scheduler may have the job: it was submitted, is not done, and did not fail by itself."""
+        if not job.scheduler_id or self.is_done(job):
+            return False
+        end = read_end(self.folder(job), job.scheduler_id)
+        return end is None or end.code in STOPPED_CODES
+
+    def outcomes(self, *, warn: bool = True) -> list[Outcome]:
+        """Return what came of each job up to now. The scheduler is asked once, for all jobs that it may have.
+
+        Args:
+            warn: print a warning where it gives no answer.
+        """
         jobs = self.record.jobs
-        waiting = [job.scheduler_id for job in jobs if job.scheduler_id and not self.is_done(job)]
-        queue = ask_queue(self.record.launcher, waiting)
+        waiting = [job.scheduler_id for job in jobs if self.may_be_pending(job)]
+        queue = ask_queue(self.record.launcher, waiting, warn=warn)
         return [self._outcome(job, queue) for job in jobs]
 
     def _outcome(self, job: SweepJob, queue: Mapping[str, QueueState] | None) -> Outcome:
@@ -75,9 +86,9 @@ class RecordedSweep:
             return replace(finished, seconds=seconds) if end else finished
         if not job.scheduler_id:
             return Outcome(StoppedError.exit_code, message="it was not submitted", scheduled="not started")
-        if queue is None:
+        if queue is None and self.may_be_pending(job):
             return Outcome(0, message=f"{self.record.launcher} job {job.scheduler_id}", scheduled=UNKNOWN)
-        state = queue.get(job.scheduler_id)
+        state = (queue or {}).get(job.scheduler_id)
         if state is not None and state.kind != ENDED:
             return self._pending(job, state, seconds, has_begun=end is not None)
         return replace(self._ended(job, state, end), seconds=seconds)
@@ -132,14 +143,15 @@ class RecordedSweep:
         return latest_run(self.directories(job), since=self.record.created)
 
 
-def ask_queue(launcher: str, job_ids: Sequence[str]) -> Mapping[str, QueueState] | None:
+def ask_queue(launcher: str, job_ids: Sequence[str], *, warn: bool = True) -> Mapping[str, QueueState] | None:
     """Return what the scheduler of a launcher says of jobs; None, with a warning, where it gives no answer."""
     if not job_ids or launcher not in LAUNCHERS:
         return {}
     try:
         return LAUNCHERS.get(launcher).queue_states(job_ids)
     except GeloraError as error:
-        print(f"gelora: {error}; what follows is from the run directories alone", file=sys.stderr)
+        if warn:
+            print(f"gelora: {error}; what follows is from the run directories alone", file=sys.stderr)
         return None
 
 
@@ -175,8 +187,9 @@ def pending_runs(directory: Path) -> Iterator[tuple[list[Path], str, Outcome]]:
         jobs = [
             job for job in sweep.record.jobs if any(place.is_relative_to(below) for place in sweep.directories(job))
         ]
-        if all(not job.scheduler_id or sweep.is_done(job) for job in jobs):
+        if not any(sweep.may_be_pending(job) for job in jobs):
             continue
-        for job, outcome in zip(sweep.record.jobs, sweep.outcomes(), strict=True):
+        # Without a warning: most listings are of sweeps that are over, and on machines without that scheduler.
+        for job, outcome in zip(sweep.record.jobs, sweep.outcomes(warn=False), strict=True):
             if job in jobs and outcome.is_pending and outcome.scheduled != UNKNOWN:
                 yield sweep.directories(job), job.label, outcome

@@ -45,6 +45,7 @@ def only_study(root: Path) -> Study:
         (["data.holdout=0.2"], ["data.holdout=0.2: gelora tune sets it", "tune.holdout=SHARE"]),
         (["force=true"], ["force=true: a study goes on where it was"]),
         (["tune.sampler=tpe", "launch.parallel=2"], ["launch.parallel=2: tune.sampler=tpe proposes each trial from"]),
+        (["launch.launcher=slurm"], ["launch.launcher=slurm: gelora tune chooses trials by those before"]),
         (["tune.trials=0", "tune.holdout=0.9"], ["\n  - tune.trials=0: accepted", "\n  - tune.holdout=0.9: accepted"]),
         (["tune.trial=4"], ["tune.trial=4: unknown key; did you mean tune.trials?"]),
         (

@@ -173,6 +173,8 @@ def test_a_sweep_is_shown_without_its_scheduler(
     said = capsys.readouterr()
     assert "Unable to contact slurm controller; what follows is from the run directories alone" in said.err
     assert re.search(r"new +unknown", said.out) and re.search(r"s0-0.1 +done", said.out)
+    assert command_line(["ls", str(recorded.directory.parents[1])]) == 0
+    assert "squeue" not in capsys.readouterr().err
 
 
 @pytest.fixture

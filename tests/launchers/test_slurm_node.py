@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -32,12 +33,20 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         pytest.skip("a Slurm of one node needs root, and the packages slurm-wlm and munge")
     directory = tmp_path / "slurm"
     monkeypatch.setenv("SLURM_NODE_CPUS", "2")
+    monkeypatch.setenv("SLURM_NODE_PORT", str(free_port()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     subprocess.run([SCRIPT, "up", directory], check=True)
     monkeypatch.setenv("SLURM_CONF", str(directory / "slurm.conf"))
     yield
     subprocess.run([SCRIPT, "down", directory], check=True)
     assert not directory.exists()
+
+
+def free_port() -> int:
+    """Return a port that is free; the next one, which the node needs as well, most likely is."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def gelora(*words: str) -> subprocess.CompletedProcess[str]:
