@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.operations import model_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.training.callback import Callback
 from gelora_cli.training.loop import Trainer
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.timing import no_results
@@ -135,6 +136,20 @@ def lora_plan(loaded: LoadedModel) -> RankPlan:
 
 def gelora_pass(case: Case, precision: str, passes: int, *, fast: bool = False) -> Callable[[], object]:
     """Return a pass over the rows by gelora's own Trainer; each call is an epoch, from inputs to the last step."""
+    trainer = gelora_trainer(case, precision, passes, fast=fast)
+
+    def one_pass() -> None:
+        trainer.state.epoch += 1
+        trainer.train_epoch()
+        wait()
+
+    return one_pass
+
+
+def gelora_trainer(
+    case: Case, precision: str, passes: int, *, fast: bool = False, callbacks: Sequence[Callback] = ()
+) -> Trainer:
+    """Return gelora's own Trainer, of as many epochs as there will be passes."""
     loaded = case.load()
     context = MethodContext(loaded.model, loaded.map, lora_plan(loaded), PlannedLoraConfig(name="lora"), 0)
     accelerator = make_accelerator(precision)
@@ -153,14 +168,14 @@ def gelora_pass(case: Case, precision: str, passes: int, *, fast: bool = False) 
         loss=TASK_KINDS.get("classification").loss,
         fast=fast,
     )
-    trainer = Trainer(
+    return Trainer(
         METHODS.get("lora").attach(context),
         case.rows,
         settings,
         pad_token_id=0,
         accelerator=accelerator,
         evaluate=no_results,
-        callbacks=(),
+        callbacks=callbacks,
         arithmetic=partial(
             training_arithmetic,
             block_modules(loaded.model, loaded.map),
@@ -169,13 +184,6 @@ def gelora_pass(case: Case, precision: str, passes: int, *, fast: bool = False) 
             kept={} if fast else None,
         ),
     )
-
-    def one_pass() -> None:
-        trainer.state.epoch += 1
-        trainer.train_epoch()
-        wait()
-
-    return one_pass
 
 
 def bare_pass(case: Case, precision: str, passes: int) -> Callable[[], object]:
