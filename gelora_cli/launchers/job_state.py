@@ -15,8 +15,8 @@ QUEUED, RUNNING, ENDED = "queued", "running", "ended"
 PREEMPTED, CANCELLED, UNKNOWN = "preempted", "cancelled", "unknown"
 TIME_IS_OVER = signal.SIGUSR2
 """The signal some time before a job's time is over; the job then has to ask for another turn by itself."""
-STOPPED_CODES = (StoppedError.exit_code, -signal.SIGTERM)
-"""Exit codes of a command that was asked to stop."""
+STOPPED_CODES = (StoppedError.exit_code, -signal.SIGTERM, -TIME_IS_OVER)
+"""Exit codes of a command that was asked to stop; a signal ends one that has not come so far as to handle it."""
 
 
 @dataclass(frozen=True)

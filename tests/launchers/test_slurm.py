@@ -22,7 +22,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers import slurm as slurm_launcher
 from gelora_cli.launchers import slurm_queue
 from gelora_cli.launchers.job import Job
-from gelora_cli.launchers.job_state import log_file, read_end, write_end
+from gelora_cli.launchers.job_state import STOPPED_CODES, log_file, read_end, write_end
 from gelora_cli.launchers.slurm_schema import SlurmConfig
 from gelora_cli.launchers.sweep_state import RecordedSweep, read_sweep
 from tests.helpers.bench import Bench
@@ -82,6 +82,12 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 print("begun", flush=True)
 time.sleep(30)
 """
+
+
+def test_a_command_that_a_signal_ends_before_it_can_handle_it_was_asked_to_stop() -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # Slurm sends them to every process of the job
+        ended = subprocess.run([sys.executable, "-S", "-c", f"import os; os.kill(os.getpid(), {number})"], check=False)
+        assert ended.returncode in STOPPED_CODES
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, ""), (signal.SIGUSR2, "requeued\n")])
