@@ -67,7 +67,7 @@ class ProfileConfig:
     )
     precision: str = key(
         "float32",
-        help="of the forward pass that gives the states; bf16: autocast, faster, and idim differs by some percent",
+        help="of the forward pass that gives the states; bf16: autocast, about twice as fast, other last digits",
         choices=("float32", "bf16"),
         profile=True,
         absent=("float32",),

@@ -95,7 +95,13 @@ class Neighbours:
 
 
 def find_neighbours(
-    points: npt.NDArray[Any], memory_bytes: int, device: torch.device, *, count: int = 2, rows: Rows | None = None
+    points: npt.NDArray[Any],
+    memory_bytes: int,
+    device: torch.device,
+    *,
+    count: int = 2,
+    rows: Rows | None = None,
+    roughly: bool = True,
 ) -> Neighbours:
     """Return the `count` nearest neighbours of points that `check_points` has returned, as exactly as `nearest_two`.
 
@@ -108,6 +114,8 @@ def find_neighbours(
         device: where to search.
         count: how many neighbours, fewer than n.
         rows: (m,) the points whose neighbours are wanted; all of them where it is None.
+        roughly: whether to look in bfloat16 first where that is fast. It changes no distance; among equally near
+            points it may name others.
 
     Raises:
         GeloraError: too few points.
@@ -121,7 +129,7 @@ def find_neighbours(
     indices = torch.empty((len(members), count), dtype=torch.int64, device=device)
     unsure = torch.arange(len(members), device=device)
     with row_workers() as workers:
-        for look in _first_looks(cloud, count, memory_bytes, workers):
+        for look in _first_looks(cloud, count, memory_bytes, workers, roughly=roughly):
             if len(unsure) > FEW_UNSURE or len(unsure) == len(members):
                 found = _recompute_shortlist(
                     cloud, members[unsure], look(members[unsure]), count, memory_bytes, workers
@@ -134,11 +142,11 @@ def find_neighbours(
 
 
 def _first_looks(
-    cloud: Cloud, count: int, memory_bytes: int, workers: Executor
+    cloud: Cloud, count: int, memory_bytes: int, workers: Executor, *, roughly: bool
 ) -> list[Callable[[torch.Tensor], FirstLook]]:
     """Return the looks at rows of points, each more exact than the one before and for points that it is unsure of."""
     looks: list[Callable[[torch.Tensor], FirstLook]] = []
-    if suits_rough_keys(cloud, count, memory_bytes):
+    if roughly and suits_rough_keys(cloud, count, memory_bytes):
         looks.append(lambda rows: look_roughly(cloud, rows, count, memory_bytes, workers))
     looks.append(lambda rows: look_plainly(cloud, rows, count, memory_bytes, torch.float32))
     return looks
