@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from gelora_cli.core.distributed import join_processes, leave_process_group
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, RunError
+from gelora_cli.core.messages import first_line
+from gelora_cli.launchers.failure import is_lost_peer
 
 T = TypeVar("T")
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+LONGEST_REASON = 150
+"""Characters that are shown of what torch says of a lost process."""
 LAUNCHER_VARIABLES = (
     *WORLD_SIZES,
     *("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
@@ -72,7 +76,15 @@ def run_on_rank0(work: Callable[[], T], follow: Callable[[list[str]], None]) -> 
 
     Rank 0 works alone until `broadcast_command` calls for all processes. The others then `follow` with its arguments.
     They return None when rank 0 ends.
+
+    Raises:
+        RunError: another process is gone, as where its machine was lost.
     """
+    with _name_lost_peer():
+        return _run_or_follow(work, follow)
+
+
+def _run_or_follow(work: Callable[[], T], follow: Callable[[list[str]], None]) -> T | None:
     if os.environ["RANK"] != "0":
         while (arguments := _broadcast(None)) is not None:
             follow(arguments)
@@ -95,8 +107,30 @@ def broadcast_command(arguments: list[str]) -> Iterator[None]:
     """Have the other processes do their part of the work in this block; if that fails, each ends by itself."""
     _broadcast(arguments)
     _Followers.at_work = True
-    yield
+    with _name_lost_peer():  # here, too: what is recorded of the run says it
+        yield
     _Followers.at_work = False
+
+
+@contextlib.contextmanager
+def _name_lost_peer() -> Iterator[None]:
+    """Say that another process is gone where torch names a closed connection, which is no fault of this one.
+
+    Raises:
+        RunError: with what torch says.
+    """
+    try:
+        yield
+    except GeloraError:
+        raise
+    except Exception as error:
+        if not is_lost_peer(str(error)):
+            raise
+        rank, processes, reason = os.environ["RANK"], os.environ["WORLD_SIZE"], first_line(error)[:LONGEST_REASON]
+        raise RunError(
+            f"process {rank} of {processes} lost another one ({reason}). What that one or its machine printed says "
+            "why. Give the same command on every machine again to resume"
+        ) from error
 
 
 @functools.cache

@@ -27,6 +27,7 @@ from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.block_map import block_modules, is_inside
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.shapes import read_shapes
+from gelora_cli.pipeline.agreement import check_agreement
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
 
@@ -49,6 +50,7 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
 
     accelerator = make_accelerator(inputs.precision)  # first: it knows which process is the main one, which logs
     setup_logging(log, main=accelerator.is_main_process)
+    check_agreement(inputs, accelerator)
     begin_peak(accelerator.device)  # a run before this one in the same process has a peak of its own
     config = inputs.config
     about_run = (

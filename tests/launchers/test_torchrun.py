@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.launchers import torchrun as launch
 from tests.helpers.bench import Bench
 from tests.helpers.many import LAUNCH
@@ -55,6 +55,27 @@ def test_the_first_tells_the_others_what_to_do_and_when_it_ends(monkeypatch: pyt
         with pytest.raises(GeloraError):
             launch.run_on_rank0(work, lambda _: None)
         assert told == ([None] if fails == "before" else [["run", "here"]])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (RuntimeError("[pair.cc:537] Connection reset by peer\nmore"), RunError, "process . of 2 lost another one"),
+        (GeloraError("gloo is mentioned"), GeloraError, "^gloo is mentioned$"),
+        (RuntimeError("shapes differ"), RuntimeError, "^shapes differ$"),
+    ],
+)
+def test_a_process_that_lost_another_says_so(
+    monkeypatch: pytest.MonkeyPatch, rank: int, error: Exception, kind: type[Exception], message: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    say(monkeypatch, rank, ["run", "here"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(kind, match=message):
+        launch.run_on_rank0(fail, fail)
 
 
 ENDS = """
