@@ -29,7 +29,7 @@ class SpanOutput(Protocol):
     end_logits: torch.Tensor  # (B, T)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are `task.n_best` for every question
 class Span:
     """A candidate answer: score (start plus end logit), first character, the character behind the last, and text."""
 
@@ -39,7 +39,7 @@ class Span:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PredictedAnswer:
     """The prediction for one question: its n best spans, best first, and the score of "no answer"."""
 

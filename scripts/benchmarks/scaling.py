@@ -228,25 +228,25 @@ def make_record(laws: dict[str, Law], grid: Grid, processes: dict[int, float], r
         command="python -m scripts.benchmarks.scaling",
         tables=(
             Table(
-                caption="**Measured**: seconds at each size x, and the fitted law",
+                caption="Measured: seconds at each size x, and the fitted law",
                 columns=("what, by x", "seconds", "law", "R2", "largest deviation"),
                 rows=tuple(rows),
             ),
             Table(
-                caption="**Measured**: one run of 60 steps on several processes, which share the machine's cores",
+                caption="Measured: one run of 60 steps on several processes, which share the machine's cores",
                 columns=("processes", "seconds of training"),
                 rows=tuple((str(count), f"{seconds:.1f}") for count, seconds in processes.items()),
             ),
             Table(
                 caption=(
-                    "**Computed, never run**: operations of the shapes over an assumed rate of one GPU, "
+                    "Computed, never run: operations of the shapes over an assumed rate of one GPU, "
                     f"{BFLOAT16_RATE / 1e12:.0f} TFLOP/s for training in bfloat16 and {FLOAT32_RATE / 1e12:.0f} for "
                     "profiles in float32"
                 ),
                 columns=("case", "what", "how much", "from"),
                 rows=tuple(on_paper),
             ),
-            Table(caption="**Computed**: where each would break", columns=("case", "breaks at"), rows=breaks()),
+            Table(caption="Computed: where each would break", columns=("case", "breaks at"), rows=breaks()),
         ),
         picture=Picture(
             kind="lines",
