@@ -166,6 +166,23 @@ print(peak() - before)
     assert float(done.stdout) < 16
 
 
+@pytest.mark.slow
+def test_many_wide_points_need_little_memory_at_the_default() -> None:
+    """All keys of 20,000 points would be 1.6 GB in float32; 100,000 points took 332 MiB above the data."""
+    code = """
+import resource, numpy as np
+from gelora_cli.geometry.neighbours import nearest_two
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+points = np.random.default_rng(0).standard_normal((20_000, 768), np.float32)
+nearest_two(points[:3000])
+before = peak()
+nearest_two(points)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 400
+
+
 def clustered() -> Array:
     """Clusters so tight and far apart that float32 keys within one are nothing but rounding."""
     rng = np.random.default_rng(1)
