@@ -19,6 +19,8 @@ pytestmark = pytest.mark.gpu
 
 TOLERANCE = 2e-4
 """Accepted difference of a loss, relative to it: float32 sums in another order, over six steps at a high rate."""
+OWN_TOLERANCE = {"eva": 1e-3}
+"""EVA's decomposition draws its directions on the device."""
 SHORT = ("task=cola", "model.dropout=0", "train.log_steps=1", "profile.max_examples=80")
 TRAINED = tuple(name for name in METHODS.names() if name != "file")  # which only reads ranks from a file
 ADJUSTING = ("adalora", "cut", "sora")
@@ -42,7 +44,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models:
 @pytest.mark.parametrize("name", RUNS)
 def test_losses_are_those_of_the_cpu_and_the_adapter_reloads(twins: Twins, name: str) -> None:
     gpu, cpu = twins.losses(name)
-    assert len(gpu) == 6 and gpu == pytest.approx(cpu, rel=TOLERANCE)
+    assert len(gpu) == 6 and gpu == pytest.approx(cpu, rel=OWN_TOLERANCE.get(name, TOLERANCE))
     results = [result_of(directory) for directory in (twins.gpu[name], twins.cpu[name])]
     assert results[0].reload_check.passed
     assert results[0].effective_ranks == results[1].effective_ranks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def test_a_run_of_the_gpu_predicts_on_the_cpu_and_is_exported(bench: Bench, tmp_
     assert command_line(["export", str(run), f"output={tmp_path / 'merged'}"]) == 0
     finish(process)
     gpu, cpu = (
-        [float(line.split(",")[-1]) for line in (tmp_path / f"{name}.csv").read_text().splitlines()[1:]]
+        [float(row["prediction"]) for row in csv.DictReader((tmp_path / f"{name}.csv").open(encoding="utf-8"))]
         for name in ("gpu", "cpu")
     )
     assert len(gpu) == 2 and gpu == pytest.approx(cpu, abs=1e-4)

@@ -66,7 +66,7 @@ def recorded_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]
                 take_step(trainer, *arguments)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        steps.append([warning.filename for warning in caught if "synchroniz" in str(warning.message)])
+        steps.append([warning.filename for warning in caught if "called a synchronizing" in str(warning.message)])
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", train_step)
