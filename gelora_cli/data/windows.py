@@ -179,16 +179,17 @@ class _WindowEncoder:
         answers = self.split.labels[row] if self.split.labels is not None else ()
         is_recovered: list[bool] = []  # for each window that holds the answer
         for window in windows:
-            in_context = np.array([part == 1 for part in encoded.sequence_ids(window)])  # (T,)
-            if not in_context.any():
+            parts = encoded.sequence_ids(window)  # T of None, 0 (question) or 1 (context)
+            if 1 not in parts:
                 name = quote_name(self.split.ids[row])
                 raise GeloraError(
                     f"The context of question {name} has no token in this model's vocabulary. Remove that question"
                 )
-            positions = np.flatnonzero(in_context)
-            low, high = int(positions[0]), int(positions[-1]) + 1
-            spans = np.asarray(encoded["offset_mapping"][window])  # (T, 2)
-            chars = np.where(in_context[:, None], context.trim(spans), -1)  # (T, 2)
+            low = parts.index(1)  # the tokens of the context lie side by side
+            high = low + parts.count(1)
+            spans = np.asarray(encoded["offset_mapping"][window][low:high])  # (context tokens, 2)
+            chars = np.full((len(parts), 2), -1)  # (T, 2)
+            chars[low:high] = context.trim(spans)
             # Blanks at the two ends of the context belong to no token, but the outer windows cover them.
             covered_from = 0 if window == windows[0] else int(chars[low, 0])
             covered_to = len(context.text) if window == windows[-1] else int(chars[high - 1, 1])
