@@ -51,7 +51,7 @@ def test_the_examples_of_the_help_are_accepted() -> None:
     for name in COMMANDS.names():
         for line in COMMANDS.get(name).examples.splitlines():
             words = shlex.split(line.split("gelora ", 1)[1], comments=True)
-            given = split_arguments([word for word in words[1:] if word != "--json"])
+            given = split_arguments([word for word in words[1:] if word not in COMMANDS.get(name).flags])
             overrides = [word for word in given.words if "=" in word]
             sweeps = given.multirun or COMMANDS.get(name).compares
             problems, _ = override_problems(COMMANDS.get(name).config_name, overrides, None, multirun=sweeps)
