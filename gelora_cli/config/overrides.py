@@ -175,12 +175,20 @@ def _override_problems(check: ValueCheck, override: Override, *, multirun: bool)
             f"{line}: several values are a sweep, which needs -m (of gelora run, profile and train); "
             f"if this is one value, quote it: '{key}=\"{swept}\"'"
         ]
-    return [problem for value in _swept_values(override) for problem in check.problems(key, value)]
+    values = _swept_values(override)
+    if not values and override.is_discrete_sweep():  # an interval is for a sweeper of the user's own
+        line = override.input_line or key
+        return [f"{line}: it names no value, so that no job is left; list the values, such as {key}=one,other"]
+    return [problem for value in values for problem in check.problems(key, value)]
 
 
 def _swept_values(override: Override) -> list[Any]:
-    """Return the values that an override sweeps over; none of a range without steps."""
-    return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
+    """Return the values that an override sweeps over; none of a range without steps, and of a pattern (`glob`)."""
+    from hydra.core.override_parser.types import ValueType
+
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP or not override.is_discrete_sweep():
+        return []
+    return list(override.sweep_iterator())
 
 
 def _chosen_entries(overrides: Iterable[Override | None], extra: Path | None) -> dict[str, list[str]]:
@@ -193,7 +201,8 @@ def _chosen_entries(overrides: Iterable[Override | None], extra: Path | None) ->
         names = [
             _launcher_of(str(value), extra) if override.key_or_group == "launch" else str(value) for value in values
         ]
-        chosen.setdefault(CHOOSING[override.key_or_group], []).extend(names)
+        if names:  # a sweep without values is refused elsewhere
+            chosen.setdefault(CHOOSING[override.key_or_group], []).extend(names)
     return chosen
 
 

@@ -98,11 +98,14 @@ class RecordedSweep:
         for directory in self.directories(job):
             if not is_done(directory):
                 continue
-            manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-            if job.repeats and manifest.updated < self.record.created:  # done by the run that it repeats
-                continue
-            seconds = sum(manifest.seconds.values())
-            return finished_outcome(directory, manifest, already_done=job.was_done, seconds=seconds)
+            try:
+                manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
+                if job.repeats and manifest.updated < self.record.created:  # done by the run that it repeats
+                    continue
+                seconds = sum(manifest.seconds.values())
+                return finished_outcome(directory, manifest, already_done=job.was_done, seconds=seconds)
+            except GeloraError as error:  # a damaged file hides no other job
+                return Outcome(1, str(directory), str(error))
         return None
 
     def _pending(self, job: SweepJob, state: QueueState, seconds: float, *, has_begun: bool) -> Outcome:

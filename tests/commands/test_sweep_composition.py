@@ -8,6 +8,7 @@ import pytest
 
 from gelora_cli.commands import sweep_composition
 from gelora_cli.commands.sweep_composition import _as_dataclasses, _compose_by_hydra, compose_sweep
+from gelora_cli.config.overrides import override_problems
 
 GRIDS = {
     "groups, numbers and texts": [
@@ -60,3 +61,9 @@ def test_a_group_that_is_called_as_a_key_is_left_to_hydra(tmp_path: Path, monkey
         6,
     ]
     assert asked[-1] == words
+
+
+@pytest.mark.parametrize("word", ["seed=range(0)", "method=range(3,3)", "method=glob(lo*)", "seed=glob(*)"])
+def test_a_sweep_without_values_is_refused(word: str) -> None:
+    problems, good = override_problems("run", [word], None)
+    assert len(problems) == 1 and problems[0].startswith(f"{word}: it names no value") and not good

@@ -130,6 +130,15 @@ def recorded(tmp_path: Path) -> RecordedSweep:
     return read_sweep(directory)
 
 
+@pytest.mark.parametrize("file", ["run.json", "result.json"])
+def test_a_damaged_run_hides_no_other_job(recorded: RecordedSweep, slurm: FakeSlurm, file: str) -> None:
+    damaged, whole = recorded.directories(recorded.record.jobs[0])[-1], recorded.outcomes()[1]
+    (damaged / file).write_bytes(b'{"half": \xff')
+    outcomes = recorded.outcomes()
+    assert outcomes[0].state == "failed" and file in outcomes[0].message
+    assert outcomes[1] == whole and whole.state == "already done"
+
+
 def test_what_came_of_each_job_of_a_recorded_sweep(
     recorded: RecordedSweep, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
