@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gelora_cli.core.install import CONSTRAINTS, install_gelora, install_package
 from gelora_cli.core.messages import first_line
+from gelora_cli.core.registries import TRACKERS
 
 HUB_SECONDS = 3.0
 """How long the hub may take to answer."""
@@ -24,6 +25,8 @@ LEAST_FREE_BYTES = 2_000_000_000
 """Free space below which a directory gets a note: enough for a base model and some runs of its adapters."""
 TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tokenizers": "tokenizers"}
 """Module that DeBERTaV3's tokenizer needs -> the package that has it."""
+ENGINES = {"slurm": "submitit", "ray": "ray"}
+"""Extra of an engine that runs sweeps -> the module that it brings."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
         "devices": _devices,
         "tokenizers": _tokenizers,
         "model=minilm": _embedded_model,
+        "extras": _extras,
         "places": lambda: _directories(runs_dir),
         "hub": _hub,
     }
@@ -146,9 +150,23 @@ def _embedded_model() -> Iterator[Finding]:
         )
 
 
+def _extras() -> Iterator[Finding]:
+    """Say which engines of sweeps and which trackers are installed; a run needs none of them."""
+    from gelora_cli.config.schema import optional_trackers
+
+    modules = ENGINES | {name: TRACKERS.get(name).library for name in optional_trackers()}
+    installed = [name for name, module in modules.items() if _is_installed(module)]
+    missing = [name for name in modules if name not in installed]
+    text = ", ".join(installed) or "none is installed"
+    if missing:
+        text += f"; to add others: {install_gelora(','.join(missing))}"
+    yield Finding("extras", "ok", text)
+
+
 def _is_installed(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        spec = importlib.util.find_spec(module)
+        return spec is not None and spec.origin is not None  # no origin: a folder of that name, such as ./wandb/
     except ModuleNotFoundError:  # of `google.protobuf`, where even `google` is missing
         return False
 

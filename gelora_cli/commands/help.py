@@ -80,8 +80,9 @@ def _flag_lines(command: Command[Any]) -> list[str]:
     flags = {"--help all": "every key"}
     if command.sweepable:
         flags["-m"] = "a sweep: each key may have several values, a,b,c"
+    flags |= {flag: f"the same as {meaning}" for flag, meaning in command.flags.items()}
     flags["--cfg job"] = "print the configuration and do nothing"
-    flags["--config-dir DIR"] = "a folder with tasks or models of your own"
+    flags["--config-dir DIR"] = "a folder with tasks, models or clusters of your own"
     width = max(map(len, flags))
     return [
         wrapped(what, first_indent=f"  {flag:<{width}}  ", indent=" " * (width + 4)) for flag, what in flags.items()

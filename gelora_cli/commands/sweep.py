@@ -25,7 +25,7 @@ class SweepCommandConfig:
     """The keys of `gelora sweep DIR`."""
 
     runs_dir: str = key("runs", help="the directory of runs, if no DIR is given", path=True, common=True)
-    list: bool = key(False, help="list all sweeps of the directory in place of the table of one", common=True)
+    list: bool = key(False, help="list all sweeps of the directory, not the table of one", common=True)
     wait: bool = key(False, help="wait until no job is queued or running", common=True)
     poll_seconds: float = key(10.0, help="seconds between two looks with wait=true", low=0.1, common=True)
     debug: bool = key(False, help=DEBUG, common=True)
@@ -38,8 +38,9 @@ class Sweep(Command[SweepCommandConfig]):
     name = "sweep"
     summary = "what came of a sweep that a scheduler runs (launch=slurm)"
     examples = """  gelora sweep                                          # the latest below runs
-  gelora sweep runs/.sweeps/20261126-055312-3f1a9c wait=true
-  gelora sweep runs --list"""
+  gelora sweep --wait                                   # the same once no job is queued or running
+  gelora sweep runs --list                              # all below runs
+  gelora sweep runs/.sweeps/20261126-055312-3f1a9c      # one of them"""
     keys = SweepCommandConfig
     positional = Positional("DIR", required=False)
     flags: ClassVar[Mapping[str, str]] = {"--list": "list=true", "--wait": "wait=true"}

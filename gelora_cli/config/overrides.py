@@ -63,11 +63,11 @@ def _list_keys(config_name: str) -> set[str]:
 
 
 def _tracker_list(text: str) -> str:
-    """Return `tracker=NAME` as the list of trackers that it names; `none` is the empty one."""
+    """Return `tracker=NAME` as the list of trackers that it names; `none`, or no name, is the empty one."""
     name, equals, value = text.partition("=")
     if name != "tracker" or not equals:
         return text
-    return "trackers=[]" if value in ("none", "null", "[none]") else f"trackers={value}"
+    return "trackers=[]" if value in ("", "none", "null", "[none]") else f"trackers={value}"
 
 
 def _as_list(text: str, lists: set[str], *, multirun: bool) -> str:

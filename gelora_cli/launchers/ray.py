@@ -246,5 +246,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise GeloraError(f"launch=ray needs Ray; {install_gelora('ray')}") from error
+        raise GeloraError(f"launch=ray needs the package ray: {install_gelora('ray')}") from error
     return ray

@@ -81,10 +81,10 @@ def check_installed() -> None:
     """
     problems = []
     if importlib.util.find_spec("submitit") is None:
-        problems.append(f"launch.launcher=slurm needs the package submitit: {install_gelora('slurm')}")
+        problems.append(f"launch=slurm needs the package submitit: {install_gelora('slurm')}")
     if missing := [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]:
         problems.append(
-            f"launch.launcher=slurm: {', '.join(missing)} not on PATH here. Give the command where Slurm is, such as "
+            f"launch=slurm: {', '.join(missing)} not on PATH here. Give the command where Slurm is, such as "
             "the login node of a cluster, or leave launch=slurm out to run the jobs on this machine"
         )
     if problems:

@@ -23,7 +23,7 @@ class SlurmConfig(LaunchConfig):
     qos: str | None = key(None, help="quality of service; null: the cluster's default", identity=False)
     constraint: str | None = key(None, help="features that the machine must have; null: none", identity=False)
     setup: list[str] = key(
-        [], help="lines of shell before the job, as ['module load cuda', 'source env/bin/activate']", identity=False
+        [], help="lines of shell before the job, as ['module load cuda', 'export OMP_NUM_THREADS=8']", identity=False
     )
     array_parallelism: int = key(256, help="the most jobs of the array that run at a time", low=1, identity=False)
     stop_seconds: int = key(
@@ -41,7 +41,7 @@ class SlurmConfig(LaunchConfig):
         """Yield what Slurm could not be given."""
         if self.parallel > 1:
             yield (
-                f"launch.parallel={self.parallel} is for jobs on this machine; for launch.launcher=slurm give "
+                f"launch.parallel={self.parallel} is for jobs on this machine; for launch=slurm give "
                 f"launch.array_parallelism={self.parallel}"
             )
         if self.gpus_per_run is not None:

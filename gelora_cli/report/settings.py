@@ -81,7 +81,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = str(value)
+            flat[prefix + key] = str(value).lower() if isinstance(value, bool) else str(value)  # true, as it is typed
     return flat
 
 

@@ -149,7 +149,9 @@ class Follower:
         except (Exception, SystemExit) as error:
             self.failed = True
             described = str(error) if isinstance(error, GeloraError) else describe_error(error)
-            text = f"tracker {self.kind.name} {consequence}: {described.rstrip('.')}. {run_files.METRICS} has them all"
+            text = (
+                f"tracker {self.kind.name} {consequence}: {described.rstrip('.')}. {run_files.METRICS} has every line"
+            )
             self.report("warning", text)
 
 

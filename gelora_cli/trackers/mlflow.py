@@ -6,6 +6,7 @@ A model logged by MLflow would be pickled. The adapter stays in the run director
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class MlflowTracker(Tracker):
             tags = {ID_TAG: run.id, "gelora.group": run.group}
             self.run_id = self.client.create_run(experiment_id, tags=tags, run_name=run.name).info.run_id
             self._log_parameters(run.parameters)
-        return f"experiment {self.settings.experiment}, run {self.run_id}"
+        return f"experiment {self.settings.experiment}, run {self.run_id}, at {without_user(self.client.tracking_uri)}"
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Write the numbers of a line at its step."""
@@ -111,6 +112,11 @@ class MlflowTracker(Tracker):
         # Names may hold letters, digits, `_-. :/` alone: a split is "train (holdout)".
         named = {name.replace("(", "").replace(")", ""): value for name, value in numbers.items()}
         self.client.log_batch(self.run_id, [Metric(name, value, now, self.step) for name, value in named.items()])
+
+
+def without_user(address: str) -> str:
+    """Return an address without user and password, for messages: the environment may name them."""
+    return re.sub("(?<=//)[^/]*@", "", address)
 
 
 @TRACKERS.register

@@ -97,7 +97,7 @@ class TrackerProcess:
     def _warn(self, reason: str) -> None:
         self.silent = True
         consequence = f"tracker {self.name} may lack lines: {reason}"
-        LOGGER.warning("%s. %s has them all; see %s", consequence, run_files.METRICS, self.log_file)
+        LOGGER.warning("%s. %s has every line; see %s", consequence, run_files.METRICS, self.log_file)
 
 
 def finish_all(trackers: list[TrackerProcess], state: str) -> None:

@@ -63,6 +63,7 @@ def test_a_launcher_that_cannot_run_jobs_is_refused() -> None:
     ("words", "message"),
     [
         (["launch.launcher=in_place"], "launch.launcher=in_place runs the jobs of a sweep: add -m, or leave it out"),
+        (["launch=in_place"], "launch.launcher=in_place runs the jobs of a sweep: add -m, or leave it out"),
         (["launch.launcher=in_plac"], "launch.launcher=in_plac: ... did you mean in_place?"),
         (["-m", "launch.launcher=local,in_place"], "one launcher runs all jobs"),
     ],

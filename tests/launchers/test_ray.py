@@ -114,7 +114,7 @@ def test_what_no_node_has_room_for_is_refused(
 
 def test_where_ray_is_not_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(GeloraError, match=r"launch=ray needs Ray; pip install .*\[ray\]"):
+    with pytest.raises(GeloraError, match=r"launch=ray needs the package ray: pip install .*\[ray\]"):
         check(monkeypatch, jobs_of(1))
 
 

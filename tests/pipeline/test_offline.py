@@ -29,7 +29,17 @@ def test_doctor_looks_at_everything_and_names_fixes(
     monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.5)
     assert command_line(["doctor", f"runs_dir={tmp_path / 'runs'}"]) == 0
     shown = capsys.readouterr().out
-    names = ("versions", "devices", "precision", "tokenizers", "runs_dir", "hub cache", "temporary files", "hub")
+    names = (
+        "versions",
+        "devices",
+        "precision",
+        "tokenizers",
+        "extras",
+        "runs_dir",
+        "hub cache",
+        "temporary files",
+        "hub",
+    )
     assert all(re.search(rf"^(ok|note) +{name}: ", shown, re.MULTILINE) for name in names)
     assert shown.count("note  ") == shown.count("fix: ")
     assert list(tmp_path.iterdir()) == []

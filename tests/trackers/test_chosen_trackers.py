@@ -25,6 +25,7 @@ from gelora_cli.core.registries import LAUNCHERS, METHODS, TRACKERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.trackers.base import Tracker, TrackerKind
+from gelora_cli.trackers.mlflow import without_user
 from tests.helpers.composed import composed
 from tests.helpers.registries import forget_entries_afterwards
 
@@ -129,6 +130,7 @@ def test_the_keys_of_trackers_and_launchers_are_checked(words: list[str], facts:
         (["tracker=toy_text"], ["trackers=[toy_text]"]),
         (["tracker=[toy_text,wandb]"], ["trackers=[toy_text,wandb]"]),
         (["tracker=none"], ["trackers=[]"]),
+        (["tracker="], ["trackers=[]"]),
         (["tracker=toy_text", "tracker.toy_text.every=2"], ["trackers=[toy_text]", "tracker.toy_text.every=2"]),
     ],
 )
@@ -154,6 +156,14 @@ def test_an_address_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) 
     (problem,) = value_problems(composed(*words, "tracker.mlflow.tracking_uri='https://me:hush@host'"))
     assert "MLFLOW_TRACKING_PASSWORD" in problem
     assert "hush" not in problem
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("https://me:hush@host:5000/a", "https://host:5000/a"), ("sqlite:////data/m@l.db", "sqlite:////data/m@l.db")],
+)
+def test_where_mlflow_writes_is_said_without_a_password(address: str, shown: str) -> None:
+    assert without_user(address) == shown
 
 
 def test_paths_of_trackers_do_not_depend_on_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,10 +126,10 @@ def test_a_tracker_that_fails_is_a_warning(directory: Path) -> None:
     class Full(Notes):
         def log(self, values: Mapping[str, Any]) -> None:
             super().log(values)
-            raise ConnectionError("the server is gone")
+            raise ConnectionError("the server left")
 
         def close(self) -> None:
-            raise ValueError("never opened")
+            raise ValueError("not opened")
 
     follower, told, reports = following(directory, Full())
     for step in (1, 2, 3):
@@ -140,9 +140,12 @@ def test_a_tracker_that_fails_is_a_warning(directory: Path) -> None:
     assert reports[1:] == [
         (
             "warning",
-            "tracker toy_notes gets no further lines: ConnectionError: the server is gone. metrics.jsonl has them all",
+            "tracker toy_notes gets no further lines: ConnectionError: the server left. metrics.jsonl has every line",
         ),
-        ("warning", "tracker toy_notes may lack its last lines: ValueError: never opened. metrics.jsonl has them all"),
+        (
+            "warning",
+            "tracker toy_notes may lack its last lines: ValueError: not opened. metrics.jsonl has every line",
+        ),
     ]
 
 
