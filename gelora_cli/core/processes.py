@@ -80,11 +80,15 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def describe_exit_status(code: int) -> str:
-    """Return in words how a process ended without an error message, from its exit code (-n after signal n)."""
+def describe_exit_status(code: int, advice: str = LESS_MEMORY) -> str:
+    """Return in words how a process ended without an error message, from its exit code (-n after signal n).
+
+    `advice` says what to do if it ran out of memory.
+    """
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
     if -code != signal.SIGKILL:
         return f"was ended by {name}"
-    return f"was ended by {name}, which the system sends when memory runs out. If it did: {LESS_MEMORY}"
+    cause = f"was ended by {name}, which the system sends when memory runs out"
+    return f"{cause}. If it did: {advice}" if advice else cause

@@ -27,6 +27,8 @@ POLL_SECONDS = 1.0
 """How often a tracker looks for new lines."""
 STOPPED_SECONDS = 5.0
 """The longest wait for a tracker of a run that was stopped: a scheduler may end all of it soon."""
+LONGEST_LOG = 8 * 2**20
+"""Bytes of what a tracker's library prints, above which it begins anew: it must not fill the disk of the runs."""
 NICENESS = 10
 """How far a tracker stands back behind the training where both want a core."""
 
@@ -45,7 +47,8 @@ class TrackerProcess:
         self.log_file = directory / run_files.TRACKER_LOG.format(name=name)
         self.silent = False  # whether nothing more can come from it
         command = [sys.executable, "-m", __name__, name, str(directory), str(os.getpid())]
-        with self.log_file.open("wb") as log:
+        self.log_file.write_bytes(b"")
+        with self.log_file.open("ab") as log:  # so that it can be cut while the tracker writes to it
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -72,8 +75,12 @@ class TrackerProcess:
             level, text = json.loads(line)
             self.silent |= level == "warning"
             getattr(LOGGER, level)("%s", text)
+        with contextlib.suppress(OSError):  # somebody removed it
+            if self.log_file.stat().st_size > LONGEST_LOG:
+                os.truncate(self.log_file, 0)
         if self.process.poll() not in (None, 0) and not self.silent:
-            self._warn(f"its process {describe_exit_status(self.process.returncode)}")
+            # What helps a training that runs out of memory helps no tracker.
+            self._warn(f"its process {describe_exit_status(self.process.returncode, advice='')}")
 
     def finish(self, state: str) -> None:
         """Tell the tracker how the run ended; this does not wait for it."""
@@ -82,17 +89,20 @@ class TrackerProcess:
             self.input.close()
 
     def wait(self, deadline: float) -> None:
-        """Wait until the tracker has ended, at most until `deadline` by the monotonic clock; then it is killed."""
+        """Wait until the tracker has ended, at most until `deadline` by the monotonic clock."""
         try:
             self.process.wait(max(0.0, deadline - time.monotonic()))
             self.listen()
         except subprocess.TimeoutExpired:
             self.listen()
             self._warn(f"it had not ended {self.wait_seconds:g} s after the run (tracker.{self.name}.wait_seconds)")
-        finally:  # also where a signal ends the wait
-            self.process.kill()
+
+    def kill(self) -> None:
+        """Kill the process if it still runs, with those that its library started."""
+        if self.process.poll() is None:  # while it is not waited for, its number is no other group's
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            self.reports.close()
+        self.reports.close()
 
     def _warn(self, reason: str) -> None:
         self.silent = True
@@ -105,9 +115,13 @@ def finish_all(trackers: list[TrackerProcess], state: str) -> None:
     start = time.monotonic()
     for tracker in trackers:
         tracker.finish(state)
-    for tracker in trackers:
-        seconds = tracker.wait_seconds if state != STOPPED else min(tracker.wait_seconds, STOPPED_SECONDS)
-        tracker.wait(start + seconds)
+    try:
+        for tracker in trackers:
+            seconds = tracker.wait_seconds if state != STOPPED else min(tracker.wait_seconds, STOPPED_SECONDS)
+            tracker.wait(start + seconds)
+    finally:  # also where a signal ends the wait
+        for tracker in trackers:
+            tracker.kill()
 
 
 def main(name: str, directory: Path, parent: int) -> None:

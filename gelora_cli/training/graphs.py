@@ -58,7 +58,7 @@ class GraphedPasses:
         self.positions: dict[tuple[int, int], Any] = {}
         self.addresses: list[int] = []
         self.pool: Any = None
-        self.refused = False
+        self.refused: set[int] = set()  # widths
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -76,10 +76,11 @@ class GraphedPasses:
     def run(self, rows: NDArray[np.int64]) -> bool:
         """Set the clipped gradients of a global batch (B,) and add its losses; return False where no graph can."""
         trainer = self.trainer
-        if self.refused or len(rows) != trainer.settings.batch_size:
-            return False
         # No wider than the longest row of all, which the model is known to take.
         width = min(padded_width(int(trainer.split.lengths[rows].max())), self.longest)
+        # Each width for itself: a resumed training meets the widths in another order.
+        if width in self.refused or len(rows) != trainer.settings.batch_size:
+            return False
         on_cpu = collate(trainer.split, rows, trainer.pad_token_id, torch.device("cpu"), width)
         if width not in self.graphs:
             captured = self._captured(on_cpu)
@@ -111,8 +112,8 @@ class GraphedPasses:
             raise
         except RuntimeError as error:  # such as a model that reads a number of the GPU in its forward pass
             torch.cuda.synchronize()
-            self.refused = True
-            LOGGER.info("train.fast: steps are not captured as a CUDA graph: %s", first_line(error))
+            self.refused.add(batch.inputs["input_ids"].shape[1])
+            LOGGER.info("train.fast: steps of this width are not captured as a CUDA graph: %s", first_line(error))
             for parameter in self.trainer.parameters:
                 parameter.grad = None
             return None

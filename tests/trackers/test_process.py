@@ -15,6 +15,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.trackers.opening import open_trackers
+from gelora_cli.trackers.process import LONGEST_LOG
 from tests.helpers.bench import Bench, predictions, without_times
 from tests.helpers.composed import composed
 from tests.helpers.warm import WARM
@@ -23,6 +24,7 @@ PLUGIN = """
 import json
 import os
 import random
+import subprocess
 import time
 from dataclasses import dataclass
 
@@ -53,7 +55,13 @@ class Lines(Tracker):
 
 
 class Hangs(Tracker):
+    def __init__(self, directory):
+        self.directory = directory
+
     def log(self, values):
+        child = subprocess.Popen(["sleep", "1000"])
+        (self.directory / "child.txt").write_text(str(child.pid))
+        print("x" * 2**24)
         time.sleep(1000)
 
 
@@ -76,7 +84,7 @@ class ToyHangs(TrackerKind[TrackerConfig]):
     name = "toy_hangs"
 
     def open(self, directory, settings):
-        return Hangs()
+        return Hangs(directory)
 
 
 @TRACKERS.register
@@ -108,6 +116,10 @@ def test_trackers_that_hang_or_die_change_no_number(bench: Bench, folder: Path) 
     assert "tracker toy_dies may lack lines: its process ended with exit code 3. metrics.jsonl" in done.stderr
     assert "tracker toy_hangs may lack lines: it had not ended 1 s after the run" in done.stderr
     assert done.stderr.count("may lack") == 2
+    log = bench.only() / run_files.TRACKER_LOG.format(name="toy_hangs")
+    assert log.stat().st_size <= LONGEST_LOG
+    child = Path("/proc") / (bench.only() / "child.txt").read_text()
+    assert not child.exists() or "(zombie)" in (child / "status").read_text()  # nobody may collect it here
     *lines, last = map(json.loads, (bench.only() / "mine.txt").read_text().splitlines())
     assert lines == list(map(json.loads, (bench.only() / run_files.METRICS).read_text().splitlines()))
     assert last[0] == "done"

@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from gelora_cli.methods.updates.checks import ADAPTER
-from gelora_cli.methods.updates.kernels import Dropout, LoraLinear
+from gelora_cli.methods.updates.kernels import LEVELS, Dropout, LoraLinear
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _swap_block(block: nn.Module, dtype: torch.dtype, casts: dict[int, torch.Ten
     for module in block.modules():
         if type(module) is PeftLinear:
             _swap_forward(module, _lora_forward(module), swaps)
-        elif type(module) is nn.Dropout and module.p > 0:
+        elif type(module) is nn.Dropout and 0 < round(module.p * LEVELS) < LEVELS:  # neither none nor all
             _swap_forward(module, _dropout_forward(module), swaps)
 
 
