@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,11 @@ class TrimmedText:
         """Prepare three tables, each with one entry for every position of the text and one for its end."""
         self.text = text
         length = len(text)
-        is_mark = np.array([unicodedata.combining(character) > 0 for character in text])
-        is_visible = np.array([not character.isspace() for character in text])
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)  # of each character
+        distinct, place = np.unique(codes, return_inverse=True)
+        characters = [chr(code) for code in distinct.tolist()]
+        is_mark = np.array([unicodedata.combining(character) > 0 for character in characters], bool)[place]
+        is_visible = np.array([not character.isspace() for character in characters], bool)[place]
         positions = np.arange(length)
         after_visible = np.where(is_visible, positions + 1, 0)
         at_visible = np.where(is_visible, positions, length)
@@ -47,22 +50,20 @@ class TrimmedText:
 
 
 def find_token_span(
-    answer: Answer, chars: NDArray[np.int64], context: tuple[int, int], covered: tuple[int, int]
+    answer: Answer, chars: NDArray[np.integer[Any]], covered: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """Return the first and the last token that touch the answer; None if the window doesn't hold all of it.
+    """Return the first and the last context token that touch the answer; None if the window doesn't hold all of it.
 
     Args:
         answer: the gold answer.
-        chars: the characters of each token of the window, (T, 2).
-        context: the tokens of the context, first and the one after the last.
+        chars: the characters of each context token of the window, (tokens, 2).
         covered: the characters of the context that the window covers, first and the one after the last.
     """
     if answer.start < covered[0] or answer.end > covered[1]:
         return None
-    low, high = context
-    starts, ends = chars[low:high, 0], chars[low:high, 1]
+    starts, ends = chars[:, 0], chars[:, 1]
     is_touching = (ends > answer.start) & (starts < answer.end) & (ends > starts)  # an empty span touches nothing
     touching = np.flatnonzero(is_touching)
     if not len(touching):
         return None
-    return low + int(touching[0]), low + int(touching[-1])
+    return int(touching[0]), int(touching[-1])

@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gelora_cli.core.files import translate_write_errors
 
+PENDING_ROWS = 65_536
+"""Rows that wait in memory until they are written together: many small writes take longer than what they write."""
+
 
 class Spool:
     """Rows of numbers, appended to a temporary file and read back through a memory map.
@@ -27,6 +30,8 @@ class Spool:
         with _report_full_disk():
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - the array lives on after this
         self._rows = 0
+        self._pending: list[NDArray[Any]] = []
+        self._pending_rows = 0
 
     def add(self, values: ArrayLike) -> None:
         """Append rows: (n,), or (n, width).
@@ -34,13 +39,22 @@ class Spool:
         Raises:
             GeloraError: the disk of temporary files (`TMPDIR`) is full.
         """
-        block = np.ascontiguousarray(values, self._dtype).reshape(-1, *self._row_shape)
-        with _report_full_disk():
-            self._file.write(block.tobytes())
-        self._rows += len(block)
+        block = np.array(values, self._dtype).reshape(-1, *self._row_shape)  # a copy: it is written later
+        self._pending.append(block)
+        self._pending_rows += len(block)
+        if self._pending_rows >= PENDING_ROWS:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
+        if self._pending:
+            with _report_full_disk():
+                self._file.write(np.concatenate(self._pending).tobytes())
+        self._rows += self._pending_rows
+        self._pending, self._pending_rows = [], 0
 
     def array(self) -> NDArray[Any]:
         """Return all rows, read-only."""
+        self._write_pending()
         with _report_full_disk():
             self._file.flush()
         shape = (self._rows, *self._row_shape)
@@ -50,7 +64,8 @@ class Spool:
 
     def array_or_none(self) -> NDArray[Any] | None:
         """Return all rows, or None if none were added."""
-        return self.array() if self._rows else None
+        rows = self.array()
+        return rows if len(rows) else None
 
 
 def _report_full_disk() -> AbstractContextManager[None]:

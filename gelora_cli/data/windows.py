@@ -7,6 +7,7 @@ n windows of a split, T tokens of one window.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,12 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote_name
 from gelora_cli.data.answer_spans import TrimmedText, find_token_span
 from gelora_cli.data.encoding import EncodedSplit, measure_truncation
+from gelora_cli.data.pairs import PairTemplate, window_bounds
 from gelora_cli.data.spool import Spool
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PreTrainedTokenizerBase
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
 
     from gelora_cli.data.questions import QuestionSplit
 
@@ -119,6 +122,22 @@ def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, tas
     return encoder.windows()
 
 
+class _Context:
+    """A context that was tokenized once for all of its questions.
+
+    Attributes:
+        text: the context.
+        ids: its c tokens, (c,).
+        chars: the characters of each token, without blanks at the ends, (c, 2).
+    """
+
+    def __init__(self, text: str, encoded: Encoding) -> None:
+        self.text = text
+        self.ids = np.array(encoded.ids, np.int32)
+        spans = np.array(encoded.offsets, np.int64).reshape(-1, 2)
+        self.chars = TrimmedText(text).trim(spans).astype(np.int32)
+
+
 class _WindowEncoder:
     """The windows that were encoded so far, and how many answers came back from them."""
 
@@ -138,68 +157,74 @@ class _WindowEncoder:
         self.counts = {"same": 0, "inside_a_token": 0, "in_no_window": 0}
         self.question_lengths: list[int] = []  # in tokens, before a question is cut
 
+    @cached_property
+    def template(self) -> PairTemplate:
+        """Return what the tokenizer puts around a question and its context."""
+        return PairTemplate.of(self.tokenizer, self.split.contexts[0], self.end_token)
+
     def add(self, rows: range) -> None:
         """Encode the questions of these rows."""
-        contexts = [self.split.contexts[row] for row in rows]
-        encoded = self.tokenizer(
-            self._cut_questions(rows),
-            contexts,
-            truncation="only_second",
-            max_length=self.task.max_length - len(self.end_token),
-            stride=self.task.stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
-        # Many questions share a context, which is prepared once.
-        trimmed = {text: TrimmedText(text) for text in dict.fromkeys(contexts)}
-        question_of_window = np.asarray(encoded["overflow_to_sample_mapping"])  # (windows,)
-        for index, row in enumerate(rows):
-            windows = np.flatnonzero(question_of_window == index).tolist()
-            self._add_question(row, encoded, windows, trimmed[contexts[index]])
+        questions = self._encode_questions(rows)
+        contexts = self._encode_contexts(rows)
+        for row, question in zip(rows, questions, strict=True):
+            self._add_question(row, question, contexts[self.split.contexts[row]])
 
-    def _cut_questions(self, rows: range) -> list[str]:
-        """Return the questions cut to `task.max_question_length` tokens.
+    def _encode(self, texts: list[str]) -> list[Encoding]:
+        """Return the tokens of each text alone, however many they are."""
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return list(encoded.encodings)
+
+    def _encode_questions(self, rows: range) -> list[NDArray[np.int32]]:
+        """Return the tokens of the questions, cut to `task.max_question_length` tokens.
 
         Leading blanks are removed, because many of them would leave no room for the context.
         """
         texts = [self.split.questions[row].lstrip() for row in rows]
         limit = self.task.max_question_length
-        encoded = self.tokenizer(
-            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
-        )
-        cut_texts = []
-        for text, spans in zip(texts, encoded["offset_mapping"], strict=True):
-            self.question_lengths.append(len(spans))
-            cut_texts.append(text[: spans[limit - 1][1]] if len(spans) > limit else text)
-        return cut_texts
+        encoded = self._encode(texts)
+        self.question_lengths += [len(one) for one in encoded]
+        # The text is cut, and not its tokens: a tokenizer may take the shorter text apart in another way.
+        long = [index for index, one in enumerate(encoded) if len(one) > limit]
+        if long:
+            cut_texts = [texts[index][: encoded[index].offsets[limit - 1][1]] for index in long]
+            for index, one in zip(long, self._encode(cut_texts), strict=True):
+                encoded[index] = one
+        return [np.array(one.ids, np.int32) for one in encoded]
 
-    def _add_question(self, row: int, encoded: BatchEncoding, windows: list[int], context: TrimmedText) -> None:
-        """Add all windows of one question, and count whether its answer comes back from them."""
-        answers = self.split.labels[row] if self.split.labels is not None else ()
-        is_recovered: list[bool] = []  # for each window that holds the answer
-        for window in windows:
-            parts = encoded.sequence_ids(window)  # T of None, 0 (question) or 1 (context)
-            if 1 not in parts:
+    def _encode_contexts(self, rows: range) -> dict[str, _Context]:
+        """Return the contexts of these rows by their text; most have several questions."""
+        first_rows: dict[str, int] = {}
+        for row in rows:
+            first_rows.setdefault(self.split.contexts[row], row)
+        contexts = {}
+        for (text, row), encoded in zip(first_rows.items(), self._encode(list(first_rows)), strict=True):
+            if not len(encoded):
                 name = quote_name(self.split.ids[row])
                 raise GeloraError(
                     f"The context of question {name} has no token in this model's vocabulary. Remove that question"
                 )
-            low = parts.index(1)  # the tokens of the context lie side by side
-            high = low + parts.count(1)
-            spans = np.asarray(encoded["offset_mapping"][window][low:high])  # (context tokens, 2)
-            chars = np.full((len(parts), 2), -1)  # (T, 2)
-            chars[low:high] = context.trim(spans)
+            contexts[text] = _Context(text, encoded)
+        return contexts
+
+    def _add_question(self, row: int, question: NDArray[np.int32], context: _Context) -> None:
+        """Add all windows of one question, and count whether its answer comes back from them."""
+        answers = self.split.labels[row] if self.split.labels is not None else ()
+        room = self.task.max_length - len(self.template) - len(question)
+        low = self.template.context_start(len(question))
+        is_recovered: list[bool] = []  # for each window that holds the answer
+        for first, end in window_bounds(len(context.ids), room, self.task.stride):
+            chars = context.chars[first:end]  # (context tokens of the window, 2)
             # Blanks at the two ends of the context belong to no token, but the outer windows cover them.
-            covered_from = 0 if window == windows[0] else int(chars[low, 0])
-            covered_to = len(context.text) if window == windows[-1] else int(chars[high - 1, 1])
+            covered_from = 0 if first == 0 else int(chars[0, 0])
+            covered_to = len(context.text) if end == len(context.ids) else int(chars[-1, 1])
             span = None
             if answers:
-                span = find_token_span(answers[0], chars, (low, high), (covered_from, covered_to))
+                span = find_token_span(answers[0], chars, (covered_from, covered_to))
             if span is not None:
                 text = context.text[chars[span[0], 0] : chars[span[1], 1]]
                 is_recovered.append(text == answers[0].text.strip())
-            self._add_window(row, encoded, window, chars, span)
+                span = (low + span[0], low + span[1])
+            self._add_window(row, question, context.ids[first:end], chars, span)
         if answers:
             self._count_recovery(is_recovered)
 
@@ -212,16 +237,23 @@ class _WindowEncoder:
             self.counts["inside_a_token"] += 1
 
     def _add_window(
-        self, row: int, encoded: BatchEncoding, window: int, chars: NDArray[np.int64], span: tuple[int, int] | None
+        self,
+        row: int,
+        question: NDArray[np.int32],
+        context: NDArray[np.int32],
+        context_chars: NDArray[np.int32],
+        span: tuple[int, int] | None,
     ) -> None:
-        tokens = [*encoded["input_ids"][window], *self.end_token]
+        tokens = self.template.join(question, context)
+        low = self.template.context_start(len(question))
+        chars = np.full((len(tokens), 2), -1, np.int32)  # (T, 2); tokens outside the context cover no character
+        chars[low : low + len(context)] = context_chars
         null = len(tokens) - 1 if self.end_token else 0  # the added end token, or [CLS]
         self.tokens.add(tokens)
-        # The end token covers no character: -1, as do all tokens outside the context.
-        self.chars.add(np.concatenate([chars, np.full((len(self.end_token), 2), -1)]))
-        if "token_type_ids" in encoded:
-            types = encoded["token_type_ids"][window]
-            self.types.add([*types, *types[-1:] * len(self.end_token)])  # the end token has the type of the one before
+        self.chars.add(chars)
+        types = self.template.join_types(len(question), len(context))
+        if types is not None:
+            self.types.add(types)
         self.lengths.append(len(tokens))
         self.question_row.append(row)
         self.null.append(null)

@@ -92,6 +92,32 @@ def test_windows_cover_the_context_and_share_the_stride(tokenizer: PreTrainedTok
     assert (parts[0][: inside[0]] == -1).all()
 
 
+def test_windows_are_those_of_the_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = [
+        ("which?", LONG, None),
+        ("who?", "the  cat, e\u0301te\u0301 \U0001f600", None),
+        ("where?", LONG, None),
+        ("", LONG, None),
+    ]
+    split = split_of(*rows)
+    encoded = encode_windows(split, tokenizer, TASK)
+    end = [] if tokenizer.cls_token_id is not None else [tokenizer.eos_token_id]
+    expected = tokenizer(
+        split.questions,
+        split.contexts,
+        truncation="only_second",
+        max_length=TASK.max_length - len(end),
+        stride=TASK.stride,
+        return_overflowing_tokens=True,
+    )
+    assert encoded.question_row.tolist() == expected["overflow_to_sample_mapping"]
+    assert encoded.tokens.tolist() == [token for window in expected["input_ids"] for token in [*window, *end]]
+    assert (encoded.types is None) == ("token_type_ids" not in expected)
+    if encoded.types is not None:
+        types = [kind for window in expected["token_type_ids"] for kind in [*window, *window[-1:] * len(end)]]
+        assert encoded.types.tolist() == types
+
+
 def test_an_answer_cut_by_every_window_is_null_and_counted(tokenizer: PreTrainedTokenizerBase) -> None:
     answer = LONG[20:900]
     encoded = encode_windows(split_of(("which?", LONG, answer)), tokenizer, TASK)
