@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gelora_cli.core import run_files
+from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.processes import describe_exit_status, die_with_parent
 from gelora_cli.trackers.base import STOPPED
@@ -111,7 +112,10 @@ class TrackerProcess:
 
 
 def finish_all(trackers: list[TrackerProcess], state: str) -> None:
-    """End all trackers of a run, which have the same time to do so."""
+    """End all trackers of a run, which have the same time to do so.
+
+    A signal ends the wait and nothing else: the run has ended already, with its result or with an error of its own.
+    """
     start = time.monotonic()
     for tracker in trackers:
         tracker.finish(state)
@@ -119,7 +123,9 @@ def finish_all(trackers: list[TrackerProcess], state: str) -> None:
         for tracker in trackers:
             seconds = tracker.wait_seconds if state != STOPPED else min(tracker.wait_seconds, STOPPED_SECONDS)
             tracker.wait(start + seconds)
-    finally:  # also where a signal ends the wait
+    except StoppedError:
+        LOGGER.warning("trackers may lack lines: a signal ended the wait for them. %s has them all", run_files.METRICS)
+    finally:
         for tracker in trackers:
             tracker.kill()
 

@@ -15,7 +15,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.trackers.opening import open_trackers
-from gelora_cli.trackers.process import LONGEST_LOG
+from gelora_cli.trackers.process import LONGEST_LOG, TrackerProcess, finish_all
 from tests.helpers.bench import Bench, predictions, without_times
 from tests.helpers.composed import composed
 from tests.helpers.warm import WARM
@@ -140,6 +140,26 @@ def test_trackers_are_told_how_a_run_ended(tmp_path: Path, folder: Path, error: 
     assert time.monotonic() - start < TrackerConfig().wait_seconds  # it waits no longer than the tracker takes
     lines = (tmp_path / "lines.txt").read_text().splitlines()
     assert list(map(json.loads, lines)) == [{"step": 1}, [state, {}]]
+
+
+def test_a_signal_ends_the_wait_for_all_trackers_and_no_finished_run() -> None:
+    class Slow(TrackerProcess):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+            self.wait_seconds = 30.0
+
+        def finish(self, state: str) -> None:
+            self.told.append(state)
+
+        def wait(self, deadline: float) -> None:
+            raise StoppedError("interrupted by SIGTERM")
+
+        def kill(self) -> None:
+            self.told.append("killed")
+
+    trackers: list[TrackerProcess] = [Slow(), Slow()]
+    finish_all(trackers, "done")
+    assert [tracker.told for tracker in trackers if isinstance(tracker, Slow)] == [["done", "killed"]] * 2
 
 
 def test_other_processes_than_the_main_one_start_no_tracker(tmp_path: Path) -> None:
