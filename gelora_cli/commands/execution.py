@@ -58,7 +58,7 @@ def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -
     for name, default in (("parallel", 1), ("gpus_per_run", None)):
         value = getattr(getattr(config, "launch", None), name, default)
         if value != default:
-            raise GeloraError(f"launch.{name}={value} runs jobs of a sweep side by side: add -m, or leave it out")
+            raise GeloraError(f"launch.{name}={value:g} runs jobs of a sweep side by side: add -m, or leave it out")
     # Inside an outer launcher a command that can't be shared is done by each process, as if there were no launcher.
     if not command.launchable or not inside_workers():
         return command.handle(config, paths, typed)

@@ -125,10 +125,14 @@ def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) 
     for words, config in zip(job_overrides, composed, strict=True):
         label = " ".join(word for word in words if word not in common)
         jobs.append(ComposedJob(words, label, config))
-    problems = []
+    labels: dict[str, list[str]] = {}  # each problem with the jobs that have it
     for composed_job in jobs:
-        label = composed_job.label if len(jobs) > 1 else ""  # there is no other job that it would be told from
-        problems += [_labelled(label, problem) for problem in value_problems(composed_job.config)]
+        for problem in value_problems(composed_job.config):
+            labels.setdefault(problem, []).append(composed_job.label)
+    problems = []
+    for problem, having in labels.items():
+        is_common = len(having) == len(jobs)  # then it needs no label
+        problems.append(problem if is_common else _labelled(having, problem))
     if problems:
         raise GeloraError(list_problems(problems))
     return jobs
@@ -227,12 +231,13 @@ def check_inputs(launcher: Launcher, jobs: Sequence[Job]) -> None:
     problems = []
     for group, message in zip(groups.values(), messages, strict=False):  # one message for all if none can be checked
         if message:
-            others = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
-            problems.append(_labelled(group[0].label, message, others))
+            problems.append(_labelled([job.label for job in group], message))
     if problems:
         raise GeloraError(f"{list_problems(problems)}\nNo job was started.")
 
 
-def _labelled(label: str, problem: str, others: str = "") -> str:
-    """Return a problem under the label of its job; one that begins with the label says it already."""
-    return problem if problem.startswith(label) and not others else f"{label}{others}: {problem}"
+def _labelled(labels: Sequence[str], problem: str) -> str:
+    """Return a problem under the label of the first job that has it; one that begins with the label says it already."""
+    if len(labels) > 1:
+        return f"{labels[0]} (and {len(labels) - 1} more): {problem}"
+    return problem if problem.startswith(labels[0]) else f"{labels[0]}: {problem}"

@@ -25,9 +25,14 @@ WAIT_SECONDS = 0.5
 """How long the sweep waits for a job before it looks whether a signal has come."""
 STORE_BYTES = 80 * 2**20
 """Memory of Ray's object store in a cluster of our own: the smallest that it takes, since nothing is stored."""
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_DEDUP_LOGS": "0"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+}
 """Environment variables of Ray: it reports no use, uploads no working directory where `uv run` started us, and shows
-the lines of every job although other jobs print the same."""
+the lines of every job, also where other jobs print the same, without colours."""
 
 
 @dataclass

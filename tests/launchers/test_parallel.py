@@ -168,8 +168,10 @@ def test_jobs_side_by_side_see_the_gpus_of_their_own_place(place: Path, monkeypa
         (["launch.parallel=2"], "launch.parallel=2 runs jobs of a sweep side by side: add -m"),
         (["-m", "launch.parallel=1,2"], "launch.parallel=1,2: it is how many jobs"),
         (["-m", "launch.parallel=2", "launch.launcher=in_place"], "in_place runs the jobs in one process"),
-        (["launch.gpus_per_run=1"], "launch.gpus_per_run=1.0 runs jobs of a sweep side by side: add -m"),
+        (["launch.gpus_per_run=1"], "launch.gpus_per_run=1 runs jobs of a sweep side by side: add -m"),
         (["-m", "launch.gpus_per_run=1,2"], "launch.gpus_per_run=1.0,2.0: it is how many GPUs"),
+        (["-m", "seed=0,1", "launch.parallel=0"], "gelora: launch.parallel=0: accepted is a number at least 1"),
+        (["-m", "seed=-1,-2", "train.epochs=0,1"], "seed=-1 train.epochs=0 (and 1 more): train.epochs=0: accepted"),
         (["-m", "seed=0,1", "launch.gpus_per_run=1"], "launch.gpus_per_run=1: this machine shows no GPU"),
     ],
 )
