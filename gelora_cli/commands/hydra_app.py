@@ -7,9 +7,8 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems, value_problems
@@ -89,6 +88,8 @@ def register_schemas(schema: str = "run") -> None:
             groups.insert(0, METHOD_DEFAULTS)
         defaults = [f"{schema}_schema", *groups, "_self_", "/hydra_quiet"]
         _store(schema, command_keys(schema), lambda: {"defaults": defaults})
+        if "method" not in command.groups:  # the keys of all methods take a quarter of such a command's start
+            return
     for name in METHODS.names():
         settings: type = MethodConfig.class_of(name)
         _store(f"{METHOD_KEYS}/{name}", settings, functools.partial(method_node, name, settings))
@@ -131,7 +132,7 @@ def compose_each(
             failures.append(error)
 
     try:
-        with mock.patch.dict(os.environ, HYDRA_FULL_ERROR="1"):  # its errors come here instead of to the terminal
+        with _environment(HYDRA_FULL_ERROR="1"):  # its errors come here instead of to the terminal
             call_hydra(schema, flags, overrides, job if elsewhere else guarded)
     except Exception as error:
         of_hydra = isinstance(error, HydraException)  # some of them are OSErrors, too
@@ -142,6 +143,29 @@ def compose_each(
         raise GeloraError(f"the configuration can't be composed: {excerpt}") from error
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables, and afterwards restore all (`unittest.mock` can do so, but imports asyncio)."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _without_mode(hydra: Any) -> Iterator[None]:
+    """Keep Hydra from composing everything once more to ask whether it sweeps, which the flags say."""
+    before = hydra.get_mode
+    hydra.get_mode = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        hydra.get_mode = before
 
 
 def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callable[[Any], None]) -> None:
@@ -155,9 +179,7 @@ def call_hydra(schema: str, flags: list[str], overrides: list[str], job: Callabl
     shows_config = any(flag.partition("=")[0] in SHOWS_CONFIG for flag in flags)
     printed = io.StringIO()  # what Hydra prints has protected text in it, which is restored before a user sees it
     try:
-        # Hydra would compose everything once more to ask whether it sweeps, which the flags say.
-        mode = mock.patch.object(Hydra, "get_mode", lambda *_, **__: None)
-        with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext(), mode:
+        with contextlib.redirect_stdout(printed) if shows_config else contextlib.nullcontext(), _without_mode(Hydra):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=hydra_name(schema))(job)()
     finally:
         sys.argv = before

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.heavy_imports import import_heavy
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.processes import usable_cores
 
@@ -27,6 +28,7 @@ def check_processes(processes: int) -> None:
     Raises:
         GeloraError: with the number that this machine can run.
     """
+    import_heavy("torch")
     import torch
 
     if torch.cuda.is_available():

@@ -9,7 +9,6 @@ a socket each (`parallel_server.py`).
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -31,6 +30,7 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.heavy_imports import import_heavy
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.processes import describe_exit_status, die_with_parent
 from gelora_cli.core.status import find_runs
@@ -214,8 +214,7 @@ def serve(descriptors: int | Sequence[int], parent: int, do: Callable[[dict[str,
     A socket has one job at a time, and the jobs of several sockets run side by side.
     """
     die_with_parent(parent)  # before the imports, which take seconds
-    for name in HEAVY:
-        importlib.import_module(name)
+    import_heavy(*HEAVY)
     idle = [Connection(number) for number in ([descriptors] if isinstance(descriptors, int) else descriptors)]
     running: dict[int, tuple[int, Connection]] = {}  # read end of a pipe that closes with a job -> its pid and socket
     while idle or running:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.heavy_imports import import_heavy
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
@@ -87,6 +88,7 @@ def load_model(
     Raises:
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
     """
+    import_heavy("torch", "transformers.modeling_utils", "peft")
     import torch
 
     with quiet_transformers():

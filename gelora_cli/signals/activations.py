@@ -12,7 +12,6 @@ from gelora_cli.config.identity import WINDOW_KEYS
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.artifacts.signals import ActivationSignal
 from gelora_cli.core.registries import SIGNALS
-from gelora_cli.data.batches import padded_load, sorted_batches
 from gelora_cli.models.operations import FORWARD_ONLY, eigenvalue_operations, model_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
@@ -57,6 +56,8 @@ class Activations(Signal[ActivationSignal]):
         Query, key and value read one input, and so do up and gate. Of a covariance the upper triangle is computed, so
         that n tokens of D coordinates cost `n D^2`, to leading order [ours].
         """
+        from gelora_cli.data.batches import padded_load, sorted_batches
+
         split, shapes = context.examples(), read_shapes(context.model, context.model_map)
         batches = sorted_batches(split.lengths, context.profile.batch_size)
         total = model_operations(shapes, padded_load(split.lengths, batches), FORWARD_ONLY, head=False)

@@ -10,7 +10,6 @@ from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile, ProfileSettings
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
-from gelora_cli.data.batches import padded_load, sorted_batches
 from gelora_cli.models.operations import FORWARD_ONLY, model_operations, neighbour_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext
@@ -83,6 +82,7 @@ class Idim(Signal[IdProfile]):
 
         A layer whose texts have equal states costs less than is counted.
         """
+        from gelora_cli.data.batches import padded_load, sorted_batches
         from gelora_cli.geometry.pooling import make_pooling
 
         settings, split = profile_settings(context.task, context.profile), context.examples()
