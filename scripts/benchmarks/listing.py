@@ -98,6 +98,9 @@ NOTES = (
     "Kept: a figure is drawn once for each file. `savefig` drew it twice, once for its layout. Drawing 49 pictures: "
     "PNG 9.3 s of CPU time before and 7.9 s after, SVG 9.0 s and 7.2 s; all files are equal byte by byte.",
     "Kept: pictures are shared out between forked processes, one per core; the files stay equal byte by byte.",
+    "Kept: `ls` composes no keys of methods, which only commands with a method need, and imports neither numpy nor "
+    "asyncio. Whole command, 500 runs: 1.48 s of CPU time before and 1.25 s after (medians of 6, in turns, on two "
+    "cores that other work shared).",
     "Thrown out: no garbage collection while runs are read (0.32 to 0.38 s in place of 0.37 s: within the noise).",
     "Thrown out: one layout for PNG and SVG, and faster compression of PNG. Both change the bytes of the pictures.",
     "Not tried: a cache of what runs say. It could be stale, and reading all of it is faster than starting Python with "
