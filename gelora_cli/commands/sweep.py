@@ -48,6 +48,7 @@ class Sweep(Command[SweepCommandConfig]):
     def handle(self, config: SweepCommandConfig, paths: list[Path], typed: str) -> Outcome:
         """Print the table of a sweep and return its exit code, or list all sweeps of a directory."""
         from gelora_cli.commands.sweep_report import report_sweep
+        from gelora_cli.core.messages import escape_controls
         from gelora_cli.launchers.job import Outcome
         from gelora_cli.launchers.sweep_state import read_sweep
 
@@ -57,8 +58,8 @@ class Sweep(Command[SweepCommandConfig]):
             return Outcome(0)
         sweep = read_sweep(sweeps[-1])
         others = f"; {len(sweeps) - 1} earlier: --list" if len(sweeps) > 1 else ""
-        print(f"gelora: {relative(sweep.directory)} of {sweep.record.created}{others}", file=sys.stderr)
-        print(f"gelora: {sweep.record.typed}", file=sys.stderr)
+        for line in (f"{relative(sweep.directory)} of {sweep.record.created}{others}", sweep.record.typed):
+            print(f"gelora: {escape_controls(line)}", file=sys.stderr)
         outcomes = sweep.outcomes()
         while config.wait and any(outcome.is_pending for outcome in outcomes):
             time.sleep(config.poll_seconds)
@@ -95,10 +96,11 @@ def sweeps_table(directories: list[Path]) -> str:
     for directory in directories:
         try:
             sweep = read_sweep(directory)
-        except GeloraError as error:
+            outcomes = sweep.outcomes()
+        except (GeloraError, OSError) as error:  # it hides no other sweep
             rows.append((str(relative(directory)), "-", "-", str(error)))
             continue
-        counts = Counter(outcome.state for outcome in sweep.outcomes())
+        counts = Counter(outcome.state for outcome in outcomes)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         rows.append((str(relative(directory)), sweep.record.created, states, sweep.record.typed))
     return format_table(

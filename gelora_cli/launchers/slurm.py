@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from gelora_cli.config.schema import LaunchConfig
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.install import install_gelora
-from gelora_cli.core.messages import first_line
+from gelora_cli.core.messages import escape_controls, first_line
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
@@ -200,7 +200,8 @@ def wait_for(sweep: RecordedSweep, poll_seconds: float) -> Iterator[Outcome]:
             outcomes = sweep.outcomes()
             for job, outcome in zip(sweep.record.jobs, outcomes, strict=True):
                 if outcome.state != states.get(job.number):
-                    print(f"gelora: job {job.number}: {outcome.state}: {job.label}", file=sys.stderr, flush=True)
+                    said = escape_controls(f"gelora: job {job.number}: {outcome.state}: {job.label}")
+                    print(said, file=sys.stderr, flush=True)
                     states[job.number] = outcome.state
             while known < len(outcomes) and not outcomes[known].is_pending:
                 known += 1

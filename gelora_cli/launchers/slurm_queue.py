@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import first_line
+from gelora_cli.core.messages import first_line, quote
 from gelora_cli.launchers.job_state import ENDED, QUEUED, RUNNING, QueueState
 
 ANSWER_SECONDS = 30.0
@@ -42,12 +42,18 @@ def _squeue(job_ids: Sequence[str]) -> dict[str, QueueState]:
     # --array: a line for each job of an array. %i is 12_3, %T the state, %r why it waits.
     words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r", f"--jobs={_arrays(job_ids)}"]
     try:
-        answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+        answer = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", check=False, timeout=ANSWER_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GeloraError(f"squeue gives no answer: {first_line(error)}") from error
     if answer.returncode and "Invalid job id" not in answer.stderr:  # what it says where it has forgotten all of them
         raise GeloraError(f"squeue gives no answer: {answer.stderr.strip() or f'exit code {answer.returncode}'}")
-    return _parse(answer.stdout, job_ids)
+    states = _parse(answer.stdout, job_ids)
+    lines = answer.stdout.splitlines()
+    if lines and not any("|" in line for line in lines):  # not an empty queue: jobs would be submitted twice
+        raise GeloraError(f"squeue gives no answer that can be read: {quote(lines[0])}")
+    return states
 
 
 def _sacct(job_ids: Sequence[str]) -> dict[str, QueueState]:
@@ -60,6 +66,7 @@ def _sacct(job_ids: Sequence[str]) -> dict[str, QueueState]:
             [*words, f"--jobs={_arrays(job_ids)}"],
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=ACCOUNTING_SECONDS,
         )
@@ -80,7 +87,7 @@ def _parse(answer: str, job_ids: Sequence[str]) -> dict[str, QueueState]:
     for line in answer.splitlines():
         job_id, _, rest = line.strip().partition("|")
         word, _, reason = rest.partition("|")
-        if job_id in asked and word:
+        if job_id in asked and word.strip():
             name = word.split()[0]  # `CANCELLED by 1000`
             states[job_id] = QueueState(_kind(name), name, "" if reason in ("None", "") else reason)
     return states

@@ -92,7 +92,7 @@ def _queued_jobs(sweep: RecordedSweep) -> dict[tuple[str, ...], tuple[RecordedSw
     """
     submitted: dict[str, tuple[RecordedSweep, SweepJob]] = {}
     for path in find_sweeps(sweep.directory.parent.parent):
-        with contextlib.suppress(GeloraError):  # a damaged record keeps no one from submitting
+        with contextlib.suppress(GeloraError, OSError):  # a record that can't be read keeps no one from submitting
             earlier = read_sweep(path)
             for job in earlier.record.jobs:
                 if earlier.record.launcher == sweep.record.launcher and earlier.may_be_pending(job):

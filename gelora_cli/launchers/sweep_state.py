@@ -5,6 +5,7 @@ The run directory is believed first. What it can't say comes from the scheduler 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -164,7 +165,11 @@ def read_sweep(directory: Path) -> RecordedSweep:
     Raises:
         GeloraError: there is none, or its file is damaged.
     """
-    return RecordedSweep(directory, read_artifact(SweepRecord, directory / SweepRecord.FILE))
+    path = directory / SweepRecord.FILE
+    record = read_artifact(SweepRecord, path)
+    if any("\0" in text for job in record.jobs for text in (*job.directories, job.folder, job.scheduler_id)):
+        raise GeloraError(f"{path} is damaged: a path in it has a zero byte. Restore or remove it.")
+    return RecordedSweep(directory, record)
 
 
 def find_sweeps(directory: Path) -> list[Path]:
@@ -183,16 +188,19 @@ def pending_runs(directory: Path) -> Iterator[tuple[list[Path], str, Outcome]]:
     """
     below = directory.resolve()
     for path in find_sweeps(directory):
-        try:
-            sweep = read_sweep(path)
-        except GeloraError:  # a damaged record hides no run
-            continue
-        jobs = [
-            job for job in sweep.record.jobs if any(place.is_relative_to(below) for place in sweep.directories(job))
-        ]
-        if not any(sweep.may_be_pending(job) for job in jobs):
-            continue
-        # Without a warning: most listings are of sweeps that are over, and on machines without that scheduler.
-        for job, outcome in zip(sweep.record.jobs, sweep.outcomes(warn=False), strict=True):
-            if job in jobs and outcome.is_pending and outcome.scheduled != UNKNOWN:
-                yield sweep.directories(job), job.label, outcome
+        with contextlib.suppress(GeloraError, OSError):  # a record that is damaged, or of another user, hides no run
+            yield from _pending_runs_of(read_sweep(path), below)
+
+
+def _pending_runs_of(sweep: RecordedSweep, below: Path) -> list[tuple[list[Path], str, Outcome]]:
+    """Return what `pending_runs` yields of one sweep."""
+    jobs = [job for job in sweep.record.jobs if any(place.is_relative_to(below) for place in sweep.directories(job))]
+    if not any(sweep.may_be_pending(job) for job in jobs):
+        return []
+    # Without a warning: most listings are of sweeps that are over, and on machines without that scheduler.
+    outcomes = zip(sweep.record.jobs, sweep.outcomes(warn=False), strict=True)
+    return [
+        (sweep.directories(job), job.label, outcome)
+        for job, outcome in outcomes
+        if job in jobs and outcome.is_pending and outcome.scheduled != UNKNOWN
+    ]

@@ -37,6 +37,7 @@ IDS = ["12_0", "12_1", "12_2", "15"]
 
 def test_what_slurm_says_of_each_job(slurm: FakeSlurm) -> None:
     slurm.knows({"12_0": "RUNNING", "12_1": "PENDING|Resources", "12_2": "CANCELLED", "99": "RUNNING"})
+    slurm.knows({"97": " |"})
     slurm.script("sacct", "echo '15|TIMEOUT'")
     states = slurm_queue.queue_states(IDS)
     assert {job_id: (state.kind, state.word) for job_id, state in states.items()} == {
@@ -59,7 +60,15 @@ def test_a_job_that_slurm_has_forgotten_is_missing_and_sacct_never_holds_up(
     assert time.monotonic() - begun < 10
 
 
-@pytest.mark.parametrize("body", ["echo 'Unable to contact slurm controller' >&2; exit 1", "exec sleep 20"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "echo 'Unable to contact slurm controller' >&2; exit 1",
+        "exec sleep 20",
+        "echo 'This node is in maintenance'",
+        "printf '\\377' >&2; exit 3",
+    ],
+)
 def test_a_slurm_that_does_not_answer_is_no_empty_queue(
     slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
@@ -137,6 +146,23 @@ def test_a_damaged_run_hides_no_other_job(recorded: RecordedSweep, slurm: FakeSl
     outcomes = recorded.outcomes()
     assert outcomes[0].state == "failed" and file in outcomes[0].message
     assert outcomes[1] == whole and whole.state == "already done"
+
+
+@pytest.mark.parametrize("change", [{"directories": ("a\0b",)}, {"folder": "\0"}, {"directories": ("x" * 5000,)}])
+def test_a_record_with_impossible_paths_hides_no_run_and_no_sweep(
+    recorded: RecordedSweep, slurm: FakeSlurm, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    first = recorded.record.jobs[0]
+    odd = recorded.directory.parent / "20261126-055313-000000"
+    odd.mkdir()
+    changed = replace(first, **change)  # type: ignore[arg-type]
+    write_artifact(replace(recorded.record, typed="gelora \x1b[31m", jobs=(changed,)), odd)
+    runs = str(recorded.directory.parents[1])
+    assert command_line(["ls", runs]) == 0 and "s0-0.1" in capsys.readouterr().out
+    assert command_line(["sweep", runs, "--list"]) == 0
+    assert recorded.directory.name in capsys.readouterr().out
+    assert command_line(["sweep", runs]) == 2
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_what_came_of_each_job_of_a_recorded_sweep(
