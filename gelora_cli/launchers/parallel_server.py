@@ -156,9 +156,12 @@ class ParallelServer(JobServer):
     def _fill(self, waiting: deque[Job]) -> None:
         """Give every free slot the next job, unless the sweep is to stop."""
         for slot in self._slots:
-            if slot.job is None and waiting and not self.stopped:
-                announce(waiting[0])
-                job = waiting.popleft()
+            busy = [other.job.arguments for other in self._slots if other.job is not None]
+            # Jobs that do the same follow each other: the second finds the run of the first.
+            job = next((job for job in waiting if job.arguments not in busy), None)
+            if slot.job is None and job is not None and not self.stopped:
+                announce(job)
+                waiting.remove(job)
                 try:
                     slot.begin(job)
                 except OSError:

@@ -102,11 +102,15 @@ class RayTasks(Launcher):
         with handle_signals() as stop, stop.defer_interrupts():
             print(f"gelora: {len(jobs)} jobs go to Ray, {needed}", file=sys.stderr, flush=True)
             sent = []
+            tasks: dict[tuple[str, ...], Any] = {}  # jobs that do the same share one: two would be in each other's way
             for job in jobs:
                 options = {"num_cpus": needed.cpus, "num_gpus": needed.gpus, "name": f"job {job.number}"}
                 again = {"max_retries": retries, "retry_exceptions": [JobKilledError]}
                 arguments = job.command_line()[1:]
-                sent.append(task.options(**options, **again).remote(arguments, str(Path.cwd()), needed.variables))
+                if job.arguments not in tasks:
+                    prepared = task.options(**options, **again)
+                    tasks[job.arguments] = prepared.remote(arguments, str(Path.cwd()), needed.variables)
+                sent.append(tasks[job.arguments])
             yield from _outcomes(ray, jobs, sent, stop)
 
     def _connect(self, launch: RayConfig) -> None:
@@ -197,7 +201,7 @@ def check_nodes(nodes: Sequence[dict[str, Any]], needed: JobResources) -> None:
 def _outcomes(ray: Any, jobs: Sequence[Job], sent: Sequence[Any], stop: SignalHandler) -> Iterator[Outcome]:
     """Yield the outcome of each job in order; a signal cancels all, and those that run stop with a checkpoint."""
     cancelled = False
-    waiting = list(sent)
+    waiting = list(dict.fromkeys(sent))
     unstarted = 0
     for job, reference in zip(jobs, sent, strict=True):
         while reference in waiting:

@@ -28,7 +28,7 @@ from gelora_cli.launchers.job_state import QueueState
 from gelora_cli.launchers.slurm_job import CommandLine
 from gelora_cli.launchers.slurm_queue import queue_states
 from gelora_cli.launchers.slurm_schema import SlurmConfig
-from gelora_cli.launchers.sweep_record import new_sweep, planned_jobs, submission_lock, write_sweep
+from gelora_cli.launchers.sweep_record import job_identity, new_sweep, planned_jobs, submission_lock, write_sweep
 from gelora_cli.launchers.sweep_state import RecordedSweep
 
 if TYPE_CHECKING:
@@ -115,7 +115,11 @@ def submit(jobs: Sequence[Job], settings: SlurmConfig) -> RecordedSweep:
     with submission_lock(jobs):  # the same command given twice at once submits its jobs once
         sweep = new_sweep(jobs, SlurmArray.name)
         planned, queued = planned_jobs(sweep, jobs)
-        todo = [job.number for job in planned if not job.was_done and not job.scheduler_id]
+        doing: dict[tuple[str, ...], int] = {}  # what is to be done, to the first job that does it
+        for each in planned:
+            if not each.was_done and not each.scheduler_id:
+                doing.setdefault(job_identity(sweep, each), each.number)
+        todo = [*doing.values()]
         try:
             ids = submit_array(sweep, [job for job in jobs if job.number in todo], settings) if todo else []
         except GeloraError:
@@ -123,11 +127,12 @@ def submit(jobs: Sequence[Job], settings: SlurmConfig) -> RecordedSweep:
             raise
         submitted = dict(zip(todo, ids, strict=True))
         recorded = []
-        for job in planned:
-            if job.number in submitted:
-                recorded.append(replace(job, scheduler_id=submitted[job.number], folder=JOBS))
+        for each in planned:
+            if each.was_done or each.scheduler_id:
+                recorded.append(each)
             else:
-                recorded.append(job)
+                number = doing[job_identity(sweep, each)]  # jobs that do the same would be in each other's way
+                recorded.append(replace(each, scheduler_id=submitted[number], folder=JOBS))
         sweep = write_sweep(sweep, recorded)
     done = sum(job.was_done for job in recorded)
     parts = [f"{len(ids)} submitted as Slurm job {ids[0].partition('_')[0]}" if ids else "none submitted"]

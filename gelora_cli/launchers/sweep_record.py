@@ -63,7 +63,7 @@ def planned_jobs(sweep: RecordedSweep, jobs: Sequence[Job]) -> tuple[list[SweepJ
     count = 0
     for recorded, job in zip(sweep.record.jobs, jobs, strict=True):
         is_done = sweep.is_done(recorded)
-        earlier = queued.get(_identity(sweep, recorded))
+        earlier = queued.get(job_identity(sweep, recorded))
         if earlier is not None:
             count += 1
             holder, other = earlier
@@ -103,10 +103,10 @@ def _queued_jobs(sweep: RecordedSweep) -> dict[tuple[str, ...], tuple[RecordedSw
     active = {}
     for job_id, (earlier, job) in submitted.items():
         if job_id in states and states[job_id].kind != ENDED:
-            active[_identity(earlier, job)] = (earlier, job)
+            active[job_identity(earlier, job)] = (earlier, job)
     return active
 
 
-def _identity(sweep: RecordedSweep, job: SweepJob) -> tuple[str, ...]:
+def job_identity(sweep: RecordedSweep, job: SweepJob) -> tuple[str, ...]:
     """Return what two jobs have in common that do the same: their run directories, or else their command."""
     return tuple(map(str, sweep.directories(job))) or job.arguments

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,15 @@ def test_jobs_run_side_by_side_and_their_outcomes_come_in_order(place: Path, cap
     assert outcomes[0].seconds >= outcomes[2].seconds
     announced = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gelora: job")]
     assert announced == [f"gelora: job {number} of 4: seed={number}" for number in (1, 2, 3, 4)]
+
+
+def test_jobs_that_do_the_same_follow_each_other(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first, second, third = jobs_of(place, "wait:third", "touch:second", "touch:third")
+    with ParallelServer(GpuShares(2), 1) as server:
+        outcomes = list(server.run_all([first, replace(second, arguments=first.arguments), third]))
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    announced = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gelora: job")]
+    assert [line.split()[2] for line in announced] == ["1", "3", "2"]
 
 
 def test_lines_of_jobs_are_whole_and_say_whose_they_are(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

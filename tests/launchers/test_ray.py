@@ -60,6 +60,15 @@ def test_only_texts_travel_and_outcomes_come_in_order(monkeypatch: pytest.Monkey
     assert fake.down and "runtime_env" not in fake.inits[0]
 
 
+def test_jobs_that_do_the_same_share_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, FakeRay(lambda *_: (0, 2.0)))
+    first, second, third = jobs_of(3)
+    with LAUNCHERS.get("ray") as launcher:
+        outcomes = list(launcher.run([first, replace(second, arguments=first.arguments), third]))
+    assert [outcome.directory for outcome in outcomes] == ["/runs/1", "/runs/2", "/runs/3"]
+    assert [call[0][-1] for call in fake.calls] == ["seed=1", "seed=3"]
+
+
 def test_a_job_whose_worker_is_lost_too_often_is_failed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(arguments: list[str], *_: object) -> tuple[int, float]:
         if arguments[-1] == "seed=2":

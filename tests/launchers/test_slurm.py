@@ -259,6 +259,12 @@ def test_a_job_is_submitted_once_while_it_is_queued(
     assert [job.scheduler_id for job in jobs] == ["1_0", "2_0", "2_1"]
     assert (latest / jobs[0].folder).resolve() == directory / "jobs"
 
+    assert sweep("3,3,4") == 0  # jobs that do the same would be in each other's way
+    assert len(submitted[-1]) == 2 and "of 3 jobs 2 submitted as Slurm job 3" in capsys.readouterr().err
+    latest = max((bench.root / ".sweeps").glob("2*"), key=lambda path: path.stat().st_mtime_ns)
+    jobs = read_artifact(SweepRecord, latest / SweepRecord.FILE).jobs
+    assert [job.scheduler_id for job in jobs] == ["3_0", "3_0", "3_1"]
+
     slurm.script("squeue", "echo 'Unable to contact slurm controller' >&2; exit 1")
     assert sweep("0") == 2
     assert "No job was submitted" in capsys.readouterr().err
