@@ -28,10 +28,16 @@ def render_pictures(pictures: Sequence[Picture]) -> Files:
         helpers = [stack.enter_context(_rendering(share)) for share in shares[1:]]
         files |= _render(shares[0])
         for share, helper in zip(shares[1:], helpers, strict=True):
-            try:
-                files |= helper.recv()
-            except EOFError:  # it ended before it was done, as by a lack of memory: what is wrong shows here
-                files |= _render(share)
+            files |= _received(helper) or _render(share)  # what is wrong with a picture shows here
+    return files
+
+
+def _received(helper: Connection | None) -> Files:
+    """Return the files of a helper; none where it ended before it was done, as by a lack of memory."""
+    try:
+        files: Files = helper.recv() if helper is not None else {}
+    except (EOFError, OSError):  # OSError: it ended in the middle of its answer
+        return {}
     return files
 
 
@@ -44,12 +50,21 @@ def _render(pictures: Sequence[Picture]) -> Files:
 
 
 @contextlib.contextmanager
-def _rendering(pictures: Sequence[Picture]) -> Iterator[Connection]:
-    """Start a process that renders some pictures, and yield the connection that its files come from."""
+def _rendering(pictures: Sequence[Picture]) -> Iterator[Connection | None]:
+    """Start a process that renders some pictures, and yield the connection that its files come from.
+
+    None is yielded where no process can be started: at a limit on their number, or in a worker of a pool.
+    """
     context = multiprocessing.get_context("fork")  # figures are inherited: they can't be sent
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_files, args=(pictures, sender, os.getpid()), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except (OSError, AssertionError):  # multiprocessing asserts that a daemon has no children
+        sender.close()
+        receiver.close()
+        yield None
+        return
     sender.close()  # the child's copy is the only one now, so that its end is noticed
     try:
         yield receiver

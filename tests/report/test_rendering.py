@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import pytest
 from matplotlib.figure import Figure
@@ -30,14 +32,32 @@ def end_at_once(*_: object) -> None:
     os._exit(1)
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+def end_in_the_middle(_: object, sender: Connection, *__: object) -> None:
+    os.write(sender.fileno(), b"\x00\x01\x00\x00half")  # fewer bytes than announced
+    os._exit(1)
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("daemonic processes are not allowed to have children")
+
+
+@pytest.mark.parametrize("send", [None, end_at_once, end_in_the_middle])
 def test_the_bytes_do_not_depend_on_the_processes(
-    on_one_core: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, is_killed: bool
+    on_one_core: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, send: Callable[..., None] | None
 ) -> None:
     monkeypatch.setattr(rendering, "FEWEST_PICTURES", 1)
     monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
-    if is_killed:
-        monkeypatch.setattr(rendering, "_send_files", end_at_once)
+    if send is not None:
+        monkeypatch.setattr(rendering, "_send_files", send)
+    assert rendering.render_pictures(pictures()) == on_one_core
+
+
+def test_pictures_are_drawn_here_where_no_process_can_start(
+    on_one_core: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "FEWEST_PICTURES", 1)
+    monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", refuse)
     assert rendering.render_pictures(pictures()) == on_one_core
 
 
