@@ -6,10 +6,12 @@ Letters: B windows of a batch, T tokens of a window, L tokens of the longest ans
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.data.questions import QuestionSplit
@@ -29,8 +31,7 @@ class SpanOutput(Protocol):
     end_logits: torch.Tensor  # (B, T)
 
 
-@dataclass(frozen=True, slots=True)  # there are `task.n_best` for every question
-class Span:
+class Span(NamedTuple):
     """A candidate answer: score (start plus end logit), first character, the character behind the last, and text."""
 
     score: float
@@ -108,16 +109,18 @@ def decode_answers(split: EncodedWindows, values: Floats, task: TaskConfig) -> l
     windows_of_question: list[list[int]] = [[] for _ in range(split.examples)]
     for window, question in enumerate(split.question_row.tolist()):
         windows_of_question[question].append(window)
+    chars = np.asarray(split.chars)  # (tokens, 2): an access to a memory map takes longer than one to a plain array
+    offsets = split.offsets.tolist()
     decoded = []
     for question, windows in enumerate(windows_of_question):
         best_scores: dict[tuple[int, int], float] = {}
         for window in windows:
-            for score, start, end in _spans_of_window(split, values[window], task, window):
-                best_scores[start, end] = max(score, best_scores.get((start, end), -math.inf))
+            for place, score in _spans_of_window(chars[offsets[window] :], values[window], task):
+                best_scores[place] = max(score, best_scores.get(place, -math.inf))
         # By score, best first; equal scores by position, so that the order never depends on that of the windows.
-        ordered = sorted(best_scores.items(), key=lambda item: (-item[1], item[0]))[: task.n_best]
+        ordered = sorted([(-score, *place) for place, score in best_scores.items()])[: task.n_best]
         context = split.source.contexts[question]
-        spans = tuple(Span(score, start, end, context[start:end]) for (start, end), score in ordered)
+        spans = tuple([Span(-negative, start, end, context[start:end]) for negative, start, end in ordered])
         null = float(values[windows, 0].min())
         # Without any span in the windows the empty text takes the place of the best one.
         decoded.append(PredictedAnswer(str(split.source.ids[question]), spans or (Span(null, 0, 0, ""),), null))
@@ -125,15 +128,22 @@ def decode_answers(split: EncodedWindows, values: Floats, task: TaskConfig) -> l
 
 
 def _spans_of_window(
-    split: EncodedWindows, values: Floats, task: TaskConfig, window: int
-) -> list[tuple[float, int, int]]:
-    """Return score, first character, and the character behind the last, of each span of a window."""
+    chars: NDArray[np.int32], values: Floats, task: TaskConfig
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """Return first character and the character behind the last, and the score, of each span of a window.
+
+    Args:
+        chars: the characters of each token, from the window's first token on, (tokens, 2).
+        values: what `reduce_windows` returned of the window, (1 + 3 n,).
+        task: the number of spans.
+    """
     scores, first, last = values[1:].reshape(3, int(task.n_best))
-    chars = split.chars[split.offsets[window] : split.offsets[window + 1]]  # (tokens, 2)
     is_span = first >= 0
-    starts = chars[first[is_span].astype(int), 0].tolist()
-    ends = chars[last[is_span].astype(int), 1].tolist()
-    return list(zip(scores[is_span].tolist(), starts, ends, strict=True))
+    if not is_span.all():
+        scores, first, last = scores[is_span], first[is_span], last[is_span]
+    starts = chars[first.astype(np.int64), 0].tolist()
+    ends = chars[last.astype(np.int64), 1].tolist()
+    return zip(zip(starts, ends, strict=True), scores.tolist(), strict=True)
 
 
 def span_probabilities(answer: PredictedAnswer, task: TaskConfig) -> list[float]:
