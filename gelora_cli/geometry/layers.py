@@ -109,16 +109,21 @@ def _over_layers(
     rank, processes = accelerator.process_index, accelerator.num_processes
     most = min(LAYERS_AT_ONCE, torch.get_num_threads())
     started: dict[int, Future[Item]] = {}
-    with row_workers(), ThreadPoolExecutor(most) as threads:
-        for layer in range(len(states)):
-            points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
-            states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
-            if layer % processes == rank:
-                started[layer] = threads.submit(work, layer, points.cpu().numpy()[order])
-                is_small = points.nbytes <= SMALL_LAYER
-                running = [future for future in started.values() if not future.done()]
-                if len(running) >= (most if is_small else 1):
-                    wait(running, return_when=FIRST_COMPLETED)
+    with row_workers() as workers, ThreadPoolExecutor(most) as threads:
+        try:
+            for layer in range(len(states)):
+                points = gather_rows(accelerator, states[layer].to(accelerator.device))  # (points, D)
+                states[layer] = torch.zeros(0)  # frees the memory before the next layer is gathered
+                if layer % processes == rank:
+                    started[layer] = threads.submit(work, layer, points.cpu().numpy()[order])
+                    is_small = points.nbytes <= SMALL_LAYER
+                    running = [future for future in started.values() if not future.done()]
+                    if len(running) >= (most if is_small else 1):
+                        wait(running, return_when=FIRST_COMPLETED)
+            wait(started.values())
+        except BaseException:  # such as a signal, which must not wait for whole layers
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
     return {layer: future.result() for layer, future in started.items()}
 
 

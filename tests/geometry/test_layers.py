@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,10 +15,11 @@ import torch
 
 from gelora_cli.core.artifacts.profile import LayerIdim, ProfileSettings
 from gelora_cli.core.distributed import Device
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.geometry import layers as layers_module
 from gelora_cli.geometry.layers import estimate_layers
 from gelora_cli.geometry.twonn import estimate_idim
+from gelora_cli.geometry.workers import row_workers
 
 SETTINGS = ProfileSettings("mean", "gride", 0.1, 10_000, 64, 0)
 ORDER = np.random.default_rng(1).permutation(400)
@@ -91,3 +93,23 @@ def test_two_processes_choose_the_scale_of_one(monkeypatch: pytest.MonkeyPatch) 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda process: estimate(SETTINGS, with_scales=True, accelerator=process), processes))
     assert found == [alone, alone]
+
+
+def test_a_signal_does_not_wait_for_whole_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def work_on_row(row: int) -> None:
+        begun.append(row)
+        time.sleep(0.01)
+
+    def search(layer: int, points: Any) -> None:
+        with row_workers() as workers:
+            list(workers.map(work_on_row, range(300)))
+
+    def signal_comes(*_: Any, **__: Any) -> None:
+        raise StoppedError("interrupted by SIGTERM")
+
+    monkeypatch.setattr(layers_module, "wait", signal_comes)
+    with pytest.raises(StoppedError):
+        layers_module._over_layers(states(), ORDER, Device(torch.device("cpu")), search)
+    assert len(begun) < 300
