@@ -25,6 +25,8 @@ SAID_BY_THE_ROW = ("seed", "budget", "method.name", "protocol")
 VARIANT = "method.variant"
 FINGERPRINT_DIGITS = 8
 """Digits of a fingerprint that names show: enough to tell the few of a report apart."""
+AS_TYPED = {"True": "true", "False": "false", "None": "null"}
+"""Python's words to those of the configuration."""
 SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
 """The end of a run directory's name."""
 
@@ -81,7 +83,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = str(value).lower() if isinstance(value, bool) else str(value)  # true, as it is typed
+            flat[prefix + key] = AS_TYPED.get(str(value), str(value))
     return flat
 
 

@@ -12,6 +12,7 @@ import pytest
 from gelora_cli.core.artifacts.plan import PlanStability
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import read_run
+from gelora_cli.report.settings import flatten
 from gelora_cli.report.tables import NONE, is_reference, result_tables
 from tests.helpers.written_runs import write_run
 
@@ -52,3 +53,13 @@ def test_a_row_says_how_stable_its_plans_are(tmp_path: Path) -> None:
     assert [line[column] for line in table.lines] == ["stable (0.92), unstable (0.60)", "fixed", NONE, NONE]
     (table,) = result_tables([control, old])  # nothing is known of any row
     assert "stability of the plan (agreement)" not in table.titles
+
+
+def test_settings_stand_as_they_are_typed() -> None:
+    values = {"train": {"fast": True, "epochs": 3}, "smoke": False, "data": {"max_train_examples": None}}
+    assert flatten(values) == {
+        "train.fast": "true",
+        "train.epochs": "3",
+        "smoke": "false",
+        "data.max_train_examples": "null",
+    }
