@@ -173,17 +173,22 @@ def _render(content: ReportContent) -> dict[str, bytes]:
         *comparison_tables(content.groups, content.comparisons),
     ]
     files = {
-        "table.md": _render_markdown(content, tables).encode(),
-        "table.csv": csv_text(content.rows).encode(),
-        "table.tex": (TEX_HEAD + "\n".join(map(latex, tables))).encode(),
+        "table.md": _utf8(_render_markdown(content, tables)),
+        "table.csv": _utf8(csv_text(content.rows)),
+        "table.tex": _utf8(TEX_HEAD + "\n".join(map(latex, tables))),
     }
     rendered = render_pictures(content.pictures)
     drawn = {picture.name: rendered[f"{picture.name}.svg"] for picture in content.pictures}
     for picture in content.pictures:
         for name in (f"{picture.name}.png", f"{picture.name}.svg"):
             files[name] = rendered[name]
-    files[PAGE] = page(content, drawn).encode()  # last, since files are written in this order
+    files[PAGE] = _utf8(page(content, drawn))  # last, since files are written in this order
     return files
+
+
+def _utf8(text: str) -> bytes:
+    """Return the bytes of a file; bytes of a path that are not UTF-8 are shown by their numbers."""
+    return text.encode(errors="backslashreplace")
 
 
 def _render_markdown(content: ReportContent, tables: Iterable[Table]) -> str:

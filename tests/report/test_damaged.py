@@ -154,6 +154,16 @@ def test_an_error_nobody_thought_of_is_one_runs_too(
     assert "0.5000" in shown
 
 
+def test_a_report_names_a_directory_that_is_not_utf8(tmp_path: Path) -> None:
+    runs, output = tmp_path / "runs", tmp_path / "report"
+    write_run(runs, "lora", 0, 0.5)
+    odd = runs / os.fsdecode(b"\xff")
+    odd.mkdir()
+    (odd / MANIFEST).write_text("{")
+    assert command_line(["report", str(runs), f"output={output}", "figures=false"]) == 0
+    assert "\\udcff" in (output / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_directory_that_can_not_be_looked_into_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, closed = write_run(tmp_path, "gelora", 0, 0.5), write_run(tmp_path, "lora", 0, 0.7)
     look = os.scandir
