@@ -71,5 +71,6 @@ def _presets(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _read_yaml(file: Path) -> dict[str, Any]:
     import yaml  # here, so that a missing package can be named without it
 
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads the files of a run's start in a tenth
+    values: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
     return values

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.heavy_imports import import_heavy
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ def make_accelerator(precision: str) -> Accelerator:
     Raises:
         GeloraError: accelerate does not see all the processes that were started.
     """
+    import_heavy("accelerate")
     from accelerate import Accelerator
 
     cpu = join_processes()

@@ -21,11 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gelora_cli.core.heavy_imports import import_heavy
 from scripts.benchmarks.measuring import skip
 from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table
 
-LIBRARIES = ("torch", "transformers.models.bert.modeling_bert", "accelerate", "peft")
-"""What every run imports; the child imports it first, so that the other parts are without imports of these."""
+LIBRARIES = ("torch", "accelerate", "transformers.modeling_utils", "peft")
+"""What every run imports by `import_heavy`. The child does so first, so that the other parts are without these."""
 STAGES = {
     "check the overrides": ("gelora_cli.commands.hydra_app", "check_overrides"),
     "find and check what the run depends on": ("gelora_cli.pipeline.run", "resolve_inputs"),
@@ -113,7 +114,7 @@ def child(report: Path, overrides: list[str]) -> None:
     """Be the measured command: import libraries, run it with clocks, and write the seconds of its parts."""
     begun = float(os.environ["GELORA_BEGUN"])
     for name in LIBRARIES:
-        importlib.import_module(name)
+        import_heavy(name)
     seconds: dict[str, float] = {IMPORTS: time.time() - begun}
     from gelora_cli.commands.main import command_line
     from gelora_cli.training.loop import Trainer
