@@ -5,8 +5,10 @@ Letters: B windows of a batch, T tokens of a window, L tokens of the longest ans
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -101,6 +103,19 @@ def comparable_scores(values: Floats, task: TaskConfig) -> Floats:
     return values[:, : 1 + int(task.n_best)]
 
 
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Pause the search for circles of objects, which looks through all spans again and again; they form none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_collection_paused()
 def decode_answers(split: EncodedWindows, values: Floats, task: TaskConfig) -> list[PredictedAnswer]:
     """Return every question's answer from the reduced values (windows, 1 + 3 n) of its windows.
 
