@@ -5,6 +5,8 @@ A model logged by MLflow would be pickled. The adapter stays in the run director
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import time
@@ -50,11 +52,13 @@ class MlflowConfig(TrackerConfig):
 class MlflowTracker(Tracker):
     """Writes to one run of an experiment, which a tag finds again."""
 
-    def __init__(self, settings: MlflowConfig) -> None:
+    def __init__(self, settings: MlflowConfig, runs: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
         from mlflow.tracking import MlflowClient
 
-        self.settings, self.client = settings, MlflowClient(tracking_uri=settings.tracking_uri)
+        self.settings = settings
+        with _locked(runs):  # two runs that create the tables of a new database at once leave it broken
+            self.client = MlflowClient(tracking_uri=settings.tracking_uri)
         self.run_id = ""
         self.step = 0
 
@@ -119,6 +123,18 @@ def without_user(address: str) -> str:
     return re.sub("(?<=//)[^/]*@", "", address)
 
 
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory, where its file system has locks."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @TRACKERS.register
 class Mlflow(TrackerKind[MlflowConfig]):
     """MLflow: parameters, metrics and pictures, on a server or on this machine; no model."""
@@ -129,4 +145,4 @@ class Mlflow(TrackerKind[MlflowConfig]):
 
     def open(self, directory: Path, settings: MlflowConfig) -> Tracker:
         """Return a tracker that begins its run when it is told which it is."""
-        return MlflowTracker(settings)
+        return MlflowTracker(settings, directory.parents[3])
