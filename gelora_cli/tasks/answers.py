@@ -105,7 +105,7 @@ def comparable_scores(values: Floats, task: TaskConfig) -> Floats:
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Pause the search for circles of objects, which looks through all spans again and again; they form none."""
+    """Pause the search for circles of objects, which looks through all answers again and again; they form none."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -202,6 +202,7 @@ def prediction_row(split: EncodedWindows, question: int, answer: PredictedAnswer
     return {"id": answer.id, "split": split.name, "prediction": text, "label": gold, "scores": scores}
 
 
+@_collection_paused()
 def official_files(answers: list[PredictedAnswer], task: TaskConfig) -> dict[str, dict[str, Any]]:
     """Return `predictions.json` (id to text), `nbest.json` and, if there may be no answer, `na_prob.json`."""
     nbest: dict[str, Any] = {}
