@@ -110,16 +110,17 @@ def callbacks_of(folder: Path, glue: Path, trackers: ExitStack) -> dict[str, Seq
     }
     for name in OTHER_TRACKERS:
         if importlib.util.find_spec(name):
-            run = small_run(folder / "runs", glue)
+            run = small_run(folder / "runs", glue, name)
             opened = trackers.enter_context(open_trackers(run, {name: TrackerConfig.of(name)}))
             choices[f"metrics.jsonl and {name}"] = (MetricsLog(opened),)
     return choices
 
 
-def small_run(runs: Path, glue: Path) -> Path:
+def small_run(runs: Path, glue: Path, tracker: str) -> Path:
     """Return the directory of a run of one step: a tracker reads configuration and plan of the run that it follows."""
     overrides = ["task=cola", "model=minilm", "method=lora", "budget=rank:4", f"data.glue={glue}", f"runs_dir={runs}"]
     overrides += ["data.max_train_examples=64", "data.max_eval_examples=64", "profile.max_examples=200"]
+    overrides.append(f"tracker={tracker}")  # its settings are then in the configuration that it reads
     assert command_line(["run", *overrides, "train.max_steps=1"]) == 0
     return next(runs.rglob("DONE")).parent
 
