@@ -19,7 +19,7 @@ from accelerate.state import AcceleratorState
 
 from gelora_cli.data.batches import padded_load
 from scripts.benchmarks.measuring import Timing, alternate, skip
-from scripts.benchmarks.record import BenchmarkRecord, Picture, Series, Table
+from scripts.benchmarks.record import BenchmarkRecord, Picture, Series, Table, reached
 from scripts.benchmarks.training_cases import (
     BATCH,
     RANDOM_MODELS,
@@ -76,6 +76,7 @@ def main() -> None:
     cases = [first]
     if torch.cuda.is_available():
         cases += [random_case(name, first) for name in options.shapes]
+    goal = 1.3 if torch.cuda.is_available() else 1.15
     tables, best_ratios, series = [], [], []
     for case in cases:
         for precision in DTYPES:
@@ -83,14 +84,14 @@ def main() -> None:
             table = speeds(case, precision, timings)
             show(table)
             tables.append(table)
-            best_ratios.append(f"{case.name}, {precision}: {timings[FAST].speedup_over(timings[BARE]):.2f}")
+            speedup = timings[FAST].speedup_over(timings[BARE])
+            best_ratios.append(f"{case.name}, {precision}: {reached(speedup >= goal)}, {speedup:.2f}")
             names = tuple(timings)
             rates = tuple(round(len(case.rows) / timings[name].median, 1) for name in names)
             series.append(Series(name=f"{case.name}, {precision}", at=names, values=rates))
             share = shares(case, precision, timings)
             show(share)
             tables.append(share)
-    goal = 1.3 if torch.cuda.is_available() else 1.15
     record = BenchmarkRecord(
         name="training",
         machine_kind=machine_kind(),
