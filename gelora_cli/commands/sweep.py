@@ -40,7 +40,7 @@ class Sweep(Command[SweepCommandConfig]):
     examples = """  gelora sweep                                          # the latest below runs
   gelora sweep --wait                                   # the same once no job is queued or running
   gelora sweep runs --list                              # all below runs
-  gelora sweep runs/.sweeps/20261126-055312-3f1a9c      # one of them"""
+  gelora sweep runs/.sweeps/20261126-055312-482913      # one of them"""
     keys = SweepCommandConfig
     positional = Positional("DIR", required=False)
     flags: ClassVar[Mapping[str, str]] = {"--list": "list=true", "--wait": "wait=true"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -34,9 +33,7 @@ def submission_lock(jobs: Sequence[Job]) -> Iterator[None]:
 def new_sweep(jobs: Sequence[Job], launcher: str) -> RecordedSweep:
     """Return the sweep of these jobs, in a directory of its own, with nothing submitted and nothing written yet."""
     created = datetime.now(UTC)
-    arguments = [job.arguments for job in jobs]
-    digits = hashlib.sha256(repr(arguments).encode()).hexdigest()[:6]
-    name = f"{created:%Y%m%d-%H%M%S}-{digits}"
+    name = f"{created:%Y%m%d-%H%M%S-%f}"  # to the microsecond: names sort in time, also of sweeps in the same second
     directory = Path(jobs[0].config.runs_dir).resolve() / SWEEPS / name
     recorded = []
     for job in jobs:

@@ -177,7 +177,7 @@ def find_sweeps(directory: Path) -> list[Path]:
     found: list[Path] = []
     for parent in (directory.absolute(), *directory.absolute().parents):
         found += [path.parent for path in (parent / SWEEPS).glob(f"*/{SweepRecord.FILE}")]
-    return sorted(found, key=lambda path: path.name)  # a name begins with the time
+    return sorted(found, key=lambda path: path.name)  # a name is a time, to the microsecond
 
 
 def pending_runs(directory: Path) -> Iterator[tuple[list[Path], str, Outcome]]:
