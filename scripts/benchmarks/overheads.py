@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import statistics
 import tempfile
 import time
@@ -27,7 +26,8 @@ from gelora_cli.training.checkpoint import TENSORS, Checkpoints
 from gelora_cli.training.checkpointing import Checkpointing
 from gelora_cli.training.loop import Trainer
 from gelora_cli.training.recording import MetricsLog, ProgressBar
-from scripts.benchmarks.measuring import alternate, skip
+from scripts.benchmarks.measuring import alternate
+from scripts.benchmarks.options import add_glue, add_model, benchmark_parser, finish, require_glue
 from scripts.benchmarks.record import BenchmarkRecord, Table, reached
 from scripts.benchmarks.training import machine_kind
 from scripts.benchmarks.training_cases import Case, cola_case, gelora_trainer, wait
@@ -45,13 +45,12 @@ NOTES = (
 def main() -> None:
     """Measure, print and write the record."""
     options = parse()
-    if options.glue is None or not (options.glue / "cola").is_dir():
-        skip("left out: it needs GLUE in the hub's layout; give --glue DIR or GELORA_DATA")
+    glue = require_glue(options.glue)
     examples, rounds = (320, 2) if options.quick else (1280, 7)
     precision = resolve_precision("auto")
-    case = cola_case(options.glue, options.model, examples)
+    case = cola_case(glue, options.model, examples)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as trackers:
-        choices = callbacks_of(Path(folder), options.glue, trackers)
+        choices = callbacks_of(Path(folder), glue, trackers)
         candidates: dict[str, Callable[[], object]] = {}
         for name, callbacks in choices.items():
             candidates[name] = one_pass(gelora_trainer(case, precision, rounds + 1, callbacks=callbacks))
@@ -78,16 +77,14 @@ def main() -> None:
         tables=(Table(caption="Cost of each", columns=columns, rows=tuple(rows)), checkpoint),
         notes=NOTES,
     )
-    print(f"written: {record.write()}")
+    finish(record, quick=options.quick)
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    data = os.environ.get("GELORA_DATA")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="320 rows, two rounds")
-    parser.add_argument("--glue", type=Path, default=Path(data) / "glue" if data else None, metavar="DIR")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="MiniLM's directory; else its package's")
+    parser = benchmark_parser(__doc__, "320 rows, two rounds")
+    add_glue(parser)
+    add_model(parser)
     return parser.parse_args()
 
 

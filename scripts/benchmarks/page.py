@@ -134,7 +134,7 @@ def _table(table: Table) -> str:
         is_numeric = all(re.match(r"[-+~]?\d|-?$", row[column]) for row in table.rows)
         rules.append("---:" if is_numeric else "---")
     lines = [table.columns, tuple(rules), *table.rows]
-    body = "".join(f"| {' | '.join(_cell(text) for text in line)} |\n" for line in lines)
+    body = "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
     return f"*{table.caption}*\n\n{body}" if table.caption else body
 
 

