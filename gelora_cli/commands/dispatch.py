@@ -57,7 +57,7 @@ def sweepable_names() -> list[str]:
 
 
 def _is_path(word: str) -> bool:
-    """Whether an argument is no override (`key=value`, `~key`) but a path, such as `a=b/c` written as `./a=b/c`."""
+    """Return whether an argument is a path (`./a=b/c`), not an override (`key=value`, `~key`)."""
     if word.startswith(("/", "./", "../", "~/")):
         return True
     return "=" not in word and (not word.startswith("~") or "/" in word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +140,7 @@ class DistinctPoints:
         # All parts at once, so that points which lack neighbours in several of them are searched again once.
         parts = [part for division in divisions for part in division]
         ratios = iter(search.ratios_within([*parts, *left], estimator.near, estimator.far))
-        means = [_mean_estimate(estimator, [next(ratios) for _ in division]) for division in divisions]
+        means = [_mean_estimate(estimator, list(itertools.islice(ratios, len(division)))) for division in divisions]
         return IdimEstimate(
             idim=idim,
             low=low,

@@ -43,12 +43,12 @@ class Outcome:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a scheduler has the job, so that nothing came of it yet."""
+        """Return whether a scheduler has the job, so that nothing came of it yet."""
         return bool(self.scheduled) and not self.code
 
     @property
     def state(self) -> str:
-        """`done`, `already done`, `linked`, `estimated`, `failed`, `interrupted`, or what a scheduler says of it."""
+        """Return `done`, `already done`, `linked`, `estimated`, `failed`, `interrupted`, or what a scheduler says."""
         if self.scheduled:
             return self.scheduled
         if self.code:
@@ -104,7 +104,7 @@ class Job:
 
     @property
     def runs_here(self) -> bool:
-        """Whether its launcher runs it on this machine, whose devices it then needs."""
+        """Return whether its launcher runs it on this machine, whose devices it then needs."""
         return LAUNCHERS.get(self.launch.launcher).runs_here
 
     def command_line(self) -> list[str]:

@@ -194,7 +194,11 @@ def pending_runs(directory: Path) -> Iterator[tuple[list[Path], str, Outcome]]:
 
 def _pending_runs_of(sweep: RecordedSweep, below: Path) -> list[tuple[list[Path], str, Outcome]]:
     """Return what `pending_runs` yields of one sweep."""
-    jobs = [job for job in sweep.record.jobs if any(place.is_relative_to(below) for place in sweep.directories(job))]
+
+    def lies_below(job: SweepJob) -> bool:
+        return any(place.is_relative_to(below) for place in sweep.directories(job))
+
+    jobs = [job for job in sweep.record.jobs if lies_below(job)]
     if not any(sweep.may_be_pending(job) for job in jobs):
         return []
     # Without a warning: most listings are of sweeps that are over, and on machines without that scheduler.

@@ -53,8 +53,11 @@ class FakeRay(ModuleType):
         return self.nodes_
 
     def cluster_resources(self) -> dict[str, float]:
-        names = {name for node in self.nodes_ for name in node["Resources"]}
-        return {name: sum(node["Resources"].get(name, 0.0) for node in self.nodes_) for name in names}
+        total: dict[str, float] = {}
+        for node in self.nodes_:
+            for name, count in node["Resources"].items():
+                total[name] = total.get(name, 0.0) + count
+        return total
 
     def remote(self, function: Callable[..., Any]) -> FakeRay:
         assert function.__module__ == "gelora_cli.launchers.ray_job"  # nothing else of ours may travel

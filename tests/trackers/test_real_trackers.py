@@ -40,7 +40,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the trackers write."""
+    """Return where the trackers write."""
     return tmp_path_factory.mktemp("trackers")
 
 
