@@ -15,9 +15,14 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from tests.helpers.tiny_decoders import MORE_DECODERS
+from tests.helpers.tiny_encoders import MORE_ENCODERS
+
 KINDS = ("bert", "roberta", "electra", "deberta-v2", "llama", "mistral", "qwen2")
 ENCODERS = KINDS[:4]
 DECODERS = KINDS[4:]
+ALL_KINDS = (*ENCODERS, *MORE_ENCODERS, *DECODERS, *MORE_DECODERS)
+"""Every declared kind; most tests run over `KINDS` alone."""
 
 SENTENCES = (
     "the cat sat on the mat",
@@ -57,6 +62,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"dim": 32, "hidden_dim": 64, "n_layers": 3, "n_heads": 4},
     ),
 }
+CONFIGS |= MORE_ENCODERS | MORE_DECODERS
 
 
 def make_tiny(
