@@ -15,7 +15,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tests.helpers.tiny_decoders import MORE_DECODERS
+from tests.helpers.tiny_decoders import MORE_DECODERS, make_decoder_tokenizer
 from tests.helpers.tiny_encoders import MORE_ENCODERS
 
 KINDS = ("bert", "roberta", "electra", "deberta-v2", "llama", "mistral", "qwen2")
@@ -104,6 +104,8 @@ def make_tiny(
 
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     """Make the tokenizer of `kind` over the letters and words of `SENTENCES`: WordPiece, byte-level BPE or Unigram."""
+    if kind in MORE_DECODERS:
+        return make_decoder_tokenizer(kind, *_byte_pieces())
     makers: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
         "roberta": _roberta_tokenizer,
         "deberta-v2": _unigram_tokenizer,
