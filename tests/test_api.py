@@ -119,12 +119,12 @@ def test_a_plain_loop_learns_with_exactly_the_planned_ranks(tiny_models: dict[st
 
 
 def test_pairs_and_a_model_of_another_kind(tmp_path: Path) -> None:
-    model, tokenizer = loaded(make_tiny("distilbert", tmp_path), AutoModel)
+    model, tokenizer = loaded(make_tiny("ernie", tmp_path), AutoModel)
     pairs = list(zip(TEXTS, reversed(TEXTS), strict=True))
-    with pytest.raises(GeloraError, match=r"'distilbert' is not known; .*model.blocks"):
+    with pytest.raises(GeloraError, match=r"'ernie' is not known; .*model.blocks"):
         profile_texts(model, tokenizer, pairs)
-    roles = {"query": "attention.q_lin", "value": "attention.v_lin"}
-    found = profile_texts(model, tokenizer, pairs, blocks="transformer.layer", linears=roles)
+    roles = {"query": "attention.self.query", "value": "attention.self.value"}
+    found = profile_texts(model, tokenizer, pairs, blocks="encoder.layer", linears=roles)
     assert len(found.layers) == 4
     config = lora_config(plan_ranks(found, "auto", method="lora"))
     assert sorted(config.target_modules or ()) == sorted(plan_ranks(found, "auto").rank_pattern)

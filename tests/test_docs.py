@@ -139,7 +139,7 @@ def test_the_classes_of_the_page_on_extending_register(monkeypatch: pytest.Monke
         registries.ALLOCATORS: "last_block",
         registries.METRICS: "balanced",
         registries.TASK_KINDS: "margin",
-        registries.MODEL_KINDS: "distilbert",
+        registries.MODEL_KINDS: "ernie",
         registries.TRACKERS: "table",
         registries.SIGNALS: "norms",
         registries.LAUNCHERS: "shell",

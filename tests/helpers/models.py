@@ -17,7 +17,13 @@ LABELS = LabelHead(("unacceptable", "acceptable"))
 SCORE = ScoreHead()
 SPAN = SpanHead()
 TEXTS = ["the cat sat on the mat", "a dog"]
-DISTILBERT = {"query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "down": "ffn.lin2"}
+ERNIE = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "down": "output.dense",
+}
+"""Linear layers of a kind that is not declared."""
 
 
 def from_directory(directory: Path) -> ResolvedModel:

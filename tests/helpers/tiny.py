@@ -5,7 +5,6 @@ The weights are those of the backbone or the pretraining task, so that loading f
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,25 +15,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tests.helpers.tiny_decoders import MORE_DECODERS, make_decoder_tokenizer
-from tests.helpers.tiny_encoders import MORE_ENCODERS
+from tests.helpers.tiny_encoders import ENCODER_TOKENIZERS, MORE_ENCODERS, UNDECLARED_ENCODERS
+from tests.helpers.tiny_words import SENTENCES, WORDS, byte_pieces, numbered, unigram_pieces, word_pieces
+
+__all__ = ["ALL_KINDS", "DECODERS", "ENCODERS", "KINDS", "SENTENCES", "WORDS", "make_tiny", "make_tokenizer"]
 
 KINDS = ("bert", "roberta", "electra", "deberta-v2", "llama", "mistral", "qwen2")
 ENCODERS = KINDS[:4]
 DECODERS = KINDS[4:]
 ALL_KINDS = (*ENCODERS, *MORE_ENCODERS, *DECODERS, *MORE_DECODERS)
 """Every declared kind; most tests run over `KINDS` alone."""
-
-SENTENCES = (
-    "the cat sat on the mat",
-    "a dog ran after the small bird",
-    "the students who read the book are happy",
-    "she said that he has never seen a better film",
-    "did the author write this long story himself",
-    "one of the keys to the old house is lost",
-    "they think it will rain in the city today",
-    "which question can you answer with these words",
-)
-WORDS = tuple(sorted({word for sentence in SENTENCES for word in sentence.split()}))
 
 CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert": ("BertConfig", "BertModel", {}),
@@ -56,13 +46,8 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", {"num_key_value_heads": 2}),
     "mistral": ("MistralConfig", "MistralForCausalLM", {"num_key_value_heads": 2}),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {"num_key_value_heads": 2}),
-    "distilbert": (
-        "DistilBertConfig",
-        "DistilBertForMaskedLM",
-        {"dim": 32, "hidden_dim": 64, "n_layers": 3, "n_heads": 4},
-    ),
 }
-CONFIGS |= MORE_ENCODERS | MORE_DECODERS
+CONFIGS |= MORE_ENCODERS | MORE_DECODERS | UNDECLARED_ENCODERS
 
 
 def make_tiny(
@@ -94,6 +79,9 @@ def make_tiny(
         eos_token_id=tokenizer.eos_token_id,
         **(sizes | extra),
     )
+    for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
+        if getattr(config, name, None) is not None:  # few configurations have them
+            setattr(config, name, getattr(tokenizer, name))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = getattr(transformers, architecture or own_architecture)(config)
@@ -105,46 +93,43 @@ def make_tiny(
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     """Make the tokenizer of `kind` over the letters and words of `SENTENCES`: WordPiece, byte-level BPE or Unigram."""
     if kind in MORE_DECODERS:
-        return make_decoder_tokenizer(kind, *_byte_pieces())
+        return make_decoder_tokenizer(kind, *byte_pieces())
     makers: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
         "roberta": _roberta_tokenizer,
         "deberta-v2": _unigram_tokenizer,
         "llama": _bpe_tokenizer,
         "mistral": _bpe_tokenizer,
         "qwen2": _qwen2_tokenizer,
+        **ENCODER_TOKENIZERS,
     }
     return makers.get(kind, _wordpiece_tokenizer)()
 
 
 def _wordpiece_tokenizer() -> PreTrainedTokenizerFast:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_characters()]
-    pieces += ["##" + character for character in _characters()]
-    pieces += [word for word in WORDS if len(word) > 1]
-    return transformers.BertTokenizer(vocab=_numbered(pieces), do_lower_case=True, model_max_length=512)
+    vocabulary = word_pieces(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return transformers.BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512)
 
 
 def _unigram_tokenizer() -> PreTrainedTokenizerFast:
-    pieces = [(token, 0.0) for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
-    pieces += [("▁" + word, -3.0) for word in WORDS]
-    pieces += [(character, -10.0) for character in ("▁", *_characters())]
-    return transformers.DebertaV2Tokenizer(vocab=[*pieces, ("[MASK]", 0.0)], unk_id=3, model_max_length=512)
+    pieces = [*unigram_pieces(["[PAD]", "[CLS]", "[SEP]", "[UNK]"]), ("[MASK]", 0.0)]
+    return transformers.DebertaV2Tokenizer(vocab=pieces, unk_id=3, model_max_length=512)
 
 
 def _roberta_tokenizer() -> PreTrainedTokenizerFast:
-    pieces, merges = _byte_pieces()
-    vocabulary = _numbered(["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"])
+    pieces, merges = byte_pieces()
+    vocabulary = numbered(["<s>", "<pad>", "</s>", "<unk>", *pieces, "<mask>"])
     return transformers.RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=512)
 
 
 def _qwen2_tokenizer() -> PreTrainedTokenizerFast:
-    pieces, merges = _byte_pieces()
-    return transformers.Qwen2Tokenizer(vocab=_numbered([*pieces, "<|endoftext|>"]), merges=merges, model_max_length=512)
+    pieces, merges = byte_pieces()
+    return transformers.Qwen2Tokenizer(vocab=numbered([*pieces, "<|endoftext|>"]), merges=merges, model_max_length=512)
 
 
 def _bpe_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE that begins a text with `<s>` and, as for most decoders, has no padding token."""
-    pieces, merges = _byte_pieces()
-    tokenizer = Tokenizer(models.BPE(vocab=_numbered(["<s>", "</s>", *pieces]), merges=merges))
+    pieces, merges = byte_pieces()
+    tokenizer = Tokenizer(models.BPE(vocab=numbered(["<s>", "</s>", *pieces]), merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -155,18 +140,3 @@ def _bpe_tokenizer() -> PreTrainedTokenizerFast:
         PreTrainedTokenizerFast,
         fast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", model_max_length=512),
     )
-
-
-def _byte_pieces() -> tuple[list[str], list[Any]]:
-    """Every byte, and for each word the merges that build it from its leading space, letter by letter."""
-    steps = dict.fromkeys(("Ġ" + word[:end], word[end]) for word in WORDS for end in range(len(word)))
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return [*alphabet, *(left + right for left, right in steps)], list(steps)
-
-
-def _characters() -> list[str]:
-    return [*string.ascii_letters, *string.digits, *string.punctuation]
-
-
-def _numbered(pieces: list[str]) -> dict[str, int]:
-    return {piece: index for index, piece in enumerate(pieces)}

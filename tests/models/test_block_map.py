@@ -17,8 +17,8 @@ from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_vocabulary, load_tokenizer
-from tests.helpers.models import DISTILBERT, LABELS, SCORE, SPAN, TEXTS, refusal
-from tests.helpers.tiny import DECODERS
+from tests.helpers.models import ERNIE, LABELS, SCORE, SPAN, TEXTS, refusal
+from tests.helpers.tiny import ALL_KINDS, DECODERS
 from tests.helpers.tiny import KINDS as TINY_KINDS
 
 MODELS = Path(__file__).parents[2] / "configs" / "model"
@@ -37,7 +37,7 @@ CLASSIFICATION_HEAD = {
 
 
 def test_the_tiny_models_cover_the_known_kinds() -> None:
-    assert set(TINY_KINDS) == set(MODEL_KINDS.names())
+    assert set(ALL_KINDS) == set(MODEL_KINDS.names())
 
 
 @pytest.mark.parametrize("head", [LABELS, SCORE, SPAN], ids=lambda head: head.model_type)
@@ -112,43 +112,43 @@ def unit_cost(map: ModelMap, modules: str) -> int:
 
 
 def test_unknown_kind_says_what_it_found(tiny: dict[str, ResolvedModel]) -> None:
-    message = refusal(load_model, tiny["distilbert"], LABELS, seed=1)
-    assert "'distilbert'" in message and all(kind in message for kind in MODEL_KINDS.names())
+    message = refusal(load_model, tiny["ernie"], LABELS, seed=1)
+    assert "'ernie'" in message and all(kind in message for kind in MODEL_KINDS.names())
     assert "model.blocks=encoder.layer" in message and "model.linears.query=" in message
-    assert "transformer.layer (3 blocks; linears: attention.q_lin, attention.k_lin" in message
+    assert "encoder.layer (3 blocks; linears: attention.self.query, attention.self.key" in message
 
 
-@pytest.mark.parametrize("blocks", ["transformer.layer", "distilbert.transformer.layer"])
+@pytest.mark.parametrize("blocks", ["encoder.layer", "ernie.encoder.layer"])
 def test_unknown_kind_works_by_hand(tiny: dict[str, ResolvedModel], blocks: str) -> None:
-    loaded = load_model(tiny["distilbert"], LABELS, seed=1, blocks=blocks, linears=DISTILBERT)
+    loaded = load_model(tiny["ernie"], LABELS, seed=1, blocks=blocks, linears=ERNIE)
     first = loaded.map.blocks[0]
-    assert first.name == "distilbert.transformer.layer.0" and len(loaded.map.blocks) == 3
+    assert first.name == "ernie.encoder.layer.0" and len(loaded.map.blocks) == 3
     assert [(linear.role, linear.name.rpartition(".")[2]) for linear in first.linears] == [
-        ("query", "q_lin"),
-        ("key", "k_lin"),
-        ("value", "v_lin"),
-        ("down", "lin2"),
+        ("query", "query"),
+        ("key", "key"),
+        ("value", "value"),
+        ("down", "dense"),
     ]
-    assert loaded.map.head_modules == ("pre_classifier", "classifier")
-    tokenizer = load_tokenizer(tiny["distilbert"])
+    assert loaded.map.head_modules == ("ernie.pooler", "classifier")
+    tokenizer = load_tokenizer(tiny["ernie"])
     assert loaded.model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits.shape == (2, 2)
 
 
 @pytest.mark.parametrize(
     ("blocks", "linears", "named"),
     [
-        ("transformer.layers", DISTILBERT, "Did you mean transformer.layer?"),
-        ("transformer", DISTILBERT, "it has these lists: transformer.layer."),
-        ("transformer.layer", {"query": "attention.q_linn"}, "Did you mean attention.q_lin?"),
-        ("transformer.layer", {"query": "attention"}, "is a DistilBertSelfAttention"),
-        ("transformer.layer", {"querry": "attention.q_lin"}, "Did you mean query?"),
-        ("transformer.layer", {"up": "ffn.lin1"}, "at least one of query"),
+        ("encoder.layers", ERNIE, "Did you mean encoder.layer?"),
+        ("encoder", ERNIE, "it has these lists: encoder.layer."),
+        ("encoder.layer", {"query": "attention.self.querry"}, "Did you mean attention.self.query?"),
+        ("encoder.layer", {"query": "attention"}, "is a ErnieAttention"),
+        ("encoder.layer", {"querry": "attention.self.query"}, "Did you mean query?"),
+        ("encoder.layer", {"up": "intermediate.dense"}, "at least one of query"),
     ],
 )
 def test_wrong_names_by_hand_are_refused(
     tiny: dict[str, ResolvedModel], blocks: str, linears: dict[str, str], named: str
 ) -> None:
-    assert named in refusal(load_model, tiny["distilbert"], LABELS, seed=1, blocks=blocks, linears=linears)
+    assert named in refusal(load_model, tiny["ernie"], LABELS, seed=1, blocks=blocks, linears=linears)
 
 
 def test_empty_linears_of_a_configuration_mean_none(tiny: dict[str, ResolvedModel]) -> None:

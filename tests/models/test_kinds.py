@@ -27,24 +27,30 @@ from tests.helpers.registries import forget_entries_afterwards
 from tests.helpers.tiny import DECODERS, make_tiny
 from tests.helpers.tiny_decoders import MORE_DECODERS
 
-DISTILBERT = """
+ERNIE = """
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import EncoderKind
 
 
 @MODEL_KINDS.register
-class DistilBert(EncoderKind):
-    name = "distilbert"
-    blocks = "transformer.layer"
+class Ernie(EncoderKind):
+    name = "ernie"
+    blocks = "encoder.layer"
     linears = {
-        "query": "attention.q_lin",
-        "key": "attention.k_lin",
-        "value": "attention.v_lin",
-        "output": "attention.out_lin",
-        "up": "ffn.lin1",
-        "down": "ffn.lin2",
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "output": "attention.output.dense",
+        "up": "intermediate.dense",
+        "down": "output.dense",
     }
 """
+
+LONGEST_OF_100 = {
+    **dict.fromkeys(("bert", "electra", "deberta-v2", "deberta", "distilbert"), 100),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "mpnet"), 98),
+}
+"""Tokens for which a kind has positions, of 100 rows of their table; the others have rotary positions."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +59,16 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_kind_of_a_users_folder_is_mapped_profiled_and_trained(tmp_path: Path, glue_dir: Path) -> None:
-    bench = Bench(tmp_path / "runs", glue_dir, {"distilbert": make_tiny("distilbert", tmp_path / "model")})
-    assert bench.run("task=cola", model="distilbert") != 0
+    bench = Bench(tmp_path / "runs", glue_dir, {"ernie": make_tiny("ernie", tmp_path / "model")})
+    assert bench.run("task=cola", model="ernie") != 0
     (tmp_path / "kinds").mkdir()
-    (tmp_path / "kinds" / "distilbert.py").write_text(DISTILBERT, encoding="utf-8")
+    (tmp_path / "kinds" / "ernie.py").write_text(ERNIE, encoding="utf-8")
     load_plugins(tmp_path / "kinds")
-    assert bench.run("task=cola", model="distilbert") == 0
+    assert bench.run("task=cola", model="ernie") == 0
     directory = next(found for found in bench.directories() if (found / "DONE").exists())
     assert len(read_artifact(IdProfile, directory / IdProfile.FILE).layers) == 4
     plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-    assert any(name.startswith("distilbert.transformer.layer.2.attention.") for name in plan.rank_pattern)
+    assert any(name.startswith("ernie.encoder.layer.2.attention.") for name in plan.rank_pattern)
     assert result_of(directory).reload_check.passed
 
 
@@ -70,8 +76,8 @@ def test_every_entry_says_what_its_models_are() -> None:
     for name in MODEL_KINDS.names():
         kind = MODEL_KINDS.get(name)
         assert kind.name == name and kind_of(name) is kind
-        assert kind.is_decoder == (name in DECODERS or name in MORE_DECODERS)
-        assert (kind.longest_input({"max_position_embeddings": 100}) is None) == kind.is_decoder
+        assert kind.is_decoder == (name in (*DECODERS, *MORE_DECODERS))
+        assert kind.longest_input({"max_position_embeddings": 100}) == LONGEST_OF_100.get(name)
 
 
 def test_an_entry_that_lacks_a_part_is_refused_when_it_is_registered() -> None:
@@ -114,19 +120,6 @@ def test_an_entry_that_maps_nothing_is_refused_when_it_is_registered(
     assert "odd" not in MODEL_KINDS
 
 
-class ModernBert(EncoderKind):
-    """A kind that computes query, key and value by one linear layer, and gate and up by another."""
-
-    name = "modernbert"
-    blocks = "layers"
-    linears: ClassVar[Mapping[str, str]] = {
-        "qkv": "attn.Wqkv",
-        "output": "attn.Wo",
-        "gate_up": "mlp.Wi",
-        "down": "mlp.Wo",
-    }
-
-
 def modern_bert() -> ModernBertForSequenceClassification:
     sizes: dict[str, Any] = {
         "hidden_size": 32,
@@ -138,7 +131,6 @@ def modern_bert() -> ModernBertForSequenceClassification:
 
 
 def test_a_fused_projection_is_a_role_of_its_own() -> None:
-    MODEL_KINDS.register(ModernBert)
     model_map = map_model(modern_bert(), head_modules=("head", "classifier"))
     block = model_map.blocks[0]
     assert [(linear.role, linear.in_features, linear.out_features) for linear in block.linears] == [
@@ -151,7 +143,6 @@ def test_a_fused_projection_is_a_role_of_its_own() -> None:
 
 
 def test_a_fused_projection_gets_one_rank_and_one_update() -> None:
-    MODEL_KINDS.register(ModernBert)
     model = modern_bert()
     model_map = map_model(model, head_modules=("head", "classifier"))
     plan = plan_ranks(profile_of(model_map), parse_budget("rank:3"), modules="all")

@@ -18,7 +18,7 @@ from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.tokenizer import check_vocabulary, load_tokenizer
 from tests.helpers.models import (
-    DISTILBERT,
+    ERNIE,
     LABELS,
     SCORE,
     SPAN,
@@ -99,9 +99,9 @@ def test_config_carries_the_labels_of_the_task(tiny: dict[str, ResolvedModel]) -
     assert (regression.num_labels, regression.problem_type) == (1, "regression")
 
 
-@pytest.mark.parametrize("kind", [*ENCODERS, "distilbert"])
+@pytest.mark.parametrize("kind", [*ENCODERS, "ernie"])
 def test_dropout_replaces_every_probability(tiny: dict[str, ResolvedModel], kind: str) -> None:
-    by_hand: dict[str, Any] = {"blocks": "transformer.layer", "linears": DISTILBERT} if kind == "distilbert" else {}
+    by_hand: dict[str, Any] = {"blocks": "encoder.layer", "linears": ERNIE} if kind == "ernie" else {}
     model = load_model(tiny[kind], LABELS, seed=1, dropout=0.37, **by_hand).model
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.37}
     assert getattr(model.config, "classifier_dropout", 0.37) == 0.37

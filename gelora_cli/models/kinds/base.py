@@ -113,6 +113,14 @@ class EncoderKind(ModelKind):
         return rows if isinstance(rows, int) else None
 
 
+class RotaryEncoderKind(EncoderKind):
+    """An encoder with rotary positions."""
+
+    def longest_input(self, config: Mapping[str, Any]) -> int | None:
+        """Return None, because rotary positions have no limit."""
+        return None
+
+
 class DecoderKind(ModelKind):
     """A kind whose tokens see those before them. It has rotary positions and often no padding token."""
 

@@ -1,0 +1,25 @@
+"""EuroBERT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.kinds.base import RotaryEncoderKind, pad_with_end_token
+from gelora_cli.models.kinds.llama import Llama
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@MODEL_KINDS.register
+class EuroBert(RotaryEncoderKind):
+    """EuroBERT (Boizard et al., 2025): Llama's modules and tokenizer, with attention to both sides."""
+
+    name = "eurobert"
+    blocks = Llama.blocks
+    linears = Llama.linears
+
+    def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+        """Let a tokenizer without a padding token pad with its end token; it has neither `CLS` nor `SEP`."""
+        pad_with_end_token(tokenizer, source)

@@ -1,0 +1,16 @@
+"""NomicBERT."""
+
+from __future__ import annotations
+
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.kinds.base import RotaryEncoderKind
+from gelora_cli.models.kinds.llama import Llama
+
+
+@MODEL_KINDS.register
+class NomicBert(RotaryEncoderKind):
+    """NomicBERT (Nussbaum et al., 2024): BERT with rotary positions and gated feed-forward layers."""
+
+    name = "nomic_bert"
+    blocks = Llama.blocks
+    linears = Llama.linears
