@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from gelora_cli.config.class_weights import class_weight_problem
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import declared_keys, keys_of
@@ -80,6 +81,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield saved_plan_problem(config)
         yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
+        yield _smoothing_problem(config)
         yield from _tracker_problems(config)
 
 
@@ -114,6 +116,7 @@ def cross_task_problems(task: TaskConfig) -> list[str]:
         _group_problem(task),
         _standardize_problem(task),
         _split_problem(task),
+        class_weight_problem(task),
         kind.label_problem(task),
     )
     return [problem for problem in problems if problem]
@@ -227,6 +230,14 @@ def _standardize_problem(task: TaskConfig) -> str | None:
     if task.standardize is True and not TASK_KINDS.get(task.kind).standardizes(task):
         return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
     return None
+
+
+def _smoothing_problem(config: RunConfig) -> str | None:
+    """Return that a task kind has no labels to smooth."""
+    kind, smoothing = config.task.kind, config.train.label_smoothing
+    if not smoothing or kind not in TASK_KINDS or TASK_KINDS.get(kind).smooths_labels:
+        return None
+    return f"train.label_smoothing={smoothing:g}: task.kind={kind} has no labels to smooth; leave it out"
 
 
 def _split_problem(task: TaskConfig) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
 
 from gelora_cli.config.keys import key
 from gelora_cli.config.method_schema import PresetConfig
@@ -36,6 +36,11 @@ class TaskConfig:
         None, help="a column that says which rows belong together (author, article): held out together", identity=False
     )
     labels: list[str] = key([], help="names of the labels, in order; empty: those of the training rows")
+    class_weights: Any = key(  # OmegaConf has no union with a list
+        "none",
+        help="how much each label counts in the loss: none, balanced (n / (C n_c)), or a number for each label",
+        absent=("none",),
+    )
     metric: str = key("", help="what evaluates the task; empty: the usual one of its kind")
     reported: str = key("", help="the value of the metric that is reported; empty: the metric's usual one")
     eval_splits: list[str] = key(["validation"], help="the splits to evaluate, the deciding one first")

@@ -57,6 +57,9 @@ class TrainConfig:
     warmup_ratio: float = key(0.06, help="share of the optimizer steps in which the rate rises", low=0, high=1)
     weight_decay: float = key(0.0, help="of weights; biases and norms have none", low=0)
     max_grad_norm: float = key(1.0, help="longer gradients are cut to this norm", above=0)
+    label_smoothing: float = key(
+        0.0, help="share of a label that is spread evenly over all labels", low=0, high=0.99, absent=(0.0,)
+    )
     fast: bool = key(
         False, help="steps in fewer kernels, with other roundings and draws of dropout, for plain LoRA", absent=(False,)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.config.schema import TaskConfig
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
@@ -73,6 +73,11 @@ def protocol_splits(task: TaskConfig, protocol: str, splits: Mapping[str, Split]
     if task.split == "held_out":
         return _hold_out_training_rows(train, evaluated)
     return _halve_evaluated_splits(train, evaluated)
+
+
+def training_rows(train: Split, config: RunConfig) -> Split:
+    """Return the rows of `ProtocolSplits.train` that a run trains on: all, or `data.max_train_examples` drawn ones."""
+    return train.take(draw_rows(len(train), config.data.max_train_examples, config.seed))
 
 
 def limit_evaluated_rows(splits: ProtocolSplits, at_most: int | None) -> ProtocolSplits:

@@ -47,7 +47,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     from gelora_cli.methods.base import AdaptedModel, MethodContext
 
     config, model = session.config, session.loaded.model
-    settings, device = train_settings(config), session.accelerator.device
+    settings, device = train_settings(session), session.accelerator.device
     split = session.inputs.splits["train"]
     # Rows by a fixed seed, so that the check looks at the same ones in every run and in every process.
     probe = session.encode(split.take(draw_rows(len(split), CHECKED_EXAMPLES, 0)))

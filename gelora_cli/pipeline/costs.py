@@ -59,7 +59,7 @@ def training_operations(session: Session, plan: RankPlan, train: EncodedSplit) -
     They follow from the real batches of every epoch, as each process pads and splits them. Evaluations are no training.
     """
     load = padded_load(train.lengths, _all_micro_batches(session, train))
-    steps = train_settings(session.config).total_steps(len(train))
+    steps = train_settings(session).total_steps(len(train))
     return model_operations(session.shapes, load, _work(session, plan), steps=steps)
 
 
@@ -71,7 +71,7 @@ def _work(session: Session, plan: RankPlan) -> UpdateWork:
 
 def _all_micro_batches(session: Session, train: EncodedSplit) -> Iterator[NDArray[np.int64]]:
     """Yield the rows of every forward pass of the training, of all processes."""
-    settings = train_settings(session.config)
+    settings = train_settings(session)
     # Of an outer launcher the accelerator knows; a dry run is one process for those that the command names.
     processes = max(session.config.launch.processes, session.accelerator.num_processes)
     steps = settings.total_steps(len(train))

@@ -200,7 +200,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     from gelora_cli.training.loop import Trainer
     from gelora_cli.training.timing import no_results, padded_tokens, time_steps
 
-    settings, config = train_settings(session.config), session.config
+    settings, config = train_settings(session), session.config
     trainer = Trainer(
         attached,
         train,
@@ -230,7 +230,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
 
 
 def _cost_text(session: Session, cost: Estimate, signal_costs: Mapping[str, SignalCost], examples: int) -> str:
-    config, settings = session.config, train_settings(session.config)
+    config, settings = session.config, train_settings(session)
     lines = [
         signal_costs_text(signal_costs),
         f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {cost.train_seconds:.0f} s",

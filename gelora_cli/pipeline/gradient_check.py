@@ -11,7 +11,6 @@ from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.block_map import is_inside
 from gelora_cli.pipeline.session import Session
-from gelora_cli.pipeline.stage_settings import train_settings
 
 if TYPE_CHECKING:
     from gelora_cli.data.collate import Batch
@@ -47,7 +46,7 @@ def check_gradients(session: Session, adapted: AdaptedModel, train: EncodedSplit
     own = find_missing_gradients(
         adapted,
         _probe_batches(session, train),
-        loss=train_settings(session.config).loss,
+        loss=session.loss,
         may_be_zero=lambda name: is_of_head(name) or not adapted.adds_tensors,
         autocast=session.accelerator.autocast,
     )

@@ -12,6 +12,7 @@ from gelora_cli.allocation.base import SignalArtifact
 from gelora_cli.allocation.ranks import profile_command
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.checks import list_problems
+from gelora_cli.config.class_weights import class_weight_problem, with_ordered_weights
 from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.schema import ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
@@ -23,7 +24,7 @@ from gelora_cli.core.messages import join_names
 from gelora_cli.core.plugins import load_plugins, plugins_fingerprint
 from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
 from gelora_cli.data.holdout import hold_out_rows
-from gelora_cli.data.protocol import protocol_splits
+from gelora_cli.data.protocol import protocol_splits, training_rows
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
 from gelora_cli.launchers.torchrun import inside_workers
@@ -31,6 +32,7 @@ from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
 from gelora_cli.signals.base import Signal
+from gelora_cli.tasks.losses import class_weights
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 
@@ -116,6 +118,8 @@ def resolve_inputs(
         else:
             task, splits["train"] = _training_rows(config, signals)
             config = replace(config, task=task)
+    with collect_problems(problems):
+        config = replace(config, task=_with_class_weights(config.task))
     if config.data.holdout and "train" in splits:
         # Before anything looks at the rows: signals, the scale of scores and drawn rows see the reduced split alone.
         with collect_problems(problems):
@@ -136,11 +140,26 @@ def resolve_inputs(
             _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
     if signals is None and not problems:
         with collect_problems(problems):
-            protocol_splits(config.task, config.protocol, splits)
+            train = protocol_splits(config.task, config.protocol, splits).train
+            class_weights(config.task, training_rows(train, config))
+    elif not problems and any(SIGNALS.get(name).needs_labels for name in signals or ()):
+        with collect_problems(problems):
+            class_weights(config.task, splits["train"])
     if problems:
         # Several splits may fail for the same reason, which is shown once.
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return ResolvedInputs(config, model, splits, precision, ancestors)
+
+
+def _with_class_weights(task: TaskConfig) -> TaskConfig:
+    """Return the task with its class weights in the order of its labels, which may be those of the rows.
+
+    Raises:
+        GeloraError: they are not one for each label.
+    """
+    if problem := class_weight_problem(task):
+        raise GeloraError(problem)
+    return with_ordered_weights(task) if task.labels else task
 
 
 def _training_rows(config: RunConfig, signals: Sequence[str]) -> tuple[TaskConfig, Split]:

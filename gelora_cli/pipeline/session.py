@@ -20,7 +20,7 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit
-from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits
+from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits, training_rows
 from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit, draw_rows
@@ -30,6 +30,7 @@ from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.agreement import check_agreement
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
+from gelora_cli.tasks.losses import training_loss
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from gelora_cli.tasks.losses import RowLoss
     from gelora_cli.training.evaluation import Evaluation
 
 Result = TypeVar("Result")
@@ -197,8 +199,17 @@ class Session:
     @cached_property
     def train_rows(self) -> Split:
         """Return the training rows of this run, drawn where `data.max_train_examples` asks for fewer than all."""
-        train, config = self.protocol_splits.train, self.config
-        return train.take(draw_rows(len(train), config.data.max_train_examples, config.seed))
+        return training_rows(self.protocol_splits.train, self.config)
+
+    @cached_property
+    def loss(self) -> RowLoss:
+        """Return the loss of each row that this run minimises."""
+        return training_loss(self.config, self.train_rows)
+
+    @cached_property
+    def signal_loss(self) -> RowLoss:
+        """Return the loss that signals measure, of weights balanced to all training rows (see `profile_split`)."""
+        return training_loss(self.config, self.inputs.splits["train"])
 
     @cached_property
     def scale(self) -> ScoreScale | None:

@@ -260,4 +260,5 @@ def signal_context(session: Session, directory: Path) -> SignalContext:
         store=StateStore(directory),
         special_ids=special_ids(session.tokenizer),
         head=session.profile_head,
+        loss=session.signal_loss if has_head else None,
     )

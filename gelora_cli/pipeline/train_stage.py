@@ -38,7 +38,7 @@ def train_stage(
     from gelora_cli.training.recording import MetricsLog, ProgressBar
     from gelora_cli.training.selection import BestEpoch
 
-    config, settings = session.config, train_settings(session.config)
+    config, settings = session.config, train_settings(session)
     evaluator = EpochEvaluator(session, attached, stop)
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
     steps = f"{settings.total_steps(len(train))} steps of {settings.batch_size}"

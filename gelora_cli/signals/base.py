@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gelora_cli.core.artifacts.model_map import ModelMap
     from gelora_cli.data.encoding import EncodedSplit
     from gelora_cli.geometry.states import StateStore
+    from gelora_cli.tasks.losses import RowLoss
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 Inputs = dict[str, Any]
@@ -61,6 +62,7 @@ class SignalContext:
         accelerator: the processes that measure together.
         store: tensors of whole batches by their numbers, which survive a kill; it counts the seconds of all attempts.
         head: returns the head's tensors by name as `profile.seed` draws them; none where `model` has these already.
+        loss: the loss of each row as the run trains on it; None without labels.
     """
 
     model: PreTrainedModel
@@ -76,6 +78,7 @@ class SignalContext:
     store: StateStore
     special_ids: tuple[int, ...] = ()
     head: Callable[[], Mapping[str, torch.Tensor]] = dict
+    loss: RowLoss | None = None
 
 
 class Signal(ABC, Generic[ArtifactT]):

@@ -53,7 +53,7 @@ class GradientPass:
     def __init__(self, context: SignalContext, split: EncodedSplit, names: Sequence[str]) -> None:
         self.context, self.split, self.names = context, split, names
         self.weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
-        self.loss = TASK_KINDS.get(context.task.kind).loss
+        self.loss = context.loss or TASK_KINDS.get(context.task.kind).loss
         accelerator = context.accelerator
         self.share = names[accelerator.process_index :: accelerator.num_processes]
         self._sums: dict[str, torch.Tensor] = {}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.identity import WINDOW_KEYS
+from gelora_cli.config.keys import keys_of
 from gelora_cli.config.schema import ProfileConfig, RunConfig
 from gelora_cli.core.artifacts.signals import GradientSignal, LinearGradients
 from gelora_cli.core.distributed import gather_objects
@@ -24,6 +25,9 @@ from gelora_cli.models.operations import UpdateWork, model_operations, singular_
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
 from gelora_cli.signals.gradient_pass import GROUPS
+
+LOSS_KEYS = ("task.class_weights", "train.label_smoothing")
+"""Keys of the loss. Those that leave it as the task kind has it don't count, as for signals measured without them."""
 
 
 @SIGNALS.register
@@ -46,6 +50,7 @@ class Gradients(Signal[GradientSignal]):
         "profile.batch_size",
         "profile.gradient_batches",
         "profile.gradient_batch_size",
+        *LOSS_KEYS,
     )
     contents = ("model", "train")
     fewest_texts = GROUPS
@@ -55,6 +60,9 @@ class Gradients(Signal[GradientSignal]):
     def inputs(self, config: RunConfig, fingerprints: Mapping[str, str]) -> Inputs:
         """Return its settings, without those of windows where there are none, and whether scores are standardized."""
         values = without_window_keys(super().inputs(config, fingerprints), config)
+        for entry in keys_of(config):
+            if entry.name in LOSS_KEYS and entry.value_in(config) in entry.declared.absent:
+                del values[entry.name]
         return values | {"standardized": TASK_KINDS.get(config.task.kind).standardizes(config.task)}
 
     def rows_read(self, rows: int, profile: ProfileConfig) -> int:

@@ -19,11 +19,13 @@ from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import Target, metrics_of
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec
+from gelora_cli.tasks.losses import LossSettings
 
 if TYPE_CHECKING:
     import torch
 
     from gelora_cli.data.collate import Batch
+    from gelora_cli.tasks.losses import RowLoss
 
 Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
@@ -56,6 +58,8 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         example_file: a file to predict that the model card gives as an example.
         has_windows: whether a long context is read in overlapping windows, so that `task.stride` and
             `task.max_question_length` change a profile.
+        weighs_classes: whether `training_loss` takes class weights, and `balanced_weights` gives them.
+        smooths_labels: whether `training_loss` takes label smoothing.
     """
 
     name: ClassVar[str]
@@ -64,6 +68,14 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     hub_task: ClassVar[str]
     example_file: ClassVar[str]
     has_windows: ClassVar[bool] = False
+    weighs_classes: ClassVar[bool] = False
+    smooths_labels: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Take no weights and no smoothing for a loss that was changed without `training_loss`, which ignores them."""
+        super().__init_subclass__()
+        if "loss" in vars(cls) and "training_loss" not in vars(cls):
+            cls.weighs_classes = cls.smooths_labels = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -93,6 +105,21 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     @abstractmethod
     def loss(self, output: Output, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return one loss per row, (B,), from the model's output for a batch and the labels (B, ...)."""
+
+    def training_loss(self, settings: LossSettings) -> RowLoss:
+        """Return the loss of each row that a training minimises, with the arguments of `loss`, which it is by default.
+
+        A kind that takes class weights or label smoothing says so by `weighs_classes` or `smooths_labels`.
+        """
+        return self.loss
+
+    def balanced_weights(self, task: TaskConfig, labels: NDArray[Any]) -> tuple[float, ...]:
+        """Return the weight of each label for `task.class_weights=balanced`, from the training rows' labels (n, ...).
+
+        Raises:
+            GeloraError: a label without a training row.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no class weights")
 
     @abstractmethod
     def width(self, task: TaskConfig) -> int:

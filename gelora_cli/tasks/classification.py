@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.messages import join_names
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import join_names, quote
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
+from gelora_cli.tasks.losses import LossSettings, WeightedCrossEntropy
 from gelora_cli.tasks.text import TextKind, TextOutput
 
 if TYPE_CHECKING:
     import torch
 
     from gelora_cli.data.collate import Batch
+    from gelora_cli.tasks.losses import RowLoss
 
 
 @TASK_KINDS.register
@@ -29,6 +32,8 @@ class Classification(TextKind):
 
     name = "classification"
     target = "labels"
+    weighs_classes = True
+    smooths_labels = True
 
     def label_problem(self, task: TaskConfig) -> str | None:
         """Accept as many different labels as the metric is defined for; `task=text` may take them from its rows."""
@@ -53,6 +58,25 @@ class Classification(TextKind):
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(output.logits.float(), labels, reduction="none")  # (B,)
+
+    def training_loss(self, settings: LossSettings) -> RowLoss:
+        """Return the cross entropy, with class weights and label smoothing where a user gives them."""
+        return self.loss if settings.are_plain else WeightedCrossEntropy(settings)
+
+    def balanced_weights(self, task: TaskConfig, labels: NDArray[np.int64]) -> tuple[float, ...]:
+        """Return n / (C n_c) for each class c, with n_c of n training rows, as scikit-learn's `balanced` has it.
+
+        Raises:
+            GeloraError: a class without a training row.
+        """
+        counts = np.bincount(labels, minlength=len(task.labels))  # (C,)
+        if missing := [name for name, count in zip(task.labels, counts, strict=True) if not count]:
+            raise GeloraError(
+                f"task.class_weights=balanced: none of the {len(labels):,} training rows has the label "
+                f"{quote(missing[0])}; train on more rows, name the labels of the rows by task.labels=[...], or give "
+                "a number for each"
+            )
+        return tuple(float(weight) for weight in len(labels) / (len(counts) * counts))
 
     def decide(self, logits: Floats) -> NDArray[np.int64]:
         """Return the class with the largest logit, (n,)."""

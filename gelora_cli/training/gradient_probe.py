@@ -16,7 +16,7 @@ from gelora_cli.data.collate import Batch
 from gelora_cli.methods.base import AdaptedModel
 
 if TYPE_CHECKING:
-    from gelora_cli.training.settings import Loss
+    from gelora_cli.tasks.losses import RowLoss
 
 PROBE_SEED = 0
 """Of the dropout that is drawn during the probe; it leaves no trace."""
@@ -26,7 +26,7 @@ def find_missing_gradients(
     adapted: AdaptedModel,
     batches: Iterable[Batch],
     *,
-    loss: Loss,
+    loss: RowLoss,
     may_be_zero: Callable[[str], bool],
     autocast: Callable[[], AbstractContextManager[None]],
 ) -> list[str]:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
-
-    from gelora_cli.data.collate import Batch
-
-    Loss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
-    """From the output of the model, the batch, and its labels (B, ...) to one loss per row, (B,)."""
+    from gelora_cli.tasks.losses import RowLoss
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class TrainSettings:
     log_steps: int
     seed: int
     protocol: str
-    loss: Loss
+    loss: RowLoss
     fast: bool = False
 
     def total_steps(self, examples: int) -> int:

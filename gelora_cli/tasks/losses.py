@@ -1,0 +1,113 @@
+"""The loss of a row as a training computes it: class weights and label smoothing; importing this file imports no torch.
+
+Letters: B rows of a batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from gelora_cli.config.class_weights import BALANCED, NONE
+from gelora_cli.config.schema import RunConfig, TaskConfig
+from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.sources import Split
+
+if TYPE_CHECKING:
+    import torch
+
+    from gelora_cli.data.collate import Batch
+
+    RowLoss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
+    """From the output of the model, the batch, and its labels (B, ...) to one loss per row, (B,)."""
+
+
+class Logits(Protocol):
+    """The output of a model with a number per class."""
+
+    logits: torch.Tensor  # (B, C)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What a user may change about the loss of a task kind.
+
+    Attributes:
+        class_weights: a positive number for each label in order; None for a loss without weights.
+        label_smoothing: the share of the target that is spread evenly over all classes, 0 to below 1.
+    """
+
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+
+    @property
+    def are_plain(self) -> bool:
+        """Return whether the loss is that of the task kind itself."""
+        return self.class_weights is None and self.label_smoothing == 0
+
+
+class WeightedCrossEntropy:
+    """The cross entropy of a row with class weights w and label smoothing e, as torch's `CrossEntropyLoss` has it.
+
+        loss = - sum over c of w_c q_c log p_c,   q_c = (1 - e) [c = y] + e / C
+
+    p is the softmax of the logits, y the class of the row. Without smoothing it is w_y times the cross entropy. The
+    mean over a batch is not torch's: that divides by the sum of the weights w_y, a training here by the rows, so that
+    the loss of a row never depends on the other rows of its batch.
+
+    Args:
+        settings: the weights and the smoothing.
+    """
+
+    def __init__(self, settings: LossSettings) -> None:
+        self.settings = settings
+        self._weights: torch.Tensor | None = None  # (C,), put on the device once: a copy would wait for it
+
+    def __call__(self, output: Logits, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, (B,), from logits (B, C) and classes (B,)."""
+        from torch.nn.functional import cross_entropy
+
+        logits = output.logits.float()
+        weights, smoothing = self._weights_on(logits.device), self.settings.label_smoothing
+        return cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="none")
+
+    def _weights_on(self, device: torch.device) -> torch.Tensor | None:
+        import torch
+
+        if self.settings.class_weights is None:
+            return None
+        if self._weights is None or self._weights.device != device:
+            self._weights = torch.tensor(self.settings.class_weights, device=device)
+        return self._weights
+
+
+def training_loss(config: RunConfig, rows: Split) -> RowLoss:
+    """Return the loss of each row that a run minimises.
+
+    Args:
+        config: the run, with its class weights in order (`with_ordered_weights`).
+        rows: with labels, to which the weights are balanced.
+
+    Raises:
+        GeloraError: the weights can't be balanced.
+    """
+    settings = LossSettings(class_weights(config.task, rows), config.train.label_smoothing)
+    loss: RowLoss = TASK_KINDS.get(config.task.kind).training_loss(settings)
+    return loss
+
+
+def class_weights(task: TaskConfig, rows: Split) -> tuple[float, ...] | None:
+    """Return the weight of each label in order, those of `balanced` from the training rows; None without weights.
+
+    Raises:
+        GeloraError: the weights can't be balanced.
+    """
+    if task.class_weights == NONE:
+        return None
+    if task.class_weights == BALANCED:
+        weights: tuple[float, ...] = TASK_KINDS.get(task.kind).balanced_weights(task, np.asarray(rows.labels))
+        return weights
+    return tuple(task.class_weights)
