@@ -155,6 +155,7 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
         "olmo": "gelora_cli.models.kinds.olmo",
         "olmo2": "gelora_cli.models.kinds.olmo",
         "olmo3": "gelora_cli.models.kinds.olmo",
+        "gpt2": "gelora_cli.models.kinds.gpt2",
         "starcoder2": "gelora_cli.models.kinds.starcoder2",
         "glm4": "gelora_cli.models.kinds.glm4",
     },

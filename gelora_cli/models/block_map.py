@@ -87,9 +87,9 @@ def _find_block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
 
 
 def _linear_names(block: nn.Module) -> list[str]:
-    from torch import nn
+    from gelora_cli.models.conv1d import linear_sizes
 
-    return [name for name, module in block.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name, module in block.named_modules() if linear_sizes(module)]
 
 
 def _check_roles(roles: Iterable[str]) -> None:
@@ -138,17 +138,18 @@ def _read_shape(model: PreTrainedModel, block: str, role: str, name: str) -> Lin
     Raises:
         GeloraError: the block has no such module, or it is not a linear layer.
     """
-    from torch import nn
+    from gelora_cli.models.conv1d import linear_sizes
 
     module = dict(model.get_submodule(block).named_modules()).get(name)
-    if not isinstance(module, nn.Linear):
+    sizes = linear_sizes(module)
+    if sizes is None:
         accepted = _linear_names(model.get_submodule(block))
         problem = "is missing" if module is None else f"is a {type(module).__name__}"
         raise GeloraError(
             f"model.linears.{role}={name} {problem} in block {block}; its linear layers are "
             f"{', '.join(accepted) or 'none'}.{_did_you_mean(name, accepted)}"
         )
-    return LinearShape(f"{block}.{name}", role, module.in_features, module.out_features)
+    return LinearShape(f"{block}.{name}", role, *sizes)
 
 
 def count_params(module: nn.Module) -> int:

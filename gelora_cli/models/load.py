@@ -76,6 +76,8 @@ def load_model(
     its rows are then brought into the task's order. A head of another kind is used if its size fits. In all other cases
     the head is drawn from `seed`, as if the weights held none. The head is trained either way.
 
+    GPT-2's `Conv1D` layers become linears (`models.conv1d`).
+
     Args:
         resolved: where the model is.
         head: the head of the task.
@@ -90,6 +92,8 @@ def load_model(
     """
     import_heavy("torch", "transformers.modeling_utils", "peft")
     import torch
+
+    from gelora_cli.models.conv1d import convert_conv1d
 
     with quiet_transformers():
         # Read twice, because `_task_config` changes what it reads. `base_config` says what the weights were saved with.
@@ -113,6 +117,7 @@ def load_model(
                 "accepted. The file is damaged or was saved in half precision after an overflow: fetch it again or use "
                 "another model."
             )
+    convert_conv1d(model)
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
     return LoadedModel(model, model_map, choice.origin, arguments)
 

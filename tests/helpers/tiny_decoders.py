@@ -40,6 +40,7 @@ MORE_DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "olmo": ("OlmoConfig", "OlmoForCausalLM", _GROUPED),
     "olmo2": ("Olmo2Config", "Olmo2ForCausalLM", _GROUPED),
     "olmo3": ("Olmo3Config", "Olmo3ForCausalLM", {**_GROUPED, **_WINDOW}),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {"n_inner": 64}),
     "starcoder2": ("Starcoder2Config", "Starcoder2ForCausalLM", _GROUPED),
     "glm4": ("Glm4Config", "Glm4ForCausalLM", {**_GROUPED, "head_dim": 16}),
 }

@@ -16,6 +16,7 @@ from torch import nn
 
 from gelora_cli.methods.updates.checks import ADAPTER
 from gelora_cli.methods.updates.kernels import LEVELS, Dropout, LoraLinear
+from gelora_cli.models.conv1d import Conv1DLinear
 
 
 @contextmanager
@@ -73,7 +74,8 @@ def _linears_called_alone(block: nn.Module) -> Iterator[nn.Linear]:
             is_known = not parent.lora_magnitude_vector
         for child in parent.children():
             is_frozen = not any(parameter.requires_grad for parameter in child.parameters())
-            if is_known and is_frozen and type(child) is nn.Linear:
+            is_plain = type(child) in (nn.Linear, Conv1DLinear)  # other subclasses may read their weights otherwise
+            if isinstance(child, nn.Linear) and is_known and is_frozen and is_plain:
                 yield child
 
 

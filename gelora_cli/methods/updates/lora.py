@@ -26,6 +26,7 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER, count_problems, raise_on_mismatch
 from gelora_cli.methods.updates.magnitudes import use_exact_norms, weight_update
 from gelora_cli.methods.updates.saved import check_safetensors, staged
+from gelora_cli.models.conv1d import convert_conv1d, holds_converted
 
 
 def attach_lora(context: MethodContext[LowRankConfig]) -> AdaptedModel:
@@ -88,6 +89,9 @@ def save_peft(model: PeftModel, directory: Path, convert: Callable[[Path], None]
     with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary, warnings.catch_warnings():
         # AdaLoRA may leave a module no rank at all, which PEFT takes for an incomplete save.
         warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
+        config: Any = model.peft_config[ADAPTER]
+        # How a plain model holds these weights, so that PEFT has nothing to warn of.
+        config.fan_in_fan_out = holds_converted(model)
         # No method adapts the embeddings, so PEFT need not ask where the base model lay for the size of its vocabulary.
         model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
         convert(temporary)
@@ -96,17 +100,21 @@ def save_peft(model: PeftModel, directory: Path, convert: Callable[[Path], None]
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:
     """Load the saved adapter and head into a fresh base model by PEFT alone, for inference.
 
+    GPT-2's `Conv1D` layers become linears (`models.conv1d`).
+
     Raises:
         GeloraError: no safetensors, for which PEFT would unpickle another file; a damaged adapter, or another kind.
     """
     check_safetensors(directory)
     kind = _saved_kind(directory)
+    convert_conv1d(model)
     try:
         with warnings.catch_warnings():
             if kind == PeftType.ADALORA:
                 # AdaLoRA's keys name parameters, which PEFT then looks for among the modules, and finds by itself.
                 warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
             config = PeftConfig.from_pretrained(str(directory))
+            config.fan_in_fan_out = False  # of the linears that take the place of GPT-2's `Conv1D`
             config.task_type = None  # the class that PEFT takes for QUESTION_ANS drops token_type_ids
             loaded = PeftModel.from_pretrained(
                 model, directory, config=config, is_trainable=False, low_cpu_mem_usage=False

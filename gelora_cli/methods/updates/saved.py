@@ -17,6 +17,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import apply_umask, write_atomic
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.run_files import PEFT_CONFIG, STAGING_PREFIX
+from gelora_cli.models.conv1d import convert_conv1d
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -92,6 +93,7 @@ def load_own(model: nn.Module, directory: Path) -> nn.Module:
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind != saved.base:
         raise GeloraError(f"{directory} holds an adapter of another model: of a {saved.base} model, this is {kind}")
+    convert_conv1d(model)
     try:
         tensors = load_file(directory / WEIGHTS)
         METHODS.get(saved.method).rebuild(model, saved)
