@@ -44,6 +44,8 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
         lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     if run.stability is not None:
         lines.append(labelled("plan", summarize_stability(run.stability)))
+    if result.train.early_stop:
+        lines.append(labelled("epochs", result.train.early_stop))
     lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
         lines.append(labelled("seconds", _seconds_text(run.seconds, result)))

@@ -77,6 +77,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
             yield from _unread_rank_keys(config.method.name, config.ranks)
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
+        yield _patience_problem(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
         yield from profile_problems(config.profile)
@@ -184,6 +185,17 @@ def _batch_problem(config: RunConfig) -> str | None:
             f"takes of train.batch_size={batch}; take a divisor of {share}"
         )
     return None
+
+
+def _patience_problem(config: RunConfig) -> str | None:
+    """Return that `train.patience` has no epoch to wait for, since the protocol selects none."""
+    patience = config.train.patience
+    if patience is None or config.protocol != "last":
+        return None
+    return (
+        f"train.patience={patience}: protocol=last selects no epoch, so that none is the best so far; give "
+        "protocol=split or protocol=dev, or train.patience=null"
+    )
 
 
 def _preset_problem(config: RunConfig) -> str | None:

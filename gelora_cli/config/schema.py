@@ -47,6 +47,12 @@ class TrainConfig:
 
     epochs: int | None = key(None, help="passes over the training rows; null: the preset's", low=1, common=True)
     max_steps: int | None = key(None, help="end after so many optimizer steps, in whatever epoch", low=1)
+    patience: int | None = key(
+        None,
+        help="end after so many epochs in a row without a better one (protocol dev or split); the rates are unchanged",
+        low=1,
+        absent=(None,),
+    )
     batch_size: int | None = key(
         None, help="the global batch, the same for any number of processes; null: the preset's", low=1, common=True
     )

@@ -93,6 +93,8 @@ def _scores(result: RunResult) -> str:
 def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export | None) -> list[str]:
     """Return what is known of the run, a line each."""
     lines = [f"- selection: {result.selection}"]
+    if result.train.early_stop:
+        lines.append(f"- {result.train.early_stop}. The learning rate had not fallen to 0")
     if any("chosen_on_eval" in name for name in result.results[0].metrics):
         lines.append(CHOSEN)
     # Names of models and labels are the user's: without escaping they could format the page, or add links to it.

@@ -46,20 +46,21 @@ def run_costs(
     return RunCosts(
         signal_flops=signal_flops,
         attach_flops=attach_flops,
-        training_flops=training_operations(session, plan, train),
+        training_flops=training_operations(session, plan, train, trained.steps),
         inference_params=max(0, plan.rank_factor * by_rank + plan.fixed_params),
         mergeable=not METHODS.get(session.config.method.name).unmergeable,
         largest_rank=plan.rank_factor * max(ranks, default=0) if ranks else None,
     )
 
 
-def training_operations(session: Session, plan: RankPlan, train: EncodedSplit) -> int:
-    """Return the operations of all optimizer steps, forward and backward, of all processes together.
+def training_operations(session: Session, plan: RankPlan, train: EncodedSplit, steps: int | None = None) -> int:
+    """Return the operations of so many optimizer steps, or of all planned ones; of all processes together.
 
-    They follow from the real batches of every epoch, as each process pads and splits them. Evaluations are no training.
+    Forward and backward passes are counted. They follow from the real batches of every epoch, as each process pads and
+    splits them. Evaluations are no training.
     """
-    load = padded_load(train.lengths, _all_micro_batches(session, train))
-    steps = train_settings(session).total_steps(len(train))
+    steps = train_settings(session).total_steps(len(train)) if steps is None else steps
+    load = padded_load(train.lengths, _all_micro_batches(session, train, steps))
     return model_operations(session.shapes, load, _work(session, plan), steps=steps)
 
 
@@ -69,12 +70,11 @@ def _work(session: Session, plan: RankPlan) -> UpdateWork:
     return METHODS.get(method.name).work(plan, session.loaded.map, method)
 
 
-def _all_micro_batches(session: Session, train: EncodedSplit) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of every forward pass of the training, of all processes."""
+def _all_micro_batches(session: Session, train: EncodedSplit, steps: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of every forward pass of so many optimizer steps, of all processes."""
     settings = train_settings(session)
     # Of an outer launcher the accelerator knows; a dry run is one process for those that the command names.
     processes = max(session.config.launch.processes, session.accelerator.num_processes)
-    steps = settings.total_steps(len(train))
     for epoch in range(1, math.ceil(steps / settings.steps_per_epoch(len(train))) + 1):
         batches = epoch_batches(train.lengths, settings.batch_size, settings.seed, epoch)
         for batch in batches[: steps - (epoch - 1) * len(batches)]:

@@ -102,7 +102,8 @@ def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
     """Return the remarks on a run, with what to try where it has collapsed."""
     if not result.collapsed or result.reload_check.warning:
         return result.remarks
-    tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", "more train.epochs"]
+    longer = "more train.patience" if result.train.early_stop else "more train.epochs"
+    tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", longer]
     if config.protocol == "last":
         tries.append("protocol=split (the best epoch)")
     tries = TASK_KINDS.get(config.task.kind).remedies(config.task, tries, standardized=result.scale is not None)

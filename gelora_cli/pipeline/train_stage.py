@@ -43,6 +43,8 @@ def train_stage(
     checkpoints = Checkpoints(directory, config.train.checkpoint_steps, config.train.checkpoint_seconds)
     steps = f"{settings.total_steps(len(train))} steps of {settings.batch_size}"
     LOGGER.info("training: %s, from %s; learning rate %g", steps, train.describe(), settings.learning_rate)
+    if settings.patience is not None:
+        LOGGER.info("train.patience=%d may end it earlier; the learning rate is that of all steps", settings.patience)
     LOGGER.info("training settings: %s", config.preset_source)
     with stop.defer_interrupts():
         observers: list[Callback] = []
@@ -67,6 +69,8 @@ def train_stage(
             arithmetic=session.step_arithmetic,
         )
         trained = trainer.fit(resume_from=checkpoints.latest())
+    if trained.early_stop:
+        LOGGER.info("%s", trained.early_stop)
     return trained, evaluator.reported()
 
 

@@ -227,6 +227,8 @@ class Row:
             notes.append("one seed")
         if self.collapsed:
             notes.append(f"{self.collapsed} collapsed")
+        if stopped := sum(bool(run.result.train.early_stop) for run in self.runs):
+            notes.append(f"{stopped} stopped early")
         if self.linked:
             notes.append(f"{self.linked} linked: the same run as another method's")
         for status, count in sorted(self.unfinished.items()):

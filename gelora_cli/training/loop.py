@@ -24,6 +24,7 @@ from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
 from gelora_cli.training.graphs import GraphedPasses, can_capture
+from gelora_cli.training.selection import is_out_of_patience
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.state import TrainingState
 
@@ -70,13 +71,16 @@ class Trainer:
         self.arithmetic = arithmetic
         self.total_steps = settings.total_steps(len(split))
         self.steps_per_epoch = settings.steps_per_epoch(len(split))
+        self.planned_epochs = math.ceil(self.total_steps / self.steps_per_epoch)
         self.model = accelerator.prepare_model(adapted.model)
         self.parameters = list(adapted.trainable().values())
         self.state = TrainingState(adapted, settings, self.total_steps, accelerator)
         self.graphs = GraphedPasses(self) if settings.fast and can_capture(self) else None
 
     def fit(self, resume_from: Checkpoint | None = None) -> TrainResult:
-        """Train for all epochs, or for `max_steps` steps.
+        """Train for all epochs, or for `max_steps` steps, or until `patience` epochs in a row were not better.
+
+        The schedule of the learning rate is that of all planned steps, wherever the training ends.
 
         A training that resumes from a checkpoint ends with the same weights and lines, bitwise, as one that never
         stopped.
@@ -85,7 +89,7 @@ class Trainer:
             RunError: the loss is not finite; the message has step, learning rate and the last finite loss.
             StoppedError: the training was asked to stop.
         """
-        state, epochs = self.state, math.ceil(self.total_steps / self.steps_per_epoch)
+        state = self.state
         # Each process draws its own dropout. Loading a checkpoint sets the random states, so the seed comes first.
         seed_process(self.settings.seed, self.accelerator.process_index)
         if resume_from is not None:
@@ -95,8 +99,8 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_start(self)
             # An epoch counts as done once it is evaluated: a training that stopped before that resumes in this epoch.
-            for epoch in range(len(state.evaluations) + 1, epochs + 1):
-                state.epoch = epoch
+            while not self.is_finished():
+                state.epoch = len(state.evaluations) + 1
                 self.train_epoch()
                 self.evaluate_epoch()
             for callback in self.callbacks:
@@ -104,7 +108,12 @@ class Trainer:
         finally:
             for callback in self.callbacks:
                 callback.close()
-        return self.result(epochs)
+        return self.result()
+
+    def is_finished(self) -> bool:
+        """Return whether all planned epochs are evaluated, or `patience` of them were not better than the best one."""
+        evaluated, best = len(self.state.evaluations), self.state.best.epoch
+        return evaluated >= self.planned_epochs or is_out_of_patience(evaluated, best, self.settings.patience)
 
     def train_epoch(self) -> None:
         """Take the steps of the epoch that a previous attempt has not taken."""
@@ -230,9 +239,9 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_loss(self, reading)
 
-    def result(self, epochs: int) -> TrainResult:
+    def result(self) -> TrainResult:
         """Return the counts, times and evaluations of the training."""
-        state = self.state
+        state, epochs = self.state, len(self.state.evaluations)
         seconds = time.perf_counter() - state.started
         ranks, adapter_params = self.adapted.ranks()
         return TrainResult(
@@ -249,4 +258,5 @@ class Trainer:
             seconds=seconds - state.evaluation_seconds,
             evaluation_seconds=state.evaluation_seconds,
             evaluations=tuple(state.evaluations),
+            planned_epochs=self.planned_epochs,
         )

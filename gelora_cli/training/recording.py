@@ -76,7 +76,8 @@ class ProgressBar(Callback):
         # The last batch of an epoch may be smaller, so either count can be the smaller one.
         planned = min(settings.epochs * len(trainer.split), trainer.total_steps * settings.batch_size)
         self.resources.enter_context(log_through_progress())
-        bar = progress(planned, "ex", "train", enabled=trainer.accelerator.is_main_process)
+        label = "train" if settings.patience is None else "train, at most"
+        bar = progress(planned, "ex", label, enabled=trainer.accelerator.is_main_process)
         self.bar = self.resources.enter_context(bar)
         self.on_step(trainer)
 

@@ -60,6 +60,19 @@ def best_epoch(evaluations: Sequence[tuple[EvalResult, ...]]) -> tuple[int, floa
     return best, best_value
 
 
+def is_out_of_patience(evaluated: int, best: int, patience: int | None) -> bool:
+    """Return whether `patience` epochs in a row were not better than the best one.
+
+    It follows from the evaluations alone. So all processes, and a training that was resumed, stop after the same epoch.
+
+    Args:
+        evaluated: the number of epochs that were evaluated.
+        best: the best of them so far, from 1; 0 as long as none may be selected, such as those above the budget.
+        patience: None for a training that never stops early.
+    """
+    return patience is not None and best > 0 and evaluated - best >= patience
+
+
 def is_better(value: float, best: float) -> bool:
     """Return whether a value is higher by more than rounding.
 

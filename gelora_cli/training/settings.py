@@ -27,6 +27,7 @@ class TrainSettings:
         seed: decides the batches and the dropout.
         protocol: `last`, `dev` or `split` (see `data.protocol`).
         loss: the loss of each row.
+        patience: epochs in a row without a better one after which the training ends; None for all of the epochs.
         fast: whether steps are computed in fewer kernels and with other roundings.
     """
 
@@ -43,9 +44,10 @@ class TrainSettings:
     protocol: str
     loss: RowLoss
     fast: bool = False
+    patience: int | None = None
 
     def total_steps(self, examples: int) -> int:
-        """Return the optimizer steps of the whole training; the last batch of an epoch may be smaller."""
+        """Return the planned optimizer steps, which `patience` may cut; the last batch of an epoch may be smaller."""
         steps = self.epochs * self.steps_per_epoch(examples)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 

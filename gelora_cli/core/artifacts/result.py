@@ -58,7 +58,7 @@ class TrainResult:
 
     Attributes:
         steps: Optimizer steps.
-        epochs: Passes over the training rows; `train.max_steps` may end the last one early.
+        epochs: Passes over the training rows that were done; `train.max_steps` may end the last one early.
         examples: Rows trained on, over all epochs; for question answering windows.
         trainable_params: Parameters that the optimizer updates, with the head.
         effective_ranks: Each module's rank at the end, by full module name, in the order of the plan.
@@ -71,6 +71,8 @@ class TrainResult:
         seconds: Time of the training, without the evaluations.
         evaluation_seconds: Time of the evaluations, and of observing the geometry.
         evaluations: For each epoch, one result per split.
+        planned_epochs: Passes that the schedule of the learning rate was made for: more than `epochs` where
+            `train.patience` ended the training. None of a run that is older than this.
     """
 
     steps: int
@@ -86,6 +88,19 @@ class TrainResult:
     seconds: float
     evaluation_seconds: float
     evaluations: tuple[tuple[EvalResult, ...], ...]
+    planned_epochs: int | None = None
+
+    @property
+    def early_stop(self) -> str:
+        """Return how `train.patience` ended the training, in words; empty where it did not."""
+        if self.planned_epochs is None or self.epochs >= self.planned_epochs:
+            return ""
+        waited = self.epochs - self.selected_epoch
+        epochs = f"the {waited} epochs after it were" if waited > 1 else "the epoch after it was"
+        return (
+            f"stopped after {self.epochs} of {self.planned_epochs} epochs by train.patience={waited}: epoch "
+            f"{self.selected_epoch} is the best, {epochs} not better"
+        )
 
 
 @dataclass(frozen=True)
