@@ -19,6 +19,7 @@ from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.costs import run_costs, training_operations
 from gelora_cli.pipeline.session import Session
 from tests.helpers.rivals import Case, case, tune
+from tests.helpers.train_settings import SETTINGS
 from tests.helpers.written_runs import TRAINED, write_run
 
 STEPS: dict[str, Any] = {"batch_size": 40, "epochs": 2, "max_steps": 3}
@@ -35,6 +36,7 @@ def session_of(found: Case, micro: int | None, processes: int = 1) -> Session:
         loaded=found.loaded,
         shapes=read_shapes(found.loaded.model, found.loaded.map),
         accelerator=SimpleNamespace(num_processes=1),
+        loss=SETTINGS.loss,
     )
     return cast("Session", parts)
 
