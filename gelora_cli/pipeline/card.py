@@ -30,6 +30,14 @@ from transformers import {auto_class}, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto_class}.from_pretrained(".")
 ```"""
+LABEL_SETS_MERGED = """A probability for each label. Those above {threshold:g} are predicted, which may be none:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", top_k=None)
+print(classify({example}))
+```"""
 MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it.
 On {base} itself it gives other outputs. `gelora predict` and `gelora evaluate` on this directory put them together."""
 PEFT_LINES = ("from peft import PeftModel", 'PeftModel.from_pretrained(base, "{adapter}")')
@@ -130,7 +138,11 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     config = facts.config
     auto_class = task_kind(config).head(config.task).auto_class
     if export and export.form == "merged":
-        return LOADING_MERGED.format(auto_class=auto_class)
+        text = LOADING_MERGED.format(auto_class=auto_class)
+        if task_kind(config).target == "label_sets":
+            example = {"text": "A text.", "text_pair": "Another one."} if len(config.task.columns) == 2 else "A text."
+            text += "\n\n" + LABEL_SETS_MERGED.format(threshold=config.task.threshold, example=json.dumps(example))
+        return text
     if facts.starts_from:
         return MERGED_START.format(base=escape_markdown(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
