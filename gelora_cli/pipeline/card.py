@@ -114,6 +114,9 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     if labels := facts.config.task.labels:
         names = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
         lines.append(f"- labels: {names}")
+    if task_kind(facts.config).target == "label_sets":
+        threshold = facts.config.task.threshold
+        lines.append(f"- a text has each label whose probability, the sigmoid of its output, is above {threshold:g}")
     lines += _ranks_lines(result, plan)
     profile_seconds = "no profile"
     if result.profile_seconds:
