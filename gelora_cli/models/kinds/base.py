@@ -92,6 +92,14 @@ class ModelKind(ABC):
             config: the content of config.json.
         """
 
+    def scores_every_token(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a classification head reads every token of a text, or one vector of each text.
+
+        Args:
+            config: the content of config.json.
+        """
+        return self.is_decoder
+
     def relative_positions(self, config: Mapping[str, Any]) -> RelativePositions | None:
         """Return the products with relative positions in every attention; None if there are none.
 
