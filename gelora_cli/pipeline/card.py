@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 from gelora_cli.allocation.formatting import budget_line, stability_warning, variant_lines
+from gelora_cli.allocation.ranks import planned_methods
+from gelora_cli.allocation.serving import describe_vllm_rank, serving_warnings
 from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
@@ -81,7 +83,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         _loading(facts, export),
         _scale_text(result, export),
         _commands(result, facts, export),
-        _costs(result),
+        _costs(result, plan),
         _data(facts),
         _limitations(result, plan, facts),
     ]
@@ -209,7 +211,7 @@ def _without_data_paths(command: str) -> str:
     return shlex.join(words)
 
 
-def _costs(result: RunResult) -> str:
+def _costs(result: RunResult, plan: RankPlan) -> str:
     """Return what the run cost in operations, and what its adapter takes once it is used."""
     costs = result.costs
     if costs is None:  # a run of an earlier version
@@ -224,6 +226,9 @@ def _costs(result: RunResult) -> str:
     ]
     if costs.largest_rank is not None:
         lines.append(f"- largest rank: {costs.largest_rank}, which serving engines reserve for every module")
+        if plan.unit == "rank" and plan.method in planned_methods():  # PEFT's plain LoRA, which vLLM serves
+            lines[-1] += f" ({describe_vllm_rank(costs.largest_rank)})"
+            lines += [f"- serving: {text}" for text in serving_warnings(plan)]
     return "\n".join(["## What it costs", "", *lines])
 
 
