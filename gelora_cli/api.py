@@ -91,7 +91,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     from gelora_cli.core.distributed import Device
     from gelora_cli.geometry.controls import control_inputs
     from gelora_cli.geometry.profiling import measure
-    from gelora_cli.models.block_map import block_modules, map_model
+    from gelora_cli.models.block_map import layer_modules, map_model
     from gelora_cli.models.heads import modules_outside_backbone
     from gelora_cli.models.tokenizer import check_positions, check_vocabulary, special_ids
 
@@ -126,7 +126,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         measured_model, measured_texts = control_inputs(model, encoded, control, seed=seed, special_ids=special)
         measured = measure(
             measured_model,
-            block_modules(measured_model, model_map),
+            layer_modules(measured_model, model_map),
             measured_texts,
             settings,
             batch_size=batch_size,

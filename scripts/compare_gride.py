@@ -30,7 +30,7 @@ from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry.duplicates import deduplicate
 from gelora_cli.geometry.pooling import make_pooling
 from gelora_cli.geometry.profiling import pooled_states
-from gelora_cli.models.block_map import block_modules
+from gelora_cli.models.block_map import layer_modules
 from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
@@ -105,7 +105,7 @@ def states(directory: Path, count: int) -> list[NDArray[np.float32]]:
     loaded = load_model(resolved, LabelHead(("no", "yes")), seed=0)
     return pooled_states(
         loaded.model,
-        block_modules(loaded.model, loaded.map),
+        layer_modules(loaded.model, loaded.map),
         encoded,
         make_pooling("mean", encoded, tokens=None, seed=0, special_ids=()),
         batch_size=64,

@@ -199,7 +199,7 @@ class Subject:
 
 def subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """Yield a tiny random model with the first one's tokenizer, then every model that was asked for."""
-    from gelora_cli.models.block_map import block_modules
+    from gelora_cli.models.block_map import layer_modules
     from gelora_cli.models.heads import LabelHead
     from gelora_cli.models.load import load_model
     from gelora_cli.models.locate import resolve_model
@@ -213,7 +213,7 @@ def subjects(options: argparse.Namespace) -> Iterator[Subject]:
             tiny: Any = tiny_model(len(tokenizer), options.seed)
             yield Subject("random weights, width 32", tiny, list(tiny.bert.encoder.layer), tokenizer)
         loaded = load_model(resolved, head, seed=options.seed)
-        yield Subject(path or "minilm", loaded.model, block_modules(loaded.model, loaded.map), tokenizer)
+        yield Subject(path or "minilm", loaded.model, layer_modules(loaded.model, loaded.map), tokenizer)
 
 
 def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:

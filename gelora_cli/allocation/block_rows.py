@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gelora_cli.allocation.apportionment import Ranks
-from gelora_cli.allocation.growth import block_growths, lower_bounds, real_ranks
+from gelora_cli.allocation.growth import block_growths, growing_layers, lower_bounds, real_ranks
 from gelora_cli.allocation.problem import AllocationProblem, Target, Weights
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import VARIANTS
@@ -62,6 +63,14 @@ def block_rows(problem: AllocationProblem, ranks: Ranks, weights: Weights | None
     return tuple(rows)
 
 
+def with_passes(rows: Iterable[BlockRank], model_map: ModelMap) -> tuple[BlockRank, ...]:
+    """Return the rows with the layers that each block produces, where blocks run several times."""
+    if not model_map.shares_blocks:
+        return tuple(rows)
+    passes = {block.index: block.layers for block in model_map.blocks}
+    return tuple(replace(row, passes=passes[row.block]) for row in rows)
+
+
 def with_scalings(
     rows: Sequence[BlockRank], problem: AllocationProblem, scaling: float, uniform: Ranks
 ) -> tuple[BlockRank, ...]:
@@ -98,15 +107,14 @@ def with_growth(
     problem: AllocationProblem,
     rank_ends: Sequence[tuple[int | None, int | None]],
 ) -> tuple[BlockRank, ...]:
-    """Return the rows with what the profile says of each block."""
-    # Layer i is the input of the block in row i, and layer i + 1 its output.
-    growths = block_growths(profile)
+    """Return the rows with what the profile says of each block, of a shared one in the pass with its growth."""
+    growths, layers = block_growths(profile), growing_layers(profile)  # a block's layer is its output
     bounds, reals = lower_bounds(growths, problem), real_ranks(growths, problem)
     return tuple(
         replace(
             row,
-            idim_in=profile.layers[i].idim,
-            idim_out=profile.layers[i + 1].idim,
+            idim_in=profile.layers[layers[i] - 1].idim,
+            idim_out=profile.layers[layers[i]].idim,
             growth=float(growths[i]),
             lower_bound=bounds[i],
             real_rank=float(reals[i]),

@@ -26,6 +26,7 @@ def format_plan(plan: RankPlan) -> str:
     )
     lines.append(budget_line(plan))
     lines += variant_lines(plan)
+    lines += plan.structure
     if any(row.module_ranks for row in plan.blocks):
         lines.append(f"modules of a block: {' '.join(_short_names(plan.blocks[0].modules))}")
     if plan.auto_ranks:

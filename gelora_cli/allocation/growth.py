@@ -96,7 +96,7 @@ class IdimAllocator(Allocator[IdProfile]):
 
     def caveat(self, signal: IdProfile) -> str:
         """Return the constant layers, whose idim is 0 in every sample."""
-        return constant_layers_text(signal.layers)
+        return constant_layers_text(signal)
 
     def warnings(self, signal: IdProfile) -> tuple[str, ...]:
         """Return what `plan_warnings` says of the profile."""
@@ -112,14 +112,15 @@ class Growth(IdimAllocator):
     def rank_ends(self, signal: IdProfile, problem: AllocationProblem) -> tuple[tuple[int | None, int | None], ...]:
         """Return each target's rank with its block's growth at the ends of the intervals, the others as estimated.
 
-        The growth of block i is then `low_i - high_{i-1}` or `high_i - low_{i-1}`, and not below 0. Of the modules of a
-        block each has the largest of their ranks.
+        The growth of layer i is then `low_i - high_{i-1}` or `high_i - low_{i-1}`, and not below 0; that of a block is
+        the largest over its passes. Of the modules of a block each has the largest of their ranks.
         """
         growths, ends = block_growths(signal), []
-        for i, (before, after) in enumerate(itertools.pairwise(signal.layers)):
-            smallest = growth_between(before.high, after.low)
-            largest = growth_between(before.low, after.high)
-            ends.append((_rank_with(problem, growths, i, smallest), _rank_with(problem, growths, i, largest)))
+        pairs = list(itertools.pairwise(signal.layers))
+        smallest = _largest_over_passes(signal, [growth_between(before.high, after.low) for before, after in pairs])
+        largest = _largest_over_passes(signal, [growth_between(before.low, after.high) for before, after in pairs])
+        for i in range(len(growths)):
+            ends.append((_rank_with(problem, growths, i, smallest[i]), _rank_with(problem, growths, i, largest[i])))
         return problem.spread(ends)
 
     def note(self, signal: IdProfile, allocation: Allocation) -> str:
@@ -129,16 +130,40 @@ class Growth(IdimAllocator):
 
 
 def block_growths(profile: IdProfile) -> tuple[Fraction, ...]:
-    """Return `g_i = max(d_i - d_{i-1}, 0)` of every block, exact.
+    """Return the growth of every block, exact: `max(d_i - d_{i-1}, 0)` of the layer i that it produces.
+
+    That of a block which runs several times is the largest over its passes, since its one rank must serve them all
+    [ours].
 
     Raises:
         GeloraError: the profile doesn't fit its model, or holds an idim that is no finite number.
     """
-    blocks, layers = len(profile.model_map.blocks), [row.layer for row in profile.layers]
-    if layers != list(range(blocks + 1)):
-        raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {blocks}. Profile again.")
+    return _largest_over_passes(profile, layer_growths(profile))
+
+
+def layer_growths(profile: IdProfile) -> tuple[Fraction, ...]:
+    """Return `max(d_i - d_{i-1}, 0)` of every layer i from 1 to L, exact.
+
+    Raises:
+        GeloraError: as `block_growths`.
+    """
+    model_map, layers = profile.model_map, [row.layer for row in profile.layers]
+    blocks, last = len(model_map.blocks), len(model_map.layers)
+    if layers != list(range(last + 1)):
+        raise GeloraError(f"the profile has layers {layers}, but {blocks} blocks need 0 to {last}. Profile again.")
     pairs = itertools.pairwise(profile.layers)
     return tuple(growth_between(before.idim, after.idim) for before, after in pairs)
+
+
+def growing_layers(profile: IdProfile) -> tuple[int, ...]:
+    """Return for each block the layer that it produces with its growth; the first of equal ones."""
+    growths = layer_growths(profile)
+    return tuple(max(block.layers, key=lambda layer: growths[layer - 1]) for block in profile.model_map.blocks)
+
+
+def _largest_over_passes(profile: IdProfile, growths: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """Return for each block the largest of the growths, one for each layer from 1, over the layers it produces."""
+    return tuple(max(growths[layer - 1] for layer in block.layers) for block in profile.model_map.blocks)
 
 
 def growth_between(before: float, after: float) -> Fraction:

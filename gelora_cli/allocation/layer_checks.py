@@ -57,27 +57,34 @@ def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
 
 def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     """Return a sentence for each weak layer: what is wrong with it, whose growth depends on it, and what may help."""
-    last = profile.layers[-1].layer
     fix = pooling_fix(profile.settings.pooling, profile.model_map.kind)
     warnings = []
     for weak in weak_layers(profile.layers):
-        # Layer i is the output of block i and the input of block i + 1, so that it enters both of their growths.
-        blocks = [str(block) for block in (weak.layer, weak.layer + 1) if 1 <= block <= last]
+        # A layer is the output of one block and the input of the next, so that it enters both of their growths.
+        blocks = _blocks_at(profile, weak.layer, weak.layer + 1)
         growth = f"the growth of block{'s' * (len(blocks) > 1)} {' and '.join(blocks)} says little of the task"
         warnings.append(f"layer {weak.layer} {weak.reason}; {growth}{fix}.")
     return tuple(warnings)
 
 
-def constant_layers_text(layers: Sequence[LayerIdim]) -> str:
+def _blocks_at(profile: IdProfile, *layers: int) -> list[str]:
+    """Return the numbers of the blocks that produce these layers, each once; a layer beyond the last has none."""
+    produced_by = profile.model_map.layers
+    numbers = [produced_by[layer - 1].index for layer in layers if 1 <= layer <= len(produced_by)]
+    return [str(number) for number in dict.fromkeys(numbers)]
+
+
+def constant_layers_text(profile: IdProfile) -> str:
     """Return that layers with an idim of 0 by definition decide the next blocks' growth; empty without any."""
     # The last layer has no block after it: its own block can't grow then, whatever is measured.
-    constant = [row.layer for row in layers[:-1] if row.by_definition]
+    constant = [row.layer for row in profile.layers[:-1] if row.by_definition]
     if not constant:
         return ""
-    layers_text, blocks = " and ".join(map(str, constant)), " and ".join(str(layer + 1) for layer in constant)
+    numbers = _blocks_at(profile, *(layer + 1 for layer in constant))
+    layers, blocks = " and ".join(map(str, constant)), f"block{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"
     if len(constant) == 1:
-        return f"layer {layers_text} is 0 by definition and decides block {blocks}"
-    return f"layers {layers_text} are 0 by definition and decide blocks {blocks}"
+        return f"layer {layers} is 0 by definition and decides {blocks}"
+    return f"layers {layers} are 0 by definition and decide {blocks}"
 
 
 def plan_warnings(profile: IdProfile) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
-from gelora_cli.allocation.block_rows import block_row
+from gelora_cli.allocation.block_rows import block_row, with_passes
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.allocation.problem import Granularity, Rule
 from gelora_cli.allocation.ranks import Signals, missing_signal, plan_from_signals
+from gelora_cli.allocation.structure import LORA_UNITS, fused_roles, structure_notes
 from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
 from gelora_cli.core.budget import Budget, adapted_linears
@@ -133,6 +134,11 @@ class Shapes:
         """Return a plan under this bound with these fields set."""
         common: dict[str, Any] = {"modules": self.modules, "scaling": self.scaling, "budget": self.budget.name}
         common |= {"budget_params": self.bound, "warnings": self.warnings}
+        unit = fields.get("unit", "none")
+        common["structure"] = structure_notes(self.model_map, self.modules, unit)
+        if unit in LORA_UNITS:
+            common["fused_roles"] = fused_roles(self.model_map, self.modules)
+        fields["blocks"] = with_passes(fields.get("blocks", ()), self.model_map)
         return blank_plan(self.method, self.model_map, **(common | fields))
 
     def uniform_plan(

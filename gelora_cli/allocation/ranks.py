@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.base import IDIM, Allocation, Allocator, SignalArtifact
-from gelora_cli.allocation.block_rows import block_rows, ends_of_blocks, with_growth, with_scalings
+from gelora_cli.allocation.block_rows import block_rows, ends_of_blocks, with_growth, with_passes, with_scalings
 from gelora_cli.allocation.growth import ROUNDING, RULES, block_growths, growth_weights
 from gelora_cli.allocation.problem import AllocationProblem, Rule, Weights, make_targets
 from gelora_cli.allocation.stability import assess_plan, settle_ranks
+from gelora_cli.allocation.structure import fused_roles, structure_notes
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
@@ -158,7 +159,7 @@ def plan_from_signals(
     if profile is not None and allocator.signal == IDIM:
         rank_ends = ((None, None),) * len(problem.targets) if settled_note else allocator.rank_ends(signal, problem)
         rows = with_growth(rows, profile, blocks, ends_of_blocks(problem, rank_ends))
-    rows = with_scalings(rows, problem, scaling, uniform)
+    rows = with_passes(with_scalings(rows, problem, scaling, uniform), model_map)
     note = "" if is_even else allocator.note(signal, allocation)  # nothing to say of a signal not yet measured
     return RankPlan(
         method=method,
@@ -186,6 +187,8 @@ def plan_from_signals(
         variant=rule.variant,
         fixed_params=problem.fixed_cost(ranks),
         rank_factor=VARIANTS.get(rule.variant).rank_factor,
+        structure=structure_notes(model_map, modules, "rank"),
+        fused_roles=fused_roles(model_map, modules),
     )
 
 

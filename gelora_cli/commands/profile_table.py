@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.allocation.layer_checks import control_warning, layer_warnings, moving_layers, weak_layers
+from gelora_cli.allocation.structure import shared_blocks_note
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.geometry.scale_rules import plateau
@@ -21,7 +22,8 @@ def profile_table(profile: IdProfile) -> str:
         line = f"{row.layer:5d} {row.idim:7.3f}   {row.low:6.3f} {row.high:6.3f}  {half}  {quarter}  {row.used:7,}"
         lines.append(f"{line}  {marks[row.layer]}" if row.layer in marks else line)
     lines += scale_table(profile)
-    remarks = [*(f"warning: {text}" for text in profile_warnings(profile)), *pooling_hint(profile)]
+    structure = filter(None, [shared_blocks_note(profile.model_map)])
+    remarks = [*structure, *(f"warning: {text}" for text in profile_warnings(profile)), *pooling_hint(profile)]
     return "\n".join([*lines, *map(wrapped, remarks)])
 
 

@@ -118,7 +118,6 @@ METRICS: Registry[Metric] = Registry(
         "accuracy": "gelora_cli.metrics.labels",
         "accuracy_f1": "gelora_cli.metrics.labels",
         "mcc": "gelora_cli.metrics.labels",
-        "multilabel_f1": "gelora_cli.metrics.label_sets",
         "pearson_spearman": "gelora_cli.metrics.correlations",
         "squad": "gelora_cli.metrics.answers",
         "squad_v2": "gelora_cli.metrics.answers",
@@ -142,6 +141,7 @@ MODEL_KINDS: Registry[ModelKind] = Registry(
         "camembert": "gelora_cli.models.kinds.camembert",
         "distilbert": "gelora_cli.models.kinds.distilbert",
         "mpnet": "gelora_cli.models.kinds.mpnet",
+        "albert": "gelora_cli.models.kinds.albert",
         "llama": "gelora_cli.models.kinds.llama",
         "mistral": "gelora_cli.models.kinds.mistral",
         "qwen2": "gelora_cli.models.kinds.qwen2",
@@ -181,7 +181,6 @@ TASK_KINDS: Registry[TaskKind[Any, Any, Any]] = Registry(
     "gelora_cli.tasks.base:TaskKind",
     {
         "classification": "gelora_cli.tasks.classification",
-        "multilabel": "gelora_cli.tasks.multilabel",
         "regression": "gelora_cli.tasks.regression",
         "question_answering": "gelora_cli.tasks.question_answering",
     },

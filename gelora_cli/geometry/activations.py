@@ -6,7 +6,7 @@ Letters: D the width of an input, n its tokens.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -77,6 +77,7 @@ def measure_inputs(
 ) -> InputSpectra:
     """Return the spectra of the covariance of every distinct input, over all tokens that are no padding.
 
+    What a shared block reads in its passes is put together, since one update serves all of them.
     The tokens are those that EVA counts, special tokens among them. Each tenth of the texts is summed by one process,
     so that its sums are the same on any number of processes, up to ten of which have work. Sums and spectra are kept
     in `store`. What it holds is not measured again.
@@ -94,7 +95,8 @@ def measure_inputs(
     Raises:
         GeloraError: fewer than ten texts, or a linear that does not read one vector for each token.
     """
-    measurement = _Measurement(model, split, seed, batch_size, pad_token_id, accelerator, store)
+    passes = model_map.passes_of_linears()
+    measurement = _Measurement(model, passes, split, seed, batch_size, pad_token_id, accelerator, store)
     with torch.no_grad(), _evaluating(model):
         longest = sorted_batches(split.lengths, 1)[0]
         inputs = distinct_inputs(model, model_map, collate(split, longest, pad_token_id, accelerator.device).inputs)
@@ -160,6 +162,7 @@ class _Measurement:
     def __init__(
         self,
         model: PreTrainedModel,
+        passes: Mapping[str, int],
         split: EncodedSplit,
         seed: int,
         batch_size: int,
@@ -167,7 +170,7 @@ class _Measurement:
         accelerator: Accelerator | Device,
         store: StateStore,
     ) -> None:
-        self.model, self.split, self.pad_token_id = model, split, pad_token_id
+        self.model, self.passes, self.split, self.pad_token_id = model, passes, split, pad_token_id
         self.accelerator, self.store = accelerator, store
         fold = fold_of_texts(split.texts(), FOLDS, seed)  # (texts,)
         if len(np.unique(fold)) < FOLDS:
@@ -220,7 +223,8 @@ class _Measurement:
     def _sum_tenth(self, group: list[str], tenth: int, unit: int) -> None:
         device = self.accelerator.device
         sums = {name: MomentSums(_width(self.model, name), device) for name in group}
-        with InputHooks(self.model, group, lambda name, tokens: sums[name].add(tokens)) as hooks:
+        passes = {name: self.passes[name] for name in group}
+        with InputHooks(self.model, passes, lambda name, tokens: sums[name].add(tokens)) as hooks:
             for rows in self.batches[tenth]:
                 hooks.forward(collate(self.split, rows, self.pad_token_id, device).inputs)
         tensors: list[torch.Tensor] = []

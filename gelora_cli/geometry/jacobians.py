@@ -92,8 +92,9 @@ class BlockCall:
 
 
 def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[BlockCall]:
-    """Return the calls of `blocks` while `body` reads `inputs`, in the order of the blocks.
+    """Return the calls of `blocks` while `body` reads `inputs`, in the order in which they run.
 
+    A block that runs several times has several calls, however often it is among `blocks`.
     They can be repeated: a decoder's cache is left out, and `body` is put in evaluation mode, since with dropout a
     block is another function at every call.
     """
@@ -106,7 +107,7 @@ def block_calls(body: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[st
 
     body.eval()
     with torch.no_grad(), ExitStack() as hooks:
-        for block in blocks:
+        for block in dict.fromkeys(blocks):
             hooks.callback(block.register_forward_pre_hook(record, with_kwargs=True).remove)
         body(**inputs)
     return calls

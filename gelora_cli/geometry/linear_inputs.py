@@ -5,7 +5,7 @@ Letters in shapes: B texts, T tokens of the longest one, D the width of a linear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,20 +22,26 @@ Receive = Callable[[str, torch.Tensor], None]
 
 
 class InputHooks:
-    """Hooks that hand over the inputs of linears at real tokens, from their first call in a forward pass.
+    """Hooks that hand over the inputs of linears at real tokens, in each pass of a forward pass through their block.
 
-    DeBERTa calls its query and key again with embeddings of relative positions. Those are no tokens.
+    DeBERTa calls its query and key again with embeddings of relative positions. Those are no tokens, and not counted
+    among the passes.
+
+    Args:
+        model: the pretrained model.
+        passes: how many times each linear reads the tokens, by its name (`ModelMap.passes_of_linears`).
+        receive: takes what a linear read, once for each pass.
     """
 
-    def __init__(self, model: PreTrainedModel, names: Sequence[str], receive: Receive) -> None:
-        self.model, self.names, self.receive = model, names, receive
+    def __init__(self, model: PreTrainedModel, passes: Mapping[str, int], receive: Receive) -> None:
+        self.model, self.passes, self.receive = model, passes, receive
         self._mask = torch.zeros(0)  # (B, T) bool
-        self._missing: set[str] = set()
+        self._missing: dict[str, int] = {}
 
     def __enter__(self) -> InputHooks:
         self._handles = [
             self.model.get_submodule(name).register_forward_pre_hook(self._hook_of(name), with_kwargs=True)
-            for name in self.names
+            for name in self.passes
         ]
         return self
 
@@ -49,10 +55,11 @@ class InputHooks:
         Raises:
             GeloraError: a linear was not called, or not with a vector for every token.
         """
-        self._mask, self._missing = inputs["attention_mask"].bool(), set(self.names)
+        self._mask, self._missing = inputs["attention_mask"].bool(), dict(self.passes)
         self.model.base_model(**inputs)
-        if self._missing:
-            first = min(self._missing, key=self.names.index)
+        uncalled = [name for name, calls in self._missing.items() if calls]
+        if uncalled:
+            first = uncalled[0]
             raise GeloraError(
                 f"{first} is not called when the model reads a text, so there is nothing to measure. Leave its role "
                 "out of model.linears."
@@ -60,9 +67,9 @@ class InputHooks:
 
     def _hook_of(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if name not in self._missing:
+            if not self._missing[name]:
                 return
-            self._missing.remove(name)
+            self._missing[name] -= 1
             hidden: torch.Tensor = args[0] if args else kwargs["input"]
             if hidden.shape[:-1].numel() != self._mask.numel():
                 raise GeloraError(
@@ -81,10 +88,10 @@ def distinct_inputs(
 
     Query, key and value of a block are such. The inputs of one text say which they are.
     """
-    linears = [linear.name for block in model_map.blocks for linear in block.linears]
-    seen: dict[str, torch.Tensor] = {}
+    passes = model_map.passes_of_linears()
+    seen: dict[str, torch.Tensor] = {}  # of the last pass
     # A copy, since a model may add to a tensor in place later on.
-    with InputHooks(model, linears, lambda name, tokens: seen.update({name: tokens.clone()})) as hooks:
+    with InputHooks(model, passes, lambda name, tokens: seen.update({name: tokens.clone()})) as hooks:
         hooks.forward(inputs)
     groups: list[tuple[str, ...]] = []
     for block in model_map.blocks:

@@ -33,7 +33,7 @@ class GeometryProbe:
     Attributes:
         model: the model that trains.
         body: its backbone.
-        blocks: the blocks of the backbone.
+        layers: the module that produces each layer 1 .. L; one that runs several times is there several times.
         states: returns the pooled hidden states of every layer 0 .. L on the probe's examples, each (n, D).
         estimate: returns the idim of the states of one layer.
         probes: the inputs of the model for one sequence each, and the number of a token in it.
@@ -43,7 +43,7 @@ class GeometryProbe:
 
     model: nn.Module
     body: nn.Module
-    blocks: Sequence[nn.Module]
+    layers: Sequence[nn.Module]
     states: Callable[[], Sequence[NDArray[np.float32]]]
     estimate: Callable[[NDArray[np.float32]], IdimEstimate]
     probes: Sequence[tuple[dict[str, torch.Tensor], int]]
@@ -54,10 +54,11 @@ class GeometryProbe:
         """Return what the model's geometry is now, in the calling process; layers count from 0, blocks from 1.
 
         `idims` with `idim_low` and `idim_high` (95 % interval) of every layer, None if there is no estimate.
-        `jacobian_stable_ranks` of every block: the mean over the probe tokens of the stable rank of the Jacobian
-        (D, D) of the block's output at a token by its input at the same token, with the smallest and the largest in
-        `jacobian_low` and `jacobian_high`. `update_stable_ranks` of every block: the mean over its linears of the
-        stable rank of the weight's change, without those that are zero; None if all are, as before the first step.
+        `jacobian_stable_ranks` of every block, of a shared one in each of its passes: the mean over the probe tokens of
+        the stable rank of the Jacobian (D, D) of the block's output at a token by its input at the same token, with the
+        smallest and the largest in `jacobian_low` and `jacobian_high`. `update_stable_ranks` of every block: the mean
+        over its linears of the stable rank of the weight's change, without those that are zero; None if all are, as
+        before the first step.
         The key is absent if the method changes no linear's weight (biases, bottleneck adapters).
         """
         with undisturbed(self.model):
@@ -82,19 +83,19 @@ class GeometryProbe:
 
     def _jacobians(self) -> dict[str, Any]:
         by_token = [self._ranks_at(inputs, token) for inputs, token in self.probes]
-        by_block = list(zip(*by_token, strict=True))  # of each block a rank at every probe token
+        by_layer = list(zip(*by_token, strict=True))  # of each layer a rank at every probe token
         return {
-            "jacobian_stable_ranks": [_unless_none(_mean, ranks) for ranks in by_block],
-            "jacobian_low": [_unless_none(min, ranks) for ranks in by_block],
-            "jacobian_high": [_unless_none(max, ranks) for ranks in by_block],
+            "jacobian_stable_ranks": [_unless_none(_mean, ranks) for ranks in by_layer],
+            "jacobian_low": [_unless_none(min, ranks) for ranks in by_layer],
+            "jacobian_high": [_unless_none(max, ranks) for ranks in by_layer],
         }
 
     def _ranks_at(self, inputs: Mapping[str, torch.Tensor], token: int) -> list[float | None]:
-        """Return the stable rank of every block's Jacobian at one token."""
-        calls = block_calls(self.body, self.blocks, inputs)
+        """Return the stable rank of every layer's Jacobian at one token."""
+        calls = block_calls(self.body, self.layers, inputs)
         return [
             _finite_rank(block_jacobian(block, call.hidden, token, *call.args, **call.kwargs))
-            for block, call in zip(self.blocks, calls, strict=True)
+            for block, call in zip(self.layers, calls, strict=True)
         ]
 
     def _updates(self, updates: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ProfileSettings
 from gelora_cli.core.devices import autocast
 from gelora_cli.core.distributed import Device, gather_rows
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.data.batches import sorted_batches
@@ -81,7 +82,7 @@ class Measurement:
 
 def measure(
     model: PreTrainedModel,
-    blocks: Sequence[nn.Module],
+    layers: Sequence[nn.Module],
     split: EncodedSplit,
     settings: ProfileSettings,
     *,
@@ -98,6 +99,12 @@ def measure(
     holds the same examples on any number of processes. Layers are estimated by the processes in turn, too. Batches
     that `store` holds are not forwarded again. The model is left in evaluation mode. Tokens of `special_ids` are no
     points where single tokens are. `with_scales` adds idim against the size of the neighbourhood and at N/8.
+
+    `layers` are the modules that produce the layers 1 .. L (`models.block_map.layer_modules`); a block that runs
+    several times is among them several times.
+
+    Raises:
+        GeloraError: the model runs its blocks more or less often than that.
     """
     rows = split.distinct_rows()
     pooling = make_pooling(settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=special_ids)
@@ -105,7 +112,7 @@ def measure(
     share = dict(list(enumerate(batches))[accelerator.process_index :: accelerator.num_processes])
     started = time.perf_counter()
     with autocast(accelerator.device, settings.precision):
-        states = _forward(model, blocks, split, share, pooling, pad_token_id, accelerator, store)
+        states = _forward(model, layers, split, share, pooling, pad_token_id, accelerator, store)
     forwarded = time.perf_counter()
     # Every process logs by its own count, so that the log shows that the work was shared.
     count = sum(map(len, share.values()))
@@ -118,7 +125,7 @@ def measure(
     row_of_point = np.repeat(gathered, pooling.counts(gathered))  # (points,)
     order = np.argsort(row_of_point, kind="stable")  # back to the order of the split, on any number of processes
     texts = np.searchsorted(rows, row_of_point[order])  # (points,): 0 .. used - 1, since `rows` ascend
-    layers, scale = estimate_layers(states, order, texts, settings, with_scales, accelerator)
+    rows_of_layers, scale = estimate_layers(states, order, texts, settings, with_scales, accelerator)
     LOGGER.info(
         "profile: %.1f s for the passes of the model, %.1f s for neighbours and idims of %s points%s",
         forwarded - started,
@@ -126,12 +133,12 @@ def measure(
         f"{len(order):,}",
         " at several scales" if with_scales else "",
     )
-    return Measurement(layers, len(split), len(split) - len(rows), len(rows), scale)
+    return Measurement(rows_of_layers, len(split), len(split) - len(rows), len(rows), scale)
 
 
 def pooled_states(
     model: PreTrainedModel,
-    blocks: Sequence[nn.Module],
+    layers: Sequence[nn.Module],
     split: EncodedSplit,
     pooling: Pooling,
     *,
@@ -139,17 +146,20 @@ def pooled_states(
     pad_token_id: int,
     accelerator: Accelerator | Device,
 ) -> list[NDArray[np.float32]]:
-    """Return the points of every layer 0 .. L, (points, D) each, in the order of the split, by this process alone."""
+    """Return the points of every layer 0 .. L, (points, D) each, in the order of the split, by this process alone.
+
+    `layers` are those of `measure`.
+    """
     batches = sorted_batches(split.lengths, batch_size)
-    states = _forward(model, blocks, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
+    states = _forward(model, layers, split, dict(enumerate(batches)), pooling, pad_token_id, accelerator, None)
     rows = np.concatenate(batches)
     order = np.argsort(np.repeat(rows, pooling.counts(rows)), kind="stable")
-    return [layer.numpy()[order] for layer in states]
+    return [points.numpy()[order] for points in states]
 
 
 def _forward(
     model: PreTrainedModel,
-    blocks: Sequence[nn.Module],
+    layers: Sequence[nn.Module],
     split: EncodedSplit,
     batches: Mapping[int, NDArray[np.int64]],
     pooling: Pooling,
@@ -163,10 +173,10 @@ def _forward(
     """
     model.eval()  # type: ignore[no-untyped-call]
     body = model.base_model
-    parts: list[list[torch.Tensor]] = [[] for _ in range(len(blocks) + 1)]
+    parts: list[list[torch.Tensor]] = [[] for _ in range(len(layers) + 1)]
     with (
         torch.no_grad(),  # in inference mode what a model caches could not be used by its training
-        _BlockStates(blocks, pooling) as block_states,
+        _LayerStates(layers, pooling) as layer_states,
         log_through_progress(),
         progress(sum(map(len, batches.values())), "ex", "profile", enabled=accelerator.is_main_process) as bar,
     ):
@@ -174,9 +184,9 @@ def _forward(
             states = store.load(number) if store else None
             if states is None:
                 batch = collate(split, rows, pad_token_id, accelerator.device)
-                block_states.mask, block_states.rows = batch.inputs["attention_mask"], rows
+                layer_states.mask, layer_states.rows = batch.inputs["attention_mask"], rows
                 body(**batch.inputs)
-                states = [state.cpu() for state in block_states.take()]  # (P, D) each
+                states = [state.cpu() for state in layer_states.take()]  # (P, D) each
                 if store:
                     store.add(number, states)
             for layer, state in enumerate(states):
@@ -186,17 +196,18 @@ def _forward(
     return [torch.cat(layer) if layer else torch.zeros(0, width) for layer in parts]
 
 
-class _BlockStates:
-    """Hooks that pool the input of the first block and the output of each while the model runs."""
+class _LayerStates:
+    """Hooks that pool the input of the first block, and what each block returns each time that it runs."""
 
-    def __init__(self, blocks: Sequence[nn.Module], pooling: Pooling) -> None:
-        self.blocks, self.pooling = blocks, pooling
+    def __init__(self, layers: Sequence[nn.Module], pooling: Pooling) -> None:
+        self.layers, self.pooling = layers, pooling
         self.mask, self.rows = torch.zeros(0), np.zeros(0, np.int64)  # of the batch that goes through the model
         self._states: list[torch.Tensor] = []
 
-    def __enter__(self) -> _BlockStates:
-        first = self.blocks[0].register_forward_pre_hook(self._input, with_kwargs=True)
-        self._handles = [first, *(block.register_forward_hook(self._output) for block in self.blocks)]
+    def __enter__(self) -> _LayerStates:
+        first = self.layers[0].register_forward_pre_hook(self._input, with_kwargs=True)
+        blocks = dict.fromkeys(self.layers)  # a shared block once, although it is called for several layers
+        self._handles = [first, *(block.register_forward_hook(self._output) for block in blocks)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,12 +215,23 @@ class _BlockStates:
             handle.remove()
 
     def take(self) -> list[torch.Tensor]:
-        """Return and forget the pooled states of the last forward pass, layer 0 first."""
+        """Return and forget the pooled states of the last forward pass, layer 0 first.
+
+        Raises:
+            GeloraError: the blocks ran more or less often than there are layers.
+        """
         states, self._states = self._states, []
+        if len(states) != len(self.layers) + 1:
+            raise GeloraError(
+                f"the {len(dict.fromkeys(self.layers))} blocks of the map ran {len(states) - 1} times in one forward "
+                f"pass, not {len(self.layers)} times. Blocks that run several times, or not at all, need a declaration "
+                "of their kind of model that says so (ModelKind.passes, as that of ALBERT)."
+            )
         return states
 
     def _input(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._pool(args[0] if args else kwargs["hidden_states"])
+        if not self._states:  # the first pass through a shared block alone
+            self._pool(args[0] if args else kwargs["hidden_states"])
 
     def _output(self, _: nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         self._pool(output[0] if isinstance(output, tuple) else output)

@@ -10,6 +10,7 @@ from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import ROLES, kind_of
+from gelora_cli.models.structure import check_blocks_alike, check_config, check_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,8 @@ def map_model(
             others; a shared parameter counts once.
 
     Raises:
-        GeloraError: a type without a declaration that isn't named by hand, or a name that isn't in the model.
+        GeloraError: a type without a declaration that isn't named by hand, a name that isn't in the model, or blocks
+            that differ from one another (`models.structure`).
     """
     kind = kind_of(model.config.model_type)
     block_list = blocks or kind.blocks
@@ -43,13 +45,18 @@ def map_model(
         raise GeloraError(_explain_unknown_type(model))
     _check_roles(name_of_role)
     list_name = _find_block_list(model, block_list)
+    modules = list(model.get_submodule(list_name).children())
+    check_config(model.config.to_dict(), type(model).__name__)
+    check_tensors(modules, f"{type(model).__name__}, {list_name}")
     # The map lists roles in the order of ROLES, whatever the order of the declaration.
     roles = [role for role in ROLES if role in name_of_role]
+    passes = kind.passes(model.config.to_dict()) if block_list == kind.blocks else ()
     mapped = []
-    for index, _ in enumerate(model.get_submodule(list_name).children()):
+    for index, _ in enumerate(modules):
         block = f"{list_name}.{index}"
         shapes = tuple(_read_shape(model, block, role, name_of_role[role]) for role in roles)
-        mapped.append(BlockMap(index + 1, block, shapes))  # layer 0 is the embeddings
+        # Layer 0 is the embeddings.
+        mapped.append(BlockMap(index + 1, block, shapes, passes[index] if passes else ()))
     head = tuple(head_modules)
     head_params = sum(count_params(model.get_submodule(name)) for name in head)
     # A subtraction, so that a parameter which head and backbone share counts in the head alone.
@@ -64,6 +71,7 @@ def map_model(
 
 def _explain_unknown_type(model: PreTrainedModel) -> str:
     lists = []
+    _check_longest_list(model)
     for name, blocks in _find_block_lists(model).items():
         lists.append(f"{name} ({len(blocks)} blocks; linears: {', '.join(_linear_names(blocks[0]))})")
     return (
@@ -71,6 +79,24 @@ def _explain_unknown_type(model: PreTrainedModel) -> str:
         "Name its modules by hand, as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
         f"(roles: {', '.join(ROLES)}). This model has these lists of blocks: {'; '.join(lists) or 'none'}."
     )
+
+
+def _check_longest_list(model: PreTrainedModel) -> None:
+    """Refuse a model without a declaration whose longest list of modules could not be mapped by hand either.
+
+    Raises:
+        GeloraError: what is different about its blocks.
+    """
+    from torch import nn
+
+    lists: dict[str, list[nn.Module]] = {}  # the outermost ones, of one class or of several
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and not is_inside(name, lists):
+            lists[name] = list(module)
+    if lists:
+        name = max(lists, key=lambda name: len(lists[name]))
+        check_blocks_alike(lists[name], f"{type(model).__name__}, {name}")
+        check_tensors(lists[name], f"{type(model).__name__}, {name}")
 
 
 def _find_block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
@@ -143,6 +169,11 @@ def _read_shape(model: PreTrainedModel, block: str, role: str, name: str) -> Lin
     module = dict(model.get_submodule(block).named_modules()).get(name)
     sizes = linear_sizes(module)
     if sizes is None:
+        # Where blocks differ from one another, that is the reason, and no other name would help.
+        list_name, _, _ = block.rpartition(".")
+        blocks = list(model.get_submodule(list_name).children())
+        if any(name in dict(other.named_modules()) for other in blocks):
+            check_blocks_alike(blocks, f"{type(model).__name__}, {list_name}")
         accepted = _linear_names(model.get_submodule(block))
         problem = "is missing" if module is None else f"is a {type(module).__name__}"
         raise GeloraError(
@@ -160,6 +191,11 @@ def count_params(module: nn.Module) -> int:
 def block_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
     """Return the modules of the map's blocks, in their order."""
     return [model.get_submodule(block.name) for block in map.blocks]
+
+
+def layer_modules(model: PreTrainedModel, map: ModelMap) -> list[nn.Module]:
+    """Return the module that produces each layer 1 .. L; a block that runs several times is there several times."""
+    return [model.get_submodule(block.name) for block in map.layers]
 
 
 def is_inside(name: str, modules: Iterable[str]) -> bool:

@@ -18,6 +18,7 @@ from gelora_cli.models.heads import (
     TaskWeights,
     choose_head,
     find_head_modules,
+    label_names,
     modules_outside_backbone,
     reorder_rows,
 )
@@ -98,10 +99,12 @@ def load_model(
         # Read twice, because `_task_config` changes what it reads. `base_config` says what the weights were saved with.
         base_config = read_config(resolved)
         config = _task_config(resolved, head, dropout)
+        if blocks or linears or not kind_of(config.model_type).blocks:
+            _check_map(config, head, blocks, linears)
         weights = _load_weights(resolved, config, head, seed)
         # Of the first load: a later load with this call meets the same files, a head of another size included.
         arguments = _loading_arguments(weights, head, base_config)
-        choice = choose_head(weights, head, base_config, positional)
+        choice = choose_head(weights, head, label_names(base_config), positional)
         if not choice.take_over:
             # Loading a second time without the head lets the seed draw it as if the weights held none.
             weights = _load_weights(resolved, config, head, seed, without=weights.model)
@@ -147,6 +150,25 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
     if dropout is not None:
         _set_dropout(config, dropout)
     return config
+
+
+def _check_map(config: PreTrainedConfig, head: HeadSpec, blocks: str | None, linears: Mapping[str, str] | None) -> None:
+    """Map a model without weights, so that one that can't be mapped is refused before its weights are read.
+
+    Raises:
+        GeloraError: as `map_model`.
+    """
+    import torch
+
+    factory: Any = _factory(head)
+    try:
+        with torch.device("meta"):
+            model = factory.from_config(config, trust_remote_code=False)
+    except (StoppedError, MemoryError):
+        raise
+    except Exception:  # a class without such a head, or odd values: loading the weights says it
+        return
+    map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
 
 
 def _set_dropout(config: PreTrainedConfig, probability: float) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
+from gelora_cli.core.artifacts.model_map import LinearShape, ModelMap
 from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.operations import POSITION, ModelShapes
@@ -23,9 +24,7 @@ def read_shapes(model: PreTrainedModel, model_map: ModelMap) -> ModelShapes:
     from torch import nn
 
     kind = kind_of(model.config.model_type)
-    config = model.config.to_dict()
-    relative = kind.relative_positions(config)
-    backbone = str(model.base_model_prefix)
+    relative = kind.relative_positions(model.config.to_dict())
     block_names = [block.name for block in model_map.blocks]
     roles = {linear.name: linear.role for block in model_map.blocks for linear in block.linears}
     unnamed_role = POSITION if relative and not relative.shared else ""
@@ -40,19 +39,14 @@ def read_shapes(model: PreTrainedModel, model_map: ModelMap) -> ModelShapes:
         block = next((block for block in block_names if is_inside(name, [block])), None)
         role = roles.get(name, unnamed_role)
         shape = LinearShape(name, role, module.in_features, module.out_features)
-        if block is not None:
-            inside[block].append(shape)
-        else:
-            # The order of declaration is that of running, but for heads and poolers, which some classes declare first.
-            runs_last = not is_inside(name, [backbone]) or is_inside(name, [f"{backbone}.pooler"])
-            outside[passed or runs_last].append(shape)
+        (outside[passed] if block is None else inside[block]).append(shape)
     has_spans = type(model).__name__.endswith("ForQuestionAnswering")
     return ModelShapes(
-        blocks=tuple(BlockMap(block.index, block.name, tuple(inside[block.name])) for block in model_map.blocks),
+        blocks=tuple(replace(block, linears=tuple(inside[block.name])) for block in model_map.blocks),
         before=tuple(outside[False]),
         after=tuple(outside[True]),
         head_modules=model_map.head_modules,
-        backbone=backbone,
-        reads_every_token=kind.scores_every_token(config) or has_spans,
+        backbone=str(model.base_model_prefix),
+        reads_every_token=kind.is_decoder or has_spans,
         relative=relative,
     )

@@ -130,7 +130,7 @@ def _flat_profile(session: Session) -> IdProfile:
     """Return a stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
     config, model_map = session.config, session.loaded.map
     flat_layers = []
-    for layer in range(len(model_map.blocks) + 1):  # L + 1 hidden states: the input of block 1 is layer 0
+    for layer in range(len(model_map.layers) + 1):  # L + 1 hidden states: the input of block 1 is layer 0
         flat_layers.append(
             LayerIdim(
                 layer=layer,

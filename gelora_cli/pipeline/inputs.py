@@ -29,6 +29,7 @@ from gelora_cli.data.sources import Split, complete_task, load_task_split, load_
 from gelora_cli.data.splits import TextSplit, sha256_of
 from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.structure import check_structure
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
 from gelora_cli.signals.base import Signal
@@ -128,6 +129,7 @@ def resolve_inputs(
                 splits[held_out.name] = held_out
     with collect_problems(problems):
         model, ancestors = resolve_start(config)
+        check_structure(model)
         check_length(model, config.task.max_length)
     with collect_problems(problems):
         precision = resolve_precision(config.precision) if check_devices else config.precision

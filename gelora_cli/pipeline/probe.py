@@ -23,7 +23,7 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     from gelora_cli.geometry.profiling import pooled_states
     from gelora_cli.geometry.twonn import estimate_idim
     from gelora_cli.methods.updates.checks import plain_model
-    from gelora_cli.models.block_map import block_modules
+    from gelora_cli.models.block_map import layer_modules
     from gelora_cli.models.tokenizer import special_ids
 
     settings, rows, pad_token_id = session.config.profile, session.inputs.splits["train"], session.pad_token_id
@@ -39,7 +39,7 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
         special_ids=special_ids(session.tokenizer),
     )
     model = plain_model(attached.model)
-    blocks = block_modules(model, model_map)
+    layers = layer_modules(model, model_map)
     probes = []
     for row, token in probe_tokens(split.lengths, settings.track_tokens):
         probes.append((collate(split, np.array([row]), pad_token_id, device).inputs, token))  # a batch of one row
@@ -49,11 +49,11 @@ def make_probe(session: Session, attached: AdaptedModel) -> GeometryProbe:
     return GeometryProbe(
         model=attached.model,
         body=model.base_model,
-        blocks=blocks,
+        layers=layers,
         # Computed at each measurement, since the weights move in between.
         states=lambda: pooled_states(
             model,
-            blocks,
+            layers,
             split,
             pooling,
             batch_size=settings.batch_size,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.plots.shared_blocks import layer_axis_label
 from gelora_cli.plots.style import DARK, INK, MIDDLE, LineStyle, end_of, head, new_figure, number_ticks, write_figure
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def profiles_figure(profiles: Mapping[str, IdProfile], styles: Sequence[LineStyl
         estimators = dict.fromkeys(estimator_name(profile) for _, profile in profiles_of_task)
         title = f"Intrinsic dimension on {task} ({' and '.join(estimators)})"
         head(axis, title, f"N = {' and '.join(sizes)} examples, bars: 95 % interval")
-    axes[-1].set_xlabel("layer (0 = input of block 1, i = output of block i)")
+    axes[-1].set_xlabel(layer_axis_label(profile.model_map for profile in profiles.values()))
     return figure
 
 

@@ -12,6 +12,7 @@ from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.report_rows import MOST_LINES, chunks
+from gelora_cli.plots.shared_blocks import layer_axis_label
 from gelora_cli.plots.style import INK, head, line_style, new_figure, number_ticks
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def _draw_profiles(name: str, profiles: dict[str, IdProfile]) -> Picture:
     for index, (label, profile) in enumerate(profiles.items()):
         shift = (index - (len(profiles) - 1) / 2) * SHIFT
         _draw_profile(axis, profile, label, index, shift)
-    axis.set(xlabel="layer (0 = input of block 1, i = output of block i)", ylabel="intrinsic dimension")
+    maps = [profile.model_map for profile in profiles.values()]
+    axis.set(xlabel=layer_axis_label(maps), ylabel="intrinsic dimension")
     axis.set_ylim(bottom=0)
     number_ticks(axis, range(max(len(profile.layers) for profile in profiles.values())))
     origin = "bars: 95 % interval of each layer"

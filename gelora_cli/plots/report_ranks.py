@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.report_rows import chunks, part_name, row_families
+from gelora_cli.plots.shared_blocks import name_passes
 from gelora_cli.plots.style import DARK, INK, LIGHT, figure_head, name_panel, new_figure, number_ticks
 
 if TYPE_CHECKING:
@@ -92,3 +93,4 @@ def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: int) ->
     axis.tick_params(labelbottom=False)
     axis.locator_params(axis="y", nbins=3, integer=True)
     number_ticks(axis, blocks)
+    name_passes(axis, row.runs[0].plan.blocks)

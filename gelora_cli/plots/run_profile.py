@@ -11,6 +11,7 @@ from gelora_cli.geometry.scale_rules import plateau
 from gelora_cli.plots.base import RunData, RunPicture
 from gelora_cli.plots.profiles import CONTROL_LABELS, estimator_name
 from gelora_cli.plots.scales import draw_sample_sizes, draw_scales, legend_entries
+from gelora_cli.plots.shared_blocks import draw_block_spans, layer_axis_label
 from gelora_cli.plots.style import (
     DARK,
     INK,
@@ -93,7 +94,8 @@ def _draw_layers(axis: Axes, profile: IdProfile) -> None:
     _draw_part_means(axis, layers, halves, "s", "mean at N/2")
     _draw_part_means(axis, layers, quarters, "^", "mean at N/4")
     _mark_weak_layers(axis, profile)
-    axis.set_xlabel("layer (0 = input of block 1, i = output of block i)")
+    axis.set_xlabel(layer_axis_label([profile.model_map]))
+    draw_block_spans(axis, profile.model_map)
     axis.set_ylabel("intrinsic dimension")
     part_means = [value for value in (*halves, *quarters) if value is not None]
     axis.set_ylim(0, 1.08 * max([*high, *idims, *part_means, 1.0]))  # at least 1: a constant model has idim 0

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.stability import verdict_word
 from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.messages import join_names
 from gelora_cli.core.registries import METHODS, RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture
+from gelora_cli.plots.shared_blocks import name_passes
 from gelora_cli.plots.style import (
     DARK,
     INK,
@@ -64,6 +66,7 @@ def ranks_figure(plan: RankPlan) -> Figure:
     for axis in axes:
         number_ticks(axis, blocks)
         axis.set_xlim(edges[0], edges[-1])
+    name_passes(axes[-1], plan.blocks)
     head(axes[0], f"LoRA {unit} of each block" if unit == "rank" else f"Each block's {unit}", _describe_plan(plan))
     return figure
 
@@ -134,10 +137,19 @@ def _write_numbers(axis: Axes, plan: RankPlan) -> None:
         )
 
 
+def _modules_text(plan: RankPlan) -> str:
+    """Return which linears are adapted; a fused projection is named as the one matrix that it is."""
+    text = MODULES.get(plan.modules, plan.modules)
+    if "qkv" in plan.fused_roles and plan.modules == "attention":
+        return "qkv (one matrix), o"
+    fused = join_names(role.replace("_", "+") for role in plan.fused_roles)
+    return f"{text} ({fused} in one matrix)" if fused else text
+
+
 def _describe_plan(plan: RankPlan) -> str:
     """Return method, budget, parameters, modules and the verdict, as the subtitle says them."""
     position = METHODS.get(plan.method).position if plan.method in METHODS else ""
-    modules = position or f"on {MODULES.get(plan.modules, plan.modules)}"
+    modules = position or f"on {_modules_text(plan)}"
     params = f"{plan.adapter_params:,}"
     if plan.budget_params is not None:
         params += f" of {plan.budget_params:,}"

@@ -158,11 +158,24 @@ def _draw_first_and_last(axis: Axes, snapshots: Sequence[Snapshot], measure: Mea
         highest = max(highest, _draw_snapshot(axis, measured[0], measure, -SHIFT, FIRST))
     if len(measured) > 1:  # of an interrupted run there may be one snapshot alone
         highest = max(highest, _draw_snapshot(axis, measured[-1], measure, SHIFT, LAST))
-    axis.set(xlabel=measure.unit, ylim=(0, 1.08 * highest))
+    axis.set(xlabel=_unit_name(measure, measured), ylim=(0, 1.08 * highest))
     length = max((len(snapshot.values[measure.key]) for snapshot in measured), default=1)
     number_ticks(axis, range(measure.first, measure.first + length))
     if measured:
         axis.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, frameon=False, fontsize=9)
+
+
+def _unit_name(measure: Measure, measured: Sequence[Snapshot]) -> str:
+    """Return what the axis counts: of blocks that run several times, the passes, where a measure has one value each."""
+    if measure.unit == "block" and any(_has_passes(snapshot, measure) for snapshot in measured):
+        return "pass through a block"
+    return measure.unit
+
+
+def _has_passes(snapshot: Snapshot, measure: Measure) -> bool:
+    """Return whether there are more values than blocks, whose number that of the updates is."""
+    blocks = len(snapshot.values.get("update_stable_ranks", ()))
+    return 0 < blocks < len(snapshot.values.get(measure.key, ()))
 
 
 def _draw_snapshot(axis: Axes, snapshot: Snapshot, measure: Measure, shift: float, style: LineStyle) -> float:

@@ -65,7 +65,7 @@ class Activations(Signal[ActivationSignal]):
         for block in context.model_map.blocks:
             inputs = {READS.get(linear.role, linear.role): linear.in_features for linear in block.linears}
             for width in inputs.values():
-                total += tokens * width**2 + SPECTRA * eigenvalue_operations(width)
+                total += len(block.layers) * tokens * width**2 + SPECTRA * eigenvalue_operations(width)
         return total
 
     def measure(self, context: SignalContext) -> ActivationSignal:

@@ -44,7 +44,7 @@ class Idim(Signal[IdProfile]):
         """Return d_0 .. d_L on the drawn rows, from one pass of the model in all processes."""
         from gelora_cli.geometry.controls import control_inputs
         from gelora_cli.geometry.profiling import measure
-        from gelora_cli.models.block_map import block_modules
+        from gelora_cli.models.block_map import layer_modules
 
         settings = profile_settings(context.task, context.profile)
         model, split = control_inputs(
@@ -56,7 +56,7 @@ class Idim(Signal[IdProfile]):
         )
         measured = measure(
             model,
-            block_modules(model, context.model_map),
+            layer_modules(model, context.model_map),
             split,
             settings,
             batch_size=context.profile.batch_size,
@@ -94,7 +94,7 @@ class Idim(Signal[IdProfile]):
             settings.pooling, split, tokens=settings.tokens, seed=settings.seed, special_ids=context.special_ids
         )
         points, width = int(pooling.counts(rows).sum()), int(context.model.config.hidden_size)
-        return passes + (len(context.model_map.blocks) + 1) * neighbour_operations(points, width)
+        return passes + (len(context.model_map.layers) + 1) * neighbour_operations(points, width)
 
 
 def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSettings:

@@ -32,7 +32,7 @@ from gelora_cli.geometry import neighbours, profiling
 from gelora_cli.geometry.layers import estimate_layers
 from gelora_cli.geometry.pooling import make_pooling
 from gelora_cli.geometry.states import StateStore
-from gelora_cli.models.block_map import block_modules
+from gelora_cli.models.block_map import layer_modules
 from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model
@@ -85,7 +85,7 @@ class Case:
         settings = self.settings
         pooling = make_pooling(settings.pooling, self.split, tokens=None, seed=0, special_ids=self.special)
         batches = dict(enumerate(self.batches()))
-        blocks = block_modules(self.loaded.model, self.loaded.map)
+        blocks = layer_modules(self.loaded.model, self.loaded.map)
         return profiling._forward(
             self.loaded.model, blocks, self.split, batches, pooling, self.pad, self.accelerator, None
         )
@@ -109,7 +109,7 @@ class Case:
             store = StateStore(Path(folder))
             measured = profiling.measure(
                 self.loaded.model,
-                block_modules(self.loaded.model, self.loaded.map),
+                layer_modules(self.loaded.model, self.loaded.map),
                 self.split,
                 replace(self.settings, precision=precision),
                 batch_size=BATCH,

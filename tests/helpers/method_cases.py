@@ -23,7 +23,7 @@ HEAD = LabelHead(("no", "yes"))
 
 def profile_of(model_map: ModelMap) -> IdProfile:
     """Return a made-up profile whose ranks differ from block to block."""
-    idims = [3.0, 5.2, 5.1, 6.9, 6.0][: len(model_map.blocks) + 1]
+    idims = [3.0, 5.2, 5.1, 6.9, 6.0, 6.4][: len(model_map.layers) + 1]
     layers = tuple(LayerIdim(i, d, d - 0.2, d + 0.2, d, d, 100, 0, 100, False) for i, d in enumerate(idims))
     settings = ProfileSettings("mean", "fit", 0.1, 100, 64, 0)
     return IdProfile("tiny", "f", "cola", "f", settings, 100, 100, 0, 100, layers, model_map, 0.1)

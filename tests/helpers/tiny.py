@@ -5,7 +5,7 @@ The weights are those of the backbone or the pretraining task, so that loading f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,10 +57,12 @@ def make_tiny(
     seed: int = 0,
     layers: int = 3,
     architecture: str | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a random model of `kind` (d = 32, 4 heads, `layers` blocks) with its tokenizer to `directory`.
 
     `architecture` names another model class than the kind's own, such as `BertForMaskedLM`, which has no pooler.
+    `changes` are further values of its configuration.
     """
     tokenizer = make_tokenizer(kind)
     config_class, own_architecture, extra = CONFIGS[kind]
@@ -77,7 +79,7 @@ def make_tiny(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        **(sizes | extra),
+        **(sizes | extra | dict(changes or {})),
     )
     for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
         if getattr(config, name, None) is not None:  # few configurations have them

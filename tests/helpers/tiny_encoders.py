@@ -48,7 +48,11 @@ MORE_ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"dim": 32, "hidden_dim": 64, "n_layers": 3, "n_heads": 4},
     ),
     "mpnet": ("MPNetConfig", "MPNetForMaskedLM", {"max_position_embeddings": 514}),
+    "albert": ("AlbertConfig", "AlbertModel", {"embedding_size": 16}),
 }
+
+ALBERT_GROUPS: dict[str, int] = {"num_hidden_groups": 2}
+"""What `make_tiny("albert", ..., changes=ALBERT_GROUPS)` gives two blocks: of three passes the last is the second's."""
 
 UNDECLARED_ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {"ernie": ("ErnieConfig", "ErnieForMaskedLM", {})}
 """Model types that `gelora_cli` does not declare, for tests of what happens then."""
@@ -136,6 +140,12 @@ def _mpnet_tokenizer() -> PreTrainedTokenizerFast:
     return transformers.MPNetTokenizer(vocab=vocabulary, model_max_length=512)
 
 
+def _albert_tokenizer() -> PreTrainedTokenizerFast:
+    """Unigram in lower case with `[CLS] a [SEP] b [SEP]`, as albert/albert-base-v2 has it."""
+    pieces = [*unigram_pieces(["<pad>", "<unk>", "[CLS]", "[SEP]"]), ("[MASK]", 0.0)]
+    return transformers.AlbertTokenizer(vocab=pieces, model_max_length=512)
+
+
 ENCODER_TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "deberta": _deberta_tokenizer,
     "modernbert": _modernbert_tokenizer,
@@ -145,5 +155,6 @@ ENCODER_TOKENIZERS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "camembert": _camembert_tokenizer,
     "distilbert": _distilbert_tokenizer,
     "mpnet": _mpnet_tokenizer,
+    "albert": _albert_tokenizer,
 }
 """Kinds that are absent have BERT's tokenizer, as NomicBERT and ERNIE do."""

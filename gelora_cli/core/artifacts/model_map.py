@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,11 +33,32 @@ class LinearShape:
 
 @dataclass(frozen=True)
 class BlockMap:
-    """One transformer block, counted from 1, with the linear layers that may be adapted."""
+    """One transformer block, counted from 1, with the linear layers that may be adapted.
+
+    A block that runs several times in a forward pass (ALBERT) has one set of weights, and so one rank.
+
+    Attributes:
+        index: Number of the block.
+        name: Full name of its module.
+        linears: Its linear layers.
+        passes: The layers that it produces, counted from 1; empty for a block that runs once, as layer `index`.
+    """
 
     index: int
     name: str
     linears: tuple[LinearShape, ...]
+    passes: tuple[int, ...] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Return the numbers of the hidden states that the block produces; the model's embeddings are layer 0."""
+        return self.passes or (self.index,)
+
+
+def run_order(blocks: Iterable[BlockMap]) -> tuple[BlockMap, ...]:
+    """Return the block of every layer 1 .. L, in the order in which they run: a shared block several times."""
+    by_layer = {layer: block for block in blocks for layer in block.layers}
+    return tuple(by_layer[layer] for layer in sorted(by_layer))
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,23 @@ class ModelMap:
     norm_params: int = 0
 
     ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "qkv", "output")
+
+    @property
+    def layers(self) -> tuple[BlockMap, ...]:
+        """Return the block of every layer 1 .. L; layer 0 is the input of the first.
+
+        This is the only pairing of the layers of a profile with blocks, together with `BlockMap.layers`.
+        """
+        return run_order(self.blocks)
+
+    @property
+    def shares_blocks(self) -> bool:
+        """Return whether a block runs several times."""
+        return len(self.layers) > len(self.blocks)
+
+    def passes_of_linears(self) -> dict[str, int]:
+        """Return how many times each linear layer reads the tokens in one forward pass, by its full name."""
+        return {linear.name: len(block.layers) for block in self.blocks for linear in block.linears}
 
     def linears(self, block: BlockMap, modules: str) -> tuple[LinearShape, ...]:
         """Return the linear layers of a block that `modules` (`attention` or `all`) adapts."""

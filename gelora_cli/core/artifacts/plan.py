@@ -52,9 +52,9 @@ class BlockRank:
 
     Attributes:
         block: Number of the block, from 1.
-        idim_in: The intrinsic dimension at the block's input.
+        idim_in: The intrinsic dimension at the block's input, of a shared one in the pass with the largest growth.
         idim_out: The intrinsic dimension at its output.
-        growth: `max(idim_out - idim_in, 0)`.
+        growth: `max(idim_out - idim_in, 0)`, the largest over the passes of a shared block.
         lower_bound: The rank that the growth needs at least.
         real_rank: The rule's own rank before rounding.
         rank: Rank of each linear layer in `modules`, or the largest of `module_ranks`.
@@ -66,6 +66,8 @@ class BlockRank:
         weight: What the allocator's signal asks for here; None for a method without an allocator.
         module_weights: The same for each of `modules`, if each has a rank of its own.
         module_scalings: `alpha / r` of each of `modules`; None where all have the plan's.
+        passes: The layers that the block produces, counted from 1, in a model whose blocks run several times; its rank
+            is paid once. Empty in any other model, where block i produces layer i.
     """
 
     block: int
@@ -83,6 +85,7 @@ class BlockRank:
     weight: float | None = None
     module_weights: tuple[float, ...] | None = None
     module_scalings: tuple[float, ...] | None = None
+    passes: tuple[int, ...] = ()
 
     @property
     def ranks_by_module(self) -> dict[str, int]:
@@ -127,6 +130,8 @@ class RankPlan:
         variant: The form of LoRA's update.
         fixed_params: Parameters in `adapter_params` that do not depend on the ranks, such as DoRA's magnitudes.
         rank_factor: The rank of the saved adapter over the planned rank.
+        structure: Sentences on blocks that share weights, on fused projections, and on blocks of different cost.
+        fused_roles: Roles of the adapted fused projections, such as `qkv`.
     """
 
     method: str
@@ -154,6 +159,8 @@ class RankPlan:
     variant: str = "lora"
     fixed_params: int = 0
     rank_factor: int = 1
+    structure: tuple[str, ...] = ()
+    fused_roles: tuple[str, ...] = ()
 
     FILE: ClassVar[str] = "ranks.json"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ def _ranks_and_components(
     linears = [linear for block in adapted_linears(context.model_map, context.plan.modules) for linear in block]
     config, components = _even_config(context, linears)
     batches = context.batches(TOKENS_PER_COMPONENT * components)
-    watched = _Watched([linear.name for linear in linears], components)
+    all_passes = context.model_map.passes_of_linears()
+    watched = _Watched({linear.name: all_passes[linear.name] for linear in linears}, components)
     # The random state is restored, so that the training draws the same dropout whatever was measured before.
     # What is printed are the modules that it skips.
     with torch.random.fork_rng(devices=random_devices()), contextlib.redirect_stdout(io.StringIO()):
@@ -117,13 +119,17 @@ class _Watched:
     """PEFT's hooks, seen from its forward function: they hold what it does not return, the explained variances.
 
     PEFT measures modules of equal inputs (query, key, value) once; the inputs of the first batch say which those are.
+
+    Args:
+        passes: how many times each linear reads the tokens, by its name.
+        components: the most that a module is asked for.
     """
 
-    def __init__(self, names: Sequence[str], components: int) -> None:
-        self.names, self.components = names, components
+    def __init__(self, passes: Mapping[str, int], components: int) -> None:
+        self.passes, self.components = passes, components
         self.inputs: dict[str, torch.Tensor] = {}
         self.measured: dict[str, SVDHook] = {}
-        self.called: set[str] = set()
+        self.calls: Counter[str] = Counter()
         self.batches = 0
         self.load, self.operations = Load(), 0
 
@@ -135,38 +141,39 @@ class _Watched:
                 f"method=eva: {self.components} components of a linear's inputs have not settled after {MOST_BATCHES} "
                 "batches. Give a smaller budget, a smaller method.rho, or more training rows."
             )
-        self.called = set()
+        self.calls = Counter()
         self.load += Load.of_batch(*inputs["attention_mask"].shape)
         if self.batches == 1 and (tokens := int(inputs["attention_mask"].sum())) < self.components:
             raise GeloraError(
                 f"method=eva: {self.components} components of a linear's inputs are asked of {tokens} tokens. Give a "
                 "smaller budget, a smaller method.rho, or more training rows."
             )
-        for name in self.names:
+        for name in self.passes:
             for hook in model.get_submodule(name)._forward_hooks.values():
                 if isinstance(hook, SVDHook):
                     self.measured[name] = hook
         return model(**inputs)
 
     def tokens(self, layer_input: Any, mask: torch.Tensor, name: str) -> torch.Tensor:
-        """Return the inputs of a linear at real tokens, (tokens, in), from its first call in a forward pass.
+        """Return the inputs of a linear at real tokens, (tokens, in), in each pass through its block.
 
-        DeBERTa's query and key are called again, with embeddings of relative positions: those are no rows.
+        DeBERTa's query and key are called again, with embeddings of relative positions: those are no rows. Each pass
+        through a shared block is a batch of rows for PEFT [ours].
         """
         hidden: torch.Tensor = layer_input[0] if isinstance(layer_input, tuple | list) else layer_input
-        if name in self.called:
+        self.calls[name] += 1
+        if self.calls[name] > self.passes[name]:
             return hidden.new_zeros(0, hidden.shape[-1])
-        self.called.add(name)
         tokens = hidden[mask]  # (B, T, in) to (tokens, in)
         if self.batches == 1:
-            self.inputs[name] = tokens
+            self.inputs[name] = tokens  # of the last pass
         elif name in self.measured:
             self.operations += PRODUCTS * 2 * tokens.numel() * 2 * self.measured[name].n_components
         return tokens
 
     def hooks(self) -> dict[str, SVDHook]:
         """Return every module's hook: its own, or that of the module with equal inputs."""
-        return {name: self.measured[self._source(name)] for name in self.names}
+        return {name: self.measured[self._source(name)] for name in self.passes}
 
     def _source(self, name: str) -> str:
         same = (other for other in self.measured if torch.equal(self.inputs[other], self.inputs[name]))
