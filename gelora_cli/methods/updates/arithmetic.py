@@ -115,17 +115,20 @@ def _swap_forward(module: nn.Module, forward: Callable[..., Any], swaps: ExitSta
 
 def _in_one_type(forward: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
     """Return the `forward` of a block with all its floating-point inputs in one type, and without autocast."""
+    lowest = torch.finfo(dtype).min
 
     def cast(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.is_floating_point():
-            return value.to(dtype)
+            # A mask holds the lowest float32, which bfloat16 rounds to -inf. A row of nothing else (padding under a
+            # window) would then be NaN.
+            return value.clamp(min=lowest).to(dtype)
         if type(value) is tuple:  # a decoder's cosines and sines
             return tuple(cast(item) for item in value)
         return value
 
     def block_forward(hidden: torch.Tensor, *inputs: Any, **named: Any) -> Any:
         with torch.autocast(hidden.device.type, enabled=False):
-            return forward(cast(hidden), *map(cast, inputs), **{name: cast(value) for name, value in named.items()})
+            return forward(hidden.to(dtype), *map(cast, inputs), **{name: cast(value) for name, value in named.items()})
 
     return block_forward
 
