@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Union
 
+from gelora_cli.allocation.trainer_patterns import FORMATS, PatternFormat
 from gelora_cli.commands.base import Command, Positional, check_values, user_path
 from gelora_cli.commands.terminal import labelled, wrapped
 from gelora_cli.config.keys import key, section
@@ -51,8 +52,12 @@ class RanksCommandConfig:
         common=True,
     )
     plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
-    output: str | None = key(
-        None, help="where to write rank_pattern and alpha_pattern for PEFT, as JSON", path=True, common=True
+    output: str | None = key(None, help="where to write the ranks, in the form of format", path=True, common=True)
+    format: str = key(
+        "peft",
+        help="whom output is for: peft is JSON for LoraConfig, axolotl YAML with its keys, trl Python with peft_config",
+        choices=lambda: tuple(FORMATS),
+        common=True,
     )
     force: bool = key(False, help=FORCE_OUTPUT, common=True)
     debug: bool = key(False, help=DEBUG, common=True)
@@ -60,12 +65,13 @@ class RanksCommandConfig:
 
 @COMMANDS.register
 class Ranks(Command[RanksCommandConfig]):
-    """Plan ranks, show them, and write them for PEFT where `output` names a file."""
+    """Plan ranks, show them, and write them for PEFT or another trainer where `output` names a file."""
 
     name = "ranks"
     summary = "plan ranks for a budget from a saved profile, or compare several plans"
     examples = """  gelora ranks runs/cola/minilm/gelora/b0.05M-s0-1a2b3c4d budget=0.1M
   gelora ranks profile.json budget=rank:8 output=rank_pattern.json
+  gelora ranks profile.json budget=rank:8 format=axolotl output=ranks.yaml   # or format=trl output=ranks.py
   gelora ranks PROFILE PROFILE choices=true budget=rank:8       # what pooling, sample or scale would change
   gelora ranks DIR allocators=gelora,lora budget=rank:8         # plans of several methods side by side"""
     keys = RanksCommandConfig
@@ -104,7 +110,7 @@ class Ranks(Command[RanksCommandConfig]):
         signals = _read_signals(METHODS.get(config.method.name).signals(budget), paths[0])
         model_map = next(iter(signals.values())).model_map
         plan = plan_method(model_map, signals, budget, **plan_settings(config))
-        written_files = _write_plan(plan, config)
+        written_files = _write_plan(plan, model_map.kind, config)
         # Printed after the files are written, which must not depend on whoever reads this.
         print("\n".join([*map(wrapped, format_plan(plan).splitlines()), written_files]))
 
@@ -126,6 +132,8 @@ def _check_mode(config: RanksCommandConfig, paths: Sequence[Path]) -> None:
         raise GeloraError("choices=true and allocators=... are two comparisons; give one of them")
     if config.output is not None and (config.choices or config.allocators):
         raise GeloraError("output=FILE holds one plan: leave choices and allocators out, and give method=NAME")
+    if config.format != "peft" and (config.choices or config.allocators):
+        raise GeloraError(f"format={config.format} is of output=FILE, which holds one plan: leave the comparison out")
     if len(paths) > 1 and not (config.choices or config.allocators):
         raise GeloraError(
             f"one plan has one PATH, {len(paths)} are given; choices=true compares several profiles, "
@@ -143,11 +151,8 @@ def _read_signals(names: tuple[str, ...], path: Path) -> dict[str, SignalArtifac
     return saved_signals([path])
 
 
-def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
-    """Write a plan where `output` asks for it, and return a line that says what was written."""
-    import json
-
-    from gelora_cli.allocation.peft_pattern import rank_pattern_json
+def _write_plan(plan: RankPlan, kind: str, config: RanksCommandConfig) -> str:
+    """Write a plan of a kind of model where `output` asks for it, and return lines that say what was written."""
     from gelora_cli.allocation.ranks import planned_methods
     from gelora_cli.commands.outputs import write_output
     from gelora_cli.core.codec import to_json
@@ -155,22 +160,48 @@ def _write_plan(plan: RankPlan, config: RanksCommandConfig) -> str:
 
     if plan.method not in planned_methods():
         return wrapped(f"method={plan.method} has no rank_pattern before it is run, so nothing was written")
+    form = FORMATS[config.format]
     if config.output is None:
-        return wrapped("nothing was written; output=FILE.json writes these ranks for PEFT and for gelora train")
+        file = f"output=FILE{form.suffix}"
+        return wrapped(f"nothing was written; {file} writes these ranks for {form.trainer} and for gelora train")
+    text = form.text(plan)  # before any file is written: a trainer may not take this plan
     pattern, *plan_files = _output_files(config.output)
     for target in plan_files:
         write_output(target, to_json(plan), force=config.force)
-    write_output(pattern, json.dumps(rank_pattern_json(plan), indent=2) + "\n", force=config.force)
-    lines = [labelled("for PEFT", f"{pattern}, the arguments of peft.LoraConfig(**json.load(file))")]
+    write_output(pattern, text, force=config.force)
+    lines = [labelled(form.label, f"{pattern}, {form.usage}"), *_kind_warnings(form, kind)]
     if start := VARIANTS.get(plan.variant).own_start:
-        text = (
+        warning = (
             f"variant={plan.variant} starts {start}, as gelora train does; with this file alone PEFT trains plain LoRA"
         )
-        lines.append(labelled("warning", text))
+        lines.append(labelled("warning", warning))
     if plan_files:
-        text = f"gelora train ... ranks.path={pattern} (whole plan: {plan_files[0].name})"
-        lines.append(labelled("to train", text))
-    return "\n".join(lines)
+        # Only PEFT's pattern is read again, and compared with the plan beside it.
+        source = pattern if config.format == "peft" else plan_files[0]
+        lines.append(labelled("to train", f"gelora train ... ranks.path={source} (whole plan: {plan_files[0].name})"))
+    return "\n".join([*lines, *_serving_lines(plan)])
+
+
+def _serving_lines(plan: RankPlan) -> list[str]:
+    """Return what to know where ranks that differ are served, or trained by others."""
+    from gelora_cli.allocation.serving import PATTERN_LOST, describe_vllm_rank, serving_warnings
+
+    ranks = plan.rank_pattern.values()
+    lines = [labelled("to serve", f"the largest rank is {max(ranks)}; {describe_vllm_rank(max(ranks))}")]
+    lines += [labelled("warning", text) for text in serving_warnings(plan)]
+    if len(set(ranks)) > 1:
+        lines.append(labelled("warning", PATTERN_LOST))
+    return lines
+
+
+def _kind_warnings(form: PatternFormat, kind: str) -> list[str]:
+    """Return that the plan is one of an encoder, and its trainer one of decoders."""
+    from gelora_cli.core.registries import MODEL_KINDS
+
+    if not form.decoders_only or kind not in MODEL_KINDS or MODEL_KINDS.get(kind).is_decoder:
+        return []
+    text = f"{kind} is an encoder, and {form.trainer} trains causal language models; format=peft is for encoders"
+    return [labelled("warning", text)]
 
 
 def _output_files(output: str | None) -> list[Path]:

@@ -39,8 +39,8 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     text = f"{result.reported} {result.value:.4f} on {reported.examples:,} examples of {reported.split}"
     lines.append(labelled("value", text))
     if run.baseline is not None:
-        is_labels = TASK_KINDS.get(run.config.task.kind).target == "labels"
-        constant = "the most common label" if is_labels else "the mean score"
+        target = TASK_KINDS.get(run.config.task.kind).target
+        constant = {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")
         lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     if run.stability is not None:
         lines.append(labelled("plan", summarize_stability(run.stability)))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from gelora_cli.config.class_weights import class_weight_problem
 from gelora_cli.config.entry_section import EntrySection
+from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import declared_keys, keys_of
 from gelora_cli.config.presets import find_preset, global_batch_size
@@ -112,6 +113,7 @@ def cross_task_problems(task: TaskConfig) -> list[str]:
     kind = TASK_KINDS.get(task.kind)
     problems = (
         *kind.setting_problems(task),
+        _label_set_problem(task),
         _metric_problem(task),
         kind.column_problem(task),
         _group_problem(task),
@@ -252,6 +254,19 @@ def _smoothing_problem(config: RunConfig) -> str | None:
     return f"train.label_smoothing={smoothing:g}: task.kind={kind} has no labels to smooth; leave it out"
 
 
+def _label_set_problem(task: TaskConfig) -> str | None:
+    """Return that a key of several labels per row is given for a kind without them."""
+    if TASK_KINDS.get(task.kind).target == "label_sets":
+        return None
+    defaults = TaskConfig()
+    for name in ("label_columns", "label_separator", "threshold"):
+        value = getattr(task, name)
+        if value != getattr(defaults, name):
+            given = f"[{join_names(value)}]" if isinstance(value, list) else value
+            return f"task.{name}={given}: only task.kind=multilabel has several labels per row; leave it out"
+    return None
+
+
 def _split_problem(task: TaskConfig) -> str | None:
     """Return what is wrong with the names of the splits: none, the training rows, one twice, or no plain word."""
     names = task.eval_splits
@@ -273,9 +288,10 @@ def _group_problem(task: TaskConfig) -> str | None:
         return (
             f"task.group={task.group}: only task=text has a column of groups (SQuAD's are its articles); leave it out"
         )
-    if task.group == task.label:
+    if task.group in label_columns(task):
+        name = "task.label_columns" if task.label_columns else "task.label"
         return (
-            f"task.group={task.group} is task.label, too: rows of a group stay on one side, so that no label could be "
+            f"task.group={task.group} is {name}, too: rows of a group stay on one side, so that no label could be "
             "held out; name the column that says which rows belong together, such as an article or author"
         )
     return None

@@ -11,6 +11,7 @@ from gelora_cli.core.registries import TASK_KINDS
 
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
 QUOTING = ("auto", "quotes", "none")
+LABEL_SEPARATORS = ("auto", "pipe", "semicolon", "comma", "tab", "space")
 
 
 @dataclass
@@ -32,13 +33,29 @@ class TaskConfig:
     label: str | None = key(
         "label", help="of task=text, the column of labels or scores; null: none, to profile alone", identity=False
     )
+    label_columns: list[str] = key(
+        [], help="of task.kind=multilabel, one column of 0 and 1 per label, in place of task.label", identity=False
+    )
+    label_separator: str = key(
+        "auto",
+        help="of task.kind=multilabel, what separates the labels in a text; auto: detected where clear",
+        choices=LABEL_SEPARATORS,
+        identity=False,
+    )
+    threshold: float = key(
+        0.5,
+        help="of task.kind=multilabel, the probability above which a label is predicted",
+        above=0,
+        high=0.99,
+        absent=(0.5,),
+    )
     group: str | None = key(
         None, help="a column that says which rows belong together (author, article): held out together", identity=False
     )
     labels: list[str] = key([], help="names of the labels, in order; empty: those of the training rows")
     class_weights: Any = key(  # OmegaConf has no union with a list
         "none",
-        help="how much each label counts in the loss: none, balanced (n / (C n_c)), or a number for each label",
+        help="how much each label counts in the loss: none, balanced to the rows, or a number for each label",
         absent=("none",),
     )
     metric: str = key("", help="what evaluates the task; empty: the usual one of its kind")
@@ -67,6 +84,13 @@ class TaskConfig:
     presets: dict[str, dict[str, PresetConfig]] = key(
         {}, help="method family, then model (or default), to training settings", identity=False
     )
+
+
+def label_columns(task: TaskConfig) -> list[str]:
+    """Return the columns that hold the labels of `task=text`: those of single labels, else the one of `task.label`."""
+    if task.label_columns:
+        return [*task.label_columns]
+    return [] if task.label is None else [task.label]
 
 
 @dataclass

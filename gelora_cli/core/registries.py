@@ -118,6 +118,7 @@ METRICS: Registry[Metric] = Registry(
         "accuracy": "gelora_cli.metrics.labels",
         "accuracy_f1": "gelora_cli.metrics.labels",
         "mcc": "gelora_cli.metrics.labels",
+        "multilabel_f1": "gelora_cli.metrics.label_sets",
         "pearson_spearman": "gelora_cli.metrics.correlations",
         "squad": "gelora_cli.metrics.answers",
         "squad_v2": "gelora_cli.metrics.answers",
@@ -181,6 +182,7 @@ TASK_KINDS: Registry[TaskKind[Any, Any, Any]] = Registry(
     "gelora_cli.tasks.base:TaskKind",
     {
         "classification": "gelora_cli.tasks.classification",
+        "multilabel": "gelora_cli.tasks.multilabel",
         "regression": "gelora_cli.tasks.regression",
         "question_answering": "gelora_cli.tasks.question_answering",
     },

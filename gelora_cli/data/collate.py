@@ -21,7 +21,8 @@ class Batch:
 
     Attributes:
         inputs: arguments of the model by name, each (B, T) int64.
-        labels: (B,) classes or scores, (B, 2) first and last token of an answer, or None.
+        labels: (B,) classes or scores, (B, C) 0 and 1 of sets of labels, (B, 2) first and last token of an
+            answer, or None.
         rows: which rows of the split these are, (B,).
     """
 

@@ -91,7 +91,8 @@ class EncodedSplit:
     Attributes:
         name: name of the split.
         ids: an id for each sequence, (n,).
-        labels: (n,) classes or scores, (n, 2) first and last token of an answer, or None.
+        labels: (n,) classes or scores, (n, C) 0 and 1 of sets of labels, (n, 2) first and last token of an
+            answer, or None.
         tokens: the tokens of all sequences, (tokens,) int32.
         offsets: where each sequence starts, and where the last one ends, (n + 1,).
         types: token type ids, (tokens,) int8, or None for models without them.

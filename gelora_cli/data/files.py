@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,8 @@ def _explain_missing_column(name: str, table: Table, request: Request, key: str)
     else:
         setting = "group" if name == request.group else "label"
         fix = f"Name the right column by task.{setting}=COLUMN"
+        if setting == "label" and len(request.others) > 1:
+            fix = "Name the right columns by task.label_columns=[...]"
     if table.separator:
         fix += f". The file was read with {table.separator} as separator; for another one give data.separator=NAME"
     return f"{suggest(name, table.names)}. {fix}"
@@ -259,16 +261,24 @@ def _read_jsonl(path: Path, request: Request) -> Table:
 
 
 def _read_parquet(path: Path, request: Request) -> Table:
-    """Read the wanted columns; codes of class labels become the names that the file has for them, and -1 None."""
+    """Read the wanted columns; codes of class labels become the names that the file has for them, and -1 None.
+
+    A list of codes becomes a list of names.
+    """
     parquet = read_parquet([path], request.wanted)
     columns = {name: list(parquet.values(name)) for name in parquet.columns}
     for name, labels in parquet.classes.items():
         # The hub writes -1 for a row without label.
         label_of_code: dict[int, str | None] = {-1: None, **dict(enumerate(labels))}
-        columns[name] = [
-            label_of_code.get(value, value) if isinstance(value, int) else value for value in columns[name]
-        ]
+        columns[name] = [_named_codes(value, label_of_code) for value in columns[name]]
     return Table(str(path), columns, range(1, parquet.rows + 1), "row", parquet.classes, parquet.names)
+
+
+def _named_codes(value: Any, label_of_code: Mapping[int, str | None]) -> Any:
+    """Return the label of a code, or those of a list of codes; any other value, and an unknown code, as it is."""
+    if isinstance(value, list):
+        return [_named_codes(code, label_of_code) for code in value]
+    return label_of_code.get(value, value) if isinstance(value, int) else value
 
 
 def _split_lines(text: str, text_columns: Sequence[str], name: str) -> Table:

@@ -52,10 +52,9 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
         )
     train = split.take(np.flatnonzero(~is_held))
     validation = split.take(np.flatnonzero(is_held))
+    title = "label" if split.labels.ndim == 2 else task.label
     share = "in its share" if split.group_names is None else "as near to its share as whole groups come"
-    note = (
-        f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}, each {task.label} {share}"
-    )
+    note = f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}, each {title} {share}"
     if duplicates:
         note += f"; {duplicates} copies of others, equal texts on one side"
     note += "; to give your own: data.text_validation=FILE"
@@ -83,23 +82,14 @@ def choose_held_out_groups(
     that comes nearest to a tenth is held out, or none if every group holds all rows of some label.
 
     Args:
-        labels: classes, or scores, which count as four labels by the quarter of their rank; (n,).
+        labels: classes, or scores, which count as four labels by the quarter of their rank; (n,). Of sets of labels,
+            (n, C), a row counts for each of its labels, and one without any as a label of its own.
         groups: the group of each row, numbered from 0; (n,).
         seed: seed of the order.
     """
-    if labels.dtype.kind == "i":
-        strata = labels  # (n,)
-    else:
-        # Quarters by rank. side="left" puts equal scores into the same quarter.
-        ends = np.quantile(labels, np.arange(1, SCORE_STRATA) / SCORE_STRATA)
-        strata = np.searchsorted(ends, labels, side="left").astype(np.int64)  # (n,)
-    strata_count = int(strata.max()) + 1
-    group_count = int(groups.max()) + 1
-    # One number for each pair of group and stratum, so that a single bincount counts all pairs.
-    cells = np.bincount(groups * strata_count + strata, minlength=group_count * strata_count)
-    is_used = np.bincount(strata, minlength=strata_count) > 0  # a label without rows would divide by 0 in chi-square
-    counts = cells.reshape(-1, strata_count)[:, is_used]  # (groups, labels that occur)
-    total = counts.sum(0)  # (labels,)
+    counts = _count_by_group(labels, groups)  # (groups, labels)
+    counts = counts[:, counts.sum(0) > 0]  # a label without rows would divide by 0 in chi-square
+    total = counts.sum(0)  # (labels that occur,)
     wanted = SHARE * total  # (labels,)
     order = np.random.default_rng(seed).permutation(len(counts)).tolist()
     held = np.zeros_like(total)  # (labels,)
@@ -114,6 +104,37 @@ def choose_held_out_groups(
     if not chosen and possible:
         chosen = [min(possible, key=lambda group: _chi_square(counts[group], wanted))]
     return np.isin(groups, chosen)
+
+
+def _count_by_group(labels: NDArray[np.int64] | NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many rows of each label each group has, (groups, labels); for the arguments see above."""
+    if labels.ndim == 2:
+        counts = np.zeros((int(groups.max()) + 1, labels.shape[1] + 1), np.int64)
+        np.add.at(counts, groups, _with_none(labels))
+        return counts
+    if labels.dtype.kind == "i":
+        strata = labels  # (n,)
+    else:
+        # Quarters by rank. side="left" puts equal scores into the same quarter.
+        ends = np.quantile(labels, np.arange(1, SCORE_STRATA) / SCORE_STRATA)
+        strata = np.searchsorted(ends, labels, side="left").astype(np.int64)  # (n,)
+    strata_count = int(strata.max()) + 1
+    group_count = int(groups.max()) + 1
+    # One number for each pair of group and stratum, so that a single bincount counts all pairs.
+    cells = np.bincount(groups * strata_count + strata, minlength=group_count * strata_count)
+    return cells.reshape(-1, strata_count)
+
+
+def _with_none(sets: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return sets of labels (n, C) with a further label for the rows without any, (n, C + 1)."""
+    return np.column_stack([sets, sets.sum(1) == 0]).astype(np.int64)
+
+
+def _rarest_labels(sets: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the label of each row (n, C) that the fewest rows have, (n,); C for a row without any."""
+    with_none = _with_none(sets)
+    counts = with_none.sum(0)  # (C + 1,)
+    return np.asarray(np.where(with_none == 1, counts, len(sets) + 1).argmin(1), np.int64)
 
 
 def merge_groups_by_text(groups: NDArray[np.int64], first_equal: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -138,17 +159,27 @@ def merge_groups_by_text(groups: NDArray[np.int64], first_equal: NDArray[np.int6
 def _draw_rows(labels: NDArray[np.int64] | NDArray[np.float32], first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which rows are held out, (n,): every tenth distinct text, with its duplicates.
 
-    Rows are shuffled and then sorted by label, so each label is held out in its share.
+    Rows are shuffled and then sorted by label, so each label is held out in its share. Sets of labels (n, C) are sorted
+    by the rarest label of each row, whose share matters most [ours].
     """
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # stable: the shuffled order stays within a label
-    if labels.dtype.kind == "i":
+    sorted_by = _rarest_labels(labels) if labels.ndim == 2 else labels  # (n,)
+    order = order[np.argsort(sorted_by[order], kind="stable")]  # stable: the shuffled order stays within a label
+    if labels.ndim == 2 or labels.dtype.kind == "i":
         # The first row of each label, and rows with its text, stay in the training rows.
-        first_of_label = order[np.unique(labels[order], return_index=True)[1]]
+        first_of_label = order[_first_of_each_label(labels[order])]
         order = order[~np.isin(first_equal[order], first_equal[first_of_label])]
     distinct = order[first_equal[order] == order]
     # Starting in the middle of the first ten lets six distinct texts give one row.
     return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
+
+
+def _first_of_each_label(labels: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the first row of each label that occurs; labels are classes (n,), or sets (n, C)."""
+    if labels.ndim == 1:
+        return np.unique(labels, return_index=True)[1]
+    present = labels[:, labels.any(0)]  # (n, labels that occur)
+    return np.unique(present.argmax(0))
 
 
 def _describe_groups(

@@ -16,7 +16,7 @@ from gelora_cli.data.held_out import first_equal_rows, merge_groups_by_text
 from gelora_cli.data.protocol import SEED, draw_groups, held_out_size, unit_of_groups
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
-from gelora_cli.data.splits import number_groups
+from gelora_cli.data.splits import count_distinct, number_groups
 
 HOLDOUT_SEED = 3
 """Seed of the rows that are held out: another value changes the numbers of every run with `data.holdout`."""
@@ -75,7 +75,7 @@ def _check_labels(train: Split, is_held: NDArray[np.bool_], share: float) -> Non
     """
     if isinstance(train, QuestionSplit) or train.labels is None:
         return
-    if len(np.unique(train.labels[~is_held])) < min(2, len(np.unique(train.labels))):
+    if count_distinct(train.labels[~is_held]) < min(2, count_distinct(train.labels)):
         raise GeloraError(
             f"data.holdout={share:g}: all rows that are left to train on have one label, and a model learns nothing "
             "from one value. Give more rows or a smaller share"

@@ -55,6 +55,21 @@ def infer_label_names(table: Table, column: str) -> list[str]:
             f"{table.name}: {column} has {len(counts)} different values in {len(table)} rows, too many for labels. "
             "If they are scores give task.kind=regression; if another column holds the labels give task.label=COLUMN"
         )
+    return order_label_names(table, column, names)
+
+
+def order_label_names(table: Table, column: str, names: Sequence[str]) -> list[str]:
+    """Return the different labels among those of the rows, in the order of `infer_label_names`.
+
+    Args:
+        table: the rows.
+        column: the column of the labels.
+        names: what `read_row_labels` returned.
+
+    Raises:
+        GeloraError: two labels look like one.
+    """
+    counts = Counter(names)
     if class_names := [name.strip() for name in table.classes.get(column, ())]:
         return [name for name in class_names if name in counts]
     _refuse_lookalikes(table, column, names, counts)

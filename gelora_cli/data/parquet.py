@@ -109,11 +109,16 @@ def read_parquet(paths: Sequence[Path], wanted: Sequence[str], *, fix: str = "Wr
 
 
 def class_names(metadata: dict[bytes, bytes] | None, column: str) -> list[str]:
-    """Return the names of a class label column from the hub's metadata; an empty list if there are none."""
+    """Return the class names of a column of labels, or of lists of them, by the hub's metadata; else no name."""
     try:
         description = json.loads((metadata or {})[b"huggingface"])
-        names = description["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError, RecursionError):
+        feature = description["info"]["features"][column]
+        if isinstance(feature, list):  # [ClassLabel], one of the ways in which `datasets` writes a list
+            feature = feature[0]
+        if "names" not in feature:  # a sequence or list of ClassLabel
+            feature = feature["feature"]
+        names = feature["names"]
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         return []
     is_list_of_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return list(names) if is_list_of_names else []

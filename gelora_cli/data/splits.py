@@ -30,7 +30,7 @@ class TextSplit:
         name: name of the split.
         ids: an id for each row, (n,).
         columns: one list of n texts, or two for pairs of texts.
-        labels: classes (n,) int64, scores (n,) float32, or None.
+        labels: classes (n,) int64, scores (n,) float32, sets of labels (n, C) float32 of 0 and 1, or None.
         note: what a user should know about how the rows were chosen.
         group_names: a group for each row, (n,), such as the article it comes from. Rows of one group are never
             separated. None if every row is independent.
@@ -71,11 +71,19 @@ class TextSplit:
         return sha256_of(self.ids.tolist(), *self.columns, labels)
 
     def label_counts(self, names: Sequence[str]) -> str:
-        """Return how many rows have each label, in the order of the label `names`, as `labels bad 72, good 68`."""
-        counts = np.bincount(np.asarray(self.labels, np.int64), minlength=len(names))
-        return "labels " + join_names(
-            f"{quote_name(name)} {count:,}" for name, count in zip(names, counts, strict=True)
-        )
+        """Return how many rows have each label, in the order of the label `names`, as `labels bad 72, good 68`.
+
+        Of sets of labels it also says how many rows have none of them.
+        """
+        labels = np.asarray(self.labels, np.int64)  # (n,) or (n, C)
+        without = ""
+        if labels.ndim == 2:
+            counts = labels.sum(0)
+            without = f"; without any {int((labels.sum(1) == 0).sum()):,}"
+        else:
+            counts = np.bincount(labels, minlength=len(names))
+        by_name = join_names(f"{quote_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
+        return f"labels {by_name}{without}"
 
     def distinct_texts(self) -> set[tuple[str, ...]]:
         """Return the different texts, or pairs of texts, of the rows."""
@@ -90,6 +98,11 @@ class TextSplit:
     def encode(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedSplit:
         """Return every row as one token sequence of at most `task.max_length` tokens."""
         return encode(self, tokenizer, task.max_length)
+
+
+def count_distinct(labels: NDArray[np.int64] | NDArray[np.float32]) -> int:
+    """Return how many different labels, or sets of labels, the rows (n,) or (n, C) have."""
+    return len(np.unique(labels, axis=0))
 
 
 def number_groups(names: Sequence[Hashable]) -> NDArray[np.int64]:

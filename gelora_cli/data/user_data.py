@@ -16,14 +16,16 @@ from typing import SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
 from gelora_cli.data.held_out import hold_out_tenth
+from gelora_cli.data.label_sets import are_unlabelled, describe_unseen, infer_set_names, label_sets
 from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
-from gelora_cli.data.splits import LARGEST_SCORE, TextSplit
+from gelora_cli.data.splits import LARGEST_SCORE, TextSplit, count_distinct
 from gelora_cli.data.user_files import dialect_of, find_split_files, locate_source
 
 
@@ -35,12 +37,16 @@ def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
     Raises:
         GeloraError: what `load_user_split` refuses, fewer than two labels, or about as many labels as rows.
     """
-    if TASK_KINDS.get(task.kind).target == "scores":
+    target = TASK_KINDS.get(task.kind).target
+    if target == "scores":
         return task
     table = _read_split_table(task, data, "train")
-    if task.label not in table.columns:
+    if not _has_labels(task, table):
         return task
-    names = task.labels or infer_label_names(table, task.label)
+    assert task.label is not None or task.label_columns
+    names = task.labels
+    if not names:
+        names = infer_set_names(table, task) if target == "label_sets" else infer_label_names(table, task.label or "")
     metric = METRICS.get(task.metric)
     if not metric.accepts_labels(names):
         raise GeloraError(
@@ -82,7 +88,7 @@ def load_user_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Text
         completed = complete_user_task(unlabelled_task, data)
         return replace(task, labels=completed.labels), load_user_split(completed, data, "train")
     except GeloraError as error:
-        split = load_user_split(replace(unlabelled_task, label=None), data, "train")
+        split = load_user_split(replace(unlabelled_task, label=None, label_columns=[]), data, "train")
         notes = [split.note, f"all rows, their labels left out: {error}"]
         return task, replace(split, note="; ".join(note for note in notes if note))
 
@@ -110,6 +116,22 @@ def _lacks_validation_rows(task: TaskConfig, data: DataConfig) -> bool:
     return not find_split_files(locate_source(task, "text", data.text), task.folder, "validation")
 
 
+def _has_labels(task: TaskConfig, table: Table) -> bool:
+    """Return whether a table has the task's columns of labels.
+
+    Raises:
+        GeloraError: it has some of them.
+    """
+    columns = label_columns(task)
+    missing = [name for name in columns if name not in table.columns]
+    if missing and len(missing) < len(columns):
+        raise GeloraError(
+            f"{table.name}: no column {join_names(missing)}, but others of task.label_columns; give the rows all of "
+            "them, or none"
+        )
+    return bool(columns) and not missing
+
+
 def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
     """Return the rows of a split as they are in its files.
 
@@ -129,16 +151,23 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
             f"{', '.join(READERS)})"
         )
     is_test = split in task.test_splits
-    request = Request(task.columns, [task.label] if task.label else [], dialect_of(data), task.group)
-    optional = [name for name in (task.label, task.group) if name and is_test]
+    of_labels = label_columns(task)
+    request = Request(task.columns, of_labels, dialect_of(data), task.group)
+    optional = [name for name in (*of_labels, task.group) if name and is_test]
     tables = [read_table(file, request, key=f"data.{key}", optional=optional) for file in files]
     table = tables[0] if len(tables) == 1 else concatenate_tables(tables, f"{source}, split {split}")
     # Data sets mark an unlabelled test split by empty labels. Some labels among them are checked like any others.
-    if is_test and task.label:
-        labels = table.columns.get(task.label, [])
-        if all(is_missing(value, task.labels) for value in labels):
-            table.columns.pop(task.label, None)
+    if is_test and _is_unlabelled(task, table):
+        for name in of_labels:
+            table.columns.pop(name, None)
     return table
+
+
+def _is_unlabelled(task: TaskConfig, table: Table) -> bool:
+    """Return whether the columns of labels, where the table has them, hold no label in any row."""
+    if TASK_KINDS.get(task.kind).target == "label_sets":
+        return are_unlabelled(table, label_columns(task))
+    return all(is_missing(value, task.labels) for value in table.columns.get(task.label or "", []))
 
 
 def _build_split(task: TaskConfig, table: Table, split: str) -> TextSplit:
@@ -148,21 +177,40 @@ def _build_split(task: TaskConfig, table: Table, split: str) -> TextSplit:
         table.refuse_empty_texts(columns, "remove those rows, or accept them with task.empty_text=keep")
     labels: NDArray[np.int64] | NDArray[np.float32] | None = None
     label_note = ""
-    if task.label in table.columns:
-        if TASK_KINDS.get(task.kind).target == "scores":
-            labels, label_note = _read_scores(table, task.label)
-        else:
-            labels, label_note = classes(table, task), describe_respelled(table, task)
-        if split == "train" and len(np.unique(labels)) < 2:
-            only = quote_name(table.columns[task.label][0])
-            reason = f" ({label_note})" if label_note else ""
-            raise GeloraError(
-                f"{table.name}: every row has {task.label} {only}, and a model learns nothing from one value{reason}. "
-                "Give rows with two or more, or name another column by task.label=COLUMN"
-            )
+    if _has_labels(task, table):
+        labels, label_note = _read_labels(task, table, split)
     group_names = _read_group_names(table, task.group) if task.group in table.columns else None
     note = "; ".join(text for text in (table.note, label_note) if text)
     return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, note, group_names)
+
+
+def _read_labels(task: TaskConfig, table: Table, split: str) -> tuple[NDArray[np.int64] | NDArray[np.float32], str]:
+    """Return the labels of a table in the form of the task's kind, and a note on how they were read.
+
+    Raises:
+        GeloraError: a missing or unknown label, a score that is not a finite number, or training rows that all have
+            one label.
+    """
+    labels: NDArray[np.int64] | NDArray[np.float32]
+    target = TASK_KINDS.get(task.kind).target
+    if target == "label_sets":
+        sets, note = label_sets(table, task)
+        if split == "train":
+            note = "; ".join(text for text in (note, describe_unseen(sets, task.labels)) if text)
+        labels = sets
+    elif target == "scores":
+        labels, note = _read_scores(table, task.label or "")
+    else:
+        labels, note = classes(table, task), describe_respelled(table, task)
+    if split == "train" and count_distinct(labels) < 2:
+        columns = label_columns(task)
+        only = join_names(quote_name(str(table.columns[name][0])) for name in columns)
+        reason = f" ({note})" if note else ""
+        raise GeloraError(
+            f"{table.name}: every row has {join_names(columns)} {only}, and a model learns nothing from one value"
+            f"{reason}. Give rows with two or more, or name another column by task.label=COLUMN"
+        )
+    return labels, note
 
 
 def _read_group_names(table: Table, column: str) -> list[str]:

@@ -13,8 +13,9 @@ from gelora_cli.metrics.definitions import Array, Score, of_all
 if TYPE_CHECKING:
     import evaluate
 
-Target = Literal["labels", "scores", "answers"]
-"""What a row is labelled with and what is predicted for it: a class, a number, or a text of the context."""
+Target = Literal["labels", "scores", "answers", "label_sets"]
+"""What a row is labelled with and what is predicted for it: a class, a number, a text of the context, or any number of
+labels (0 or 1 for each)."""
 
 
 class Metric(ABC):
@@ -68,7 +69,7 @@ class Metric(ABC):
         return "two different labels" if self.max_labels == 2 else f"2 to {self.max_labels} different labels"
 
     def compute(self, predictions: Array, references: Array) -> dict[str, float]:
-        """Return every value of two (n,) arrays, n above 0.
+        """Return every value of two (n,) arrays, (n, C) of sets of labels, n above 0.
 
         Raises:
             GeloraError: the metric isn't defined for these values.

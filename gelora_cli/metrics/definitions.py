@@ -2,6 +2,7 @@
 
 Letters: R runs, n examples, B resamples, K classes. A score takes `predicted` (R, n), `true` (n,) and `weights` (B, n),
 how often each example is in each resample, and returns (B, R), the metric of rows repeated so often. No torch here.
+Sets of labels have a further axis: `predicted` (R, n, C), `true` (n, C) (`label_sets.py`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 def of_all(score: Score, predicted: Array, true: Array) -> Array:
     """Return a score of the data, in which each example counts once: (R, n) or (n,) to (R,).
 
+    Of sets of labels: (R, n, C) or (n, C) to (R,).
+
     Raises:
         GeloraError: the score gives values of another shape.
     """
-    runs = np.atleast_2d(predicted)  # (R, n)
+    runs = predicted if predicted.ndim > true.ndim else predicted[None]  # (R, n) or (R, n, C)
     values: Array = np.asarray(score(runs, true, np.ones((1, len(true)))))  # (1, R)
     if values.shape != (1, len(runs)):
         name = getattr(score, "__name__", score)
@@ -44,13 +47,13 @@ def of_all(score: Score, predicted: Array, true: Array) -> Array:
 
 def accuracy(predicted: Array, true: Array, weights: Array) -> Array:
     """Return the share of equal labels, 0 to 1."""
-    return np.asarray(_sums(predicted == true, weights) / weights.sum(1, keepdims=True))
+    return np.asarray(weighted_sums(predicted == true, weights) / weights.sum(1, keepdims=True))
 
 
 def f1(predicted: Array, true: Array, weights: Array) -> Array:
     """Return F1 of class 1: 2 TP / (2 TP + FP + FN), or 0 for 0/0. Labels are 0 and 1."""
-    hits = 2 * _sums((predicted == 1) & (true == 1), weights)  # (B, R)
-    return _ratio(hits, hits + _sums(predicted != true, weights))
+    hits = 2 * weighted_sums((predicted == 1) & (true == 1), weights)  # (B, R)
+    return ratio(hits, hits + weighted_sums(predicted != true, weights))
 
 
 def matthews_correlation(predicted: Array, true: Array, weights: Array) -> Array:
@@ -60,16 +63,16 @@ def matthews_correlation(predicted: Array, true: Array, weights: Array) -> Array
     cov(x, y) = c N - sum p_k t_k, cov(x, x) = N^2 - sum p_k^2 (Gorodkin, Computational Biology and Chemistry 28, 2004).
     """
     count = weights.sum(1, keepdims=True)  # (B, 1)
-    between = _sums(predicted == true, weights) * count  # (B, R)
+    between = weighted_sums(predicted == true, weights) * count  # (B, R)
     spread_predicted = np.broadcast_to(count**2, between.shape).copy()  # (B, R)
     spread_true = count**2  # (B, 1)
     for label in np.union1d(predicted, true):
-        p = _sums(predicted == label, weights)  # (B, R)
-        t = _sums((true == label)[None], weights)  # (B, 1)
+        p = weighted_sums(predicted == label, weights)  # (B, R)
+        t = weighted_sums((true == label)[None], weights)  # (B, 1)
         between = between - p * t
         spread_predicted = spread_predicted - p * p
         spread_true = spread_true - t * t
-    return _ratio(between, np.sqrt(spread_predicted * spread_true))
+    return ratio(between, np.sqrt(spread_predicted * spread_true))
 
 
 def pearson(predicted: Array, true: Array, weights: Array) -> Array:
@@ -93,7 +96,7 @@ def pearson_spearman_mean(predicted: Array, true: Array, weights: Array) -> Arra
 
 def mean_points(predicted: Array, true: Array, weights: Array) -> Array:
     """Return 100 times the mean of the questions' points, `question_points` or `points_at_zero`; `true` is ignored."""
-    return np.asarray(100 * _sums(predicted, weights) / weights.sum(1, keepdims=True))
+    return np.asarray(100 * weighted_sums(predicted, weights) / weights.sum(1, keepdims=True))
 
 
 def question_points(metric: str, reported: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:
@@ -125,13 +128,13 @@ def points_at_zero(points: Array, answerable: Array, no_answer: Array) -> Array:
     return np.where(no_answer > 0, ~answerable, points)
 
 
-def _sums(values: Array, weights: Array) -> Array:
+def weighted_sums(values: Array, weights: Array) -> Array:
     """Return the weighted sums of values (R, n) with weights (B, n): (B, R)."""
     # float64: counts are exact in it, so a metric that is made of counts doesn't depend on the order of the rows.
     return np.asarray(weights @ values.T.astype(np.float64))
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def ratio(above: Array, below: Array) -> Array:
     """Return `above / below`, with 0 in place of 0/0."""
     return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
@@ -144,7 +147,7 @@ def _correlations(predicted: Array, true: Array, weights: Array, form: Callable[
     for row in predicted:
         left = _centred(row, weights, form)  # (B, n)
         spread = _dot(left * left, weights) * _dot(right, weighted)  # (B,)
-        columns.append(np.clip(_ratio(_dot(left, weighted), np.sqrt(spread)), -1.0, 1.0))
+        columns.append(np.clip(ratio(_dot(left, weighted), np.sqrt(spread)), -1.0, 1.0))
     return np.stack(columns, axis=1)
 
 

@@ -75,6 +75,9 @@ class _LocalMetric(evaluate.Metric):  # type: ignore[misc]
 class NumberMetric(_LocalMetric):
     """A metric of one number per example, whose values its entry in the registry defines."""
 
+    remedy = "take the argmax"
+    """What turns outputs into labels."""
+
     @property
     def dtype(self) -> str:
         """Return the type of a prediction and of a reference."""
@@ -95,7 +98,7 @@ class NumberMetric(_LocalMetric):
         for name, values in (("predictions", predictions), ("references", references)):
             numbers = np.asarray(values)
             if self.dtype == "int64" and numbers.dtype.kind == "f" and numbers.size:
-                raise GeloraError(f"{self.title}: {name} are fractions, labels are accepted; take the argmax.")
+                raise GeloraError(f"{self.title}: {name} are fractions, labels are accepted; {self.remedy}.")
         super().add_batch(predictions=predictions, references=references, **other)
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
@@ -103,6 +106,17 @@ class NumberMetric(_LocalMetric):
         if not predicted.size:
             raise self._no_predictions()
         return self.entry.compute(predicted, np.asarray(references))
+
+
+class LabelSetMetric(NumberMetric):
+    """A metric of several labels per example: predictions and references have a 0 or 1 for each label, (n, C)."""
+
+    remedy = "say for each label whether its logit is above 0"
+
+    def features_of_a_row(self) -> datasets.Features:
+        """Return a list of whole numbers each."""
+        row = datasets.Sequence(datasets.Value(self.dtype))
+        return datasets.Features({"predictions": row, "references": row})
 
 
 class SquadMetric(_LocalMetric):

@@ -48,6 +48,9 @@ SIZES = {
 """Key of config.json -> the smallest and the largest whole number that is accepted; null is accepted, too."""
 
 DTYPES = re.compile(r"(torch\.)?(auto|half|double|float(16|32|64)?|bfloat16|float8_\w+)")
+TEXT_PARTS = ("text_config", "thinker_config", "llm_config", "language_config")
+"""Keys under which the config.json of a model of text and images (or sound) holds that of its text part."""
+
 LONGEST_VALUE = 60
 """Characters of a value in a message."""
 
@@ -101,6 +104,7 @@ def _check_file_names(values: Mapping[str, Any], key: str, file: str, source: st
 def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int) -> None:
     """Refuse a config.json that can't be that of these weights; the message gives the first three reasons."""
     _check_file_names(config, "configuration_files", CONFIG, source)
+    _check_text_only(config, source)
     problems = [
         *_find_wrong_sizes(config),
         *_find_wrong_numbers(config),
@@ -113,6 +117,25 @@ def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int) -> 
         raise GeloraError(
             f"config.json of {source}: {'; '.join(problems[:3])}. Use the config.json that belongs to these weights."
         )
+
+
+def _check_text_only(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a model whose text part is one of several, because its blocks and its head are not those of a text model.
+
+    Raises:
+        GeloraError: with the model type that is accepted in its place.
+    """
+    part = next((key for key in TEXT_PARTS if isinstance(config.get(key), dict)), None)
+    if part is None:
+        return
+    whole, text = config.get("model_type"), config[part].get("model_type")
+    type_of_text = f" of model_type={_quote(text)}" if text else ""
+    raise GeloraError(
+        f"config.json of {source}: model_type={_quote(whole)} reads more than text, and its text model lies inside "
+        f"{part}. A text-only model{type_of_text} is accepted: name one, or write the text part once by "
+        "AutoModelForImageTextToText.from_pretrained(MODEL).get_decoder().save_pretrained(DIR), with the tokenizer "
+        "beside it, then model.path=DIR."
+    )
 
 
 def _find_wrong_sizes(config: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gelora_cli.core.errors import GeloraError
 
@@ -18,6 +18,8 @@ MOST_NAMES = 6
 """Label names in a message."""
 LONGEST_NAME = 40
 """Characters of a label name in a message."""
+MULTI_LABEL: Literal["multi_label_classification"] = "multi_label_classification"
+"""The `problem_type` in config.json by which transformers takes the sigmoid of each label's logit."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class HeadSpec(ABC):
     def choose(self, saved: tuple[str, ...], positional: bool) -> HeadChoice:
         """Decide about a head of the same size in the weights, whose labels are `saved`."""
         return HeadChoice(True, "that of the weights")
+
+    def misfit(self, config: PreTrainedConfig) -> str:
+        """Return why the head of weights with this config.json is another kind of head; empty if it may be used."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,29 @@ class LabelHead(HeadSpec):
             return HeadChoice(True, "that of the weights, whose labels have the same names")
         moved = f"reordered from {saved_names} to {task_names}"
         return HeadChoice(True, f"that of the weights by the names of its labels, its rows {moved}", order)
+
+
+@dataclass(frozen=True)
+class LabelSetHead(LabelHead):
+    """One output per label, each of which is decided by itself."""
+
+    model_type: ClassVar[str] = "multi-label classification"
+
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Set the names of the labels, and that each has a probability of its own."""
+        super().configure(config)
+        config.problem_type = MULTI_LABEL
+
+    def loading_arguments(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """Return the names of the labels, and that each has a probability of its own."""
+        return super().loading_arguments(config) | {"problem_type": MULTI_LABEL}
+
+    def misfit(self, config: PreTrainedConfig) -> str:
+        """Return that the saved head was trained to choose one label, whose logits say nothing about each by itself."""
+        saved = getattr(config, "problem_type", None)
+        if saved == MULTI_LABEL:
+            return ""
+        return f"that of the weights was not trained for several labels (problem_type={saved} in config.json)"
 
 
 @dataclass(frozen=True)
@@ -189,13 +218,13 @@ def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
     return labels
 
 
-def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], positional: bool) -> HeadChoice:
+def choose_head(weights: TaskWeights, head: HeadSpec, saved: PreTrainedConfig, positional: bool) -> HeadChoice:
     """Decide whether the head in the weights is used.
 
     Args:
         weights: the task model, loaded with all weights that fit.
         head: the head of the task.
-        saved: the label names that config.json gives for the head in the weights.
+        saved: the config.json of the weights, which names the labels of their head.
         positional: whether the rows of a classification head are used as they are, whatever their names.
     """
     output = weights.output_layer(head.rows)
@@ -204,7 +233,9 @@ def choose_head(weights: TaskWeights, head: HeadSpec, saved: tuple[str, ...], po
         return HeadChoice(True, "drawn from the seed: the weights hold none")
     if f"{output}.weight" in weights.mismatched:
         return HeadChoice(False, f"drawn from the seed: that of the weights has not {head.rows} rows")
-    return head.choose(saved, positional)
+    if not positional and (misfit := head.misfit(saved)):
+        return HeadChoice(False, f"drawn from the seed: {misfit} (model.head=positional keeps it)")
+    return head.choose(label_names(saved), positional)
 
 
 def _join_labels(names: Sequence[str]) -> str:

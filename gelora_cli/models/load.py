@@ -18,7 +18,6 @@ from gelora_cli.models.heads import (
     TaskWeights,
     choose_head,
     find_head_modules,
-    label_names,
     modules_outside_backbone,
     reorder_rows,
 )
@@ -104,7 +103,7 @@ def load_model(
         weights = _load_weights(resolved, config, head, seed)
         # Of the first load: a later load with this call meets the same files, a head of another size included.
         arguments = _loading_arguments(weights, head, base_config)
-        choice = choose_head(weights, head, label_names(base_config), positional)
+        choice = choose_head(weights, head, base_config, positional)
         if not choice.take_over:
             # Loading a second time without the head lets the seed draw it as if the weights held none.
             weights = _load_weights(resolved, config, head, seed, without=weights.model)

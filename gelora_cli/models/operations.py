@@ -27,22 +27,25 @@ class Load:
         rows: their rows, the sum of B.
         tokens: their tokens with padding, the sum of `B T`.
         pairs: pairs of tokens that meet in the attention, the sum of `B T^2`.
+        longest: tokens of the longest row of each batch, the sum of T.
     """
 
     passes: int = 0
     rows: int = 0
     tokens: int = 0
     pairs: int = 0
+    longest: int = 0
 
     @classmethod
     def of_batch(cls, rows: int, longest: int) -> Load:
         """Return the load of one batch whose rows are padded to its longest."""
-        return cls(1, rows, rows * longest, rows * longest**2)
+        return cls(1, rows, rows * longest, rows * longest**2, longest)
 
     def __add__(self, other: Load) -> Load:
         """Return what both put through a model."""
         passes, rows = self.passes + other.passes, self.rows + other.rows
-        return Load(passes, rows, self.tokens + other.tokens, self.pairs + other.pairs)
+        tokens, pairs = self.tokens + other.tokens, self.pairs + other.pairs
+        return Load(passes, rows, tokens, pairs, self.longest + other.longest)
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,29 @@ class RelativePositions:
     """Products of content and relative positions in every attention (DeBERTa, He et al., 2021, equation 4).
 
     Attributes:
-        rows: rows of the table of relative positions that each pass projects.
+        rows: rows of the table of relative positions.
         content_to_position: whether queries meet projected positions.
         position_to_content: whether keys do.
         shared: whether query and key project the positions; otherwise linears of their own do.
+        normalized: whether the table goes through a norm, which may train without the table.
+        cut: whether a pass takes only the rows for distances in its batch, two for each token of the longest row;
+            otherwise it takes the whole table.
     """
 
     rows: int
     content_to_position: bool
     position_to_content: bool
     shared: bool
+    normalized: bool = True
+    cut: bool = False
+
+    def projected_rows(self, load: Load) -> int:
+        """Return how many rows all passes project together."""
+        return min(2 * load.longest, load.passes * self.rows) if self.cut else load.passes * self.rows
+
+    def meetings(self, load: Load) -> int:
+        """Return how often a token meets a projected row, in all passes together."""
+        return min(2 * load.pairs, load.tokens * self.rows) if self.cut else load.tokens * self.rows
 
 
 @dataclass(frozen=True)
@@ -203,8 +219,8 @@ class _Block:
         total = self._attention()
         for linear in self.block.linears:
             if linear.role == POSITION:
-                rows = self.load.passes * (self.relative.rows if self.relative else 0)
-                total += self._linear(linear, rows, self.work.reaches_embeddings)
+                rows = self.relative.projected_rows(self.load) if self.relative else 0
+                total += self._linear(linear, rows, self._table_trains())
             else:
                 total += self._linear(linear, self.load.tokens, self._input_has_gradient(linear.role))
         return total
@@ -218,6 +234,11 @@ class _Block:
         if role in ("up", "gate", "gate_up"):
             return self.attended
         return self.hidden if role == "down" else self.below
+
+    def _table_trains(self) -> bool:
+        """Return whether the table of relative positions, or its norm, trains."""
+        normalized = self.relative is not None and self.relative.normalized
+        return self.work.trains_everything or (normalized and self.work.reaches_embeddings)
 
     def _linear(self, linear: LinearShape, rows: int, below: bool) -> int:
         """Return the operations of a linear with what the method adds to it."""
@@ -247,10 +268,10 @@ class _Block:
     def _positions(self, relative: RelativePositions, width: int) -> int:
         """Return the operations on relative positions: queries by projected positions, and keys by them.
 
-        A pass projects the table once, whatever the rows of its batch.
+        A pass projects the rows once, whatever the rows of its batch.
         """
-        product = 2 * self.load.tokens * relative.rows * width
-        table = self.work.reaches_embeddings  # the table, or its norm, trains
+        product = 2 * relative.meetings(self.load) * width
+        table = self._table_trains()
         total = 0
         for applies, content, role in (
             (relative.content_to_position, self.query, "key"),
@@ -261,7 +282,7 @@ class _Block:
                 total += product * (1 + content + projected)
         for linear in self.block.linears:
             if relative.shared and linear.role in ("query", "key"):
-                total += self._linear(linear, self.load.passes * relative.rows, table)
+                total += self._linear(linear, relative.projected_rows(self.load), table)
         return total
 
 

@@ -24,7 +24,9 @@ def read_shapes(model: PreTrainedModel, model_map: ModelMap) -> ModelShapes:
     from torch import nn
 
     kind = kind_of(model.config.model_type)
-    relative = kind.relative_positions(model.config.to_dict())
+    config = model.config.to_dict()
+    relative = kind.relative_positions(config)
+    backbone = str(model.base_model_prefix)
     block_names = [block.name for block in model_map.blocks]
     roles = {linear.name: linear.role for block in model_map.blocks for linear in block.linears}
     unnamed_role = POSITION if relative and not relative.shared else ""
@@ -39,14 +41,19 @@ def read_shapes(model: PreTrainedModel, model_map: ModelMap) -> ModelShapes:
         block = next((block for block in block_names if is_inside(name, [block])), None)
         role = roles.get(name, unnamed_role)
         shape = LinearShape(name, role, module.in_features, module.out_features)
-        (outside[passed] if block is None else inside[block]).append(shape)
+        if block is not None:
+            inside[block].append(shape)
+        else:
+            # The order of declaration is that of running, but for heads and poolers, which some classes declare first.
+            runs_last = not is_inside(name, [backbone]) or is_inside(name, [f"{backbone}.pooler"])
+            outside[passed or runs_last].append(shape)
     has_spans = type(model).__name__.endswith("ForQuestionAnswering")
     return ModelShapes(
         blocks=tuple(replace(block, linears=tuple(inside[block.name])) for block in model_map.blocks),
         before=tuple(outside[False]),
         after=tuple(outside[True]),
         head_modules=model_map.head_modules,
-        backbone=str(model.base_model_prefix),
-        reads_every_token=kind.is_decoder or has_spans,
+        backbone=backbone,
+        reads_every_token=kind.scores_every_token(config) or has_spans,
         relative=relative,
     )

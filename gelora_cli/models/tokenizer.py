@@ -105,9 +105,9 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel)
 
 
 def check_length(resolved: ResolvedModel, max_length: int) -> None:
-    """Refuse token sequences that are longer than a model's table of positions.
+    """Refuse token sequences that are longer than a model takes.
 
-    Rotary and relative positions have no such limit.
+    Most rotary and relative positions have no limit.
 
     Raises:
         GeloraError: `max_length` is above what config.json allows.
@@ -126,9 +126,10 @@ def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> 
     Raises:
         GeloraError: `max_length` is above what config.json allows.
     """
-    longest = kind_of(config.get("model_type")).longest_input(config)
+    kind = kind_of(config.get("model_type"))
+    longest = kind.longest_input(config)
     if longest is not None and max_length > longest:
         raise GeloraError(
-            f"task.max_length={max_length}: {source} has positions for 1 to {longest} tokens; "
+            f"task.max_length={max_length}: {source} {kind.limit.format(longest=longest)}; "
             f"give task.max_length={longest} or less."
         )

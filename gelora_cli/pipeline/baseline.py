@@ -36,7 +36,7 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
     if not rows:
         return None
     _, true = kind.arrays(task, result.reported, rows)  # (n,)
-    predictions = kind.constant_predictions(true)  # (n,)
+    predictions = kind.constant_predictions_for(task, true)  # (n,)
     if predictions is None:
         return None
     score = METRICS.get(task.metric).scores[result.reported]

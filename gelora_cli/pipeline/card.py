@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 from gelora_cli.allocation.formatting import budget_line, stability_warning, variant_lines
+from gelora_cli.allocation.ranks import planned_methods
+from gelora_cli.allocation.serving import describe_vllm_rank, serving_warnings
 from gelora_cli.allocation.stability import describe_stability
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
@@ -29,6 +31,14 @@ from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = {auto_class}.from_pretrained(".")
+```"""
+LABEL_SETS_MERGED = """A probability for each label. Those above {threshold:g} are predicted, which may be none:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", top_k=None)
+print(classify({example}))
 ```"""
 MERGED_START = """The adapter belongs on {base} with the adapters of the runs named above merged into it.
 On {base} itself it gives other outputs. `gelora predict` and `gelora evaluate` on this directory put them together."""
@@ -73,7 +83,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         _loading(facts, export),
         _scale_text(result, export),
         _commands(result, facts, export),
-        _costs(result),
+        _costs(result, plan),
         _data(facts),
         _limitations(result, plan, facts),
     ]
@@ -106,6 +116,9 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     if labels := facts.config.task.labels:
         names = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
         lines.append(f"- labels: {names}")
+    if task_kind(facts.config).target == "label_sets":
+        threshold = facts.config.task.threshold
+        lines.append(f"- a text has each label whose probability, the sigmoid of its output, is above {threshold:g}")
     lines += _ranks_lines(result, plan)
     profile_seconds = "no profile"
     if result.profile_seconds:
@@ -130,7 +143,11 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
     config = facts.config
     auto_class = task_kind(config).head(config.task).auto_class
     if export and export.form == "merged":
-        return LOADING_MERGED.format(auto_class=auto_class)
+        text = LOADING_MERGED.format(auto_class=auto_class)
+        if task_kind(config).target == "label_sets":
+            example = {"text": "A text.", "text_pair": "Another one."} if len(config.task.columns) == 2 else "A text."
+            text += "\n\n" + LABEL_SETS_MERGED.format(threshold=config.task.threshold, example=json.dumps(example))
+        return text
     if facts.starts_from:
         return MERGED_START.format(base=escape_markdown(facts.base))
     arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
@@ -194,7 +211,7 @@ def _without_data_paths(command: str) -> str:
     return shlex.join(words)
 
 
-def _costs(result: RunResult) -> str:
+def _costs(result: RunResult, plan: RankPlan) -> str:
     """Return what the run cost in operations, and what its adapter takes once it is used."""
     costs = result.costs
     if costs is None:  # a run of an earlier version
@@ -209,6 +226,9 @@ def _costs(result: RunResult) -> str:
     ]
     if costs.largest_rank is not None:
         lines.append(f"- largest rank: {costs.largest_rank}, which serving engines reserve for every module")
+        if plan.unit == "rank" and plan.method in planned_methods():  # PEFT's plain LoRA, which vLLM serves
+            lines[-1] += f" ({describe_vllm_rank(costs.largest_rank)})"
+            lines += [f"- serving: {text}" for text in serving_warnings(plan)]
     return "\n".join(["## What it costs", "", *lines])
 
 

@@ -35,7 +35,7 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
     if data:
         values["datasets"] = [data]
     hub_metrics = _known_metrics(result.results[0], result.reported, hub_types)
-    values["metrics"] = [hub_types.get(name, name) for name in hub_metrics]
+    values["metrics"] = list(dict.fromkeys(hub_types.get(name, name) for name in hub_metrics))
     tags = ["gelora", result.method, result.task]
     if result.smoke:
         tags.append("smoke")

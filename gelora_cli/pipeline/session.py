@@ -69,7 +69,7 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
     if reason := unusable_gpu():
         LOGGER.warning("this machine has an NVIDIA GPU that is not used: %s; see gelora doctor", reason)
-    has_labels = TASK_KINDS.get(config.task.kind).target == "labels"
+    has_labels = TASK_KINDS.get(config.task.kind).target in ("labels", "label_sets")
     for split in inputs.splits.values():
         if isinstance(split, TextSplit) and split.labels is not None and has_labels:
             LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))

@@ -156,9 +156,16 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         """
         return None
 
+    def constant_predictions_for(self, task: TaskConfig, true: Array) -> Array | None:
+        """Return those for the reported value of a task, for kinds where they depend on it."""
+        return self.constant_predictions(true)
+
     @abstractmethod
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
-        """Return the arguments of the reported value's score from saved rows: `predicted` and `true`, (n,) each."""
+        """Return the arguments of the reported value's score from saved rows: `predicted` and `true`, (n,) each.
+
+        Of sets of labels (n, C) each.
+        """
 
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probabilities that `gelora predict` adds to a row, from its scores; none by default.

@@ -49,14 +49,8 @@ class LossSettings:
         return self.class_weights is None and self.label_smoothing == 0
 
 
-class WeightedCrossEntropy:
-    """The cross entropy of a row with class weights w and label smoothing e, as torch's `CrossEntropyLoss` has it.
-
-        loss = - sum over c of w_c q_c log p_c,   q_c = (1 - e) [c = y] + e / C
-
-    p is the softmax of the logits, y the class of the row. Without smoothing it is w_y times the cross entropy. The
-    mean over a batch is not torch's: that divides by the sum of the weights w_y, a training here by the rows, so that
-    the loss of a row never depends on the other rows of its batch.
+class _WeightedLoss:
+    """A loss with weights of the labels, put on the device of the logits once.
 
     Args:
         settings: the weights and the smoothing.
@@ -66,14 +60,6 @@ class WeightedCrossEntropy:
         self.settings = settings
         self._weights: torch.Tensor | None = None  # (C,), put on the device once: a copy would wait for it
 
-    def __call__(self, output: Logits, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each row, (B,), from logits (B, C) and classes (B,)."""
-        from torch.nn.functional import cross_entropy
-
-        logits = output.logits.float()
-        weights, smoothing = self._weights_on(logits.device), self.settings.label_smoothing
-        return cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="none")
-
     def _weights_on(self, device: torch.device) -> torch.Tensor | None:
         import torch
 
@@ -82,6 +68,46 @@ class WeightedCrossEntropy:
         if self._weights is None or self._weights.device != device:
             self._weights = torch.tensor(self.settings.class_weights, device=device)
         return self._weights
+
+
+class WeightedCrossEntropy(_WeightedLoss):
+    """The cross entropy of a row with class weights w and label smoothing e, as torch's `CrossEntropyLoss` has it.
+
+        loss = - sum over c of w_c q_c log p_c,   q_c = (1 - e) [c = y] + e / C
+
+    p is the softmax of the logits, y the class of the row. Without smoothing it is w_y times the cross entropy. The
+    mean over a batch is not torch's: that divides by the sum of the weights w_y, a training here by the rows, so that
+    the loss of a row never depends on the other rows of its batch.
+    """
+
+    def __call__(self, output: Logits, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, (B,), from logits (B, C) and classes (B,)."""
+        from torch.nn.functional import cross_entropy
+
+        logits = output.logits.float()
+        weights, smoothing = self._weights_on(logits.device), self.settings.label_smoothing
+        return cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="none")
+
+
+class WeightedBinaryCrossEntropy(_WeightedLoss):
+    """The binary cross entropy of a row with several labels, with class weights w and label smoothing e.
+
+        loss = - mean over c of w_c q_c log s_c + (1 - q_c) log (1 - s_c),   q_c = (1 - e) y_c + e / 2
+
+    s is the sigmoid of the logits, y_c 1 for a label of the row and else 0. The weights are the `pos_weight` of torch's
+    `BCEWithLogitsLoss`: they count what a row has, not what it lacks. The smoothing is that of Keras's
+    `BinaryCrossentropy`.
+    """
+
+    def __call__(self, output: Logits, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each row, (B,), from logits (B, C) and labels (B, C), 0 or 1."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits, smoothing = output.logits.float(), self.settings.label_smoothing
+        targets = labels * (1 - smoothing) + smoothing / 2  # (B, C)
+        weights = self._weights_on(logits.device)
+        losses = binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none")  # (B, C)
+        return losses.mean(1)
 
 
 def training_loss(config: RunConfig, rows: Split) -> RowLoss:

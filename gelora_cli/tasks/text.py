@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.registries import METRICS
@@ -37,14 +38,19 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
     def decide(self, logits: Floats) -> NDArray[Any]:
         """Return the prediction of each row of outputs (n, W): (n,) int64 classes or float32 scores."""
 
+    def decide_for(self, task: TaskConfig, logits: Floats) -> NDArray[Any]:
+        """Return the predictions of a kind whose decision depends on the task's settings; `decide` by default."""
+        return self.decide(logits)
+
     @abstractmethod
     def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
         """Compare predictions (n,) with labels (n,), given the reported value."""
 
     def column_problem(self, task: TaskConfig) -> str | None:
         """Accept one or two columns of text, and another one for the label."""
-        label = task.label if task.source == "text" else "label"
-        if len(task.columns) in (1, 2) and len({*task.columns, label}) == len(task.columns) + 1:
+        of_labels = label_columns(task) if task.source == "text" else ["label"]
+        names = [*task.columns, *of_labels]
+        if len(task.columns) in (1, 2) and len(set(names)) == len(names):
             return None
         settings = describe_columns(task) + (f" task.label={task.label}" if task.source == "text" else "")
         return f"{settings}: one or two columns of text and another one for the label are accepted"
@@ -67,7 +73,7 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
         Raises:
             RunError: the metric gives no finite number.
         """
-        predictions, labels = self.decide(decoded), split.labels
+        predictions, labels = self.decide_for(task, decoded), split.labels
         assert labels is not None
         # Not by `evaluate_metric`, which gives the same values and imports a second's worth of libraries.
         metric = METRICS.get(task.metric)
@@ -85,21 +91,20 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
 
     def rows(self, task: TaskConfig, split: EncodedSplit, decoded: Floats) -> list[Row]:
         """Return the prediction and the label of each text, labels by name."""
-        decided = self.decide(decoded).tolist()
+        decided = self.decide_for(task, decoded).tolist()
         labels = [None] * len(split) if split.labels is None else split.labels.tolist()
         ids = np.asarray(split.ids).tolist()
         return [
             {
                 "id": number,
                 "split": split.name,
-                "prediction": _label_name(task, decision),
-                "label": _label_name(task, label),
+                "prediction": self.written(task, decision),
+                "label": None if label is None else self.written(task, label),
                 "scores": scores,
             }
             for number, decision, label, scores in zip(ids, decided, labels, decoded.tolist(), strict=True)
         ]
 
-
-def _label_name(task: TaskConfig, value: float | None) -> str | float | None:
-    """Return the name of a class if the task names its labels, and any other value unchanged."""
-    return task.labels[int(value)] if task.labels and value is not None else value
+    def written(self, task: TaskConfig, value: Any) -> Any:
+        """Return a decision or a label as `predictions.jsonl` holds it: a class by its name, other values unchanged."""
+        return task.labels[int(value)] if task.labels else value

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from gelora_cli.allocation.planning import with_module_ranks
 from gelora_cli.allocation.ranks import plan_ranks
@@ -18,6 +15,7 @@ from gelora_cli.core.registries import METHODS
 from gelora_cli.data.batches import padded_load
 from gelora_cli.models.operations import FORWARD_ONLY, Load, model_operations
 from gelora_cli.models.shapes import read_shapes
+from tests.helpers.flops import count_operations
 from tests.helpers.method_cases import profile_of
 from tests.helpers.rivals import Case, case
 from tests.helpers.tiny import KINDS
@@ -36,16 +34,16 @@ CASES = [
 
 def counted_by_torch(found: Case, *, train: bool) -> int:
     """Return torch's count of a forward pass and, in training, of its way back with the method's own loss."""
-    context = torch.enable_grad() if train else torch.no_grad()
     attached = found.attach() if train else None
     model = found.loaded.model if attached is None else attached.model
-    # Fused kernels of the attention on the CPU are unknown to torch's counter.
-    with context, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+
+    def run() -> None:
         loss = model(**found.inputs).logits.float().sum()
         if attached is not None:
             extra = attached.extra_loss() if attached.extra_loss else 0.0
             (loss + extra).backward()
-    return int(counter.get_total_flops())
+
+    return count_operations(run)
 
 
 def load_of(found: Case) -> Load:

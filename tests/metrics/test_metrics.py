@@ -160,7 +160,8 @@ def examples(name: str, count: int) -> tuple[Any, Any]:
     generator = np.random.default_rng(5)
     if name.startswith("squad"):
         return questions(generator, count, unanswerable=name == "squad_v2")
-    predictions, references = generator.integers(0, 2, (2, count))
+    of_a_row = (3,) if METRICS.get(name).target == "label_sets" else ()
+    predictions, references = generator.integers(0, 2, (2, count, *of_a_row))
     return predictions, references
 
 
@@ -185,7 +186,7 @@ def test_f1_of_other_labels_is_refused() -> None:
 
 
 def test_unknown_names_are_refused_with_the_list() -> None:
-    with pytest.raises(GeloraError, match="accuracy, accuracy_f1, mcc, pearson_spearman"):
+    with pytest.raises(GeloraError, match="accuracy, accuracy_f1, mcc, multilabel_f1, pearson_spearman"):
         load_metric("glue")
 
 

@@ -28,12 +28,14 @@ def test_the_usual_value_comes_first() -> None:
         "accuracy": ("accuracy",),
         "accuracy_f1": ("f1", "accuracy"),
         "mcc": ("matthews_correlation",),
+        "multilabel_f1": ("macro_f1", "micro_f1", "exact_match"),
         "pearson_spearman": ("pearson_spearman_mean", "pearson", "spearman"),
         "squad": ("f1", "exact_match"),
         "squad_v2": ("f1", "exact_match"),
     }
     assert metrics_of("labels") == ("accuracy", "accuracy_f1", "mcc")
     assert metrics_of("scores") == ("pearson_spearman",)
+    assert metrics_of("label_sets") == ("multilabel_f1",)
     assert metrics_of("answers") == ("squad", "squad_v2")
 
 

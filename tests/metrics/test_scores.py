@@ -23,8 +23,16 @@ def counts(generator: np.random.Generator, resamples: int, examples: int) -> Arr
 
 
 def runs(metric: str, generator: np.random.Generator, examples: int) -> tuple[Array, Array]:
-    """Five runs, (5, n), the last of them collapsed, and the true values (n,), with many ties among the scores."""
+    """Five runs, (5, n), the last of them collapsed, and the true values (n,), with many ties among the scores.
+
+    Of sets of labels (5, n, 4) and (n, 4).
+    """
     true: Array
+    if METRICS.get(metric).target == "label_sets":
+        true = (generator.random((examples, 4)) < [0.5, 0.3, 0.1, 0]).astype(int)
+        predicted = np.where(generator.random((5, examples, 4)) < 0.7, true, generator.integers(0, 2, (5, examples, 4)))
+        predicted[4] = 0
+        return predicted, true
     if metric.startswith("squad"):
         return generator.random((5, examples)), np.zeros(examples)
     if metric == "pearson_spearman":

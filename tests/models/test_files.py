@@ -254,3 +254,16 @@ def test_roberta_without_a_padding_id_has_a_longest_input(tmp_path: Path) -> Non
     model = make_tiny("roberta", tmp_path)
     config_with(pad_token_id=None)(model)
     check_length(resolved(model), 16)
+
+
+@pytest.mark.parametrize(("whole", "text"), [("gemma3", "gemma3_text"), ("mistral3", "ministral3"), ("llava", None)])
+def test_a_text_model_inside_another_is_refused_with_its_type(
+    bert: Path, tmp_path: Path, whole: str, text: str | None
+) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    part = {"hidden_size": 32} | ({"model_type": text} if text else {})
+    config_with(model_type=whole, text_config=part)(tmp_path)
+    message = refusal(tmp_path)
+    assert f"model_type={whole!r} reads more than text" in message and "text_config" in message
+    assert (f"A text-only model of model_type={text!r} is accepted" in message) == (text is not None)
+    assert "get_decoder().save_pretrained(DIR)" in message

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gelora_cli.models.block_map import is_inside
-from gelora_cli.models.heads import LabelHead
+from gelora_cli.models.heads import LabelHead, LabelSetHead
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import ResolvedModel
 from tests.helpers.models import LABELS, SCORE, SPAN, from_directory, rewrite_json
@@ -130,6 +130,23 @@ def test_a_head_for_other_labels_is_drawn_as_if_there_were_none(
     assert found.map == bare.map
     assert found.head_origin.startswith("drawn from the seed") and origin in found.head_origin
     assert bare.head_origin == "drawn from the seed: the weights hold none"
+
+
+@pytest.mark.parametrize("saved_as", ["multi_label_classification", "single_label_classification", None])
+def test_a_head_for_several_labels_takes_over_only_one_that_was_trained_so(
+    tiny: dict[str, ResolvedModel], tmp_path: Path, saved_as: str | None
+) -> None:
+    saved = saved_task_model(tiny["bert"], ("b", "a"), tmp_path, problem_type=saved_as)
+    own = load_file(tmp_path / "model.safetensors")["classifier.weight"]
+    head = LabelSetHead(("a", "b"))
+    found = load_model(saved, head, seed=2)
+    taken = torch.equal(found.model.get_parameter("classifier.weight"), own[[1, 0]])
+    assert taken is (saved_as == "multi_label_classification")
+    assert (f"not trained for several labels (problem_type={saved_as} in" in found.head_origin) is not taken
+    assert found.model.config.problem_type == "multi_label_classification"
+    assert found.arguments["problem_type"] == "multi_label_classification"
+    positional = load_model(saved, head, seed=2, positional=True)
+    assert torch.equal(positional.model.get_parameter("classifier.weight"), own)
 
 
 @pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1"), ("one", "two"), ("b", "a")])

@@ -13,7 +13,7 @@ from tokenizers import processors
 
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import ResolvedModel
-from gelora_cli.models.tokenizer import check_length, check_vocabulary, load_tokenizer
+from gelora_cli.models.tokenizer import check_length, check_positions, check_vocabulary, load_tokenizer
 from tests.helpers.models import LABELS, from_directory, refusal, rewrite_json
 from tests.helpers.tiny import DECODERS, ENCODERS, SENTENCES, make_tiny
 
@@ -120,3 +120,29 @@ def test_missing_tokenizer_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     assert f"pip install {package}." in refusal(load_tokenizer, sentencepiece_only)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config", "longest"),
+    [
+        ("phi3", {"rope_scaling": None, "original_max_position_embeddings": 4096}, None),
+        ("phi3", {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096}, 4096),
+        ("phi3", {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 4096}, 4096),
+        ("phi3", {"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 2048}}, 2048),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, 8192),
+        ("llama", {"rope_scaling": {"rope_type": "llama3", "original_max_position_embeddings": 4096}}, None),
+        ("gemma3_text", {"rope_parameters": {"full_attention": {"rope_type": "dynamic"}}}, 8192),
+        ("llama", {"rope_scaling": "damaged"}, None),
+        ("gpt2", {"n_positions": 512}, 512),
+        ("gpt2", {}, 8192),
+    ],
+)
+def test_positions_that_depend_on_the_batch_limit_the_length(
+    model_type: str, config: dict[str, Any], longest: int | None
+) -> None:
+    whole = {"model_type": model_type, "max_position_embeddings": 8192, **config}
+    check_positions(whole, "it", longest or 100_000)
+    if longest:
+        message = refusal(check_positions, whole, "it", longest + 1)
+        assert f"task.max_length={longest} or less" in message
+        assert ("longest text of a batch" in message) == (model_type != "gpt2")

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
@@ -26,6 +21,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.methods import load_adapter
 from gelora_cli.report.settings import run_settings
 from tests.helpers.bench import Bench, result_of
+from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 from tests.helpers.method_cases import inputs_of
 from tests.helpers.tiny import KINDS
 from tests.helpers.variant_matrix import VARIANTS, fresh, logits
@@ -126,35 +122,6 @@ def test_every_variant_with_every_allocator(
 def directory_of(bench: Bench, method: str) -> Path:
     (directory,) = (path for path in bench.directories() if path.parent.name == method)
     return directory
-
-
-def kill_at_step(step: int, bench: Bench, *words: str, model: str) -> None:
-    """Run in a forked process that kills itself in an optimizer step."""
-
-    def run() -> None:
-        steps = 0
-        taken: Any = torch.optim.AdamW.step
-
-        def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return taken(self, *args, **kwargs)
-
-        torch.optim.AdamW.step = counted  # type: ignore[method-assign]
-        os._exit(bench.run(*words, model=model))
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join(timeout=300)
-    assert process.exitcode == -signal.SIGKILL
-
-
-def check_equal_adapters(one: Path, other: Path) -> None:
-    first, second = (load_file(path / "adapter" / run_files.PEFT_WEIGHTS) for path in (one, other))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def print_row(kind: str, method: str, variant: str, directory: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_kind_offers_the_metrics_of_its_target() -> None:
     offered = {name: TASK_KINDS.get(name).metrics for name in TASK_KINDS.names()}
     assert offered == {
         "classification": ("accuracy", "accuracy_f1", "mcc"),
+        "multilabel": ("multilabel_f1",),
         "regression": ("pearson_spearman",),
         "question_answering": ("squad", "squad_v2"),
     }

@@ -24,6 +24,7 @@ from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.operations import RelativePositions
+from gelora_cli.models.rotary import ROTARY_LIMIT, longest_with_fixed_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,12 +44,14 @@ class ModelKind(ABC):
         blocks: name of the list of blocks, below the base model.
         linears: role (see `ROLES`) -> name of a linear layer inside a block.
         is_decoder: whether a token sees only those before it.
+        limit: what a message says of `longest_input`.
     """
 
     name: ClassVar[str]
     blocks: ClassVar[str]
     linears: ClassVar[Mapping[str, str]]
     is_decoder: ClassVar[bool]
+    limit: ClassVar[str] = "has positions for 1 to {longest} tokens"
 
     def __init__(self) -> None:
         """Refuse a declaration by which no model can be mapped, when it is registered.
@@ -83,11 +86,19 @@ class ModelKind(ABC):
 
     @abstractmethod
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return the number of tokens for which the model has positions; None if there is no limit.
+        """Return the number of tokens of the longest text that the model takes; None if there is no limit.
 
         Args:
             config: the content of config.json.
         """
+
+    def scores_every_token(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a classification head reads every token of a text, or one vector of each text.
+
+        Args:
+            config: the content of config.json.
+        """
+        return self.is_decoder
 
     def passes(self, config: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
         """Return the layers, counted from 1, that each block of the list produces; empty if every block runs once.
@@ -132,23 +143,26 @@ class EncoderKind(ModelKind):
 class RotaryEncoderKind(EncoderKind):
     """An encoder with rotary positions."""
 
+    limit = ROTARY_LIMIT
+
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return None, because rotary positions have no limit."""
-        return None
+        """Return the tokens up to which the positions of a text do not depend on others; None without a limit."""
+        return longest_with_fixed_positions(config)
 
 
 class DecoderKind(ModelKind):
     """A kind whose tokens see those before them. It has rotary positions and often no padding token."""
 
     is_decoder = True
+    limit = ROTARY_LIMIT
 
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         """Let a tokenizer without a padding token pad with its end token."""
         pad_with_end_token(tokenizer, source)
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
-        """Return None, because rotary positions have no limit."""
-        return None
+        """Return the tokens up to which the positions of a text do not depend on others; None without a limit."""
+        return longest_with_fixed_positions(config)
 
 
 class UnlistedKind(EncoderKind):

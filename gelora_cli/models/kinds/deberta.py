@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import EncoderKind
+from gelora_cli.models.operations import RelativePositions
 
 
 @MODEL_KINDS.register
@@ -28,3 +29,19 @@ class Deberta(EncoderKind):
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
         """Return the number of rows of the table of positions; None if only relative positions are used."""
         return None if config.get("position_biased_input") is False else super().longest_input(config)
+
+    def relative_positions(self, config: Mapping[str, Any]) -> RelativePositions | None:
+        """Return the products of disentangled attention, with two rows for each distance between tokens of a batch."""
+        if not config.get("relative_attention"):
+            return None
+        farthest = config.get("max_relative_positions", -1)
+        farthest = farthest if farthest >= 1 else config["max_position_embeddings"]
+        terms = config.get("pos_att_type") or ()
+        return RelativePositions(
+            rows=2 * farthest,
+            content_to_position="c2p" in terms,
+            position_to_content="p2c" in terms,
+            shared=False,
+            normalized=False,
+            cut=True,
+        )

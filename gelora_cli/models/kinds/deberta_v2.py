@@ -42,4 +42,5 @@ class DebertaV2(EncoderKind):
             content_to_position="c2p" in terms,
             position_to_content="p2c" in terms,
             shared=bool(config.get("share_att_key")),
+            normalized="layer_norm" in (config.get("norm_rel_ebd") or "none"),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import RotaryEncoderKind, pad_with_end_token
@@ -23,3 +24,7 @@ class EuroBert(RotaryEncoderKind):
     def prepare_tokenizer(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         """Let a tokenizer without a padding token pad with its end token; it has neither `CLS` nor `SEP`."""
         pad_with_end_token(tokenizer, source)
+
+    def scores_every_token(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a text's scores are the mean of those of its tokens, as transformers has it by default."""
+        return bool(config.get("classifier_pooling", "late") == "late")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from gelora_cli.core.registries import MODEL_KINDS
-from gelora_cli.models.kinds.base import DecoderKind
+from gelora_cli.models.kinds.base import DecoderKind, EncoderKind
 
 
 @MODEL_KINDS.register
@@ -14,6 +14,7 @@ class Gpt2(DecoderKind):
     """GPT-2 (Radford et al., 2019): one linear for query, key and value, and a table of positions."""
 
     name = "gpt2"
+    limit = EncoderKind.limit
     blocks = "h"
     linears: ClassVar[Mapping[str, str]] = {
         "qkv": "attn.c_attn",

@@ -1,0 +1,103 @@
+"""Every check of `tests.helpers.kind_checks` on every declared kind, and more of them in the slow form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gelora_cli.core import run_files
+from gelora_cli.core.registries import METHODS
+from gelora_cli.data.batches import padded_load
+from gelora_cli.methods import load_adapter
+from gelora_cli.models.operations import model_operations
+from gelora_cli.models.shapes import read_shapes
+from tests.helpers.bench import Bench, result_of
+from tests.helpers.flops import count_operations
+from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
+from tests.helpers.kind_checks import ADAPTER, CHECKS, TOLERANCE, KindCase, has_span_head
+from tests.helpers.rivals import case, logits, tune
+from tests.helpers.squad_runs import arguments
+from tests.helpers.tiny import ALL_KINDS, make_tiny
+from tests.helpers.variant_matrix import VARIANTS, check_variant, fresh
+
+OTHER_METHODS = ("adalora", "sora", "eva", "houlsby", "pfeiffer", "bitfit", "full")
+"""Methods that attach something else than LoRA, or start it elsewhere."""
+
+
+@pytest.fixture
+def kind_case(tmp_path: Path, glue_dir: Path, kind: str) -> KindCase:
+    (tmp_path / "work").mkdir()
+    return KindCase(kind, make_tiny(kind, tmp_path / "model"), glue_dir, tmp_path / "work")
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_check_holds(kind_case: KindCase) -> None:
+    failed = {}
+    for name, check in CHECKS.items():
+        try:
+            check(kind_case)
+        except AssertionError as error:
+            failed[name] = str(error)[:300]
+    assert failed == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_killed_run_resumes_to_the_same_bits(kind_case: KindCase, tmp_path: Path) -> None:
+    words = ("task=cola", "data.max_train_examples=48", "train.epochs=2", "train.checkpoint_steps=2", *ADAPTER)
+    models = {kind_case.kind: kind_case.directory}
+    whole, resumed = (Bench(tmp_path / name, kind_case.glue, models) for name in ("whole", "resumed"))
+    assert whole.run(*words, model=kind_case.kind) == 0
+    kill_at_step(5, resumed, *words, model=kind_case.kind)
+    assert resumed.run(*words, model=kind_case.kind) == 0
+    assert "resumed from the checkpoint at step 4" in (resumed.only() / run_files.LOG).read_text()
+    check_equal_adapters(whole.only(), resumed.only())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_variant_of_the_update(kind_case: KindCase, tmp_path: Path) -> None:
+    for variant in VARIANTS:
+        check_variant(kind_case.directory, kind_case.kind, variant, tmp_path / variant)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_other_method_comes_back_and_costs_what_torch_counts(kind_case: KindCase, tmp_path: Path) -> None:
+    for method in OTHER_METHODS:
+        check_method(kind_case, method, tmp_path / method)
+
+
+def check_method(kind_case: KindCase, method: str, saved: Path) -> None:
+    found = case(kind_case.directory, method, kind=kind_case.kind, modules="all")
+    lengths = found.inputs["attention_mask"].sum(1).numpy()
+    load = padded_load(lengths, [np.arange(len(lengths))])
+    shapes = read_shapes(found.loaded.model, found.loaded.map)
+    work = METHODS.get(method).work(found.request.plan, found.loaded.map, found.request.settings)
+    counted = model_operations(shapes, load, work, steps=1)
+    attached = found.attach()
+
+    def step() -> None:
+        extra = attached.extra_loss() if attached.extra_loss else 0.0
+        (attached.model(**found.inputs).logits.sum() + extra).backward()
+
+    assert counted == pytest.approx(count_operations(step), rel=TOLERANCE), method
+    attached.model.zero_grad()
+    tune(found, attached)
+    trained = logits(attached.model, found.inputs)
+    attached.save(saved)
+    again = load_adapter(fresh(kind_case.directory).model, saved)
+    torch.testing.assert_close(logits(again, found.inputs), trained, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_questions_are_answered_where_there_is_a_head(kind_case: KindCase, squad_dir: Path, tmp_path: Path) -> None:
+    if not has_span_head(kind_case):
+        pytest.skip("no head for questions")
+    bench = Bench(tmp_path / "runs", kind_case.glue, {kind_case.kind: kind_case.directory})
+    assert bench.run(*arguments(squad_dir, *ADAPTER), model=kind_case.kind) == 0
+    assert result_of(bench.only()).reload_check.passed
