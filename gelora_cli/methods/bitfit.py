@@ -42,8 +42,7 @@ class BitFit(Method[MethodConfig]):
 
     def work(self, plan: RankPlan, model_map: ModelMap, settings: MethodConfig) -> UpdateWork:
         """Return that gradients reach the lowest bias: that of the embeddings' norm, or else those of block 1."""
-        of_linears = sum(linear.out_features for block in model_map.blocks for linear in block.linears)
-        norms_have_biases = model_map.bias_params > of_linears  # RMS norms, as those of Qwen2, have none
+        norms_have_biases = model_map.norm_bias_params > 0  # RMS norms, as those of Qwen2, have none
         return UpdateWork(trains_biases=True, reaches_embeddings=norms_have_biases, replaced_params=plan.adapter_params)
 
     def rebuild(self, model: nn.Module, saved: SavedAdapter) -> None:

@@ -62,10 +62,16 @@ def map_model(
     # A subtraction, so that a parameter which head and backbone share counts in the head alone.
     backbone_params = count_params(model) - head_params
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    bias_params = sum(sizes[name] for name in bias_names(model, head))
-    norm_params = sum(sizes[name] for name in norm_names(model, head))
+    biases, norms = bias_names(model, head), norm_names(model, head)
     return ModelMap(
-        model.config.model_type, tuple(mapped), head, head_params, backbone_params, bias_params, norm_params
+        model.config.model_type,
+        tuple(mapped),
+        head,
+        head_params,
+        backbone_params,
+        bias_params=sum(sizes[name] for name in biases),
+        norm_params=sum(sizes[name] for name in norms),
+        norm_bias_params=sum(sizes[name] for name in set(biases) & set(norms)),
     )
 
 

@@ -60,6 +60,7 @@ class RelativePositions:
         normalized: whether the table goes through a norm, which may train without the table.
         cut: whether a pass takes only the rows for distances in its batch, two for each token of the longest row;
             otherwise it takes the whole table.
+        biased: which of positions as keys and as queries are projected with a bias, if by linears of their own.
     """
 
     rows: int
@@ -68,6 +69,7 @@ class RelativePositions:
     shared: bool
     normalized: bool = True
     cut: bool = False
+    biased: tuple[str, ...] = ("key", "query")
 
     def projected_rows(self, load: Load) -> int:
         """Return how many rows all passes project together."""
@@ -278,7 +280,8 @@ class _Block:
             (relative.position_to_content, self.key, "query"),
         ):
             if applies:
-                projected = table or (relative.shared and self._trains(role))
+                bias_trains = self.work.trains_biases and role in relative.biased
+                projected = table or (self._trains(role) if relative.shared else bias_trains)
                 total += product * (1 + content + projected)
         for linear in self.block.linears:
             if relative.shared and linear.role in ("query", "key"):

@@ -67,7 +67,8 @@ class ModelMap:
 
     `method.modules=attention` adapts the `ATTENTION_ROLES`, and `method.modules=all` every linear layer of `blocks`.
     `head_modules` are the newly initialised modules (full names), which are trained and saved with the adapter.
-    `bias_params` and `norm_params` count the backbone's bias terms and the parameters of its norms.
+    `bias_params` and `norm_params` count the backbone's bias terms and the parameters of its norms, `norm_bias_params`
+    the bias terms of the norms, which are in both.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class ModelMap:
     backbone_params: int
     bias_params: int = 0
     norm_params: int = 0
+    norm_bias_params: int = 0
 
     ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "qkv", "output")
 

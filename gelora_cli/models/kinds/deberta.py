@@ -44,4 +44,5 @@ class Deberta(EncoderKind):
             shared=False,
             normalized=False,
             cut=True,
+            biased=("query",),
         )
