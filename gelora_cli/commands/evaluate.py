@@ -46,8 +46,7 @@ class Evaluate(Command[EvaluateCommandConfig]):
             check_output(user_path(config.output), force=config.force)
         results = evaluate(paths[0].absolute(), config.launch.processes)
         for result in results:
-            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-            print(wrapped(f"{result.split}: {result.examples} examples  {metrics}"))
+            print(wrapped(f"{result.split}: {result.examples} examples  {result.in_words()}"))
             if result.remark:
                 print(wrapped(result.remark))
         if config.output:

@@ -22,6 +22,8 @@ STAGES = {
     "reload": "reload check",
 }
 """Stages as `run.json` calls them -> as a reader calls them, in their order."""
+BEST_BY_COMMON_LABEL = ("accuracy", "macro_f1", "matthews_correlation")
+"""Values for which no label for every example is better than the most common one."""
 PICTURES = ("profile.png", "ranks.png", run_files.TRACK)
 
 
@@ -41,6 +43,8 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     if run.baseline is not None:
         target = TASK_KINDS.get(run.config.task.kind).target
         constant = {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")
+        if target == "labels" and result.reported not in BEST_BY_COMMON_LABEL:
+            constant = "one label"
         lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     if run.stability is not None:
         lines.append(labelled("plan", summarize_stability(run.stability)))

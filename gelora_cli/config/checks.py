@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gelora_cli.config.class_weights import class_weight_problem
 from gelora_cli.config.entry_section import EntrySection
@@ -232,8 +233,17 @@ def _metric_problem(task: TaskConfig) -> str | None:
     metric = task.metric or metrics[0]
     if metric not in metrics:
         return f"task.metric={metric} does not judge task.kind={task.kind}; {suggest(metric, metrics)}"
-    values = METRICS.get(metric).values()
-    if not task.reported or task.reported in values:
+    # Values of each label are checked once the labels are known, which may be those of the rows.
+    if not task.reported or (METRICS.get(metric).names_labels and not task.labels):
+        return None
+    return reported_problem(replace(task, metric=metric))
+
+
+def reported_problem(task: TaskConfig) -> str | None:
+    """Return that the reported value is none of the task's metric, whose labels are known."""
+    metric = task.metric
+    values = METRICS.get(metric).for_labels(task.labels).values()
+    if task.reported in values:
         return None
     return f"task.reported={task.reported} is no value of task.metric={metric}; {suggest(task.reported, values)}"
 

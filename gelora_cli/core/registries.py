@@ -118,6 +118,7 @@ METRICS: Registry[Metric] = Registry(
         "accuracy": "gelora_cli.metrics.labels",
         "accuracy_f1": "gelora_cli.metrics.labels",
         "mcc": "gelora_cli.metrics.labels",
+        "macro_f1": "gelora_cli.metrics.labels",
         "multilabel_f1": "gelora_cli.metrics.label_sets",
         "pearson_spearman": "gelora_cli.metrics.correlations",
         "squad": "gelora_cli.metrics.answers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
@@ -32,6 +32,7 @@ class Metric(ABC):
             definition over resamples (shapes as in `definitions`).
         hub_types: values that the model hub knows, with their names there.
         max_labels: the largest number of labels for which it is defined; None for any.
+        names_labels: whether it also has values of each label, whose names follow from those of the labels.
         digits: digits after the decimal point in tables.
     """
 
@@ -41,6 +42,7 @@ class Metric(ABC):
     scores: ClassVar[Mapping[str, Score]]
     hub_types: ClassVar[Mapping[str, str]]
     max_labels: ClassVar[int | None] = None
+    names_labels: ClassVar[bool] = False
     digits: ClassVar[int] = 4
 
     def __init_subclass__(cls) -> None:
@@ -53,9 +55,25 @@ class Metric(ABC):
         if cls.max_labels is not None and cls.max_labels < 2:
             raise GeloraError(f"{cls.__qualname__}: max_labels={cls.max_labels}; accepted: 2 or more, or None")
 
+    def for_labels(self, names: Sequence[str]) -> Metric:
+        """Return the metric of a task with labels of these names; the same one, unless it has values of each label."""
+        return self
+
+    def all_scores(self) -> Mapping[str, Score]:
+        """Return `scores`, and those of each label where the labels are known (`for_labels`)."""
+        return self.scores
+
+    def label_values(self) -> Mapping[str, str]:
+        """Return the name of each label -> the name of its own value, such as `f1_spam`; empty where there are none."""
+        return {}
+
+    def hub_entry(self, value: str) -> dict[str, Any]:
+        """Return how the hub's `model-index` names a value: its type there and, if need be, its arguments."""
+        return {"type": self.hub_types.get(value, value)}
+
     def values(self) -> tuple[str, ...]:
         """Return the values that a task may report, the usual one first."""
-        return tuple(dict.fromkeys([self.reported, *self.scores]))
+        return tuple(dict.fromkeys([self.reported, *self.all_scores()]))
 
     def accepts_labels(self, names: Sequence[str]) -> bool:
         """Return whether the metric is defined for labels of these names: different, two or more, not too many."""
@@ -74,7 +92,7 @@ class Metric(ABC):
         Raises:
             GeloraError: the metric isn't defined for these values.
         """
-        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.scores.items()}
+        return {name: float(of_all(score, predictions, references)[0]) for name, score in self.all_scores().items()}
 
     def evaluate_metric(self) -> evaluate.Metric:
         """Return a fresh `evaluate.Metric`, to which predictions are added batch by batch."""
@@ -103,13 +121,22 @@ class AnswerMetric(Metric):
         """Return a fresh `evaluate.Metric` of rows with an id and a text."""
 
 
-def load_metric(name: str) -> evaluate.Metric:
-    """Return a fresh `evaluate.Metric` by its name in a task's YAML.
+def metric_of(name: str, labels: Sequence[str]) -> Metric:
+    """Return the metric of a task by its name and the names of the task's labels, which may be none.
 
     Raises:
         GeloraError: there is no such metric.
     """
-    return METRICS.get(name).evaluate_metric()
+    return METRICS.get(name).for_labels(labels)
+
+
+def load_metric(name: str, labels: Sequence[str] = ()) -> evaluate.Metric:
+    """Return a fresh `evaluate.Metric` by its name in a task's YAML, and the names of the labels if they count.
+
+    Raises:
+        GeloraError: there is no such metric.
+    """
+    return metric_of(name, labels).evaluate_metric()
 
 
 def metrics_of(target: Target) -> tuple[str, ...]:

@@ -56,6 +56,36 @@ def f1(predicted: Array, true: Array, weights: Array) -> Array:
     return ratio(hits, hits + weighted_sums(predicted != true, weights))
 
 
+def class_f1(predicted: Array, true: Array, weights: Array, label: int) -> Array:
+    """Return F1 of one class, c = `label`: 2 TP_c / (p_c + t_c), or 0 where nothing is predicted as c nor is c.
+
+    p_c examples are predicted as c, t_c are c, and TP_c are both.
+    """
+    hits, members = _class_counts(predicted, true, weights, label)
+    return ratio(hits, members)
+
+
+def macro_f1(predicted: Array, true: Array, weights: Array, classes: int | None = None) -> Array:
+    """Return the mean of the F1 of each class, every class counting the same.
+
+    Args:
+        predicted: (R, n).
+        true: (n,).
+        weights: (B, n).
+        classes: how many there are, from 0 on. One that neither side has counts with 0, as in scikit-learn's
+            `f1_score(labels=range(classes), average="macro", zero_division=0)`. None: those that a side of a resample
+            has, as it takes them without `labels`.
+    """
+    labels = np.union1d(predicted, true).tolist() if classes is None else range(classes)
+    total = np.zeros((len(weights), len(predicted)))  # (B, R)
+    present = np.zeros_like(total)
+    for label in labels:
+        hits, members = _class_counts(predicted, true, weights, label)
+        total += ratio(hits, members)
+        present += members > 0
+    return total / (present if classes is None else classes)
+
+
 def matthews_correlation(predicted: Array, true: Array, weights: Array) -> Array:
     """Return Matthews' correlation of K classes: cov(x, y) / sqrt(cov(x, x) cov(y, y)), or 0 if a side has one class.
 
@@ -132,6 +162,13 @@ def weighted_sums(values: Array, weights: Array) -> Array:
     """Return the weighted sums of values (R, n) with weights (B, n): (B, R)."""
     # float64: counts are exact in it, so a metric that is made of counts doesn't depend on the order of the rows.
     return np.asarray(weights @ values.T.astype(np.float64))
+
+
+def _class_counts(predicted: Array, true: Array, weights: Array, label: int) -> tuple[Array, Array]:
+    """Return 2 TP_c and p_c + t_c of a class, (B, R) each."""
+    is_predicted, is_true = predicted == label, (true == label)[None]  # (R, n), (1, n)
+    hits = 2 * weighted_sums(is_predicted & is_true, weights)
+    return hits, weighted_sums(is_predicted, weights) + weighted_sums(is_true, weights)
 
 
 def ratio(above: Array, below: Array) -> Array:

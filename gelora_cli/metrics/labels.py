@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
 from gelora_cli.metrics.base import Metric
-from gelora_cli.metrics.definitions import Array, accuracy, f1, matthews_correlation
+from gelora_cli.metrics.definitions import Array, Score, accuracy, class_f1, f1, macro_f1, matthews_correlation
+
+LONGEST_PART = 40
+"""Characters of a label in the name of its value."""
 
 
 @METRICS.register
@@ -55,3 +62,59 @@ class MatthewsCorrelation(Metric):
     reported = "matthews_correlation"
     scores: ClassVar = {"matthews_correlation": matthews_correlation}
     hub_types: ClassVar = {"matthews_correlation": "matthews_correlation"}
+
+
+@METRICS.register
+class MacroF1(Metric):
+    """Accuracy, the mean of the labels' F1, and F1 of each label (`f1_LABEL`), 0 to 1; F1 without any member is 0."""
+
+    name = "macro_f1"
+    target = "labels"
+    reported = "macro_f1"
+    scores: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1}
+    hub_types: ClassVar = {"accuracy": "accuracy", "macro_f1": "f1"}
+    names_labels = True
+
+    def __init__(self, labels: Sequence[str] = ()) -> None:
+        self.labels = tuple(labels)
+
+    def for_labels(self, names: Sequence[str]) -> MacroF1:
+        """Return the metric with a value of each label."""
+        return type(self)(names)
+
+    def all_scores(self) -> Mapping[str, Score]:
+        """Return accuracy, macro F1 over all labels, and F1 of each."""
+        if not self.labels:
+            return self.scores
+        scores: dict[str, Score] = {**self.scores, "macro_f1": partial(macro_f1, classes=len(self.labels))}
+        for number, value in enumerate(self.label_values().values()):
+            scores[value] = partial(class_f1, label=number)
+        return scores
+
+    def label_values(self) -> Mapping[str, str]:
+        """Return each label -> the name of its F1."""
+        return label_value_names("f1", self.labels)
+
+    def hub_entry(self, value: str) -> dict[str, Any]:
+        """Return `f1`, with the arguments of its `compute` that give this value."""
+        if value == "macro_f1":
+            return {"type": "f1", "args": {"average": "macro"}}
+        values = [*self.label_values().values()]
+        if value in values:
+            return {"type": "f1", "args": {"average": "macro", "labels": [values.index(value)]}}
+        return super().hub_entry(value)
+
+
+def label_value_names(start: str, labels: Sequence[str]) -> dict[str, str]:
+    """Return each label -> the name of its value: `start`, an underscore, and the label's letters, digits and `_-.`.
+
+    Other characters become a hyphen, so that a name needs no quotes in an override, a CSV, a tag of a tracker or the
+    name of a file. Where that leaves a label without a letter or digit, or two labels with one name, the names of all
+    begin with the number of their label: `f1_0-good`, `f1_1`.
+    """
+    parts = [re.sub(r"[^A-Za-z0-9_.-]+", "-", label)[:LONGEST_PART] for label in labels]
+    counts = Counter(part.casefold() for part in parts)  # names that differ in case alone are one file for some systems
+    if all(re.search("[A-Za-z0-9]", part) for part in parts) and max(counts.values(), default=1) == 1:
+        return {label: f"{start}_{part}" for label, part in zip(labels, parts, strict=True)}
+    numbered = [f"{number}-{part}".rstrip("-") for number, part in enumerate(parts)]
+    return {label: f"{start}_{part}" for label, part in zip(labels, numbered, strict=True)}

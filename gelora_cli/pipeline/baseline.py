@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.registries import METRICS, TASK_KINDS
+from gelora_cli.core.registries import TASK_KINDS
 
 
 def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> float | None:
     """Return the reported value of one prediction for every row of the first reported split.
 
-    For labels this is the majority baseline: the most common label for every row.
+    For accuracy this is the majority baseline, the most common label for every row. F1 of a rare label is highest if
+    all rows get that label.
 
     Args:
         directory: the run, whose saved predictions hold the labels.
@@ -24,6 +26,7 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
     Returns:
         The value, or None for a kind of task without such predictions, such as questions, or without saved predictions.
     """
+    from gelora_cli.metrics.base import metric_of
     from gelora_cli.metrics.definitions import of_all
 
     path = directory / run_files.PREDICTIONS
@@ -36,8 +39,8 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
     if not rows:
         return None
     _, true = kind.arrays(task, result.reported, rows)  # (n,)
-    predictions = kind.constant_predictions_for(task, true)  # (n,)
+    predictions = kind.constant_predictions_for(replace(task, reported=result.reported), true)  # (n,)
     if predictions is None:
         return None
-    score = METRICS.get(task.metric).scores[result.reported]
+    score = metric_of(task.metric, task.labels).all_scores()[result.reported]
     return float(of_all(score, predictions, true)[0])

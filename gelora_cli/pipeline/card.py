@@ -10,10 +10,12 @@ from gelora_cli.allocation.formatting import budget_line, stability_warning, var
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.serving import describe_vllm_rank, serving_warnings
 from gelora_cli.allocation.stability import describe_stability
+from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code, teraflop
 from gelora_cli.core.registries import METHODS
+from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
 from gelora_cli.pipeline.card_metadata import front_matter
 
@@ -77,7 +79,8 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         f"# {result.model} on {result.task}, {result.method}, budget {result.budget}, seed {result.seed}"
         + " (smoke trial)" * result.smoke,
         f"{what}, made by gelora",
-        _scores(result),
+        _scores(result, facts.config.task),
+        _label_scores(result, facts.config.task),
         "\n".join(_facts(result, plan, facts, export)),
         *pictures,
         _loading(facts, export),
@@ -90,13 +93,27 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _scores(result: RunResult) -> str:
-    """Return the table of metrics: a row for each split, a column for each metric."""
-    names = list(result.results[0].metrics)
+def _scores(result: RunResult, task: TaskConfig) -> str:
+    """Return the table of metrics: a row for each split, a column for each metric but those of single labels."""
+    own = set(metric_of(task.metric, task.labels).label_values().values())
+    names = [name for name in result.results[0].metrics if name not in own]
     lines = [f"| split | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for evaluated in result.results:
-        values = " | ".join(f"{value:.4f}" for value in evaluated.metrics.values())
+        values = " | ".join(f"{value:.4f}" for name, value in evaluated.metrics.items() if name not in own)
         lines.append(f"| {evaluated.split} | {values} |")
+    return "\n".join(lines)
+
+
+def _label_scores(result: RunResult, task: TaskConfig) -> str:
+    """Return the table of the values of each label: a row for each label, a column for each split."""
+    values = metric_of(task.metric, task.labels).label_values()
+    if not values:
+        return ""
+    splits = [evaluated.split for evaluated in result.results]
+    lines = [f"| label | value | {' | '.join(splits)} |", f"|---|---|{'---|' * len(splits)}"]
+    for label, name in values.items():
+        cells = " | ".join(f"{evaluated.metrics[name]:.4f}" for evaluated in result.results)
+        lines.append(f"| {escape_markdown(label)} | {name} | {cells} |")
     return "\n".join(lines)
 
 

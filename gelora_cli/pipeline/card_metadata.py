@@ -10,7 +10,7 @@ import yaml
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
-from gelora_cli.core.registries import METRICS
+from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_id, task_kind
 
 ENGLISH_SOURCES = ("glue", "squad", "squad_v2")
@@ -21,7 +21,7 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
     """Return the card's metadata as YAML between two lines of dashes. What is not on the hub is not named."""
     is_merged = export is not None and export.form == "merged"
     config, base, data = facts.config, hub_id(facts.base), hub_data_set(facts.config)
-    hub_types = METRICS.get(config.task.metric).hub_types
+    metric = metric_of(config.task.metric, config.task.labels)
     library = "peft" if facts.peft else "gelora"  # what loads the model
     if is_merged:
         library = "transformers"
@@ -34,8 +34,8 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
         values["language"] = "en"
     if data:
         values["datasets"] = [data]
-    hub_metrics = _known_metrics(result.results[0], result.reported, hub_types)
-    values["metrics"] = list(dict.fromkeys(hub_types.get(name, name) for name in hub_metrics))
+    hub_metrics = _known_metrics(result.results[0], result.reported, metric.hub_types)
+    values["metrics"] = list(dict.fromkeys(metric.hub_entry(name)["type"] for name in hub_metrics))
     tags = ["gelora", result.method, result.task]
     if result.smoke:
         tags.append("smoke")
@@ -52,10 +52,11 @@ def _indexed_result(evaluated: EvalResult, result: RunResult, config: RunConfig)
     """Return the metrics of one split in the form of the hub's `model-index`."""
     data = {"name": result.task, "type": hub_data_set(config) or config.task.source}
     data |= {"config": config.task.folder or config.task.name, "split": evaluated.split}
-    hub_types = METRICS.get(config.task.metric).hub_types
+    metric = metric_of(config.task.metric, config.task.labels)
     metrics = []
-    for name, value in _known_metrics(evaluated, result.reported, hub_types).items():
-        metrics.append({"type": hub_types.get(name, name), "name": name, "value": value})
+    for name, value in _known_metrics(evaluated, result.reported, metric.hub_types).items():
+        entry = metric.hub_entry(name)
+        metrics.append({"type": entry.pop("type"), "name": name, "value": value, **entry})
     return {"task": {"type": task_kind(config).hub_task}, "dataset": data, "metrics": metrics}
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from gelora_cli.allocation.base import SignalArtifact
 from gelora_cli.allocation.ranks import profile_command
 from gelora_cli.allocation.saved_plan import read_plan
-from gelora_cli.config.checks import list_problems
+from gelora_cli.config.checks import list_problems, reported_problem
 from gelora_cli.config.class_weights import class_weight_problem, with_ordered_weights
 from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.schema import ModelConfig, RunConfig, TaskConfig
@@ -119,8 +119,8 @@ def resolve_inputs(
         else:
             task, splits["train"] = _training_rows(config, signals)
             config = replace(config, task=task)
-    with collect_problems(problems):
-        config = replace(config, task=_with_class_weights(config.task))
+    if config.task.labels:
+        config = replace(config, task=_with_known_labels(config.task, problems))
     if config.data.holdout and "train" in splits:
         # Before anything looks at the rows: signals, the scale of scores and drawn rows see the reduced split alone.
         with collect_problems(problems):
@@ -140,28 +140,36 @@ def resolve_inputs(
         names = needed_signals(config) if signals is None else signals
         with collect_problems(problems):
             _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
-    if signals is None and not problems:
+    if not problems:
         with collect_problems(problems):
-            train = protocol_splits(config.task, config.protocol, splits).train
-            class_weights(config.task, training_rows(train, config))
-    elif not problems and any(SIGNALS.get(name).needs_labels for name in signals or ()):
-        with collect_problems(problems):
-            class_weights(config.task, splits["train"])
+            _check_training_rows(config, splits, signals)
     if problems:
         # Several splits may fail for the same reason, which is shown once.
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
     return ResolvedInputs(config, model, splits, precision, ancestors)
 
 
-def _with_class_weights(task: TaskConfig) -> TaskConfig:
+def _with_known_labels(task: TaskConfig, problems: list[str]) -> TaskConfig:
     """Return the task with its class weights in the order of its labels, which may be those of the rows.
 
-    Raises:
-        GeloraError: they are not one for each label.
+    Weights that are not one for each label, and a reported value of a label that there is not, are added to `problems`.
     """
-    if problem := class_weight_problem(task):
-        raise GeloraError(problem)
-    return with_ordered_weights(task) if task.labels else task
+    wrong_weights, wrong_value = class_weight_problem(task), reported_problem(task)
+    problems += [problem for problem in (wrong_weights, wrong_value) if problem]
+    return task if wrong_weights else with_ordered_weights(task)
+
+
+def _check_training_rows(config: RunConfig, splits: Mapping[str, Split], signals: Sequence[str] | None) -> None:
+    """Check that a protocol can divide the rows of a run, and that class weights can be balanced to those it trains on.
+
+    Raises:
+        GeloraError: too few rows, or a label without one.
+    """
+    if signals is None:
+        train = protocol_splits(config.task, config.protocol, splits).train
+        class_weights(config.task, training_rows(train, config))
+    elif any(SIGNALS.get(name).needs_labels for name in signals):
+        class_weights(config.task, splits["train"])
 
 
 def _training_rows(config: RunConfig, signals: Sequence[str]) -> tuple[TaskConfig, Split]:

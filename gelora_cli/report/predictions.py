@@ -13,6 +13,7 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.core.run_files import CONFIG, PREDICTIONS
+from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, Score, of_all
 
 PredictionRow = dict[str, Any]
@@ -31,6 +32,7 @@ class Predictions:
         directory: of the run.
         result: the run's result.
         metric: the name of the task's metric, and of its reported value.
+        score: the definition of the reported value.
         ids: of the n examples.
         labels: the right answers as the file has them.
         predicted: (n,) what `score` takes: classes by number, scores, or of SQuAD the points of each question.
@@ -45,12 +47,8 @@ class Predictions:
     labels: tuple[object, ...]
     predicted: Array
     true: Array
+    score: Score
     groups: tuple[str, ...] | None = None
-
-    @property
-    def score(self) -> Score:
-        """Return the reported metric."""
-        return METRICS.get(self.metric[0]).scores[self.metric[1]]
 
 
 def read_predictions(directory: Path) -> Predictions:
@@ -62,7 +60,8 @@ def read_predictions(directory: Path) -> Predictions:
     """
     result = read_artifact(RunResult, directory / RunResult.FILE)
     task = read_config(directory / CONFIG).task
-    if task.metric not in METRICS or result.reported not in METRICS.get(task.metric).scores:
+    scores = metric_of(task.metric, task.labels).all_scores() if task.metric in METRICS else {}
+    if result.reported not in scores:
         testable = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
         raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {testable}.")
     path = directory / PREDICTIONS
@@ -77,6 +76,7 @@ def read_predictions(directory: Path) -> Predictions:
         directory=directory,
         result=result,
         metric=(task.metric, result.reported),
+        score=scores[result.reported],
         ids=ids,
         labels=labels,
         predicted=predicted,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -208,12 +207,23 @@ class Row:
         """Return every reported metric's values; those of a second split end with its name, `accuracy_mismatched`."""
         values: dict[str, list[float]] = {}
         for run in self.runs:
-            for number, evaluated in enumerate(run.result.results):
-                split = re.sub(r" \(.*\)$", "", evaluated.split).removeprefix("validation_")
-                ending = f"_{split}" if number else ""
+            for ending, evaluated in run.results_by_ending():
                 for name, value in evaluated.metrics.items():
                     values.setdefault(name + ending, []).append(value)
         return values
+
+    @property
+    def label_metrics(self) -> dict[str, str]:
+        """Return the names in `metrics` of the values of single labels -> the label, a second split's with its name."""
+        task = self.runs[0].config.task
+        if task.metric not in METRICS:  # a plug-in's that isn't loaded
+            return {}
+        labels = METRICS.get(task.metric).for_labels(task.labels).label_values()
+        named: dict[str, str] = {}
+        for ending, _ in self.runs[0].results_by_ending():
+            split = f" ({ending[1:]})" if ending else ""
+            named |= {name + ending: label + split for label, name in labels.items()}
+        return named
 
     @property
     def notes(self) -> str:

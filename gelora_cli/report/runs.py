@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
-from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import verify_checksums
@@ -84,6 +85,14 @@ class Run:
         """Read the profile of a run whose method looks at one."""
         path = self.directory / IdProfile.FILE
         return read_artifact(IdProfile, path) if path.exists() else None
+
+    def results_by_ending(self) -> list[tuple[str, EvalResult]]:
+        """Return each reported split with what names of its values end with: none of the first, `_mismatched`."""
+        results = []
+        for number, evaluated in enumerate(self.result.results):
+            split = re.sub(r" \(.*\)$", "", evaluated.split).removeprefix("validation_")
+            results.append((f"_{split}" if number else "", evaluated))
+        return results
 
     def metric_lines(self) -> list[dict[str, Any]]:
         """Read the lines of `metrics.jsonl`."""

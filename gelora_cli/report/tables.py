@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
@@ -168,16 +168,30 @@ def task_tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 
 def metric_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """Return all metrics of each task, model and protocol that has more than one."""
+    """Return all metrics of each task, model and protocol that has more than one, and those of single labels apart."""
     for key in dict.fromkeys((row.task, row.model, row.protocol) for row in rows):
         members = [row for row in rows if (row.task, row.model, row.protocol) == key]
-        names = list(dict.fromkeys(name for row in members for name in row.metrics))
+        of_labels: dict[str, str] = {}
+        for row in members:
+            of_labels |= row.label_metrics
+        names = list(dict.fromkeys(name for row in members for name in row.metrics if name not in of_labels))
         if len(names) > 1:
             lines = []
             for row in members:
                 lines.append((row.name, row.budget, *(_mean_and_sd(row, name) for name in names)))
             caption = f"{key[0]}, {key[1]}, protocol {key[2]}: all metrics"
             yield Table(caption, ("method", "budget", *names), tuple(lines))
+        if of_labels:
+            yield _label_table(members, of_labels, f"{key[0]}, {key[1]}, protocol {key[2]}: values of each label")
+
+
+def _label_table(rows: Sequence[Row], of_labels: Mapping[str, str], caption: str) -> Table:
+    """Return a line for each label and a column for each row: there may be hundreds of labels."""
+    titles = ("label", "value", *(f"{row.name}, {row.budget}" for row in rows))
+    lines = []
+    for name, label in of_labels.items():
+        lines.append((label, name, *(_mean_and_sd(row, name) for row in rows)))
+    return Table(caption, titles, tuple(lines))
 
 
 def metric_texts(row: Row, name: str) -> tuple[str, str]:

@@ -13,7 +13,8 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote
 from gelora_cli.core.registries import METRICS, TASK_KINDS
-from gelora_cli.metrics.definitions import Array
+from gelora_cli.metrics.base import metric_of
+from gelora_cli.metrics.definitions import Array, of_all
 from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
 from gelora_cli.tasks.losses import LossSettings, WeightedCrossEntropy
@@ -84,7 +85,15 @@ class Classification(TextKind):
 
     def verdict(self, task: TaskConfig, predictions: NDArray[Any], labels: NDArray[Any], value: float) -> Verdict:
         """Compare the classes with the share of the most common label."""
-        return label_verdict(predictions, labels, value if task.reported == "accuracy" else None)
+        verdict = label_verdict(predictions, labels, value if task.reported == "accuracy" else None)
+        metric = metric_of(task.metric, task.labels)
+        if verdict.remark or not metric.names_labels or task.reported == "accuracy":
+            return verdict
+        score = metric.all_scores()[task.reported]
+        to_beat = float(of_all(score, self.constant_predictions_for(task, labels), labels)[0])
+        if value > to_beat:
+            return verdict
+        return Verdict(False, f"the value to beat is {to_beat:.4f}, of one label for all rows: it is not beaten")
 
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
         """Return predicted and true classes by number, (n,) each."""
@@ -97,6 +106,16 @@ class Classification(TextKind):
     def constant_predictions(self, true: Array) -> Array:
         """Return the most common class for every row, (n,)."""
         return np.full(len(true), np.bincount(true).argmax())
+
+    def constant_predictions_for(self, task: TaskConfig, true: Array) -> Array:
+        """Return the class that reaches most of the reported value, for every row, (n,).
+
+        It is the most common one for accuracy and macro F1, and the class itself for F1 of one class.
+        """
+        score = metric_of(task.metric, task.labels).all_scores()[task.reported]
+        by_count = np.argsort(-np.bincount(true), kind="stable")  # the most common first, which a tie leaves there
+        values = [float(of_all(score, np.full(len(true), label), true)[0]) for label in by_count]
+        return np.full(len(true), by_count[int(np.argmax(values))])
 
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probability of each label by name, the softmax of the scores."""

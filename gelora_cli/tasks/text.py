@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import RunError
-from gelora_cli.core.registries import METRICS
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.metrics.base import metric_of
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
         predictions, labels = self.decide_for(task, decoded), split.labels
         assert labels is not None
         # Not by `evaluate_metric`, which gives the same values and imports a second's worth of libraries.
-        metric = METRICS.get(task.metric)
+        metric = metric_of(task.metric, task.labels)
         dtype = np.float64 if metric.target == "scores" else np.int64
         computed = metric.compute(predictions.astype(dtype), labels.astype(dtype))
         values = {name: float(value) for name, value in computed.items()}

@@ -42,9 +42,8 @@ class MetricsLog(Callback):
         """Record each split."""
         state = trainer.state
         for result in results:
-            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
             step = f"epoch {state.epoch}, step {state.step}"
-            LOGGER.info("%s: loss %.4f  %s  %s", step, state.losses[-1], result.split, metrics)
+            LOGGER.info("%s: loss %.4f  %s  %s", step, state.losses[-1], result.split, result.in_words())
             values = {
                 "step": state.step,
                 "epoch": state.epoch,

@@ -16,7 +16,7 @@ from gelora_cli.metrics.definitions import Array, accuracy, of_all
 
 
 def test_every_metric_gives_what_may_be_reported() -> None:
-    for name in ("accuracy", "accuracy_f1", "mcc", "pearson_spearman"):
+    for name in ("accuracy", "accuracy_f1", "mcc", "macro_f1", "pearson_spearman"):
         values = load_metric(name).compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])
         assert set(METRICS.get(name).values()) == set(values)
         assert list(METRICS.get(name).scores) == list(values)
@@ -28,12 +28,13 @@ def test_the_usual_value_comes_first() -> None:
         "accuracy": ("accuracy",),
         "accuracy_f1": ("f1", "accuracy"),
         "mcc": ("matthews_correlation",),
+        "macro_f1": ("macro_f1", "accuracy"),
         "multilabel_f1": ("macro_f1", "micro_f1", "exact_match"),
         "pearson_spearman": ("pearson_spearman_mean", "pearson", "spearman"),
         "squad": ("f1", "exact_match"),
         "squad_v2": ("f1", "exact_match"),
     }
-    assert metrics_of("labels") == ("accuracy", "accuracy_f1", "mcc")
+    assert metrics_of("labels") == ("accuracy", "accuracy_f1", "mcc", "macro_f1")
     assert metrics_of("scores") == ("pearson_spearman",)
     assert metrics_of("label_sets") == ("multilabel_f1",)
     assert metrics_of("answers") == ("squad", "squad_v2")

@@ -116,7 +116,7 @@ def test_a_task_kind_that_lacks_a_part_is_refused() -> None:
 def test_a_kind_offers_the_metrics_of_its_target() -> None:
     offered = {name: TASK_KINDS.get(name).metrics for name in TASK_KINDS.names()}
     assert offered == {
-        "classification": ("accuracy", "accuracy_f1", "mcc"),
+        "classification": ("accuracy", "accuracy_f1", "mcc", "macro_f1"),
         "multilabel": ("multilabel_f1",),
         "regression": ("pearson_spearman",),
         "question_answering": ("squad", "squad_v2"),

@@ -9,6 +9,8 @@ SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
 """Printed with every value of a run with `smoke=true`."""
 
 
+MOST_SHOWN = 12
+"""Values of a metric on a line: SQuAD v2.0 has ten, a metric with values of each label may have hundreds."""
 HOLDOUT_SPLIT = "train (holdout)"
 """Name of the training rows that `data.holdout` scores instead of the task's own splits."""
 HOLDOUT_REMARK = "the value is on held-out training rows (data.holdout), not on the task's own evaluated rows"
@@ -50,6 +52,15 @@ class EvalResult:
     def value(self) -> float:
         """Return the reported metric's value."""
         return self.metrics[self.reported]
+
+    def in_words(self) -> str:
+        """Return all values on a line; of many only the first, the reported one among them, and how many more."""
+        names = list(self.metrics)
+        if len(names) > MOST_SHOWN:
+            names = list(dict.fromkeys([*names[: MOST_SHOWN - 1], self.reported]))
+        text = "  ".join(f"{name} {self.metrics[name]:.4f}" for name in names)
+        more = len(self.metrics) - len(names)
+        return f"{text}  and {more} more" if more else text
 
 
 @dataclass(frozen=True)
