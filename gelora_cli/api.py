@@ -58,6 +58,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     control: str | None = None,
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
+    accept_map: bool = False,
 ) -> IdProfile:
     """Measure the intrinsic dimensions d_0 .. d_L (TwoNN) of a model's hidden states, in one pass without gradients.
 
@@ -84,6 +85,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
             their tokens in a random order.
         blocks: the list of blocks, of a kind of model that gelora does not know, such as `transformer.layer`.
         linears: role (`query`, `key`, `value`, `output`, `up`, `gate`, `down`) to the linear's name in a block.
+        accept_map: take the blocks and linears that were found in such a model; without it, an error shows them.
 
     Raises:
         GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
@@ -115,7 +117,13 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     check_vocabulary(tokenizer, model)
     check_positions(model.config.to_dict(), type(model).__name__, max_length)
     split, start = _split(texts), time.perf_counter()
-    model_map = map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
+    model_map = map_model(
+        model,
+        blocks=blocks,
+        linears=linears,
+        accept_map=accept_map,
+        head_modules=modules_outside_backbone(model),
+    )
     settings = profile_settings(task, config)
     # Drawn as `gelora profile` draws, so that the same texts give the same numbers.
     encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)

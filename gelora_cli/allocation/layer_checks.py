@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
-from gelora_cli.models.kinds.base import kind_of
+from gelora_cli.models.kinds.base import is_decoder_map
 
 MOSTLY_DUPLICATES = 0.5
 """A layer is mostly duplicates when more than this share of its points were collapsed."""
@@ -57,7 +58,7 @@ def _check_layer(layers: Sequence[LayerIdim], index: int) -> WeakLayer | None:
 
 def layer_warnings(profile: IdProfile) -> tuple[str, ...]:
     """Return a sentence for each weak layer: what is wrong with it, whose growth depends on it, and what may help."""
-    fix = pooling_fix(profile.settings.pooling, profile.model_map.kind)
+    fix = pooling_fix(profile.settings.pooling, profile.model_map)
     warnings = []
     for weak in weak_layers(profile.layers):
         # A layer is the output of one block and the input of the next, so that it enters both of their growths.
@@ -117,11 +118,11 @@ def control_warning(profile: IdProfile) -> str:
     return f"{what} (profile.control={control}): a control of GeLoRA, whose ranks say nothing of {lacks}."
 
 
-def pooling_fix(pooling: str, kind: str | None = None) -> str:
+def pooling_fix(pooling: str, model_map: ModelMap | None = None) -> str:
     """Return the advice, in brackets, to pool over all tokens.
 
     Empty if `mean` already does, and for the last token of a decoder, which is what is recommended there.
     """
-    if pooling == "mean" or (pooling == "last" and kind_of(kind).is_decoder):
+    if pooling == "mean" or (pooling == "last" and model_map is not None and is_decoder_map(model_map)):
         return ""
     return f" (pooling={pooling}; profile.pooling=mean looks at every token)"

@@ -104,7 +104,7 @@ class Profile(Command[ProfileCommandConfig]):
         directory, measured = measure_signals(config.run_config, self.measured_signals(config))
         picture = None
         if measured.profile is not None:
-            picture = compare_controls(config.run_config, measured.profile)
+            picture = compare_controls(measured.config, measured.profile)
             _print_profile(measured.profile)
         _print_files(relative(directory), measured)
         if picture is not None:

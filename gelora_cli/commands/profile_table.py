@@ -7,7 +7,7 @@ from gelora_cli.allocation.structure import shared_blocks_note
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.geometry.scale_rules import plateau
-from gelora_cli.models.kinds.base import kind_of
+from gelora_cli.models.kinds.base import is_decoder_map
 
 
 def profile_table(profile: IdProfile) -> str:
@@ -86,9 +86,9 @@ def _why_it_moves(profile: IdProfile, row: LayerIdim) -> str:
 
 def pooling_hint(profile: IdProfile) -> list[str]:
     """Return one line that recommends the last token for a decoder; none where another pooling is as good."""
-    pooling, kind = profile.settings.pooling, profile.model_map.kind
-    if pooling not in ("mean", "cls") or not kind_of(kind).is_decoder:
+    if profile.settings.pooling not in ("mean", "cls") or not is_decoder_map(profile.model_map):
         return []
+    kind = profile.model_map.kind
     return [f"hint: {kind} is a decoder, whose last token alone has seen the whole text: try profile.pooling=last"]
 
 

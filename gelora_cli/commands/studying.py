@@ -285,12 +285,12 @@ def first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial:
 
 def directory_of_study(study: Composed, first: Sequence[Job]) -> Path:
     """Return where the study is kept, named by task, model and budget; model and data are looked up for that."""
-    from gelora_cli.pipeline.inputs import resolve_inputs, run_fingerprints
+    from gelora_cli.pipeline.inputs import resolve_inputs, run_fingerprints, with_resolved
 
     inputs = resolve_inputs(first[0].config)
     runs = {}
     for method, job in zip(study.methods, first, strict=True):
-        own = replace(inputs, config=replace(job.config, task=inputs.config.task, precision=inputs.precision))
+        own = replace(inputs, config=replace(with_resolved(job.config, inputs.config), precision=inputs.precision))
         runs[method.label] = identity_hash(own.config, run_fingerprints(own))
     config = inputs.config
     name = f"{config.task.name}-{config.model.name}-b{parse_budget(config.budget).name}"

@@ -132,6 +132,9 @@ class ModelConfig:
         identity="linears",
         profile=True,
     )
+    accept_map: bool = key(
+        False, help="take the blocks and linears that were found in a model of an undeclared kind", identity=False
+    )
 
 
 @dataclass

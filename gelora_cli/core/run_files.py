@@ -57,6 +57,8 @@ PROFILES = ".profiles"
 STATES = "states"
 """The hidden states stored so far by a profile that is being measured."""
 LOCK = ".lock"
+MAPS = ".maps"
+"""In a directory of runs: the maps of models of undeclared kinds that were accepted, a file each."""
 SWEEPS = ".sweeps"
 """In a directory of runs: a directory for each sweep whose jobs a scheduler runs."""
 

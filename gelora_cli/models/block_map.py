@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import MODEL_KINDS
-from gelora_cli.models.kinds.base import ROLES, kind_of
+from gelora_cli.models.automatic_map import block_lists, explain_unaccepted, find_map
+from gelora_cli.models.kinds.base import ROLES, UnlistedKind, is_causal, kind_of
+from gelora_cli.models.linear_roles import linear_shapes
 from gelora_cli.models.structure import check_blocks_alike, check_config, check_tensors
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def map_model(
     *,
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
+    accept_map: bool = False,
     head_modules: Iterable[str],
 ) -> ModelMap:
     """Return the blocks of a model and their adaptable linear layers, with the shapes that they have in the model.
@@ -29,20 +31,24 @@ def map_model(
     Args:
         model: the task model.
         blocks: name of the list of blocks, below the base model or in full. It replaces what the declaration of the
-            model's type says, and is needed for a type without a declaration.
+            model's type says. A type without a declaration needs it: `find_map` finds it in the model.
         linears: role -> name of a linear layer inside a block. It replaces and is needed as `blocks` is.
+        accept_map: whether what is found in a type without a declaration is taken.
         head_modules: names of the modules of the head. `head_params` counts their parameters, `backbone_params` all
             others; a shared parameter counts once.
 
     Raises:
-        GeloraError: a type without a declaration that isn't named by hand, a name that isn't in the model, or blocks
-            that differ from one another (`models.structure`).
+        GeloraError: a type without a declaration whose map isn't named by hand nor accepted, a name that isn't in the
+            model, or blocks that differ from one another (`models.structure`).
     """
     kind = kind_of(model.config.model_type)
     block_list = blocks or kind.blocks
     name_of_role = linears or kind.linears
     if not block_list or not name_of_role:
-        raise GeloraError(_explain_unknown_type(model))
+        found = find_map(model, blocks=blocks, linears=linears)
+        if not accept_map:
+            raise GeloraError(explain_unaccepted(found))
+        block_list, name_of_role = found.blocks, found.names
     _check_roles(name_of_role)
     list_name = _find_block_list(model, block_list)
     modules = list(model.get_submodule(list_name).children())
@@ -72,56 +78,8 @@ def map_model(
         bias_params=sum(sizes[name] for name in biases),
         norm_params=sum(sizes[name] for name in norms),
         norm_bias_params=sum(sizes[name] for name in set(biases) & set(norms)),
+        causal=is_causal(model.config.to_dict()) if isinstance(kind, UnlistedKind) else None,
     )
-
-
-def _explain_unknown_type(model: PreTrainedModel) -> str:
-    lists = []
-    _check_longest_list(model)
-    for name, blocks in _find_block_lists(model).items():
-        lists.append(f"{name} ({len(blocks)} blocks; linears: {', '.join(_linear_names(blocks[0]))})")
-    return (
-        f"Model type {model.config.model_type!r} is not known; known are {', '.join(MODEL_KINDS.names())}. "
-        "Name its modules by hand, as in model.blocks=encoder.layer +model.linears.query=attention.self.query "
-        f"(roles: {', '.join(ROLES)}). This model has these lists of blocks: {'; '.join(lists) or 'none'}."
-    )
-
-
-def _check_longest_list(model: PreTrainedModel) -> None:
-    """Refuse a model without a declaration whose longest list of modules could not be mapped by hand either.
-
-    Raises:
-        GeloraError: what is different about its blocks.
-    """
-    from torch import nn
-
-    lists: dict[str, list[nn.Module]] = {}  # the outermost ones, of one class or of several
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and not is_inside(name, lists):
-            lists[name] = list(module)
-    if lists:
-        name = max(lists, key=lambda name: len(lists[name]))
-        check_blocks_alike(lists[name], f"{type(model).__name__}, {name}")
-        check_tensors(lists[name], f"{type(model).__name__}, {name}")
-
-
-def _find_block_lists(model: PreTrainedModel) -> dict[str, nn.ModuleList]:
-    """Return the outermost lists of modules of one class, by their names below the base model."""
-    from torch import nn
-
-    lists: dict[str, nn.ModuleList] = {}
-    for name, module in model.base_model.named_modules():
-        is_uniform_list = isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1
-        is_inside_another = any(name.startswith(f"{outer}.") for outer in lists)
-        if is_uniform_list and not is_inside_another:
-            lists[name] = cast("nn.ModuleList", module)
-    return lists
-
-
-def _linear_names(block: nn.Module) -> list[str]:
-    from gelora_cli.models.conv1d import linear_sizes
-
-    return [name for name, module in block.named_modules() if linear_sizes(module)]
 
 
 def _check_roles(roles: Iterable[str]) -> None:
@@ -157,7 +115,7 @@ def _find_block_list(model: PreTrainedModel, blocks: str) -> str:
         module = modules.get(name)
         if isinstance(module, nn.ModuleList) and len(module):
             return name
-    lists = _find_block_lists(model)
+    lists = block_lists(model)
     raise GeloraError(
         f"model.blocks={blocks} is not a list of blocks of this {model.config.model_type} model; it has these lists: "
         f"{', '.join(lists) or 'none'}.{_did_you_mean(blocks, lists)}"
@@ -180,7 +138,7 @@ def _read_shape(model: PreTrainedModel, block: str, role: str, name: str) -> Lin
         blocks = list(model.get_submodule(list_name).children())
         if any(name in dict(other.named_modules()) for other in blocks):
             check_blocks_alike(blocks, f"{type(model).__name__}, {list_name}")
-        accepted = _linear_names(model.get_submodule(block))
+        accepted = list(linear_shapes(model.get_submodule(block)))
         problem = "is missing" if module is None else f"is a {type(module).__name__}"
         raise GeloraError(
             f"model.linears.{role}={name} {problem} in block {block}; its linear layers are "

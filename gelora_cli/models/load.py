@@ -21,7 +21,7 @@ from gelora_cli.models.heads import (
     modules_outside_backbone,
     reorder_rows,
 )
-from gelora_cli.models.kinds.base import kind_of
+from gelora_cli.models.kinds.base import is_causal, kind_of
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.pretrained import quiet_transformers, read_config
 from gelora_cli.models.tokenizer import load_tokenizer
@@ -135,7 +135,7 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
     if hasattr(config, "use_cache"):
         config.use_cache = False
     # A decoder's class looks for the last token that is no padding, so it must know the padding token.
-    if kind_of(config.model_type).is_decoder or config.pad_token_id is None:
+    if is_causal(config.to_dict()) or config.pad_token_id is None:
         config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
     pad = config.pad_token_id
     rows = getattr(config, "vocab_size", None)

@@ -11,7 +11,7 @@ from gelora_cli.core.messages import first_line
 from gelora_cli.models.locate import ResolvedModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @contextmanager
@@ -51,3 +51,27 @@ def read_config(resolved: ResolvedModel) -> PreTrainedConfig:
             "model."
         ) from error
     return cast("PreTrainedConfig", config)
+
+
+def empty_backbone(resolved: ResolvedModel) -> PreTrainedModel:
+    """Return the model that config.json describes, without a head and without weights (on the device `meta`).
+
+    Raises:
+        GeloraError: transformers can't build it.
+    """
+    import torch
+    from transformers import AutoModel
+
+    config = read_config(resolved)
+    try:
+        with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            build: Any = AutoModel.from_config
+            model = build(config, trust_remote_code=False)
+    except StoppedError:
+        raise
+    except Exception as error:  # an error of any class for values that a model doesn't expect
+        raise GeloraError(
+            f"The {config.model_type} model of {resolved.source} can't be built from its config.json: "
+            f"{first_line(error)}. Write config.json again with save_pretrained."
+        ) from error
+    return cast("PreTrainedModel", model)

@@ -16,6 +16,7 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code, teraflop
 from gelora_cli.core.registries import METHODS
 from gelora_cli.metrics.base import metric_of
+from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
 from gelora_cli.pipeline.card_metadata import front_matter
 
@@ -127,6 +128,9 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     # Names of models and labels are the user's: without escaping they could format the page, or add links to it.
     base = escape_markdown(facts.base)
     lines.append(f"- base model: {base}")
+    if facts.config.model.accept_map:
+        names = escape_markdown(describe_names(facts.config.model))
+        lines.append(f"- where its linear layers are: found in the model itself, and accepted by the user: {names}")
     if facts.starts_from:
         earlier_runs = escape_markdown(", then ".join(facts.starts_from))
         lines.append(f"- starts from: {base}, merged with {earlier_runs}")

@@ -25,7 +25,7 @@ def compare_controls(config: RunConfig, profile: IdProfile) -> Path | None:
     The real profile is measured where `profile` is a control and it is not there yet. The picture is written beside it.
 
     Args:
-        config: the composed configuration by which `profile` was measured.
+        config: the resolved configuration by which `profile` was measured.
         profile: a real profile or a control.
     """
     if config.profile.control is not None:

@@ -31,6 +31,7 @@ from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.structure import check_structure
 from gelora_cli.models.tokenizer import check_length
+from gelora_cli.pipeline.accepted_map import choose_names, remember_names
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage
 from gelora_cli.signals.base import Signal
 from gelora_cli.tasks.losses import class_weights
@@ -98,7 +99,8 @@ def resolve_inputs(
             have the devices, and `precision` is not to be used.
 
     Raises:
-        GeloraError: too many processes, no such model or data, or rows that don't fit the task.
+        GeloraError: too many processes, no such model or data, rows that don't fit the task, or a model of a kind
+            without declaration whose map was not accepted.
     """
     from gelora_cli.core.devices import check_processes, resolve_precision
 
@@ -130,7 +132,9 @@ def resolve_inputs(
     with collect_problems(problems):
         model, ancestors = resolve_start(config)
         check_structure(model)
-        check_length(model, config.task.max_length)
+        with collect_problems(problems):
+            check_length(model, config.task.max_length)
+        chosen = choose_names(config, model)
     with collect_problems(problems):
         precision = resolve_precision(config.precision) if check_devices else config.precision
         if check_devices:
@@ -146,6 +150,8 @@ def resolve_inputs(
     if problems:
         # Several splits may fail for the same reason, which is shown once.
         raise GeloraError(list_problems(list(dict.fromkeys(problems))))
+    config = replace(config, model=chosen.model)
+    remember_names(chosen, config)
     return ResolvedInputs(config, model, splits, precision, ancestors)
 
 
@@ -170,6 +176,13 @@ def _check_training_rows(config: RunConfig, splits: Mapping[str, Split], signals
         class_weights(config.task, training_rows(train, config))
     elif any(SIGNALS.get(name).needs_labels for name in signals):
         class_weights(config.task, splits["train"])
+
+
+def with_resolved(config: RunConfig, resolved: RunConfig) -> RunConfig:
+    """Return a configuration with what was completed of another one that has the same model and data."""
+    names = resolved.model
+    model = replace(config.model, blocks=names.blocks, linears=names.linears, accept_map=names.accept_map)
+    return replace(config, task=resolved.task, model=model)
 
 
 def _training_rows(config: RunConfig, signals: Sequence[str]) -> tuple[TaskConfig, Split]:

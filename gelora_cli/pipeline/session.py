@@ -27,6 +27,7 @@ from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.block_map import block_modules, is_inside
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.shapes import read_shapes
+from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.agreement import check_agreement
 from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
 from gelora_cli.pipeline.lineage import load_start
@@ -77,6 +78,8 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
             LOGGER.info("%s: %s", split.name, split.note)
     if config.task.source == "text":
         _warn_of_shared_texts(inputs)
+    if config.model.accept_map:
+        LOGGER.info("model map: found in the model itself and accepted: %s", describe_names(config.model))
     LOGGER.info("loading the model: %s", inputs.model.source)
     return Session(inputs, accelerator)
 

@@ -47,10 +47,17 @@ NOT_COLLECTED = (run_files.LOCK, run_files.CONFIG, run_files.LOG)
 
 @dataclass(frozen=True)
 class MeasuredSignals:
-    """The signals that a run's plan reads, by name, and whether all of them had been measured before."""
+    """The signals that a run's plan reads.
+
+    Attributes:
+        artifacts: the signals, by name.
+        reused: whether all of them had been measured before.
+        config: the resolved configuration that they belong to.
+    """
 
     artifacts: Mapping[str, SignalArtifact]
     reused: bool
+    config: RunConfig
 
     @property
     def profile(self) -> IdProfile | None:
@@ -104,7 +111,7 @@ def measure_signals(config: RunConfig, names: Sequence[str]) -> tuple[Path, Meas
     if len(names) > 1:
         collect_signals(shared, directory)
     artifacts = {name: read_artifact(SIGNALS.get(name).artifact, directory / _file(name)) for name in names}
-    return directory, MeasuredSignals(artifacts, reused)
+    return directory, MeasuredSignals(artifacts, reused, inputs.config)
 
 
 def work_signals(directory: Path, inputs: ResolvedInputs, names: Sequence[str]) -> None:
@@ -151,7 +158,7 @@ def shared_signals(session: Session, names: Sequence[str], *, from_scratch: bool
         LOGGER.info("%s: %s", signal.title, signal.description)
         artifacts[name], was_reused = shared_signal(session, signal, from_scratch=from_scratch)
         reused = reused and was_reused
-    return MeasuredSignals(artifacts, reused and bool(artifacts))  # nothing measured is nothing reused
+    return MeasuredSignals(artifacts, reused and bool(artifacts), session.config)  # nothing measured: nothing reused
 
 
 def warn_unread(config: RunConfig, names: Sequence[str]) -> None:
@@ -194,7 +201,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
             if "operations" in getattr(artifact, "__dataclass_fields__", ()):
                 artifact = replace(artifact, operations=signal.operations(context))
             _check_measured(signal, artifact)
-            measured = MeasuredSignals({signal.name: artifact}, reused=False)
+            measured = MeasuredSignals({signal.name: artifact}, reused=False, config=session.config)
             write_run_pictures(directory, RunData(profile=measured.profile, signals=measured.artifacts))
             write_artifact(artifact, directory)  # last: a directory with the artifact is complete
         StateStore(directory).clear()  # also what a process left that was killed after the artifact was written

@@ -12,10 +12,11 @@ from typing import Any, cast
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from tests.helpers.tiny_decoders import MORE_DECODERS, make_decoder_tokenizer
-from tests.helpers.tiny_encoders import ENCODER_TOKENIZERS, MORE_ENCODERS, UNDECLARED_ENCODERS
+from tests.helpers.tiny_encoders import ENCODER_TOKENIZERS, MORE_ENCODERS
+from tests.helpers.tiny_undeclared import UNDECLARED, UNDECLARED_DECODERS
 from tests.helpers.tiny_words import SENTENCES, WORDS, byte_pieces, numbered, unigram_pieces, word_pieces
 
 __all__ = ["ALL_KINDS", "DECODERS", "ENCODERS", "KINDS", "SENTENCES", "WORDS", "make_tiny", "make_tokenizer"]
@@ -47,7 +48,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mistral": ("MistralConfig", "MistralForCausalLM", {"num_key_value_heads": 2}),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {"num_key_value_heads": 2}),
 }
-CONFIGS |= MORE_ENCODERS | MORE_DECODERS | UNDECLARED_ENCODERS
+CONFIGS |= MORE_ENCODERS | MORE_DECODERS | UNDECLARED
 
 
 def make_tiny(
@@ -65,7 +66,20 @@ def make_tiny(
     `changes` are further values of its configuration.
     """
     tokenizer = make_tokenizer(kind)
-    config_class, own_architecture, extra = CONFIGS[kind]
+    config = tiny_config(kind, tokenizer, layers, changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = getattr(transformers, architecture or CONFIGS[kind][1])(config)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def tiny_config(
+    kind: str, tokenizer: PreTrainedTokenizerFast, layers: int = 3, changes: Mapping[str, Any] | None = None
+) -> PreTrainedConfig:
+    """Make the configuration of a tiny model of `kind` with the vocabulary and special tokens of a tokenizer."""
+    config_class, _, extra = CONFIGS[kind]
     sizes = {
         "hidden_size": 32,
         "num_hidden_layers": layers,
@@ -84,12 +98,7 @@ def make_tiny(
     for name in ("cls_token_id", "sep_token_id", "mask_token_id"):
         if getattr(config, name, None) is not None:  # few configurations have them
             setattr(config, name, getattr(tokenizer, name))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = getattr(transformers, architecture or own_architecture)(config)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+    return cast(PreTrainedConfig, config)
 
 
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
@@ -103,6 +112,7 @@ def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
         "mistral": _bpe_tokenizer,
         "qwen2": _qwen2_tokenizer,
         **ENCODER_TOKENIZERS,
+        **dict.fromkeys(UNDECLARED_DECODERS, _bpe_tokenizer),
     }
     return makers.get(kind, _wordpiece_tokenizer)()
 

@@ -113,9 +113,9 @@ def unit_cost(map: ModelMap, modules: str) -> int:
 
 def test_unknown_kind_says_what_it_found(tiny: dict[str, ResolvedModel]) -> None:
     message = refusal(load_model, tiny["ernie"], LABELS, seed=1)
-    assert "'ernie'" in message and all(kind in message for kind in MODEL_KINDS.names())
-    assert "model.blocks=encoder.layer" in message and "model.linears.query=" in message
-    assert "encoder.layer (3 blocks; linears: attention.self.query, attention.self.key" in message
+    assert "'ernie' is declared nowhere" in message and "model.accept_map=true" in message
+    assert "model.blocks=encoder.layer '+model.linears={query: attention.self.query, key: " in message
+    assert "output  attention.output.dense  32 -> 32" in message
 
 
 @pytest.mark.parametrize("blocks", ["encoder.layer", "ernie.encoder.layer"])

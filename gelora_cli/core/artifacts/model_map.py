@@ -68,7 +68,8 @@ class ModelMap:
     `method.modules=attention` adapts the `ATTENTION_ROLES`, and `method.modules=all` every linear layer of `blocks`.
     `head_modules` are the newly initialised modules (full names), which are trained and saved with the adapter.
     `bias_params` and `norm_params` count the backbone's bias terms and the parameters of its norms, `norm_bias_params`
-    the bias terms of the norms, which are in both.
+    the bias terms of the norms, which are in both. `causal` says whether a token sees only those before it; None where
+    the declaration of the kind says so, and in older files.
     """
 
     kind: str
@@ -79,6 +80,7 @@ class ModelMap:
     bias_params: int = 0
     norm_params: int = 0
     norm_bias_params: int = 0
+    causal: bool | None = None
 
     ATTENTION_ROLES: ClassVar[tuple[str, ...]] = ("query", "key", "value", "qkv", "output")
 

@@ -186,12 +186,41 @@ class UnlistedKind(EncoderKind):
         """Return the number of rows of the table of positions; None for relative positions, as in DeBERTa."""
         return None if config.get("position_biased_input") is False else super().longest_input(config)
 
+    def scores_every_token(self, config: Mapping[str, Any]) -> bool:
+        """Return whether it is a decoder, as far as the configuration says (see `is_causal`)."""
+        return is_causal(config)
+
 
 def kind_of(model_type: str | None) -> ModelKind:
     """Return the declaration of a model type, or `UnlistedKind` if it has none."""
     if model_type is not None and model_type in MODEL_KINDS:
         return MODEL_KINDS.get(model_type)
     return UnlistedKind()
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Return whether a token sees only those before it.
+
+    A declaration says so. Without one, that is so if the configuration says `is_decoder`, or if transformers has a
+    causal language model of this type and no masked one [ours].
+
+    Args:
+        config: the content of config.json.
+    """
+    kind = str(config.get("model_type"))
+    if kind in MODEL_KINDS:
+        return MODEL_KINDS.get(kind).is_decoder
+    from transformers.models.auto import modeling_auto
+
+    if config.get("is_decoder"):
+        return True
+    causal, masked = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return kind in causal and kind not in masked
+
+
+def is_decoder_map(model_map: ModelMap) -> bool:
+    """Return whether a mapped model is a decoder, whose last token alone has seen the whole text."""
+    return kind_of(model_map.kind).is_decoder if model_map.causal is None else model_map.causal
 
 
 def pad_with_end_token(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
