@@ -71,9 +71,9 @@ def test_commands_name_known_commands_keys_and_groups() -> None:
     assert len(commands) > 30
     for page, words in commands:
         assert words[1] in COMMANDS, f"{page}: {words}"
-        methods = [word.partition("=")[2] for word in words if word.startswith("method=")]
+        methods = [word.partition("=")[2] for word in words if word.startswith("method=")] or ["gelora"]
         options: dict[str, type] = {}
-        if methods and "," not in methods[0]:
+        if "," not in methods[0]:
             options["method"] = MethodConfig.class_of(methods[0])
         for launcher in ("slurm", "ray"):
             if f"launch={launcher}" in words:
