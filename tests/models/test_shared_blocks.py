@@ -48,7 +48,9 @@ from tests.helpers.tiny_encoders import ALBERT_GROUPS
 
 def albert(**changes: Any) -> AlbertForSequenceClassification:
     sizes: dict[str, Any] = {"hidden_size": 16, "embedding_size": 8, "num_attention_heads": 2, "intermediate_size": 24}
-    return AlbertForSequenceClassification(AlbertConfig(vocab_size=50, **(sizes | changes))).eval()
+    model = AlbertForSequenceClassification(AlbertConfig(vocab_size=50, **(sizes | changes)))
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_the_declared_passes_are_those_that_the_model_makes(layers: int, groups:
         ({"num_hidden_groups": 4}, "1 to"),
     ],
 )
-def test_groups_that_no_rank_fits_are_refused_by_the_configuration_alone(changes: dict[str, int], named: str) -> None:
+def test_groups_that_no_rank_fits_are_refused_by_the_configuration_alone(changes: dict[str, Any], named: str) -> None:
     config = AlbertConfig(num_hidden_layers=3, **changes).to_dict()
     assert named in MODEL_KINDS.get("albert").structure_problem(config)
 
@@ -157,7 +159,8 @@ def test_inputs_of_all_passes_make_one_spectrum(context: SignalContext, tmp_path
 
 def test_a_step_costs_what_torch_counts(two_groups: Path) -> None:
     loaded, _ = loaded_and_plan(two_groups)
-    model, model_map = loaded.model, loaded.map
+    model: Any = loaded.model
+    model_map = loaded.map
     for parameter in model.albert.parameters():
         parameter.requires_grad_(False)
     trained = [linear for linear in model_map.blocks[1].linears if linear.role == "value"]
@@ -179,7 +182,7 @@ def test_a_step_costs_what_torch_counts(two_groups: Path) -> None:
 def test_a_blocks_growth_is_the_largest_over_its_passes() -> None:
     # Growths of the layers: 1, 0, 2.5, 0.5, 3 and 0.
     profile = shared_profile((5.0, 6.0, 4.0, 6.5, 7.0, 10.0, 9.0), ((1, 2, 3), (4,), (5, 6)))
-    assert block_growths(profile) == (Fraction(5, 2), Fraction(1, 2), 3)
+    assert block_growths(profile) == (Fraction(5, 2), Fraction(1, 2), Fraction(3))
     assert growing_layers(profile) == (3, 4, 5)
     plan = plan_ranks(profile, parse_budget("auto"))
     assert [(row.idim_in, row.idim_out, row.growth) for row in plan.blocks] == [
