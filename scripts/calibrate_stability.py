@@ -3,11 +3,13 @@
     python -m scripts.calibrate_stability errors    # the jackknife's error of an idim beside the true one, 3 minutes
     python -m scripts.calibrate_stability plans     # verdicts on drawn idims, 5 minutes
     python -m scripts.calibrate_stability clouds    # verdicts on measured clouds of points, 3 minutes
+    python -m scripts.calibrate_stability passes    # verdicts on blocks that run several times, half a minute
 
 `errors` draws clouds. `plans` draws the idims of all layers with normal errors that go together in neighbouring layers
 (correlation 0.95, as seen on real text), and ten replicates with the same covariance. `clouds` maps points of a latent
 cube by smooth random functions into one cloud per layer, each of which uses as many latent coordinates as its true
-dimension says, and measures them with TwoNN as a profile does.
+dimension says, and measures them with TwoNN as a profile does. `passes` draws idims without growth as `plans` does, and
+lets the 12 layers come from few blocks, whose growth is the largest over their passes.
 
 For every draw a second, independent sample is planned as well. The truth of a setting comes from its pairs of samples:
 
@@ -24,8 +26,8 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +82,10 @@ class Drawn:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("errors", "plans", "clouds"))
+    parser.add_argument("part", choices=tuple(PARTS))
     parser.add_argument("--draws", type=int, default=100, help="of each setting")
     given = parser.parse_args()
-    {"errors": print_errors, "plans": print_plans, "clouds": print_clouds}[given.part](given.draws)
+    PARTS[given.part](given.draws)
 
 
 # --- the jackknife's error ---
@@ -162,6 +164,27 @@ def print_clouds(draws: int) -> None:
         drawn = judge(profiles, rule, max(draws // 5, 2))
         print_line(f"{rule:8} {len(dimensions) - 1:6} {shape:9} {points:6,}", drawn, shape == "flat", total)
     print_total(total)
+
+
+def print_passes(draws: int) -> None:
+    """Print the verdicts on flat profiles of 12 layers whose blocks run as often as the first column says."""
+    print_head()
+    for sizes in ((1,) * 12, (6, 6), (3, 2, 3, 2, 2), (2, 1) * 4, (8, 4), (10, 2), (11, 1)):
+        profiles = drawn_profiles(np.full(13, START), 0.2, np.random.default_rng(12))
+        drawn = judge((with_passes(profile, sizes) for profile in profiles), "growth+1", draws)
+        print_line(f"passes {' '.join(map(str, sizes)):24}", drawn, True, {})
+
+
+def with_passes(profile: IdProfile, sizes: Sequence[int]) -> IdProfile:
+    """Return the profile with blocks that produce so many layers each, one after the other."""
+    blocks, first = [], 1
+    for block, size in zip(profile.model_map.blocks, sizes, strict=False):
+        blocks.append(replace(block, passes=tuple(range(first, first + size))))
+        first += size
+    return replace(profile, model_map=replace(profile.model_map, blocks=tuple(blocks)))
+
+
+PARTS = {"errors": print_errors, "plans": print_plans, "clouds": print_clouds, "passes": print_passes}
 
 
 def drawn_profiles(idims: Array, growth_error: float, generator: np.random.Generator) -> Iterator[IdProfile]:

@@ -233,7 +233,10 @@ def tiny_model(vocabulary: int, seed: int) -> PreTrainedModel:
 
 
 def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[BlockRanks], str]:
-    """Measure idim on the mean-pooled states of the texts, and the Jacobians' ranks at the first tokens of some."""
+    """Measure idim on the mean-pooled states of the texts, and the Jacobians' ranks at the first tokens of some.
+
+    A row is a layer; where blocks run several times, a pass through one of them.
+    """
     from gelora_cli.geometry.twonn import estimate_idim
 
     sequences = [subject.tokenizer(text, truncation=True, max_length=128)["input_ids"] for text in read_texts(options)]
@@ -248,7 +251,8 @@ def block_ranks(subject: Subject, options: argparse.Namespace) -> tuple[list[Blo
         of_block = [of_probe[index] for of_probe in ranks]
         rows.append(one_block(index + 1, before, after, of_block))
     what = f"whole sequence of {options.tokens} tokens" if whole else f"one token of {options.tokens}"
-    return rows, f"{what}, {len(probes)} probes; idim of {idims[0].points} texts"
+    shared = "; each layer is a pass" if len(set(subject.blocks)) < len(subject.blocks) else ""
+    return rows, f"{what}, {len(probes)} probes; idim of {idims[0].points} texts{shared}"
 
 
 def one_block(number: int, before: IdimEstimate, after: IdimEstimate, ranks: Sequence[MatrixRank]) -> BlockRanks:

@@ -52,7 +52,7 @@ def shared_blocks_note(model_map: ModelMap) -> str:
     text = f"Blocks run several times with the same weights ({shares}). A block's rank is paid once and serves all of "
     text += "its passes, and its growth is the largest over them."
     if len(model_map.blocks) == 1:
-        text += " With one block there is one rank, so that no allocation can differ from the uniform one."
+        text += " With one block, ranks by block can only be the uniform ones."
     return text
 
 

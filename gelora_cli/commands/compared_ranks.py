@@ -76,7 +76,7 @@ def choices_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
         "N: the profile as it is; N/2, N/4, N/8: mean idims of smaller samples; n1=k: by GRIDE from the k-th and 2k-th "
         f"neighbour; {UNITS}, here with the first column, {columns[0].name}"
     )
-    lines = [explained, *_variant_line(config), *lines, *_shrunk(columns), *_reasons(columns)]
+    lines = [explained, *_variant_line(config), *_structure(columns), *lines, *_shrunk(columns), *_reasons(columns)]
     return "\n".join([table, *map(wrapped, lines)])
 
 
@@ -114,9 +114,8 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
     explained = f"a plan per module shows the mean rank of a block's modules; {UNITS}"
-    lines = [
-        *map(wrapped, [explained, *_variant_line(config), *lines, *_shrunk(named), *reasons, *_other_tasks(signals)])
-    ]
+    remarks = [*_variant_line(config), *_structure(named), *lines, *_shrunk(named), *reasons, *_other_tasks(signals)]
+    lines = [*map(wrapped, [explained, *remarks])]
     table = comparison_table(columns, width=width, reference=False)
     return "\n".join([table, "", agreement_table(named, width=width), *lines])
 
@@ -202,6 +201,12 @@ def _refuse_empty(columns: Sequence[PlanColumn]) -> None:
 def _reasons(columns: Sequence[PlanColumn]) -> list[str]:
     """Return why columns have no plan, one line each."""
     return [f"{column.name}: {column.reason}" for column in columns if column.plan is None]
+
+
+def _structure(columns: Sequence[PlanColumn]) -> list[str]:
+    """Return what is unusual about the model's blocks, each sentence once."""
+    texts = [text for column in columns if column.plan for text in column.plan.structure]
+    return list(dict.fromkeys(texts))
 
 
 def _shrunk(columns: Sequence[PlanColumn]) -> list[str]:

@@ -180,11 +180,14 @@ def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]
     is_uniform = config.method.name == "lora" and plan.budget_params  # its ranks don't depend on the profile
     ranks = " ".join(map(str, plan.ranks)) if is_uniform else f"unknown before {signals} is measured"
     params_per_rank = sum(_params_of_a_rank(row, plan.unit, model_map) for row in plan.blocks if row.rank)
-    return (
-        f"ranks of the {len(plan.blocks)} blocks: {ranks}\n"
+    lines = [
+        f"ranks of the {len(plan.blocks)} blocks: {ranks}",
         f"adapter: {budget} parameters; one rank more in every block costs {params_per_rank:,} (method.modules="
-        f"{config.method.modules})\nhead {plan.head_params:,}, backbone {plan.backbone_params:,}"
-    )
+        f"{config.method.modules})",
+        f"head {plan.head_params:,}, backbone {plan.backbone_params:,}",
+        *plan.structure,
+    ]
+    return "\n".join(lines)
 
 
 def _params_of_a_rank(row: BlockRank, unit: str, model_map: ModelMap) -> int:

@@ -222,11 +222,11 @@ def test_weak_layers_name_the_blocks_that_they_enter() -> None:
     assert constant_layers_text(profile) == "layers 0 and 3 are 0 by definition and decide blocks 1 and 2"
 
 
-def test_one_block_says_that_no_allocation_can_differ() -> None:
+def test_one_block_says_that_its_rank_can_only_be_uniform() -> None:
     model_map = map_model(albert(num_hidden_layers=3), head_modules=("classifier",))
     text = format_plan(plan_ranks(profile_of(model_map), parse_budget("rank:4")))
     assert "Blocks run several times with the same weights (block 1: 3 times, layers 1 to 3)" in text
-    assert "no allocation can differ from the uniform one" in text
+    assert "With one block, ranks by block can only be the uniform ones." in text
     assert "paid once" in text
 
 
