@@ -10,7 +10,8 @@ from gelora_cli.allocation.formatting import budget_line, stability_warning, var
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.serving import describe_vllm_rank, serving_warnings
 from gelora_cli.allocation.stability import describe_stability
-from gelora_cli.config.schema import TaskConfig
+from gelora_cli.config.class_weights import BALANCED, NONE
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code, teraflop
@@ -140,6 +141,7 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     if task_kind(facts.config).target == "label_sets":
         threshold = facts.config.task.threshold
         lines.append(f"- a text has each label whose probability, the sigmoid of its output, is above {threshold:g}")
+    lines += _loss_lines(facts.config)
     lines += _ranks_lines(result, plan)
     profile_seconds = "no profile"
     if result.profile_seconds:
@@ -156,6 +158,21 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
             f"- merged in float32: largest difference of scores from the adapter's {export.difference:.2g} on "
             f"{export.examples} sequences (accepted: {export.tolerance:.2g})"
         )
+    return lines
+
+
+def _loss_lines(config: RunConfig) -> list[str]:
+    """Return what was changed about the loss, and what that does to probabilities."""
+    lines = []
+    given, smoothing = config.task.class_weights, config.train.label_smoothing
+    if given != NONE:
+        weights = "balanced, n / (C n_c)" if given == BALANCED else " ".join(f"{number:g}" for number in given)
+        lines.append(
+            f"- class weights in the loss: {weights}. They shift the probabilities towards labels with a larger "
+            "weight, away from how often a label occurs"
+        )
+    if smoothing:
+        lines.append(f"- label smoothing: {smoothing:g}, so that probabilities stay away from 0 and 1")
     return lines
 
 

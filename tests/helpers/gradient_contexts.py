@@ -35,7 +35,8 @@ def batch_gradients(context: SignalContext, batches: Sequence[NDArray[np.int64]]
     for rows in batches:
         batch = collate(split, rows, context.pad_token_id, torch.device("cpu"))
         assert batch.labels is not None
-        loss = kind.loss(context.model(**batch.inputs), batch, batch.labels).mean()
+        row_loss = context.loss or kind.loss
+        loss = row_loss(context.model(**batch.inputs), batch, batch.labels).mean()
         values = torch.autograd.grad(loss, weights)
         gradients.append({name: value.double() for name, value in zip(names, values, strict=True)})
     return gradients

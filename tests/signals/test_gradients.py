@@ -234,3 +234,23 @@ def test_keys_of_a_signal_are_part_of_the_runs_that_read_it_and_of_no_other() ->
     assert identity(*fixed, "profile.seed=1") != identity(*fixed)
     idim, content = SIGNALS.get("idim"), {"model": "m", "train": "t"}
     assert idim.sharing_hash(composed(*more_batches), content) == idim.sharing_hash(composed(), content)
+
+
+def test_the_gradient_is_that_of_the_weighted_and_smoothed_loss(opened: Open) -> None:
+    plain, words = Gradients().measure(opened()), ("task.class_weights=balanced", "train.label_smoothing=0.1")
+    context = opened("bert", "cola", *words)
+    weighted = Gradients().measure(replace(context, store=StateStore(context.store.directory.parent / "weighted")))
+    gradients = batch_gradients(context, draw_batches(len(context.examples()), context.profile))
+    row = weighted.linears[0]
+    of_linear = [values[row.name] for values in gradients]
+    expected = direct_numbers(context.model.get_parameter(f"{row.name}.weight"), of_linear)
+    assert astuple(row.numbers) == pytest.approx(astuple(expected), rel=1e-4)
+    assert row.numbers.fisher != pytest.approx(plain.linears[0].numbers.fisher, rel=0.01)
+
+
+def test_a_signal_of_another_loss_is_not_reused() -> None:
+    fingerprints = {"model": "m", "train": "t"}
+    plain = Gradients().inputs(composed("task=cola"), fingerprints)
+    assert not {"task.class_weights", "train.label_smoothing"} & set(plain)  # as measured before there were any
+    for word in ("task.class_weights=balanced", "task.class_weights=[1,2]", "train.label_smoothing=0.1"):
+        assert Gradients().inputs(composed("task=cola", word), fingerprints) != plain
