@@ -28,11 +28,12 @@ from gelora_cli.data.protocol import protocol_splits, training_rows
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
 from gelora_cli.launchers.torchrun import inside_workers
+from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.structure import check_structure
 from gelora_cli.models.tokenizer import check_length
 from gelora_cli.pipeline.accepted_map import choose_names, remember_names
-from gelora_cli.pipeline.lineage import Ancestor, find_lineage
+from gelora_cli.pipeline.lineage import Ancestor, find_lineage, head_of
 from gelora_cli.signals.base import Signal
 from gelora_cli.tasks.losses import class_weights
 
@@ -145,6 +146,8 @@ def resolve_inputs(
         with collect_problems(problems):
             _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
     if not problems:
+        with collect_problems(problems):
+            check_head(model, head_of(config))
         with collect_problems(problems):
             _check_training_rows(config, splits, signals)
     if problems:
