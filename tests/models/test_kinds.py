@@ -52,7 +52,7 @@ class Ernie(EncoderKind):
 """
 
 LONGEST_OF_100 = {
-    **dict.fromkeys(("bert", "electra", "deberta-v2", "deberta", "distilbert", "gpt2"), 100),
+    **dict.fromkeys(("bert", "electra", "deberta-v2", "deberta", "distilbert", "gpt2", "albert"), 100),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "mpnet"), 98),
 }
 """Tokens for which a kind has positions, of 100 rows of their table; the others have rotary positions."""
