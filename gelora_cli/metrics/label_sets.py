@@ -7,14 +7,15 @@ scikit-learn's `f1_score(average=...)`, which gives the same numbers.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
-from gelora_cli.metrics.base import Metric
-from gelora_cli.metrics.definitions import Array, Score, ratio, weighted_sums
+from gelora_cli.metrics.definitions import Array, Score, f1, ratio, weighted_sums
+from gelora_cli.metrics.labels import LabelF1Metric
 
 if TYPE_CHECKING:
     import evaluate
@@ -24,6 +25,11 @@ def macro_f1(predicted: Array, true: Array, weights: Array) -> Array:
     """Return the mean over the labels of each label's F1, 2 TP / (2 TP + FP + FN), or 0 for 0/0."""
     hits, marked = _label_counts(predicted, true, weights)
     return np.asarray(ratio(2 * hits, marked).mean(-1))
+
+
+def label_f1(predicted: Array, true: Array, weights: Array, label: int) -> Array:
+    """Return F1 of one label, 2 TP / (2 TP + FP + FN), or 0 for 0/0."""
+    return f1(predicted[..., label], true[..., label], weights)
 
 
 def micro_f1(predicted: Array, true: Array, weights: Array) -> Array:
@@ -53,14 +59,19 @@ def _sums_by_label(values: Array, weights: Array) -> Array:
 
 
 @METRICS.register
-class MultilabelF1(Metric):
-    """F1 of several labels per row, as their mean (macro) and over all of them (micro), and exact matches, 0 to 1."""
+class MultilabelF1(LabelF1Metric):
+    """Of several labels per row: F1 as the labels' mean (macro), of all together (micro), of each; exact matches."""
 
     name = "multilabel_f1"
     target = "label_sets"
     reported = "macro_f1"
     scores: ClassVar[dict[str, Score]] = {"macro_f1": macro_f1, "micro_f1": micro_f1, "exact_match": exact_match}
     hub_types: ClassVar = {"macro_f1": "f1", "micro_f1": "f1"}
+    averages: ClassVar = {"macro_f1": "macro", "micro_f1": "micro"}
+
+    def label_score(self, number: int) -> Score:
+        """Return F1 of one label."""
+        return partial(label_f1, label=number)
 
     def compute(self, predictions: Array, references: Array) -> dict[str, float]:
         """Return every value of two (n, C) arrays of 0 and 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -64,31 +65,32 @@ class MatthewsCorrelation(Metric):
     hub_types: ClassVar = {"matthews_correlation": "matthews_correlation"}
 
 
-@METRICS.register
-class MacroF1(Metric):
-    """Accuracy, the mean of the labels' F1, and F1 of each label (`f1_LABEL`), 0 to 1; F1 without any member is 0."""
+class LabelF1Metric(Metric):
+    """A metric with macro F1, and F1 of each label by its name once the labels are known.
 
-    name = "macro_f1"
-    target = "labels"
-    reported = "macro_f1"
-    scores: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1}
-    hub_types: ClassVar = {"accuracy": "accuracy", "macro_f1": "f1"}
+    Attributes:
+        averages: its values that are F1 -> how they average over the labels, as scikit-learn calls it.
+    """
+
     names_labels = True
+    averages: ClassVar[Mapping[str, str]] = {"macro_f1": "macro"}
 
     def __init__(self, labels: Sequence[str] = ()) -> None:
         self.labels = tuple(labels)
 
-    def for_labels(self, names: Sequence[str]) -> MacroF1:
+    def for_labels(self, names: Sequence[str]) -> LabelF1Metric:
         """Return the metric with a value of each label."""
         return type(self)(names)
 
+    @abstractmethod
+    def label_score(self, number: int) -> Score:
+        """Return F1 of the label of this number."""
+
     def all_scores(self) -> Mapping[str, Score]:
-        """Return accuracy, macro F1 over all labels, and F1 of each."""
-        if not self.labels:
-            return self.scores
-        scores: dict[str, Score] = {**self.scores, "macro_f1": partial(macro_f1, classes=len(self.labels))}
+        """Return `scores`, and F1 of each label."""
+        scores = dict(self.scores)
         for number, value in enumerate(self.label_values().values()):
-            scores[value] = partial(class_f1, label=number)
+            scores[value] = self.label_score(number)
         return scores
 
     def label_values(self) -> Mapping[str, str]:
@@ -97,12 +99,34 @@ class MacroF1(Metric):
 
     def hub_entry(self, value: str) -> dict[str, Any]:
         """Return `f1`, with the arguments of its `compute` that give this value."""
-        if value == "macro_f1":
-            return {"type": "f1", "args": {"average": "macro"}}
+        if value in self.averages:
+            return {"type": "f1", "args": {"average": self.averages[value]}}
         values = [*self.label_values().values()]
         if value in values:
             return {"type": "f1", "args": {"average": "macro", "labels": [values.index(value)]}}
         return super().hub_entry(value)
+
+
+@METRICS.register
+class MacroF1(LabelF1Metric):
+    """Accuracy, the mean of the labels' F1, and F1 of each label (`f1_LABEL`), 0 to 1; F1 without any member is 0."""
+
+    name = "macro_f1"
+    target = "labels"
+    reported = "macro_f1"
+    scores: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1}
+    hub_types: ClassVar = {"accuracy": "accuracy", "macro_f1": "f1"}
+
+    def label_score(self, number: int) -> Score:
+        """Return F1 of one class."""
+        return partial(class_f1, label=number)
+
+    def all_scores(self) -> Mapping[str, Score]:
+        """Return accuracy, macro F1 over all labels, and F1 of each."""
+        scores = dict(super().all_scores())
+        if self.labels:  # labels that no row has count as well
+            scores["macro_f1"] = partial(macro_f1, classes=len(self.labels))
+        return scores
 
 
 def label_value_names(start: str, labels: Sequence[str]) -> dict[str, str]:

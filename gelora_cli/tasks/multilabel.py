@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote_name
-from gelora_cli.core.registries import METRICS, TASK_KINDS
+from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, of_all
 from gelora_cli.models.heads import HeadSpec, LabelSetHead, ScoreHead
 from gelora_cli.tasks.base import Floats, Row, Verdict
@@ -115,7 +116,7 @@ class Multilabel(TextKind):
             names = join_names(quote_name(name) for name in self.written(task, predictions[0]))
             what = f"the same labels ({names})" if names else "no label"
             return Verdict(True, f"collapsed: {what} for all {count:,} rows")
-        score = METRICS.get(task.metric).scores[task.reported]
+        score = metric_of(task.metric, task.labels).all_scores()[task.reported]
         best = float(of_all(score, self.constant_predictions_for(task, true), true)[0])
         if value <= best:
             return Verdict(
@@ -133,9 +134,9 @@ class Multilabel(TextKind):
 
         The candidates are the most common set, and the k most common labels for each k. One of them is the best of all
         sets for exact matches, for micro F1 (whose hits are the most for k labels if they are the k most common) and
-        for macro F1 (all labels that occur).
+        for macro F1 and that of any label (all labels).
         """
-        score = METRICS.get(task.metric).scores[task.reported]
+        score = metric_of(task.metric, task.labels).all_scores()[task.reported]
         by_count = np.argsort(-true.sum(0), kind="stable")  # (C,)
         candidates = [self.constant_predictions(true)[0]]
         for size in range(1, len(by_count) + 1):

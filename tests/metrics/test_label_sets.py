@@ -24,6 +24,18 @@ def expected(predicted: Sets, true: Sets) -> dict[str, float]:
     }
 
 
+def test_each_label_has_a_value_by_its_name() -> None:
+    predicted, true = random_sets(5, 60, 3)
+    metric = METRICS.get("multilabel_f1").for_labels(["toxic", "off topic", "rare"])
+    values = metric.compute(predicted, true)
+    assert list(values) == ["macro_f1", "micro_f1", "exact_match", "f1_toxic", "f1_off-topic", "f1_rare"]
+    assert [*values.values()][3:] == pytest.approx(f1_score(true, predicted, average=None, zero_division=0).tolist())
+    for name, value in values.items():
+        if name != "exact_match":
+            entry = metric.hub_entry(name)
+            assert value == pytest.approx(f1_score(true, predicted, zero_division=0, **entry["args"]))
+
+
 def random_sets(seed: int, examples: int, labels: int) -> tuple[Sets, Sets]:
     generator = np.random.default_rng(seed)
     true = (generator.random((examples, labels)) < np.linspace(0.6, 0.02, labels)).astype(np.int64)

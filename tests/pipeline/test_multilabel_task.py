@@ -20,6 +20,7 @@ from gelora_cli.report.predictions import read_predictions
 from tests.helpers.bench import FAST, predictions, result_of
 from tests.helpers.label_sets import LABELS, labelled_texts, write_label_sets
 
+F1_OF_LABELS = ["f1_asked", "f1_glad", "f1_sad"]
 TEXTS = labelled_texts(120)
 
 
@@ -60,6 +61,7 @@ def test_from_a_file_of_ones_own_to_a_plain_pipeline(
             "micro_f1": f1_score(true, predicted, average="micro", zero_division=0),
             "exact_match": accuracy_score(true, predicted),
         }
+        | dict(zip(F1_OF_LABELS, f1_score(true, predicted, average=None, zero_division=0).tolist(), strict=True))
     )
     assert not result.collapsed
     assert result.value > 0.8
@@ -106,7 +108,9 @@ def test_a_column_per_label_with_threshold_weights_and_a_gradient_signal(
 ) -> None:
     file = write_label_sets(tmp_path / "reviews.csv", TEXTS, "columns")
     columns = f"task.label_columns=[{','.join(LABELS)}]"
-    words = given(tmp_path, tiny_models["bert"], file, columns, "method=fisher", "protocol=split")
+    words = given(
+        tmp_path, tiny_models["bert"], file, columns, "method=fisher", "protocol=split", "task.reported=f1_sad"
+    )
     words += ["task.threshold=0.4", "task.class_weights=balanced", "train.label_smoothing=0.1"]
     assert command_line(["run", *words]) == 0
     found = predictions(only(tmp_path))
