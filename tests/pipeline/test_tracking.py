@@ -51,7 +51,7 @@ def probe(body: Any, estimate: Any = lambda points: ESTIMATE, **changes: Any) ->
         "updates": None,
         "linears": [],
     }
-    return GeometryProbe(model=body, body=body, blocks=body.blocks, estimate=estimate, **(values | changes))
+    return GeometryProbe(model=body, body=body, layers=body.blocks, estimate=estimate, **(values | changes))
 
 
 def test_jacobians_of_known_matrices_have_their_stable_ranks() -> None:
