@@ -34,7 +34,6 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.merging import merge_adapter
 from gelora_cli.models.heads import SpanHead
 from gelora_cli.models.load import LoadedModel, load_model
-from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.operations import FORWARD_ONLY, model_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import SignalContext
@@ -42,13 +41,16 @@ from tests.helpers.bench import Bench, result_of
 from tests.helpers.flops import count_operations
 from tests.helpers.gradient_contexts import labelled_context
 from tests.helpers.method_cases import inputs_of, plain, profile_of
+from tests.helpers.models import found_names, from_directory
 from tests.helpers.tiny import SENTENCES
 from tests.helpers.variant_matrix import fresh, labels_of_sentences, largest_difference, logits, train
 
 BUDGET = "rank:3"
 METHOD = PlannedLoraConfig(modules="all")
 ADAPTER = ("method.modules=all", "budget=rank:2", "ranks.on_deficit=shrink")
-RUN = ("task=mrpc", "data.max_train_examples=40", "train.max_steps=3", *ADAPTER)
+ACCEPT = "model.accept_map=true"
+"""Takes the map of a kind that is not declared; of no effect on the others."""
+RUN = ("task=mrpc", ACCEPT, "data.max_train_examples=40", "train.max_steps=3", *ADAPTER)
 """Three steps on pairs of texts."""
 SMALL_SIGNALS = ("profile.gradient_batches=10", "profile.gradient_batch_size=3", "profile.max_examples=60")
 TOLERANCE = 0.002
@@ -104,7 +106,7 @@ class KindCase:
     @cached_property
     def context(self) -> SignalContext:
         """Return the context in which a run measures its signals."""
-        words = ("task=cola", f"model.path={self.directory}", f"data.glue={self.glue}", *SMALL_SIGNALS)
+        words = ("task=cola", f"model.path={self.directory}", f"data.glue={self.glue}", ACCEPT, *SMALL_SIGNALS)
         return labelled_context(self.work, *words)
 
     def measure(self, signal: str) -> Any:
@@ -324,7 +326,8 @@ def check_spans(case: KindCase) -> str:
     """Load the model with a question-answering head, where the kind has one, and map it as with the other head."""
     if not has_span_head(case):
         return "no head"
-    loaded = load_model(resolve_model(hub=None, path=str(case.directory)), SpanHead(), seed=0)
+    resolved = from_directory(case.directory)
+    loaded = load_model(resolved, SpanHead(), seed=0, **found_names(resolved))
     assert loaded.map.head_modules
     shapes = [[(linear.role, linear.in_features) for linear in block.linears] for block in loaded.map.blocks]
     others = fresh(case.directory).map.blocks

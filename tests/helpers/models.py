@@ -10,8 +10,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import MODEL_KINDS
+from gelora_cli.models.automatic_map import find_map
+from gelora_cli.models.files import read_config_json
 from gelora_cli.models.heads import LabelHead, ScoreHead, SpanHead
 from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.pretrained import empty_backbone
 
 LABELS = LabelHead(("unacceptable", "acceptable"))
 SCORE = ScoreHead()
@@ -28,6 +32,14 @@ ERNIE = {
 
 def from_directory(directory: Path) -> ResolvedModel:
     return resolve_model(hub=None, path=str(directory))
+
+
+def found_names(resolved: ResolvedModel) -> dict[str, Any]:
+    """Return the names of blocks and linears that are found in a model without declaration; none of a declared kind."""
+    if read_config_json(resolved.directory, resolved.source)["model_type"] in MODEL_KINDS:
+        return {}
+    found = find_map(empty_backbone(resolved))
+    return {"blocks": found.blocks, "linears": found.names}
 
 
 def refusal(call: Any, *arguments: Any, **options: Any) -> str:

@@ -18,8 +18,8 @@ from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.merging import merge_adapter
 from gelora_cli.models.load import LoadedModel, load_model
-from gelora_cli.models.locate import resolve_model
 from tests.helpers.method_cases import HEAD, inputs_of, profile_of
+from tests.helpers.models import found_names, from_directory
 from tests.helpers.tiny import SENTENCES
 
 VARIANTS = ("lora", "rslora", "dora", "pissa", "lora_ga")
@@ -96,7 +96,8 @@ def check_variant(directory: Path, kind: str, variant: str, work: Path, **settin
 
 
 def fresh(directory: Path) -> LoadedModel:
-    return load_model(resolve_model(hub=None, path=str(directory)), HEAD, seed=0)
+    resolved = from_directory(directory)
+    return load_model(resolved, HEAD, seed=0, **found_names(resolved))
 
 
 @torch.no_grad()
