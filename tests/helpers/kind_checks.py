@@ -184,9 +184,9 @@ def check_map(case: KindCase) -> str:
 
 
 def check_profile(case: KindCase) -> str:
-    """Measure the profile: one finite idim for the embeddings and for every block."""
+    """Measure the profile: one finite idim for the embeddings, and for every pass through a block."""
     profile = case.measure("idim")
-    assert len(profile.layers) == len(profile.model_map.blocks) + 1
+    assert len(profile.layers) == len(profile.model_map.layers) + 1
     assert all(math.isfinite(layer.idim) and layer.idim > 0 for layer in profile.layers)
     return f"{len(profile.layers)} layers"
 

@@ -55,7 +55,7 @@ def check_variant(directory: Path, kind: str, variant: str, work: Path, **settin
     weights = {name: tensor.detach().clone() for name, tensor in loaded.model.named_parameters()}
     method = PlannedLoraConfig(variant=variant, **settings)
     plan = plan_ranks(profile_of(loaded.map), parse_budget(BUDGET), variant=variant)
-    assert len(set(plan.ranks)) > 1
+    assert len(plan.ranks) == 1 or len(set(plan.ranks)) > 1  # one block has one rank
     assert (plan.variant, plan.adapter_params) == (variant, sum(row.params for row in plan.blocks))
     assert plan.adapter_params <= (plan.budget_params or 0)
     context = MethodContext(

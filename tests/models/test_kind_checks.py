@@ -21,6 +21,7 @@ from tests.helpers.kind_checks import ADAPTER, CHECKS, TOLERANCE, KindCase, has_
 from tests.helpers.rivals import case, logits, tune
 from tests.helpers.squad_runs import arguments
 from tests.helpers.tiny import ALL_KINDS, make_tiny
+from tests.helpers.tiny_encoders import ALBERT_GROUPS
 from tests.helpers.variant_matrix import VARIANTS, check_variant, fresh
 
 OTHER_METHODS = ("adalora", "sora", "eva", "houlsby", "pfeiffer", "bitfit", "full")
@@ -35,8 +36,33 @@ def kind_case(tmp_path: Path, glue_dir: Path, kind: str) -> KindCase:
     return KindCase(kind, make_tiny(kind, tmp_path / "model"), glue_dir, tmp_path / "work")
 
 
+@pytest.fixture
+def two_groups(tmp_path: Path, glue_dir: Path) -> KindCase:
+    """Make an ALBERT of two blocks, through which five passes go."""
+    (tmp_path / "work").mkdir()
+    directory = make_tiny("albert", tmp_path / "model", layers=5, changes=ALBERT_GROUPS)
+    return KindCase("albert", directory, glue_dir, tmp_path / "work")
+
+
+def test_every_check_holds_of_blocks_that_run_several_times(two_groups: KindCase) -> None:
+    check_all(two_groups)
+    assert [block.passes for block in two_groups.context.model_map.blocks] == [(1, 2, 3), (4, 5)]
+
+
+@pytest.mark.slow
+def test_every_method_of_blocks_that_run_several_times(two_groups: KindCase, tmp_path: Path) -> None:
+    for variant in VARIANTS:
+        check_variant(two_groups.directory, "albert", variant, tmp_path / variant)
+    for method in OTHER_METHODS:
+        check_method(two_groups, method, tmp_path / method)
+
+
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_every_check_holds(kind_case: KindCase) -> None:
+    check_all(kind_case)
+
+
+def check_all(kind_case: KindCase) -> None:
     failed = {}
     for name, check in CHECKS.items():
         try:
