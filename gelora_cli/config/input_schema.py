@@ -128,7 +128,7 @@ class ModelConfig:
     )
     linears: dict[str, str] = key(
         {},
-        help="role (query, key, value, output, up, gate, down) to the linear's name in a block, of such a model",
+        help="role (query, key, value, qkv, output, up, gate, gate_up, down) to the linear's name in a block",
         identity="linears",
         profile=True,
     )
