@@ -13,7 +13,7 @@ from gelora_cli.core.heavy_imports import import_heavy
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
-from gelora_cli.models.head_checks import explain_missing_head
+from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.heads import (
     HeadSpec,
     TaskWeights,
@@ -131,8 +131,7 @@ def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None)
         raise GeloraError(
             f"{resolved.source} is quantized, and full-precision weights are needed. Give those by model.path=DIR."
         )
-    if _factory(head)._model_mapping.get(type(config), None) is None:
-        raise GeloraError(explain_missing_head(config.model_type, head, resolved.source))
+    check_head(resolved, head)
     head.configure(config)
     # A decoder caches keys and values for generation, which would only take memory here.
     if hasattr(config, "use_cache"):

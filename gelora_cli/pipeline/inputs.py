@@ -135,6 +135,8 @@ def resolve_inputs(
         check_structure(model)
         with collect_problems(problems):
             check_length(model, config.task.max_length)
+        # Labels may be wrong or unknown, and they don't change what class of transformers has the head.
+        check_head(model, head_of(replace(config, task=replace(config.task, labels=[]))))
         chosen = choose_names(config, model)
     with collect_problems(problems):
         precision = resolve_precision(config.precision) if check_devices else config.precision
@@ -146,8 +148,6 @@ def resolve_inputs(
         with collect_problems(problems):
             _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
     if not problems:
-        with collect_problems(problems):
-            check_head(model, head_of(config))
         with collect_problems(problems):
             _check_training_rows(config, splits, signals)
     if problems:

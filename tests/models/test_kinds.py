@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pytest
 from peft import get_peft_model
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
-from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.api import lora_config
@@ -21,14 +20,10 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.block_map import map_model
-from gelora_cli.models.heads import SpanHead
 from gelora_cli.models.kinds.base import EncoderKind, ModelKind, kind_of
-from gelora_cli.models.load import load_model
-from gelora_cli.models.locate import resolve_model
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.method_cases import profile_of
 from tests.helpers.registries import forget_entries_afterwards
-from tests.helpers.squad_runs import arguments
 from tests.helpers.tiny import DECODERS, make_tiny
 from tests.helpers.tiny_decoders import MORE_DECODERS
 
@@ -83,24 +78,6 @@ def test_every_entry_says_what_its_models_are() -> None:
         assert kind.name == name and kind_of(name) is kind
         assert kind.is_decoder == (name in (*DECODERS, *MORE_DECODERS))
         assert kind.longest_input({"max_position_embeddings": 100}) == LONGEST_OF_100.get(name)
-
-
-def test_every_entry_says_whether_its_models_answer_questions() -> None:
-    has_head = {name: MODEL_KINDS.get(name).answers_questions for name in MODEL_KINDS.names()}
-    assert has_head == {name: name in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES for name in has_head}
-
-
-def test_a_head_that_a_kind_lacks_is_refused_by_name(
-    tmp_path: Path, glue_dir: Path, squad_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bench = Bench(tmp_path / "runs", glue_dir, {"phi3": make_tiny("phi3", tmp_path / "model")})
-    assert bench.run(*arguments(squad_dir), model="phi3") == 2
-    message = capsys.readouterr().err
-    assert "transformers has no question answering head for model_type=phi3" in message
-    assert "it has one for bert, " in message and "gpt2" in message and "gemma2" not in message
-    assert not (tmp_path / "runs").exists()
-    with pytest.raises(GeloraError, match="no question answering head for model_type=phi3"):
-        load_model(resolve_model(hub=None, path=str(bench.models["phi3"])), SpanHead(), seed=0)
 
 
 def test_an_entry_that_lacks_a_part_is_refused_when_it_is_registered() -> None:

@@ -45,7 +45,6 @@ class ModelKind(ABC):
         linears: role (see `ROLES`) -> name of a linear layer inside a block.
         is_decoder: whether a token sees only those before it.
         limit: what a message says of `longest_input`.
-        answers_questions: whether transformers has a question-answering head for it.
     """
 
     name: ClassVar[str]
@@ -53,7 +52,6 @@ class ModelKind(ABC):
     linears: ClassVar[Mapping[str, str]]
     is_decoder: ClassVar[bool]
     limit: ClassVar[str] = "has positions for 1 to {longest} tokens"
-    answers_questions: ClassVar[bool] = True
 
     def __init__(self) -> None:
         """Refuse a declaration by which no model can be mapped, when it is registered.

@@ -18,7 +18,6 @@ class EuroBert(RotaryEncoderKind):
     """EuroBERT (Boizard et al., 2025): Llama's modules and tokenizer, with attention to both sides."""
 
     name = "eurobert"
-    answers_questions = False
     blocks = Llama.blocks
     linears = Llama.linears
 

@@ -11,7 +11,6 @@ class Gemma(Llama):
     """Gemma (Gemma Team, 2024): Llama's modules, with scaled embeddings and norms that multiply by `1 + w`."""
 
     name = "gemma"
-    answers_questions = False
 
 
 @MODEL_KINDS.register

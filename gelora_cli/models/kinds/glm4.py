@@ -14,7 +14,6 @@ class Glm4(DecoderKind):
     """GLM-4 of 2025, `glm4` in transformers: Llama's attention, and one linear for gate and up."""
 
     name = "glm4"
-    answers_questions = False
     blocks = "layers"
     linears: ClassVar[Mapping[str, str]] = {
         "query": "self_attn.q_proj",

@@ -12,6 +12,5 @@ class Gte(RotaryEncoderKind):
     """The encoder of mGTE (Zhang et al., 2024): BERT with rotary positions and gated feed-forward layers."""
 
     name = "gte"
-    answers_questions = False
     blocks = Llama.blocks
     linears = Llama.linears

@@ -12,6 +12,5 @@ class NomicBert(RotaryEncoderKind):
     """NomicBERT (Nussbaum et al., 2024): BERT with rotary positions and gated feed-forward layers."""
 
     name = "nomic_bert"
-    answers_questions = False
     blocks = Llama.blocks
     linears = Llama.linears

@@ -11,7 +11,6 @@ class Olmo(Llama):
     """OLMo (Groeneveld et al., 2024): Llama's modules, with norms that have no parameters."""
 
     name = "olmo"
-    answers_questions = False
 
 
 @MODEL_KINDS.register
@@ -19,7 +18,6 @@ class Olmo2(Llama):
     """OLMo 2 (Walsh et al., 2025): norms after each sublayer, and of queries and keys."""
 
     name = "olmo2"
-    answers_questions = False
 
 
 @MODEL_KINDS.register
@@ -27,4 +25,3 @@ class Olmo3(Llama):
     """OLMo 3: as OLMo 2, with a window in three of four blocks."""
 
     name = "olmo3"
-    answers_questions = False

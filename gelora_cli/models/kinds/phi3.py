@@ -14,7 +14,6 @@ class Phi3(DecoderKind):
     """Phi-3 (Abdin et al., 2024): one linear for query, key and value, and one for gate and up."""
 
     name = "phi3"
-    answers_questions = False
     blocks = "layers"
     linears: ClassVar[Mapping[str, str]] = {
         "qkv": "self_attn.qkv_proj",

@@ -14,7 +14,6 @@ class Starcoder2(DecoderKind):
     """StarCoder2 (Lozhkov et al., 2024): Llama's attention, and a feed-forward without a gate."""
 
     name = "starcoder2"
-    answers_questions = False
     blocks = "layers"
     linears: ClassVar[Mapping[str, str]] = {
         "query": "self_attn.q_proj",
