@@ -24,7 +24,7 @@ from gelora_cli.models.heads import (
 )
 from gelora_cli.models.kinds.base import is_causal, kind_of
 from gelora_cli.models.locate import ResolvedModel
-from gelora_cli.models.pretrained import quiet_transformers, read_config
+from gelora_cli.models.pretrained import build_empty, quiet_transformers, read_config
 from gelora_cli.models.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -159,12 +159,8 @@ def _check_map(config: PreTrainedConfig, head: HeadSpec, blocks: str | None, lin
     Raises:
         GeloraError: as `map_model`.
     """
-    import torch
-
-    factory: Any = _factory(head)
     try:
-        with torch.device("meta"):
-            model = factory.from_config(config, trust_remote_code=False)
+        model = build_empty(_factory(head), config)
     except (StoppedError, MemoryError):
         raise
     except Exception:  # a class without such a head, or odd values: loading the weights says it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -59,14 +60,11 @@ def empty_backbone(resolved: ResolvedModel) -> PreTrainedModel:
     Raises:
         GeloraError: transformers can't build it.
     """
-    import torch
     from transformers import AutoModel
 
     config = read_config(resolved)
     try:
-        with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build: Any = AutoModel.from_config
-            model = build(config, trust_remote_code=False)
+        return build_empty(AutoModel, config)
     except StoppedError:
         raise
     except Exception as error:  # an error of any class for values that a model doesn't expect
@@ -74,4 +72,12 @@ def empty_backbone(resolved: ResolvedModel) -> PreTrainedModel:
             f"The {config.model_type} model of {resolved.source} can't be built from its config.json: "
             f"{first_line(error)}. Write config.json again with save_pretrained."
         ) from error
-    return cast("PreTrainedModel", model)
+
+
+def build_empty(factory: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the model that an auto class of transformers builds, without weights (on the device `meta`)."""
+    import torch
+
+    with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        # A copy, since the chosen attention is noted in the configuration.
+        return cast("PreTrainedModel", factory.from_config(copy.deepcopy(config), trust_remote_code=False))

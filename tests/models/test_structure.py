@@ -118,9 +118,9 @@ def test_models_of_unlike_blocks_are_refused_with_what_differs(
 
 def test_a_model_without_declaration_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     directory = make_tiny("qwen2", tmp_path)
-    config: Any = transformers.Qwen3_5TextConfig(**SIZES)
+    config: Any = transformers.Qwen3_5TextConfig(**(SIZES | {"vocab_size": 500}))
     config.save_pretrained(directory)
-    (directory / "model.safetensors").write_bytes(b"no weights" * 10_000)
+    (directory / "model.safetensors").write_bytes(b"no weights" * 20_000)
     assert "block 1 has linear_attn" in refusal(load_model, from_directory(directory), LABELS, seed=0)
 
 
