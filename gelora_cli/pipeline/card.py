@@ -109,7 +109,7 @@ def _scores(result: RunResult, task: TaskConfig) -> str:
 def _label_scores(result: RunResult, task: TaskConfig) -> str:
     """Return the table of the values of each label: a row for each label, a column for each split."""
     values = metric_of(task.metric, task.labels).label_values()
-    if not values:
+    if not values or not set(values.values()) <= set(result.results[0].metrics):  # also of a run without such values
         return ""
     splits = [evaluated.split for evaluated in result.results]
     lines = [f"| label | value | {' | '.join(splits)} |", f"|---|---|{'---|' * len(splits)}"]
