@@ -36,12 +36,12 @@ MOST_ROWS = 1_000_000_000
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer")
 HEAD_SIZES = ("num_attention_heads", "num_key_value_heads", "n_heads", "n_head", "head_dim")
-WIDTHS = ("hidden_size", "embedding_size", "intermediate_size", "dim", "hidden_dim")
+WIDTHS = ("hidden_size", "embedding_size", "intermediate_size", "dim", "hidden_dim", "n_embd", "n_inner")
 SIZES = {
     **dict.fromkeys(LAYER_COUNTS, (1, MOST_LAYERS)),
     **dict.fromkeys(HEAD_SIZES, (1, MOST_UNITS)),
     **dict.fromkeys(WIDTHS, (1, MOST_UNITS)),
-    **dict.fromkeys(("vocab_size", "max_position_embeddings"), (1, MOST_ROWS)),
+    **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions"), (1, MOST_ROWS)),
     "type_vocab_size": (0, MOST_UNITS),
     "num_labels": (1, MOST_UNITS),
 }
@@ -184,20 +184,21 @@ def _find_wrong_types(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _find_indivisible_sizes(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a message for each size that can't be divided among the attention heads."""
-    width = config.get("hidden_size")
-    heads = config.get("num_attention_heads")
+    # GPT-2 has names of its own.
+    width_key, heads_key = ("n_embd", "n_head") if "n_embd" in config else ("hidden_size", "num_attention_heads")
+    width, heads = config.get(width_key), config.get(heads_key)
     groups = config.get("num_key_value_heads")
     # A config.json that gives the size of a head may have any width.
     has_head_size = config.get("head_dim") or config.get("attention_head_size")
     if _is_positive(width) and _is_positive(heads) and not has_head_size and width % heads:
-        yield f"hidden_size={width} can't be shared among num_attention_heads={heads}"
+        yield f"{width_key}={width} can't be shared among {heads_key}={heads}"
     if _is_positive(heads) and _is_positive(groups) and heads % groups:
         yield f"num_attention_heads={heads} can't be shared among num_key_value_heads={groups}"
 
 
 def _find_missing_weights(config: Mapping[str, Any], weight_bytes: int) -> Iterator[str]:
     """Yield a message if the model is so much larger than its weights that building it could fill the memory."""
-    width = config.get("hidden_size")
+    width = config.get("hidden_size", config.get("n_embd"))
     vocabulary = config.get("vocab_size")
     inner_width = config.get("intermediate_size")
     embedding_width = config.get("embedding_size") or width

@@ -267,3 +267,17 @@ def test_a_text_model_inside_another_is_refused_with_its_type(
     assert f"model_type={whole!r} reads more than text" in message and "text_config" in message
     assert (f"A text-only model of model_type={text!r} is accepted" in message) == (text is not None)
     assert "get_decoder().save_pretrained(DIR)" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"n_positions": 0}, "n_positions=0: a whole number"),
+        ({"n_embd": "768"}, "n_embd='768': a whole number"),
+        ({"n_embd": 34}, "n_embd=34 can't be shared among n_head=4"),
+        ({"n_embd": 4_000}, "for which weights of"),
+    ],
+)
+def test_the_sizes_of_gpt2_are_checked_by_its_own_names(tmp_path: Path, values: dict[str, Any], named: str) -> None:
+    config_with(**values)(make_tiny("gpt2", tmp_path))
+    assert named in refusal(tmp_path)
