@@ -166,7 +166,7 @@ def _loss_lines(config: RunConfig) -> list[str]:
     lines = []
     given, smoothing = config.task.class_weights, config.train.label_smoothing
     if given != NONE:
-        weights = "balanced, n / (C n_c)" if given == BALANCED else " ".join(f"{number:g}" for number in given)
+        weights = "balanced to the training rows" if given == BALANCED else " ".join(f"{number:g}" for number in given)
         lines.append(
             f"- class weights in the loss: {weights}. They shift the probabilities towards labels with a larger "
             "weight, away from how often a label occurs"

@@ -74,7 +74,7 @@ def test_class_weights_and_macro_f1_from_a_file_to_the_report(
     assert lines[-1] | result.metrics == lines[-1]
     card = (directory / "README.md").read_text()
     assert f"| odd \\| name | f1_odd-name | {result.metrics['f1_odd-name']:.4f} |" in card
-    assert "- class weights in the loss: balanced, n / (C n_c). They shift the probabilities" in card
+    assert "- class weights in the loss: balanced to the training rows. They shift the probabilities" in card
     assert "- label smoothing: 0.1" in card
     assert "class weights: ham 0.41" in (directory / "log.txt").read_text()
 
