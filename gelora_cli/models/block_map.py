@@ -56,7 +56,9 @@ def map_model(
     check_tensors(modules, f"{type(model).__name__}, {list_name}")
     # The map lists roles in the order of ROLES, whatever the order of the declaration.
     roles = [role for role in ROLES if role in name_of_role]
-    passes = kind.passes(model.config.to_dict()) if block_list == kind.blocks else ()
+    # A name below the base model and one in full may be the same list.
+    is_declared = bool(kind.blocks) and list_name.endswith(f".{kind.blocks}")
+    passes = kind.passes(model.config.to_dict()) if is_declared or list_name == kind.blocks else ()
     mapped = []
     for index, _ in enumerate(modules):
         block = f"{list_name}.{index}"

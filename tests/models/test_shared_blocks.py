@@ -38,6 +38,8 @@ from gelora_cli.models.shapes import read_shapes
 from gelora_cli.plots.run_profile import profile_figure
 from gelora_cli.plots.run_ranks import ranks_figure
 from gelora_cli.signals.base import SignalContext
+from gelora_cli.signals.gradients import draw_batches
+from tests.helpers.gradient_contexts import batch_gradients, direct_numbers, labelled_context
 from tests.helpers.method_cases import loaded_and_plan, profile_of
 from tests.helpers.models import from_directory, refusal
 from tests.helpers.rank_profiles import make_profile
@@ -248,6 +250,26 @@ def test_an_artifact_that_is_older_than_passes_is_read_as_it_was() -> None:
     read = from_json(IdProfile, old, verify=False)
     assert read == profile
     assert [block.layers for block in read.model_map.blocks] == [(1,), (2,)]
+
+
+def test_the_declared_list_named_by_hand_has_its_passes(two_groups: Path) -> None:
+    loaded, _ = loaded_and_plan(two_groups)
+    for name in ("encoder.albert_layer_groups", "albert.encoder.albert_layer_groups"):
+        linears = {"query": "albert_layers.0.attention.query"}
+        model_map = map_model(loaded.model, blocks=name, linears=linears, head_modules=("classifier",))
+        assert [block.passes for block in model_map.blocks] == [(1, 2, 3), (4, 5)]
+
+
+def test_gradients_of_all_passes_add_up(two_groups: Path, glue_dir: Path, tmp_path: Path) -> None:
+    words = ("task=cola", f"model.path={two_groups}", f"data.glue={glue_dir}", "profile.gradient_batches=10")
+    context = labelled_context(tmp_path, *words, "profile.gradient_batch_size=2", "profile.max_examples=40")
+    measured = SIGNALS.get("gradients").measure(context)
+    gradients = batch_gradients(context, draw_batches(len(context.examples()), context.profile))
+    for row in measured.linears:
+        weight = context.model.get_parameter(f"{row.name}.weight")
+        direct = direct_numbers(weight, [batch[row.name] for batch in gradients])
+        assert row.numbers.importance == pytest.approx(direct.importance, rel=1e-4)
+        assert row.numbers.fisher == pytest.approx(direct.fisher, rel=1e-4)
 
 
 def test_the_map_of_blocks_that_run_once_is_their_list() -> None:
