@@ -21,10 +21,11 @@ def read_plan(path: str) -> RankPlan:
     source = Path(path).expanduser()
     if source.is_dir():
         return read_artifact(RankPlan, source / RankPlan.FILE)
-    pattern = _read_pattern(source)
+    pattern, plan_file = _read_pattern(source), plan_beside(source)
+    if pattern is None and source.suffix != plan_file.suffix and source.is_file() and plan_file.is_file():
+        raise GeloraError(f"ranks.path={path} is for another trainer; give the plan beside it, ranks.path={plan_file}")
     if pattern is None:
         return read_artifact(RankPlan, source)
-    plan_file = plan_beside(source)
     if not plan_file.exists():
         raise GeloraError(
             f"ranks.path={path} holds only PEFT's arguments, and the plan {plan_file.name}, which gelora ranks writes "

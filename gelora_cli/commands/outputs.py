@@ -63,7 +63,9 @@ def write_output(path: Path, content: str, *, force: bool) -> None:
 def _target(path: Path) -> Path:
     """Return where a path leads: the file behind a link is written, and the link stays."""
     try:
-        return path.expanduser().resolve()
+        expanded = path.expanduser()
+        # A pipe keeps its name: /dev/stdout leads to one that has no other.
+        return expanded.absolute() if expanded.is_fifo() else expanded.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that no system takes
         raise GeloraError(f"output={path} leads nowhere: {error}; name another file") from error
 

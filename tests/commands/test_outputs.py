@@ -85,6 +85,15 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_a_pipe_without_a_name_is_written_to() -> None:
+    """As /dev/stdout is where another command reads it."""
+    reading, writing = os.pipe()
+    write_output(Path(f"/dev/fd/{writing}"), "lines", force=False)
+    os.close(writing)
+    with os.fdopen(reading) as reader:
+        assert reader.read() == "lines"
+
+
 def test_a_device_is_written_to_and_stays() -> None:
     write_output(Path("/dev/null"), "nothing", force=False)
     assert Path("/dev/null").is_char_device()

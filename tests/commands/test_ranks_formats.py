@@ -13,6 +13,7 @@ import yaml
 from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.codec import write_artifact
+from gelora_cli.core.errors import GeloraError
 from tests.helpers.plans import PROFILE
 
 
@@ -44,6 +45,10 @@ def test_each_form_is_written_with_the_plan_beside_it(
         assert "to serve: the largest rank is 12; vLLM: max_lora_rank=16" in text
         assert "LLaMA-Factory 0.9.5 has no rank pattern, and Unsloth 2026.10.9" in text
         assert "is an encoder" not in text
+    with pytest.raises(
+        GeloraError, match=r"is for another trainer; give the plan beside it, ranks\.path=.*ranks\.plan\.json"
+    ):
+        read_plan(str(files["axolotl"]))
     assert f"ranks.path={files['peft']} " in shown["peft"]
     assert f"ranks.path={tmp_path / 'ranks.plan.json'} " in shown["trl"]
     assert "axolotl:  " in shown["axolotl"] and "for TRL:  " in shown["trl"]
