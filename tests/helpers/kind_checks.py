@@ -301,7 +301,8 @@ def _predicted_probabilities(case: KindCase) -> torch.Tensor:
         writer = csv.writer(stream)
         writer.writerow(["sentence1", "sentence2"])
         writer.writerows(zip(SENTENCES, reversed(SENTENCES), strict=True))
-    assert command_line(["predict", str(case.run), f"file={file}", f"output={output}", "force=true"]) == 0
+    with redirect_stdout(StringIO()):
+        assert command_line(["predict", str(case.run), f"file={file}", f"output={output}", "force=true"]) == 0
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     return torch.tensor([list(row["probabilities"].values()) for row in rows])
 
