@@ -150,6 +150,7 @@ def _entries(table: Table, task: TaskConfig) -> _Entries:
     else:
         _refuse_cells(table, column, str, "a list or a text of labels, empty for no label")
         known = [*task.labels, *table.classes.get(column, ())]
+        _refuse_unreadable_lists(table, column, known)
         separator, note = _separator(table, task, known)
         lists = [_split(cell, separator) for cell in cells]
     rows = [row for row, labels in enumerate(lists) for _ in labels]
@@ -181,6 +182,22 @@ def _refuse_cells(table: Table, column: str, accepted: type, description: str) -
         f"{table.location(wrong[0])}: {quote_name(column)} {reason}{describe_count(len(wrong))}; give {description}, "
         "or remove the row"
     )
+
+
+def _refuse_unreadable_lists(table: Table, column: str, known: Sequence[str]) -> None:
+    """Refuse texts in brackets that are no list, as numpy writes `['toxic' 'insult']`, and no known label.
+
+    Raises:
+        GeloraError: there is one; the message names the first.
+    """
+    for row, cell in enumerate(table.columns[column]):
+        if not isinstance(cell, str) or cell.strip() in known:
+            continue
+        if LIST_TEXT.fullmatch(cell) and _list_items(cell) is None:
+            raise GeloraError(
+                f"{table.location(row)}: {quote_name(column)} is {quote(cell)}, which is no list: commas between "
+                "quoted labels are needed. Write ['a', 'b'] or a|b"
+            )
 
 
 def _split(cell: Any, separator: str) -> list[Any]:

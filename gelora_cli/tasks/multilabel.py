@@ -132,16 +132,18 @@ class Multilabel(TextKind):
     def constant_predictions_for(self, task: TaskConfig, true: Array) -> Array:
         """Return the single set of labels that reaches most of the reported value, for every row, (n, C).
 
-        The candidates are the most common set, and the k most common labels for each k. One of them is the best of all
-        sets for exact matches, for micro F1 (whose hits are the most for k labels if they are the k most common) and
-        for macro F1 and that of any label (all labels).
+        The candidates are the most common set, which has the most exact matches, all labels, which have the highest F1
+        of each label and so the highest macro F1, and the k most common labels of the highest micro F1. With k labels,
+        the k most common ones have the most hits: micro F1 is 2 hits / (k n + labels of all rows).
         """
         score = metric_of(task.metric, task.labels).all_scores()[task.reported]
-        by_count = np.argsort(-true.sum(0), kind="stable")  # (C,)
-        candidates = [self.constant_predictions(true)[0]]
-        for size in range(1, len(by_count) + 1):
-            candidates.append(np.isin(np.arange(len(by_count)), by_count[:size]).astype(np.int64))
-        values = [float(of_all(score, np.broadcast_to(labels, true.shape), true)[0]) for labels in candidates]
+        rows, labels = true.shape
+        counts = true.sum(0)  # (C,)
+        by_count = np.argsort(-counts, kind="stable")  # (C,)
+        micro = 2 * np.cumsum(counts[by_count]) / np.maximum(rows * np.arange(1, labels + 1) + counts.sum(), 1)  # (C,)
+        most_common = np.isin(np.arange(labels), by_count[: int(micro.argmax()) + 1]).astype(np.int64)
+        candidates = [self.constant_predictions(true)[0], most_common, np.ones(labels, np.int64)]
+        values = [float(of_all(score, np.broadcast_to(chosen, true.shape), true)[0]) for chosen in candidates]
         return np.broadcast_to(candidates[int(np.argmax(values))], true.shape)
 
     def written(self, task: TaskConfig, value: Any) -> list[str]:
@@ -158,8 +160,9 @@ class Multilabel(TextKind):
         return {"probabilities": {name: sigmoid(score) for name, score in zip(task.labels, scores, strict=True)}}
 
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
-        """Add a lower threshold, above which rare labels are predicted sooner."""
-        return [*general, f"task.threshold below {task.threshold:g}, if labels are rare"]
+        """Add weights, and a lower threshold, by which rare labels are predicted sooner."""
+        weights = ["task.class_weights=balanced"] if task.class_weights == "none" else []
+        return [*general, *weights, f"task.threshold below {task.threshold:g}"]
 
     def _as_numbers(self, task: TaskConfig, rows: Sequence[Row], key: str) -> Array:
         position = {label: index for index, label in enumerate(task.labels)}

@@ -14,6 +14,7 @@ from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.held_out import choose_held_out_groups
 from gelora_cli.data.holdout import hold_out_rows
+from gelora_cli.data.parquet import class_names
 from gelora_cli.data.sources import complete_task, load_task_split, load_unlabelled_split
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.user_data import load_user_text
@@ -80,6 +81,20 @@ def test_a_data_set_in_the_layout_of_the_hub_keeps_its_order_of_classes(tmp_path
 
 
 @pytest.mark.parametrize(
+    "feature",
+    [
+        {"names": ["b", "a"], "_type": "ClassLabel"},
+        {"feature": {"names": ["b", "a"], "_type": "ClassLabel"}, "_type": "Sequence", "length": -1},
+        [{"names": ["b", "a"], "_type": "ClassLabel"}],
+    ],
+)
+def test_class_names_of_each_form_of_the_hubs_metadata(feature: Any) -> None:
+    metadata = {b"huggingface": json.dumps({"info": {"features": {"labels": feature}}}).encode()}
+    assert class_names(metadata, "labels") == ["b", "a"]
+    assert class_names(metadata, "label") == []
+
+
+@pytest.mark.parametrize(
     ("cells", "settings", "labels"),
     [
         (["a; b", "b", "", "a;"], {}, [[1, 1], [0, 1], [0, 0], [1, 0]]),
@@ -123,6 +138,7 @@ REFUSED = [
     ([["a"], ["b"], ["a", "nan"]], "line 3: no label in labels, but 'nan', which marks a missing value"),
     (["a|b", "b", "NA", "a"], "line 3: no label in labels, but 'NA', which marks a missing value"),
     (["a|b;c", "b", "a", "c", "a", "b"], "the texts in labels hold | and ;; say which one separates labels"),
+    (["['a', 'b']", "[]", "['a' 'b']"], "line 3: labels is \"['a' 'b']\", which is no list: commas between"),
     ([f"text {row}, and more" for row in range(9)], "labels has 10 different labels in 9 rows, too many to learn"),
     ([["a", "b"]] * 5, "every row has labels ['a', 'b'], and a model learns nothing from one value"),
     ([["a"], []] * 5, "needs two or more different labels, but the labels are a"),

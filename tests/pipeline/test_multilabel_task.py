@@ -146,3 +146,16 @@ def test_what_does_not_fit_is_refused_before_any_work(
         assert command_line(["run", *given(tmp_path, tiny_models["bert"], file, *overrides)]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_train_on_the_same_loss(tmp_path: Path, tiny_models: dict[str, Path]) -> None:
+    file = write_label_sets(tmp_path / "reviews.csv", TEXTS)
+    losses = []
+    for processes in (1, 2):
+        place = tmp_path / str(processes)
+        more = ["task.label=labels", "model.dropout=0", f"launch.processes={processes}"]
+        assert command_line(["run", *given(place, tiny_models["bert"], file, *more)]) == 0
+        losses.append(result_of(only(place)).train.last_loss)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
