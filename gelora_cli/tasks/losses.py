@@ -14,12 +14,12 @@ import numpy as np
 from gelora_cli.config.class_weights import BALANCED, NONE
 from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.data.sources import Split
 
 if TYPE_CHECKING:
     import torch
 
     from gelora_cli.data.collate import Batch
+    from gelora_cli.data.sources import Split
 
     RowLoss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
     """From the output of the model, the batch, and its labels (B, ...) to one loss per row, (B,)."""
