@@ -18,6 +18,7 @@ from tests.helpers.bench import Bench, result_of
 from tests.helpers.flops import count_operations
 from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 from tests.helpers.kind_checks import ADAPTER, CHECKS, TOLERANCE, KindCase, has_span_head
+from tests.helpers.models import rewrite_json
 from tests.helpers.rivals import case, logits, tune
 from tests.helpers.squad_runs import arguments
 from tests.helpers.tiny import ALL_KINDS, make_tiny
@@ -131,3 +132,9 @@ def test_questions_are_answered_where_there_is_a_head(kind_case: KindCase, squad
     bench = Bench(tmp_path / "runs", kind_case.glue, {kind_case.kind: kind_case.directory})
     assert bench.run(*arguments(squad_dir, *ADAPTER), model=kind_case.kind) == 0
     assert result_of(bench.only()).reload_check.passed
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("modernbert", "mean"), ("eurobert", "bos"), ("eurobert", "mean")])
+def test_a_head_that_pools_otherwise_costs_what_torch_counts(kind_case: KindCase, pooling: str) -> None:
+    rewrite_json(kind_case.directory / "config.json", classifier_pooling=pooling)
+    CHECKS["operations"](kind_case)
