@@ -176,10 +176,18 @@ def _problem(preset: TunedPreset) -> str:
     return ""
 
 
-def _keys_of_method(method: str) -> dict[str, Key]:
+def counting_keys(method: str) -> dict[str, Key]:
     """Return the keys that can change a number of a run of a method, by their names."""
+    return {name: entry for name, entry in _keys_of_method(method).items() if entry.declared.identity is not False}
+
+
+def _keys_of_method(method: str) -> dict[str, Key]:
+    """Return the keys that a preset may set: those that can change a number, and all of `train`.
+
+    `gelora tune` used to write keys such as `train.log_steps`, which change none.
+    """
     entries = declared_keys(RunConfig, {"method": MethodConfig.class_of(method)})
-    return {entry.name: entry for entry in entries if entry.declared.identity is not False}
+    return {entry.name: entry for entry in entries if entry.declared.identity is not False or entry.section == "train"}
 
 
 def _fits(preset: TunedPreset, config: RunConfig) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from gelora_cli.config.paths import slug
-from gelora_cli.config.tuned import FOLDER, TunedPreset
+from gelora_cli.config.tuned import FOLDER, TunedPreset, counting_keys
 from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, SettingValue, Study
 from gelora_cli.core.files import write_atomic
 
@@ -48,11 +48,12 @@ def tuned_preset(study: Study, method: MethodStudy) -> TunedPreset | None:
     best = method.best_trial
     if best is None or best.value is None:
         return None
-    shared = settings_of(study.overrides)
-    own = settings_of(method.overrides)
+    given = settings_of(study.overrides) | settings_of(method.overrides)
+    counting = counting_keys(method.method)  # others, such as train.log_steps, are of this search alone
+    shared = {name: value for name, value in given.items() if name in counting}
     searched = {entry.key for entry in method.space}
-    when = {name: value for name, value in (shared | own).items() if name.startswith(("method.", "ranks.", "profile."))}
-    fixed = {name: value for name, value in (shared | own).items() if name.startswith("train.")}
+    when = {name: value for name, value in shared.items() if name.startswith(("method.", "ranks.", "profile."))}
+    fixed = {name: value for name, value in shared.items() if name.startswith("train.")}
     return TunedPreset(
         task=study.task,
         model=study.model,

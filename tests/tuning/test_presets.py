@@ -101,6 +101,21 @@ def test_forms_of_the_update_have_presets_of_their_own(presets: Path) -> None:
     assert "8 trials" in tuned(presets, *words, "method.modules=all").preset_source
 
 
+def test_keys_that_change_no_number_are_the_searchs_own(tmp_path: Path) -> None:
+    given = ("train.log_steps=2", "profile.track=true", "protocol=split", "train.patience=3", "train.weight_decay=0.5")
+    write_presets(replace(study(SORA), overrides=(*study(SORA).overrides, *given)), tmp_path)
+    (path,) = (tmp_path / "tuned").glob("*.yaml")
+    config = tuned(tmp_path, *WORDS, "protocol=split")
+    assert (config.train.patience, config.train.weight_decay) == (3, 0.5)
+    assert "log_steps" not in path.read_text() and "track" not in path.read_text().replace("gelora tune", "")
+    # An earlier version wrote them, and its files open.
+    path.write_text(path.read_text().replace("settings:\n", "settings:\n  train.log_steps: 2\n"))
+    assert "8 trials" in tuned(tmp_path, *WORDS, "protocol=split").preset_source
+    path.write_text(path.read_text().replace("train.log_steps: 2", "runs_dir: elsewhere"))
+    with pytest.raises(GeloraError, match="runs_dir: no key of method=sora"):
+        tuned(tmp_path, *WORDS)
+
+
 @pytest.mark.parametrize(
     "words",
     [
