@@ -34,9 +34,11 @@ MOST_UNITS = 10_000_000
 MOST_ROWS = 1_000_000_000
 """Rows of the vocabulary, and positions."""
 
-LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer")
+LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_hidden_groups", "inner_group_num")
 HEAD_SIZES = ("num_attention_heads", "num_key_value_heads", "n_heads", "n_head", "head_dim")
 WIDTHS = ("hidden_size", "embedding_size", "intermediate_size", "dim", "hidden_dim", "n_embd", "n_inner")
+WIDTH_AND_HEADS = (("hidden_size", "num_attention_heads"), ("n_embd", "n_head"), ("dim", "n_heads"))
+"""The width and the number of heads as most kinds call them, GPT-2, and DistilBERT."""
 SIZES = {
     **dict.fromkeys(LAYER_COUNTS, (1, MOST_LAYERS)),
     **dict.fromkeys(HEAD_SIZES, (1, MOST_UNITS)),
@@ -184,8 +186,7 @@ def _find_wrong_types(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _find_indivisible_sizes(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a message for each size that can't be divided among the attention heads."""
-    # GPT-2 has names of its own.
-    width_key, heads_key = ("n_embd", "n_head") if "n_embd" in config else ("hidden_size", "num_attention_heads")
+    width_key, heads_key = next((keys for keys in WIDTH_AND_HEADS if keys[0] in config), WIDTH_AND_HEADS[0])
     width, heads = config.get(width_key), config.get(heads_key)
     groups = config.get("num_key_value_heads")
     # A config.json that gives the size of a head may have any width.
@@ -198,9 +199,9 @@ def _find_indivisible_sizes(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _find_missing_weights(config: Mapping[str, Any], weight_bytes: int) -> Iterator[str]:
     """Yield a message if the model is so much larger than its weights that building it could fill the memory."""
-    width = config.get("hidden_size", config.get("n_embd"))
+    width = next((config[key] for key, _ in WIDTH_AND_HEADS if key in config), None)
     vocabulary = config.get("vocab_size")
-    inner_width = config.get("intermediate_size")
+    inner_width = config.get("intermediate_size", config.get("hidden_dim"))
     embedding_width = config.get("embedding_size") or width
     least_params = 0  # the embeddings and one linear layer
     if _is_positive(vocabulary) and _is_positive(embedding_width):

@@ -120,6 +120,7 @@ def load_model(
                 "another model."
             )
     convert_conv1d(model)
+    kind_of(model.config.model_type).prepare_model(model)
     model_map = map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
     return LoadedModel(model, model_map, choice.origin, arguments)
 

@@ -137,5 +137,8 @@ def run_command(study: Study, presets: str) -> str:
     named = ("task", "model", "method", "budget", "seed")
     shared = [word for word in study.overrides if word.partition("=")[0] not in named and word not in varied]
     method_names = ",".join(dict.fromkeys(method.method for method in methods))
-    words = [f"task={study.task}", f"model={study.model}", f"method={method_names}", f"budget={study.budget}", *varied]
+    given = {word.partition("=")[0].lstrip("+") for word in study.overrides}
+    # A model that was given by its path alone has the name of its directory, which no file of configs/model has.
+    model = [] if "model.path" in given and "model" not in given else [f"model={study.model}"]
+    words = [f"task={study.task}", *model, f"method={method_names}", f"budget={study.budget}", *varied]
     return shlex.join(["gelora", "run", "-m", *words, *shared, "seed=0,1,2", "--config-dir", presets])

@@ -270,14 +270,20 @@ def test_a_text_model_inside_another_is_refused_with_its_type(
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    ("kind", "values", "named"),
     [
-        ({"n_positions": 0}, "n_positions=0: a whole number"),
-        ({"n_embd": "768"}, "n_embd='768': a whole number"),
-        ({"n_embd": 34}, "n_embd=34 can't be shared among n_head=4"),
-        ({"n_embd": 4_000}, "for which weights of"),
+        ("gpt2", {"n_positions": 0}, "n_positions=0: a whole number"),
+        ("gpt2", {"n_embd": "768"}, "n_embd='768': a whole number"),
+        ("gpt2", {"n_embd": 34}, "n_embd=34 can't be shared among n_head=4"),
+        ("gpt2", {"n_embd": 4_000}, "for which weights of"),
+        ("distilbert", {"dim": 34}, "dim=34 can't be shared among n_heads=4"),
+        ("distilbert", {"dim": 4_000}, "for which weights of"),
+        ("albert", {"num_hidden_groups": "2"}, "num_hidden_groups='2': a whole number"),
+        ("albert", {"inner_group_num": 0}, "inner_group_num=0: a whole number"),
     ],
 )
-def test_the_sizes_of_gpt2_are_checked_by_its_own_names(tmp_path: Path, values: dict[str, Any], named: str) -> None:
-    config_with(**values)(make_tiny("gpt2", tmp_path))
+def test_the_sizes_of_a_kind_are_checked_by_its_own_names(
+    tmp_path: Path, kind: str, values: dict[str, Any], named: str
+) -> None:
+    config_with(**values)(make_tiny(kind, tmp_path))
     assert named in refusal(tmp_path)

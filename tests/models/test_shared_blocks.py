@@ -91,10 +91,11 @@ def test_the_declared_passes_are_those_that_the_model_makes(layers: int, groups:
     [
         ({"inner_group_num": 2}, "each group of shared weights holds 2 different layers"),
         ({"num_hidden_groups": 4}, "1 to"),
+        ({"num_hidden_groups": None}, "can't be null"),
     ],
 )
 def test_groups_that_no_rank_fits_are_refused_by_the_configuration_alone(changes: dict[str, Any], named: str) -> None:
-    config = AlbertConfig(num_hidden_layers=3, **changes).to_dict()
+    config = AlbertConfig(num_hidden_layers=3).to_dict() | changes  # as a config.json, of which nothing is known
     assert named in MODEL_KINDS.get("albert").structure_problem(config)
 
 

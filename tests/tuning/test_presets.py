@@ -197,6 +197,15 @@ def test_the_command_to_run_leaves_out_a_method_without_a_finished_trial() -> No
     assert " method=lora budget=" in run_command(made, "presets")
 
 
+def test_the_command_to_run_names_no_model_that_was_given_by_its_path_alone() -> None:
+    by_path = replace(study(method_study("lora")), overrides=("task=sst2", "model.path=dir/tiny"), model="tiny")
+    command = run_command(by_path, "presets")
+    assert " model=" not in command
+    assert " model.path=dir/tiny " in command
+    both = replace(by_path, overrides=(*by_path.overrides, "model=minilm"), model="minilm")
+    assert " model=minilm " in run_command(both, "presets")
+
+
 def test_overrides_are_read_as_hydra_reads_them() -> None:
     words = ("method=sora", "train.learning_rate=1e-4", "train.epochs=2", "method.layer_norms=true", "data.text='a b'")
     assert settings_of((*words, "ranks.path=null", "task.columns=[a]")) == {

@@ -69,7 +69,7 @@ def _linears_called_alone(block: nn.Module) -> Iterator[nn.Linear]:
     DoRA reads the weights in float32 for its norms, and what a method of one's own does nobody knows.
     """
     for parent in block.modules():
-        is_known = type(parent).__module__.startswith("transformers.")
+        is_known = type(parent).__module__.startswith(("transformers.", "gelora_cli.models."))
         if isinstance(parent, LoraLayer):
             is_known = not parent.lora_magnitude_vector
         for child in parent.children():

@@ -48,6 +48,10 @@ class Albert(EncoderKind):
                 "released checkpoints have it."
             )
         layers, groups = config.get("num_hidden_layers", 12), config.get("num_hidden_groups", 1)
+        if layers is None or groups is None:
+            return (
+                "num_hidden_layers and num_hidden_groups in config.json can't be null; leave them out or give numbers."
+            )
         if not 1 <= groups <= layers:
             return f"num_hidden_groups={groups} in config.json; from 1 to num_hidden_layers={layers} are accepted."
         return ""

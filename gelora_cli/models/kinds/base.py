@@ -27,7 +27,7 @@ from gelora_cli.models.operations import RelativePositions
 from gelora_cli.models.rotary import ROTARY_LIMIT, longest_with_fixed_positions
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ROLES = ("query", "key", "value", "qkv", "output", "up", "gate", "gate_up", "down")
 """What a linear layer may be in its block, in the order in which maps list them.
@@ -91,6 +91,13 @@ class ModelKind(ABC):
         Args:
             config: the content of config.json.
         """
+
+    def prepare_model(self, model: PreTrainedModel) -> None:
+        """Change in a model that was just loaded what fails as it is; for most kinds nothing.
+
+        Its numbers in float32 and the tensors of its files stay the same.
+        """
+        return
 
     def scores_every_token(self, config: Mapping[str, Any]) -> bool:
         """Return whether a classification head reads every token of a text, or one vector of each text.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import EncoderKind
 from gelora_cli.models.operations import RelativePositions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @MODEL_KINDS.register
@@ -25,6 +28,12 @@ class Deberta(EncoderKind):
         "up": "intermediate.dense",
         "down": "output.dense",
     }
+
+    def prepare_model(self, model: PreTrainedModel) -> None:
+        """Let its attention compute under autocast."""
+        from gelora_cli.models.deberta_biases import cast_biases
+
+        cast_biases(model)
 
     def longest_input(self, config: Mapping[str, Any]) -> int | None:
         """Return the number of rows of the table of positions; None if only relative positions are used."""
