@@ -36,11 +36,11 @@ were loaded for this page. `scripts/kind_table.py` writes it, and the tests run 
 
 | check | what must hold |
 |---|---|
-| map | each linear layer is where the declaration says, in its shape; backbone and head make up the model |
-| profile | a finite intrinsic dimension for the embeddings and for every block |
+| map | each linear layer is where the declaration says, in its shape: blocks x layers in each |
+| profile | a finite intrinsic dimension for the embeddings and after every block: how many |
 | signals | every other signal (gradients, activations, weights) is finite |
 | step 0 | with the adapter and before the first step, the scores are those of the base, bit by bit |
-| a step | gradients reach the adapter of every linear layer and the head; nothing else moves |
+| a step | gradients reach the adapter of every linear layer (how many) and the head; nothing else moves |
 | plain PEFT | transformers and PEFT alone load the saved adapter by the arguments of its card: largest difference |
 | merge | the merged model scores as the adapted one: largest difference |
 | operations | forward pass and training step cost what torch's own counter says: largest relative difference |

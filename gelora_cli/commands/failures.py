@@ -49,7 +49,8 @@ def user_error(error: Exception | SystemExit) -> GeloraError:
 def print_error(error: GeloraError) -> int:
     """Print an error's message and return its exit code."""
     where = f" (run directory: {error.directory})" if error.directory and error.directory not in str(error) else ""
-    lines = escape_controls(shorten(f"gelora: {error}{where}")).split("\n")
+    first, *rest = f"gelora: {error}".split("\n")  # later lines are lists and warnings
+    lines = escape_controls(shorten("\n".join([f"{first}{where}", *rest]))).split("\n")
     print("\n".join(wrapped(line, stream=sys.stderr) for line in lines), file=sys.stderr)
     return error.exit_code
 

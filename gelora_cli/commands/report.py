@@ -74,6 +74,5 @@ class ReportCommand(Command[ReportCommandConfig]):
         for line in report.summary:
             print(wrapped(line, first_indent="- "))
         for run in report.unused:
-            reason = f": {run.reason}" if run.reason else ""
-            print(escape_controls(f"not used: {run.status} {run.directory}{reason}", one_line=True), file=sys.stderr)
+            print(escape_controls(f"not used: {run}", one_line=True), file=sys.stderr)
         print(f"report:  {relative(report.page)} (open it in a browser; {report.files} files in that folder)")

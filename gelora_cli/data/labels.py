@@ -143,11 +143,18 @@ def _explain_missing_label(table: Table, column: str, rows: Sequence[int]) -> st
     value = table.columns[column][rows[0]]
     fix = f"{describe_count(len(rows))}; fill it in, or remove the row"
     if not isinstance(value, str) or not value.strip():
-        return f"{location}: no label in {column}{fix}"
+        return f"{location}: no label in {column}{fix}{_several_labels_hint(table.columns[column])}"
     return (
         f"{location}: no label in {column}, but {quote(value)}, which marks a missing value{fix}. If it is the name of "
         "a label name all labels: task.labels=[...]"
     )
+
+
+def _several_labels_hint(values: Sequence[object]) -> str:
+    """Return which key reads a column whose cells seem to hold several labels each; empty for other columns."""
+    if any(isinstance(value, str) and re.search(r"[^\s|;][|;]\s*[^\s|;]", value) for value in values):
+        return ". If a text may have several labels, or none, give task.kind=multilabel"
+    return ""
 
 
 def _unify_numbers(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:

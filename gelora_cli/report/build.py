@@ -136,7 +136,7 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
         by_protocol.setdefault(run.result.protocol, []).append(run)
     if len(by_protocol) > 1 and not mix_protocols:
         counts = "; ".join(
-            f"{name}: {len(runs)} runs, such as {runs[0].directory}" for name, runs in sorted(by_protocol.items())
+            f"{name}: {len(runs)} such as {runs[0].directory}" for name, runs in sorted(by_protocol.items())
         )
         raise GeloraError(
             f"runs of {len(by_protocol)} protocols given, whose values can't be compared ({counts}). Give directories "

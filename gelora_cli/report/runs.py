@@ -118,7 +118,8 @@ class UnusedRun:
     updated: str | None = None
 
     def __str__(self) -> str:
-        reason = f": {self.reason}" if self.reason else ""
+        first = self.reason.partition("\n")[0]  # later lines are the warnings of the run
+        reason = f": {first}" if first else ""
         return f"{self.status} {self.directory}{reason}"
 
 

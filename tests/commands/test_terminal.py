@@ -46,6 +46,13 @@ def test_an_error_is_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == f"gelora: {MESSAGE}\n"
 
 
+def test_the_run_directory_stands_with_the_error_and_not_with_a_later_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = GeloraError("too small\nwarning: few texts")
+    error.directory = "runs/a"
+    print_error(error)
+    assert capsys.readouterr().err == "gelora: too small (run directory: runs/a)\nwarning: few texts\n"
+
+
 def test_the_overview_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow_terminal(monkeypatch)
     assert max(map(len, overview().splitlines())) <= COLUMNS

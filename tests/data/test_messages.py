@@ -28,6 +28,11 @@ MESSAGES = {
         GOOD + "one,\ntwo,\n",
         "FILE, line 32: no label in mood, the first of 2 such rows; fill it in, or remove the row",
     ),
+    "texts of several labels, read as one": (
+        GOOD + "one,a|b\ntwo,\n",
+        "FILE, line 33: no label in mood; fill it in, or remove the row. If a text may have "
+        "several labels, or none, give task.kind=multilabel",
+    ),
     "labels that look alike": (
         GOOD + "one,A\n",
         "FILE, line 32: label 'A' (1 rows) differs from 'a' (15 rows) only in case or invisible characters; write one "

@@ -180,7 +180,7 @@ def check_map(case: KindCase) -> str:
         assert model_map.linears(block, "attention")
     total = sum(parameter.numel() for parameter in model.parameters())
     assert model_map.head_modules and model_map.head_params + model_map.backbone_params == total
-    return f"{len(model_map.blocks)} blocks of {len(model_map.blocks[0].linears)}"
+    return f"{len(model_map.blocks)} x {len(model_map.blocks[0].linears)}"
 
 
 def check_profile(case: KindCase) -> str:
@@ -188,7 +188,7 @@ def check_profile(case: KindCase) -> str:
     profile = case.measure("idim")
     assert len(profile.layers) == len(profile.model_map.layers) + 1
     assert all(math.isfinite(layer.idim) and layer.idim > 0 for layer in profile.layers)
-    return f"{len(profile.layers)} layers"
+    return str(len(profile.layers))
 
 
 def check_signals(case: KindCase) -> str:
@@ -228,7 +228,7 @@ def check_step(case: KindCase) -> str:
     assert found.unmoved
     moved = largest_difference(found.trained, found.base)
     assert moved > 1e-2
-    return f"{len(found.plan.rank_pattern)} layers"
+    return str(len(found.plan.rank_pattern))
 
 
 def check_reload(case: KindCase) -> str:

@@ -17,7 +17,7 @@ from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError, OtherVersionError, UnusableError
 from gelora_cli.report.listing import describe_runs, format_runs
 from gelora_cli.report.rows import make_rows
-from gelora_cli.report.runs import collect, read_runs
+from gelora_cli.report.runs import UnusedRun, collect, read_runs
 from tests.helpers.written_runs import write_run
 
 DIGITS = iter(range(10**6))
@@ -119,3 +119,8 @@ def test_another_type_is_no_other_version(tmp_path: Path) -> None:
     with pytest.raises(UnusableError) as caught:
         read_artifact(RunManifest, tmp_path / "x.json")
     assert not isinstance(caught.value, OtherVersionError) and isinstance(caught.value, GeloraError)
+
+
+def test_a_run_without_a_number_gives_its_error_without_the_warnings_below_it() -> None:
+    run = UnusedRun(Path("runs/a"), "failed", "too small\nwarning: few texts", key=None)
+    assert str(run) == "failed runs/a: too small"
