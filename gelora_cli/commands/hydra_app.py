@@ -139,6 +139,8 @@ def compose_each(
         if "debug=true" in overrides or isinstance(error, ImportError) or (isinstance(error, OSError) and not of_hydra):
             raise
         reasons = " ".join(str(error).split()) or type(error).__name__
+        if str(error.__cause__).startswith("Cannot merge"):
+            reasons += ": a list can't replace a mapping that a file gives, nor the reverse; give it in the file's form"
         excerpt = reasons if len(reasons) <= LONGEST_REASON else f"{reasons[:LONGEST_REASON]}..."
         raise GeloraError(f"the configuration can't be composed: {excerpt}") from error
     if failures:

@@ -187,7 +187,8 @@ def _serving_lines(plan: RankPlan) -> list[str]:
     from gelora_cli.allocation.serving import PATTERN_LOST, describe_vllm_rank, serving_warnings
 
     ranks = plan.rank_pattern.values()
-    lines = [labelled("to serve", f"the largest rank is {max(ranks)}; {describe_vllm_rank(max(ranks))}")]
+    largest = plan.rank_factor * max(ranks)  # of the adapter that `gelora train` saves
+    lines = [labelled("to serve", f"the largest rank is {largest}; {describe_vllm_rank(largest)}")]
     lines += [labelled("warning", text) for text in serving_warnings(plan)]
     if len(set(ranks)) > 1:
         lines.append(labelled("warning", PATTERN_LOST))

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ LIST_TEXT = re.compile(r"\s*\[(.*)\]\s*", re.DOTALL)
 LIST_ITEM = re.compile(r"""\s*(?:"([^"\\]*)"|'([^'\\]*)'|([^\s"',\[\]][^"',\[\]]*?))\s*(?:,|$)""")
 """An item of a list that was written as text, by JSON or by Python, and the comma behind it."""
 
+MARKS = {"0", "1", "0.0", "1.0", "False", "True"}
+"""What lists hold that have a mark for every label, as text."""
 CHECKED, UNCHECKED = ("1", "1.0", "true"), ("0", "0.0", "false")
 """What a column of one label may hold, in lower case."""
 
@@ -153,6 +156,7 @@ def _entries(table: Table, task: TaskConfig) -> _Entries:
         _refuse_unreadable_lists(table, column, known)
         separator, note = _separator(table, task, known)
         lists = [_split(cell, separator) for cell in cells]
+    _refuse_marks(table, column, lists)
     rows = [row for row, labels in enumerate(lists) for _ in labels]
     values: list[Any] = []
     for labels in lists:
@@ -182,6 +186,23 @@ def _refuse_cells(table: Table, column: str, accepted: type, description: str) -
         f"{table.location(wrong[0])}: {quote_name(column)} {reason}{describe_count(len(wrong))}; give {description}, "
         "or remove the row"
     )
+
+
+def _refuse_marks(table: Table, column: str, lists: Sequence[Sequence[Any]]) -> None:
+    """Refuse lists that mark each of C labels by 0 or 1, which would be read as the labels `0` and `1`.
+
+    Raises:
+        GeloraError: all lists have one length and hold nothing else, and one repeats a value, as no set of labels does.
+    """
+    if len({len(labels) for labels in lists}) != 1 or not {str(value) for value in chain.from_iterable(lists)} <= MARKS:
+        return
+    repeating = next((row for row, labels in enumerate(lists) if len(set(labels)) < len(labels)), None)
+    if repeating is not None:
+        raise GeloraError(
+            f"{table.location(repeating)}: {quote_name(column)} is {quote(table.columns[column][repeating])}, marks of "
+            "labels without their names; list the names of the labels that the row has, or make a column of 0 and 1 "
+            "for each label: task.label_columns=[...]"
+        )
 
 
 def _refuse_unreadable_lists(table: Table, column: str, known: Sequence[str]) -> None:

@@ -49,8 +49,9 @@ def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
         names = infer_set_names(table, task) if target == "label_sets" else infer_label_names(table, task.label or "")
     metric = METRICS.get(task.metric)
     if not metric.accepts_labels(names):
+        given = f"the labels are {join_names(names)}" if names else "no row has any label"
         raise GeloraError(
-            f"task.metric={task.metric} needs {metric.needed_labels()}, but the labels are {join_names(names)}. Name "
+            f"task.metric={task.metric} needs {metric.needed_labels()}, but {given}. Name "
             f"the column of labels in {table.name} by task.label=COLUMN, or name the labels by task.labels=[...]"
         )
     return replace(task, labels=names)

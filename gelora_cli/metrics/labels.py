@@ -128,6 +128,20 @@ class MacroF1(LabelF1Metric):
             scores["macro_f1"] = partial(macro_f1, classes=len(self.labels))
         return scores
 
+    def compute(self, predictions: Array, references: Array) -> dict[str, float]:
+        """Return every value of two (n,) arrays of classes.
+
+        Raises:
+            GeloraError: a class beyond the labels, where they are known: its rows would be missing from the mean.
+        """
+        classes = np.union1d(predictions, references)
+        if self.labels and not set(classes.tolist()) <= set(range(len(self.labels))):
+            raise GeloraError(
+                f"{self.name}: classes from {classes.min()} to {classes.max()} given; 0 to {len(self.labels) - 1} are "
+                "accepted, one for each label."
+            )
+        return super().compute(predictions, references)
+
 
 def label_value_names(start: str, labels: Sequence[str]) -> dict[str, str]:
     """Return each label -> the name of its value: `start`, an underscore, and the label's letters, digits and `_-.`.

@@ -21,6 +21,9 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     PLUS_MINUS: r"$\pm$",
+    # A line that began with one of them would give an argument to the end of the line above.
+    "[": "{[}",
+    "*": "{*}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 

@@ -160,9 +160,13 @@ class Multilabel(TextKind):
         return {"probabilities": {name: sigmoid(score) for name, score in zip(task.labels, scores, strict=True)}}
 
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
-        """Add weights, and a lower threshold, by which rare labels are predicted sooner."""
+        """Add weights, and another threshold: a lower one predicts more labels."""
         weights = ["task.class_weights=balanced"] if task.class_weights == "none" else []
-        return [*general, *weights, f"task.threshold below {task.threshold:g}"]
+        return [
+            *general,
+            *weights,
+            f"another task.threshold than {task.threshold:g} (a lower one predicts more labels)",
+        ]
 
     def _as_numbers(self, task: TaskConfig, rows: Sequence[Row], key: str) -> Array:
         position = {label: index for index, label in enumerate(task.labels)}

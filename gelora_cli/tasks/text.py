@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import RunError
+from gelora_cli.core.messages import join_names
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns
@@ -52,8 +53,12 @@ class TextKind(TaskKind[TextOutput, EncodedSplit, Floats]):
         names = [*task.columns, *of_labels]
         if len(task.columns) in (1, 2) and len(set(names)) == len(names):
             return None
-        settings = describe_columns(task) + (f" task.label={task.label}" if task.source == "text" else "")
-        return f"{settings}: one or two columns of text and another one for the label are accepted"
+        settings = describe_columns(task)
+        if task.label_columns:
+            settings += f" task.label_columns=[{join_names(task.label_columns)}]"
+        elif task.source == "text":
+            settings += f" task.label={task.label}"
+        return f"{settings}: one or two columns of text and another one for the label are accepted, none of them twice"
 
     def width(self, task: TaskConfig) -> int:
         """Return the number of labels, or 1 if there are none."""

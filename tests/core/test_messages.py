@@ -113,6 +113,9 @@ def test_tables_show_names_as_they_are(tmp_path: Path) -> None:
     assert "<img" not in shown and "[a]" not in shown and "\x1b" not in shown
     assert len(shown.splitlines()) == 5
     assert "\\u001b" not in latex(table) and "\x1b" not in latex(table)
+    # A line that began with a bracket or a star would be an argument of the \\ that ends the line above.
+    starts = latex(Table("names", ("label",), (("[a] b",), ("*",))))
+    assert "\n{[}a] b \\\\\n{*} \\\\\n" in starts
     run = write_run(tmp_path, "lora", 0, 0.5)
     row = read_run(run)
     from gelora_cli.report.rows import make_rows

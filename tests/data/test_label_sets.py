@@ -142,6 +142,9 @@ REFUSED = [
     ([f"text {row}, and more" for row in range(9)], "labels has 10 different labels in 9 rows, too many to learn"),
     ([["a", "b"]] * 5, "every row has labels ['a', 'b'], and a model learns nothing from one value"),
     ([["a"], []] * 5, "needs two or more different labels, but the labels are a"),
+    ([[], []] * 5, "two or more different labels, but no row has any label. Name the column"),
+    ([[1, 0, 1], [0, 1, 0]] * 3, "line 1: labels is [1, 0, 1], marks of labels without their names; list the names"),
+    (["[1, 0]", "[0, 0]"] * 3, "line 2: labels is '[0, 0]', marks of labels without their names"),
     ([{"a": 1}, "a", "b"], "line 1: labels is {'a': 1}; give a list or a text of labels"),
 ]
 

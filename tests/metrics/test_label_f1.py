@@ -48,6 +48,13 @@ def test_the_wrapper_takes_labels_and_batches() -> None:
         load_metric("macro_f1", NAMES).compute()
 
 
+@pytest.mark.parametrize("other", [-1, 3, len(NAMES)])
+def test_classes_beyond_the_labels_are_refused(other: int) -> None:
+    metric = metric_of("macro_f1", NAMES[:3])
+    with pytest.raises(GeloraError, match=r"macro_f1: classes from -?\d to \d given; 0 to 2 are accepted"):
+        metric.compute(np.array([0, other]), np.array([0, 1]))
+
+
 def test_two_labels_are_accepted() -> None:
     values = metric_of("macro_f1", ("no", "yes")).compute(PREDICTED % 2, TRUE % 2)
     assert values["f1_yes"] == pytest.approx(f1_score(TRUE % 2, PREDICTED % 2))

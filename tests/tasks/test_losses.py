@@ -74,21 +74,29 @@ def test_accepted_weights(given: object) -> None:
     assert ordered == (given if isinstance(given, str) else [1.0, 5.0, 0.2])
 
 
+def test_labels_that_yaml_reads_as_other_values_are_found() -> None:
+    task = replace(TASK, labels=["7", "True", "false"], class_weights={True: 2, 7: 1, False: 3})
+    assert cross_task_problems(task) == []
+    assert with_ordered_weights(task).class_weights == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("given", "part"),
     [
         ("equal", "not known; accepted: none, balanced"),
-        (None, "not known"),
+        (None, "task.class_weights=null: not known"),
         (True, "not known"),
         (3, "not known"),
         ([], "no numbers"),
         ([1, 2], "has 2 numbers for the 3 labels ham, spam, other"),
-        ([1, 2, 0], "0 is no positive number"),
-        ([1, 2, -1.5], "-1.5 is no positive number"),
-        ([1, 2, float("inf")], "inf is no positive number"),
-        ([1, 2, 10**400], "no positive number"),
-        ([1, 2, "3"], "'3' is no positive number"),
-        ([1, 2, True], "True is no positive number"),
+        ([1, 2, 0], "0 is no number from 1e-6 to 1e6"),
+        ([1, 2, -1.5], "-1.5 is no number from 1e-6 to 1e6"),
+        ([1, 2, float("inf")], "inf is no number from 1e-6 to 1e6"),
+        ([1, 2, 10**400], "no number from 1e-6 to 1e6"),
+        ([1, 2, 1e39], "1e+39 is no number from 1e-6 to 1e6"),  # infinite in float32
+        ([1, 2, 1e-46], "1e-46 is no number from 1e-6 to 1e6"),  # 0 in float32
+        ([1, 2, "3"], "'3' is no number from 1e-6 to 1e6"),
+        ([1, 2, True], "True is no number from 1e-6 to 1e6"),
         ({"ham": 1, "spam": 2}, "has no number for 'other'"),
         ({"ham": 1, "spam": 2, "othr": 3}, "did you mean other?"),
     ],
