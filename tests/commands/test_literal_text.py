@@ -179,3 +179,16 @@ def test_labels_and_paths_of_a_run_survive_to_its_predictions_and_card(
 @pytest.fixture
 def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
     return Bench(tmp_path / "runs", glue_dir, tiny_models)
+
+
+def test_a_list_in_the_place_of_a_mapping_is_refused_with_the_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text(
+        "# @package _global_\ndefaults:\n  - override /task: text\ntask: {class_weights: {ham: 1, spam: 5}}\n"
+    )
+    words = ["run", "--config-dir", str(tmp_path), "experiment=mine", "task.class_weights=[1,2]"]
+    assert command_line(words) == 2
+    assert "a list can't replace a mapping that a file gives" in capsys.readouterr().err

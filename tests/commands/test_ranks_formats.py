@@ -71,6 +71,14 @@ def test_what_does_not_go_with_a_form(profile: str, tmp_path: Path, capsys: pyte
     assert target.read_text() == "mine"
 
 
+def test_the_rank_to_serve_is_that_of_the_saved_adapter(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ranks", profile, "budget=rank:5", f"output={tmp_path / 'pattern.json'}", "method.variant=pissa"]
+    assert command_line(command) == 0
+    assert "the largest rank is 24; vLLM: max_lora_rank=32" in capsys.readouterr().out  # 2r, by which PiSSA is saved
+
+
 def test_an_encoder_is_for_no_trainer_of_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_artifact(PROFILE, tmp_path)
     command = ["ranks", str(tmp_path / "profile.json"), "budget=rank:5", f"output={tmp_path / 'out'}", "force=true"]
