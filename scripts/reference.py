@@ -14,6 +14,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+import re
 import sys
 import textwrap
 import types
@@ -381,7 +382,8 @@ def _attributes(entry: object) -> list[tuple[str, str]]:
         if name.startswith("_") or name in ("name", "description"):
             continue
         if isinstance(value, str | int | float) and value != "":
-            shown.append((f"`{name}`", value_text(value) if " " not in str(value) else cell(str(value))))
+            text = re.sub(r"\{\w+\}", "N", str(value))  # a number that a message fills in
+            shown.append((f"`{name}`", value_text(value) if " " not in text else cell(text)))
         elif isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
             shown.append((f"`{name}`", ", ".join(f"`{item}`" for item in value)))
         elif isinstance(value, Mapping) and value:
@@ -454,7 +456,7 @@ def models_page() -> str:
         "Each model is one YAML file in `configs/model/`, chosen with `model=NAME`. Any other model is "
         "[your own model](../how-to/own-model.md), `model.path=DIR`.",
         "",
-        "| name | on the hub | |",
+        "| name | on the hub | what it is |",
         "|---|---|---|",
     ]
     for file in _options("model"):

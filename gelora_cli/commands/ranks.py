@@ -174,7 +174,7 @@ def _write_plan(plan: RankPlan, kind: str, config: RanksCommandConfig) -> str:
         warning = (
             f"variant={plan.variant} starts {start}, as gelora train does; with this file alone PEFT trains plain LoRA"
         )
-        lines.append(labelled("warning", warning))
+        lines.append(f"warning: {warning}")
     if plan_files:
         # Only PEFT's pattern is read again, and compared with the plan beside it.
         source = pattern if config.format == "peft" else plan_files[0]
@@ -189,9 +189,9 @@ def _serving_lines(plan: RankPlan) -> list[str]:
     ranks = plan.rank_pattern.values()
     largest = plan.rank_factor * max(ranks)  # of the adapter that `gelora train` saves
     lines = [labelled("to serve", f"the largest rank is {largest}; {describe_vllm_rank(largest)}")]
-    lines += [labelled("warning", text) for text in serving_warnings(plan)]
+    lines += [f"warning: {text}" for text in serving_warnings(plan)]
     if len(set(ranks)) > 1:
-        lines.append(labelled("warning", PATTERN_LOST))
+        lines.append(f"warning: {PATTERN_LOST}")
     return lines
 
 
@@ -202,7 +202,7 @@ def _kind_warnings(form: PatternFormat, kind: str) -> list[str]:
     if not form.decoders_only or kind not in MODEL_KINDS or MODEL_KINDS.get(kind).is_decoder:
         return []
     text = f"{kind} is an encoder, and {form.trainer} trains causal language models; format=peft is for encoders"
-    return [labelled("warning", text)]
+    return [f"warning: {text}"]
 
 
 def _output_files(output: str | None) -> list[Path]:

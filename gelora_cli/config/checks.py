@@ -273,7 +273,7 @@ def _label_set_problem(task: TaskConfig) -> str | None:
         value = getattr(task, name)
         if value != getattr(defaults, name):
             given = f"[{join_names(value)}]" if isinstance(value, list) else value
-            return f"task.{name}={given}: only task.kind=multilabel has several labels per row; leave it out"
+            return f"task.{name}={given}: several labels per text need task.kind=multilabel; give it, or leave this out"
     return None
 
 

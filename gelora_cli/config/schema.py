@@ -49,7 +49,7 @@ class TrainConfig:
     max_steps: int | None = key(None, help="end after so many optimizer steps, in whatever epoch", low=1)
     patience: int | None = key(
         None,
-        help="end after so many epochs in a row without a better one (protocol dev or split); the rates are unchanged",
+        help="end after so many epochs in a row without a better one (protocol dev or split); null: train all epochs",
         low=1,
         absent=(None,),
     )

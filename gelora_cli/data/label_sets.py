@@ -66,6 +66,7 @@ def infer_set_names(table: Table, task: TaskConfig) -> list[str]:
     assert task.label is not None
     entries = _entries(table, task)
     names = read_row_labels(entries.table, task.label, ())
+    _refuse_one_checked_column(table, task.label, names)
     different = len(set(names))
     # Texts in the place of labels would make one label of almost every row.
     if different > max(2, len(table) // 2):
@@ -75,6 +76,17 @@ def infer_set_names(table: Table, task: TaskConfig) -> list[str]:
             "give task.label_separator=NAME"
         )
     return order_label_names(entries.table, task.label, names)
+
+
+def _refuse_one_checked_column(table: Table, column: str, names: Sequence[str]) -> None:
+    """Refuse a column of 0 and 1 alone, which says whether a row has *one* label, as a column of label names."""
+    one_each = len(names) == len(table) and not any(isinstance(value, list) for value in table.columns[column])
+    if one_each and {name.casefold() for name in names} in ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"}):
+        raise GeloraError(
+            f"{table.name}: {column} holds nothing but {join_names(sorted(set(names)))}. If it says whether a row has "
+            f"the label {quote_name(column)} give task.label_columns=[{column}], with those of the other labels, in "
+            "place of task.label; if these are names of labels name them: task.labels=[...]"
+        )
 
 
 def label_sets(table: Table, task: TaskConfig) -> tuple[NDArray[np.float32], str]:

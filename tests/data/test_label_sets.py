@@ -239,3 +239,12 @@ def test_rows_are_held_out_for_a_search(tmp_path: Path) -> None:
     only_scored = np.isin(train.ids, scored.ids)[:, None].astype(np.float32) * np.ones((1, 2), np.float32)
     with pytest.raises(GeloraError, match="all rows that are left to train on have one label"):
         hold_out_rows(replace(train, labels=only_scored), 0.2)
+
+
+def test_one_column_of_0_and_1_is_not_read_as_names_of_labels(tmp_path: Path) -> None:
+    lines = ["review,labels", *(f"text {row},{row % 3 // 2}" for row in range(30))]
+    path = written(tmp_path / "rows.csv", lines)
+    with pytest.raises(GeloraError, match=r"labels holds nothing but 0, 1.* give task.label_columns=\[labels\]"):
+        read(TASK, path)
+    assert read(replace(TASK, labels=["0", "1"]), path).labels is not None
+    assert read(TASK, json_rows(tmp_path / "rows.jsonl", [["0"], ["1"]] * 15)).labels is not None
