@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
+from gelora_cli.models.files import read_config_json
 from gelora_cli.models.locate import ResolvedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+MOST_OF_REASON = 300
+"""Characters of what transformers says of a value."""
 
 
 @contextmanager
@@ -46,12 +50,22 @@ def read_config(resolved: ResolvedModel) -> PreTrainedConfig:
     except StoppedError:  # a signal, not a fault of the file
         raise
     except Exception as error:  # transformers raises errors of many classes for values that it doesn't expect
-        raise GeloraError(
-            f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "
-            "transformers knows by itself is accepted (no remote code). Install a newer transformers, or use another "
-            "model."
-        ) from error
+        raise GeloraError(_explain_unread(resolved, error)) from error
     return cast("PreTrainedConfig", config)
+
+
+def _explain_unread(resolved: ResolvedModel, error: Exception) -> str:
+    """Return why transformers doesn't read a config.json: a value that it refuses, or a model type it doesn't know."""
+    from transformers import CONFIG_MAPPING
+
+    if read_config_json(resolved.directory, resolved.source).get("model_type") in CONFIG_MAPPING:
+        reason = " ".join(str(error).split())[:MOST_OF_REASON]  # what was expected stands on the lines below the first
+        return f"config.json of {resolved.source}: {reason}. Use the config.json that belongs to these weights."
+    return (
+        f"config.json of {resolved.source} can't be read: {first_line(error)}. A model type that the installed "
+        "transformers knows by itself is accepted (no remote code). Install a newer transformers, or use another "
+        "model."
+    )
 
 
 def empty_backbone(resolved: ResolvedModel) -> PreTrainedModel:

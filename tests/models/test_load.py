@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,6 +191,14 @@ def test_damaged_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": ', encoding="utf-8")
     for load in (lambda: load_model(resolved, LABELS, seed=1), lambda: load_tokenizer(resolved)):
         assert f"config.json of {tmp_path} can't be read" in refusal(load)
+
+
+def test_a_value_that_transformers_refuses_is_named_with_what_it_expects(tmp_path: Path) -> None:
+    resolved = from_directory(make_tiny("deberta", tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_relative_positions": "far"}), encoding="utf-8")
+    message = refusal(load_model, resolved, LABELS, seed=1)
+    assert "'max_relative_positions'" in message and "expected int" in message and "newer" not in message
 
 
 @pytest.mark.parametrize("loaded", ["AutoConfig", "AutoTokenizer", "AutoModelForSequenceClassification"])
