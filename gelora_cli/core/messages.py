@@ -49,7 +49,12 @@ def quote_path(path: object) -> str:
 
 def join_names(names: Iterable[object]) -> str:
     """Return names joined by commas; the last ones are only counted if they would fill the message."""
-    texts = [quote_name(name) for name in names]
+    return join_texts(quote_name(name) for name in names)
+
+
+def join_texts(parts: Iterable[str]) -> str:
+    """Return texts, whose names are quoted already, as `join_names` joins names."""
+    texts = [*parts]
     length = 0
     for position, text in enumerate(texts):
         length += len(text) + 2

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.messages import join_names, quote_name
+from gelora_cli.core.messages import join_texts, quote_name
 from gelora_cli.data.encoding import EncodedSplit, encode
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class TextSplit:
             without = f"; without any {int((labels.sum(1) == 0).sum()):,}"
         else:
             counts = np.bincount(labels, minlength=len(names))
-        by_name = join_names(f"{quote_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
+        by_name = join_texts(f"{quote_name(name)} {count:,}" for name, count in zip(names, counts, strict=True))
         return f"labels {by_name}{without}"
 
     def distinct_texts(self) -> set[tuple[str, ...]]:

@@ -18,7 +18,7 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
-from gelora_cli.core.messages import join_names
+from gelora_cli.core.messages import join_texts, quote_name
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits, training_rows
@@ -211,7 +211,7 @@ class Session:
         weights = class_weights(self.config.task, self.train_rows)
         if weights is not None:
             pairs = zip(self.config.task.labels, weights, strict=True)
-            LOGGER.info("class weights: %s", join_names(f"{label} {weight:.4g}" for label, weight in pairs))
+            LOGGER.info("class weights: %s", join_texts(f"{quote_name(label)} {weight:.4g}" for label, weight in pairs))
         return training_loss(self.config, self.train_rows)
 
     @cached_property

@@ -92,6 +92,8 @@ def test_labels_are_shown_with_their_counts(tmp_path: Path) -> None:
     assert split.label_counts(found) == r"labels 'a\x1b[31m' 30, b 30"
     many = [f"label {i}" for i in range(1000)]
     assert len(split.label_counts(many)) < 300
+    # A long name is cut and quoted once, its count stays outside.
+    assert split.label_counts(["x" * 100, "b"]).endswith("xx' 30, b 30")
 
 
 @pytest.mark.parametrize("values", [[True, 1, False, 0], ["TRUE", "FALSE", "1"], [True, 1.0]])
