@@ -180,7 +180,7 @@ def check_map(case: KindCase) -> str:
         assert model_map.linears(block, "attention")
     total = sum(parameter.numel() for parameter in model.parameters())
     assert model_map.head_modules and model_map.head_params + model_map.backbone_params == total
-    return f"{len(model_map.blocks)} x {len(model_map.blocks[0].linears)}"
+    return f"{len(model_map.blocks)}x{len(model_map.blocks[0].linears)}"
 
 
 def check_profile(case: KindCase) -> str:

@@ -137,7 +137,10 @@ def test_what_does_not_fit_is_refused_before_any_work(
         (["task.label_columns=[a,b]", "task.group=a"], "task.group=a is task.label_columns, too"),
         (["task.label=labels", "task.threshold=1"], "task.threshold=1.0: accepted is a number above 0 and at most"),
         (["task.label=labels", "task.metric=mcc"], "task.metric=mcc does not judge task.kind=multilabel"),
-        (["task.label=labels", "task.kind=classification", "task.threshold=0.3"], "only task.kind=multilabel has"),
+        (
+            ["task.label=labels", "task.kind=classification", "task.threshold=0.3"],
+            "several labels per text need task.kind=multilabel",
+        ),
         (["task=cola"], "task.kind=multilabel reads your own data"),
         (["task.label=labels", "task.class_weights=[1,2]"], "has 2 numbers for the 3 labels asked, glad, sad"),
         (["task.label=label"], "no column label; did you mean labels?"),
