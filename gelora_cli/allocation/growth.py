@@ -163,7 +163,10 @@ def growing_layers(profile: IdProfile) -> tuple[int, ...]:
 
 def _largest_over_passes(profile: IdProfile, growths: Sequence[Fraction]) -> tuple[Fraction, ...]:
     """Return for each block the largest of the growths, one for each layer from 1, over the layers it produces."""
-    return tuple(max(growths[layer - 1] for layer in block.layers) for block in profile.model_map.blocks)
+    largest = []
+    for block in profile.model_map.blocks:
+        largest.append(max(growths[layer - 1] for layer in block.layers))
+    return tuple(largest)
 
 
 def growth_between(before: float, after: float) -> Fraction:

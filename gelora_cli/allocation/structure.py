@@ -33,7 +33,9 @@ def structure_notes(model_map: ModelMap, modules: str, unit: str) -> tuple[str, 
     if unit in LORA_UNITS:
         blocks, extra = adapted_linears(model_map, modules), LORA_UNITS[unit]
         notes += [_fused_note(role, blocks[0], unit, extra) for role in fused_roles(model_map, modules)]
-        costs = [sum(linear.unit_params + extra for linear in linears) for linears in blocks]
+        costs = []
+        for linears in blocks:
+            costs.append(sum(linear.unit_params + extra for linear in linears))
         notes.append(_costs_note(costs, unit))
     return tuple(filter(None, notes))
 

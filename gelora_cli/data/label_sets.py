@@ -277,7 +277,10 @@ def _separator(table: Table, task: TaskConfig, known: Sequence[str]) -> tuple[st
     if known:
         names = set(known)
         for character in ("", *present):
-            if all(part.strip() in names for text in texts for part in _split(text, character)):
+            parts: list[str] = []
+            for text in texts:
+                parts += [part.strip() for part in _split(text, character)]
+            if names.issuperset(parts):
                 return character, _separator_note(character)
     if len(present) > 1:
         given = " and ".join(present)

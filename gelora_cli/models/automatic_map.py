@@ -65,7 +65,7 @@ class FoundMap:
             rows.append((linear.role, linear.name, arrow(linear.shape), linear.evidence))
         for name, shape in self.unassigned:
             rows.append(("-", name, arrow(shape), "no role, never adapted"))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:3]  # the evidence needs no padding
         lines = []
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.kinds.base import DecoderKind
+from gelora_cli.models.kinds.llama import ATTENTION
 
 
 @MODEL_KINDS.register
@@ -16,10 +17,7 @@ class Glm4(DecoderKind):
     name = "glm4"
     blocks = "layers"
     linears: ClassVar[Mapping[str, str]] = {
-        "query": "self_attn.q_proj",
-        "key": "self_attn.k_proj",
-        "value": "self_attn.v_proj",
-        "output": "self_attn.o_proj",
+        **ATTENTION,
         "gate_up": "mlp.gate_up_proj",
         "down": "mlp.down_proj",
     }
