@@ -176,7 +176,7 @@ def test_the_example_of_the_docs_runs_as_it_stands(
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     (block,) = [code for code in blocks if "profile_texts" in code]
-    (tmp_path / "model").symlink_to(tiny_models["bert"])
+    (tmp_path / "DIR").symlink_to(tiny_models["bert"])
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

@@ -49,7 +49,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", "budget=???"], ["budget=???", "missing"]),
     (["run", "task.columns=[a,???]"], ["task.columns=['a', '???']", "missing"]),
     (["run", "method=null"], ["method=null: one option is needed", "gelora"]),
-    (["run", "model=null"], ["model=null: one option is needed", "minilm"]),
+    (["run", "model=null"], ["model=null: one option is needed", "deberta_v3_base"]),
     (["run", "task.columns=[[a,b],[c]]"], ["a list within a list"]),
     (["run", "seed=null"], ["seed=null", "not Optional", "the default is 0"]),
     (["run", "seed.x=1"], ["seed.x=1: unknown key", "seed takes a value"]),
