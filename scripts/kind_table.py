@@ -32,7 +32,8 @@ INTRODUCTION = """\
 
 Every declared kind (the [reference](../reference/model-kinds.md) says what is adapted in each) is checked on a tiny
 model of random weights, with a tokenizer that places special tokens as the published models do. No published weights
-were loaded for this page. `scripts/kind_table.py` writes it, and the tests run the same checks.
+were loaded for this page. `scripts/kind_table.py` writes it, and the tests run the same checks
+(of kinds that are like another one only in `make test-slow`).
 
 | check | what must hold |
 |---|---|

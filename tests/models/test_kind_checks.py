@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from tests.helpers.kind_checks import ADAPTER, CHECKS, TOLERANCE, KindCase, has_
 from tests.helpers.models import rewrite_json
 from tests.helpers.rivals import case, logits, tune
 from tests.helpers.squad_runs import arguments
-from tests.helpers.tiny import ALL_KINDS, make_tiny
+from tests.helpers.tiny import ALL_KINDS, KINDS, make_tiny
 from tests.helpers.tiny_encoders import ALBERT_GROUPS
 from tests.helpers.variant_matrix import VARIANTS, check_variant, fresh
 
@@ -29,6 +31,16 @@ OTHER_METHODS = ("adalora", "sora", "eva", "houlsby", "pfeiffer", "bitfit", "ful
 """Methods that attach something else than LoRA, or start it elsewhere."""
 OTHER_METHODS_WITHOUT_BIASES = tuple(method for method in OTHER_METHODS if method != "bitfit")
 """Those that a kind without bias terms takes."""
+
+LIKE_ANOTHER = ("camembert", "gemma", "ministral", "ministral3", "olmo", "olmo2", "starcoder2")
+"""Kinds with the modules of another one that is checked."""
+
+
+def quick_kinds() -> Iterator[Any]:
+    """Yield every kind; slow are those like another one, and the seven that the tests of every package run over."""
+    for kind in ALL_KINDS:
+        is_slow = kind in (*KINDS, *LIKE_ANOTHER)
+        yield pytest.param(kind, marks=pytest.mark.slow) if is_slow else kind
 
 
 @pytest.fixture
@@ -58,7 +70,7 @@ def test_every_method_of_blocks_that_run_several_times(two_groups: KindCase, tmp
         check_method(two_groups, method, tmp_path / method)
 
 
-@pytest.mark.parametrize("kind", ALL_KINDS)
+@pytest.mark.parametrize("kind", quick_kinds())
 def test_every_check_holds(kind_case: KindCase) -> None:
     check_all(kind_case)
 
