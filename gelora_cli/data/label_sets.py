@@ -273,7 +273,8 @@ def _separator(table: Table, task: TaskConfig, known: Sequence[str]) -> tuple[st
         return SEPARATORS[task.label_separator], ""
     texts = [cell for cell in table.columns[task.label or ""] if isinstance(cell, str) and _list_items(cell) is None]
     characters = [SEPARATORS[name] for name in DETECTED]
-    present = [character for character in characters if any(character in text for text in texts)]
+    used = set("".join(texts))  # every character of the texts
+    present = [character for character in characters if character in used]
     if known:
         names = set(known)
         for character in ("", *present):

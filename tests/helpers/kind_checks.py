@@ -330,9 +330,9 @@ def check_spans(case: KindCase) -> str:
     resolved = from_directory(case.directory)
     loaded = load_model(resolved, SpanHead(), seed=0, **found_names(resolved))
     assert loaded.map.head_modules
-    shapes = [[(linear.role, linear.in_features) for linear in block.linears] for block in loaded.map.blocks]
-    others = fresh(case.directory).map.blocks
-    assert shapes == [[(linear.role, linear.in_features) for linear in block.linears] for block in others]
+    for block, other in zip(loaded.map.blocks, fresh(case.directory).map.blocks, strict=True):
+        shapes = [(linear.role, linear.in_features) for linear in block.linears]
+        assert shapes == [(linear.role, linear.in_features) for linear in other.linears]
     with torch.no_grad():
         scores = loaded.model(**case.inputs)
     assert scores.start_logits.shape == case.inputs["input_ids"].shape

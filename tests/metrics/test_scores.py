@@ -17,7 +17,7 @@ NUMBERS = [(metric, name) for metric, names in SCORES.items() for name in names]
 
 
 def counts(generator: np.random.Generator, resamples: int, examples: int) -> Array:
-    """How often each example is drawn, (B, n)."""
+    """Return how often each example is drawn, (B, n)."""
     drawn = generator.integers(examples, size=(resamples, examples))
     return np.stack([np.bincount(row, minlength=examples) for row in drawn]).astype(float)
 

@@ -240,7 +240,7 @@ def test_several_faults_are_one_message(bert: Path, tmp_path: Path) -> None:
 
 
 def test_usual_configurations_are_accepted(bert: Path, tmp_path: Path) -> None:
-    """What published models hold: nulls, labels that are numbers, an infinite value in a list."""
+    """Accept what published models hold: nulls, labels that are numbers, an infinite value in a list."""
     model = shutil.copytree(bert, tmp_path / "model")
     values: dict[str, Any] = {"classifier_dropout": None, "id2label": {"0": 0, "1": "good"}, "dtype": "bfloat16"}
     values |= {"head_dim": None, "embedding_size": 32, "limits": [0.0, float("inf")]}

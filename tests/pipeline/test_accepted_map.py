@@ -14,6 +14,7 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.accepted_map import AcceptedMap
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.models.kinds.bert import Bert
 from gelora_cli.pipeline.accepted_map import ChosenNames, choose_names, remember_names
 from gelora_cli.pipeline.inputs import resolve_base, resolve_inputs
 from gelora_cli.pipeline.run_directories import RunDirectories
@@ -23,14 +24,7 @@ from tests.helpers.tiny import make_tiny
 
 RUN = ("task=cola", "method=lora", "budget=rank:1", "train.max_steps=1", "data.max_train_examples=16")
 ACCEPT = "model.accept_map=true"
-LINEARS = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "output": "attention.output.dense",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-}
+LINEARS = dict(Bert.linears)  # ERNIE has the modules of BERT
 BY_HAND = (
     "model.blocks=encoder.layer",
     f"+model.linears={{{','.join(f'{role}: {name}' for role, name in LINEARS.items())}}}",

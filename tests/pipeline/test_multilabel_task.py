@@ -37,7 +37,10 @@ def only(place: Path) -> Path:
 
 
 def as_numbers(sets: list[list[str]]) -> Any:
-    return np.array([[label in labels for label in LABELS] for labels in sets], np.int64)
+    rows = []
+    for labels in sets:
+        rows.append([label in labels for label in LABELS])
+    return np.array(rows, np.int64)
 
 
 def test_from_a_file_of_ones_own_to_a_plain_pipeline(
