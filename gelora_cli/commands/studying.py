@@ -285,7 +285,8 @@ def first_trial(method: StudiedMethod, settings: StudySettings) -> PlannedTrial:
 
 def directory_of_study(study: Composed, first: Sequence[Job]) -> Path:
     """Return where the study is kept, named by task, model and budget; model and data are looked up for that."""
-    from gelora_cli.pipeline.inputs import resolve_inputs, run_fingerprints, with_resolved
+    from gelora_cli.pipeline.inputs import resolve_inputs, with_resolved
+    from gelora_cli.pipeline.locations import run_fingerprints
 
     inputs = resolve_inputs(first[0].config)
     runs = {}

@@ -12,7 +12,7 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.registries import SIGNALS
-from gelora_cli.pipeline.inputs import load_valid_signal
+from gelora_cli.pipeline.locations import load_valid_signal
 from gelora_cli.pipeline.signal_stage import measure_signals
 from gelora_cli.plots.profiles import controls_figure
 from gelora_cli.plots.style import write_figure

@@ -27,17 +27,15 @@ from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.costs import training_operations
-from gelora_cli.pipeline.inputs import (
-    ResolvedInputs,
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, resolve_inputs
+from gelora_cli.pipeline.linking import find_equal_run
+from gelora_cli.pipeline.locations import (
     check_signals,
     load_valid_signal,
-    needed_signals,
-    resolve_inputs,
     run_directory,
     run_fingerprints,
     signal_directory,
 )
-from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text

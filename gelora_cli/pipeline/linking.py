@@ -29,13 +29,8 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.files import translate_write_errors, write_atomic
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import METHODS, RUN_PICTURES, SIGNALS
-from gelora_cli.pipeline.inputs import (
-    ResolvedInputs,
-    load_valid_signal,
-    needed_signals,
-    run_directory,
-    signal_directory,
-)
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
+from gelora_cli.pipeline.locations import load_valid_signal, run_directory, signal_directory
 from gelora_cli.plots.base import RunData, write_run_pictures
 from gelora_cli.signals.base import Signal
 

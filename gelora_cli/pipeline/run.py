@@ -25,8 +25,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.pipeline.baseline import constant_baseline
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import check_signals, resolve_inputs, run_directory, run_fingerprints
+from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.linking import find_equal_run, link_run
+from gelora_cli.pipeline.locations import check_signals, run_directory, run_fingerprints
 from gelora_cli.pipeline.manifest import recorded_manifest
 from gelora_cli.pipeline.result import with_remedies
 from gelora_cli.pipeline.resume import is_resumable

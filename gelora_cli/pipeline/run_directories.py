@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gelora_cli.config.identity import shared_inputs
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.pipeline.inputs import directory_of, resolve_inputs, with_plan_fingerprints, with_resolved
+from gelora_cli.pipeline.inputs import resolve_inputs, with_resolved
+from gelora_cli.pipeline.locations import directory_of, with_plan_fingerprints
 
 
 class RunDirectories:

@@ -30,8 +30,9 @@ from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.agreement import check_agreement
-from gelora_cli.pipeline.inputs import ResolvedInputs, budget_name
+from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import load_start
+from gelora_cli.pipeline.locations import budget_name
 from gelora_cli.tasks.losses import class_weights, training_loss
 
 if TYPE_CHECKING:

@@ -29,12 +29,8 @@ from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.models.tokenizer import special_ids
 from gelora_cli.pipeline.dispatch import work_or_launch
-from gelora_cli.pipeline.inputs import (
-    ResolvedInputs,
-    load_valid_signal,
-    resolve_inputs,
-    signal_directory,
-)
+from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_inputs
+from gelora_cli.pipeline.locations import load_valid_signal, signal_directory
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.plots.base import RunData, write_run_pictures
 from gelora_cli.signals.base import Signal, SignalContext

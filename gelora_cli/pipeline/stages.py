@@ -14,8 +14,9 @@ from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import handle_signals
 from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.costs import run_costs
-from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, run_fingerprints
+from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
 from gelora_cli.pipeline.linking import find_equal_run
+from gelora_cli.pipeline.locations import run_fingerprints
 from gelora_cli.pipeline.plan_stage import make_plan
 from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result

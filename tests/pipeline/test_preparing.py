@@ -19,7 +19,8 @@ from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.pipeline import inputs
-from gelora_cli.pipeline.inputs import ResolvedInputs, check_measured, run_fingerprints, signal_directory
+from gelora_cli.pipeline.inputs import ResolvedInputs
+from gelora_cli.pipeline.locations import check_measured, run_fingerprints, signal_directory
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
 
