@@ -7,6 +7,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 EXTRAS_STAMP := $(VENV)/.installed-extras
 RUNS ?= runs
 FAULTS ?= runs/faults
+TOY ?= $(RUNS)/toy-decoder
 SCALE ?= smoke
 GLUE ?=
 SQUAD ?=
@@ -73,6 +74,9 @@ reproduce-plans:  ## Plans of every allocator and their verdicts, side by side; 
 benchmarks: $(STAMP)  ## Measure gelora beside public tools and write docs/benchmarks.md (resumes; ONLY="name name")
 	$(BIN)/python -m scripts.benchmarks $(if $(ONLY),--only $(ONLY))
 
+toy-decoder: $(STAMP)  ## Train the toy decoder for task=plural into TOY=DIR (3 to 4 minutes; resumes)
+	$(BIN)/python -m scripts.toy_decoder $(TOY)
+
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -99,4 +103,4 @@ test-docs: $(STAMP)  ## Run the tests of documentation and examples
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras benchmarks lint format docs docs-serve test-docs clean $(REPRODUCE)
+.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras benchmarks toy-decoder lint format docs docs-serve test-docs clean $(REPRODUCE)
