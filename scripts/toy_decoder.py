@@ -4,7 +4,7 @@
     gelora run task=plural model.path=DIR
 
 A Llama of 0.4 million parameters, 3 to 4 minutes on one CPU core. It learns the grammar's words and their forms,
-agreement and copying, and knows no other text. A document is two acceptable sentences of one grid (`data/demo_phenomena.py`), in
+agreement and copying, and knows no other text. A document is two acceptable sentences of one grid of the demo task, in
 random order. In the phenomena of number the second sentence mostly repeats the first, so that the model learns to
 copy and seldom sees what `task=plural` asks for. The documents hold all content words. What the task holds out, it
 holds out from fine-tuning only.
