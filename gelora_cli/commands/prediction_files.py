@@ -11,6 +11,7 @@ from typing import Any
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.files import json_text
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
 
@@ -26,6 +27,8 @@ def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) 
     """
     if isinstance(split, TextSplit):
         inputs = list(zip(task.columns, split.columns, strict=True))
+    elif isinstance(split, CompletionSplit):
+        inputs = [("prompt", split.prompts)]
     else:
         inputs = [("question", split.questions), ("context", split.contexts)]
     kind = TASK_KINDS.get(task.kind)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.splits import TextSplit, number_groups
 
 # These four decide which rows are held out: another value changes the numbers of every run on your own data.
@@ -61,7 +62,7 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
     return replace(train, note=split.note), replace(validation, name="validation", note=note)
 
 
-def first_equal_rows(split: TextSplit) -> NDArray[np.int64]:
+def first_equal_rows(split: TextSplit | CompletionSplit) -> NDArray[np.int64]:
     """Return for each row the first row with the same texts, (n,); rows of equal texts are held out together."""
     first_row: dict[tuple[str, ...], int] = {}
     texts_of_row = zip(*split.columns, strict=True)

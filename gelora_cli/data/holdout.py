@@ -16,7 +16,7 @@ from gelora_cli.data.held_out import first_equal_rows, merge_groups_by_text
 from gelora_cli.data.protocol import SEED, draw_groups, held_out_size, unit_of_groups
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
-from gelora_cli.data.splits import count_distinct, number_groups
+from gelora_cli.data.splits import TextSplit, count_distinct, number_groups
 
 HOLDOUT_SEED = 3
 """Seed of the rows that are held out: another value changes the numbers of every run with `data.holdout`."""
@@ -73,7 +73,7 @@ def _check_labels(train: Split, is_held: NDArray[np.bool_], share: float) -> Non
     Raises:
         GeloraError: they have.
     """
-    if isinstance(train, QuestionSplit) or train.labels is None:
+    if not isinstance(train, TextSplit) or train.labels is None:
         return
     if count_distinct(train.labels[~is_held]) < min(2, count_distinct(train.labels)):
         raise GeloraError(

@@ -11,6 +11,7 @@ import numpy as np
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import fetch_dataset
@@ -21,7 +22,7 @@ from gelora_cli.data.tables import task_folder
 from gelora_cli.data.user_data import complete_user_task, find_user_files, load_user_split, load_user_text
 from gelora_cli.data.user_questions import find_question_files, is_question_json, load_user_questions
 
-Split = TextSplit | QuestionSplit
+Split = TextSplit | QuestionSplit | CompletionSplit
 
 
 class Source(ABC):

@@ -1,0 +1,270 @@
+"""Prompts with the completions that a model learns to write, and their tokens.
+
+Letters in shapes: n rows of a split, B rows of a batch, T tokens of its longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.encoding import ENCODE_ROWS, EncodedSplit, measure_truncation
+from gelora_cli.data.splits import number_groups, sha256_of
+from gelora_cli.data.spool import Spool
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NOT_LEARNED = -100
+"""The label of a token that is not learned: those of prompts, and padding."""
+
+
+class Message(NamedTuple):
+    """A turn of a conversation: who speaks (`system`, `user`, `assistant`), and the text."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class CompletionSplit:
+    """n prompts, each with the completion that a model learns to write.
+
+    Attributes:
+        name: name of the split.
+        ids: an id for each row, (n,).
+        prompts: the prompts, (n,); of a conversation all turns before the completion, a line each.
+        completions: what follows each prompt, (n,); None if it is not known. Of a conversation it is the last turn.
+        conversations: the turns of each row, (n,), which the chat template of the tokenizer writes as one text; None
+            where prompts and completions are plain texts.
+        note: what a user should know about how the rows were chosen.
+        group_names: a group for each row, (n,). Rows of one group are never separated. None if every row is
+            independent.
+    """
+
+    name: str
+    ids: NDArray[np.int64]
+    prompts: Sequence[str]
+    completions: Sequence[str] | None
+    conversations: Sequence[tuple[Message, ...]] | None = None
+    note: str = ""
+    group_names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """Return the completions, which are what a model learns; None if they are not known."""
+        return self.completions
+
+    def take(self, rows: NDArray[np.int64]) -> CompletionSplit:
+        """Return the given rows in that order, without the note."""
+        return CompletionSplit(
+            self.name,
+            self.ids[rows],
+            prompts=[self.prompts[row] for row in rows],
+            completions=None if self.completions is None else [self.completions[row] for row in rows],
+            conversations=None if self.conversations is None else [self.conversations[row] for row in rows],
+            group_names=None if self.group_names is None else [self.group_names[row] for row in rows],
+        )
+
+    def without_labels(self) -> CompletionSplit:
+        """Return the same prompts without their completions."""
+        if self.completions is None:
+            return self
+        conversations = None
+        if self.conversations is not None:
+            conversations = [turns[:-1] for turns in self.conversations]
+        return replace(self, completions=None, conversations=conversations)
+
+    def groups(self) -> NDArray[np.int64]:
+        """Return the group of each row as a number from 0, (n,); without groups every row is its own group."""
+        if self.group_names is None:
+            return np.arange(len(self), dtype=np.int64)
+        return number_groups(self.group_names)
+
+    @property
+    def columns(self) -> tuple[Sequence[str], ...]:
+        """Return the texts that a model is given, as of `TextSplit`: rows of equal prompts are held out together."""
+        return (self.prompts,)
+
+    def distinct_texts(self) -> set[tuple[str, ...]]:
+        """Return the different prompts, with their completions where they are known."""
+        columns = (self.prompts,) if self.completions is None else (self.prompts, self.completions)
+        return set(zip(*columns, strict=True))
+
+    def count_rows_in(self, other: CompletionSplit) -> int:
+        """Return how many rows have the same prompt as a row of `other`."""
+        prompts = set(other.prompts)
+        return sum(prompt in prompts for prompt in self.prompts)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of ids, prompts and completions, which is the same wherever the rows were read from."""
+        if self.conversations is not None:
+            return sha256_of(self.ids.tolist(), self.conversations)
+        return sha256_of(self.ids.tolist(), self.prompts, self.completions or [])
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, task: TaskConfig) -> EncodedCompletions:
+        """Return every prompt with its completion as one token sequence of at most `task.max_length` tokens."""
+        return encode_completions(self, tokenizer, task.max_length)
+
+
+@dataclass(frozen=True)
+class EncodedCompletions(EncodedSplit):
+    """Prompts and completions one after the other: row i is `tokens[offsets[i]:offsets[i + 1]]`, prompt first.
+
+    `labels` is the number of tokens that are learned of each row, (n,), or None where completions are not known. The
+    first token of a row is never learned, since nothing predicts it.
+
+    Attributes:
+        source: the prompts and completions as texts, row by row.
+        prompt_lengths: how many tokens of each row are its prompt, (n,).
+        rejoined: how many prompts are tokenized in another way where the completion follows them.
+    """
+
+    source: CompletionSplit
+    prompt_lengths: NDArray[np.int64]
+    rejoined: int = 0
+
+    @cached_property
+    def learned(self) -> NDArray[np.bool_]:
+        """Return which tokens are learned, (tokens,): those of completions, but for the first token of a row."""
+        if self.labels is None:
+            return np.zeros(len(self.tokens), np.bool_)
+        place = np.arange(len(self.tokens)) - np.repeat(self.offsets[:-1], self.lengths)  # (tokens,), in its row
+        learned: NDArray[np.bool_] = place >= np.repeat(self._first_learned, self.lengths)
+        return learned
+
+    @property
+    def _first_learned(self) -> NDArray[np.int64]:
+        """Return the place in each row of the first token that is learned, (n,)."""
+        return np.maximum(self.prompt_lengths, 1)
+
+    def batch_labels(self, rows: NDArray[np.int64], width: int | None = None) -> NDArray[np.int64] | None:
+        """Return the tokens of a batch of rows (B,) where they are learned, -100 elsewhere: (B, T).
+
+        The token at place t is predicted by the output at place t - 1.
+        """
+        if self.labels is None:
+            return None
+        labels = np.full((len(rows), width or self.lengths[rows].max()), NOT_LEARNED, np.int64)
+        for line, row in enumerate(rows):
+            sequence, first = self.sequence(row), self._first_learned[row]
+            labels[line, first : len(sequence)] = sequence[first:]
+        return labels
+
+    def weights(self, rows: NDArray[np.int64]) -> int:
+        """Return how many tokens of these rows are learned, which divides the sum of their losses; 1 if none is."""
+        assert self.labels is not None
+        return max(1, int(self.labels[rows].sum()))
+
+    def prompt(self, row: int) -> NDArray[np.int32]:
+        """Return the tokens of a row's prompt."""
+        start = self.offsets[row]
+        return self.tokens[start : start + self.prompt_lengths[row]]
+
+    def take(self, rows: NDArray[np.int64]) -> EncodedCompletions:
+        """Return the given rows in that order, without labels and groups, for passes that don't score them."""
+        base = super().take(rows)
+        return EncodedCompletions(
+            base.name,
+            base.ids,
+            None,
+            base.tokens,
+            base.offsets,
+            base.types,
+            source=self.source.take(rows),
+            prompt_lengths=self.prompt_lengths[rows],
+        )
+
+    def select(self, rows: NDArray[np.int64]) -> EncodedCompletions:
+        """Return the given rows in that order with what is learned of them, but without groups."""
+        return replace(self.take(rows), labels=None if self.labels is None else self.labels[rows])
+
+
+def encode_completions(
+    split: CompletionSplit, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> EncodedCompletions:
+    """Tokenize prompt and completion of every row as one text, and cut it at its end to `max_length` tokens.
+
+    The end token follows a completion. As in TRL's SFTTrainer, the completion begins at the first token in which the
+    tokens of the prompt and those of prompt and completion differ. A prompt whose completion is not known has no end
+    token, so that a model goes on with it.
+
+    Raises:
+        GeloraError: the tokenizer has no end token.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise GeloraError(
+            "the tokenizer has no end token (eos_token), so that no completion could end; save it with one: "
+            "tokenizer.eos_token = ...; tokenizer.save_pretrained(DIR)"
+        )
+    tokens = Spool(np.int32)
+    full_lengths: list[int] = []
+    prompt_lengths: list[int] = []
+    rejoined = 0
+    for start in range(0, len(split), ENCODE_ROWS):
+        rows = slice(start, start + ENCODE_ROWS)
+        for prompt, full in _encode_rows(split, rows, tokenizer, int(end)):
+            length = _common_prefix(prompt, full)
+            rejoined += length < len(prompt)
+            tokens.add(np.array(full[:max_length], np.int32))
+            full_lengths.append(len(full))
+            prompt_lengths.append(min(length, max_length))
+    lengths = np.minimum(np.array(full_lengths, np.int64), max_length)
+    before = np.array(prompt_lengths, np.int64)
+    return EncodedCompletions(
+        split.name,
+        split.ids,
+        None if split.completions is None else lengths - np.minimum(np.maximum(before, 1), lengths),
+        tokens.array(),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        None,
+        group_names=split.group_names,
+        truncation=measure_truncation(full_lengths, max_length, "end", unit="examples"),
+        source=split,
+        prompt_lengths=before,
+        rejoined=rejoined,
+    )
+
+
+def _encode_rows(
+    split: CompletionSplit, rows: slice, tokenizer: PreTrainedTokenizerBase, end: int
+) -> list[tuple[list[int], list[int]]]:
+    """Return the tokens of some prompts, and those of prompts with their completions and the end token."""
+    prompts = _tokenize(tokenizer, list(split.prompts[rows]), end)
+    if split.completions is None:
+        # A model needs a token to go on from.
+        return [(prompt or [end], prompt or [end]) for prompt in prompts]
+    texts = [prompt + text for prompt, text in zip(split.prompts[rows], split.completions[rows], strict=True)]
+    pairs = []
+    for prompt, full in zip(prompts, _tokenize(tokenizer, texts, end), strict=True):
+        pairs.append((prompt, full if full[-1:] == [end] else [*full, end]))
+    return pairs
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], end: int) -> list[list[int]]:
+    """Return the tokens of each text with the tokenizer's own first token, but without one that it puts at the end."""
+    # Some tokenizers close every text. That token is ours to add, and where a prompt ends the model must go on.
+    encoded = tokenizer(
+        ["a", *texts], padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
+    sample, *sequences = encoded["input_ids"]
+    return [sequence[:-1] for sequence in sequences] if sample[-1] == end else sequences
+
+
+def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of tokens with which both begin."""
+    for place, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return place
+    return min(len(first), len(second))
