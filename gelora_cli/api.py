@@ -94,7 +94,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     from gelora_cli.geometry.controls import control_inputs
     from gelora_cli.geometry.profiling import measure
     from gelora_cli.models.block_map import layer_modules, map_model
-    from gelora_cli.models.heads import modules_outside_backbone
+    from gelora_cli.models.head_weights import modules_outside_backbone
     from gelora_cli.models.tokenizer import check_positions, check_vocabulary, special_ids
 
     _check_model(model)

@@ -22,7 +22,7 @@ from gelora_cli.core.registries import METHODS
 from gelora_cli.data.scale import standardize
 from gelora_cli.data.sources import load_unlabelled_split
 from gelora_cli.data.splits import draw_rows
-from gelora_cli.models.heads import modules_outside_backbone
+from gelora_cli.models.head_weights import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.card_facts import Export

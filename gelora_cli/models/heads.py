@@ -1,18 +1,14 @@
-"""Decide about the head of a task model: which modules it is, and whether the one in the weights is used."""
+"""The heads that tasks put on a model: what each needs in config.json, and which saved head it takes over."""
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from gelora_cli.core.errors import GeloraError
-
 if TYPE_CHECKING:
-    from torch import nn
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
 
 MOST_NAMES = 6
 """Label names in a message."""
@@ -43,10 +39,14 @@ class HeadSpec(ABC):
     Attributes:
         auto_class: the class of transformers that loads a model with such a head.
         model_type: what a message calls such a model.
+        is_pretrained: whether it belongs to the pretrained model. Then it must be in the weights, and nothing is new.
+        needs_decoder: whether only a decoder can have it, whatever classes transformers has.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     model_type: ClassVar[str]
+    is_pretrained: ClassVar[bool] = False
+    needs_decoder: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -176,66 +176,29 @@ class SpanHead(HeadSpec):
 
 
 @dataclass(frozen=True)
-class TaskWeights:
-    """A task model after loading.
+class LanguageHead(HeadSpec):
+    """The head of a pretrained decoder that scores the next token: one output for each token of the vocabulary.
 
-    Attributes:
-        model: the model.
-        missing: names of its tensors that the weights lack.
-        mismatched: names of its tensors that the weights hold in another shape.
+    It is part of the pretrained model, with weights of its own or those of the embeddings. An adapter leaves it as it
+    is, so nothing of it is trained or saved with one; only `full`, which trains every weight, trains it.
     """
 
-    model: PreTrainedModel
-    missing: set[str]
-    mismatched: set[str]
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    model_type: ClassVar[str] = "text generation"
+    is_pretrained: ClassVar[bool] = True
+    needs_decoder: ClassVar[bool] = True
 
-    def output_layer(self, rows: int) -> str | None:
-        """Return the name of the head's last linear layer with so many outputs; None if the head has no such layer."""
-        from torch import nn
+    @property
+    def rows(self) -> int:
+        """Return 0: a task adds no output to those of the vocabulary."""
+        return 0
 
-        head_params: set[str] = set()
-        if self.model.base_model is not self.model:
-            head_params = _params_outside_backbone(self.model)
-        last = None
-        for name, module in self.model.named_modules():
-            is_output = isinstance(module, nn.Linear) and module.out_features == rows
-            if is_output and f"{name}.weight" in head_params:
-                last = name
-        return last
+    def configure(self, config: PreTrainedConfig) -> None:
+        """Leave config.json as it is, which describes the pretrained model and so its head."""
 
-
-def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    """Return the label names of config.json in the order of their rows.
-
-    The result is empty if the names say nothing, as LABEL_0 does, or if the rows aren't numbered from 0.
-    """
-    name_of_row: dict[Any, Any] = config.id2label or {}
-    if sorted(name_of_row) != list(range(len(name_of_row))):
-        return ()
-    labels = tuple(str(name_of_row[row]) for row in range(len(name_of_row)))
-    if all(re.fullmatch(r"LABEL_\d+", label, re.IGNORECASE) for label in labels):
-        return ()
-    return labels
-
-
-def choose_head(weights: TaskWeights, head: HeadSpec, saved: PreTrainedConfig, positional: bool) -> HeadChoice:
-    """Decide whether the head in the weights is used.
-
-    Args:
-        weights: the task model, loaded with all weights that fit.
-        head: the head of the task.
-        saved: the config.json of the weights, which names the labels of their head.
-        positional: whether the rows of a classification head are used as they are, whatever their names.
-    """
-    output = weights.output_layer(head.rows)
-    if output is None or f"{output}.weight" in weights.missing:
-        # Nothing was loaded into the head, so it already is drawn from the seed.
-        return HeadChoice(True, "drawn from the seed: the weights hold none")
-    if f"{output}.weight" in weights.mismatched:
-        return HeadChoice(False, f"drawn from the seed: that of the weights has not {head.rows} rows")
-    if not positional and (misfit := head.misfit(saved)):
-        return HeadChoice(False, f"drawn from the seed: {misfit} (model.head=positional keeps it)")
-    return head.choose(label_names(saved), positional)
+    def loading_arguments(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """Return none."""
+        return {}
 
 
 def _join_labels(names: Sequence[str]) -> str:
@@ -243,66 +206,3 @@ def _join_labels(names: Sequence[str]) -> str:
     printable = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
     cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in printable]
     return ", ".join(cut) + (", ..." if len(names) > MOST_NAMES else "")
-
-
-def reorder_rows(weights: TaskWeights, order: tuple[int, ...]) -> None:
-    """Bring the rows of the head's output layer into the order of the task's labels."""
-    import torch
-
-    output = weights.model.get_submodule(weights.output_layer(len(order)) or "")
-    with torch.no_grad():
-        for parameter in output.parameters():  # weight (labels, D) and bias (labels,)
-            parameter.copy_(parameter[list(order)].clone())
-
-
-def find_head_modules(weights: TaskWeights, source: str) -> tuple[str, ...]:
-    """Return the topmost modules of the head: all outside the backbone, and a pooler that the weights lack.
-
-    Such a pooler is drawn from the seed like the rest of the head, so it is trained with it.
-
-    Raises:
-        GeloraError: the model has no backbone apart from its head, or the weights lack more than the head.
-    """
-    model = weights.model
-    if model.base_model is model:
-        raise GeloraError(
-            f"{type(model).__name__} of {source} has no backbone apart from its head, so the head can't be replaced; "
-            "use another model."
-        )
-    names = {name for name, _ in model.named_parameters()}
-    head = _params_outside_backbone(model)
-    pooler = {name for name in names if name.startswith(f"{model.base_model_prefix}.pooler.")}
-    if pooler <= weights.missing:
-        head |= pooler
-    misfits = sorted((weights.missing | weights.mismatched) - head)
-    if misfits:
-        first = [name + (" (another shape)" if name in weights.mismatched else "") for name in misfits[:3]]
-        raise GeloraError(
-            f"The weights of {source} don't fit its config.json ({type(model).__name__}): {len(misfits)} of "
-            f"{len(names)} tensors are missing or have another shape, the first: {', '.join(first)}. Weights and "
-            "configuration of one model are accepted; write both again with save_pretrained."
-        )
-    return tuple(_topmost_modules(model, head))
-
-
-def modules_outside_backbone(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the topmost modules outside the backbone of a model; none if the model is a backbone alone."""
-    if model.base_model is model:
-        return ()
-    return tuple(_topmost_modules(model, _params_outside_backbone(model)))
-
-
-def _params_outside_backbone(model: PreTrainedModel) -> set[str]:
-    prefix = f"{model.base_model_prefix}."
-    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
-
-
-def _topmost_modules(module: nn.Module, params: set[str], prefix: str = "") -> Iterator[str]:
-    """Yield the names of the topmost modules all of whose parameters are among `params`."""
-    for child_name, child in module.named_children():
-        name = prefix + child_name
-        child_params = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
-        if child_params and child_params <= params:
-            yield name
-        elif child_params & params:
-            yield from _topmost_modules(child, params, f"{name}.")

@@ -14,14 +14,14 @@ from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
 from gelora_cli.models.head_checks import check_head
-from gelora_cli.models.heads import (
-    HeadSpec,
+from gelora_cli.models.head_weights import (
     TaskWeights,
     choose_head,
     find_head_modules,
     modules_outside_backbone,
     reorder_rows,
 )
+from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.kinds.base import is_causal, kind_of
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.pretrained import build_empty, quiet_transformers, read_config
@@ -30,6 +30,7 @@ from gelora_cli.models.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     import torch
     from transformers import (
+        AutoModelForCausalLM,
         AutoModelForQuestionAnswering,
         AutoModelForSequenceClassification,
         PreTrainedConfig,
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
         PreTrainedTokenizerBase,
     )
 
-    TaskFactory: TypeAlias = type[AutoModelForQuestionAnswering] | type[AutoModelForSequenceClassification]
+    TaskFactory: TypeAlias = (
+        type[AutoModelForCausalLM] | type[AutoModelForQuestionAnswering] | type[AutoModelForSequenceClassification]
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def load_model(
     its rows are then brought into the task's order. A head of another kind is used if its size fits. In all other cases
     the head is drawn from `seed`, as if the weights held none. The head is trained either way.
 
+    A head that is pretrained (`LanguageHead`) must be in the weights. It counts as a part of the backbone.
+
     GPT-2's `Conv1D` layers become linears (`models.conv1d`).
 
     Args:
@@ -111,7 +116,7 @@ def load_model(
     if choice.order:
         reorder_rows(weights, choice.order)
     model = weights.model
-    head_modules = find_head_modules(weights, resolved.source)
+    head_modules = find_head_modules(weights, head, resolved.source)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise GeloraError(
@@ -166,7 +171,8 @@ def _check_map(config: PreTrainedConfig, head: HeadSpec, blocks: str | None, lin
         raise
     except Exception:  # a class without such a head, or odd values: loading the weights says it
         return
-    map_model(model, blocks=blocks, linears=linears, head_modules=modules_outside_backbone(model))
+    head_modules = () if head.is_pretrained else modules_outside_backbone(model)
+    map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
 
 
 def _set_dropout(config: PreTrainedConfig, probability: float) -> None:

@@ -262,10 +262,10 @@ class Session:
     def profile_head(self) -> dict[str, torch.Tensor]:
         """Return the head's tensors as `profile.seed` draws them, by name; none where that is the run's seed.
 
-        Tensors that come from the weights are the same for every seed.
+        Tensors that come from the weights are the same for every seed, so a pretrained head has none of them.
         """
         config = self.config
-        if config.profile.seed == config.seed:
+        if config.profile.seed == config.seed or not self.loaded.map.head_modules:
             return {}
         # Loaded a second time, since only loading draws a head exactly as a run with that seed does.
         loaded = load_start(self.inputs.model, replace(config, seed=config.profile.seed), ())

@@ -13,13 +13,14 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import MODEL_KINDS
 from gelora_cli.models.automatic_map import find_map
 from gelora_cli.models.files import read_config_json
-from gelora_cli.models.heads import LabelHead, ScoreHead, SpanHead
+from gelora_cli.models.heads import LabelHead, LanguageHead, ScoreHead, SpanHead
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.pretrained import empty_backbone
 
 LABELS = LabelHead(("unacceptable", "acceptable"))
 SCORE = ScoreHead()
 SPAN = SpanHead()
+LANGUAGE = LanguageHead()
 TEXTS = ["the cat sat on the mat", "a dog"]
 ERNIE = {
     "query": "attention.self.query",
