@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,6 +129,31 @@ class EncodedSplit:
     def sequence(self, row: int) -> NDArray[np.int32]:
         """Return the tokens of one sequence."""
         return self.tokens[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def has_labels(self) -> bool:
+        """Return whether the rows can be learned from and scored."""
+        return self.labels is not None
+
+    def batch_labels(self, rows: NDArray[np.int64], width: int | None = None) -> NDArray[Any] | None:
+        """Return the labels of a batch of rows (B,), as the task's loss takes them: (B, ...); None without labels.
+
+        Args:
+            rows: the rows of the batch.
+            width: T, for labels of tokens; None for the longest of the rows.
+        """
+        return None if self.labels is None else self.labels[rows]
+
+    def weights(self, rows: NDArray[np.int64]) -> int:
+        """Return what the sum of the losses of these rows is divided by: how many rows they are.
+
+        It is above 0, and the sum over the batches of a split is that of the split.
+        """
+        return len(rows)
+
+    def select(self, rows: NDArray[np.int64]) -> EncodedSplit:
+        """Return the given sequences in that order with their labels, but without groups."""
+        return replace(self.take(rows), labels=None if self.labels is None else self.labels[rows])
 
     def take(self, rows: NDArray[np.int64]) -> EncodedSplit:
         """Return the given sequences in that order, without labels and groups, for passes that don't score them."""

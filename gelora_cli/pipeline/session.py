@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from gelora_cli.tasks.losses import RowLoss
+    from gelora_cli.tasks.losses import BatchLoss
     from gelora_cli.training.evaluation import Evaluation
 
 Result = TypeVar("Result")
@@ -163,8 +163,11 @@ class Session:
         with self.timed("data"):
             return [self.encode_and_warn(split) for split in splits.evaluated if split.name in splits.reported]
 
-    def forward(self, model: nn.Module, split: EncodedSplit) -> Any:
-        """Return what the task keeps of the model's outputs, one row per sequence of the split, on every process."""
+    def forward(self, model: nn.Module, split: EncodedSplit, *, compared: bool = False) -> Any:
+        """Return what the task keeps of the model's outputs, one row per sequence of the split, on every process.
+
+        By which two models are compared if `compared` is true.
+        """
         from gelora_cli.training.evaluation import forward
 
         return forward(
@@ -174,6 +177,7 @@ class Session:
             batch_size=self.config.train.eval_batch_size,
             pad_token_id=self.pad_token_id,
             accelerator=self.accelerator,
+            compared=compared,
         )
 
     def step_arithmetic(self) -> AbstractContextManager[None]:
@@ -187,7 +191,7 @@ class Session:
     def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
         """Return the numbers by which two models are compared on a split."""
         kind = TASK_KINDS.get(self.config.task.kind)
-        return kind.comparison_scores(self.forward(model, split), self.config.task)
+        return kind.comparison_scores(self.forward(model, split, compared=True), self.config.task)
 
     def evaluate(self, model: nn.Module, split: EncodedSplit) -> Evaluation:
         """Evaluate the model on a split: metrics, prediction rows and the task's own files."""
@@ -207,7 +211,7 @@ class Session:
         return training_rows(self.protocol_splits.train, self.config)
 
     @cached_property
-    def loss(self) -> RowLoss:
+    def loss(self) -> BatchLoss:
         """Return the loss of each row that this run minimises."""
         weights = class_weights(self.config.task, self.train_rows)
         if weights is not None:
@@ -216,7 +220,7 @@ class Session:
         return training_loss(self.config, self.train_rows)
 
     @cached_property
-    def signal_loss(self) -> RowLoss:
+    def signal_loss(self) -> BatchLoss:
         """Return the loss that signals measure, of weights balanced to all training rows (see `profile_split`)."""
         return training_loss(self.config, self.inputs.splits["train"])
 
@@ -252,12 +256,10 @@ class Session:
         # Drawn with the profile's seed, not the run's: runs of all seeds share one profile.
         split = self.encode_and_warn(train.take(draw_rows(len(train), profile.max_examples, profile.seed)))
         rows = draw_rows(len(split), profile.max_examples, profile.seed)
-        if split.labels is None:
-            return split.take(rows)
-        labels = split.labels[rows]
-        if TASK_KINDS.get(self.config.task.kind).standardizes(self.config.task):
-            labels = standardize(labels, fit_score_scale(np.asarray(train.labels)))
-        return replace(split.take(rows), labels=labels)
+        selected = split.select(rows)
+        if selected.labels is None or not TASK_KINDS.get(self.config.task.kind).standardizes(self.config.task):
+            return selected
+        return replace(selected, labels=standardize(selected.labels, fit_score_scale(np.asarray(train.labels))))
 
     def profile_head(self) -> dict[str, torch.Tensor]:
         """Return the head's tensors as `profile.seed` draws them, by name; none where that is the run's seed.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gelora_cli.core.artifacts.model_map import ModelMap
     from gelora_cli.data.encoding import EncodedSplit
     from gelora_cli.geometry.states import StateStore
-    from gelora_cli.tasks.losses import RowLoss
+    from gelora_cli.tasks.losses import BatchLoss
 
 ArtifactT = TypeVar("ArtifactT", bound=SignalArtifact)
 Inputs = dict[str, Any]
@@ -78,7 +78,7 @@ class SignalContext:
     store: StateStore
     special_ids: tuple[int, ...] = ()
     head: Callable[[], Mapping[str, torch.Tensor]] = dict
-    loss: RowLoss | None = None
+    loss: BatchLoss | None = None
 
 
 class Signal(ABC, Generic[ArtifactT]):

@@ -21,6 +21,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.signals.base import SignalContext
+from gelora_cli.tasks.losses import BatchLoss
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ class GradientPass:
 
     With the global batch R the gradient of a weight W is that of the loss as training computes it,
 
-        g_b = d/dW 1 / |R| * sum over rows r in R of loss(r),
+        g_b = d/dW 1 / weights(R) * sum over rows r in R of loss(r),
 
     whatever the number of processes: each process takes its rows of R, and gradients are summed over the processes
     before anything is squared. A process keeps the sums of its share of the linear layers alone. A gradient is taken
@@ -53,7 +54,8 @@ class GradientPass:
     def __init__(self, context: SignalContext, split: EncodedSplit, names: Sequence[str]) -> None:
         self.context, self.split, self.names = context, split, names
         self.weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
-        self.loss = context.loss or TASK_KINDS.get(context.task.kind).loss
+        kind = TASK_KINDS.get(context.task.kind)
+        self.loss = context.loss or BatchLoss(kind, kind.loss)
         accelerator = context.accelerator
         self.share = names[accelerator.process_index :: accelerator.num_processes]
         self._sums: dict[str, torch.Tensor] = {}
@@ -140,10 +142,10 @@ class GradientPass:
         # Every process must take part in the sums. One without a row borrows one that does not count.
         for index, part in enumerate(parts or [rows[:1]]):
             batch = collate(self.split, part, context.pad_token_id, context.accelerator.device)
-            assert batch.labels is not None
-            losses = self.loss(context.model(**batch.inputs), batch, batch.labels)  # (B of the part,)
+            losses = self.loss(context.model, batch)  # (B of the part,)
             self._is_last = index >= len(parts) - 1
-            loss = losses.sum() * (bool(parts) / len(rows))  # (), its share of the mean over the global batch
+            # (), its share of the mean over the global batch
+            loss = losses.sum() * (bool(parts) / self.split.weights(rows))
             loss.backward()  # type: ignore[no-untyped-call]
         while self._waiting:  # linear layers that the loss does not depend on
             self._take(self._waiting.pop())

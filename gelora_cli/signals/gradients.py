@@ -101,7 +101,7 @@ class Gradients(Signal[GradientSignal]):
         from gelora_cli.signals.gradient_pass import GradientPass
 
         split = context.examples()
-        if split.labels is None:
+        if not split.has_labels:
             raise GeloraError(
                 f"{self.title}: the training rows have no labels, which a loss needs; give rows with labels"
             )

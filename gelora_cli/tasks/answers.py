@@ -74,7 +74,7 @@ def reduce_windows(output: SpanOutput, batch: Batch, split: EncodedWindows, task
     """
     import torch
 
-    from gelora_cli.data.collate import pad_token_values
+    from gelora_cli.data.padding import pad_token_values
 
     # float32, since in bfloat16 the sums of many spans are equal and their order would be chance.
     start, end = output.start_logits.float(), output.end_logits.float()  # (B, T)

@@ -23,6 +23,7 @@ from gelora_cli.tasks.losses import LossSettings
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from gelora_cli.data.collate import Batch
     from gelora_cli.tasks.losses import RowLoss
@@ -102,6 +103,10 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return the head that the model gets for a task."""
 
+    def model_inputs(self, batch: Batch) -> dict[str, Any]:
+        """Return the arguments of the model for a batch; by default its inputs."""
+        return batch.inputs
+
     @abstractmethod
     def loss(self, output: Output, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return one loss per row, (B,), from the model's output for a batch and the labels (B, ...)."""
@@ -129,8 +134,20 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     def reduce(self, output: Output, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
         """Return the numbers of each row from which predictions are made, (B, W) float32."""
 
+    def outputs(self, model: nn.Module, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
+        """Return what `reduce` keeps of each row, (B, W); a kind that takes more than one forward pass overrides it."""
+        return self.reduce(model(**self.model_inputs(batch)), batch, split, task)
+
+    def compared_width(self, task: TaskConfig) -> int:
+        """Return W of `compared`."""
+        return self.width(task)
+
+    def compared(self, model: nn.Module, batch: Batch, split: Encoded, task: TaskConfig) -> torch.Tensor:
+        """Return numbers of each row, (B, W), by which two models are compared, without labels; those of `outputs`."""
+        return self.outputs(model, batch, split, task)
+
     def comparison_scores(self, values: Floats, task: TaskConfig) -> Floats:
-        """Return those of the kept numbers (n, W) that can be compared between two models; all of them by default."""
+        """Return those of the numbers (n, W) of `compared` that are compared; all of them by default."""
         return values
 
     @abstractmethod

@@ -20,9 +20,28 @@ if TYPE_CHECKING:
 
     from gelora_cli.data.collate import Batch
     from gelora_cli.data.sources import Split
+    from gelora_cli.tasks.base import TaskKind
 
     RowLoss = Callable[[Any, Batch, torch.Tensor], torch.Tensor]
     """From the output of the model, the batch, and its labels (B, ...) to one loss per row, (B,)."""
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The loss of each row of a batch, from one forward pass.
+
+    Attributes:
+        kind: the kind of the task, which says what the model reads of a batch.
+        of_rows: the loss of each row, from the output of the model.
+    """
+
+    kind: TaskKind[Any, Any, Any]
+    of_rows: RowLoss
+
+    def __call__(self, model: Callable[..., Any], batch: Batch) -> torch.Tensor:
+        """Return the loss of each row, (B,); the batch must have labels."""
+        assert batch.labels is not None
+        return self.of_rows(model(**self.kind.model_inputs(batch)), batch, batch.labels)
 
 
 class Logits(Protocol):
@@ -110,7 +129,7 @@ class WeightedBinaryCrossEntropy(_WeightedLoss):
         return losses.mean(1)
 
 
-def training_loss(config: RunConfig, rows: Split) -> RowLoss:
+def training_loss(config: RunConfig, rows: Split) -> BatchLoss:
     """Return the loss of each row that a run minimises.
 
     Args:
@@ -121,8 +140,8 @@ def training_loss(config: RunConfig, rows: Split) -> RowLoss:
         GeloraError: the weights can't be balanced.
     """
     settings = LossSettings(class_weights(config.task, rows), config.train.label_smoothing)
-    loss: RowLoss = TASK_KINDS.get(config.task.kind).training_loss(settings)
-    return loss
+    kind = TASK_KINDS.get(config.task.kind)
+    return BatchLoss(kind, kind.training_loss(settings))
 
 
 def class_weights(task: TaskConfig, rows: Split) -> tuple[float, ...] | None:

@@ -47,24 +47,28 @@ def forward(
     batch_size: int,
     pad_token_id: int,
     accelerator: Accelerator,
+    compared: bool = False,
 ) -> Floats:
     """Return the task's reduced outputs, (n, W), of every row of the split in its order, on every process.
+
+    Those by which two models are compared if `compared` is true.
 
     Raises:
         GeloraError: a row came back twice or not at all.
     """
     kind = TASK_KINDS.get(task.kind)
+    read, width = (kind.compared, kind.compared_width) if compared else (kind.outputs, kind.width)
     model.eval()
     device = accelerator.device
     # The empty first parts let a process without any batch take part in the gather.
     rows: list[torch.Tensor] = [torch.zeros(0, dtype=torch.long, device=device)]
-    parts: list[torch.Tensor] = [torch.zeros(0, kind.width(task), device=device)]
+    parts: list[torch.Tensor] = [torch.zeros(0, width(task), device=device)]
     with torch.inference_mode():
         batches = sorted_batches(split.lengths, batch_size)
         # Each process takes every n-th batch. Row numbers travel with the outputs, so that the order can be restored.
         for batch_rows in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = collate(split, batch_rows, pad_token_id, device)
-            parts.append(kind.reduce(model(**batch.inputs), batch, split, task))  # (B, W)
+            parts.append(read(model, batch, split, task))  # (B, W)
             rows.append(torch.from_numpy(batch_rows).to(device))
         gathered = gather_rows(accelerator, torch.cat(parts)).cpu().numpy()  # (n, W)
         order = gather_rows(accelerator, torch.cat(rows)).cpu().numpy()  # (n,)
@@ -85,7 +89,7 @@ def evaluate(task: TaskConfig, split: EncodedSplit, values: Floats, started: flo
     Raises:
         GeloraError: the split has no labels.
     """
-    if split.labels is None:
+    if not split.has_labels:
         raise GeloraError(f"{split.name} has no labels: use gelora predict for it")
     kind = TASK_KINDS.get(task.kind)
     decoded = kind.decode(split, values, task)

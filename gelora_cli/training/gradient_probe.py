@@ -16,7 +16,7 @@ from gelora_cli.data.collate import Batch
 from gelora_cli.methods.base import AdaptedModel
 
 if TYPE_CHECKING:
-    from gelora_cli.tasks.losses import RowLoss
+    from gelora_cli.tasks.losses import BatchLoss
 
 PROBE_SEED = 0
 """Of the dropout that is drawn during the probe; it leaves no trace."""
@@ -26,7 +26,7 @@ def find_missing_gradients(
     adapted: AdaptedModel,
     batches: Iterable[Batch],
     *,
-    loss: RowLoss,
+    loss: BatchLoss,
     may_be_zero: Callable[[str], bool],
     autocast: Callable[[], AbstractContextManager[None]],
 ) -> list[str]:
@@ -59,9 +59,8 @@ def find_missing_gradients(
             _write(parameters, values)
             model.train()
             for batch in batches:
-                assert batch.labels is not None
                 with autocast():
-                    total: torch.Tensor = loss(model(**batch.inputs), batch, batch.labels).sum()  # ()
+                    total: torch.Tensor = loss(model, batch).sum()  # ()
                 if total.requires_grad:
                     total.backward()  # type: ignore[no-untyped-call]  # gradients add up over the batches
                 missing = [name for name in missing if _lacks_gradient(parameters[name], may_be_zero(name))]

@@ -53,7 +53,7 @@ def mean_gradients(
         A gradient (out, in) float32 by name, the same in every process.
     """
     batches = first_batches(split, settings, examples)
-    rows = sum(len(batch) for batch in batches)
+    divisor = sum(split.weights(batch) for batch in batches)
     weights = {name: model.get_parameter(f"{name}.weight") for name in names}
     gradients: dict[str, torch.Tensor] = {}
     with measuring(model, weights, {}):
@@ -62,9 +62,8 @@ def mean_gradients(
             size = settings.micro_batch_size or max(1, len(local_rows))
             for start in range(0, len(local_rows), size):
                 part = collate(split, local_rows[start : start + size], pad_token_id, accelerator.device)
-                assert part.labels is not None
-                losses = settings.loss(model(**part.inputs), part, part.labels)  # (B of the part,)
-                (losses.sum() / rows).backward()  # type: ignore[no-untyped-call]
+                losses = settings.loss(model, part)  # (B of the part,)
+                (losses.sum() / divisor).backward()  # type: ignore[no-untyped-call]
         for name, weight in weights.items():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             gradients[name] = sum_over_processes(accelerator, gradient.detach().float())

@@ -22,6 +22,7 @@ from gelora_cli.core.devices import random_devices
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.messages import first_line
 from gelora_cli.data.collate import Batch, collate
+from gelora_cli.data.encoding import EncodedSplit
 
 if TYPE_CHECKING:
     from gelora_cli.training.loop import Trainer
@@ -148,16 +149,18 @@ def padded_width(length: int) -> int:
 def can_capture(trainer: Trainer) -> bool:
     """Return whether every step is the same sequence of kernels: one process, whole batches, no hook of a method.
 
-    A loss or module of one's own may read what changes from batch to batch on the CPU, which a graph would keep.
+    Rows that weigh by their tokens would need another divisor in every step. A loss or module of one's own may read
+    what changes from batch to batch on the CPU, which a graph would keep.
     """
     adapted, settings = trainer.adapted, trainer.settings
     own_hooks = adapted.extra_loss or adapted.after_step or adapted.restarted
-    sources = {type(module).__module__ for module in adapted.model.modules()} | {settings.loss.__module__}
+    sources = {type(module).__module__ for module in adapted.model.modules()} | {settings.loss.of_rows.__module__}
     return (
         trainer.accelerator.device.type == "cuda"
         and trainer.accelerator.num_processes == 1
         and settings.micro_batch_size is None
         and own_hooks is None
+        and type(trainer.split).weights is EncodedSplit.weights
         and all(f"{source}.".startswith(KNOWN) for source in sources)
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gelora_cli.tasks.losses import RowLoss
+    from gelora_cli.tasks.losses import BatchLoss
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TrainSettings:
     log_steps: int
     seed: int
     protocol: str
-    loss: RowLoss
+    loss: BatchLoss
     fast: bool = False
     patience: int | None = None
 

@@ -32,6 +32,7 @@ from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.operations import model_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.callback import Callback
 from gelora_cli.training.loop import Trainer
 from gelora_cli.training.settings import TrainSettings
@@ -165,7 +166,7 @@ def gelora_trainer(
         log_steps=20,
         seed=0,
         protocol="last",
-        loss=TASK_KINDS.get("classification").loss,
+        loss=BatchLoss(TASK_KINDS.get("classification"), TASK_KINDS.get("classification").loss),
         fast=fast,
     )
     return Trainer(

@@ -17,6 +17,7 @@ from gelora_cli.pipeline import signal_stage
 from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.session import open_quiet_session
 from gelora_cli.signals.base import SignalContext
+from gelora_cli.tasks.losses import BatchLoss
 from tests.helpers.composed import composed
 
 
@@ -31,12 +32,11 @@ def batch_gradients(context: SignalContext, batches: Sequence[NDArray[np.int64]]
     names = [linear.name for block in context.model_map.blocks for linear in block.linears]
     weights = [context.model.get_parameter(f"{name}.weight") for name in names]
     split, kind = context.examples(), TASK_KINDS.get(context.task.kind)
+    row_losses = context.loss or BatchLoss(kind, kind.loss)
     gradients = []
     for rows in batches:
         batch = collate(split, rows, context.pad_token_id, torch.device("cpu"))
-        assert batch.labels is not None
-        row_loss = context.loss or kind.loss
-        loss = row_loss(context.model(**batch.inputs), batch, batch.labels).mean()
+        loss = row_losses(context.model, batch).mean()
         values = torch.autograd.grad(loss, weights)
         gradients.append({name: value.double() for name, value in zip(names, values, strict=True)})
     return gradients

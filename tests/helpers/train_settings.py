@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -17,5 +18,5 @@ SETTINGS = TrainSettings(
     log_steps=1,
     seed=0,
     protocol="last",
-    loss=TASK_KINDS.get("classification").loss,
+    loss=BatchLoss(TASK_KINDS.get("classification"), TASK_KINDS.get("classification").loss),
 )

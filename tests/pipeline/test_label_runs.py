@@ -128,7 +128,7 @@ def test_probabilities_follow_the_weights(words: list[str]) -> None:
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = session.loss(Output, None, labels).mean()  # type: ignore[arg-type]
+        loss = session.loss.of_rows(Output, None, labels).mean()  # type: ignore[arg-type]
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 

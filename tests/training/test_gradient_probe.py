@@ -13,7 +13,6 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.methods.updates.checks import base_name
@@ -23,6 +22,7 @@ from gelora_cli.training.gradient_probe import find_missing_gradients
 from tests.helpers.bench import Bench
 from tests.helpers.methods_known import RIVALS
 from tests.helpers.rivals import Case, case
+from tests.helpers.train_settings import SETTINGS
 
 
 def missing(found: Case, attached: AdaptedModel) -> list[str]:
@@ -36,7 +36,7 @@ def missing(found: Case, attached: AdaptedModel) -> list[str]:
     return find_missing_gradients(
         attached,
         batches(),
-        loss=TASK_KINDS.get("classification").loss,
+        loss=SETTINGS.loss,
         may_be_zero=lambda name: is_inside(base_name(name), head) or not attached.adds_tensors,
         autocast=nullcontext,
     )

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.graphs import can_capture, padded_width, remember_positions
 from tests.helpers.method_cases import inputs_of, loaded_and_plan
+from tests.helpers.train_settings import SETTINGS
 
 SPLIT = EncodedSplit(
     "train", np.arange(3), np.array([0, 1, 1]), np.arange(1, 10, dtype=np.int32), np.array([0, 2, 5, 9]), None
@@ -35,12 +36,13 @@ def test_rows_padded_to_a_width_hold_the_same_tokens() -> None:
         assert torch.equal(tensor[:, :4], plain[name]) and not tensor[:, 4:].any()
 
 
-def trainer(model: Any, *, device: str = "cuda", loss: Any = None, **changes: Any) -> Any:
+def trainer(model: Any, *, device: str = "cuda", loss: Any = None, split: EncodedSplit = SPLIT, **changes: Any) -> Any:
     """Return what a training shows to `can_capture`."""
     hooks = {"extra_loss": None, "after_step": None, "restarted": None} | changes
     return SimpleNamespace(
         adapted=SimpleNamespace(model=model, **hooks),
-        settings=SimpleNamespace(micro_batch_size=None, loss=loss or TASK_KINDS.get("classification").loss),
+        settings=SimpleNamespace(micro_batch_size=None, loss=loss or SETTINGS.loss),
+        split=split,
         accelerator=SimpleNamespace(device=torch.device(device), num_processes=1),
     )
 
@@ -53,7 +55,7 @@ def test_only_what_repeats_itself_is_captured(tiny_models: dict[str, Path]) -> N
     assert can_capture(trainer(model))
     assert not can_capture(trainer(model, device="cpu"))
     assert not can_capture(trainer(model, after_step=lambda step: None))
-    assert not can_capture(trainer(model, loss=lambda output, batch, labels: output))
+    assert not can_capture(trainer(model, loss=BatchLoss(SETTINGS.loss.kind, lambda output, batch, labels: output)))
     assert not can_capture(trainer(torch.nn.Sequential(model, Own())))
 
 

@@ -23,6 +23,7 @@ from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.lora import attach_lora
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.optimization import parameter_groups
 from gelora_cli.training.selection import best_epoch, is_better
 from gelora_cli.training.settings import TrainSettings
@@ -191,7 +192,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(bert: Path) -> None:
 
 @pytest.mark.parametrize("of_rows", [torch.Tensor.mean, lambda losses: losses[:, None], lambda losses: None])
 def test_a_loss_that_is_not_one_for_each_row_stops_the_run(bert: Path, of_rows: Callable[..., Any]) -> None:
-    settings = replace(SETTINGS, loss=lambda *inputs: of_rows(SETTINGS.loss(*inputs)))
+    loss = BatchLoss(SETTINGS.loss.kind, lambda *inputs: of_rows(SETTINGS.loss.of_rows(*inputs)))
+    settings = replace(SETTINGS, loss=loss)
     with pytest.raises(GeloraError, match=r"accepted: a loss for each of the 8 rows, \(8,\)"):
         train(bert, settings)
 
