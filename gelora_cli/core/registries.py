@@ -123,6 +123,7 @@ METRICS: Registry[Metric] = Registry(
         "pearson_spearman": "gelora_cli.metrics.correlations",
         "squad": "gelora_cli.metrics.answers",
         "squad_v2": "gelora_cli.metrics.answers",
+        "completions": "gelora_cli.metrics.completions",
     },
 )
 

@@ -13,9 +13,9 @@ from gelora_cli.metrics.definitions import Array, Score, of_all
 if TYPE_CHECKING:
     import evaluate
 
-Target = Literal["labels", "scores", "answers", "label_sets"]
-"""What a row is labelled with and what is predicted for it: a class, a number, a text of the context, or any number of
-labels (0 or 1 for each)."""
+Target = Literal["labels", "scores", "answers", "label_sets", "completions"]
+"""What a row is labelled with and what is predicted for it: a class, a number, a text of the context, any number of
+labels (0 or 1 for each), or a text that continues a prompt."""
 
 
 class Metric(ABC):

@@ -20,6 +20,7 @@ from gelora_cli.metrics.definitions import Array, points_at_zero
 
 if TYPE_CHECKING:
     from gelora_cli.metrics.base import AnswerMetric, Metric
+    from gelora_cli.metrics.completions import CompletionMetric
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 """One mapping for each question, in the form of `evaluate`."""
@@ -117,6 +118,34 @@ class LabelSetMetric(NumberMetric):
         """Return a list of whole numbers each."""
         row = datasets.Sequence(datasets.Value(self.dtype))
         return datasets.Features({"predictions": row, "references": row})
+
+
+class CompletionRows(_LocalMetric):
+    """Exact match of whole texts without blanks around them, and the likelihood of the references.
+
+    A prediction is {"text", "log_likelihood"}: the generated text, and the sum over the reference's tokens of log p in
+    nats. A reference is {"text", "tokens"}, with the number of those tokens.
+    """
+
+    entry: CompletionMetric
+
+    def features_of_a_row(self) -> datasets.Features:
+        """Return a text and a number each."""
+        text = datasets.Value("string")
+        return datasets.Features(
+            {
+                "predictions": {"text": text, "log_likelihood": datasets.Value("float64")},
+                "references": {"text": text, "tokens": datasets.Value("int64")},
+            }
+        )
+
+    def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
+        return self.entry.of_texts(
+            [row["text"] for row in predictions],
+            [row["text"] for row in references],
+            np.array([row["log_likelihood"] for row in predictions]),
+            np.array([row["tokens"] for row in references]),
+        )
 
 
 class SquadMetric(_LocalMetric):

@@ -33,11 +33,13 @@ def test_the_usual_value_comes_first() -> None:
         "pearson_spearman": ("pearson_spearman_mean", "pearson", "spearman"),
         "squad": ("f1", "exact_match"),
         "squad_v2": ("f1", "exact_match"),
+        "completions": ("log_likelihood", "exact_match"),
     }
     assert metrics_of("labels") == ("accuracy", "accuracy_f1", "mcc", "macro_f1")
     assert metrics_of("scores") == ("pearson_spearman",)
     assert metrics_of("label_sets") == ("multilabel_f1",)
     assert metrics_of("answers") == ("squad", "squad_v2")
+    assert metrics_of("completions") == ("completions",)
 
 
 def test_a_metric_that_lacks_a_part_is_refused() -> None:
