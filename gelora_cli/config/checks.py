@@ -80,6 +80,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
     if isinstance(config, RunConfig):
         yield _batch_problem(config)
         yield _patience_problem(config)
+        yield _recomputing_problem(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
         yield from profile_problems(config.profile)
@@ -188,6 +189,16 @@ def _batch_problem(config: RunConfig) -> str | None:
             f"takes of train.batch_size={batch}; take a divisor of {share}"
         )
     return None
+
+
+def _recomputing_problem(config: RunConfig) -> str | None:
+    """Return that `train.fast` may record CUDA graphs, which compute no block again and pad batches otherwise."""
+    if not (config.train.gradient_checkpointing and config.train.fast):
+        return None
+    return (
+        "train.gradient_checkpointing=true: train.fast=true replays steps as CUDA graphs, which keep what is inside "
+        "the blocks; give train.fast=false, or train.gradient_checkpointing=false"
+    )
 
 
 def _patience_problem(config: RunConfig) -> str | None:

@@ -69,6 +69,9 @@ class TrainConfig:
     fast: bool = key(
         False, help="steps in fewer kernels, with other roundings and draws of dropout, for plain LoRA", absent=(False,)
     )
+    gradient_checkpointing: bool = key(
+        False, help="compute every block again on the way back: less memory, more time, equal numbers", identity=False
+    )
     eval_batch_size: int = key(64, help="examples per batch of an evaluation", low=1)
     log_steps: int = key(20, help="a line of the log every so many optimizer steps", low=1, identity=False)
     checkpoint_steps: int | None = key(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LESS_MEMORY = (
     "Lower train.micro_batch_size (the global batch stays the same), train.eval_batch_size, profile.batch_size or "
-    "task.max_length. Each of them starts another run, since it can change numbers. With more memory, the same command "
-    "resumes from the last checkpoint."
+    "task.max_length. Each of them starts another run, since it can change numbers. With more memory, or with "
+    "train.gradient_checkpointing=true, which changes no number, the same command resumes from the last checkpoint."
 )
 SIGNS_OF_OOM = (
     *("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu"),

@@ -10,6 +10,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.block_map import is_inside
+from gelora_cli.models.recompute import recomputing
 from gelora_cli.pipeline.session import Session
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def check_gradients(session: Session, adapted: AdaptedModel, train: EncodedSplit
     def is_of_head(name: str) -> bool:
         return is_inside(base_name(name), head_modules)
 
-    own = find_missing_gradients(
-        adapted,
-        _probe_batches(session, train),
-        loss=session.loss,
-        may_be_zero=lambda name: is_of_head(name) or not adapted.adds_tensors,
-        autocast=session.accelerator.autocast,
-    )
+    with recomputing(session.recomputed_blocks()):
+        own = find_missing_gradients(
+            adapted,
+            _probe_batches(session, train),
+            loss=session.loss,
+            may_be_zero=lambda name: is_of_head(name) or not adapted.adds_tensors,
+            autocast=session.accelerator.autocast,
+        )
     # Of all processes, so that all of them stop with the same message.
     found = gather_objects(session.accelerator, own)
     missing = list(dict.fromkeys(name for names in found for name in names))
@@ -73,6 +75,8 @@ def _probe_batches(session: Session, train: EncodedSplit) -> Iterator[Batch]:
     from gelora_cli.data.collate import collate
 
     rows = draw_rows(len(train), PROBED_ROWS, 0)
-    for first in range(0, len(rows), BATCH_ROWS):
-        batch_rows = rows[first : first + BATCH_ROWS]
+    # No more at once than training takes, which is known to need no more memory.
+    size = min(BATCH_ROWS, session.config.train.micro_batch_size or BATCH_ROWS)
+    for first in range(0, len(rows), size):
+        batch_rows = rows[first : first + size]
         yield collate(train, batch_rows, session.pad_token_id, session.accelerator.device)

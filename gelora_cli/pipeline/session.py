@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit, draw_rows
 from gelora_cli.models.block_map import block_modules, is_inside
 from gelora_cli.models.load import LoadedModel
+from gelora_cli.models.recompute import recomputing
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.agreement import check_agreement
@@ -180,13 +181,24 @@ class Session:
             compared=compared,
         )
 
-    def step_arithmetic(self) -> AbstractContextManager[None]:
-        """Return a context in which the model computes as it does while it is trained."""
+    @contextmanager
+    def step_arithmetic(self) -> Iterator[None]:
+        """Have the model compute inside as it does while it is trained."""
         from gelora_cli.methods.updates.arithmetic import training_arithmetic
 
         blocks = block_modules(self.loaded.model, self.loaded.map)
         bf16, fast = self.inputs.precision == "bf16", self.config.train.fast
-        return training_arithmetic(blocks, bf16=bf16, fast=fast, kept=self._casts if fast else None)
+        with (
+            training_arithmetic(blocks, bf16=bf16, fast=fast, kept=self._casts if fast else None),
+            recomputing(self.recomputed_blocks()),
+        ):
+            yield
+
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """Return the blocks that are computed again on the way back; none without `train.gradient_checkpointing`."""
+        if not self.config.train.gradient_checkpointing:
+            return []
+        return block_modules(self.loaded.model, self.loaded.map)
 
     def scores(self, model: nn.Module, split: EncodedSplit) -> Any:
         """Return the numbers by which two models are compared on a split."""

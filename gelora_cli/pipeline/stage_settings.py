@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from gelora_cli.pipeline.session import Session
     from gelora_cli.training.settings import TrainSettings
 
-NOT_OF_TRAINING = ("eval_batch_size", "checkpoint_steps", "checkpoint_seconds", "label_smoothing")
-"""Keys of `train` that evaluation and checkpoints use, or that are in the loss."""
+NOT_OF_TRAINING = (
+    *("eval_batch_size", "checkpoint_steps", "checkpoint_seconds", "label_smoothing"),
+    "gradient_checkpointing",
+)
+"""Keys of `train` that evaluation and checkpoints use, that are in the loss, or that change no number."""
 
 
 def train_settings(session: Session) -> TrainSettings:

@@ -111,6 +111,7 @@ SAME = [
     {"force": True},
     {"launch": {"processes": 4}},
     {"train": {"log_steps": 3}},
+    {"train": {"gradient_checkpointing": True}},
     {"data": {"glue": "/other/place"}},
     {"budget": "auto"},
 ]

@@ -126,7 +126,7 @@ def test_no_key_stands_in_a_second_table() -> None:
 
 SILENT = (
     *("task.label", "task.group", "task.presets", "model.name", "model.hub", "model.path", "model.revision"),
-    "model.accept_map",
+    *("model.accept_map", "train.gradient_checkpointing"),
     *("model.package", "model.sha256", "model.bytes", "method.preset", "method.presets", "profile.track"),
     *("profile.track_examples", "profile.track_tokens", "ranks.path", "train.log_steps", "train.checkpoint_steps"),
     *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "launch.parallel", "data.glue", "data.squad"),

@@ -17,6 +17,7 @@ from torch import nn
 from gelora_cli.methods.updates.checks import ADAPTER
 from gelora_cli.methods.updates.kernels import LEVELS, Dropout, LoraLinear
 from gelora_cli.models.conv1d import Conv1DLinear
+from gelora_cli.models.recompute import swap_forward
 
 
 @contextmanager
@@ -95,22 +96,12 @@ def _swap_block(block: nn.Module, dtype: torch.dtype, casts: dict[int, torch.Ten
     """Let a block compute in one type, with our kernels, until `swaps` ends."""
     frozen = (parameter for parameter in block.parameters() if not parameter.requires_grad)
     _swap_weights(frozen, dtype, casts, swaps)
-    _swap_forward(block, _in_one_type(block.forward, dtype), swaps)
+    swap_forward(block, _in_one_type(block.forward, dtype), swaps)
     for module in block.modules():
         if type(module) is PeftLinear:
-            _swap_forward(module, _lora_forward(module), swaps)
+            swap_forward(module, _lora_forward(module), swaps)
         elif type(module) is nn.Dropout and 0 < round(module.p * LEVELS) < LEVELS:  # neither none nor all
-            _swap_forward(module, _dropout_forward(module), swaps)
-
-
-def _swap_forward(module: nn.Module, forward: Callable[..., Any], swaps: ExitStack) -> None:
-    """Let a module have another `forward` until `swaps` ends."""
-    # What lies in the instance hides the class's method, and is there only if somebody else has put it there.
-    if "forward" in vars(module):
-        swaps.callback(setattr, module, "forward", module.forward)
-    else:
-        swaps.callback(delattr, module, "forward")
-    module.forward = forward
+            swap_forward(module, _dropout_forward(module), swaps)
 
 
 def _in_one_type(forward: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
