@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.chat import Conversation, find_turn_end, write_completions, write_prompts
 from gelora_cli.data.encoding import ENCODE_ROWS, EncodedSplit, measure_truncation
 from gelora_cli.data.splits import number_groups, sha256_of
 from gelora_cli.data.spool import Spool
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 NOT_LEARNED = -100
 """The label of a token that is not learned: those of prompts, and padding."""
-
-
-class Message(NamedTuple):
-    """A turn of a conversation: who speaks (`system`, `user`, `assistant`), and the text."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class CompletionSplit:
     ids: NDArray[np.int64]
     prompts: Sequence[str]
     completions: Sequence[str] | None
-    conversations: Sequence[tuple[Message, ...]] | None = None
+    conversations: Sequence[Conversation] | None = None
     note: str = ""
     group_names: Sequence[str] | None = None
 
@@ -127,11 +121,15 @@ class EncodedCompletions(EncodedSplit):
     Attributes:
         source: the prompts and completions as texts, row by row.
         prompt_lengths: how many tokens of each row are its prompt, (n,).
+        tokenizer: what made the tokens, and makes texts of generated ones.
+        end_ids: the tokens that end a completion: the tokenizer's, and the one that ends a turn of its chat template.
         rejoined: how many prompts are tokenized in another way where the completion follows them.
     """
 
     source: CompletionSplit
     prompt_lengths: NDArray[np.int64]
+    tokenizer: PreTrainedTokenizerBase
+    end_ids: tuple[int, ...]
     rejoined: int = 0
 
     @cached_property
@@ -183,6 +181,8 @@ class EncodedCompletions(EncodedSplit):
             base.types,
             source=self.source.take(rows),
             prompt_lengths=self.prompt_lengths[rows],
+            tokenizer=self.tokenizer,
+            end_ids=self.end_ids,
         )
 
     def select(self, rows: NDArray[np.int64]) -> EncodedCompletions:
@@ -195,33 +195,27 @@ def encode_completions(
 ) -> EncodedCompletions:
     """Tokenize prompt and completion of every row as one text, and cut it at its end to `max_length` tokens.
 
-    The end token follows a completion. As in TRL's SFTTrainer, the completion begins at the first token in which the
-    tokens of the prompt and those of prompt and completion differ. A prompt whose completion is not known has no end
-    token, so that a model goes on with it.
+    The end token follows a completion, unless a chat template has ended the turn. As in TRL's SFTTrainer, the
+    completion begins at the first token in which the tokens of the prompt and those of prompt and completion differ. A
+    prompt whose completion is not known has no end token, so that a model goes on with it.
 
     Raises:
-        GeloraError: the tokenizer has no end token.
+        GeloraError: the tokenizer has no end token, or what `write_completions` refuses.
     """
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise GeloraError(
-            "the tokenizer has no end token (eos_token), so that no completion could end; save it with one: "
-            "tokenizer.eos_token = ...; tokenizer.save_pretrained(DIR)"
-        )
+    writer = _RowWriter(split, tokenizer)
     tokens = Spool(np.int32)
     full_lengths: list[int] = []
     prompt_lengths: list[int] = []
     rejoined = 0
     for start in range(0, len(split), ENCODE_ROWS):
-        rows = slice(start, start + ENCODE_ROWS)
-        for prompt, full in _encode_rows(split, rows, tokenizer, int(end)):
+        for prompt, full in writer.encode(slice(start, start + ENCODE_ROWS)):
             length = _common_prefix(prompt, full)
             rejoined += length < len(prompt)
             tokens.add(np.array(full[:max_length], np.int32))
             full_lengths.append(len(full))
             prompt_lengths.append(min(length, max_length))
-    lengths = np.minimum(np.array(full_lengths, np.int64), max_length)
-    before = np.array(prompt_lengths, np.int64)
+    lengths = np.minimum(np.array(full_lengths, np.int64), max_length)  # (n,)
+    before = np.array(prompt_lengths, np.int64)  # (n,)
     return EncodedCompletions(
         split.name,
         split.ids,
@@ -233,33 +227,89 @@ def encode_completions(
         truncation=measure_truncation(full_lengths, max_length, "end", unit="examples"),
         source=split,
         prompt_lengths=before,
+        tokenizer=tokenizer,
+        end_ids=writer.end_ids,
         rejoined=rejoined,
     )
 
 
-def _encode_rows(
-    split: CompletionSplit, rows: slice, tokenizer: PreTrainedTokenizerBase, end: int
-) -> list[tuple[list[int], list[int]]]:
-    """Return the tokens of some prompts, and those of prompts with their completions and the end token."""
-    prompts = _tokenize(tokenizer, list(split.prompts[rows]), end)
-    if split.completions is None:
-        # A model needs a token to go on from.
-        return [(prompt or [end], prompt or [end]) for prompt in prompts]
-    texts = [prompt + text for prompt, text in zip(split.prompts[rows], split.completions[rows], strict=True)]
-    pairs = []
-    for prompt, full in zip(prompts, _tokenize(tokenizer, texts, end), strict=True):
-        pairs.append((prompt, full if full[-1:] == [end] else [*full, end]))
-    return pairs
+class _RowWriter:
+    """What turns the rows of a split into tokens.
+
+    Attributes:
+        end_ids: the tokens that end a completion, the one that is written first.
+    """
+
+    def __init__(self, split: CompletionSplit, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Find out how a completion ends.
+
+        Raises:
+            GeloraError: the tokenizer has no end token.
+        """
+        self.split, self.tokenizer = split, tokenizer
+        self.end = end_token(tokenizer)
+        self.turn_end: int | None = None
+        if split.conversations:
+            prompt = split.conversations[0] if split.completions is None else split.conversations[0][:-1]
+            self.turn_end = find_turn_end(tokenizer, prompt, self._place(0))
+        self.end_ids = tuple(dict.fromkeys(token for token in (self.turn_end, self.end) if token is not None))
+
+    def _place(self, row: int) -> str:
+        """Return how messages name a row."""
+        return f"{self.split.name}, row {self.split.ids[row]}"
+
+    def encode(self, rows: slice) -> list[tuple[list[int], list[int]]]:
+        """Return the tokens of some prompts, and those of prompts with their completions and the end token."""
+        prompts, completions = self._texts(rows)
+        prompt_tokens = self._tokenize(prompts)
+        if completions is None:
+            # A model needs a token to go on from.
+            return [(tokens or [self.end], tokens or [self.end]) for tokens in prompt_tokens]
+        texts = [prompt + text for prompt, text in zip(prompts, completions, strict=True)]
+        pairs = []
+        for tokens, full in zip(prompt_tokens, self._tokenize(texts), strict=True):
+            must_end = self.turn_end is None and full[-1:] != [self.end]
+            pairs.append((tokens, [*full, self.end] if must_end else full))
+        return pairs
+
+    def _texts(self, rows: slice) -> tuple[list[str], list[str] | None]:
+        """Return prompts and completions of some rows as they are tokenized; None where completions are not known."""
+        split = self.split
+        if split.conversations is None:
+            completions = None if split.completions is None else list(split.completions[rows])
+            return list(split.prompts[rows]), completions
+        places = [self._place(row) for row in range(len(split))[rows]]
+        if split.completions is None:
+            return write_prompts(split.conversations[rows], self.tokenizer, places), None
+        return write_completions(split.conversations[rows], self.tokenizer, places)
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Return the tokens of each text with the tokenizer's first token, but without one that it puts at the end."""
+        encoded = self.tokenizer(
+            ["a", *texts],
+            add_special_tokens=self.split.conversations is None,  # else the chat template has written them
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        # Some tokenizers close every text. That token is ours to add, and where a prompt ends the model must go on.
+        sample, *sequences = encoded["input_ids"]
+        return [sequence[:-1] for sequence in sequences] if sample[-1] == self.end else sequences
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], end: int) -> list[list[int]]:
-    """Return the tokens of each text with the tokenizer's own first token, but without one that it puts at the end."""
-    # Some tokenizers close every text. That token is ours to add, and where a prompt ends the model must go on.
-    encoded = tokenizer(
-        ["a", *texts], padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
-    sample, *sequences = encoded["input_ids"]
-    return [sequence[:-1] for sequence in sequences] if sample[-1] == end else sequences
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token that ends a completion.
+
+    Raises:
+        GeloraError: the tokenizer has none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise GeloraError(
+            "the tokenizer of this model has no end token (eos_token), so that no completion could end; save it with "
+            "one: tokenizer.eos_token = ...; tokenizer.save_pretrained(DIR)"
+        )
+    return int(tokenizer.eos_token_id)
 
 
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.chat import Message, describe_turns
 from gelora_cli.data.completions import NOT_LEARNED, CompletionSplit, encode_completions
 from tests.helpers.tiny import make_tokenizer
-from tests.helpers.tiny_completions import TASK, completion_split
+from tests.helpers.tiny_completions import CHAT_TEMPLATE, TASK, completion_split
 
 DECODERS = ("llama", "qwen2", "gpt2")
 
@@ -116,3 +118,71 @@ def test_a_tokenizer_without_an_end_token_is_refused() -> None:
     tokenizer.eos_token = None
     with pytest.raises(GeloraError, match="no end token"):
         completion_split().encode(tokenizer, TASK)
+
+
+def chats(*turns: str) -> CompletionSplit:
+    """Return one conversation of user and assistant in turn."""
+    roles = ("user", "assistant") * len(turns)
+    messages = tuple(Message(role, text) for role, text in zip(roles, turns, strict=False))
+    return CompletionSplit("train", np.arange(1), [describe_turns(messages[:-1])], [turns[-1]], [messages])
+
+
+def chat_tokenizer(kind: str = "qwen3", template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
+    tokenizer = make_tokenizer(kind)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_the_last_turn_of_a_conversation_is_learned() -> None:
+    tokenizer = chat_tokenizer()
+    encoded = chats("the cat", "sat", "the dog", "ran").encode(tokenizer, TASK)
+    end = tokenizer.eos_token
+    before = f"<user>the cat{end}<assistant>sat{end}<user>the dog{end}<assistant>"
+    assert tokenizer.decode(encoded.prompt(0)) == before
+    assert tokenizer.decode(encoded.tokens[encoded.learned]) == f"ran{end}"
+    assert encoded.end_ids == (tokenizer.eos_token_id,)
+
+
+def test_the_template_alone_writes_special_tokens() -> None:
+    tokenizer = chat_tokenizer("llama", CHAT_TEMPLATE.replace("{% for", "{{ bos_token }}{% for", 1))
+    encoded = chats("the cat", "sat").encode(tokenizer, TASK)
+    assert (encoded.tokens == tokenizer.bos_token_id).sum() == 1
+    assert (encoded.tokens == tokenizer.eos_token_id).sum() == 2
+
+
+def test_another_token_may_end_a_turn() -> None:
+    tokenizer = chat_tokenizer("qwen3", CHAT_TEMPLATE.replace("eos_token", "'<|endoftext|>' + '.'"))
+    encoded = chats("the cat", "sat").encode(tokenizer, TASK)
+    other = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    assert encoded.end_ids == (other, tokenizer.eos_token_id)
+    assert tokenizer.decode(encoded.tokens[-2:]) == "<|endoftext|>."
+
+
+def test_a_turn_that_a_template_leaves_open_is_ended() -> None:
+    tokenizer = chat_tokenizer("llama", CHAT_TEMPLATE.replace("+ eos_token", ""))
+    encoded = chats("the cat", "sat").encode(tokenizer, TASK)
+    assert encoded.tokens[-1] == tokenizer.eos_token_id
+
+
+def test_a_prompt_of_turns_begins_the_next_turn() -> None:
+    tokenizer = chat_tokenizer()
+    split = chats("the cat", "sat")
+    assert split.without_labels().conversations == [(Message("user", "the cat"),)]
+    alone = split.without_labels().encode(tokenizer, TASK)
+    assert list(alone.tokens) == list(split.encode(tokenizer, TASK).prompt(0))
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("", "train, row 0: rows with messages need a chat template"),
+        ("{{ raise_exception('no system role') }}", "refuses a conversation of user: no system role"),
+        (
+            "{% for m in messages %}{{ loop.length ~ m.content }}{% endfor %}",
+            "writes the turns before the completion in another way",
+        ),
+    ],
+)
+def test_templates_that_do_not_serve_are_refused(template: str, message: str) -> None:
+    with pytest.raises(GeloraError, match=message):
+        chats("the cat", "sat").encode(chat_tokenizer(template=template), TASK)

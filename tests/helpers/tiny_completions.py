@@ -11,8 +11,8 @@ from tests.helpers.tiny_words import SENTENCES
 TASK = TaskConfig(name="instruct", kind="generation", source="instruct", test_splits=[], max_length=64)
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<' + message.role + '> ' + message.content + eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"
+    "{% for message in messages %}{{ '<' + message.role + '>' + message.content + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
 """Each turn with its speaker in front and the end token behind."""
 
