@@ -18,7 +18,7 @@ LABEL_SEPARATORS = ("auto", "pipe", "semicolon", "comma", "tab", "space")
 class TaskConfig:
     """A task: where its rows are, what they mean and how it is evaluated.
 
-    From `unanswerable` on the keys are those of question answering.
+    From `unanswerable` on the keys are those of question answering, and from `max_new_tokens` on those of generation.
     """
 
     name: str = key("", help="name in the run directory; empty: the file's", directory=True)
@@ -81,6 +81,20 @@ class TaskConfig:
     max_question_length: int = key(64, help="tokens of a question; the rest is cut", low=1, high=100_000, profile=True)
     max_answer_length: int = key(30, help="tokens of the longest answer that is predicted", low=1, high=100_000)
     n_best: int = key(20, help="candidates of a start and an end that are combined", low=1, high=1_000)
+    max_new_tokens: int = key(
+        256, help="the most tokens that are generated for a prompt", low=1, high=100_000, absent=(256,)
+    )
+    answer_marker: str | None = key(
+        None,
+        help="the text before the answer in a completion, such as '####'; null: the whole completion",
+        absent=(None,),
+    )
+    answer_form: str = key(
+        "text",
+        help="what an answer behind the marker is: the rest of its line, or a number without commas",
+        choices=("text", "number"),
+        absent=("text",),
+    )
     presets: dict[str, dict[str, PresetConfig]] = key(
         {}, help="method family, then model (or default), to training settings", identity=False
     )

@@ -187,6 +187,7 @@ TASK_KINDS: Registry[TaskKind[Any, Any, Any]] = Registry(
         "multilabel": "gelora_cli.tasks.multilabel",
         "regression": "gelora_cli.tasks.regression",
         "question_answering": "gelora_cli.tasks.question_answering",
+        "generation": "gelora_cli.tasks.generation",
     },
 )
 

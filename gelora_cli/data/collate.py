@@ -24,11 +24,13 @@ class Batch:
         labels: (B,) classes or scores, (B, C) 0 and 1 of sets of labels, (B, 2) first and last token of an
             answer, (B, T) tokens to generate, or None.
         rows: which rows of the split these are, (B,).
+        first_label: the first place that has a label in any row, for labels of tokens; known without asking the device.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor | None
     rows: NDArray[np.int64]
+    first_label: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,4 +51,4 @@ def collate(
     inputs = {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in arrays.items()}
     labels = split.batch_labels(rows, width)
     on_device = None if labels is None else torch.from_numpy(labels).to(device, non_blocking=True)
-    return Batch(inputs, on_device, rows)
+    return Batch(inputs, on_device, rows, split.first_label(rows))

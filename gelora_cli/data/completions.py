@@ -159,15 +159,19 @@ class EncodedCompletions(EncodedSplit):
             labels[line, first : len(sequence)] = sequence[first:]
         return labels
 
+    def first_label(self, rows: NDArray[np.int64]) -> int:
+        """Return the first place that is learned in any row of a batch (B,); 0 where completions are not known."""
+        return 0 if self.labels is None else int(self._first_learned[rows].min())
+
     def weights(self, rows: NDArray[np.int64]) -> int:
         """Return how many tokens of these rows are learned, which divides the sum of their losses; 1 if none is."""
         assert self.labels is not None
         return max(1, int(self.labels[rows].sum()))
 
     def prompt(self, row: int) -> NDArray[np.int32]:
-        """Return the tokens of a row's prompt."""
+        """Return the tokens from which a row's completion is generated: its prompt, or the first token without one."""
         start = self.offsets[row]
-        return self.tokens[start : start + self.prompt_lengths[row]]
+        return self.tokens[start : start + self._first_learned[row]]
 
     def take(self, rows: NDArray[np.int64]) -> EncodedCompletions:
         """Return the given rows in that order, without labels and groups, for passes that don't score them."""

@@ -144,6 +144,10 @@ class EncodedSplit:
         """
         return None if self.labels is None else self.labels[rows]
 
+    def first_label(self, rows: NDArray[np.int64]) -> int:
+        """Return the first place T that has a label in a batch of rows (B,); 0 where labels are not of tokens."""
+        return 0
+
     def weights(self, rows: NDArray[np.int64]) -> int:
         """Return what the sum of the losses of these rows is divided by: how many rows they are.
 

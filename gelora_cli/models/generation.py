@@ -14,7 +14,6 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NOT_GENERATED = -1
 """Fills the places behind the last generated token of a row."""
@@ -78,13 +77,10 @@ def pad_left(
     return torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)
 
 
-def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
-    """Return the tokens that end a text: the tokenizer's, and those of the checkpoint's generation settings.
-
-    Chat models often name a second one there, such as the end of a turn.
-    """
+def declared_ends(model: nn.Module) -> tuple[int, ...]:
+    """Return the tokens that end a text by the checkpoint's generation settings; of chat models often several."""
     settings = getattr(model, "generation_config", None)
     declared = getattr(settings, "eos_token_id", None)
-    ids = set(declared if isinstance(declared, list | tuple) else [declared])
-    ids.add(tokenizer.eos_token_id)
-    return frozenset(int(token) for token in ids if token is not None)
+    if declared is None:
+        return ()
+    return tuple(map(int, declared)) if isinstance(declared, list | tuple) else (int(declared),)

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import nn
 
-from gelora_cli.models.generation import NOT_GENERATED, end_ids, greedy, pad_left
+from gelora_cli.models.generation import NOT_GENERATED, declared_ends, greedy, pad_left
 from tests.helpers.tiny import CONFIGS, DECODERS, make_tokenizer, tiny_config
 from tests.helpers.tiny_decoders import MORE_DECODERS
 
@@ -74,9 +74,8 @@ def test_a_batch_gives_the_tokens_of_single_prompts_and_of_transformers(kind: st
     assert generate(model, rows, {model.config.vocab_size}) == free
 
 
-def test_ends_are_those_of_the_tokenizer_and_the_checkpoint() -> None:
-    model, tokenizer = decoder("llama"), make_tokenizer("llama")
-    model.generation_config.eos_token_id = [7, 9]
-    assert end_ids(tokenizer, model) == {7, 9, tokenizer.eos_token_id}
-    model.generation_config.eos_token_id = None
-    assert end_ids(tokenizer, model) == {tokenizer.eos_token_id}
+def test_ends_that_a_checkpoint_declares() -> None:
+    model = decoder("llama")
+    for declared, ends in (([7, 9], (7, 9)), (7, (7,)), (None, ())):
+        model.generation_config.eos_token_id = declared
+        assert declared_ends(model) == ends
