@@ -15,6 +15,7 @@ from gelora_cli.data.batches import epoch_batches, micro_batches, padded_load
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.operations import UpdateWork, model_operations
+from gelora_cli.models.recompute import recomputing
 from gelora_cli.pipeline.gradient_check import check_gradients
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
@@ -105,15 +106,16 @@ class FirstGradients:
         # As if the weights of all linears of the blocks had a gradient, not only those that are named [ours].
         work = UpdateWork(trains_weights=True, trains_head=False)
         self.operations += model_operations(session.shapes, padded_load(self.split.lengths, parts), work)
-        return mean_gradients(
-            session.loaded.model,
-            self.split,
-            settings,
-            names,
-            examples,
-            pad_token_id=session.pad_token_id,
-            accelerator=session.accelerator,
-        )
+        with recomputing(session.recomputed_blocks()):
+            return mean_gradients(
+                session.loaded.model,
+                self.split,
+                settings,
+                names,
+                examples,
+                pad_token_id=session.pad_token_id,
+                accelerator=session.accelerator,
+            )
 
 
 class EpochInputs:

@@ -27,6 +27,7 @@ from gelora_cli.core.registries import SIGNALS
 from gelora_cli.data.splits import sha256_of
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.launchers.signals import handle_signals
+from gelora_cli.models.recompute import recomputing
 from gelora_cli.models.tokenizer import special_ids
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import ResolvedInputs, resolve_inputs
@@ -183,7 +184,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
     if not session.accelerator.is_main_process:
         reused = _await_announcement()
         if not reused:
-            signal.measure(signal_context(session, directory))
+            _measure(session, signal, signal_context(session, directory))
         session.accelerator.wait_for_everyone()
         return read_artifact(signal.artifact, path), reused
     create_directory(directory)
@@ -193,7 +194,7 @@ def shared_signal(session: Session, signal: Signal[ArtifactT], *, from_scratch: 
         _announce(reused)
         if not reused:
             context = signal_context(session, directory)
-            artifact = signal.measure(context)
+            artifact = _measure(session, signal, context)
             if "operations" in getattr(artifact, "__dataclass_fields__", ()):
                 artifact = replace(artifact, operations=signal.operations(context))
             _check_measured(signal, artifact)
@@ -223,6 +224,12 @@ def _check_measured(signal: Signal[ArtifactT], artifact: object) -> None:
             f"{signal.title}: what it measured can't be written as JSON: {first_line(error)}. Take Python's own "
             "numbers, such as float(value), and no NaN"
         ) from error
+
+
+def _measure(session: Session, signal: Signal[ArtifactT], context: SignalContext) -> ArtifactT:
+    """Return what a signal measures, with the memory that `train.gradient_checkpointing` leaves to gradients."""
+    with recomputing(session.recomputed_blocks()):
+        return signal.measure(context)
 
 
 def _announce(reused: bool | None) -> None:

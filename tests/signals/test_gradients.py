@@ -18,6 +18,8 @@ from gelora_cli.core.distributed import Device
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import SIGNALS
 from gelora_cli.geometry.states import StateStore
+from gelora_cli.models.block_map import block_modules
+from gelora_cli.models.recompute import recomputing
 from gelora_cli.signals import gradient_pass
 from gelora_cli.signals.base import SignalContext
 from gelora_cli.signals.gradients import Gradients, draw_batches
@@ -69,6 +71,21 @@ def test_every_number_is_its_formula_on_every_model_and_task_kind(opened: Open, 
         for group, without in enumerate(row.jackknife):
             others = [values for number, values in enumerate(of_linear) if number % 10 != group]
             assert astuple(without) == pytest.approx(astuple(direct_numbers(weight, others)), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_blocks_that_are_computed_again_give_the_same_numbers(opened: Open, kind: str) -> None:
+    context = opened(kind)
+    blocks = block_modules(context.model, context.model_map)
+    passes: list[None] = []
+    first = next(module for module in blocks[0].modules() if isinstance(module, torch.nn.Linear))
+    first.register_forward_pre_hook(lambda *_: passes.append(None))
+    plain, once = numbers(Gradients().measure(context)), len(passes)
+    context = replace(context, store=StateStore(context.store.directory / "again"))
+    with recomputing(blocks):
+        again = numbers(Gradients().measure(context))
+    assert np.array_equal(plain, again)
+    assert len(passes) == 3 * once  # twice in each pass, although the model is in evaluation mode
 
 
 def test_means_of_squares_over_the_tenths_are_those_of_all_batches(opened: Open) -> None:
