@@ -40,6 +40,9 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     reported = result.results[0]
     text = f"{result.reported} {result.value:.4f} on {reported.examples:,} examples of {reported.split}"
     lines.append(labelled("value", text))
+    before = result.train.value_before(reported.split)
+    if before is not None:
+        lines.append(labelled("before", f"{result.reported} {before:.4f} before the first step"))
     if run.baseline is not None:
         target = TASK_KINDS.get(run.config.task.kind).target
         constant = {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")

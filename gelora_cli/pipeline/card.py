@@ -126,6 +126,8 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
         lines.append(f"- {result.train.early_stop}. The learning rate had not fallen to 0")
     if any("chosen_on_eval" in name for name in result.results[0].metrics):
         lines.append(CHOSEN)
+    for evaluated in result.train.before:
+        lines.append(f"- before the first step, {evaluated.split}: {evaluated.in_words()}")
     # Names of models and labels are the user's: without escaping they could format the page, or add links to it.
     base = escape_markdown(facts.base)
     lines.append(f"- base model: {base}")

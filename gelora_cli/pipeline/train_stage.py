@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.logs import LOGGER
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
@@ -35,7 +36,7 @@ def train_stage(
     from gelora_cli.training.checkpointing import Checkpointing
     from gelora_cli.training.loop import Trainer
     from gelora_cli.training.observing import GeometryTrajectory
-    from gelora_cli.training.recording import MetricsLog, ProgressBar
+    from gelora_cli.training.recording import FirstEvaluation, MetricsLog, ProgressBar
     from gelora_cli.training.selection import BestEpoch
 
     config, settings = session.config, train_settings(session)
@@ -48,6 +49,8 @@ def train_stage(
     LOGGER.info("training settings: %s", config.preset_source)
     with stop.defer_interrupts():
         observers: list[Callback] = []
+        if TASK_KINDS.get(config.task.kind).head(config.task).is_pretrained:
+            observers.append(FirstEvaluation(evaluator, trackers))
         if config.profile.track:
             probe = make_probe(session, attached)
             interruptible = partial(stop.defer_interrupts, False)  # a measurement is long, and can be cut short

@@ -38,6 +38,7 @@ class TrainState:
         loss_examples: those of them since the last reading of the loss.
         losses: the first and the last logged loss.
         evaluations: the results of each evaluated epoch, of the selecting split first.
+        before: the results before the first step; empty for a training that began without an evaluation.
         best_epoch: the epoch to keep so far, from 1; 0 before the first evaluation.
         settled_epoch: the first epoch that keeps the budget; 0 if there is none yet.
         best_value: the value of `best_epoch`; None if it is not finite.
@@ -72,6 +73,7 @@ class TrainState:
     threads: int = 0
     thread_settings: str = ""
     loss_weight: int | None = None
+    before: tuple[EvalResult, ...] = ()
 
     FILE: ClassVar[str] = "state.json"
 

@@ -260,4 +260,5 @@ class Trainer:
             evaluation_seconds=state.evaluation_seconds,
             evaluations=tuple(state.evaluations),
             planned_epochs=self.planned_epochs,
+            before=state.before,
         )

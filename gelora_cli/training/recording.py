@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.artifacts.result import EvalResult
@@ -36,7 +36,7 @@ class MetricsLog(Callback):
         if trainer.adapted.current_ranks is not None:
             ranks, params = trainer.adapted.current_ranks()
             values |= {"ranks": list(ranks.values()), "adapter_params": params}
-        self._record(trainer, values)
+        _record(trainer, self.trackers, values)
 
     def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
         """Record each split."""
@@ -44,21 +44,51 @@ class MetricsLog(Callback):
         for result in results:
             step = f"epoch {state.epoch}, step {state.step}"
             LOGGER.info("%s: loss %.4f  %s  %s", step, state.losses[-1], result.split, result.in_words())
-            values = {
-                "step": state.step,
-                "epoch": state.epoch,
-                "split": result.split,
-                **result.metrics,
-                "examples": result.examples,
-                "seconds": round(time.perf_counter() - state.started, 3),
-                "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
-            }
-            self._record(trainer, values)
+            _record(trainer, self.trackers, _evaluation_line(trainer, result))
 
-    def _record(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
-        if trainer.accelerator.is_main_process:
-            for tracker in self.trackers:
-                tracker.log(values)
+
+class FirstEvaluation(Callback):
+    """Evaluates the model before its first step, and gives every tracker a line for each split.
+
+    Args:
+        evaluate: as for the trainer; it is called for epoch 0.
+        trackers: what the lines are given to, in the main process.
+    """
+
+    def __init__(self, evaluate: Callable[[int], tuple[EvalResult, ...]], trackers: Sequence[TakesLines]) -> None:
+        self.evaluate, self.trackers = evaluate, trackers
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Evaluate; a resumed training has the results already, or began without them."""
+        state = trainer.state
+        if state.step > 0:
+            return
+        with state.exclude_from_training_time():
+            state.before = self.evaluate(0)
+        for result in state.before:
+            LOGGER.info("before training: %s  %s", result.split, result.in_words())
+            _record(trainer, self.trackers, _evaluation_line(trainer, result))
+
+
+def _evaluation_line(trainer: Trainer, result: EvalResult) -> dict[str, Any]:
+    """Return the line of `metrics.jsonl` of an evaluated split."""
+    state = trainer.state
+    return {
+        "step": state.step,
+        "epoch": state.epoch,
+        "split": result.split,
+        **result.metrics,
+        "examples": result.examples,
+        "seconds": round(time.perf_counter() - state.started, 3),
+        "examples_per_second": round(result.examples / max(result.seconds, 1e-9), 1),
+    }
+
+
+def _record(trainer: Trainer, trackers: Sequence[TakesLines], values: Mapping[str, Any]) -> None:
+    """Give a line to every tracker, in the main process."""
+    if trainer.accelerator.is_main_process:
+        for tracker in trackers:
+            tracker.log(values)
 
 
 class ProgressBar(Callback):

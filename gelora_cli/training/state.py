@@ -46,6 +46,7 @@ class TrainingState:
         epoch: the current epoch, from 1.
         step: optimizer steps taken.
         examples: examples trained on, over all processes.
+        before: the results before the first step; empty for a training that begins without an evaluation.
         evaluations: the results of each evaluated epoch.
         best: the epoch to keep so far.
         settled_epoch: the first epoch that keeps the budget; 0 if there is none yet.
@@ -64,6 +65,7 @@ class TrainingState:
         self.epoch = 0
         self.step = 0
         self.examples = 0
+        self.before: tuple[EvalResult, ...] = ()
         self.evaluations: list[tuple[EvalResult, ...]] = []
         self.best = Best(-math.inf, 0, {})
         self.settled_epoch = 0
@@ -113,6 +115,7 @@ class TrainingState:
             examples=self.examples,
             loss_examples=self.loss_examples,
             loss_weight=self.loss_weight,
+            before=self.before,
             losses=tuple(self.losses[:1] + self.losses[1:][-1:]),  # the result names the first and the last
             evaluations=tuple(self.evaluations),
             best_epoch=self.best.epoch,
@@ -133,6 +136,7 @@ class TrainingState:
         self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
         self.loss_weight = state.loss_examples if state.loss_weight is None else state.loss_weight
         self.losses, self.evaluations = list(state.losses), list(state.evaluations)
+        self.before = state.before
         self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch
         self.started, self.last_reading = time.perf_counter() - state.seconds, time.perf_counter()
         self._load_parameters(tensors)

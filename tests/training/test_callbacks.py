@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.loop import Trainer
+from gelora_cli.training.recording import FirstEvaluation
 from gelora_cli.training.selection import BestEpoch
 from tests.helpers.rivals import case
 from tests.helpers.train_settings import SETTINGS
+from tests.helpers.training import Recorder
 
 
 class Witness(Callback):
@@ -52,7 +55,7 @@ class Witness(Callback):
             raise ValueError(hook)
 
 
-def trainer(directory: Path, witness: Witness) -> Trainer:
+def trainer(directory: Path, witness: Callback) -> Trainer:
     """One epoch of five steps, whose loss is read every second step."""
     found = case(directory, "gelora")
     return Trainer(
@@ -72,6 +75,26 @@ def test_the_hooks_come_in_order(tiny_models: dict[str, Path]) -> None:
     steps = "step 1, loss 2, step 2, step 3, loss 4, step 4, loss 5, step 5"
     assert ", ".join(witness.calls) == f"start 0, {steps}, before 5, evaluation 5, end 5, close"
     assert (result.steps, result.selected_epoch) == (5, 1)
+
+
+def test_a_first_evaluation_is_recorded_and_survives_a_checkpoint(tiny_models: dict[str, Path]) -> None:
+    lines: list[dict[str, Any]] = []
+    epochs: list[int] = []
+
+    def evaluate(epoch: int) -> tuple[EvalResult, ...]:
+        epochs.append(epoch)
+        return (EvalResult("validation", 10, {"accuracy": 0.25}, "accuracy", False, 0.1),)
+
+    begun = trainer(tiny_models["bert"], FirstEvaluation(evaluate, [Recorder(lines.append)]))
+    result = begun.fit()
+    assert [(line["step"], line["epoch"], line["accuracy"]) for line in lines] == [(0, 0, 0.25)]
+    assert result.value_before("validation") == 0.25
+    assert result.value_before("test") is None
+    checkpoint = begun.state.state_dict()
+    assert checkpoint is not None
+    resumed = trainer(tiny_models["bert"], FirstEvaluation(evaluate, []))
+    assert resumed.fit(checkpoint).before == result.before
+    assert epochs == [0]
 
 
 @pytest.mark.parametrize("hook", ["start", "step", "evaluation"])

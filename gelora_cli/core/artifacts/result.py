@@ -84,6 +84,8 @@ class TrainResult:
         evaluations: For each epoch, one result per split.
         planned_epochs: Passes that the schedule of the learning rate was made for: more than `epochs` where
             `train.patience` ended the training. None of a run that is older than this.
+        before: One result per split before the first step. Empty for a task whose head is new, since its first
+            predictions would say nothing, and of a run that is older than this.
     """
 
     steps: int
@@ -100,6 +102,12 @@ class TrainResult:
     evaluation_seconds: float
     evaluations: tuple[tuple[EvalResult, ...], ...]
     planned_epochs: int | None = None
+    before: tuple[EvalResult, ...] = ()
+
+    def value_before(self, split: str) -> float | None:
+        """Return the reported metric of a split before the first step, or None if it was not evaluated then."""
+        values = [result.value for result in self.before if result.split == split]
+        return values[0] if values else None
 
     @property
     def early_stop(self) -> str:

@@ -1,0 +1,270 @@
+"""Collect the runs of `task=plural` on the toy decoder, and write docs/explanation/plural.md and its picture of them.
+
+With RUNS, run directories go to results/plural.json first. With `--check` nothing is written.
+
+    python -m scripts.plural_results [RUNS] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gelora_cli.core.artifacts.result import EvalResult, RunResult
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
+from gelora_cli.core.files import write_atomic
+from gelora_cli.core.run_files import PREDICTIONS
+from gelora_cli.core.status import find_runs
+from gelora_cli.plots.style import figure_head, method_style, new_figure, write_figure
+from scripts.benchmarks.record import ROOT, describe_machine, library_versions
+
+RECORD = ROOT / "results" / "plural.json"
+PAGE = ROOT / "docs" / "explanation" / "plural.md"
+PICTURE = ROOT / "docs" / "images" / "plural.png"
+METHODS_SHOWN = ("lora", "gelora", "fisher")
+COMMAND = (
+    "gelora run -m task=plural model.path=runs/toy-decoder method=lora,gelora,fisher seed=0,1,2 budget=rank:8 "
+    "method.modules=all runs_dir=RUNS"
+)
+METRICS = {"exact_match": "exact match", "perplexity": "perplexity of the completions"}
+
+TEXT = """\
+# A toy that learns the plural
+
+**This is a toy.** It shows that text generation works from end to end, without a download and without a GPU. It says
+nothing about published decoders, and nothing about which method is better on them. It was not run on a GPU.
+
+The model is a Llama of 0.4 million parameters that `make toy-decoder` trains in minutes on sentences of the demo's
+grammar. The task (`task=plural`) gives it a sentence in the singular. It has to write the same sentence in the plural:
+
+> {prompt}
+>
+> {completion}
+
+The {examples} evaluated sentences share no noun, verb, adjective or name with the {train_rows} training sentences. The
+toy itself has seen all words: what is held out, is held out from fine-tuning only. While it was trained, it has also
+seen some sentences beside their plural, so it starts above 0.
+
+[![{alternative}](../images/plural.png)](../images/plural.png)
+
+{tables}
+
+The column *before* is the value before the first step. Means over {seeds} seeds, with the standard deviation between
+seeds. An exact match is a generated text that equals the reference, character by character. Perplexity counts the end
+token, and can be compared only between models with the same tokenizer.
+
+{reading}
+
+## Ranks
+
+{ranks}
+
+## Again
+
+```bash
+make toy-decoder
+{command}
+python -m scripts.plural_results RUNS
+```
+
+This page is written by `scripts/plural_results.py` from `results/plural.json`.
+
+*Measured on {measured}: {machine}. {versions}.*
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluralRun:
+    """One run: `values` holds the metrics before training, then after each epoch."""
+
+    method: str
+    seed: int
+    ranks: tuple[int, ...]
+    adapter_params: int
+    examples: int
+    train_rows: int
+    values: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluralRecord:
+    """All runs, what they were asked to do, and one row of the task."""
+
+    command: str
+    prompt: str
+    completion: str
+    runs: tuple[PluralRun, ...]
+    machine: str = field(default_factory=describe_machine)
+    versions: dict[str, str] = field(default_factory=library_versions)
+    measured: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="?", metavar="RUNS", help="a directory of finished runs")
+    parser.add_argument("--check", action="store_true", help="exit code 1 if the page is not what the record gives")
+    arguments = parser.parse_args()
+    if arguments.runs:
+        values = asdict(collect(arguments.runs))
+        write_atomic(RECORD, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    record = read_record()
+    text = page_text(record)
+    if arguments.check:
+        return int(PAGE.read_text(encoding="utf-8") != text)
+    draw(record, PICTURE)
+    write_atomic(PAGE, text)
+    print(f"written: {PAGE.relative_to(ROOT)}, of {len(record.runs)} runs")
+    return 0
+
+
+def collect(directory: Path) -> PluralRecord:
+    """Return the finished runs below a directory.
+
+    Raises:
+        SystemExit: there is none, or one has no values before training.
+    """
+    finished = [path for path in find_runs(directory) if is_done(path)]
+    results = [(path, read_artifact(RunResult, path / RunResult.FILE)) for path in finished]
+    results = [(path, result) for path, result in results if result.task == "plural"]
+    if not results:
+        raise SystemExit(f"{directory} holds no finished run of task=plural")
+    runs = [_run_of(result) for _, result in results]
+    line = (results[0][0] / PREDICTIONS).read_text(encoding="utf-8").splitlines()[0]
+    row = json.loads(line)
+    runs.sort(key=lambda run: (METHODS_SHOWN.index(run.method), run.seed))
+    return PluralRecord(command=COMMAND, prompt=row["prompt"], completion=row["reference"].strip(), runs=tuple(runs))
+
+
+def _run_of(result: RunResult) -> PluralRun:
+    evaluations = (result.train.before, *result.train.evaluations)
+    if not result.train.before:
+        raise SystemExit(f"the run of method={result.method} seed={result.seed} has no values before training")
+    return PluralRun(
+        method=result.method,
+        seed=result.seed,
+        ranks=result.ranks,
+        adapter_params=result.adapter_params,
+        examples=result.results[0].examples,
+        train_rows=result.train.examples // result.train.epochs,
+        values=tuple(_shown_values(evaluated[0]) for evaluated in evaluations),
+    )
+
+
+def _shown_values(result: EvalResult) -> dict[str, float]:
+    return {name: result.metrics[name] for name in METRICS}
+
+
+def read_record() -> PluralRecord:
+    """Return what results/plural.json holds."""
+    values = json.loads(RECORD.read_text(encoding="utf-8"))
+    runs = []
+    for run in values.pop("runs"):
+        run["ranks"], run["values"] = tuple(run["ranks"]), tuple(run["values"])
+        runs.append(PluralRun(**run))
+    return PluralRecord(**values, runs=tuple(runs))
+
+
+def page_text(record: PluralRecord) -> str:
+    """Return the page of a record; equal records give equal bytes."""
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    first = record.runs[0]
+    return TEXT.format(
+        prompt=record.prompt,
+        completion=record.completion,
+        examples=first.examples,
+        train_rows=f"{first.train_rows:,}",
+        alternative=f"Exact match and perplexity of {', '.join(by_method(record))}, by epoch",
+        tables="\n".join(_table(record, metric) for metric in METRICS).rstrip(),
+        seeds=len(by_method(record)[first.method]),
+        reading=_reading(record),
+        ranks=_ranks(record),
+        command=record.command,
+        measured=record.measured,
+        machine=record.machine,
+        versions=versions,
+    )
+
+
+def by_method(record: PluralRecord) -> dict[str, list[PluralRun]]:
+    """Return the runs of each method, in the order of the record."""
+    groups: dict[str, list[PluralRun]] = {}
+    for run in record.runs:
+        groups.setdefault(run.method, []).append(run)
+    return groups
+
+
+def series(runs: Sequence[PluralRun], metric: str) -> list[list[float]]:
+    """Return the values of all seeds before training and after each epoch."""
+    return [[values[metric] for values in moment] for moment in zip(*(run.values for run in runs), strict=True)]
+
+
+def _table(record: PluralRecord, metric: str) -> str:
+    """Return mean and standard deviation of a metric, with a row for each method."""
+    epochs = [f"epoch {epoch}" for epoch in range(1, len(record.runs[0].values))]
+    lines = [f"| {METRICS[metric]} | before | {' | '.join(epochs)} |", "|---|" + "---|" * (len(epochs) + 1)]
+    for method, runs in by_method(record).items():
+        cells = [_mean_and_sd(values) for values in series(runs, metric)]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_and_sd(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def _reading(record: PluralRecord) -> str:
+    """Return what the table of exact matches says, in words."""
+    at_end = {method: series(runs, "exact_match")[-1] for method, runs in by_method(record).items()}
+    before = [run.values[0]["exact_match"] for run in record.runs]
+    means = [statistics.mean(values) for values in at_end.values()]
+    spread = max(max(values) - min(values) for values in at_end.values())
+    return (
+        f"Exact match rises from {_range(before)} to {_range([v for values in at_end.values() for v in values])}. The "
+        f"means of the methods lie within {max(means) - min(means):.3f} of each other, the seeds of one method within "
+        f"{spread:.3f}. With three seeds of a toy that orders no methods."
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _ranks(record: PluralRecord) -> str:
+    """Return the planned ranks of each run."""
+    lines = ["| method | seed | rank of each block | adapter parameters |", "|---|---|---|---|"]
+    for run in record.runs:
+        ranks = " ".join(map(str, run.ranks))
+        lines.append(f"| `{run.method}` | {run.seed} | {ranks} | {run.adapter_params:,} |")
+    return "\n".join(lines)
+
+
+def draw(record: PluralRecord, path: Path) -> None:
+    """Draw both metrics over the epochs: the mean of each method, and a thin line for each seed."""
+    figure, panels = new_figure(3.8, (1,), columns=2)
+    for axis, (metric, name) in zip(panels, METRICS.items(), strict=True):
+        for method, runs in by_method(record).items():
+            style = method_style(method)
+            epochs = range(len(runs[0].values))
+            axis.plot(epochs, [statistics.mean(v) for v in series(runs, metric)], label=method, **style)
+            for run in runs:
+                axis.plot(epochs, [v[metric] for v in run.values], color=style["color"], linewidth=0.5, alpha=0.6)
+        axis.set_xticks(range(len(record.runs[0].values)))
+        axis.set_xlabel("epoch (0: before training)")
+        axis.set_ylabel(name)
+    panels[0].set_ylim(0, 1)
+    figure_head(
+        figure, "A toy learns the plural", "held-out words; the mean of the seeds, each seed thin", legend_of=panels[0]
+    )
+    write_figure(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
