@@ -12,6 +12,7 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.files import json_text
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
 
@@ -21,7 +22,9 @@ PROBABILITY = "probability_"
 
 
 def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add to each row of `pipeline.predict` the input columns and, of labels, the probability of each by name.
+    """Add to each row of `pipeline.predict` the input columns and what its kind says of its scores.
+
+    Of labels that is the probability of each by name.
 
     An input column with the name of another key, such as `id`, becomes `input_id`.
     """
@@ -41,6 +44,15 @@ def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) 
         columns = {"id": row["id"], "split": row["split"]} | texts | predicted
         rows_with_inputs.append(columns | kind.probabilities(task, row) | {"scores": row["scores"]})
     return rows_with_inputs
+
+
+def _input_columns(task: TaskConfig, split: Split) -> list[tuple[str, Sequence[str]]]:
+    """Return the name and the texts of each input of a split."""
+    if isinstance(split, TextSplit):
+        return list(zip(task.columns, split.columns, strict=True))
+    if isinstance(split, QuestionSplit):
+        return [("question", split.questions), ("context", split.contexts)]
+    return [("prompt", split.prompts)]
 
 
 def prediction_text(rows: Sequence[dict[str, Any]], target: Path | None) -> str:

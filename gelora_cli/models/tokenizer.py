@@ -104,32 +104,35 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel)
         )
 
 
-def check_length(resolved: ResolvedModel, max_length: int) -> None:
+def check_length(resolved: ResolvedModel, max_length: int, new_tokens: int = 0) -> None:
     """Refuse token sequences that are longer than a model takes.
 
     Most rotary and relative positions have no limit.
 
     Raises:
-        GeloraError: `max_length` is above what config.json allows.
+        GeloraError: `max_length` and `new_tokens` together are above what config.json allows.
     """
-    check_positions(read_config_json(resolved.directory, resolved.source), resolved.source, max_length)
+    check_positions(read_config_json(resolved.directory, resolved.source), resolved.source, max_length, new_tokens)
 
 
-def check_positions(config: Mapping[str, Any], source: str, max_length: int) -> None:
+def check_positions(config: Mapping[str, Any], source: str, max_length: int, new_tokens: int = 0) -> None:
     """Refuse what `check_length` refuses.
 
     Args:
         config: the content of config.json.
         source: how messages name the model.
         max_length: tokens of the longest sequence.
+        new_tokens: tokens that are generated behind it.
 
     Raises:
-        GeloraError: `max_length` is above what config.json allows.
+        GeloraError: `max_length` and `new_tokens` together are above what config.json allows.
     """
     kind = kind_of(config.get("model_type"))
     longest = kind.longest_input(config)
-    if longest is not None and max_length > longest:
-        raise GeloraError(
-            f"task.max_length={max_length}: {source} {kind.limit.format(longest=longest)}; "
-            f"give task.max_length={longest} or less."
-        )
+    if longest is None or max_length + new_tokens <= longest:
+        return
+    given, fix = f"task.max_length={max_length}", f"give task.max_length={longest} or less"
+    if new_tokens:
+        given += f" and task.max_new_tokens={new_tokens} make up to {max_length + new_tokens} tokens"
+        fix = f"lower one of them, so that together they are {longest} or less"
+    raise GeloraError(f"{given}: {source} {kind.limit.format(longest=longest)}; {fix}.")

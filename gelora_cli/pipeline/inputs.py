@@ -122,7 +122,9 @@ def resolve_inputs(
         model, ancestors = resolve_start(config)
         check_structure(model)
         with collect_problems(problems):
-            check_length(model, config.task.max_length)
+            # A measurement without a run generates nothing.
+            new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task) if signals is None else 0
+            check_length(model, config.task.max_length, new_tokens)
         # Labels may be wrong or unknown, and they don't change what class of transformers has the head.
         check_head(model, head_of(replace(config, task=replace(config.task, labels=[]))))
         chosen = choose_names(config, model)

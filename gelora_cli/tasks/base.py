@@ -99,6 +99,10 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         """Return whether a task trains on scores of mean 0 and deviation 1; never, for kinds without scores."""
         return False
 
+    def new_tokens(self, task: TaskConfig) -> int:
+        """Return the most tokens that are generated behind a row; none by default."""
+        return 0
+
     @abstractmethod
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return the head that the model gets for a task."""

@@ -80,6 +80,10 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
             return None
         return f"{describe_columns(task)}: task.kind={task.kind} takes task.prompt and task.completion instead"
 
+    def new_tokens(self, task: TaskConfig) -> int:
+        """Return `task.max_new_tokens`."""
+        return task.max_new_tokens
+
     def head(self, task: TaskConfig) -> HeadSpec:
         """Return the language head of the pretrained model."""
         return LanguageHead()
@@ -202,6 +206,11 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
             return finite_sums([row["scores"]["log_likelihood"] for row in rows], tokens), tokens
         texts, references = [row["prediction"] for row in rows], [row["label"] for row in rows]
         return _answer_format(task).points(texts, references), np.zeros(len(rows))
+
+    def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
+        """Return whether the limit was reached and, of a row with a completion, its log-likelihood and tokens."""
+        scores: dict[str, Any] = row["scores"]
+        return {key: scores[key] for key in ("log_likelihood", "tokens", "at_limit") if key in scores}
 
 
 def _summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

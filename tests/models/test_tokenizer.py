@@ -62,6 +62,13 @@ def test_longest_input_is_the_one_that_the_model_still_takes(
         model(torch.full((1, longest + 1), 7))
 
 
+def test_positions_have_room_for_generated_tokens(tiny: dict[str, ResolvedModel]) -> None:
+    check_length(tiny["bert"], 500, 12)
+    message = refusal(check_length, tiny["bert"], 500, 13)
+    assert "task.max_length=500 and task.max_new_tokens=13 make up to 513 tokens" in message
+    assert "together they are 512 or less" in message
+
+
 @pytest.mark.parametrize("kind", ["deberta-v2", *DECODERS])
 def test_relative_positions_have_no_longest_input(tiny: dict[str, ResolvedModel], kind: str) -> None:
     check_length(tiny[kind], 600)
