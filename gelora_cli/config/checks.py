@@ -17,10 +17,11 @@ from gelora_cli.config.keys import declared_keys, keys_of
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
+from gelora_cli.config.templates import parse_template
 from gelora_cli.config.tuned import with_tuned
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import join_names, quote_name, suggest
+from gelora_cli.core.messages import join_names, quote, quote_name, suggest
 from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
 
 
@@ -118,6 +119,7 @@ def cross_task_problems(task: TaskConfig) -> list[str]:
         _label_set_problem(task),
         _metric_problem(task),
         kind.column_problem(task),
+        *_template_problems(task),
         _group_problem(task),
         _standardize_problem(task),
         _split_problem(task),
@@ -288,6 +290,20 @@ def _label_set_problem(task: TaskConfig) -> str | None:
     return None
 
 
+def _template_problems(task: TaskConfig) -> Iterator[str]:
+    """Yield what is wrong with the templates of prompts and completions, or that a kind has none."""
+    for name, template in (("prompt", task.prompt), ("completion", task.completion)):
+        if template is None:
+            continue
+        if TASK_KINDS.get(task.kind).target != "completions":
+            yield f"task.{name}={quote(template)}: task.kind={task.kind} has no {name}s; leave it out"
+            continue
+        try:
+            parse_template(template, f"task.{name}")
+        except GeloraError as error:
+            yield str(error)
+
+
 def _split_problem(task: TaskConfig) -> str | None:
     """Return what is wrong with the names of the splits: none, the training rows, one twice, or no plain word."""
     names = task.eval_splits
@@ -305,9 +321,10 @@ def _split_problem(task: TaskConfig) -> str | None:
 def _group_problem(task: TaskConfig) -> str | None:
     if task.group is None:
         return None
-    if task.source != "text":
+    if task.source not in ("text", "instruct"):
         return (
-            f"task.group={task.group}: only task=text has a column of groups (SQuAD's are its articles); leave it out"
+            f"task.group={task.group}: only task=text and task=instruct have a column of groups (SQuAD's are its "
+            "articles); leave it out"
         )
     if task.group in label_columns(task):
         name = "task.label_columns" if task.label_columns else "task.label"

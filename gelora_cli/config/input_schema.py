@@ -26,10 +26,18 @@ class TaskConfig:
     source: str = key(
         "glue",
         help="where the rows come from",
-        choices=("glue", "squad", "squad_v2", "text", "demo"),
+        choices=("glue", "squad", "squad_v2", "text", "demo", "instruct", "gsm8k", "plural"),
         directory=True,
     )
     columns: list[str] = key([], help="one or two columns of text; of question answering question and context")
+    prompt: str | None = key(
+        None,
+        help="of task.kind=generation, a prompt with {column} for the value of a column; null: the column prompt",
+        absent=(None,),
+    )
+    completion: str | None = key(
+        None, help="the same of a completion, such as ' {answer}'; null: the column completion", absent=(None,)
+    )
     label: str | None = key(
         "label", help="of task=text, the column of labels or scores; null: none, to profile alone", identity=False
     )
@@ -180,6 +188,23 @@ class DataConfig:
         path=True,
         identity=False,
         common=True,
+    )
+    instruct: str | None = key(
+        None,
+        help="your own prompts and completions, for task=instruct: a file (.jsonl .parquet ...), directory or hub id",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    instruct_validation: str | None = key(
+        None,
+        help="your own prompts and completions to evaluate; null: rows held out from data.instruct",
+        path=True,
+        identity=False,
+        common=True,
+    )
+    gsm8k: str = key(
+        "openai/gsm8k", help="GSM8K: hub id, or a directory of the same layout", path=True, identity=False, common=True
     )
     separator: str = key(
         "auto",

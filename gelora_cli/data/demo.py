@@ -56,7 +56,7 @@ def demo_splits(seed: int = 0) -> dict[str, tuple[DemoExample, ...]]:
     in any of its forms: the splits share function words only.
     """
     rng = random.Random(seed)
-    vocabularies = _divide_vocabulary(rng)
+    vocabularies = divide_vocabulary(rng)
     pair_numbers = itertools.count()
     sentences: set[str] = set()  # of all splits
     splits = {}
@@ -65,7 +65,7 @@ def demo_splits(seed: int = 0) -> dict[str, tuple[DemoExample, ...]]:
     return splits
 
 
-def _divide_vocabulary(rng: random.Random) -> dict[str, dict[str, list[str]]]:
+def divide_vocabulary(rng: random.Random) -> dict[str, dict[str, list[str]]]:
     """Return split -> kind -> words: each list of `VOCABULARY` shuffled and cut into one part for each split."""
     parts: dict[str, dict[str, list[str]]] = {name: {} for name in SHARES}
     for kind, text in VOCABULARY.items():
@@ -83,7 +83,7 @@ def _make_split(grids: int, words: Words, pair_numbers: Iterator[int], sentences
     rows: list[tuple[str, int, str, int]] = []
     for phenomenon, make_grid in PHENOMENA.items():
         for _ in range(grids):
-            for acceptable, unacceptable in _make_new_grid(make_grid, words, sentences):
+            for acceptable, unacceptable in make_new_grid(make_grid, words, sentences):
                 pair = next(pair_numbers)
                 rows.append((acceptable, 1, phenomenon, pair))
                 rows.append((unacceptable, 0, phenomenon, pair))
@@ -91,7 +91,7 @@ def _make_split(grids: int, words: Words, pair_numbers: Iterator[int], sentences
     return tuple(DemoExample(index, *row) for index, row in enumerate(rows))
 
 
-def _make_new_grid(make_grid: Callable[[Words], Grid], words: Words, sentences: set[str]) -> Grid:
+def make_new_grid(make_grid: Callable[[Words], Grid], words: Words, sentences: set[str]) -> Grid:
     """Return a grid of four new sentences, in which no content word was drawn twice, and add them to `sentences`."""
     while True:
         words.drawn.clear()

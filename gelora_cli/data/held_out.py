@@ -62,6 +62,38 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
     return replace(train, note=split.note), replace(validation, name="validation", note=note)
 
 
+def hold_out_prompts(split: CompletionSplit, task: TaskConfig) -> tuple[CompletionSplit, CompletionSplit]:
+    """Return training and validation rows of prompts, each in their order in the file.
+
+    Rows of equal prompts stay on one side, and so do rows of one group.
+
+    Raises:
+        GeloraError: there are too few rows or groups.
+    """
+    first_equal = first_equal_rows(split)  # (n,)
+    duplicates = int((first_equal != np.arange(len(split))).sum())
+    groups_text = ""
+    if split.group_names is None or task.group is None:
+        order = np.random.default_rng(HELD_OUT_SEED).permutation(len(split))
+        is_held = _draw_tenth(order, first_equal)
+    else:
+        merged_groups = merge_groups_by_text(split.groups(), first_equal)
+        is_held = choose_held_out_groups(np.zeros(len(split), np.int64), merged_groups, seed=HELD_OUT_SEED)
+        groups_text = _describe_groups(task.group, split, merged_groups, is_held)
+    if not is_held.any():
+        duplicates_text = f", {duplicates} of them with the prompt of another," if duplicates else ""
+        raise GeloraError(
+            f"{len(split)} rows{groups_text}{duplicates_text} are too few to hold out a tenth; give "
+            f"data.{task.source}_validation=FILE"
+        )
+    train, validation = split.take(np.flatnonzero(~is_held)), split.take(np.flatnonzero(is_held))
+    note = f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}"
+    if duplicates:
+        note += f"; {duplicates} with the prompt of another, equal prompts on one side"
+    note += f"; to give your own: data.{task.source}_validation=FILE"
+    return replace(train, note=split.note), replace(validation, name="validation", note=note)
+
+
 def first_equal_rows(split: TextSplit | CompletionSplit) -> NDArray[np.int64]:
     """Return for each row the first row with the same texts, (n,); rows of equal texts are held out together."""
     first_row: dict[tuple[str, ...], int] = {}
@@ -170,6 +202,11 @@ def _draw_rows(labels: NDArray[np.int64] | NDArray[np.float32], first_equal: NDA
         # The first row of each label, and rows with its text, stay in the training rows.
         first_of_label = order[_first_of_each_label(labels[order])]
         order = order[~np.isin(first_equal[order], first_equal[first_of_label])]
+    return _draw_tenth(order, first_equal)
+
+
+def _draw_tenth(order: NDArray[np.int64], first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows are held out, (n,): every tenth distinct text in an order of rows, with its duplicates."""
     distinct = order[first_equal[order] == order]
     # Starting in the middle of the first ten lets six distinct texts give one row.
     return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
@@ -184,7 +221,7 @@ def _first_of_each_label(labels: NDArray[np.int64] | NDArray[np.float32]) -> NDA
 
 
 def _describe_groups(
-    column: str, split: TextSplit, merged_groups: NDArray[np.int64], is_held: NDArray[np.bool_]
+    column: str, split: TextSplit | CompletionSplit, merged_groups: NDArray[np.int64], is_held: NDArray[np.bool_]
 ) -> str:
     """Return how many groups there are, how many of them are held out, and to how many equal texts join them."""
     groups = split.groups()

@@ -13,8 +13,10 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.demo import demo_splits
+from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import fetch_dataset
+from gelora_cli.data.instructions import find_instruction_files, load_instructions, load_prompts
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import load_questions
@@ -89,6 +91,31 @@ class _DemoSource(Source):
         return TextSplit(split, ids, ([example.sentence for example in examples],), labels)
 
 
+class _PluralSource(Source):
+    """Sentences in the singular and in the plural that are generated; no files."""
+
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> CompletionSplit:
+        splits = plural_splits()
+        if split not in splits:
+            raise GeloraError(f"task=plural has no split {split}; accepted: {', '.join(splits)}")
+        prompts = [pair.singular for pair in splits[split]]
+        completions = [f" {pair.plural}" for pair in splits[split]]
+        return CompletionSplit(split, np.arange(len(prompts), dtype=np.int64), prompts, completions)
+
+
+class _InstructionSource(Source):
+    """Prompts with completions, of the user's own or in the hub's layout."""
+
+    def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> CompletionSplit:
+        return load_instructions(task, data, split)
+
+    def find_files(self, task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
+        return find_instruction_files(task, data)
+
+    def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
+        return task, load_prompts(task, data)
+
+
 class _UserSource(Source):
     """The user's own table, or text without labels."""
 
@@ -155,7 +182,10 @@ def _has_questions(task: TaskConfig) -> bool:
 
 SOURCES: dict[str, Source] = {
     "demo": _DemoSource(),
+    "plural": _PluralSource(),
     "text": _UserSource(),
+    "instruct": _InstructionSource(),
+    "gsm8k": _InstructionSource(),
     "glue": _LayoutSource(),
     "squad": _QuestionSource(),
     "squad_v2": _QuestionSource(),

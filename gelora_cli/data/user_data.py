@@ -180,7 +180,7 @@ def _build_split(task: TaskConfig, table: Table, split: str) -> TextSplit:
     label_note = ""
     if _has_labels(task, table):
         labels, label_note = _read_labels(task, table, split)
-    group_names = _read_group_names(table, task.group) if task.group in table.columns else None
+    group_names = read_group_names(table, task.group) if task.group in table.columns else None
     note = "; ".join(text for text in (table.note, label_note) if text)
     return TextSplit(split, np.arange(len(table), dtype=np.int64), columns, labels, note, group_names)
 
@@ -214,7 +214,7 @@ def _read_labels(task: TaskConfig, table: Table, split: str) -> tuple[NDArray[np
     return labels, note
 
 
-def _read_group_names(table: Table, column: str) -> list[str]:
+def read_group_names(table: Table, column: str) -> list[str]:
     """Return the group of each row by name, (n,), without blanks around it.
 
     Raises:

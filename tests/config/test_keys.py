@@ -132,7 +132,7 @@ SILENT = (
     *("train.checkpoint_seconds", "launch.processes", "launch.launcher", "launch.parallel", "data.glue", "data.squad"),
     "launch.gpus_per_run",
     *("task.label_columns", "task.label_separator"),
-    *("data.squad_v2", "data.text", "profile.scales"),
+    *("data.squad_v2", "data.instruct", "data.instruct_validation", "data.gsm8k", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
     *("debug", "preset_source", "preset_trials", "tuned_presets", "keys_given", "plugins", "trackers", "tracker"),
 )
