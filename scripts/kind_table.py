@@ -46,6 +46,7 @@ were loaded for this page. `scripts/kind_table.py` writes it, and the tests run 
 | merge | the merged model scores as the adapted one: largest difference |
 | operations | forward pass and training step cost what torch's own counter says: largest relative difference |
 | question answering | whether transformers has such a head for the kind; if so, the model loads with it and is mapped |
+| text generation | with a decoder's own head, an adapter starts equal, trains alone, comes back: largest difference |
 | run | `gelora run` on pairs of texts ends, and its saved adapter gives the scores back: largest difference |
 | predict | `gelora predict` labels pairs of texts, with a probability for each label |
 | export | plain transformers load the exported model, and it scores as `gelora predict`: largest difference |

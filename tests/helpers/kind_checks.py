@@ -32,7 +32,10 @@ from gelora_cli.data.batches import padded_load
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.merging import merge_adapter
+from gelora_cli.models.files import read_config_json
+from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.heads import SpanHead
+from gelora_cli.models.kinds.base import is_causal
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.operations import FORWARD_ONLY, model_operations
 from gelora_cli.models.shapes import read_shapes
@@ -40,8 +43,9 @@ from gelora_cli.signals.base import SignalContext
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.flops import count_operations
 from tests.helpers.gradient_contexts import labelled_context
+from tests.helpers.language_checks import check_language_model
 from tests.helpers.method_cases import inputs_of, plain, profile_of
-from tests.helpers.models import found_names, from_directory
+from tests.helpers.models import LANGUAGE, found_names, from_directory, refusal
 from tests.helpers.tiny import SENTENCES
 from tests.helpers.variant_matrix import fresh, labels_of_sentences, largest_difference, logits, train
 
@@ -339,6 +343,14 @@ def check_spans(case: KindCase) -> str:
     return "loads"
 
 
+def check_text(case: KindCase) -> str:
+    """Adapt a decoder with the head of its language model; an encoder is refused."""
+    if not is_causal(read_config_json(case.directory, case.kind)):
+        assert "an encoder" in refusal(check_head, from_directory(case.directory), LANGUAGE)
+        return "encoder"
+    return f"{check_language_model(case.directory, case.kind, case.work / 'language'):.0e}"
+
+
 CHECKS: dict[str, Callable[[KindCase], str]] = {
     "map": check_map,
     "profile": check_profile,
@@ -349,6 +361,7 @@ CHECKS: dict[str, Callable[[KindCase], str]] = {
     "merge": check_merge,
     "operations": check_operations,
     "question answering": check_spans,
+    "text generation": check_text,
     "run": check_run,
     "predict": check_predict,
     "export": check_export,

@@ -10,15 +10,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from gelora_cli.allocation.ranks import plan_ranks
-from gelora_cli.config.schema import PlannedLoraConfig
-from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.registries import METHODS
-from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.models.load import LoadedModel, load_model
-from tests.helpers.method_cases import profile_of
+from tests.helpers.language_checks import attach_to_language_model, check_language_operations
 from tests.helpers.models import LANGUAGE, TEXTS, from_directory, refusal, rewrite_weights
-from tests.helpers.tiny import make_tiny, make_tokenizer
+from tests.helpers.tiny import DECODERS, make_tiny, make_tokenizer
+from tests.helpers.tiny_decoders import MORE_DECODERS
 
 UNTIED, TIED, PREFIXED = "llama", "qwen3", "gpt2"
 """One with a head of its own, one whose head is its embeddings, and one whose backbone has another prefix."""
@@ -32,12 +28,6 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def load(directory: Path, seed: int = 1) -> LoadedModel:
     return load_model(from_directory(directory), LANGUAGE, seed=seed)
-
-
-def adapted(loaded: LoadedModel) -> AdaptedModel:
-    plan = plan_ranks(profile_of(loaded.map), parse_budget("rank:2"), modules="all")
-    context = MethodContext(loaded.model, loaded.map, plan, PlannedLoraConfig(modules="all"), seed=0)
-    return METHODS.get("gelora").attach(context)
 
 
 @pytest.mark.parametrize("kind", [UNTIED, TIED, PREFIXED])
@@ -59,10 +49,21 @@ def test_it_scores_as_transformers_does_and_counts_as_backbone(directories: dict
 
 @pytest.mark.parametrize("kind", [UNTIED, TIED])
 def test_an_adapter_neither_trains_nor_saves_it(directories: dict[str, Path], kind: str, tmp_path: Path) -> None:
-    attached = adapted(load(directories[kind]))
+    attached, _ = attach_to_language_model(load(directories[kind]))
     assert attached.trainable() and all("lora_" in name for name in attached.trainable())
     attached.save(tmp_path)
     assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+
+
+@pytest.mark.parametrize("kind", [UNTIED, TIED, PREFIXED])
+def test_its_operations_are_those_that_torch_counts(directories: dict[str, Path], kind: str) -> None:
+    check_language_operations(directories[kind], kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*DECODERS, *MORE_DECODERS])
+def test_operations_of_every_decoder(tmp_path: Path, kind: str) -> None:
+    check_language_operations(make_tiny(kind, tmp_path), kind)
 
 
 def without(*parts: str) -> Any:
