@@ -213,6 +213,9 @@ def _find_mismatches(group: str, runs: Sequence[Predictions]) -> list[str]:
         elif run.labels != first.labels:
             count = sum(label != other for label, other in zip(run.labels, first.labels, strict=True))
             problems.append(f"{run.directory} and {first.directory} differ in the labels of {count} examples")
+        elif not np.array_equal(run.true, first.true):
+            count = int((run.true != first.true).sum())
+            problems.append(f"{run.directory} and {first.directory} count other tokens in {count} examples")
         elif with_groups is not None and run.groups not in (None, with_groups.groups):
             problems.append(f"{run.directory} and {with_groups.directory} differ in the groups of their examples")
     return [f"{group}: {problem}; only runs on the same data can be compared." for problem in problems]
