@@ -87,6 +87,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
         yield _smoothing_problem(config)
+        yield _packing_problem(config)
         yield from _tracker_problems(config)
 
 
@@ -275,6 +276,18 @@ def _smoothing_problem(config: RunConfig) -> str | None:
     if not smoothing or kind not in TASK_KINDS or TASK_KINDS.get(kind).smooths_labels:
         return None
     return f"train.label_smoothing={smoothing:g}: task.kind={kind} has no labels to smooth; leave it out"
+
+
+def _packing_problem(config: RunConfig) -> str | None:
+    """Return that a task kind has rows that can't share a sequence."""
+    kind = config.task.kind
+    if not config.train.packing or kind not in TASK_KINDS or TASK_KINDS.get(kind).packs_rows:
+        return None
+    packing = join_names(name for name in TASK_KINDS.names() if TASK_KINDS.get(name).packs_rows)
+    return (
+        f"train.packing=true: task.kind={kind} reads one output of each text, which packed texts would not have; "
+        f"accepted for task.kind={packing}. Leave it out: batches hold texts of like length, which need little padding"
+    )
 
 
 def _label_set_problem(task: TaskConfig) -> str | None:

@@ -72,6 +72,11 @@ class TrainConfig:
     gradient_checkpointing: bool = key(
         False, help="compute every block again on the way back: less memory, more time, equal numbers", identity=False
     )
+    packing: bool = key(
+        False,
+        help="short examples one behind the other in place of padding, not seeing each other (generation)",
+        absent=(False,),
+    )
     eval_batch_size: int = key(64, help="examples per batch of an evaluation", low=1)
     log_steps: int = key(20, help="a line of the log every so many optimizer steps", low=1, identity=False)
     checkpoint_steps: int | None = key(

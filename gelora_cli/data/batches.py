@@ -1,4 +1,4 @@
-"""Decide which rows form a batch, in training and in passes that only read."""
+"""Decide which rows form a batch, in training and in passes that only read, and which of them share a sequence."""
 
 from __future__ import annotations
 
@@ -78,3 +78,45 @@ def padded_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]
     for batch in batches:
         load += Load.of_batch(len(batch), int(lengths[batch].max()))
     return load
+
+
+def pack_rows(lengths: NDArray[np.int64], width: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Decide which rows of a batch follow one another in one sequence, and where in it each begins.
+
+    First-fit decreasing: from the longest to the shortest, each row goes into the first sequence with enough room, or
+    into a new one. The result depends on the lengths alone.
+
+    Args:
+        lengths: tokens of each row, (B,).
+        width: the most tokens of a sequence, at least those of the longest row, which are the default. With it rows
+            never take more places than with padding, and as many as with it where they are equally long [ours].
+
+    Returns:
+        The number of each row's sequence from 0, and its first place there: (B,) and (B,).
+    """
+    width = width or int(lengths.max())
+    sequences, starts = np.zeros_like(lengths), np.zeros_like(lengths)  # (B,), (B,)
+    used: list[int] = []  # tokens in each sequence so far
+    # A stable sort keeps rows of equal length in their order.
+    for row in np.argsort(-lengths, kind="stable"):
+        length = int(lengths[row])
+        sequence = next((number for number, tokens in enumerate(used) if tokens + length <= width), len(used))
+        if sequence == len(used):
+            used.append(0)
+        sequences[row], starts[row] = sequence, used[sequence]
+        used[sequence] += length
+    return sequences, starts
+
+
+def packed_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> Load:
+    """Return what goes through a model in batches whose rows are packed; arguments are those of `padded_load`."""
+    load = Load()
+    for batch in batches:
+        sequences, _ = pack_rows(lengths[batch])
+        load += Load.of_batch(int(sequences.max()) + 1, int(lengths[batch].max()))
+    return load
+
+
+def batch_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]], *, packing: bool) -> Load:
+    """Return `packed_load` with `packing`, and `padded_load` without."""
+    return packed_load(lengths, batches) if packing else padded_load(lengths, batches)

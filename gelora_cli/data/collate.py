@@ -35,6 +35,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def sum_rows(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over each row, (B,), of the values of its last K tokens, (B, K), padding included."""
+        return values.sum(dim=1)
+
 
 def collate(
     split: EncodedSplit, rows: NDArray[np.int64], pad_token_id: int, device: torch.device, width: int | None = None

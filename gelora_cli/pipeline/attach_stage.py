@@ -17,6 +17,7 @@ from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.operations import UpdateWork, model_operations
 from gelora_cli.models.recompute import recomputing
 from gelora_cli.pipeline.gradient_check import check_gradients
+from gelora_cli.pipeline.packing_check import check_packing
 from gelora_cli.pipeline.session import Session
 from gelora_cli.pipeline.stage_settings import train_settings
 
@@ -44,6 +45,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     Raises:
         RunError: the adapted model gives other outputs than the base model, from which every method starts; or a tensor
             of the adapter has no gradient.
+        GeloraError: the method returned something else, or the model does not keep packed rows apart.
     """
     from gelora_cli.methods.base import AdaptedModel, MethodContext
 
@@ -76,6 +78,7 @@ def attach_method(session: Session, plan: RankPlan, train: EncodedSplit) -> Adap
     if not difference <= TOLERANCE * max(1.0, float(abs(before).max())):  # a NaN is refused, too
         raise RunError(f"the outputs differ from the base model's by {difference:.3g} before the first step")
     with session.timed("attach"):
+        check_packing(session, adapted, train)
         check_gradients(session, adapted, train)
     return replace(adapted, attach_operations=adapted.attach_operations + gradients.operations)
 

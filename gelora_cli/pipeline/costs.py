@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunCosts, TrainResult
 from gelora_cli.core.registries import METHODS
-from gelora_cli.data.batches import epoch_batches, micro_batches, padded_load
+from gelora_cli.data.batches import batch_load, epoch_batches, micro_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.models.operations import UpdateWork, model_operations
 from gelora_cli.pipeline.session import Session
@@ -59,8 +59,9 @@ def training_operations(session: Session, plan: RankPlan, train: EncodedSplit, s
     Forward and backward passes are counted. They follow from the real batches of every epoch, as each process pads and
     splits them. Evaluations are no training.
     """
-    steps = train_settings(session).total_steps(len(train)) if steps is None else steps
-    load = padded_load(train.lengths, _all_micro_batches(session, train, steps))
+    settings = train_settings(session)
+    steps = settings.total_steps(len(train)) if steps is None else steps
+    load = batch_load(train.lengths, _all_micro_batches(session, train, steps), packing=settings.packing)
     return model_operations(session.shapes, load, _work(session, plan), steps=steps)
 
 

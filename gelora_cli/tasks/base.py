@@ -61,6 +61,7 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
             `task.max_question_length` change a profile.
         weighs_classes: whether `training_loss` takes class weights, and `balanced_weights` gives them.
         smooths_labels: whether `training_loss` takes label smoothing.
+        packs_rows: whether several rows may share a sequence (`data.packing`), each with a loss of its own.
     """
 
     name: ClassVar[str]
@@ -71,6 +72,7 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     has_windows: ClassVar[bool] = False
     weighs_classes: ClassVar[bool] = False
     smooths_labels: ClassVar[bool] = False
+    packs_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Take no weights and no smoothing for a loss that was changed without `training_loss`, which ignores them."""

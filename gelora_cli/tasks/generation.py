@@ -62,6 +62,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
 
     name = "generation"
     target = "completions"
+    packs_rows = True
     peft_type = "CAUSAL_LM"
     hub_task = "text-generation"
     example_file = "prompts.jsonl"
@@ -104,7 +105,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         The sum over a global batch is divided by all its learned tokens (`EncodedSplit.weights`), so that each token
         counts the same: L = sum_r sum_t -log p(x_rt | x_r,<t) / number of learned tokens.
         """
-        return _summed_loss(output.logits, labels)
+        return batch.sum_rows(_token_losses(output.logits, labels))
 
     def width(self, task: TaskConfig) -> int:
         """Return 2 + N: the loss, the learned tokens, and the generated ones."""
@@ -117,7 +118,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         if batch.labels is None:
             return torch.zeros(len(batch), 2, device=output.logits.device)
         learned = (batch.labels[:, 1:] >= 0).sum(1)  # (B,)
-        return torch.stack([_summed_loss(output.logits, batch.labels), learned.float()], dim=1)
+        return torch.stack([self.loss(output, batch, batch.labels), learned.float()], dim=1)
 
     def outputs(self, model: nn.Module, batch: Batch, split: EncodedCompletions, task: TaskConfig) -> torch.Tensor:
         """Return loss and learned tokens of each row, and the tokens generated from its prompt, (B, 2 + N) float32.
@@ -146,7 +147,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
     def compared(self, model: nn.Module, batch: Batch, split: EncodedCompletions, task: TaskConfig) -> torch.Tensor:
         """Return the mean log p of all tokens of a row but the first, prompt and completion alike, (B, 1)."""
         tokens = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)  # (B, T)
-        sums = _summed_loss(model(**batch.inputs).logits, tokens)  # (B,)
+        sums = batch.sum_rows(_token_losses(model(**batch.inputs).logits, tokens))  # (B,)
         return (-sums / (tokens[:, 1:] >= 0).sum(1).clamp(min=1))[:, None]
 
     def decode(self, split: EncodedCompletions, values: Floats, task: TaskConfig) -> list[Continuation]:
@@ -213,8 +214,8 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         return {key: scores[key] for key in ("log_likelihood", "tokens", "at_limit") if key in scores}
 
 
-def _summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the sum over each row of -log p of its labels, (B,), from the logits of the last K positions.
+def _token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return -log p of the token that follows each of the last K positions, 0 where it does not count: (B, K).
 
     Args:
         logits: (B, K, V); those of place t are for the token at t + 1.
@@ -228,7 +229,7 @@ def _summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     moved[:, :-1] = labels[:, labels.shape[1] - kept + 1 :]
     moved = moved.masked_fill(moved < 0, -100)
     losses = cross_entropy(logits.float().flatten(0, 1), moved.flatten(), ignore_index=-100, reduction="none")
-    return losses.view(rows, kept).sum(1)
+    return losses.view(rows, kept)
 
 
 def _answer_format(task: TaskConfig) -> AnswerFormat:

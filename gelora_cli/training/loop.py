@@ -20,6 +20,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.batches import epoch_batches, micro_batches
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.data.packing import collate_packed
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.checkpoint import Checkpoint
@@ -189,7 +190,8 @@ class Trainer:
             weight: that of the global batch, which every process knows without asking the others.
             is_last: whether it is the last micro-batch of the step.
         """
-        batch = collate(self.split, rows, self.pad_token_id, self.accelerator.device)
+        put_together = collate_packed if self.settings.packing else collate
+        batch = put_together(self.split, rows, self.pad_token_id, self.accelerator.device)
         total = self.row_losses(batch).sum() * float(counts)  # ()
         self.state.loss_sum += total.detach()
         # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so

@@ -28,6 +28,7 @@ class TrainSettings:
         protocol: `last`, `dev` or `split` (see `data.protocol`).
         loss: the loss of each row.
         patience: epochs in a row without a better one after which the training ends; None for all of the epochs.
+        packing: whether the rows of a micro-batch are packed rather than padded (`data.packing`).
         fast: whether steps are computed in fewer kernels and with other roundings.
     """
 
@@ -45,6 +46,7 @@ class TrainSettings:
     loss: BatchLoss
     fast: bool = False
     patience: int | None = None
+    packing: bool = False
 
     def total_steps(self, examples: int) -> int:
         """Return the planned optimizer steps, which `patience` may cut; the last batch of an epoch may be smaller."""
