@@ -52,7 +52,7 @@ test-gpu: $(STAMP)  ## Whether all of it holds on this machine's GPU (2 to 3 min
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 5 --dist loadfile -m gpu tests/gpu
 
 $(EXTRAS_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[slurm,ray,tensorboard,trackio,wandb,mlflow,trl]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[4bit,slurm,ray,tensorboard,trackio,wandb,mlflow,trl]"
 	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/wheels axolotl==0.19.0
 	@touch $(EXTRAS_STAMP)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gelora_cli.allocation.base import Allocator
-from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ScaleIdim
+from gelora_cli.core.artifacts.profile import DEFAULT_PRECISION, IdProfile, LayerIdim, ScaleIdim
 from gelora_cli.core.registries import ALLOCATORS
 
 
@@ -48,6 +48,7 @@ def _facts(profile: IdProfile) -> tuple[str, ...]:
         f"tokens={settings.tokens}" if settings.tokens else "",
         settings.estimator,
         settings.precision,
+        f"model.dtype={settings.dtype}" if settings.dtype != DEFAULT_PRECISION else "",
         f"scale={profile.scale}" if profile.scale else "",
         f"discard={settings.discard:g}",
         f"N={profile.examples_used}",

@@ -46,5 +46,6 @@ def _describe(profile: IdProfile) -> str:
     scales = "scales" if any(layer.scales for layer in profile.layers) else ""
     tokens = f"tokens={settings.tokens}" if settings.tokens else settings.pooling
     precision = settings.precision if settings.precision != DEFAULT_PRECISION else ""
-    facts = (profile.task, profile.model, settings.control, tokens, settings.estimator, precision, scales)
+    dtype = f"model.dtype={settings.dtype}" if settings.dtype != DEFAULT_PRECISION else ""
+    facts = (profile.task, profile.model, dtype, settings.control, tokens, settings.estimator, precision, scales)
     return " ".join([*filter(None, facts), f"N={profile.examples_used}"])

@@ -17,6 +17,7 @@ from gelora_cli.config.keys import declared_keys, keys_of
 from gelora_cli.config.presets import find_preset, global_batch_size
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
+from gelora_cli.config.stored_weights import dtype_problems
 from gelora_cli.config.templates import parse_template
 from gelora_cli.config.tuned import with_tuned
 from gelora_cli.core.budget import parse_budget
@@ -84,6 +85,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield _recomputing_problem(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
+        yield from dtype_problems(config)
         yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
         yield _smoothing_problem(config)

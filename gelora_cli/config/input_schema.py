@@ -132,6 +132,14 @@ class ModelConfig:
     package: str | None = key(None, help="an installed package that holds the model", identity=False)
     sha256: str | None = key(None, help="sha256 of model.safetensors, by which a copy is recognised", identity=False)
     bytes: int | None = key(None, help="size of model.safetensors", identity=False)
+    dtype: str = key(
+        "float32",
+        help="how the frozen weights are stored: in float32, in bf16, or in 4bit (NF4, needs bitsandbytes)",
+        choices=("float32", "bf16", "4bit"),
+        absent=("float32",),
+        profile=True,
+        common=True,
+    )
     dropout: float | None = key(
         None, help="dropout in the model; null: as its configuration has it", low=0, high=0.99, identity="dropout"
     )

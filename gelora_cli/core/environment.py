@@ -23,6 +23,8 @@ PACKAGES = (
     "tokenizers",
 )
 """Packages whose versions a run records, since they can change a number."""
+OPTIONAL_PACKAGES = ("bitsandbytes",)
+"""Those that only an extra installs."""
 
 
 def utc_now() -> str:
@@ -31,9 +33,9 @@ def utc_now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of each installed package of `PACKAGES`."""
+    """Return the version of Python and of each installed package that can change a number."""
     installed = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *OPTIONAL_PACKAGES):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
     return installed

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def import_heavy(*names: str) -> None:
@@ -20,9 +23,30 @@ def import_heavy(*names: str) -> None:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for name in missing:
-            importlib.import_module(name)
+        with without_hub_kernels():
+            for name in missing:
+                importlib.import_module(name)
     finally:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def without_hub_kernels() -> Iterator[None]:
+    """Hide the package `kernels`, by which bitsandbytes fetches code from the hub on import.
+
+    It does so where a CPU has AVX-512 BF16. PEFT imports bitsandbytes wherever it is installed.
+    """
+    hidden, log = sys.modules.get("kernels"), logging.getLogger("bitsandbytes")
+    level = log.level
+    sys.modules["kernels"] = None  # type: ignore[assignment]  # so that importing it fails
+    log.setLevel(logging.ERROR)  # it would warn that it could not fetch
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if hidden is None:
+            del sys.modules["kernels"]
+        else:
+            sys.modules["kernels"] = hidden

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.signals import LinearInputs, Spectrum
@@ -141,7 +142,7 @@ def _groups(model: PreTrainedModel, inputs: Sequence[tuple[str, ...]]) -> list[l
 
 
 def _width(model: PreTrainedModel, name: str) -> int:
-    return int(model.get_parameter(f"{name}.weight").shape[1])
+    return cast(nn.Linear, model.get_submodule(name)).in_features
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gelora_cli.allocation.planning import PlanRequest, as_written
 from gelora_cli.config.keys import key
@@ -44,6 +45,7 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
     name = "adalora"
     description = "A LoRA adapter in the form of singular values (AdaLoRA, arXiv 2303.10512)"
     config_class = AdaLoraSettings
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16", "4bit")
 
     def plan(self, request: PlanRequest[AdaLoraSettings]) -> RankPlan:
         """Start at `start_ratio` times the budget; a triplet (a row of A, a number, a column of B) is a unit."""

@@ -41,6 +41,7 @@ class Method(ABC, Generic[Settings]):
         config_class: the class of its settings, whose keys a user writes behind `method.`: `Settings`.
         exempt: whether no budget binds it.
         unmergeable: why its adapter can't be merged into the base model; empty where it can.
+        dtypes: the values of `model.dtype` with which it works: all, unless it reads or trains the model's own weights.
         has_own_sizes: whether its published adapters have sizes that no budget of ours gives.
         position: where in a block its modules stand, as a picture says it; empty where they update the block's linears.
         color: its colour in pictures, in matplotlib's words; empty for one that follows from its place in the registry.
@@ -53,6 +54,7 @@ class Method(ABC, Generic[Settings]):
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     exempt: ClassVar[bool] = False
     unmergeable: ClassVar[str] = ""
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
     has_own_sizes: ClassVar[bool] = False
     position: ClassVar[str] = ""
     color: ClassVar[str] = ""

@@ -30,6 +30,7 @@ class Bottleneck(Method[MethodConfig]):
 
     roles: ClassVar[tuple[str, ...]]
     activation: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16")
     unmergeable = (
         "its bottleneck adapters are not linear (an activation stands between down and up), so no weights of the base "
         "model can hold them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gelora_cli.allocation.apportionment import apportion
 from gelora_cli.allocation.planning import PlanRequest, with_module_ranks
@@ -28,6 +29,7 @@ class Eva(PeftMethod[EvaSettings]):
     name = "eva"
     description = "A LoRA adapter with ranks by explained variance of activations (EVA, arXiv 2410.07170)"
     config_class = EvaSettings
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16", "4bit")
 
     def plan(self, request: PlanRequest[EvaSettings]) -> RankPlan:
         """Plan even ranks; EVA's own come from the activations, when it is attached."""

@@ -23,6 +23,7 @@ class PlannedLora(PeftMethod[PlannedLoraConfig]):
 
     allocator: ClassVar[str]
     config_class: ClassVar[type[LowRankConfig]] = PlannedLoraConfig
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16", "4bit")
     description = (
         "A LoRA adapter with one rank per transformer block (method: *GeLoRA: Geometric Adaptive Ranks For Efficient\n"
         "LoRA Fine-tuning*, arXiv 2412.09250, or a control of it)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.allocation.planning import PlanRequest, as_written
 from gelora_cli.config.keys import key
@@ -53,6 +53,7 @@ class Sora(Method[SoraSettings]):
     name = "sora"
     description = "A LoRA adapter whose gates were closed by a threshold (SoRA, arXiv 2311.11696)"
     config_class = SoraSettings
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16")
 
     def plan(self, request: PlanRequest[SoraSettings]) -> RankPlan:
         """Take the largest uniform rank within `start_ratio` times the budget; gates close from there.

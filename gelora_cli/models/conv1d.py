@@ -50,7 +50,11 @@ def convert_conv1d(model: nn.Module) -> None:
 
 def holds_converted(model: nn.Module) -> bool:
     """Return whether a model holds linears that stand for `Conv1D`s, with or without an adapter around them."""
-    return any(isinstance(module, Conv1DLinear) for module in model.modules())
+    for module in model.modules():
+        # A linear whose weight is stored otherwise (`models.quantized`) says what it stands for.
+        if isinstance(module, Conv1DLinear) or getattr(module, "stands_for_conv1d", False):
+            return True
+    return False
 
 
 def linear_sizes(module: nn.Module | None) -> tuple[int, int] | None:

@@ -52,12 +52,14 @@ class LoadedModel:
         map: its blocks, linear layers and parameter counts.
         head_origin: where the head comes from and why, in words.
         arguments: what `from_pretrained` needs, besides the directory, to load such a model.
+        outside_blocks: the linears that lie in no block, which `models.quantized` leaves unquantised.
     """
 
     model: PreTrainedModel
     map: ModelMap
     head_origin: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
+    outside_blocks: tuple[str, ...] = ()
 
 
 def load_model(

@@ -148,7 +148,7 @@ def _flat_profile(session: Session) -> IdProfile:
         model_fingerprint="",
         task=config.task.name,
         data_fingerprint="",
-        settings=profile_settings(config.task, config.profile),
+        settings=profile_settings(config.task, config.profile, config.model.dtype),
         examples_seen=0,
         examples_drawn=0,
         examples_copies=0,

@@ -82,6 +82,7 @@ def _new_manifest(inputs: ResolvedInputs, fingerprints: dict[str, str], command:
         peak_bytes=None,
         error=None,
         numerics=NUMERICS,
+        dtype=config.model.dtype,
     )
 
 

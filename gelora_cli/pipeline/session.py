@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
+from gelora_cli.config.schema import ModelConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
@@ -71,6 +72,8 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
         LOGGER.warning("%s", SMOKE_REMARK)
     device = device_name(accelerator.device)
     LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
+    if config.model.dtype != ModelConfig().dtype:
+        LOGGER.info("model.dtype=%s: the frozen weights are stored so; the adapter is in float32", config.model.dtype)
     if reason := unusable_gpu():
         LOGGER.warning("this machine has an NVIDIA GPU that is not used: %s; see gelora doctor", reason)
     has_labels = TASK_KINDS.get(config.task.kind).target in ("labels", "label_sets")
@@ -128,8 +131,14 @@ class Session:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
     def fresh_model(self) -> LoadedModel:
-        """Load the pretrained model, or what `init_from` makes of it, with a new head, on this process's device."""
+        """Load the pretrained model, or what `init_from` makes of it, with a new head, on this process's device.
+
+        Adapters of earlier runs are merged in float32, and only then are the weights stored as `model.dtype` says.
+        """
+        from gelora_cli.models.quantized import store_weights
+
         loaded = load_start(self.inputs.model, self.config, self.inputs.ancestors)
+        loaded = store_weights(loaded, self.config.model.dtype, self.accelerator.device)
         loaded.model.to(self.accelerator.device)
         return loaded
 

@@ -271,4 +271,5 @@ def signal_context(session: Session, directory: Path) -> SignalContext:
         special_ids=special_ids(session.tokenizer),
         head=session.profile_head,
         loss=session.signal_loss if has_head else None,
+        dtype=config.model.dtype,
     )

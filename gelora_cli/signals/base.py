@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from gelora_cli.allocation.base import IDIM, SignalArtifact
 from gelora_cli.config.identity import WINDOW_KEYS
 from gelora_cli.config.keys import keys_of
-from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
+from gelora_cli.config.schema import ModelConfig, ProfileConfig, RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.plugins import plugins_fingerprint
@@ -63,6 +63,7 @@ class SignalContext:
         store: tensors of whole batches by their numbers, which survive a kill; it counts the seconds of all attempts.
         head: returns the head's tensors by name as `profile.seed` draws them; none where `model` has these already.
         loss: the loss of each row as the run trains on it; None without labels.
+        dtype: how the frozen weights of `model` are stored (`model.dtype`); `models.quantized` reads them.
     """
 
     model: PreTrainedModel
@@ -79,6 +80,7 @@ class SignalContext:
     special_ids: tuple[int, ...] = ()
     head: Callable[[], Mapping[str, torch.Tensor]] = dict
     loss: BatchLoss | None = None
+    dtype: str = "float32"
 
 
 class Signal(ABC, Generic[ArtifactT]):
@@ -167,6 +169,8 @@ class Signal(ABC, Generic[ArtifactT]):
             raise GeloraError(f"{self.title}: {unknown[0]} is no key of the configuration; correct its settings")
         values: Inputs = {name: keys[name].value_in(config) for name in self.settings}
         values |= {f"sha256 of {name}": fingerprints[name] for name in self.contents}
+        if "model" in self.contents and config.model.dtype != ModelConfig().dtype:  # else as before there was this key
+            values["model.dtype"] = config.model.dtype
         # Built-in signals leave plug-ins out, so that naming a plug-in doesn't measure them again.
         if config.plugins is not None and not self.is_built_in:
             values["plugins"] = plugins_fingerprint(config.plugins)

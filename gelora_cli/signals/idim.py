@@ -8,7 +8,7 @@ from gelora_cli.allocation.base import IDIM
 from gelora_cli.config.identity import profile_inputs
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import ProfileConfig, RunConfig, TaskConfig
-from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile, ProfileSettings
+from gelora_cli.core.artifacts.profile import DEFAULT_PRECISION, FEWEST_POINTS, IdProfile, ProfileSettings
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
 from gelora_cli.models.operations import FORWARD_ONLY, model_operations, neighbour_operations
 from gelora_cli.models.shapes import read_shapes
@@ -46,7 +46,7 @@ class Idim(Signal[IdProfile]):
         from gelora_cli.geometry.profiling import measure
         from gelora_cli.models.block_map import layer_modules
 
-        settings = profile_settings(context.task, context.profile)
+        settings = profile_settings(context.task, context.profile, context.dtype)
         model, split = control_inputs(
             context.model,
             context.examples(),
@@ -85,7 +85,7 @@ class Idim(Signal[IdProfile]):
         from gelora_cli.data.batches import padded_load, sorted_batches
         from gelora_cli.geometry.pooling import make_pooling
 
-        settings, split = profile_settings(context.task, context.profile), context.examples()
+        settings, split = profile_settings(context.task, context.profile, context.dtype), context.examples()
         rows = split.distinct_rows()
         batches = [rows[batch] for batch in sorted_batches(split.lengths[rows], context.profile.batch_size)]
         load = padded_load(split.lengths, batches)
@@ -97,8 +97,8 @@ class Idim(Signal[IdProfile]):
         return passes + (len(context.model_map.layers) + 1) * neighbour_operations(points, width)
 
 
-def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSettings:
-    """Return what the numbers of a profile depend on, besides model and texts."""
+def profile_settings(task: TaskConfig, profile: ProfileConfig, dtype: str = DEFAULT_PRECISION) -> ProfileSettings:
+    """Return what the numbers of a profile depend on, besides model and texts; `dtype` is that of `model.dtype`."""
     # None, not the default: profiles of texts that have no windows then stay valid whatever the stride is.
     has_windows = TASK_KINDS.get(task.kind).has_windows
     return ProfileSettings(
@@ -114,4 +114,5 @@ def profile_settings(task: TaskConfig, profile: ProfileConfig) -> ProfileSetting
         tokens=profile.tokens if profile.pooling == "tokens" else None,
         control=profile.control,
         precision=profile.precision,
+        dtype=dtype,
     )

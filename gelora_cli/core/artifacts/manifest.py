@@ -29,7 +29,7 @@ class RunManifest:
 
     `numerics` is the version of the arithmetic (`NUMERICS` in `config/identity.py`), and 1 for runs written before it
     was recorded. `same_as` is the relative path to the run with the same ranks and settings that was trained instead of
-    this one, and None for a run that was trained itself.
+    this one, and None for a run that was trained itself. `dtype` is how the frozen weights were stored (`model.dtype`).
     """
 
     status: str  # running, done, failed or interrupted
@@ -49,5 +49,6 @@ class RunManifest:
     error: str | None
     numerics: int = 1
     same_as: str | None = None
+    dtype: str = "float32"
 
     FILE: ClassVar[str] = "run.json"

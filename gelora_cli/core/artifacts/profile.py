@@ -90,7 +90,8 @@ class ProfileSettings:
 
     `stride` and `max_question_length` exist for question answering, `scale` for the estimator `gride` (None: the rule
     chose it, see `IdProfile.scale`), `tokens` for the pooling of that name. `control` is None for a real profile.
-    `precision` is that of the forward pass: `float32`, or `bf16` for autocast.
+    `precision` is that of the forward pass: `float32`, or `bf16` for autocast. `dtype` is how the weights were stored
+    (`model.dtype`).
     """
 
     pooling: str
@@ -105,6 +106,7 @@ class ProfileSettings:
     tokens: int | None = None
     control: str | None = None
     precision: str = DEFAULT_PRECISION
+    dtype: str = DEFAULT_PRECISION
 
 
 @dataclass(frozen=True)

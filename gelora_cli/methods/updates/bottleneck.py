@@ -33,8 +33,8 @@ class BottleneckLinear(nn.Module):
         super().__init__()
         self.base, self.activation = base, activation
         # Drawn on the CPU, so that a seed gives the same values on every device.
-        self.down = nn.Linear(base.out_features, size, dtype=base.weight.dtype)
-        self.up = nn.Linear(size, base.out_features, dtype=base.weight.dtype)
+        self.down = nn.Linear(base.out_features, size)
+        self.up = nn.Linear(size, base.out_features)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
         self.down.to(base.weight.device)

@@ -10,6 +10,7 @@ from peft.tuners.lora.dora import DoraLinearLayer
 from torch import nn
 
 from gelora_cli.methods.updates.checks import ADAPTER
+from gelora_cli.models.quantized import linear_weight
 
 
 class ExactNorms(DoraLinearLayer):
@@ -45,7 +46,7 @@ class ExactNorms(DoraLinearLayer):
             norms = torch.linalg.norm(updated_directions(base_layer, lora_A, lora_B, scaling), dim=1)  # (out,)
         factor = (self.weight / norms).view(1, -1)  # (1, out)
         if base_result is None:
-            without_bias = nn.functional.linear(x, base_layer.weight)
+            without_bias = nn.functional.linear(x, linear_weight(base_layer))
         else:
             without_bias = base_result if base_layer.bias is None else base_result - base_layer.bias
         added: torch.Tensor = (factor - 1) * without_bias + factor * lora_B(lora_A(x)) * scaling  # (B, T, out)
@@ -62,7 +63,7 @@ def updated_directions(
     a, b = lora_A.weight, lora_B.weight
     assert isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
     with torch.autocast(a.device.type, enabled=False):
-        return base_layer.weight.float() + scaling * (b.float() @ a.float())
+        return linear_weight(base_layer) + scaling * (b.float() @ a.float())
 
 
 def use_exact_norms(model: nn.Module) -> None:
@@ -83,5 +84,5 @@ def weight_update(layer: Any) -> torch.Tensor:
     base = layer.get_base_layer()
     directions = updated_directions(base, layer.lora_A[ADAPTER], layer.lora_B[ADAPTER], layer.scaling[ADAPTER])
     factor = layer.lora_magnitude_vector[ADAPTER].weight / torch.linalg.norm(directions, dim=1)  # (out,)
-    moved: torch.Tensor = factor.view(-1, 1) * directions - base.weight
+    moved: torch.Tensor = factor.view(-1, 1) * directions - linear_weight(base)
     return moved

@@ -34,7 +34,7 @@ class GatedLoraLinear(nn.Module):
     def __init__(self, base: nn.Linear, rank: int, scaling: float, dropout: float = 0.0) -> None:
         super().__init__()
         self.base, self.scaling, self.dropout = base, scaling, nn.Dropout(dropout)
-        dtype, device = base.weight.dtype, base.weight.device
+        dtype, device = torch.float32, base.weight.device
         # Drawn on the CPU, so that a seed gives the same values on every device.
         gate, rows = torch.randn(rank, dtype=dtype), torch.empty(rank, base.in_features, dtype=dtype)
         nn.init.kaiming_uniform_(rows, a=math.sqrt(5))

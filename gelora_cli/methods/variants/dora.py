@@ -20,6 +20,7 @@ class Dora(Lora):
 
     name = "dora"
     description = "LoRA's update of the directions of the weights, with trained magnitudes (DoRA, arXiv 2402.09353)"
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16")
     peft_arguments: ClassVar[Mapping[str, bool | int | str]] = {"use_dora": True}
 
     def fixed_params(self, linear: LinearShape) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gelora_cli.core.registries import VARIANTS
 from gelora_cli.methods.variants.base import Variant
@@ -18,6 +18,7 @@ class Lora(Variant):
 
     name = "lora"
     description = "LoRA's own update (arXiv 2106.09685)"
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bf16", "4bit")
 
     def attach(self, context: MethodContext[PlannedLoraConfig]) -> AdaptedModel:
         """Add LoRA of the planned ranks (see `updates.lora`)."""

@@ -1,0 +1,70 @@
+"""Frozen weights stored in bfloat16: what is stored so, and that the model computes as with the same float32 weights.
+
+Four bits are in `test_four_bits.py`, since they need an extra.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gelora_cli.models.quantized import Bf16Linear, linear_weight, weight_count
+from tests.helpers.method_cases import inputs_of
+from tests.helpers.stored import stored_and_dense
+from tests.helpers.tiny import make_tiny
+from tests.helpers.variant_matrix import fresh, labels_of_sentences
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "qwen3", "gpt2"])
+def test_bf16_weights_compute_what_the_same_weights_in_float32_do(kind: str, precision: str, tmp_path: Path) -> None:
+    directory = make_tiny(kind, tmp_path)
+    results = []
+    for loaded in stored_and_dense(directory, "bf16"):
+        model: Any = loaded.model
+        model.eval().requires_grad_(False)
+        # A gradient that has passed through every block: that of a norm's weight before the first linears.
+        first = next(module for module in model.modules() if "norm" in type(module).__name__.lower())
+        first.weight.requires_grad_(True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(**inputs_of(directory, kind)).logits
+            nn.functional.cross_entropy(logits.float(), labels_of_sentences()).backward()  # type: ignore[no-untyped-call]
+        results.append((logits.detach(), first.weight.grad))
+    (stored, gradient), (dense, wanted) = results
+    assert torch.equal(stored, dense)
+    torch.testing.assert_close(gradient, wanted, atol=1e-7, rtol=1e-5)
+    assert float(wanted.abs().max()) > 1e-6
+
+
+def test_only_linears_of_blocks_and_embeddings_are_stored(tmp_path: Path) -> None:
+    directory = make_tiny("bert", tmp_path)
+    stored, dense = stored_and_dense(directory, "bf16")
+    types = {name: parameter.dtype for name, parameter in stored.model.named_parameters()}
+    half = {name for name, dtype in types.items() if dtype == torch.bfloat16}
+    weights = {f"{linear.name}.weight" for block in stored.map.blocks for linear in block.linears}
+    assert half == weights | {"bert.embeddings.word_embeddings.weight"}
+    assert {*types.values()} == {torch.float32, torch.bfloat16}
+    assert stored.outside_blocks == ("bert.pooler.dense", "classifier")
+    assert stored.map == fresh(directory).map  # counts and shapes are those of the model
+    for block in stored.map.blocks:
+        for linear in block.linears:
+            module: Any = stored.model.get_submodule(linear.name)
+            assert isinstance(module, Bf16Linear)
+            assert weight_count(module) == linear.in_features * linear.out_features
+            exact = fresh(directory).model.get_parameter(f"{linear.name}.weight")
+            assert linear_weight(module).dtype == torch.float32
+            torch.testing.assert_close(linear_weight(module), exact, atol=0, rtol=2.0**-8)
+    assert not torch.equal(dense.model.get_parameter(min(weights)), fresh(directory).model.get_parameter(min(weights)))
+
+
+def test_a_stored_weight_that_should_train_is_an_error(tmp_path: Path) -> None:
+    directory = make_tiny("qwen3", tmp_path, layers=1)
+    stored, _ = stored_and_dense(directory, "bf16")
+    name = stored.map.blocks[0].linears[0].name
+    stored.model.get_parameter(f"{name}.weight").requires_grad_(True)
+    with pytest.raises(RuntimeError, match="is frozen"):
+        stored.model(**inputs_of(directory, "qwen3"))
