@@ -101,6 +101,7 @@ def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
     """Return what the user wants labelled or answered, in the form of the run's task."""
     from gelora_cli.data.delimited import Dialect
     from gelora_cli.data.files import read_questions, read_rows
+    from gelora_cli.data.prompts import read_prompts
     from gelora_cli.data.sources import load_unlabelled_split
     from gelora_cli.data.squad import single_question
 
@@ -112,6 +113,6 @@ def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
         return single_question(config.question, config.context)
     if config.question is not None:
         raise GeloraError(f"question=... is for question answering; task={run.task.name} takes file= or lines")
-    separator = config.data.separator or run.data.separator
-    quoting = config.data.quoting or run.data.quoting
-    return read_rows(run.task, config.file or "-", Dialect(separator, quoting))
+    dialect = Dialect(config.data.separator or run.data.separator, config.data.quoting or run.data.quoting)
+    read = read_prompts if TASK_KINDS.get(run.task.kind).target == "completions" else read_rows
+    return read(run.task, config.file or "-", dialect)

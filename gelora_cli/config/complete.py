@@ -10,7 +10,7 @@ from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import in_entry_classes
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.keys import declared_keys
-from gelora_cli.config.paths import absolute, local_or_hub, slug
+from gelora_cli.config.paths import absolute, local_or_hub, own_task_name, slug
 from gelora_cli.config.presets import with_presets
 from gelora_cli.config.saved_plan import with_saved_plan
 from gelora_cli.config.schema import RunConfig, RunKeys
@@ -55,11 +55,11 @@ def complete(config: RunConfig) -> RunConfig:
 
 def with_task(config: RunKeys) -> RunKeys:
     """Name, metric and reported value, where the task leaves them open."""
-    task, source = config.task, Path(config.data.text or "text")
+    task = config.task
     kind = TASK_KINDS.get(task.kind)
     metric = task.metric or kind.metrics[0]
     reported = task.reported or METRICS.get(metric).reported
-    values = {"name": task.name or slug(source.stem), "metric": metric, "reported": reported}
+    values = {"name": own_task_name(task, config.data), "metric": metric, "reported": reported}
     if kind.standardizes(task) is kind.standardizes(replace(task, standardize="auto")):
         values["standardize"] = "auto"  # said or not, it is the same run
     return replace(config, task=replace(task, **values))  # type: ignore[arg-type]
@@ -96,10 +96,10 @@ def _with_paths(config: RunConfig) -> RunConfig:
     method = _with_absolute_paths(config.method)
     tracker = {name: _with_absolute_paths(settings) for name, settings in config.tracker.items()}
     sources = {}
-    for key in ("glue", "squad", "squad_v2", "text", "text_validation"):
-        source = getattr(config.data, key)
-        if source is not None:
-            sources[key] = local_or_hub(source)
+    for entry in declared_keys(type(config.data)):
+        source = entry.value_in(config.data)
+        if entry.declared.path and source is not None:
+            sources[entry.name] = local_or_hub(source)
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
     sections = {"model": model, "method": method, "tracker": tracker, "ranks": ranks, "data": data}

@@ -29,7 +29,9 @@ class TaskConfig:
         choices=("glue", "squad", "squad_v2", "text", "demo", "instruct", "gsm8k", "plural"),
         directory=True,
     )
-    columns: list[str] = key([], help="one or two columns of text; of question answering question and context")
+    columns: list[str] = key(
+        [], help="one or two columns of text; of question answering question and context; of generation, conversations"
+    )
     prompt: str | None = key(
         None,
         help="of task.kind=generation, a prompt with {column} for the value of a column; null: the column prompt",

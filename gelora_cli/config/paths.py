@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from gelora_cli.config.input_schema import DataConfig, TaskConfig
+
 
 def slug(name: str) -> str:
     """Turn a name into one that is safe for a directory: letters, digits, `.`, `_` and `-`."""
@@ -27,3 +29,9 @@ def local_or_hub(text: str) -> str:
 def absolute(path: str | None) -> str | None:
     """Return a path from the root, with `~` as the home directory; None stays None."""
     return None if path is None else str(Path(expand_home(path)).absolute())
+
+
+def own_task_name(task: TaskConfig, data: DataConfig) -> str:
+    """Return the task's name; one on the user's own data is named after its file."""
+    source = data.instruct if task.source == "instruct" else data.text
+    return task.name or slug(Path(source or "text").stem)

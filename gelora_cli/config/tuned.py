@@ -13,7 +13,7 @@ from gelora_cli.config.defaults import default_options, shipped_values
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.key_values import value_problem, with_values
 from gelora_cli.config.keys import Key, declared_keys, keys_of
-from gelora_cli.config.paths import slug
+from gelora_cli.config.paths import own_task_name, slug
 from gelora_cli.config.schema import MethodConfig, RunConfig, RunKeys
 from gelora_cli.config.shipped import config_dir, known_model
 from gelora_cli.config.typed import typed
@@ -192,7 +192,7 @@ def _keys_of_method(method: str) -> dict[str, Key]:
 
 def _fits(preset: TunedPreset, config: RunConfig) -> bool:
     """Return whether a preset was found for this task, model, method and form of update, and a budget of this kind."""
-    names = (_task_name(config), _model_name(config), config.method.name)
+    names = (own_task_name(config.task, config.data), _model_name(config), config.method.name)
     if (preset.task, preset.model, preset.method) != names:
         return False
     values = {entry.name: entry.value_in(config) for entry in keys_of(config)}
@@ -220,7 +220,7 @@ def _preference(preset: TunedPreset, path: Path, config: RunConfig) -> tuple[flo
 
 def _none_fits(folder: Path, presets: Sequence[TunedPreset], config: RunConfig) -> str:
     """Say that no preset of a folder is for this run, and what those that come nearest are for."""
-    run = f"task={_task_name(config)} model={_model_name(config)} method={config.method.name}"
+    run = f"task={own_task_name(config.task, config.data)} model={_model_name(config)} method={config.method.name}"
     variant = getattr(config.method, "variant", PLAIN_VARIANT)
     if variant != PLAIN_VARIANT:
         run += f" method.variant={variant}"
@@ -266,11 +266,6 @@ def is_shipped(config: RunConfig, name: str) -> bool:
     options = {**default_options("run"), "method": config.method.name}
     values = shipped_values(entry.section, options[entry.section]) if entry.section in options else {}
     return bool(entry.value_in(config) == values.get(entry.last, entry.default))
-
-
-def _task_name(config: RunConfig) -> str:
-    """Return the task's name; one of the user's own data is named after its file."""
-    return config.task.name or slug(Path(config.data.text or "text").stem)
 
 
 def _model_name(config: RunConfig) -> str:

@@ -194,7 +194,7 @@ def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> Te
         GeloraError: what `read_table` refuses, or a row without text.
     """
     if name == "-":
-        table = _split_lines(read_standard_input(), task.columns, STANDARD_INPUT)
+        table = split_lines(read_standard_input(), task.columns, STANDARD_INPUT)
     else:
         request = Request(task.columns, dialect=dialect or Dialect())
         table = read_table(Path(name).expanduser(), request, key="file")
@@ -281,7 +281,7 @@ def _named_codes(value: Any, label_of_code: Mapping[int, str | None]) -> Any:
     return label_of_code.get(value, value) if isinstance(value, int) else value
 
 
-def _split_lines(text: str, text_columns: Sequence[str], name: str) -> Table:
+def split_lines(text: str, text_columns: Sequence[str], name: str) -> Table:
     """Return one text a line, or two texts with a tab between them."""
     columns: dict[str, list[Any]] = {column: [] for column in text_columns}
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
@@ -300,6 +300,6 @@ READERS: dict[str, Callable[[Path, Request], Table]] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,
-    ".txt": lambda path, request: _split_lines(read_text(path), request.texts, str(path)),
+    ".txt": lambda path, request: split_lines(read_text(path), request.texts, str(path)),
 }
 """Suffix of a file -> how it is read."""

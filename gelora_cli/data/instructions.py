@@ -15,7 +15,7 @@ import numpy as np
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.config.templates import Template, column_template, parse_template
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import join_names
+from gelora_cli.core.messages import join_names, quote_name
 from gelora_cli.data.chat import Conversation, describe_turns, parse_conversation, refuse_wrong_end
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
@@ -49,6 +49,17 @@ def load_instructions(task: TaskConfig, data: DataConfig, split: str) -> Complet
         return rows  # without completions the rows can only be profiled, and all of them serve
     train, validation = hold_out_prompts(rows, task)
     return train if split == "train" else validation
+
+
+def complete_instructions(task: TaskConfig, data: DataConfig) -> TaskConfig:
+    """Return the task with the column of conversations, if its training rows are such and it says nothing of them.
+
+    Then prompts that are written later are written as conversations, too.
+    """
+    if task.columns or task.prompt is not None or task.completion is not None:
+        return task
+    is_chat = _has_conversations(task, _read_split_table(task, data, "train"))
+    return replace(task, columns=[MESSAGES]) if is_chat else task
 
 
 def load_prompts(task: TaskConfig, data: DataConfig) -> CompletionSplit:
@@ -127,7 +138,7 @@ def _read_file(task: TaskConfig, data: DataConfig, split: str, file: Path, key: 
     if file.suffix.lower() not in ACCEPTED:
         raise GeloraError(f"{key}={file}: unknown kind of file; accepted by suffix: {', '.join(ACCEPTED)}")
     templates = (*prompt_template(task).columns, *completion_template(task).columns)
-    wanted = tuple(dict.fromkeys((PROMPT, COMPLETION, MESSAGES, *templates)))
+    wanted = tuple(dict.fromkeys((PROMPT, COMPLETION, conversation_column(task), *templates)))
     may_lack = [*wanted, *([task.group] if task.group and split in task.test_splits else [])]
     return read_table(file, Request(wanted, (), dialect_of(data), task.group), key=key, optional=may_lack)
 
@@ -144,18 +155,25 @@ def completion_template(task: TaskConfig) -> Template:
     )
 
 
+def conversation_column(task: TaskConfig) -> str:
+    """Return the column of conversations: the one that the task names, or `messages`."""
+    return task.columns[0] if task.columns else MESSAGES
+
+
 def _has_conversations(task: TaskConfig, table: Table) -> bool:
-    """Return whether the rows of a table are conversations.
+    """Return whether the rows of a table are conversations: the task says so, or the file has such a column alone.
 
     Raises:
         GeloraError: they could be both.
     """
+    if task.columns:
+        return True
     if task.prompt is not None or task.completion is not None or MESSAGES not in table.columns:
         return False
     if PROMPT in table.columns and COMPLETION in table.columns:
         raise GeloraError(
             f"{table.name} has columns {PROMPT} and {COMPLETION}, and also {MESSAGES}: which is meant? Remove or "
-            "rename one, or give task.prompt='{prompt}'"
+            f"rename one, or give task.columns=[{MESSAGES}] or 'task.prompt=\"{{prompt}}\"'"
         )
     return True
 
@@ -165,12 +183,13 @@ def _build_split(task: TaskConfig, table: Table, split: str) -> CompletionSplit:
     may_lack = split in task.test_splits
     group_names = read_group_names(table, task.group) if task.group in table.columns else None
     if _has_conversations(task, table):
-        return replace(build_conversations(table, split, may_lack=may_lack), group_names=group_names)
-    prompts = _fill(table, prompt_template(task), PROMPT)
+        rows = build_conversations(table, conversation_column(task), split, may_lack=may_lack)
+        return replace(rows, group_names=group_names)
+    prompts = fill_template(table, prompt_template(task), PROMPT)
     completions = None
     answer = completion_template(task)
     if not (may_lack and _lacks_values(table, answer)):
-        completions = _fill(table, answer, COMPLETION)
+        completions = fill_template(table, answer, COMPLETION)
     return CompletionSplit(
         split, np.arange(len(table), dtype=np.int64), prompts, completions, None, table.note, group_names
     )
@@ -184,8 +203,14 @@ def _lacks_values(table: Table, template: Template) -> bool:
     return False
 
 
-def _fill(table: Table, template: Template, what: str) -> list[str]:
+def fill_template(table: Table, template: Template, what: str, fix: str = FIX) -> list[str]:
     """Return the text that a template makes of each row, (n,).
+
+    Args:
+        table: the rows.
+        template: what is made of their columns.
+        what: `prompt` or `completion`, for messages.
+        fix: what to do about a missing column, for messages.
 
     Raises:
         GeloraError: a column is missing, or a value of it is no text or empty.
@@ -194,7 +219,7 @@ def _fill(table: Table, template: Template, what: str) -> list[str]:
     if missing:
         raise GeloraError(
             f"{table.name}: no column {join_names(missing)} for the {what}s; it has {join_names(table.names)}. "
-            f"Accepted are {FORMS}. {FIX}"
+            f"Accepted are {FORMS}. {fix}"
         )
     columns = [table.texts(name) for name in template.columns]
     # One of several columns may be empty, such as the input of an instruction that needs none.
@@ -206,19 +231,25 @@ def _fill(table: Table, template: Template, what: str) -> list[str]:
     return texts
 
 
-def build_conversations(table: Table, split: str, *, may_lack: bool) -> CompletionSplit:
+def build_conversations(table: Table, column: str, split: str, *, may_lack: bool) -> CompletionSplit:
     """Return the rows of a table with conversations.
 
     Args:
-        table: a table with the column `messages`.
+        table: the rows.
+        column: the column that holds them.
         split: name of the split.
         may_lack: whether the last turns may be those of users, so that there are no completions.
 
     Raises:
         GeloraError: what `parse_conversation` and `refuse_wrong_end` refuse.
     """
+    if column not in table.columns:
+        raise GeloraError(
+            f"{table.name}: no column {quote_name(column)} of conversations; it has {join_names(table.names)}. Name it "
+            "by task.columns=[COLUMN]"
+        )
     conversations: list[Conversation] = []
-    for row, value in enumerate(table.columns[MESSAGES]):
+    for row, value in enumerate(table.columns[column]):
         conversations.append(parse_conversation(value, table.location(row)))
     answered = not (may_lack and all(turns[-1].role == "user" for turns in conversations))
     for row, turns in enumerate(conversations):

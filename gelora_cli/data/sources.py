@@ -16,7 +16,12 @@ from gelora_cli.data.demo import demo_splits
 from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.data.glue import load_split
 from gelora_cli.data.hub import fetch_dataset
-from gelora_cli.data.instructions import find_instruction_files, load_instructions, load_prompts
+from gelora_cli.data.instructions import (
+    complete_instructions,
+    find_instruction_files,
+    load_instructions,
+    load_prompts,
+)
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import load_questions
@@ -109,11 +114,14 @@ class _InstructionSource(Source):
     def load_split(self, task: TaskConfig, data: DataConfig, split: str) -> CompletionSplit:
         return load_instructions(task, data, split)
 
+    def complete(self, task: TaskConfig, data: DataConfig) -> TaskConfig:
+        return complete_instructions(task, data)
+
     def find_files(self, task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
         return find_instruction_files(task, data)
 
     def load_text(self, task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Split]:
-        return task, load_prompts(task, data)
+        return self.complete(task, data), load_prompts(task, data)
 
 
 class _UserSource(Source):

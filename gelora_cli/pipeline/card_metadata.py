@@ -13,7 +13,8 @@ from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_id, task_kind
 
-ENGLISH_SOURCES = ("glue", "squad", "squad_v2")
+ENGLISH_SOURCES = ("glue", "squad", "squad_v2", "gsm8k")
+GENERATED_SOURCES = ("demo", "plural")
 """Data sets of the hub whose texts are English."""
 
 
@@ -30,7 +31,7 @@ def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> 
     if base:
         values |= {"base_model": base, "base_model_relation": "finetune" if is_merged else "adapter"}
     values["pipeline_tag"] = task_kind(config).hub_task
-    if config.task.source == "demo" or (data and config.task.source in ENGLISH_SOURCES):
+    if config.task.source in GENERATED_SOURCES or (data and config.task.source in ENGLISH_SOURCES):
         values["language"] = "en"
     if data:
         values["datasets"] = [data]

@@ -76,10 +76,14 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         return []
 
     def column_problem(self, task: TaskConfig) -> str | None:
-        """Accept no columns: prompts and completions are named by `task.prompt` and `task.completion`."""
-        if not task.columns:
+        """Accept no columns, or one of conversations; prompts are named by `task.prompt` and `task.completion`."""
+        has_templates = task.prompt is not None or task.completion is not None
+        if not task.columns or (len(task.columns) == 1 and not has_templates):
             return None
-        return f"{describe_columns(task)}: task.kind={task.kind} takes task.prompt and task.completion instead"
+        return (
+            f"{describe_columns(task)}: task.kind={task.kind} takes one column of conversations, or task.prompt and "
+            "task.completion instead"
+        )
 
     def new_tokens(self, task: TaskConfig) -> int:
         """Return `task.max_new_tokens`."""

@@ -17,8 +17,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.chat import Message
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.holdout import hold_out_rows
+from gelora_cli.data.prompts import read_prompts
 from gelora_cli.data.protocol import protocol_splits
-from gelora_cli.data.sources import load_task_split, load_training_text, load_unlabelled_split
+from gelora_cli.data.sources import complete_task, load_task_split, load_training_text, load_unlabelled_split
 from tests.helpers.tiny_completions import TASK, completion_split
 
 ROWS = [{"prompt": f"count to {i}", "completion": f" one {i}"} for i in range(30)]
@@ -266,3 +267,41 @@ def test_a_search_scores_on_other_prompts_than_it_trains_on() -> None:
     assert isinstance(held, CompletionSplit)
     assert len(train) + len(held) == 50
     assert not set(train.prompts) & set(held.prompts)
+
+
+def test_the_task_remembers_that_its_rows_are_conversations(tmp_path: Path) -> None:
+    chat = DataConfig(instruct=str(write(tmp_path / "chat.jsonl", [turns("a", "b")])))
+    assert complete_task(TASK, chat).columns == ["messages"]
+    plain = DataConfig(instruct=str(write(tmp_path / "plain.jsonl", ROWS)))
+    assert complete_task(TASK, plain) == TASK
+    renamed = write(tmp_path / "renamed.jsonl", [{"turns": turns(f"a {i}", "b")["messages"]} for i in range(12)])
+    assert load(renamed, columns=["turns"]).conversations is not None
+    with pytest.raises(GeloraError, match="no column messages of conversations; it has turns"):
+        load(renamed, columns=["messages"])
+
+
+def test_predict_reads_prompts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(TASK, prompt="Q: {q}\nA:", completion="{a}")
+    split = read_prompts(task, str(write(tmp_path / "rows.jsonl", [{"q": "1 + 1?", "a": "2"}, {"q": "2 + 2?"}])))
+    assert (split.prompts, split.completions) == (["Q: 1 + 1?\nA:", "Q: 2 + 2?\nA:"], None)
+    (tmp_path / "rows.txt").write_text("1 + 1?\n2 + 2?\n")
+    assert read_prompts(task, str(tmp_path / "rows.txt")).prompts == split.prompts
+    monkeypatch.setattr("gelora_cli.data.prompts.read_standard_input", lambda: "1 + 1?\n2 + 2?")
+    assert read_prompts(task, "-").prompts == split.prompts
+    with pytest.raises(GeloraError, match=r"no column q for the prompts; it has question.*Rename the columns in the f"):
+        read_prompts(task, str(write(tmp_path / "rows.jsonl", [{"question": "a"}])))
+    with pytest.raises(GeloraError, match="line 1: an empty text"):
+        read_prompts(TASK, str(write(tmp_path / "rows.jsonl", [{"prompt": " "}])))
+
+
+def test_predict_reads_conversations(tmp_path: Path) -> None:
+    task = replace(TASK, columns=["messages"])
+    split = read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b", "c"), turns("d")])))
+    assert split.conversations is not None
+    assert [turns[-1].content for turns in split.conversations] == ["c", "d"]
+    (tmp_path / "rows.txt").write_text("a\n")
+    assert read_prompts(task, str(tmp_path / "rows.txt")).conversations == [(Message("user", "a"),)]
+    with pytest.raises(GeloraError, match="line 1: the conversations end with the completion that is to be written"):
+        read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b")])))
+    with pytest.raises(GeloraError, match="line 2: the last message is of user"):
+        read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b"), turns("a")])))
