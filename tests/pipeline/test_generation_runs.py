@@ -1,0 +1,74 @@
+"""Text generation through the commands: what a run keeps of it, also resumed, scored again and on two processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core import run_files
+from gelora_cli.report.predictions import read_predictions
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
+
+EXAMPLES, LIMIT = 20, 6
+# The learning rate is so high that the first epoch is the best one, and its predictions must be kept.
+WORDS = [
+    *("task=plural", "task.max_length=48", f"task.max_new_tokens={LIMIT}", "task.reported=log_likelihood"),
+    *("data.max_train_examples=64", f"data.max_eval_examples={EXAMPLES}", "profile.max_examples=64"),
+    *("method=lora", "budget=rank:2", "protocol=dev", "train.epochs=2", "train.learning_rate=0.5"),
+    "train.warmup_ratio=0",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Path:
+    bench = Bench(tmp_path_factory.mktemp("generation"), glue_dir, tiny_models)
+    assert bench.run(*WORDS, model="llama") == 0
+    return bench.only()
+
+
+def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
+    result, rows = result_of(run), predictions(run)
+    assert (result.train.selected_epoch, result.reported) == (1, "log_likelihood")
+    assert result.value == result.train.evaluations[0][0].metrics["log_likelihood"] < 0
+    assert set(result.results[0].metrics) == {"exact_match", "log_likelihood", "loss", "perplexity"}
+    assert sorted({row["id"] for row in rows}) == sorted(row["id"] for row in rows)
+    assert len(rows) == EXAMPLES
+    for row in rows:
+        assert row["label"].endswith(".")
+        assert 1 <= row["scores"]["new_tokens"] <= LIMIT
+        assert row["scores"]["at_limit"] in (True, False)
+    tokens = sum(row["scores"]["tokens"] for row in rows)
+    assert sum(row["scores"]["log_likelihood"] for row in rows) / tokens == pytest.approx(result.value)
+    assert read_predictions(run).metric == ("completions", "log_likelihood")  # report reads the rows
+    card = (run / run_files.CARD).read_text(encoding="utf-8")
+    assert "pipeline_tag: text-generation" in card and "AutoModelForCausalLM" in card
+
+
+def test_a_resumed_run_gives_the_same_predictions(
+    run: Path, tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(tmp_path / "runs", glue_dir, tiny_models)
+    kill_at_step(6, bench, *WORDS, model="llama")  # in the second epoch
+    assert bench.run(*WORDS, model="llama") == 0
+    assert "resumed from the checkpoint at step 4 " in capsys.readouterr().err
+    assert predictions(bench.only()) == predictions(run)
+    check_equal_adapters(bench.only(), run)
+
+
+def scored(run: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert command_line(["evaluate", str(run), *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_scored_again_gives_its_values(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = "  ".join(f"{name} {value:.4f}" for name, value in result_of(run).results[0].metrics.items())
+    assert f"{EXAMPLES} examples  {values}" in scored(run, capsys)
+
+
+@pytest.mark.distributed
+def test_two_processes_generate_each_text_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scored(run, capsys, "launch.processes=2") == scored(run, capsys)
