@@ -55,3 +55,5 @@ class ExportCommand(Command[ExportCommandConfig]):
                     f"examples; {exported.tolerance:.2g} is accepted",
                 )
             )
+        if exported.storage is not None:
+            print(labelled("run", exported.storage.in_words()))

@@ -20,12 +20,12 @@ from gelora_cli.core.files import apply_umask, translate_write_errors, write_ato
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.core.registries import METHODS
 from gelora_cli.data.scale import standardize
-from gelora_cli.data.sources import load_unlabelled_split
+from gelora_cli.data.sources import Split, load_unlabelled_split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.head_weights import modules_outside_backbone
 from gelora_cli.models.load import LoadedModel, load_exported, save_exported
 from gelora_cli.pipeline.card import model_card
-from gelora_cli.pipeline.card_facts import Export
+from gelora_cli.pipeline.card_facts import Export, StorageDifference
 from gelora_cli.pipeline.description import card_facts, describe_adapter
 from gelora_cli.pipeline.finished import reopen_run
 from gelora_cli.pipeline.inputs import ResolvedInputs
@@ -51,7 +51,9 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
     alone loads them. They are read back, and their scores (logits; of question answering those of the best spans) on
     256 rows of the first evaluated split compared with the unmerged adapter's, in float32: the largest difference must
     be within 1e-4 of the largest score, or of 1 where that is less. Where a run trained on standardised scores,
-    their mean and standard deviation are folded into the head, and differences count in standard deviations.
+    their mean and standard deviation are folded into the head, and differences count in standard deviations. A run with
+    `model.dtype=4bit` or `bf16` is merged into the weights in float32, since merging into quantised ones would round
+    again; how far its own scores are from these is measured on the same rows.
     `adapter`: what PEFT, or `gelora_cli.methods.load_adapter`, puts on the base model; its outputs stay standardised.
 
     Raises:
@@ -87,12 +89,15 @@ def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tup
     """Merge the adapter into the model, write both with the tokenizer, read them back, and compare scores."""
     from gelora_cli.methods.updates.merging import merge_adapter
 
-    # In float32, whatever the run trained in: merging in bf16 would round the weights.
-    session, task = open_quiet_session(replace(inputs, precision="float32")), inputs.config.task
+    task = inputs.config.task
     # A run with data.holdout has read no evaluated split. Any rows do, since scores are only compared.
     name = "train" if inputs.config.data.holdout else task.eval_splits[0]
     rows = load_unlabelled_split(task, inputs.config.data, name)
     rows = rows.take(draw_rows(len(rows), EXAMPLES, 0))
+    inputs = replace(inputs, precision="float32")
+    trained = None if inputs.config.model.dtype == "float32" else _adapter_scores(directory, inputs, rows)
+    # In float32, whatever the run trained in: merging in bf16 would round the weights.
+    session = open_quiet_session(with_float32_weights(inputs))
     encoded = session.encode(rows)
     expected = session.scores(session.with_adapter(session.loaded, directory), encoded)
     merged = merge_adapter(session.fresh_model().model, directory / run_files.ADAPTER)
@@ -109,11 +114,33 @@ def _export_merged(directory: Path, inputs: ResolvedInputs, target: Path) -> tup
     if not np.array_equal(again.tokens, encoded.tokens):
         raise RunError("the tokenizer reads texts otherwise after it was written; nothing was exported")
     scores = session.scores(model.to(session.accelerator.device), again)
-    if scale is None:
-        return Export("merged", directory.name, len(rows), *_difference(scores, expected)), session.loaded
-    # Compared in standard deviations, as the adapter gives them, and reported on the scale of the data.
-    difference, tolerance = (scale.sd * value for value in _difference(standardize(scores, scale), expected))
-    return Export("merged", directory.name, len(rows), difference, tolerance), session.loaded
+    unit = 1.0
+    if scale is not None:
+        # Compared in standard deviations, as the adapter gives them, and reported on the scale of the data.
+        scores, unit = standardize(scores, scale), scale.sd
+    difference, tolerance = (unit * value for value in _difference(scores, expected))
+    exported = Export("merged", directory.name, len(rows), difference, tolerance)
+    if trained is not None:
+        dtype = inputs.config.model.dtype
+        exported = replace(exported, storage=_storage_difference(dtype, unit * trained, unit * scores))
+    return exported, session.loaded
+
+
+def with_float32_weights(inputs: ResolvedInputs) -> ResolvedInputs:
+    """Return a run's inputs with its frozen weights in float32, whatever it trained with."""
+    return replace(inputs, config=replace(inputs.config, model=replace(inputs.config.model, dtype="float32")))
+
+
+def _adapter_scores(directory: Path, inputs: ResolvedInputs, rows: Split) -> Floats:
+    """Return the scores of a run on rows, with its weights as it stored them."""
+    session = open_quiet_session(inputs)
+    scores: Floats = session.scores(session.with_adapter(session.loaded, directory), session.encode(rows))
+    return scores
+
+
+def _storage_difference(dtype: str, trained: Floats, merged: Floats) -> StorageDifference:
+    differences = abs(trained - merged)
+    return StorageDifference(dtype, float(differences.max()), float(differences.mean()), float(abs(merged).max()))
 
 
 def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:

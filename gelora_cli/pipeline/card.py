@@ -20,14 +20,15 @@ from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
 from gelora_cli.pipeline.card_metadata import front_matter
+from gelora_cli.pipeline.card_weights import stored_loading, weight_lines
 
 LOADING = """```python
 {imports}
-from transformers import {auto_class}
-
+from transformers import {classes}
+{lines}
 base = {auto_class}.from_pretrained({base}{arguments})
 model = {load}
-```"""
+```{note}"""
 LOADING_MERGED = """With transformers alone, in this directory:
 
 ```python
@@ -145,6 +146,7 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
         threshold = facts.config.task.threshold
         lines.append(f"- a text has each label whose probability, the sigmoid of its output, is above {threshold:g}")
     lines += _loss_lines(facts.config)
+    lines += weight_lines(facts.config, export)
     lines += _ranks_lines(result, plan)
     profile_seconds = "no profile"
     if result.profile_seconds:
@@ -191,17 +193,22 @@ def _loading(facts: CardFacts, export: Export | None) -> str:
         return text
     if facts.starts_from:
         return MERGED_START.format(base=escape_markdown(facts.base))
-    arguments = "".join(f", {name}={_literal(value)}" for name, value in facts.arguments.items())
+    stored = stored_loading(facts)
+    values = {name: _literal(value) for name, value in facts.arguments.items()} | dict(stored.arguments)
+    arguments = "".join(f", {name}={value}" for name, value in values.items())
     imports, load = PEFT_LINES if facts.peft else OWN_LINES
     if facts.peft and task_kind(config).target == "answers":
         load += ANSWERS_NOTE
     adapter = "." if export else "adapter"  # seen from the card: an export holds the adapter's files beside it
     text = LOADING.format(
-        imports=imports,
+        imports=stored.imports + imports,
         load=load.format(adapter=adapter),
         auto_class=auto_class,
+        classes=auto_class + stored.classes,
+        lines=stored.lines,
         base=_literal(facts.base),
         arguments=arguments,
+        note=stored.note,
     )
     return f"In this directory:\n\n{text}"
 

@@ -25,6 +25,7 @@ class CardFacts:
         peft: whether the adapter is in PEFT's own format.
         arguments: what `from_pretrained` needs to load the base model.
         starts_from: the runs whose adapters were merged into the base model before, oldest first.
+        outside_blocks: the linears that lie in no block, which `model.dtype=4bit` does not quantise.
     """
 
     config: RunConfig
@@ -33,6 +34,31 @@ class CardFacts:
     peft: bool
     arguments: Mapping[str, Any] = field(default_factory=dict)
     starts_from: tuple[str, ...] = ()
+    outside_blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StorageDifference:
+    """How far the scores of a run are from those of its adapter on the same weights in float32.
+
+    Attributes:
+        dtype: how the run stored the frozen weights (`model.dtype`).
+        largest: the largest difference of scores.
+        mean: the mean of the differences, without their signs.
+        score: the largest score, without its sign, beside which the differences are large or small.
+    """
+
+    dtype: str
+    largest: float
+    mean: float
+    score: float
+
+    def in_words(self) -> str:
+        """Return the difference as a clause."""
+        return (
+            f"with weights in {self.dtype}, as the run had them, scores differ from these by up to {self.largest:.2g} "
+            f"and {self.mean:.2g} on average; the largest score is {self.score:.2g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,7 @@ class Export:
         examples: how many were scored with both, the merged model and the adapter.
         difference: the largest difference of their scores.
         tolerance: the largest difference that is accepted.
+        storage: how far the run itself is from the merged model, whose weights are in float32; None if they were there.
     """
 
     form: str
@@ -52,6 +79,7 @@ class Export:
     examples: int = 0
     difference: float = 0.0
     tolerance: float = 0.0
+    storage: StorageDifference | None = None
 
 
 def task_kind(config: RunConfig) -> TaskKind[Any, Any, Any]:

@@ -23,6 +23,7 @@ def card_facts(directory: Path, inputs: ResolvedInputs, loaded: LoadedModel, tar
         peft=(directory / run_files.ADAPTER / run_files.PEFT_CONFIG).exists(),
         arguments=loaded.arguments,
         starts_from=tuple(str(ancestor.directory) for ancestor in inputs.ancestors),
+        outside_blocks=loaded.outside_blocks,
     )
 
 
