@@ -84,7 +84,7 @@ def train_here(directory: Path, settings: TrainSettings) -> tuple[list[float], W
         record=lines.append,
     )
     losses = [line["loss"] for line in lines if "loss" in line and "learning_rate" in line]
-    return losses, before, attached.trainable(), plan
+    return losses, before, dict(attached.trainable()), plan
 
 
 def train_by_trl(directory: Path, output: Path, before: Weights, plan: RankPlan) -> tuple[list[float], Weights]:
