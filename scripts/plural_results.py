@@ -31,7 +31,7 @@ PICTURE = ROOT / "docs" / "images" / "plural.png"
 METHODS_SHOWN = ("lora", "gelora", "fisher")
 COMMAND = (
     "gelora run -m task=plural model.path=runs/toy-decoder method=lora,gelora,fisher seed=0,1,2 budget=rank:8 "
-    "method.modules=all runs_dir=RUNS"
+    "precision=float32 runs_dir=RUNS"
 )
 METRICS = {"exact_match": "exact match", "perplexity": "perplexity of the completions"}
 
