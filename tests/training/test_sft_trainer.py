@@ -147,7 +147,9 @@ def rows_in_order(directory: Path) -> list[dict[str, str]]:
     return [{"prompt": split.prompts[row], "completion": split.completions[row]} for row in np.concatenate(batches)]
 
 
-@pytest.mark.parametrize("changes", [{}, {"micro_batch_size": 3}], ids=["padded", "micro-batches"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"micro_batch_size": 3}, {"packing": True}], ids=["padded", "micro-batches", "packed"]
+)
 def test_losses_and_weights_are_those_of_sft_trainer(tmp_path: Path, changes: dict[str, Any]) -> None:
     directory = make_tiny("llama", tmp_path / "model", changes={"initializer_range": 0.02})  # as of published models
     losses, before, after, plan = train_here(directory, settings_of(**changes))
