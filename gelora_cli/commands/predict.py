@@ -1,4 +1,4 @@
-"""`gelora predict`: labels or answers of a finished run for a split, a file, standard input or one question."""
+"""`gelora predict`: labels, answers or texts of a finished run for a split, a file, standard input or one question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PredictCommandConfig:
     split: str | None = key(None, help="predict this split of the task's data, such as test", common=True)
     file: str | None = key(
         None,
-        help="a file of texts (.csv .tsv .jsonl .ndjson .parquet .txt) or questions (.json); null: standard input",
+        help="a file of texts or prompts (.csv .tsv .jsonl .ndjson .parquet .txt) or questions (.json); null: stdin",
         path=True,
         common=True,
     )
@@ -54,13 +54,14 @@ class PredictCommandConfig:
 
 @COMMANDS.register
 class Predict(Command[PredictCommandConfig]):
-    """Label or answer rows with a finished run."""
+    """Label or answer rows, or continue prompts, with a finished run."""
 
     name = "predict"
-    summary = "label texts or answer questions with a finished run"
+    summary = "label texts, answer questions or continue prompts with a finished run"
     examples = """  gelora predict RUN split=test output=predictions.csv
   gelora predict RUN file=sentences.txt
   echo 'The cats sleeps.' | gelora predict RUN
+  gelora predict RUN file=prompts.jsonl                 # of text generation; with completions: their likelihood, too
   gelora predict RUN file=questions.json                # in the format of SQuAD
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'"""
     keys = PredictCommandConfig
@@ -98,7 +99,7 @@ def _check_sources(config: PredictCommandConfig) -> None:
 
 
 def _read_split(run: RunConfig, config: PredictCommandConfig) -> Split:
-    """Return what the user wants labelled or answered, in the form of the run's task."""
+    """Return what the user wants labelled, answered or continued, in the form of the run's task."""
     from gelora_cli.data.delimited import Dialect
     from gelora_cli.data.files import read_questions, read_rows
     from gelora_cli.data.prompts import read_prompts

@@ -13,21 +13,30 @@ from gelora_cli.data.chat import Message
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.delimited import Dialect
 from gelora_cli.data.files import Request, Table, read_table, split_lines
-from gelora_cli.data.instructions import PROMPT, build_conversations, fill_template, prompt_template
+from gelora_cli.data.instructions import (
+    COMPLETION,
+    PROMPT,
+    build_conversations,
+    completion_template,
+    fill_template,
+    prompt_template,
+)
 from gelora_cli.data.text_input import STANDARD_INPUT, read_standard_input
 
 TEXT_FILE = ".txt"
 
 
 def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) -> CompletionSplit:
-    """Return the prompts of a file, or of the lines of standard input (`-`); completions in a file are not read.
+    """Return the prompts of a file, or of the lines of standard input (`-`), with completions where a file has them.
 
-    The columns of a file are those of `task.prompt`, or the one of conversations, which must end with the user. A line
+    The columns of a file are those of `task.prompt` and perhaps of `task.completion`, or the one of conversations,
+    which end with the user, or all with a completion. Completions are scored and compared with what is written, unless
+    a row has none. A line
     of standard input or of a text file is the value of the prompt's column, or several with tabs between them. Prompts
     without turns, of a run that learned from conversations, become the turn of a user.
 
     Raises:
-        GeloraError: what `read_table` refuses, an empty prompt, or a conversation with another end.
+        GeloraError: what `read_table` refuses, an empty prompt, or conversations of which some end with a completion.
     """
     template = prompt_template(task)
     if name == "-":
@@ -41,24 +50,29 @@ def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) ->
         raise GeloraError(f"{table.name}: no rows; {fix}")
     column = task.columns[0] if task.columns else None
     if column is not None and column in table.columns:
-        return _refuse_completed(build_conversations(table, column, "input", may_lack=True), table)
+        return build_conversations(table, column, "input", may_lack=True)
     fix = "Rename the columns in the file: the run was trained on columns of these names"
     prompts = fill_template(table, template, PROMPT, fix)
-    turns = None if column is None else [(Message("user", prompt),) for prompt in prompts]
-    return CompletionSplit("input", np.arange(len(table), dtype=np.int64), prompts, None, turns)
+    if column is not None:
+        turns = [(Message("user", prompt),) for prompt in prompts]
+        return CompletionSplit("input", np.arange(len(table), dtype=np.int64), prompts, None, turns)
+    return CompletionSplit("input", np.arange(len(table), dtype=np.int64), prompts, _completions(task, table))
+
+
+def _completions(task: TaskConfig, table: Table) -> list[str] | None:
+    """Return the completions of all rows; None where a row has none."""
+    template = completion_template(task)
+    for name in template.columns:
+        values = table.columns.get(name, [None])
+        if missing := sum(value in (None, "") for value in values):
+            if missing < len(values):
+                LOGGER.warning("%s: %s of %s rows have no %s: none is scored", table.name, missing, len(values), name)
+            return None
+    return fill_template(table, template, COMPLETION)
 
 
 def _read_file(task: TaskConfig, path: Path, dialect: Dialect) -> Table:
-    columns = prompt_template(task).columns
-    wanted = columns if path.suffix.lower() == TEXT_FILE else (*columns, *task.columns)
+    wanted = prompt_template(task).columns
+    if path.suffix.lower() != TEXT_FILE:  # a text file has prompts alone
+        wanted = tuple(dict.fromkeys((*wanted, *completion_template(task).columns, *task.columns)))
     return read_table(path, Request(wanted, dialect=dialect), key="file", optional=wanted)
-
-
-def _refuse_completed(split: CompletionSplit, table: Table) -> CompletionSplit:
-    """Return conversations that end with the user; refuse those that end with a completion already."""
-    if split.completions is None:
-        return split
-    raise GeloraError(
-        f"{table.location(0)}: the conversations end with the completion that is to be written; remove the last "
-        "message, so that each ends with one of user"
-    )

@@ -114,7 +114,7 @@ class CompletionMetric(Metric):
         tokens: Array,
         answer: AnswerFormat | None = None,
     ) -> dict[str, float]:
-        """Return all values of a split, and beside them `loss` and `perplexity`, of which less is better.
+        """Return all values of a split, and beside them two of which less is better: the loss, and the perplexity.
 
         Args:
             texts: the generated texts, (n,).
@@ -127,7 +127,8 @@ class CompletionMetric(Metric):
         exact_match = float(of_all(share_of_points, points, tokens)[0])
         log_likelihood = float(of_all(mean_log_likelihood, finite_sums(sums, tokens), tokens)[0])
         values = {"exact_match": exact_match, "log_likelihood": log_likelihood}
-        return values | {"loss": -log_likelihood, "perplexity": perplexity(log_likelihood)}
+        # Not `loss`: lines of metrics.jsonl call the training loss so.
+        return values | {"completion_loss": -log_likelihood, "perplexity": perplexity(log_likelihood)}
 
     def evaluate_metric(self) -> evaluate.Metric:
         """Return a fresh metric of rows with a text and a log-likelihood, and references with a text and its tokens."""

@@ -280,12 +280,14 @@ def test_the_task_remembers_that_its_rows_are_conversations(tmp_path: Path) -> N
         load(renamed, columns=["messages"])
 
 
-def test_predict_reads_prompts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_reads_prompts_and_their_completions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = replace(TASK, prompt="Q: {q}\nA:", completion="{a}")
     split = read_prompts(task, str(write(tmp_path / "rows.jsonl", [{"q": "1 + 1?", "a": "2"}, {"q": "2 + 2?"}])))
     assert (split.prompts, split.completions) == (["Q: 1 + 1?\nA:", "Q: 2 + 2?\nA:"], None)
     (tmp_path / "rows.txt").write_text("1 + 1?\n2 + 2?\n")
     assert read_prompts(task, str(tmp_path / "rows.txt")).prompts == split.prompts
+    scored = read_prompts(task, str(write(tmp_path / "scored.jsonl", [{"q": "1 + 1?", "a": "2"}])))
+    assert scored.completions == ["2"]
     monkeypatch.setattr("gelora_cli.data.prompts.read_standard_input", lambda: "1 + 1?\n2 + 2?")
     assert read_prompts(task, "-").prompts == split.prompts
     with pytest.raises(GeloraError, match=r"no column q for the prompts; it has question.*Rename the columns in the f"):
@@ -301,7 +303,6 @@ def test_predict_reads_conversations(tmp_path: Path) -> None:
     assert [turns[-1].content for turns in split.conversations] == ["c", "d"]
     (tmp_path / "rows.txt").write_text("a\n")
     assert read_prompts(task, str(tmp_path / "rows.txt")).conversations == [(Message("user", "a"),)]
-    with pytest.raises(GeloraError, match="line 1: the conversations end with the completion that is to be written"):
-        read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b")])))
+    assert read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b")]))).completions == ["b"]
     with pytest.raises(GeloraError, match="line 2: the last message is of user"):
         read_prompts(task, str(write(tmp_path / "chat.jsonl", [turns("a", "b"), turns("a")])))

@@ -64,10 +64,10 @@ def test_a_mean_counts_tokens() -> None:
     assert of_rows == {
         "exact_match": 0.5,
         "log_likelihood": -2.5,  # not the mean of the rows' means, -2
-        "loss": 2.5,
+        "completion_loss": 2.5,
         "perplexity": pytest.approx(math.exp(2.5)),
     }
-    assert {"loss", "perplexity"}.isdisjoint(reportable_values())  # less is better: never selected by
+    assert {"completion_loss", "perplexity"}.isdisjoint(reportable_values())  # less is better: never selected by
 
 
 def test_a_resample_draws_rows_with_their_tokens() -> None:

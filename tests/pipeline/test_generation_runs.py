@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.core import run_files
+from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.report.predictions import read_predictions
-from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 
 EXAMPLES, LIMIT = 20, 6
@@ -34,7 +36,7 @@ def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
     result, rows = result_of(run), predictions(run)
     assert (result.train.selected_epoch, result.reported) == (1, "log_likelihood")
     assert result.value == result.train.evaluations[0][0].metrics["log_likelihood"] < 0
-    assert set(result.results[0].metrics) == {"exact_match", "log_likelihood", "loss", "perplexity"}
+    assert set(result.results[0].metrics) == {"exact_match", "log_likelihood", "completion_loss", "perplexity"}
     assert sorted({row["id"] for row in rows}) == sorted(row["id"] for row in rows)
     assert len(rows) == EXAMPLES
     for row in rows:
@@ -44,6 +46,8 @@ def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
     tokens = sum(row["scores"]["tokens"] for row in rows)
     assert sum(row["scores"]["log_likelihood"] for row in rows) / tokens == pytest.approx(result.value)
     assert read_predictions(run).metric == ("completions", "log_likelihood")  # report reads the rows
+    # Evaluations have losses of their own, and no line of theirs is one of the training.
+    assert ["loss" in line for line in without_times(run)] == ["learning_rate" in line for line in without_times(run)]
     card = (run / run_files.CARD).read_text(encoding="utf-8")
     assert "pipeline_tag: text-generation" in card and "AutoModelForCausalLM" in card
 
@@ -72,3 +76,24 @@ def test_a_run_scored_again_gives_its_values(run: Path, capsys: pytest.CaptureFi
 @pytest.mark.distributed
 def test_two_processes_generate_each_text_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scored(run, capsys, "launch.processes=2") == scored(run, capsys)
+
+
+def test_prompts_are_continued_and_completions_scored(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = predictions(run)
+    pairs = {pair.plural: pair.singular for pair in plural_splits()["validation"]}
+    file = tmp_path / "prompts.jsonl"
+    lines = [{"prompt": pairs[row["label"].strip()], "completion": row["label"]} for row in kept]
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert command_line(["predict", str(run), f"file={file}"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for row, before in zip(rows, kept, strict=True):
+        assert (row["prediction"], row["label"]) == (before["prediction"], before["label"])
+        assert row["scores"]["log_likelihood"] == pytest.approx(before["scores"]["log_likelihood"], rel=1e-5)
+        assert row["log_likelihood"] == row["scores"]["log_likelihood"]
+    file.write_text("\n".join(json.dumps({"prompt": line["prompt"]}) for line in lines), encoding="utf-8")
+    assert command_line(["predict", str(run), f"file={file}", f"output={tmp_path / 'texts.csv'}"]) == 0
+    header, *table = (tmp_path / "texts.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "id,split,prompt,prediction,label,at_limit"
+    assert len(table) >= EXAMPLES

@@ -111,7 +111,7 @@ def test_values_and_verdicts(split: EncodedCompletions) -> None:
     mean = -2.0 * len(split) / split.weights(np.arange(len(split)))
     assert values["log_likelihood"] == pytest.approx(mean)
     assert values["perplexity"] == pytest.approx(perplexity(mean))
-    assert values["loss"] == -values["log_likelihood"]
+    assert values["completion_loss"] == -values["log_likelihood"]
     values, verdict = evaluated(split, right[:-1], task)  # the last one does not end
     assert verdict.remark == "1 of 12 generations reached task.max_new_tokens=60 without an end token"
     assert not verdict.collapsed
