@@ -59,9 +59,9 @@ def run_and_report(config: RunConfig, typed: str, *, measure: bool) -> Outcome:
 
     setup_logging()
     if config.dry_run:
-        text, cost = estimate(config, measure=measure)
+        text, cost = estimate(config, measure=measure, show=lambda forecast: print(forecast, flush=True))
         print(text)
-        return Outcome(0, cost=asdict(cost))
+        return Outcome(0, cost=None if cost is None else asdict(cost))
     finished = run(config, typed, measure=measure)
     print(run_summary(finished, wants_track=config.profile.track, sweeping=is_sweep(typed)))
     return Outcome(

@@ -57,12 +57,13 @@ LONGEST_VALUE = 60
 """Characters of a value in a message."""
 
 
-def check_directory(directory: Path, source: str) -> None:
+def check_directory(directory: Path, source: str, *, needs_weights: bool = True) -> None:
     """Refuse a directory without config.json or safetensors, that of an adapter, and files that can't be a model's.
 
     Args:
         directory: where the model is.
         source: how the user named it, for messages.
+        needs_weights: whether a directory without any weights is refused.
 
     Raises:
         GeloraError: something is missing or wrong.
@@ -80,7 +81,7 @@ def check_directory(directory: Path, source: str) -> None:
             "Give that directory by model.path=DIR."
         )
     # Asked before sizes are read, so that the message can say how to convert pickled weights.
-    if not has_weights(directory):
+    if needs_weights and not has_weights(directory):
         raise GeloraError(describe_missing_safetensors(source, files))
     if parts := sorted(name for name in files if fnmatch(name, DISTRIBUTED_PARTS)):
         raise GeloraError(
@@ -92,7 +93,7 @@ def check_directory(directory: Path, source: str) -> None:
         values = read_object(directory / TOKENIZER_CONFIG, source)
         _check_file_names(values, "fast_tokenizer_files", TOKENIZER_CONFIG, source)
     weight_bytes = sum((directory / name).stat().st_size for name in weights)
-    _check_config(read_config_json(directory, source), source, weight_bytes)
+    _check_config(read_config_json(directory, source), source, weight_bytes if has_weights(directory) else None)
 
 
 def _check_file_names(values: Mapping[str, Any], key: str, file: str, source: str) -> None:
@@ -103,7 +104,7 @@ def _check_file_names(values: Mapping[str, Any], key: str, file: str, source: st
         raise GeloraError(f"{file} of {source}: {key} must be a list of file names in the same directory.")
 
 
-def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int) -> None:
+def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int | None) -> None:
     """Refuse a config.json that can't be that of these weights; the message gives the first three reasons."""
     _check_file_names(config, "configuration_files", CONFIG, source)
     _check_text_only(config, source)
@@ -113,7 +114,7 @@ def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int) -> 
         *_find_wrong_types(config),
         *_find_indivisible_sizes(config),
     ]
-    if not problems:  # sizes can be multiplied only if each is a number
+    if not problems and weight_bytes is not None:  # sizes can be multiplied only if each is a number
         problems = [*_find_missing_weights(config, weight_bytes)]
     if problems:
         raise GeloraError(

@@ -132,6 +132,23 @@ def load_model(
     return LoadedModel(model, model_map, choice.origin, arguments)
 
 
+def empty_task_model(
+    resolved: ResolvedModel, head: HeadSpec, *, blocks: str | None = None, linears: Mapping[str, str] | None = None
+) -> tuple[PreTrainedModel, ModelMap]:
+    """Return the task model that config.json describes, without weights (on the device `meta`), and its map.
+
+    Raises:
+        GeloraError: transformers can't build it, or it can't be mapped.
+    """
+    from gelora_cli.models.conv1d import convert_conv1d
+
+    with quiet_transformers():
+        model = build_empty(_factory(head), _task_config(resolved, head, None))
+    convert_conv1d(model)
+    head_modules = () if head.is_pretrained else modules_outside_backbone(model)
+    return model, map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
+
+
 def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
     """Return the configuration with the task's head and dropout, and with a padding token if it has none."""
     config = read_config(resolved)

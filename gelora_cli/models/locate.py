@@ -50,6 +50,11 @@ class ResolvedModel:
     directory: Path
     fingerprint: str
 
+    @property
+    def has_weights(self) -> bool:
+        """Return whether its weights are there; without them its memory can be forecast, and nothing be run."""
+        return has_weights(self.directory)
+
 
 def resolve_model(
     *,
@@ -58,6 +63,7 @@ def resolve_model(
     revision: str | None = None,
     package: str | None = None,
     sha256: str | None = None,
+    needs_weights: bool = True,
 ) -> ResolvedModel:
     """Return where a model is: `path` if it is given, else the installed `package`, else `hub`.
 
@@ -71,12 +77,15 @@ def resolve_model(
             points to. Without network a cached snapshot is used.
         package: an installed package that holds the model in its folder `model/`.
         sha256: the sha256 that `model.safetensors` of `package` and `hub` must have; it is not asked of a `path`.
+        needs_weights: whether a directory without weights is refused.
 
     Raises:
         GeloraError: no such directory, the hub can't be reached, no safetensors, or another sha256.
     """
     directory, source = _locate(hub, path, revision, package)
-    check_directory(directory, source)  # before any file is hashed, which takes seconds for large weights
+    check_directory(
+        directory, source, needs_weights=needs_weights
+    )  # before any file is hashed, which takes seconds for large weights
     digests = file_digests(directory, source)
     if sha256 and not path and digests.get(WEIGHTS) != sha256:
         raise GeloraError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
-from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
@@ -27,6 +26,7 @@ from gelora_cli.data.batches import epoch_batches, sorted_batches
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.pipeline.attach_stage import attach_method
 from gelora_cli.pipeline.costs import training_operations
+from gelora_cli.pipeline.forecast import RunForecast
 from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals, resolve_inputs
 from gelora_cli.pipeline.linking import find_equal_run
 from gelora_cli.pipeline.locations import (
@@ -36,12 +36,11 @@ from gelora_cli.pipeline.locations import (
     run_fingerprints,
     signal_directory,
 )
-from gelora_cli.pipeline.plan_stage import make_plan
+from gelora_cli.pipeline.plan_stage import flat_profile, make_plan
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
 from gelora_cli.pipeline.signal_stage import signal_context, warn_unread
 from gelora_cli.pipeline.stage_settings import train_settings
-from gelora_cli.signals.idim import profile_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -50,15 +49,32 @@ ESTIMATE_STEPS = 4
 """Steps and batches that are timed: enough to average over short and long rows, and seconds even on a CPU."""
 
 
-def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]:
+def estimate(
+    config: RunConfig, *, measure: bool = True, show: Callable[[str], None] = lambda text: None
+) -> tuple[str, Estimate | None]:
     """Return what a run would cost: as text, with its plan, and as numbers, from a few real steps; write nothing.
 
-    With `measure` false (`gelora train`) the profile must be there.
+    Where the weights are missing, or memory would not suffice here, only the forecast of its memory is given, and no
+    numbers.
+
+    Args:
+        config: the composed configuration.
+        measure: whether a run would measure what is not measured; `gelora train` does not, so it must be there.
+        show: is given the forecast before anything is loaded, which may fail for want of memory.
 
     Raises:
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
     """
     inputs = resolve_inputs(complete(config))
+    memory = RunForecast(inputs)
+    show(memory.in_words())
+    if memory.reason_not_to_try:
+        return memory.reason_not_to_try, None
+    return _timed_estimate(inputs, measure)
+
+
+def _timed_estimate(inputs: ResolvedInputs, measure: bool) -> tuple[str, Estimate]:
+    """Return what a run would cost, from a few of its real steps."""
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
     check_available(directory)  # asks without creating the directory or taking its lock: a dry run writes nothing
@@ -69,7 +85,7 @@ def estimate(config: RunConfig, *, measure: bool = True) -> tuple[str, Estimate]
     session = open_session(inputs, None)
     LOGGER.info("head: %s", session.loaded.head_origin)
     if IDIM in unmeasured:
-        signals[IDIM] = _flat_profile(session)
+        signals[IDIM] = flat_profile(session.inputs, session.loaded.map)
     # The cost hardly depends on which block has which rank.
     plan = make_plan(session, signals, assume_even=True, judged=not unmeasured)
     train = session.train_split()
@@ -122,41 +138,6 @@ def _saved_signals(
         else:
             saved[name] = artifact
     return saved, unmeasured
-
-
-def _flat_profile(session: Session) -> IdProfile:
-    """Return a stand-in for a profile that is not measured: no growth anywhere, so that ranks are even."""
-    config, model_map = session.config, session.loaded.map
-    flat_layers = []
-    for layer in range(len(model_map.layers) + 1):  # L + 1 hidden states: the input of block 1 is layer 0
-        flat_layers.append(
-            LayerIdim(
-                layer=layer,
-                idim=1.0,
-                low=1.0,
-                high=1.0,
-                half=None,
-                quarter=None,
-                points=0,
-                copies=0,
-                used=0,
-                constant=False,
-            )
-        )
-    return IdProfile(
-        model=session.inputs.model_name,
-        model_fingerprint="",
-        task=config.task.name,
-        data_fingerprint="",
-        settings=profile_settings(config.task, config.profile, config.model.dtype),
-        examples_seen=0,
-        examples_drawn=0,
-        examples_copies=0,
-        examples_used=0,
-        layers=tuple(flat_layers),
-        model_map=model_map,
-        seconds=0.0,
-    )
 
 
 def _signal_operations(

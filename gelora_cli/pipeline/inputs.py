@@ -231,13 +231,19 @@ def _labelled_split(config: RunConfig, name: str) -> Split:
 
 def resolve_start(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
     """Return the model that a run starts from, and the earlier runs that are merged into its base model."""
-    return find_lineage(resolve_base(config.model), config.init_from)
+    # A dry run forecasts the memory of a model whose weights are still to be fetched.
+    return find_lineage(resolve_base(config.model, needs_weights=not config.dry_run), config.init_from)
 
 
-def resolve_base(model: ModelConfig) -> ResolvedModel:
+def resolve_base(model: ModelConfig, *, needs_weights: bool = True) -> ResolvedModel:
     """Return the base model that a configuration names (see `resolve_model`)."""
     return resolve_model(
-        hub=model.hub, path=model.path, revision=model.revision, package=model.package, sha256=model.sha256
+        hub=model.hub,
+        path=model.path,
+        revision=model.revision,
+        package=model.package,
+        sha256=model.sha256,
+        needs_weights=needs_weights,
     )
 
 

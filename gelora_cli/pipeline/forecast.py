@@ -1,0 +1,147 @@
+"""How much memory a run would take, from its configuration, config.json and the lengths of its rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gelora_cli.config.presets import global_batch_size
+from gelora_cli.core.memory import available_bytes
+from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.data.encoding import EncodedSplit
+from gelora_cli.data.protocol import protocol_splits, training_rows
+from gelora_cli.data.sources import Split
+from gelora_cli.data.splits import draw_rows
+from gelora_cli.models.load import empty_task_model
+from gelora_cli.models.memory import CARDS, FLOAT32, MemoryForecast, MemorySettings, forecast
+from gelora_cli.models.memory_shapes import memory_shapes
+from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.pipeline.inputs import ResolvedInputs
+from gelora_cli.pipeline.lineage import head_of
+from gelora_cli.pipeline.plan_stage import even_plan
+from gelora_cli.pipeline.reload_check import RELOAD_EXAMPLES
+
+MOST_ROWS = 5_000
+"""Rows of a split whose lengths are looked at; more of them are drawn."""
+
+
+class RunForecast:
+    """How much memory a run would take.
+
+    Args:
+        inputs: what the run depends on. The weights of its model are not read, and need not be there.
+
+    Attributes:
+        settings: what of the run decides it.
+        memory: the bytes.
+
+    Raises:
+        GeloraError: a model that can't be built or mapped, or a budget that the method can't meet.
+    """
+
+    def __init__(self, inputs: ResolvedInputs) -> None:
+        self.inputs, config = inputs, inputs.config
+        head = head_of(config)
+        model, model_map = empty_task_model(
+            inputs.model, head, blocks=config.model.blocks, linears=config.model.linears or None
+        )
+        plan = even_plan(inputs, model_map)
+        method = METHODS.get(config.method.name)
+        shapes = memory_shapes(model, model_map, scores_vocabulary=head.is_pretrained)
+        splits = protocol_splits(config.task, config.protocol, inputs.splits)
+        train = self._encoded(training_rows(splits.train, config))
+        evaluated = [self._encoded(split) for split in splits.evaluated]
+        rows = config.train.micro_batch_size or -(-(global_batch_size(config) or 1) // config.launch.processes)
+        rows, longest = min(rows, len(train)), int(train.lengths.max())
+        scored = self._scored_tokens(train, rows)
+        if config.train.packing:  # rows lie one behind the other, in as few as hold the tokens
+            width = max(longest, config.task.max_length)
+            rows, longest = -(-rows * longest // width), width
+            scored = rows * longest
+        eval_rows = min(config.train.eval_batch_size, max(map(len, evaluated)))
+        compared_rows = min(eval_rows, RELOAD_EXAMPLES)
+        eval_longest = max(int(split.lengths.max()) for split in evaluated)
+        new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task)
+        dtype, on_gpu = config.model.dtype, _has_gpu()
+        self.settings = MemorySettings(
+            precision=inputs.precision,
+            dtype=dtype,
+            rows=rows,
+            longest=longest,
+            masked=rows > 1 or config.train.packing,
+            scored=scored,
+            work=method.work(plan, model_map, config.method),
+            trained_params=plan.trained_params,
+            on_gpu=on_gpu,
+            recompute=config.train.gradient_checkpointing,
+            eval_rows=eval_rows,
+            eval_longest=eval_longest + new_tokens,
+            eval_scored=max(self._scored_tokens(split, eval_rows) for split in evaluated),
+            compared_scored=compared_rows * eval_longest,
+            generates=new_tokens > 0,
+            second_model=dtype == FLOAT32 or not on_gpu,
+        )
+        self.memory: MemoryForecast = forecast(shapes, self.settings)
+
+    def _encoded(self, split: Split) -> EncodedSplit:
+        """Return the token sequences of a split, or of rows that are drawn of a large one."""
+        tokenizer = load_tokenizer(self.inputs.model)
+        drawn = split if len(split) <= MOST_ROWS else split.take(draw_rows(len(split), MOST_ROWS, 0))
+        return drawn.encode(tokenizer, self.inputs.config.task)
+
+    def _scored_tokens(self, split: EncodedSplit, rows: int) -> int:
+        """Return how many tokens of the batch with the longest rows get a score of every token of the vocabulary."""
+        import torch
+
+        from gelora_cli.data.collate import collate
+
+        longest = np.argsort(-split.lengths, kind="stable")[:rows]
+        batch = collate(split, longest, 0, torch.device("cpu"))
+        kind = TASK_KINDS.get(self.inputs.config.task.kind)
+        width = batch.inputs["input_ids"].shape[1]
+        return len(longest) * int(kind.model_inputs(batch).get("logits_to_keep", width))
+
+    @property
+    def reason_not_to_try(self) -> str:
+        """Return why no step can be tried on this machine; empty if it can."""
+        if not self.inputs.model.has_weights:
+            return f"The weights of {self.inputs.model.source} are not there, so nothing was loaded and timed."
+        available = available_bytes()
+        # Other types than float32 are made of it, in the memory in which a CPU also trains.
+        loading = 0 if self.settings.on_gpu or self.settings.dtype == FLOAT32 else self.memory.loading
+        if available is None or max(self.memory.peak, loading) <= available:
+            return ""
+        return (
+            f"Only {available / 1e9:.1f} GB are free here, so nothing was loaded and timed. To try it all the same, "
+            "make it smaller: train.micro_batch_size, train.eval_batch_size, train.gradient_checkpointing=true, "
+            "task.max_length."
+        )
+
+    def in_words(self) -> str:
+        """Return the forecast in lines."""
+        memory, settings = self.memory, self.settings
+        parts = {"weights": memory.weights, "trained": memory.trained, "activations": memory.activations}
+        parts |= {"logits": memory.logits, "dequantized": memory.dequantized}
+        listed = ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
+        card = memory.card
+        sizes = ", ".join(map(str, CARDS))
+        fits = f"a card of {card} GB suffices" if card else f"none of {sizes} GB suffices"
+        lines = [
+            "memory, forecast from shapes (compared with peaks on the CPU; not run on a GPU), for each process:",
+            f"  training {_gb(memory.training)} GB ({settings.rows} x {settings.longest:,} tokens): {listed}",
+            f"  evaluation {_gb(memory.evaluation)} GB ({settings.eval_rows} x {settings.eval_longest:,} tokens), "
+            f"reload check {_gb(memory.reload)} GB",
+            f"  {_gb(memory.peak)} GB at most: {fits}, with 5 % and 1 GB to spare",
+        ]
+        if self.settings.dtype != FLOAT32:
+            lines.append(f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a card's")
+        return "\n".join(lines)
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f}" if size < 10e9 else f"{size / 1e9:.1f}"
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
