@@ -31,7 +31,7 @@ def measure_linear(measurement: GradientPass, name: str) -> LinearGradients:
     """
     import torch
 
-    weight = measurement.weights[name].detach().double()  # (out, in)
+    weight = measurement.gradients.weight(name).double()  # (out, in)
     total = torch.zeros_like(weight)  # in float64, so that taking a group away again loses nothing
     squares: list[torch.Tensor] = []  # (n_k, 2) for each group
     for group in range(GROUPS):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.signals.base import SignalContext
+from gelora_cli.signals.weight_gradients import WeightGradients
 from gelora_cli.tasks.losses import BatchLoss
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from gelora_cli.data.encoding import EncodedSplit
 
+GB = 1e9
+SMALL_ROOM = GB
+"""Bytes of sums below which nothing is said of them."""
 GROUPS = 10
 """Groups of batches, each of which the jackknife leaves out once: batch b is in group b mod 10."""
 
@@ -45,6 +49,11 @@ class GradientPass:
     out of backward as soon as it is there, so that all processes together hold one copy of the sums, and each beside
     it the gradients of a few layers. Sums of a complete group go to the store, from which a killed measurement resumes.
 
+    In bytes, with P weights in all linears and N processes: beside model and activations of one micro-batch the device
+    holds the gradients of one block and two arrays of its largest linear, all in float32. The sums are `4 P / N` more,
+    in the memory of the CPU where weights are stored in another type than float32 (`WeightGradients`), and else on the
+    device. On disk there are `40 P` until the signal is measured.
+
     Args:
         context: the model and what surrounds it.
         split: the rows with their labels.
@@ -53,14 +62,13 @@ class GradientPass:
 
     def __init__(self, context: SignalContext, split: EncodedSplit, names: Sequence[str]) -> None:
         self.context, self.split, self.names = context, split, names
-        self.weights = {name: context.model.get_parameter(f"{name}.weight") for name in names}
+        self.gradients = WeightGradients(context.model, names)
         kind = TASK_KINDS.get(context.task.kind)
         self.loss = context.loss or BatchLoss(kind, kind.loss)
         accelerator = context.accelerator
         self.share = names[accelerator.process_index :: accelerator.num_processes]
         self._sums: dict[str, torch.Tensor] = {}
         self._squares: dict[str, list[torch.Tensor]] = {}
-        self._is_last = False
         self._arrived: set[str] = set()
         self._waiting: list[str] = []
 
@@ -75,10 +83,12 @@ class GradientPass:
         groups = self._missing_groups()
         rows = 0
         accelerator = self.context.accelerator
+        if groups and accelerator.is_main_process:
+            self._announce_room(len(groups))
         bar = progress(len(batches), "batches", "gradients", enabled=accelerator.is_main_process)
         with (
-            measuring(self.context.model, self.weights, self.context.head()),
-            self._hooks(),
+            measuring(self.context.model, self.gradients.weights, self.context.head()),
+            self.gradients.reported(self._on_complete),
             log_through_progress(),
             bar,
         ):
@@ -93,6 +103,25 @@ class GradientPass:
         total = sum(map(len, batches))
         for process, pid, count in gather_objects(accelerator, (accelerator.process_index, os.getpid(), rows)):
             LOGGER.info("gradients: process %d (pid %d) measured %d of %d examples", process, pid, count, total)
+
+    def _announce_room(self, groups: int) -> None:
+        """Log what the sums take, where it is much, and warn if the disk has no room for those of so many groups."""
+        sums = 4 * sum(self.gradients.size(name) for name in self.names)  # bytes of one group's sums
+        if sums < SMALL_ROOM:
+            return
+        memory, needed = sums / self.context.accelerator.num_processes / GB, groups * sums / GB
+        where = "of the CPU" if self.gradients.stored else "of the device"
+        LOGGER.info(
+            "gradients: sums take %.1f GB in the memory %s of each process, and %.1f GB on disk until all are there",
+            memory,
+            where,
+            needed,
+        )
+        directory = self.context.store.directory
+        existing = next(parent for parent in (directory, *directory.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(existing).free / GB
+        if free < needed:
+            LOGGER.warning("gradients: only %.1f GB are free in %s; take a runs_dir on another disk", free, existing)
 
     def group_sums(self, name: str, group: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the store holds of a linear layer of this process's share.
@@ -118,18 +147,6 @@ class GradientPass:
                 missing.add(group)
         return set().union(*gather_objects(self.context.accelerator, missing))
 
-    @contextmanager
-    def _hooks(self) -> Iterator[None]:
-        handles = []
-        for name, weight in self.weights.items():
-            hook = partial(self._on_gradient, name)
-            handles.append(weight.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
     def _add_batch(self, rows: NDArray[np.int64]) -> int:
         """Add a global batch (B,) to the sums, and return how many of its rows this process took."""
         from gelora_cli.data.collate import collate
@@ -143,18 +160,15 @@ class GradientPass:
         for index, part in enumerate(parts or [rows[:1]]):
             batch = collate(self.split, part, context.pad_token_id, context.accelerator.device)
             losses = self.loss(context.model, batch)  # (B of the part,)
-            self._is_last = index >= len(parts) - 1
             # (), its share of the mean over the global batch
             loss = losses.sum() * (bool(parts) / self.split.weights(rows))
-            loss.backward()  # type: ignore[no-untyped-call]
+            self.gradients.backward(loss, is_last=index >= len(parts) - 1)
         while self._waiting:  # linear layers that the loss does not depend on
             self._take(self._waiting.pop())
         return len(local_rows)
 
-    def _on_gradient(self, name: str, _: torch.Tensor) -> None:
+    def _on_complete(self, name: str) -> None:
         """Take the gradients that are complete while backward goes on."""
-        if not self._is_last:  # a later part of the batch adds to it
-            return
         self._arrived.add(name)
         # In one fixed order, last layer first: processes that summed different layers would wait for each other.
         while self._waiting and self._waiting[-1] in self._arrived:
@@ -164,17 +178,14 @@ class GradientPass:
         """Add the gradient of one linear layer to the sums of the process in whose share it is, and free it."""
         import torch
 
-        weight = self.weights[name]
-        gradient, weight.grad = weight.grad, None
-        if gradient is None:
-            gradient = torch.zeros_like(weight)
-        gradient = sum_over_processes(self.context.accelerator, gradient)  # (out, in)
+        gradient = sum_over_processes(self.context.accelerator, self.gradients.take(name))  # (out, in)
         if name not in self.share:
             return
-        norms = [
-            torch.linalg.vector_norm(values, dtype=torch.float64) for values in (gradient, weight.detach() * gradient)
-        ]
+        weighted = self.gradients.weight(name) * gradient  # (out, in)
+        norms = [torch.linalg.vector_norm(values, dtype=torch.float64) for values in (gradient, weighted)]
         self._squares.setdefault(name, []).append(torch.stack(norms) ** 2)  # (2,)
+        if name in self.gradients.stored:  # on the device one copy of all sums would be as large as the model
+            gradient = gradient.cpu()
         if name in self._sums:
             self._sums[name] += gradient
         else:

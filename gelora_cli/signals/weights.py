@@ -38,12 +38,13 @@ class Weights(Signal[WeightSignal]):
     def measure(self, context: SignalContext) -> WeightSignal:
         """Return `exp(entropy)` of the singular values of every linear layer of the blocks, shared by the processes."""
         from gelora_cli.geometry.spectrum import effective_rank, singular_values
+        from gelora_cli.models.quantized import linear_weight
 
         names = [linear.name for block in context.model_map.blocks for linear in block.linears]
         accelerator = context.accelerator
         share: dict[str, float] = {}
         for name in names[accelerator.process_index :: accelerator.num_processes]:
-            weight = context.model.get_parameter(f"{name}.weight")  # (out, in)
+            weight = linear_weight(context.model.get_submodule(name))  # (out, in)
             share[name] = effective_rank(singular_values(weight))
         ranks: dict[str, float] = {}
         for measured in gather_objects(accelerator, share):
