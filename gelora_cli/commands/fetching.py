@@ -15,8 +15,9 @@ from gelora_cli.core.codec import to_json
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
+from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.sources import SOURCES, complete_task, load_task_split
-from gelora_cli.models.files import model_files
+from gelora_cli.models.files import model_files, present_files
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.inputs import resolve_base
@@ -46,11 +47,13 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
             f"{target} is not empty, and no {Fetched.FILE} says that an earlier fetch filled it: give another "
             "directory, or force=true to write into this one"
         )
-    resolved = resolve_base(config.model)  # first: a model that can't be had leaves no directory behind
+    more_files = TASK_KINDS.get(config.task.kind).model_files
+    resolved = resolve_base(config.model, more_files)  # first: a model that can't be had leaves no directory behind
     with removing_on_failure(target):
         create_directory(target)
         model_directory = target / "models" / config.model.name
-        for name in model_files(resolved.directory, resolved.source):
+        names = model_files(resolved.directory, resolved.source)
+        for name in [*names, *present_files(resolved.directory, more_files)]:
             _copy(resolved.directory / name, model_directory / name)
         overrides = [_override("model.path", model_directory)]
         data = _fetch_data(config, target, overrides)

@@ -33,5 +33,5 @@ def absolute(path: str | None) -> str | None:
 
 def own_task_name(task: TaskConfig, data: DataConfig) -> str:
     """Return the task's name; one on the user's own data is named after its file."""
-    source = data.instruct if task.source == "instruct" else data.text
-    return task.name or slug(Path(source or "text").stem)
+    source = (data.instruct or "instruct") if task.source == "instruct" else (data.text or "text")
+    return task.name or slug(Path(source).stem)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.errors import GeloraError
-from gelora_cli.data.chat import Conversation, find_turn_end, write_completions, write_prompts
+from gelora_cli.core.messages import join_names
+from gelora_cli.data.chat import Conversation
+from gelora_cli.data.completion_rows import RowWriter
 from gelora_cli.data.encoding import ENCODE_ROWS, EncodedSplit, measure_truncation
 from gelora_cli.data.splits import number_groups, sha256_of
 from gelora_cli.data.spool import Spool
@@ -146,6 +147,23 @@ class EncodedCompletions(EncodedSplit):
         """Return the place in each row of the first token that is learned, (n,)."""
         return np.maximum(self.prompt_lengths, 1)
 
+    def warnings(self) -> list[str]:
+        """Add prompts whose tokens change before their completion, and completions of which nothing is left."""
+        texts = super().warnings()
+        if self.rejoined:
+            texts.append(
+                f"the tokens of {self.rejoined:,} of {len(self):,} prompts change where the completion follows, which "
+                "begins at the first other token; let a space stand before a completion, not behind its prompt"
+            )
+        without = [] if self.labels is None else np.flatnonzero(self.labels == 0).tolist()
+        if without:
+            names = join_names(self.ids[row] for row in without)
+            texts.append(
+                f"of {len(without):,} of {len(self):,} examples the prompt fills task.max_length, so that nothing of "
+                f"the completion is learned or scored: rows {names}; raise task.max_length"
+            )
+        return texts
+
     def batch_labels(self, rows: NDArray[np.int64], width: int | None = None) -> NDArray[np.int64] | None:
         """Return the tokens of a batch of rows (B,) where they are learned, -100 elsewhere: (B, T).
 
@@ -206,7 +224,7 @@ def encode_completions(
     Raises:
         GeloraError: the tokenizer has no end token, or what `write_completions` refuses.
     """
-    writer = _RowWriter(split, tokenizer)
+    writer = RowWriter(split, tokenizer)
     tokens = Spool(np.int32)
     full_lengths: list[int] = []
     prompt_lengths: list[int] = []
@@ -235,85 +253,6 @@ def encode_completions(
         end_ids=writer.end_ids,
         rejoined=rejoined,
     )
-
-
-class _RowWriter:
-    """What turns the rows of a split into tokens.
-
-    Attributes:
-        end_ids: the tokens that end a completion, the one that is written first.
-    """
-
-    def __init__(self, split: CompletionSplit, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Find out how a completion ends.
-
-        Raises:
-            GeloraError: the tokenizer has no end token.
-        """
-        self.split, self.tokenizer = split, tokenizer
-        self.end = end_token(tokenizer)
-        self.turn_end: int | None = None
-        if split.conversations:
-            prompt = split.conversations[0] if split.completions is None else split.conversations[0][:-1]
-            self.turn_end = find_turn_end(tokenizer, prompt, self._place(0))
-        self.end_ids = tuple(dict.fromkeys(token for token in (self.turn_end, self.end) if token is not None))
-
-    def _place(self, row: int) -> str:
-        """Return how messages name a row."""
-        return f"{self.split.name}, row {self.split.ids[row]}"
-
-    def encode(self, rows: slice) -> list[tuple[list[int], list[int]]]:
-        """Return the tokens of some prompts, and those of prompts with their completions and the end token."""
-        prompts, completions = self._texts(rows)
-        prompt_tokens = self._tokenize(prompts)
-        if completions is None:
-            # A model needs a token to go on from.
-            return [(tokens or [self.end], tokens or [self.end]) for tokens in prompt_tokens]
-        texts = [prompt + text for prompt, text in zip(prompts, completions, strict=True)]
-        pairs = []
-        for tokens, full in zip(prompt_tokens, self._tokenize(texts), strict=True):
-            must_end = self.turn_end is None and full[-1:] != [self.end]
-            pairs.append((tokens, [*full, self.end] if must_end else full))
-        return pairs
-
-    def _texts(self, rows: slice) -> tuple[list[str], list[str] | None]:
-        """Return prompts and completions of some rows as they are tokenized; None where completions are not known."""
-        split = self.split
-        if split.conversations is None:
-            completions = None if split.completions is None else list(split.completions[rows])
-            return list(split.prompts[rows]), completions
-        places = [self._place(row) for row in range(len(split))[rows]]
-        if split.completions is None:
-            return write_prompts(split.conversations[rows], self.tokenizer, places), None
-        return write_completions(split.conversations[rows], self.tokenizer, places)
-
-    def _tokenize(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text with the tokenizer's first token, but without one that it puts at the end."""
-        encoded = self.tokenizer(
-            ["a", *texts],
-            add_special_tokens=self.split.conversations is None,  # else the chat template has written them
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        # Some tokenizers close every text. That token is ours to add, and where a prompt ends the model must go on.
-        sample, *sequences = encoded["input_ids"]
-        return [sequence[:-1] for sequence in sequences] if sample[-1] == self.end else sequences
-
-
-def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the token that ends a completion.
-
-    Raises:
-        GeloraError: the tokenizer has none.
-    """
-    if tokenizer.eos_token_id is None:
-        raise GeloraError(
-            "the tokenizer of this model has no end token (eos_token), so that no completion could end; save it with "
-            "one: tokenizer.eos_token = ...; tokenizer.save_pretrained(DIR)"
-        )
-    return int(tokenizer.eos_token_id)
 
 
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

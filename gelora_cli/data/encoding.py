@@ -121,6 +121,11 @@ class EncodedSplit:
         """Return the number of examples in words, for the log."""
         return f"{len(self):,} examples"
 
+    def warnings(self) -> list[str]:
+        """Return what a user should know about how the rows were tokenized, a sentence each, for the log."""
+        text = self.truncation.describe() if self.truncation else ""
+        return [text] if text else []
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Return the number of tokens of each sequence, (n,)."""

@@ -102,7 +102,7 @@ def _locate(task: TaskConfig, key: str, value: str | None) -> Path:
             f"task={task.name} needs data: give data.{key}=FILE ({', '.join(ACCEPTED)}) with {FORMS}; or a directory "
             "or hub id with files train and validation"
         )
-    return locate_source(task, key, value)
+    return locate_source(task, key, value, ACCEPTED)
 
 
 def _lacks_validation_rows(task: TaskConfig, data: DataConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
@@ -18,15 +19,21 @@ def dialect_of(data: DataConfig) -> Dialect:
     return Dialect(data.separator, data.quoting)
 
 
-def locate_source(task: TaskConfig, key: str, value: str | None) -> Path:
+def locate_source(task: TaskConfig, key: str, value: str | None, suffixes: Iterable[str] = READERS) -> Path:
     """Return the file or directory that `data.<key>=value` names, or the snapshot of a hub id.
 
     Paths are absolute here: the configuration makes them so, and leaves a hub id as it is.
 
+    Args:
+        task: the task.
+        key: the key below `data.`, for messages.
+        value: what it names.
+        suffixes: those of files that are accepted, for messages.
+
     Raises:
         GeloraError: nothing is given, or the path is neither a file nor a directory.
     """
-    accepted = ", ".join(READERS)
+    accepted = ", ".join(suffixes)
     if value is None:
         raise GeloraError(
             f"task={task.name} needs data: give data.{key}=FILE ({accepted}), a directory in the hub's layout or a hub "

@@ -44,6 +44,9 @@ MODEL_FILES = (
 )
 """Patterns of the only files that are fetched and fingerprinted, besides the weights that `WEIGHTS_INDEX` names."""
 
+GENERATION_FILES = ("chat_template.jinja", "generation_config.json")
+"""Names of the files that tasks on generation read beside these: how turns are written, and which tokens end a text."""
+
 MOST_JSON_BYTES = 20_000_000
 """More than config.json or an index of any model takes."""
 LONGEST_NAME = 200
@@ -104,6 +107,11 @@ def file_digests(directory: Path, source: str) -> dict[str, str]:
                 f"{name} is a directory or a broken link there, remove it first."
             ) from error
     return digests
+
+
+def present_files(directory: Path, names: Iterable[str]) -> list[str]:
+    """Return which of the files a directory holds, in the order of their names."""
+    return sorted(name for name in names if (directory / name).is_file())
 
 
 def weight_files(directory: Path, source: str) -> tuple[str, ...]:

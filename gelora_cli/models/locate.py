@@ -7,11 +7,12 @@ import glob
 import hashlib
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import file_sha256
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.directory_checks import check_directory
@@ -22,6 +23,7 @@ from gelora_cli.models.files import (
     describe_missing_safetensors,
     file_digests,
     has_weights,
+    present_files,
     read_weight_index,
 )
 
@@ -64,6 +66,7 @@ def resolve_model(
     package: str | None = None,
     sha256: str | None = None,
     needs_weights: bool = True,
+    also: tuple[str, ...] = (),
 ) -> ResolvedModel:
     """Return where a model is: `path` if it is given, else the installed `package`, else `hub`.
 
@@ -78,14 +81,15 @@ def resolve_model(
         package: an installed package that holds the model in its folder `model/`.
         sha256: the sha256 that `model.safetensors` of `package` and `hub` must have; it is not asked of a `path`.
         needs_weights: whether a directory without weights is refused.
+        also: names of files that are fetched from the hub beside those of any model. They are not in the fingerprint:
+            see `with_files`.
 
     Raises:
         GeloraError: no such directory, the hub can't be reached, no safetensors, or another sha256.
     """
-    directory, source = _locate(hub, path, revision, package)
-    check_directory(
-        directory, source, needs_weights=needs_weights
-    )  # before any file is hashed, which takes seconds for large weights
+    directory, source = _locate(hub, path, revision, package, also)
+    # Before any file is hashed, which takes seconds for large weights.
+    check_directory(directory, source, needs_weights=needs_weights)
     digests = file_digests(directory, source)
     if sha256 and not path and digests.get(WEIGHTS) != sha256:
         raise GeloraError(
@@ -97,7 +101,21 @@ def resolve_model(
     return ResolvedModel(source, directory, hashlib.sha256(lines.encode()).hexdigest())
 
 
-def _locate(hub: str | None, path: str | None, revision: str | None, package: str | None) -> tuple[Path, str]:
+def with_files(model: ResolvedModel, names: tuple[str, ...]) -> ResolvedModel:
+    """Return a model whose fingerprint also covers those of the named files that its directory holds.
+
+    A model with none of them keeps its fingerprint.
+    """
+    digests = [f"{name} {file_sha256(model.directory / name)}\n" for name in present_files(model.directory, names)]
+    if not digests:
+        return model
+    text = "".join([f"{model.fingerprint}\n", *digests])
+    return replace(model, fingerprint=hashlib.sha256(text.encode()).hexdigest())
+
+
+def _locate(
+    hub: str | None, path: str | None, revision: str | None, package: str | None, also: tuple[str, ...]
+) -> tuple[Path, str]:
     """Return the directory, and the name by which messages call the model."""
     if path:
         # A local directory wins over a hub id of the same name.
@@ -106,12 +124,12 @@ def _locate(hub: str | None, path: str | None, revision: str | None, package: st
             return directory, path
         if _names_a_directory(path):
             raise GeloraError(_explain_missing_directory(path, directory))
-        return _from_hub(path, revision, f"There is no directory {path} here, so it was read as a hub id. ")
+        return _from_hub(path, revision, f"There is no directory {path} here, so it was read as a hub id. ", also)
     if package and (folder := _package_folder(package)):
         return folder, f"package {package}"
     if not hub:
         raise GeloraError("No model is named: model.path and model.hub are empty. Give model.path=DIR or model=minilm.")
-    return _from_hub(hub, revision, "")
+    return _from_hub(hub, revision, "", also)
 
 
 def _names_a_directory(path: str) -> bool:
@@ -143,7 +161,7 @@ def _package_folder(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, str]:
+def _from_hub(repository: str, revision: str | None, note: str, also: tuple[str, ...]) -> tuple[Path, str]:
     """Return the snapshot of a hub repository, and `owner/name@commit`."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -155,7 +173,7 @@ def _from_hub(repository: str, revision: str | None, note: str) -> tuple[Path, s
 
     try:
         usable = _usable_revision(HfApi(), repository, revision)
-        snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=list(MODEL_FILES)))
+        snapshot = Path(snapshot_download(repository, revision=usable, allow_patterns=[*MODEL_FILES, *also]))
         # An index may name weights by names that no pattern of MODEL_FILES matches.
         if indexed := [glob.escape(name) for name in read_weight_index(snapshot, repository)]:
             # By the commit of the first call, so that both calls fetch the same revision if `main` moves in between.

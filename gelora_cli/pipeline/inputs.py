@@ -14,6 +14,8 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.core.registries import METHODS, SIGNALS, TASK_KINDS
+from gelora_cli.data.completion_rows import check_tokenizer
+from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.holdout import hold_out_rows
 from gelora_cli.data.protocol import protocol_splits, training_rows
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
@@ -22,9 +24,9 @@ from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.structure import check_structure
-from gelora_cli.models.tokenizer import check_length
+from gelora_cli.models.tokenizer import check_length, load_tokenizer
 from gelora_cli.pipeline.accepted_map import choose_names, remember_names
-from gelora_cli.pipeline.lineage import Ancestor, find_lineage, head_of
+from gelora_cli.pipeline.lineage import Ancestor, find_lineage, for_task, head_of
 from gelora_cli.tasks.losses import class_weights
 
 
@@ -127,6 +129,7 @@ def resolve_inputs(
             check_length(model, config.task.max_length, new_tokens)
         # Labels may be wrong or unknown, and they don't change what class of transformers has the head.
         check_head(model, head_of(replace(config, task=replace(config.task, labels=[]))))
+        _check_prompts(model, splits)
         chosen = choose_names(config, model)
     with collect_problems(problems):
         precision = resolve_precision(config.precision) if check_devices else config.precision
@@ -222,6 +225,20 @@ def collect_problems(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
+def _check_prompts(model: ResolvedModel, splits: Mapping[str, Split]) -> None:
+    """Refuse a tokenizer that can't write the prompts and completions of a run.
+
+    Raises:
+        GeloraError: it has no end token, or its chat template refuses a conversation.
+    """
+    of_prompts = [split for split in splits.values() if isinstance(split, CompletionSplit)]
+    if not of_prompts:
+        return
+    tokenizer = load_tokenizer(model)
+    for split in of_prompts:
+        check_tokenizer(split, tokenizer)
+
+
 def _labelled_split(config: RunConfig, name: str) -> Split:
     split = load_task_split(config.task, config.data, name)
     if split.labels is None:
@@ -231,12 +248,15 @@ def _labelled_split(config: RunConfig, name: str) -> Split:
 
 def resolve_start(config: RunConfig) -> tuple[ResolvedModel, tuple[Ancestor, ...]]:
     """Return the model that a run starts from, and the earlier runs that are merged into its base model."""
+    also = TASK_KINDS.get(config.task.kind).model_files
     # A dry run forecasts the memory of a model whose weights are still to be fetched.
-    return find_lineage(resolve_base(config.model, needs_weights=not config.dry_run), config.init_from)
+    base = resolve_base(config.model, also, needs_weights=not config.dry_run)
+    start, ancestors = find_lineage(base, config.init_from)
+    return for_task(start, config.task), ancestors
 
 
-def resolve_base(model: ModelConfig, *, needs_weights: bool = True) -> ResolvedModel:
-    """Return the base model that a configuration names (see `resolve_model`)."""
+def resolve_base(model: ModelConfig, also: tuple[str, ...] = (), *, needs_weights: bool = True) -> ResolvedModel:
+    """Return the base model that a configuration names, with some more of its files (see `resolve_model`)."""
     return resolve_model(
         hub=model.hub,
         path=model.path,
@@ -244,6 +264,7 @@ def resolve_base(model: ModelConfig, *, needs_weights: bool = True) -> ResolvedM
         package=model.package,
         sha256=model.sha256,
         needs_weights=needs_weights,
+        also=also,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
@@ -25,7 +25,7 @@ from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.models.block_map import is_inside
 from gelora_cli.models.heads import HeadSpec
 from gelora_cli.models.load import LoadedModel, load_model
-from gelora_cli.models.locate import ResolvedModel
+from gelora_cli.models.locate import ResolvedModel, with_files
 from gelora_cli.pipeline.run_config import open_config
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedMo
     start = base
     for ancestor in ancestors:
         trained = read_artifact(RunManifest, ancestor.directory / RunManifest.FILE).fingerprints.get("model")
-        if trained != start.fingerprint:
+        if trained != for_task(start, ancestor.config.task).fingerprint:
             raise GeloraError(
                 f"init_from={init_from}: {ancestor.directory} was trained on {ancestor.config.model.name} with other "
                 f"weights than {start.source}; a run on the same base model is accepted. Take its model, "
@@ -72,6 +72,11 @@ def find_lineage(base: ResolvedModel, init_from: str | None) -> tuple[ResolvedMo
         digest = hashlib.sha256(text.encode()).hexdigest()
         start = replace(start, source=f"{start.source} + {ancestor.adapter}", fingerprint=digest)
     return start, ancestors
+
+
+def for_task(start: ResolvedModel, task: TaskConfig) -> ResolvedModel:
+    """Return a model with the fingerprint that it has for a task, whose kind may read more of its files than others."""
+    return with_files(start, TASK_KINDS.get(task.kind).model_files)
 
 
 def _ancestors(init_from: str | None) -> list[Ancestor]:

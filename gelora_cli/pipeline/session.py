@@ -21,6 +21,7 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import join_texts, quote_name
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits, training_rows
 from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
@@ -82,7 +83,7 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
             LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
         if split.note:
             LOGGER.info("%s: %s", split.name, split.note)
-    if config.task.source == "text":
+    if config.task.source in ("text", "instruct"):
         _warn_of_shared_texts(inputs)
     if config.model.accept_map:
         LOGGER.info("model map: found in the model itself and accepted: %s", describe_names(config.model))
@@ -94,15 +95,24 @@ def _warn_of_shared_texts(inputs: ResolvedInputs) -> None:
     """Warn of evaluated rows whose texts are trained on, too: values on them are too high."""
     train = inputs.splits.get("train")
     for name, split in inputs.splits.items():
-        if name == "train" or not isinstance(train, TextSplit) or not isinstance(split, TextSplit):
+        if name == "train" or train is None:
             continue
-        if shared := split.count_rows_in(train):
+        if shared := _count_shared(split, train):
             LOGGER.warning(
                 "%s: %s of %s rows have texts that are trained on, too; values on them say little about new texts",
                 name,
                 f"{shared:,}",
                 f"{len(split):,}",
             )
+
+
+def _count_shared(split: Split, train: Split) -> int:
+    """Return how many rows have the texts, or the prompt, of a training row."""
+    if isinstance(split, TextSplit) and isinstance(train, TextSplit):
+        return split.count_rows_in(train)
+    if isinstance(split, CompletionSplit) and isinstance(train, CompletionSplit):
+        return split.count_rows_in(train)
+    return 0
 
 
 class Session:
@@ -147,13 +157,13 @@ class Session:
         return split.encode(self.tokenizer, self.config.task)
 
     def encode_and_warn(self, split: Split) -> EncodedSplit:
-        """Return the token sequences of a split, and warn where texts were cut to the longest length."""
+        """Return the token sequences of a split, and warn of what was lost, such as texts cut to the longest length."""
         encoded = self.encode(split)
-        text = encoded.truncation.describe() if encoded.truncation else ""
-        # Once for a text: the profile and the training may read the same rows.
-        if text and (split.name, text) not in self._warned:
-            self._warned.add((split.name, text))
-            LOGGER.warning("%s: %s", split.name, text)
+        for text in encoded.warnings():
+            # Once for a text: the profile and the training may read the same rows.
+            if (split.name, text) not in self._warned:
+                self._warned.add((split.name, text))
+                LOGGER.warning("%s: %s", split.name, text)
         return encoded
 
     @cached_property

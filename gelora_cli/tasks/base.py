@@ -61,6 +61,7 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
             `task.max_question_length` change a profile.
         weighs_classes: whether `training_loss` takes class weights, and `balanced_weights` gives them.
         smooths_labels: whether `training_loss` takes label smoothing.
+        model_files: names of files of a model that are read for this kind alone, where the model has them.
         packs_rows: whether several rows may share a sequence (`data.packing`), each with a loss of its own.
     """
 
@@ -72,6 +73,7 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     has_windows: ClassVar[bool] = False
     weighs_classes: ClassVar[bool] = False
     smooths_labels: ClassVar[bool] = False
+    model_files: ClassVar[tuple[str, ...]] = ()
     packs_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:

@@ -18,6 +18,7 @@ from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.completions import EncodedCompletions
 from gelora_cli.metrics.completions import AnswerFormat, CompletionMetric, finite_sums
 from gelora_cli.metrics.definitions import Array
+from gelora_cli.models.files import GENERATION_FILES
 from gelora_cli.models.heads import HeadSpec, LanguageHead
 from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns, is_constant
 
@@ -66,6 +67,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
     peft_type = "CAUSAL_LM"
     hub_task = "text-generation"
     example_file = "prompts.jsonl"
+    model_files = GENERATION_FILES
 
     def setting_problems(self, task: TaskConfig) -> list[str]:
         """Return that a number is looked for behind no marker, or that the marker is empty."""

@@ -48,6 +48,7 @@ def test_where_tokens_diverge_the_completion_begins() -> None:
     tokenizer = make_tokenizer("llama")
     encoded = one_row("the cat ", "sat").encode(tokenizer, TASK)  # the space belongs to the token " sat"
     assert encoded.rejoined == 1
+    assert "the tokens of 1 of 1 prompts change where the completion follows" in encoded.warnings()[0]
     assert tokenizer.decode(encoded.prompt(0), skip_special_tokens=True) == "the cat"
     assert tokenizer.decode(encoded.tokens[encoded.learned]) == " sat</s>"
 
@@ -71,6 +72,10 @@ def test_long_rows_are_cut_at_their_end() -> None:
     assert set(cut.labels.tolist()) == {0, 1}  # of prompts with two words one token is left, of longer ones none
     without = np.flatnonzero(cut.labels == 0)
     assert cut.weights(without) == 1
+    assert whole.warnings() == []
+    names = ", ".join(map(str, without))
+    assert f"of {len(without)} of 12 examples the prompt fills task.max_length" in cut.warnings()[1]
+    assert f"rows {names}; raise task.max_length" in cut.warnings()[1]
 
 
 def test_the_first_token_of_a_row_is_never_learned() -> None:

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.models.files import WEIGHTS, WEIGHTS_INDEX, model_files
+from gelora_cli.models.files import GENERATION_FILES, WEIGHTS, WEIGHTS_INDEX, model_files
 from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import load_model
-from gelora_cli.models.locate import ResolvedModel, resolve_model
+from gelora_cli.models.locate import ResolvedModel, resolve_model, with_files
 from gelora_cli.models.tokenizer import load_tokenizer
 from tests.helpers.tiny import make_tiny
 
@@ -287,3 +287,15 @@ def test_the_sizes_of_a_kind_are_checked_by_its_own_names(
 ) -> None:
     config_with(**values)(make_tiny(kind, tmp_path))
     assert named in refusal(tmp_path)
+
+
+def test_files_of_generation_count_for_it_alone(bert: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(bert, tmp_path / "model")
+    before = resolved(model)
+    assert with_files(before, GENERATION_FILES) == before  # it has none of them
+    (model / "generation_config.json").write_text('{"eos_token_id": 3}')
+    assert resolved(model) == before
+    first = with_files(resolved(model), GENERATION_FILES)
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    second = with_files(resolved(model), GENERATION_FILES)
+    assert len({before.fingerprint, first.fingerprint, second.fingerprint}) == 3
