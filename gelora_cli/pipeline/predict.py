@@ -45,7 +45,7 @@ def work_evaluate(directory: Path, target: Path, inputs: ResolvedInputs) -> None
     with translate_oom():
         session = open_session(inputs, None)
         session.read_scale(directory)  # before anything is scored: otherwise the scale is fitted again
-        model = session.reload_adapter(directory)
+        model = session.with_adapter(session.loaded, directory)
         results = tuple(session.evaluate(model, split).result for split in session.reported_splits())
     if session.accelerator.is_main_process:
         write_atomic(target, to_json(EvaluationReport(results)))

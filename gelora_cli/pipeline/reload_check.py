@@ -49,6 +49,9 @@ def save_and_reload(session: Session, attached: AdaptedModel, directory: Path) -
         split = session.inputs.deciding_split
         probe = session.encode(split.take(draw_rows(len(split), RELOAD_EXAMPLES, 0)))
         trained = session.scores(attached.model, probe)
+        if session.config.model.dtype != "float32":
+            # Such a model may fill a GPU, where a second one would find no room. The check is the last to need it.
+            attached.model.to("cpu")
         fresh = session.fresh_model()
         # The bare base first: loading the adapter changes `fresh`.
         with session.accelerator.autocast():  # as the others are scored, so that rounding is no effect

@@ -313,10 +313,6 @@ class Session:
         results = [compute() if self.accelerator.is_main_process else None]
         return cast(Result, broadcast_object_list(results)[0])
 
-    def reload_adapter(self, directory: Path) -> nn.Module:
-        """Load the saved adapter into a fresh base model, in the run's precision."""
-        return self.with_adapter(self.fresh_model(), directory)
-
     def with_adapter(self, base: LoadedModel, directory: Path) -> nn.Module:
         """Load the saved adapter into this base model, in the run's precision."""
         from gelora_cli.methods import load_adapter
