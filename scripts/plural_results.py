@@ -22,6 +22,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.files import write_atomic
 from gelora_cli.core.run_files import PREDICTIONS
 from gelora_cli.core.status import find_runs
+from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.plots.style import figure_head, method_style, new_figure, write_figure
 from scripts.benchmarks.record import ROOT, describe_machine, library_versions
 
@@ -64,6 +65,8 @@ token, and can be compared only between models with the same tokenizer.
 
 ## Ranks
 
+`fisher` gives each linear layer a rank of its own, `gelora` and `lora` one to each block.
+
 {ranks}
 
 ## Again
@@ -82,7 +85,15 @@ This page is written by `scripts/plural_results.py` from `results/plural.json`.
 
 @dataclass(frozen=True, kw_only=True)
 class PluralRun:
-    """One run: `values` holds the metrics before training, then after each epoch."""
+    """One run.
+
+    Attributes:
+        ranks: the largest planned rank in each block.
+        examples: evaluated sentences.
+        values: the metrics before training, then after each epoch.
+        wrong: generated texts that are not the reference, after the last epoch.
+        one_word: those of them with as many words as the reference, of which one is another.
+    """
 
     method: str
     seed: int
@@ -91,6 +102,8 @@ class PluralRun:
     examples: int
     train_rows: int
     values: tuple[dict[str, float], ...]
+    wrong: int
+    one_word: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,21 +144,21 @@ def collect(directory: Path) -> PluralRecord:
         SystemExit: there is none, or one has no values before training.
     """
     finished = [path for path in find_runs(directory) if is_done(path)]
-    results = [(path, read_artifact(RunResult, path / RunResult.FILE)) for path in finished]
-    results = [(path, result) for path, result in results if result.task == "plural"]
-    if not results:
+    runs = [_run_of(path) for path in finished if read_artifact(RunResult, path / RunResult.FILE).task == "plural"]
+    if not runs:
         raise SystemExit(f"{directory} holds no finished run of task=plural")
-    runs = [_run_of(result) for _, result in results]
-    line = (results[0][0] / PREDICTIONS).read_text(encoding="utf-8").splitlines()[0]
-    row = json.loads(line)
     runs.sort(key=lambda run: (METHODS_SHOWN.index(run.method), run.seed))
-    return PluralRecord(command=COMMAND, prompt=row["prompt"], completion=row["reference"].strip(), runs=tuple(runs))
+    example = plural_splits()["validation"][0]
+    return PluralRecord(command=COMMAND, prompt=example.singular, completion=example.plural, runs=tuple(runs))
 
 
-def _run_of(result: RunResult) -> PluralRun:
+def _run_of(directory: Path) -> PluralRun:
+    result = read_artifact(RunResult, directory / RunResult.FILE)
     evaluations = (result.train.before, *result.train.evaluations)
     if not result.train.before:
         raise SystemExit(f"the run of method={result.method} seed={result.seed} has no values before training")
+    rows = map(json.loads, (directory / PREDICTIONS).read_text(encoding="utf-8").splitlines())
+    wrong = [row for row in rows if row["prediction"].strip() != row["label"].strip()]
     return PluralRun(
         method=result.method,
         seed=result.seed,
@@ -154,7 +167,15 @@ def _run_of(result: RunResult) -> PluralRun:
         examples=result.results[0].examples,
         train_rows=result.train.examples // result.train.epochs,
         values=tuple(_shown_values(evaluated[0]) for evaluated in evaluations),
+        wrong=len(wrong),
+        one_word=sum(differs_in_one_word(row["prediction"], row["label"]) for row in wrong),
     )
+
+
+def differs_in_one_word(text: str, reference: str) -> bool:
+    """Return whether a text has as many words as the reference, and all but one of them."""
+    words, right = text.split(), reference.split()
+    return len(words) == len(right) and sum(a != b for a, b in zip(words, right, strict=True)) == 1
 
 
 def _shown_values(result: EvalResult) -> dict[str, float]:
@@ -223,13 +244,16 @@ def _reading(record: PluralRecord) -> str:
     """Return what the table of exact matches says, in words."""
     at_end = {method: series(runs, "exact_match")[-1] for method, runs in by_method(record).items()}
     before = [run.values[0]["exact_match"] for run in record.runs]
+    after = [run.values[-1]["exact_match"] for run in record.runs]
     means = [statistics.mean(values) for values in at_end.values()]
     spread = max(max(values) - min(values) for values in at_end.values())
-    return (
-        f"Exact match rises from {_range(before)} to {_range([v for values in at_end.values() for v in values])}. The "
-        f"means of the methods lie within {max(means) - min(means):.3f} of each other, the seeds of one method within "
-        f"{spread:.3f}. With three seeds of a toy that orders no methods."
-    )
+    wrong, one_word = sum(run.wrong for run in record.runs), sum(run.one_word for run in record.runs)
+    distance = max(means) - min(means)
+    return f"""\
+All runs begin at an exact match of {_range(before)} and end at {_range(after)}. At the end the means of the
+methods lie within {distance:.3f} of each other, and the seeds of one method within {spread:.3f}. So this says
+nothing about which method is better. Of the {wrong:,} wrong texts of all runs {one_word:,} differ from the
+reference in one word."""
 
 
 def _range(values: Sequence[float]) -> str:
@@ -239,7 +263,7 @@ def _range(values: Sequence[float]) -> str:
 
 def _ranks(record: PluralRecord) -> str:
     """Return the planned ranks of each run."""
-    lines = ["| method | seed | rank of each block | adapter parameters |", "|---|---|---|---|"]
+    lines = ["| method | seed | largest rank of each block | adapter parameters |", "|---|---|---|---|"]
     for run in record.runs:
         ranks = " ".join(map(str, run.ranks))
         lines.append(f"| `{run.method}` | {run.seed} | {ranks} | {run.adapter_params:,} |")
