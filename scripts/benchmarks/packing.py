@@ -53,8 +53,8 @@ class Way:
 
 def main() -> None:
     """Measure, print and write the record."""
-    options = benchmark_parser(__doc__, "320 rows, two rounds").parse_args()
-    examples, rounds = (320, 2) if options.quick else (640, 9)
+    options = benchmark_parser(__doc__, "160 rows, two rounds").parse_args()
+    examples, rounds = (160, 2) if options.quick else (320, 7)
     rows = drawn_rows(examples)
     batches = {
         "batches of like length": epoch_batches(rows.lengths, BATCH, 0, 1),

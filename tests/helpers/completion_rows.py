@@ -46,8 +46,8 @@ def load_decoder(directory: Path, dropout: float = 0.0) -> LoadedModel:
     return load_model(resolve_model(hub=None, path=str(directory)), LanguageHead(), seed=0, dropout=dropout)
 
 
-def adapted_decoder(directory: Path) -> AdaptedModel:
-    """Return a tiny decoder with LoRA, without dropout."""
+def adapted_decoder(directory: Path, dropout: float = 0.0) -> AdaptedModel:
+    """Return a tiny decoder with LoRA; `dropout` is the adapter's."""
     loaded = load_decoder(directory)
     plan = plan_ranks(profile_of(loaded.map), parse_budget("auto"), modules="attention")
-    return attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(), 0))
+    return attach_lora(MethodContext(loaded.model, loaded.map, plan, LowRankConfig(dropout=dropout), 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.distributed import make_accelerator
+from gelora_cli.core.files import append_line, truncate_file
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.batches import epoch_batches, packed_load
 from gelora_cli.data.collate import Batch, collate
 from gelora_cli.data.packing import collate_packed
 from gelora_cli.methods.base import AdaptedModel
 from gelora_cli.tasks.losses import BatchLoss
+from gelora_cli.training.checkpoint import Checkpoints, latest_valid_checkpoint
 from gelora_cli.training.loop import Trainer
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.timing import no_results
@@ -24,6 +29,7 @@ from tests.helpers.completion_rows import adapted_decoder, completion_rows
 from tests.helpers.tiny import DECODERS, make_tiny
 from tests.helpers.tiny_decoders import MORE_DECODERS
 from tests.helpers.train_settings import SETTINGS
+from tests.helpers.training import fine_tune
 
 CPU = torch.device("cpu")
 KIND = TASK_KINDS.get("generation")
@@ -39,9 +45,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(directory: Path, **changes: Any) -> tuple[list[float], AdaptedModel]:
-    """Train for an epoch of three batches; return the losses and the model."""
+    """Train for an epoch of two batches, in both of which rows share sequences; return the losses and the model."""
     adapted = adapted_decoder(directory)
-    settings: TrainSettings = replace(SETTINGS, loss=LOSS, epochs=1, batch_size=4, **changes)
+    settings: TrainSettings = replace(SETTINGS, loss=LOSS, epochs=1, batch_size=6, **changes)
     trainer = Trainer(
         adapted,
         completion_rows(),
@@ -65,7 +71,7 @@ def assert_same_training(one: tuple[list[float], AdaptedModel], other: tuple[lis
 
 def test_the_loss_of_a_step_is_the_mean_over_its_learned_tokens(llama: Path) -> None:
     split, adapted = completion_rows(), adapted_decoder(llama)
-    rows = epoch_batches(split.lengths, 4, 0, 1)[0]
+    rows = epoch_batches(split.lengths, 6, 0, 1)[0]
     tokens: list[torch.Tensor] = []
     with torch.no_grad():
         for row in rows:
@@ -84,6 +90,9 @@ def test_micro_batches_of_unequal_tokens_train_as_the_whole(llama: Path, packing
 
 
 def test_packed_batches_train_as_padded_ones(llama: Path) -> None:
+    lengths = completion_rows().lengths
+    for rows in epoch_batches(lengths, 6, 0, 1):
+        assert packed_load(lengths, [rows]).rows < len(rows)
     padded, packed = trained(llama), trained(llama, packing=True)
     assert_same_training(padded, packed)
     again = trained(llama, packing=True)
@@ -108,3 +117,64 @@ def test_packed_rows_have_the_losses_and_gradients_of_padded_ones(tmp_path: Path
     assert any(gradient.abs().max() > 1e-3 for gradient in padded[1])
     for one, other in zip(packed[1], padded[1], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+class KilledError(Exception):
+    """What ends a training in a test."""
+
+
+def resumable(directory: Path, model: Path, *, packing: bool, die_at: int = 0) -> dict[str, torch.Tensor]:
+    """Train for two epochs of four steps, with a checkpoint after every third; die in a step, without a checkpoint."""
+    adapted = adapted_decoder(model, dropout=0.1)
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        if steps == die_at:
+            raise KilledError
+        return False
+
+    fine_tune(
+        adapted,
+        completion_rows(),
+        replace(SETTINGS, loss=LOSS, packing=packing, batch_size=3, micro_batch_size=2, log_steps=2),
+        pad_token_id=0,
+        accelerator=make_accelerator("float32"),
+        evaluate=lambda epoch: (EvalResult("validation", 5, {"exact_match": 0.1}, "exact_match", False, 0.1),),
+        record=lambda line: append_line(directory / run_files.METRICS, line),
+        checkpoints=Checkpoints(directory, 3, None),
+        stop=stop,
+    )
+    return {name: tensor.detach().clone() for name, tensor in adapted.trainable().items()}
+
+
+@pytest.mark.parametrize("packing", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_training_killed_in_mid_epoch_ends_as_if_it_never_was(llama: Path, tmp_path: Path, packing: bool) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    wanted = resumable(whole, llama, packing=packing)
+    weights = []
+    for die_at in (5, 5, 3):
+        with pytest.raises(KilledError):
+            resumable(broken, llama, packing=packing, die_at=die_at)
+        state = latest_valid_checkpoint(broken)
+        assert state is not None
+        weights.append((state.step, state.loss_examples, state.loss_weight))
+        truncate_file(broken / run_files.METRICS, state.metrics_bytes)
+    # The third step lies between two readings of the loss, whose divisor is then the tokens of its rows.
+    split = completion_rows()
+    rows = epoch_batches(split.lengths, 3, 0, 1)[2]
+    assert weights[0] == (3, len(rows), split.weights(rows))
+    assert len(rows) != split.weights(rows)
+    torch.manual_seed(99)  # whatever ran before in the process that resumes
+    resumed = resumable(broken, llama, packing=packing)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in wanted.items())
+    assert metric_lines(whole) == metric_lines(broken)
+
+
+def metric_lines(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics without their times."""
+    lines = [json.loads(line) for line in (directory / run_files.METRICS).read_text().splitlines()]
+    return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
