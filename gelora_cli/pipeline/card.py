@@ -147,6 +147,7 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     if task_kind(facts.config).target == "label_sets":
         threshold = facts.config.task.threshold
         lines.append(f"- a text has each label whose probability, the sigmoid of its output, is above {threshold:g}")
+    lines += [f"- {text}" for text in task_kind(facts.config).card_lines(facts.config.task)]
     lines += _loss_lines(facts.config)
     lines += weight_lines(facts.config, export)
     lines += _ranks_lines(result, plan)

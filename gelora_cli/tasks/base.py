@@ -192,6 +192,10 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         Of sets of labels (n, C) each.
         """
 
+    def card_lines(self, task: TaskConfig) -> list[str]:
+        """Return what a model card says of how predictions are made and scored, a line each; nothing by default."""
+        return []
+
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probabilities that `gelora predict` adds to a row, from its scores; none by default.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import markdown_code
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.completions import EncodedCompletions
 from gelora_cli.metrics.completions import AnswerFormat, CompletionMetric, finite_sums
@@ -213,6 +214,19 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
             return finite_sums([row["scores"]["log_likelihood"] for row in rows], tokens), tokens
         texts, references = [row["prediction"] for row in rows], [row["label"] for row in rows]
         return _answer_format(task).points(texts, references), np.zeros(len(rows))
+
+    def card_lines(self, task: TaskConfig) -> list[str]:
+        """Return how texts are generated, and what the metrics mean."""
+        answer = "the whole text"
+        if task.answer_marker is not None:
+            what = "the number behind" if task.answer_form == "number" else "the rest of the line behind"
+            answer = f"{what} {markdown_code(task.answer_marker)}"
+        return [
+            f"texts are generated greedily, of at most {task.max_new_tokens} new tokens; {answer} is compared by "
+            "exact_match",
+            "log_likelihood is the mean over all tokens of the completions, with their end tokens, in nats; perplexity "
+            "is exp(-log_likelihood), comparable for one tokenizer alone",
+        ]
 
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return whether the limit was reached and, of a row with a completion, its log-likelihood and tokens."""

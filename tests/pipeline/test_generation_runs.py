@@ -21,7 +21,7 @@ WORDS = [
     *("task=plural", "task.max_length=48", f"task.max_new_tokens={LIMIT}", "task.reported=log_likelihood"),
     *("data.max_train_examples=64", f"data.max_eval_examples={EXAMPLES}", "profile.max_examples=64"),
     *("method=lora", "budget=rank:2", "protocol=dev", "train.epochs=2", "train.learning_rate=0.5"),
-    "train.warmup_ratio=0",
+    *("train.warmup_ratio=0", "method.modules=attention", "method.scaling=32"),
 ]
 
 
@@ -50,6 +50,7 @@ def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
     assert ["loss" in line for line in without_times(run)] == ["learning_rate" in line for line in without_times(run)]
     card = (run / run_files.CARD).read_text(encoding="utf-8")
     assert "pipeline_tag: text-generation" in card and "AutoModelForCausalLM" in card
+    assert f"at most {LIMIT} new tokens; the whole text is compared by exact_match" in card
 
 
 def test_a_resumed_run_gives_the_same_predictions(
