@@ -141,6 +141,11 @@ def _facts(result: RunResult, plan: RankPlan, facts: CardFacts, export: Export |
     if facts.starts_from:
         earlier_runs = escape_markdown(", then ".join(facts.starts_from))
         lines.append(f"- starts from: {base}, merged with {earlier_runs}")
+    for run, difference in result.start_differences.items():
+        lines.append(
+            f"- {escape_markdown(run)} trained on weights that were not in float32. It is merged into weights in "
+            f"float32, whose last hidden states differ from its own by {difference:.2g} of their size"
+        )
     if labels := facts.config.task.labels:
         names = ", ".join(f"{index} {escape_markdown(name)}" for index, name in enumerate(labels))
         lines.append(f"- labels: {names}")

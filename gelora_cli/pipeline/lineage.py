@@ -1,5 +1,7 @@
 """Intermediate-task tuning: a run that starts from an earlier run's adapter, merged into the base model in float32.
 
+So it is also where that run stored its weights in another type; `stored_start` says how far it was from what is merged.
+
 `init_from=RUN` names a finished run on the same base model. Its backbone is taken over as fine-tuning left it; what the
 new task initialises itself (the head, and a pooler that the base's weights lack) is drawn from the new run's seed.
 RUN may have started from another run: then all of them are merged, the oldest first.
@@ -9,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gelora_cli.config.schema import RunConfig, TaskConfig
+from gelora_cli.config.schema import ModelConfig, RunConfig, TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
@@ -30,6 +32,7 @@ from gelora_cli.pipeline.run_config import open_config
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 UNUSED_WITHOUT_A_HEAD = "pooler."
 """Prefix of the parameters that models of question answering leave out of the backbone."""
@@ -133,6 +136,30 @@ def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[A
     if ancestors:  # what PEFT notes beside the new adapter, so that nobody puts it on the bare base unawares
         loaded.model.name_or_path = resolved.source
     return loaded
+
+
+def stored_ancestors(
+    resolved: ResolvedModel, ancestors: Sequence[Ancestor], device: torch.device
+) -> Iterator[tuple[Ancestor, PreTrainedModel, PreTrainedModel]]:
+    """Yield the earlier runs that stored their weights in another type than float32, each as two models.
+
+    The first is what that run trained, on this device. The second is what later runs start from, with the adapter
+    merged into weights in float32, on the CPU.
+    """
+    from gelora_cli.methods import load_adapter
+    from gelora_cli.methods.updates.checks import plain_model
+    from gelora_cli.models.quantized import store_weights
+
+    body: dict[str, torch.Tensor] = {}
+    for ancestor in ancestors:
+        before, body = body, _merged_body(resolved, ancestor, body)
+        if (dtype := ancestor.config.model.dtype) == ModelConfig().dtype:
+            continue
+        trained, merged = _load(resolved, ancestor.config), _load(resolved, ancestor.config)
+        _copy_backbone(trained, before)
+        _copy_backbone(merged, body)
+        adapted = load_adapter(store_weights(trained, dtype, device).model, ancestor.adapter).to(device)
+        yield ancestor, plain_model(adapted), merged.model
 
 
 def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:

@@ -70,6 +70,7 @@ def make_result(
         smoke=config.smoke,
         scale=session.scale,
         costs=costs,
+        start_differences=session.start_differences,
     )
 
 

@@ -125,6 +125,7 @@ class Session:
         self.seconds: dict[str, float] = {}
         self._warned: set[tuple[str, str]] = set()  # (split, warning)
         self._casts: dict[int, torch.Tensor] = {}  # of frozen weights, for CUDA graphs
+        self.start_differences: dict[str, float] = {}
         with self.timed("model"):
             self.loaded = self.fresh_model()
             self.shapes = read_shapes(self.loaded.model, self.loaded.map)  # before an adapter adds its own

@@ -22,6 +22,7 @@ from gelora_cli.pipeline.reload_check import save_and_reload
 from gelora_cli.pipeline.result import make_result, write_result
 from gelora_cli.pipeline.session import close_session, open_session
 from gelora_cli.pipeline.signal_stage import MeasuredSignals, shared_signals
+from gelora_cli.pipeline.stored_start import start_differences
 from gelora_cli.pipeline.train_stage import train_stage
 from gelora_cli.plots.base import RunData, write_run_pictures
 from gelora_cli.trackers.opening import open_trackers
@@ -47,6 +48,7 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
             close_session(session, directory)
             return  # without a result: the command links it to that run
         train = session.train_split()
+        session.start_differences = session.compute_once(lambda: start_differences(session, train))
         attached = attach_method(session, plan, train)
         if is_main:
             _write_plan(directory, signals, attached.plan)  # as attached: a method may change its plan

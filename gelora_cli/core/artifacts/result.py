@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 SMOKE_REMARK = "smoke=true: a short trial on few rows, not a result"
@@ -212,6 +212,8 @@ class RunResult:
         scale: The scale of the scores that the model was trained on; null if trained on the labels as they are.
         smoke: Whether it was a short trial with `smoke=true`, which is no result.
         costs: Operations, and what the adapter takes once it is used; None of a run that is older than this.
+        start_differences: How far earlier runs (`init_from`) with weights in another type than float32 were from what
+            was merged of them, by the name of the run (see `pipeline.stored_start`); empty where there were none.
     """
 
     task: str
@@ -242,6 +244,7 @@ class RunResult:
     scale: ScoreScale | None = None
     smoke: bool = False
     costs: RunCosts | None = None
+    start_differences: dict[str, float] = field(default_factory=dict)
 
     FILE: ClassVar[str] = "result.json"
 
