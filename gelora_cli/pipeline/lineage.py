@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 UNUSED_WITHOUT_A_HEAD = "pooler."
 """Prefix of the parameters that models of question answering leave out of the backbone."""
+PRETRAINED_HEAD = "pretrained head: "
+"""Stands before the names of a pretrained head's tensors, among those of the backbone. `full` trains them."""
 
 
 @dataclass(frozen=True)
@@ -172,17 +174,29 @@ def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:
 def _merged_body(
     resolved: ResolvedModel, ancestor: Ancestor, body: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return the backbone's tensors after an ancestor's training, which began with `body` (empty: the base model's)."""
+    """Return the backbone's tensors after an ancestor's training, which began with `body` (empty: the base model's).
+
+    With them are those of a pretrained head, or of the last ancestor that had one.
+    """
     # A function of its own, so that each ancestor's model is freed before the next one is loaded.
     from gelora_cli.methods.updates.merging import merge_adapter
 
     loaded = _load(resolved, ancestor.config)
     _copy_backbone(loaded, body)
-    return dict(merge_adapter(loaded.model, ancestor.adapter).base_model.state_dict())
+    merged = merge_adapter(loaded.model, ancestor.adapter)
+    heads = {name: tensor for name, tensor in body.items() if name.startswith(PRETRAINED_HEAD)}
+    if head_of(ancestor.config).is_pretrained:
+        prefix = f"{merged.base_model_prefix}."
+        for name, tensor in merged.state_dict().items():
+            if not name.startswith(prefix):
+                heads[PRETRAINED_HEAD + name] = tensor
+    return {**merged.base_model.state_dict(), **heads}
 
 
 def _copy_backbone(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> None:
     """Copy a backbone's tensors, by their names below the base model, but for what the task initialises itself.
+
+    A pretrained head is copied, too, into a model that has it.
 
     Raises:
         RunError: the backbones differ by more than a pooler.
@@ -190,11 +204,15 @@ def _copy_backbone(loaded: LoadedModel, body: Mapping[str, torch.Tensor]) -> Non
     if not body:  # no ancestors: the base model's own weights stay
         return
     prefix = f"{loaded.model.base_model_prefix}."
+    heads = {name: tensor for name, tensor in body.items() if name.startswith(PRETRAINED_HEAD)}
     names = {
         name for name in loaded.model.base_model.state_dict() if not is_inside(prefix + name, loaded.map.head_modules)
     }
-    differing = [name for name in names ^ body.keys() if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
+    differing = [name for name in names ^ (body.keys() - heads.keys()) if not name.startswith(UNUSED_WITHOUT_A_HEAD)]
     if differing:
         raise RunError(f"the earlier run's backbone is another one: {min(differing)} is in only one of the two")
     # Not strict: the head's modules and a pooler keep what this run's seed gave them.
     loaded.model.base_model.load_state_dict({name: body[name] for name in names & body.keys()}, strict=False)
+    if not loaded.map.head_modules:
+        pretrained = {name.removeprefix(PRETRAINED_HEAD): tensor for name, tensor in heads.items()}
+        loaded.model.load_state_dict(pretrained, strict=False)
