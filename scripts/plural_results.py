@@ -51,7 +51,8 @@ grammar. The task (`task=plural`) gives it a sentence in the singular. It has to
 
 The {examples} evaluated sentences share no noun, verb, adjective or name with the {train_rows} training sentences. The
 toy itself has seen all words: what is held out, is held out from fine-tuning only. While it was trained, it has also
-seen some sentences beside their plural, so it starts above 0.
+seen some sentences beside their plural, so it starts above 0. Of the evaluated pairs it has seen none, and of their
+prompts one (counted in `scripts.toy_decoder.make_documents`).
 
 [![{alternative}](../images/plural.png)](../images/plural.png)
 
