@@ -12,15 +12,44 @@ import pytest
 import torch
 from torch import nn
 
-from gelora_cli.models.quantized import Bf16Linear, linear_weight, weight_count
+from gelora_cli.models.heads import LanguageHead
+from gelora_cli.models.load import load_model
+from gelora_cli.models.quantized import Bf16Linear, linear_weight, store_weights, weight_count
 from tests.helpers.method_cases import inputs_of
+from tests.helpers.models import from_directory
 from tests.helpers.stored import stored_and_dense
-from tests.helpers.tiny import make_tiny
-from tests.helpers.variant_matrix import fresh, labels_of_sentences
+from tests.helpers.tiny import CONFIGS, make_tiny
+from tests.helpers.variant_matrix import fresh, labels_of_sentences, logits
+
+KINDS = ("bert", "deberta-v2", "qwen3", "gpt2")
+SCALED = ("gemma", "gemma2", "gemma3_text")
+"""Kinds that multiply their embeddings by a number, in the type of their weights: the product is rounded, too."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind not in SCALED])
+def test_every_kind_computes_the_same_with_bf16_weights(kind: str, tmp_path: Path) -> None:
+    directory = make_tiny(kind, tmp_path)
+    stored, dense = stored_and_dense(directory, "bf16")
+    inputs = inputs_of(directory, kind)
+    assert torch.equal(logits(stored.model, inputs), logits(dense.model, inputs))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_of_a_language_model_is_stored_with_the_embeddings(tied: bool, tmp_path: Path) -> None:
+    directory = make_tiny("qwen3", tmp_path, layers=1, changes={"tie_word_embeddings": tied})
+    loaded = load_model(from_directory(directory), LanguageHead(), seed=0)
+    before = loaded.map
+    stored = store_weights(loaded, "bf16", torch.device("cpu"))
+    model: Any = stored.model
+    assert isinstance(model.lm_head, Bf16Linear) and stored.outside_blocks == ("lm_head",)
+    assert (model.lm_head.weight is model.get_input_embeddings().weight) == tied
+    assert sum(parameter.numel() for parameter in model.parameters()) == before.backbone_params
+    assert model(**inputs_of(directory, "qwen3")).logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_bf16_weights_compute_what_the_same_weights_in_float32_do(kind: str, precision: str, tmp_path: Path) -> None:
     directory = make_tiny(kind, tmp_path)
     results = []
