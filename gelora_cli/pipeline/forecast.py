@@ -52,11 +52,8 @@ class RunForecast:
         evaluated = [self._encoded(split) for split in splits.evaluated]
         rows = config.train.micro_batch_size or -(-(global_batch_size(config) or 1) // config.launch.processes)
         rows, longest = min(rows, len(train)), int(train.lengths.max())
+        # With train.packing, too: the largest batch holds rows of like length, of which no two share a sequence.
         scored = self._scored_tokens(train, rows)
-        if config.train.packing:  # rows lie one behind the other, in as few as hold the tokens
-            width = max(longest, config.task.max_length)
-            rows, longest = -(-rows * longest // width), width
-            scored = rows * longest
         eval_rows = min(config.train.eval_batch_size, max(map(len, evaluated)))
         compared_rows = min(eval_rows, RELOAD_EXAMPLES)
         eval_longest = max(int(split.lengths.max()) for split in evaluated)

@@ -47,13 +47,20 @@ class Timing:
         return 1 / self.ratio_to(other)
 
 
-def alternate(candidates: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1) -> dict[str, Timing]:
+def alternate(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Time the candidates in turns (A B C A B C ...) after unmeasured calls of each.
 
     Args:
         candidates: name to what is timed. A candidate on a GPU waits for the device before it returns.
         rounds: timed calls of each candidate.
         warm_up: unmeasured calls of each candidate before the first round.
+        clock: seconds, such as `time.process_time`: those of the CPU, which a busy machine lengthens less.
     """
     for candidate in candidates.values():
         for _ in range(warm_up):
@@ -61,7 +68,7 @@ def alternate(candidates: Mapping[str, Callable[[], object]], rounds: int, *, wa
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, candidate in candidates.items():
-            begun = time.perf_counter()
+            begun = clock()
             candidate()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(clock() - begun)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}

@@ -7,6 +7,7 @@ Both are measured on batches of rows of like length, as gelora makes them, and o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,7 @@ def main() -> None:
     trainers = {way.name: make_trainer(rows, way.packing, rounds + 2) for way in ways}
     losses = {way.name: first_loss(trainers[way.name], batches[way.order]) for way in ways}
     passes = {way.name: one_pass(trainers[way.name], batches[way.order]) for way in ways}
-    timings = alternate(passes, rounds)
+    timings = alternate(passes, rounds, clock=time.perf_counter if torch.cuda.is_available() else time.process_time)
     usual = timings[ways[0].name]
     table = []
     for way in ways:
@@ -90,7 +91,8 @@ def main() -> None:
             f"LoRA of rank {RANK} on a llama with drawn weights (3 blocks of 96, vocabulary {VOCABULARY}), float32, "
             f"passes over {examples} drawn examples in batches of {BATCH}. Their lengths are log-normal (median 20, "
             f"deviation 0.7 of the logarithm), from 4 to {LONGEST} tokens. `train.packing` packs each batch into "
-            "sequences as long as its longest example. All four ways start from the same weights."
+            "sequences as long as its longest example. All four ways start from the same weights. Seconds are those "
+            "of the CPU where there is no GPU."
         ),
         goal=(
             f"faster than padding: {reached(grouped > 1.02)} in batches of like length, which gelora always makes "

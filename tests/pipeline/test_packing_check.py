@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.identity import identity_values
@@ -55,6 +57,30 @@ def test_a_model_that_mixes_rows_is_refused(llama: AdaptedModel, monkeypatch: py
     with pytest.raises(GeloraError, match=r"tiny does not keep packed examples apart.* Leave train.packing out"):
         check_packing(session(), llama, completion_rows())
     check_packing(session(packing=False), llama, completion_rows())  # not asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "settings", "accepted"),
+    [
+        ("GPTNeoX", {"intermediate_size": 64, "num_attention_heads": 4}, True),
+        ("Mamba", {"state_size": 8}, False),  # recurrent
+        ("OPT", {"ffn_dim": 64, "num_attention_heads": 4, "word_embed_proj_dim": 32}, False),  # positions by its mask
+        ("Bloom", {"n_head": 4}, False),  # positions by distance, through a mask
+    ],
+)
+def test_undeclared_kinds_are_judged_by_what_they_do(kind: str, settings: dict[str, Any], accepted: bool) -> None:
+    shared = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "use_cache": False}
+    factory: Any = transformers.AutoModelForCausalLM
+    model = factory.from_config(getattr(transformers, f"{kind}Config")(**shared, **settings))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.3)  # so that attention is not even
+    adapted: Any = SimpleNamespace(model=model)
+    difference = packing_difference(session(), adapted, completion_rows(), np.array([2, 9]))
+    assert difference < 1e-5 if accepted else difference > 0.1
 
 
 def test_packing_is_for_generation_alone(tmp_path: Path) -> None:

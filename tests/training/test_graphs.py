@@ -15,6 +15,7 @@ from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.graphs import can_capture, padded_width, remember_positions
+from tests.helpers.completion_rows import completion_rows
 from tests.helpers.method_cases import inputs_of, loaded_and_plan
 from tests.helpers.train_settings import SETTINGS
 
@@ -57,6 +58,8 @@ def test_only_what_repeats_itself_is_captured(tiny_models: dict[str, Path]) -> N
     assert not can_capture(trainer(model, after_step=lambda step: None))
     assert not can_capture(trainer(model, loss=BatchLoss(SETTINGS.loss.kind, lambda output, batch, labels: output)))
     assert not can_capture(trainer(torch.nn.Sequential(model, Own())))
+    # Each batch of completions is divided by another number of tokens, which a graph would keep.
+    assert not can_capture(trainer(model, split=completion_rows()))
 
 
 def test_debertas_positions_are_computed_once_for_each_length(
