@@ -14,7 +14,7 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import markdown_code
+from gelora_cli.core.messages import join_names, markdown_code
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.completions import EncodedCompletions
 from gelora_cli.metrics.completions import AnswerFormat, CompletionMetric, finite_sums
@@ -87,6 +87,12 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
             f"{describe_columns(task)}: task.kind={task.kind} takes one column of conversations, or task.prompt and "
             "task.completion instead"
         )
+
+    def label_problem(self, task: TaskConfig) -> str | None:
+        """Accept no labels."""
+        if not task.labels:
+            return None
+        return f"task.labels=[{join_names(task.labels)}]: task.kind={task.kind} has no labels; leave it out"
 
     def new_tokens(self, task: TaskConfig) -> int:
         """Return `task.max_new_tokens`."""

@@ -14,11 +14,12 @@ from torch import nn
 from gelora_cli.models.generation import NOT_GENERATED, declared_ends, greedy, pad_left
 from tests.helpers.tiny import CONFIGS, DECODERS, make_tokenizer, tiny_config
 from tests.helpers.tiny_decoders import MORE_DECODERS
+from tests.helpers.tiny_undeclared import UNDECLARED_DECODERS
 
 LENGTHS = (11, 5, 2, 9)  # longer and shorter than the windows of tiny models
 LIMIT = 12
 USUAL = ("llama", "gemma3_text", "gpt2")  # rotary positions, a window in some blocks, a table of positions
-OTHERS = tuple(kind for kind in (*DECODERS, *MORE_DECODERS) if kind not in USUAL)
+OTHERS = tuple(kind for kind in (*DECODERS, *MORE_DECODERS, *UNDECLARED_DECODERS) if kind not in USUAL)
 
 
 @cache

@@ -135,5 +135,6 @@ def test_settings_that_belong_together() -> None:
     assert not KIND.setting_problems(replace(TASK, answer_marker="####", answer_form="number"))
     assert "needs task.answer_marker" in KIND.setting_problems(replace(TASK, answer_form="number"))[0]
     assert "task.answer_marker is empty" in KIND.setting_problems(replace(TASK, answer_marker=" "))[0]
-    assert KIND.column_problem(TASK) is None
+    assert KIND.column_problem(TASK) is KIND.label_problem(TASK) is None
+    assert "has no labels" in str(KIND.label_problem(replace(TASK, labels=["a", "b"])))
     assert "task.prompt" in str(KIND.column_problem(replace(TASK, columns=["sentence"])))
