@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names
 from gelora_cli.data.chat import Conversation
 from gelora_cli.data.completion_rows import RowWriter
@@ -146,6 +147,19 @@ class EncodedCompletions(EncodedSplit):
     def _first_learned(self) -> NDArray[np.int64]:
         """Return the place in each row of the first token that is learned, (n,)."""
         return np.maximum(self.prompt_lengths, 1)
+
+    def refuse_useless(self) -> None:
+        """Refuse rows with completions of which nothing is left.
+
+        Raises:
+            GeloraError: no row has a token of its completion.
+        """
+        if self.labels is not None and not self.labels.any():
+            limit = int(self.lengths.max(initial=0))
+            raise GeloraError(
+                f"{self.name}: the prompts fill task.max_length={limit} in all {len(self):,} rows, so that no token of "
+                "a completion is left to learn or to score; raise task.max_length"
+            )
 
     def warnings(self) -> list[str]:
         """Add prompts whose tokens change before their completion, and completions of which nothing is left."""

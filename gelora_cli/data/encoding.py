@@ -121,6 +121,13 @@ class EncodedSplit:
         """Return the number of examples in words, for the log."""
         return f"{len(self):,} examples"
 
+    def refuse_useless(self) -> None:
+        """Refuse rows that can neither be trained on nor be scored; there are none by default.
+
+        Raises:
+            GeloraError: there is nothing in any row.
+        """
+
     def warnings(self) -> list[str]:
         """Return what a user should know about how the rows were tokenized, a sentence each, for the log."""
         text = self.truncation.describe() if self.truncation else ""

@@ -42,6 +42,7 @@ def fetch_dataset(repository: str, patterns: Sequence[str], key: str) -> Path:
         except OSError:
             raise GeloraError(
                 f"{setting}: the hub can't be reached ({type(error).__name__}), and this data set is not in the local "
-                f"cache. Give a directory that holds {wanted[0]}: {key}=DIR. Or use task=demo, which needs no network."
+                f"cache. Give a directory that holds {wanted[0]}: {key}=DIR. Or use task=demo or task=plural, which "
+                "need no network."
             ) from error
         return Path(cached)

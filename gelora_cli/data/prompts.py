@@ -31,9 +31,8 @@ def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) ->
 
     The columns of a file are those of `task.prompt` and perhaps of `task.completion`, or the one of conversations,
     which end with the user, or all with a completion. Completions are scored and compared with what is written, unless
-    a row has none. A line
-    of standard input or of a text file is the value of the prompt's column, or several with tabs between them. Prompts
-    without turns, of a run that learned from conversations, become the turn of a user.
+    a row has none. A line of standard input or of a text file is the value of the prompt's column, or several with
+    tabs between them. Prompts without turns, of a run that learned from conversations, become the turn of a user.
 
     Raises:
         GeloraError: what `read_table` refuses, an empty prompt, or conversations of which some end with a completion.

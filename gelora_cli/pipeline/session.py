@@ -160,6 +160,7 @@ class Session:
     def encode_and_warn(self, split: Split) -> EncodedSplit:
         """Return the token sequences of a split, and warn of what was lost, such as texts cut to the longest length."""
         encoded = self.encode(split)
+        encoded.refuse_useless()
         for text in encoded.warnings():
             # Once for a text: the profile and the training may read the same rows.
             if (split.name, text) not in self._warned:

@@ -73,6 +73,9 @@ def test_long_rows_are_cut_at_their_end() -> None:
     without = np.flatnonzero(cut.labels == 0)
     assert cut.weights(without) == 1
     assert whole.warnings() == []
+    whole.refuse_useless()
+    with pytest.raises(GeloraError, match=r"the prompts fill task.max_length=3 in all 12 rows.*raise task.max_length"):
+        encode_completions(split, tokenizer, 3).refuse_useless()
     names = ", ".join(map(str, without))
     assert f"of {len(without)} of 12 examples the prompt fills task.max_length" in cut.warnings()[1]
     assert f"rows {names}; raise task.max_length" in cut.warnings()[1]
