@@ -137,4 +137,5 @@ def test_settings_that_belong_together() -> None:
     assert "task.answer_marker is empty" in KIND.setting_problems(replace(TASK, answer_marker=" "))[0]
     assert KIND.column_problem(TASK) is KIND.label_problem(TASK) is None
     assert "has no labels" in str(KIND.label_problem(replace(TASK, labels=["a", "b"])))
-    assert "task.prompt" in str(KIND.column_problem(replace(TASK, columns=["sentence"])))
+    assert KIND.column_problem(replace(TASK, columns=["messages"])) is None
+    assert "task.prompt" in str(KIND.column_problem(replace(TASK, columns=["sentence", "other"])))
