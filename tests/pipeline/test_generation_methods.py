@@ -19,7 +19,8 @@ from gelora_cli.pipeline.lineage import Ancestor, load_start
 from gelora_cli.pipeline.run_config import open_config
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.models import from_directory
-from tests.helpers.tiny import make_tiny
+from tests.helpers.tiny import DECODERS, make_tiny
+from tests.helpers.tiny_decoders import MORE_DECODERS
 from tests.helpers.variant_matrix import VARIANTS
 
 TINY = (
@@ -81,6 +82,15 @@ def test_a_head_that_is_the_embeddings(bench: Bench, words: str) -> None:
     assert result_of(directory).reload_check.passed
     saved = load_file(next((directory / run_files.ADAPTER).glob("*.safetensors")))
     assert not any("lm_head" in name for name in saved)  # of `full` as embeddings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*DECODERS, *MORE_DECODERS])
+def test_every_decoder_is_measured_and_learns_to_write(kind: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "runs", tmp_path, {kind: make_tiny(kind, tmp_path / kind)})
+    for method in ("gelora", "fisher"):
+        check = result_of(run(bench, kind, f"method={method}")).reload_check
+        assert check.passed and check.largest_difference <= check.tolerance < check.adapter_effect
 
 
 @pytest.mark.parametrize("pooling", ["last", pytest.param("tokens", marks=pytest.mark.slow)])

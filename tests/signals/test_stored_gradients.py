@@ -102,13 +102,25 @@ def test_blocks_that_are_computed_a_second_time_give_the_same_numbers(opened: Op
         assert measure(context, "gradients", "again").linears == kept.linears
 
 
-def test_nothing_of_the_model_is_left_changed(opened: Open) -> None:
-    context = stored(opened("gpt2"))
+def test_a_block_at_most_waits_and_nothing_of_the_model_is_left_changed(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = stored(opened("llama"))
+    blocks = [sum(linear.in_features * linear.out_features for linear in b.linears) for b in context.model_map.blocks]
+    waiting: list[int] = []
+    add = WeightGradients._add
+
+    def count(self: WeightGradients, *arguments: Any) -> None:
+        waiting.append(sum(gradient.numel() for gradient in self._gradients.values()))
+        add(self, *arguments)
+
+    monkeypatch.setattr(WeightGradients, "_add", count)
     before = {name: parameter.detach().clone() for name, parameter in context.model.named_parameters()}
     measure(context, "gradients", "stored")
     assert all(torch.equal(before[name], parameter) for name, parameter in context.model.named_parameters())
     assert all(parameter.grad is None for parameter in context.model.parameters())
     assert not any(module._forward_hooks for module in context.model.modules())
+    assert 0 < max(waiting) <= max(blocks)
 
 
 def test_what_the_sums_take_is_said_and_a_small_disk_warned_of(
