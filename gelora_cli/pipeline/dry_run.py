@@ -40,7 +40,7 @@ from gelora_cli.pipeline.plan_stage import flat_profile, make_plan
 from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
 from gelora_cli.pipeline.signal_stage import signal_context, warn_unread
-from gelora_cli.pipeline.stage_settings import train_settings
+from gelora_cli.pipeline.stage_settings import evaluates_first, train_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -199,6 +199,8 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     steps_per_epoch = -(-len(train) // settings.batch_size)  # rounded up
     epochs = settings.total_steps(len(train)) / steps_per_epoch  # a fraction where train.steps ends within an epoch
     training = epochs * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
+    # One at the end of each epoch, a last one that is cut short included, and perhaps one before the first step.
+    evaluations = trainer.planned_epochs + evaluates_first(config)
     evaluation = 0.0
     for split in session.eval_splits():
         batches = sorted_batches(split.lengths, config.train.eval_batch_size)
@@ -206,8 +208,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
         start = time.perf_counter()
         session.forward(attached.model, split.take(rows))
         seconds = time.perf_counter() - start
-        # One evaluation at the end of each epoch, a last one that is cut short included.
-        evaluation += seconds * len(split) / len(rows) * -(-settings.total_steps(len(train)) // steps_per_epoch)
+        evaluation += seconds * len(split) / len(rows) * evaluations
     return training, evaluation
 
 

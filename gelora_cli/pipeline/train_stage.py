@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.result import EvalResult, TrainResult
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.launchers.signals import SignalHandler
 from gelora_cli.pipeline.probe import make_probe
 from gelora_cli.pipeline.session import Session
-from gelora_cli.pipeline.stage_settings import train_settings
+from gelora_cli.pipeline.stage_settings import evaluates_first, train_settings
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -49,7 +48,7 @@ def train_stage(
     LOGGER.info("training settings: %s", config.preset_source)
     with stop.defer_interrupts():
         observers: list[Callback] = []
-        if TASK_KINDS.get(config.task.kind).head(config.task).is_pretrained:
+        if evaluates_first(config):
             observers.append(FirstEvaluation(evaluator, trackers))
         if config.profile.track:
             probe = make_probe(session, attached)
