@@ -140,6 +140,8 @@ class CompletionRows(_LocalMetric):
         )
 
     def _compute(self, predictions: Rows, references: Rows) -> dict[str, float]:
+        if not len(references):
+            raise self._no_predictions()
         return self.entry.of_texts(
             [row["text"] for row in predictions],
             [row["text"] for row in references],

@@ -160,6 +160,10 @@ def examples(name: str, count: int) -> tuple[Any, Any]:
     generator = np.random.default_rng(5)
     if name.startswith("squad"):
         return questions(generator, count, unanswerable=name == "squad_v2")
+    if name == "completions":
+        texts, others = generator.integers(0, 2, (2, count)).astype(str).tolist()
+        predictions = [{"text": text, "log_likelihood": -1.0 - row} for row, text in enumerate(texts)]
+        return predictions, [{"text": text, "tokens": 1 + row} for row, text in enumerate(others)]
     of_a_row = (3,) if METRICS.get(name).target == "label_sets" else ()
     predictions, references = generator.integers(0, 2, (2, count, *of_a_row))
     return predictions, references

@@ -120,4 +120,5 @@ def test_a_kind_offers_the_metrics_of_its_target() -> None:
         "multilabel": ("multilabel_f1",),
         "regression": ("pearson_spearman",),
         "question_answering": ("squad", "squad_v2"),
+        "generation": ("completions",),
     }
