@@ -70,12 +70,13 @@ class StoredLinear(nn.Linear):
         if torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        product: torch.Tensor = _Product.apply(x, self, bias)  # type: ignore[no-untyped-call]
-        return product
+        # Of rows, so that what the function gives is no view: AdaLoRA adds to the output in place.
+        rows: torch.Tensor = _Product.apply(x.reshape(-1, self.in_features), self, bias)  # type: ignore[no-untyped-call]
+        return rows.view(*x.shape[:-1], self.out_features)
 
 
 class _Product(torch.autograd.Function):
-    """`x W^T + b` of a stored weight, which is made again on the way back rather than kept."""
+    """`x W^T + b` of rows x (N, in) and a stored weight, which is made again on the way back rather than kept."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, linear: StoredLinear, bias: torch.Tensor | None) -> torch.Tensor:
@@ -84,7 +85,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return gradient @ ctx.linear.weight_in(gradient.dtype), None, None  # (B, T, in)
+        return gradient @ ctx.linear.weight_in(gradient.dtype), None, None  # (N, in)
 
 
 class Bf16Linear(StoredLinear):

@@ -90,6 +90,19 @@ def test_only_linears_of_blocks_and_embeddings_are_stored(tmp_path: Path) -> Non
     assert not torch.equal(dense.model.get_parameter(min(weights)), fresh(directory).model.get_parameter(min(weights)))
 
 
+def test_the_output_can_be_added_to_in_place_and_may_have_any_shape() -> None:
+    """AdaLoRA's layers do so, and a head may read one vector per example."""
+    base = nn.Linear(4, 3)
+    stored = Bf16Linear(base, base.weight.detach().bfloat16())
+    x = torch.randn(2, 5, 4, requires_grad=True)
+    output = stored(x)
+    output += 1.0
+    output.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad[0, 0], linear_weight(stored).sum(0))
+    for shape in ((4,), (2, 4), (2, 5, 6, 4)):
+        assert stored(torch.randn(shape)).shape == (*shape[:-1], 3)
+
+
 def test_a_stored_weight_that_should_train_is_an_error(tmp_path: Path) -> None:
     directory = make_tiny("qwen3", tmp_path, layers=1)
     stored, _ = stored_and_dense(directory, "bf16")

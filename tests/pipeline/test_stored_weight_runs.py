@@ -49,6 +49,16 @@ def test_a_model_published_in_bf16_trains_to_the_same_numbers_where_it_is_stored
     assert "- frozen weights while it was trained: in bfloat16" in card
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "word", ["method=adalora", "method=eva", "method=sora", "method=pfeiffer", "method.variant=dora"]
+)
+def test_methods_that_take_bf16_run_to_their_end(word: str, bench: Bench) -> None:
+    """On a model whose linears have biases: AdaLoRA adds to their outputs in place."""
+    assert bench.run(*WORDS[:1], "budget=rank:3", "data.max_train_examples=48", word, "model.dtype=bf16") == 0
+    assert result_of(bench.only()).reload_check.passed
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Widths are multiples of 64: with others bitsandbytes' own linears are wrong on the CPU (`models.quantized`)."""
@@ -76,6 +86,16 @@ def test_a_killed_run_in_four_bits_resumes_to_the_same_numbers(
     assert without_times(run) == without_times(bench.only())
     manifest = read_artifact(RunManifest, run / RunManifest.FILE)
     assert manifest.dtype == "4bit" and "bitsandbytes" in manifest.versions
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+@pytest.mark.parametrize("method", ["adalora", "eva", "fisher", "gora", "weights", "activations"])
+def test_methods_that_take_four_bits_run_to_their_end(method: str, bench: Bench) -> None:
+    pytest.importorskip("bitsandbytes")
+    words = ("task=cola", "budget=rank:3", "profile.gradient_batches=10", "profile.gradient_batch_size=4")
+    assert bench.run(*words, f"method={method}", "model.dtype=4bit") == 0
+    assert result_of(bench.only()).reload_check.passed
 
 
 @pytest.mark.extras
