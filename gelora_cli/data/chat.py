@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gelora_cli.core.errors import GeloraError, StoppedError
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 ROLES = ("system", "developer", "user", "assistant")
 """Who may speak; tools have no turn, since only texts are learned and generated."""
 COMPLETION_ROLE = "assistant"
+TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""The date for templates that write today's, as Llama's do: else the tokens, and every number, would change each day.
+
+It is the one that Llama's own templates fall back to.
+"""
+DATE_PARTS = ("%d", "%-d", "%e", "%m", "%-m", "%b", "%B", "%a", "%A", "%y", "%Y", "%j", "%H", "%I", "%M", "%S", "%p")
 ACCEPTED = 'accepted is [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 
 
@@ -174,7 +181,12 @@ def _apply(turns: Conversation, tokenizer: PreTrainedTokenizerBase, where: str, 
     messages: list[dict[str, Any]] = [turn._asdict() for turn in turns]
     try:
         # transformers renders templates in a sandbox of jinja, without access to files or attributes of Python.
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+        template = _with_fixed_date(tokenizer.get_chat_template())
+        return str(
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
+            )
+        )
     except StoppedError:  # a signal, not a fault of the template
         raise
     except Exception as error:  # a template raises errors of jinja, and of what it calls
@@ -183,3 +195,13 @@ def _apply(turns: Conversation, tokenizer: PreTrainedTokenizerBase, where: str, 
             f"{where}: the chat template of this model refuses a conversation of {roles}: {first_line(error)}. Change "
             "or remove the row, or give prompt and completion"
         ) from error
+
+
+def _with_fixed_date(template: str) -> str:
+    """Return a chat template whose `strftime_now` writes `TODAY`; the template itself where it writes no date."""
+    if "strftime_now" not in template:
+        return template
+    # A macro of this name hides the function. transformers would make plain data of a function that is passed.
+    parts = "".join(f"|replace('{part}', '{TODAY.strftime(part)}')" for part in DATE_PARTS)
+    # The newline is the one that jinja removes behind a block.
+    return f"{{% macro strftime_now(format) %}}{{{{ format{parts} }}}}{{% endmacro %}}\n{template}"

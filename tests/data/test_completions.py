@@ -180,6 +180,13 @@ def test_a_prompt_of_turns_begins_the_next_turn() -> None:
     assert list(alone.tokens) == list(split.encode(tokenizer, TASK).prompt(0))
 
 
+def test_a_template_that_writes_the_date_always_writes_one_date() -> None:
+    dated = "\n{% set date = strftime_now('%d %b %Y, %d %B') if strftime_now is defined %}{{ date }} %d"
+    tokenizer = chat_tokenizer(template=dated + CHAT_TEMPLATE)
+    encoded = chats("the cat", "sat").encode(tokenizer, TASK)
+    assert str(tokenizer.decode(encoded.prompt(0))).startswith("\n26 Jul 2024, 26 July %d<user>")
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
