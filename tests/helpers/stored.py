@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from gelora_cli.models.load import LoadedModel
-from gelora_cli.models.quantized import StoredLinear, linear_weight, store_weights
+from gelora_cli.models.quantized import Bf16Linear, StoredLinear, linear_weight, store_weights
+from gelora_cli.signals.base import SignalContext
 from tests.helpers.variant_matrix import fresh
 
 
@@ -21,3 +23,20 @@ def stored_and_dense(directory: Path, dtype: str) -> tuple[LoadedModel, LoadedMo
     assert isinstance(tokens, torch.Tensor)
     dense.model.get_input_embeddings().weight.data = tokens.float()
     return stored, dense
+
+
+def linear_names(context: SignalContext) -> list[str]:
+    """Return the names of all linears of the blocks."""
+    return [linear.name for block in context.model_map.blocks for linear in block.linears]
+
+
+def store_blocks(context: SignalContext) -> SignalContext:
+    """Store the weights of the blocks in bfloat16, in the model of this context."""
+    replaced: dict[int, nn.Module] = {}
+    for name, module in list(context.model.named_modules(remove_duplicate=False)):
+        if name in linear_names(context) and isinstance(module, nn.Linear):
+            parent, _, child = name.rpartition(".")
+            half = replaced.setdefault(id(module), Bf16Linear(module, module.weight.detach().bfloat16()))
+            setattr(context.model.get_submodule(parent), child, half)
+    assert {context.model.get_submodule(name).weight.dtype for name in linear_names(context)} == {torch.bfloat16}
+    return context

@@ -26,6 +26,7 @@ from gelora_cli.signals.gradients import Gradients, draw_batches
 from tests.helpers.composed import composed
 from tests.helpers.gradient_contexts import batch_gradients, direct_numbers, labelled_context
 from tests.helpers.signal_contexts import on_two_threads
+from tests.helpers.stored import store_blocks
 
 SMALL = ("profile.gradient_batches=12", "profile.gradient_batch_size=3", "profile.max_examples=60")
 Open = Callable[..., SignalContext]
@@ -96,12 +97,23 @@ def test_means_of_squares_over_the_tenths_are_those_of_all_batches(opened: Open)
         np.testing.assert_allclose(weighted, values[:, 0, column], rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_two_processes_give_the_numbers_of_one(opened: Open, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "is_stored"),
+    [
+        (1, False),
+        (3, False),
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(3, True, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_give_the_numbers_of_one(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, size: int, is_stored: bool
+) -> None:
     """A batch of one row leaves the second process without a row of its own."""
-    words = f"profile.gradient_batch_size={size}"
-    alone = Gradients().measure(opened("bert", "cola", words))
-    contexts = [opened("bert", "cola", words) for _ in range(2)]
+    contexts = [opened("bert", "cola", f"profile.gradient_batch_size={size}") for _ in range(3)]
+    if is_stored:
+        contexts = [store_blocks(context) for context in contexts]
+    alone = Gradients().measure(contexts.pop())
 
     def add(accelerator: Device, tensor: torch.Tensor) -> torch.Tensor:
         # The module's name, which the two threads have replaced.

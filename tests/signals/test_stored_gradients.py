@@ -24,7 +24,7 @@ from gelora_cli.signals.gradient_pass import GradientPass
 from gelora_cli.signals.weight_gradients import WeightGradients
 from tests.helpers.gradient_contexts import labelled_context
 from tests.helpers.method_cases import inputs_of
-from tests.helpers.stored import stored_and_dense
+from tests.helpers.stored import linear_names, store_blocks, stored_and_dense
 from tests.helpers.tiny import make_tiny
 from tests.helpers.variant_matrix import fresh
 
@@ -49,22 +49,6 @@ def opened(tmp_path: Path, glue_dir: Path) -> Open:
     return open_context
 
 
-def linear_names(context: SignalContext) -> list[str]:
-    return [linear.name for block in context.model_map.blocks for linear in block.linears]
-
-
-def stored(context: SignalContext) -> SignalContext:
-    """Store the weights of the blocks in bfloat16, in the model of this context."""
-    replaced: dict[int, nn.Module] = {}
-    for name, module in list(context.model.named_modules(remove_duplicate=False)):
-        if name in linear_names(context) and isinstance(module, nn.Linear):
-            parent, _, child = name.rpartition(".")
-            half = replaced.setdefault(id(module), Bf16Linear(module, module.weight.detach().bfloat16()))
-            setattr(context.model.get_submodule(parent), child, half)
-    assert {context.model.get_submodule(name).weight.dtype for name in linear_names(context)} == {torch.bfloat16}
-    return context
-
-
 def measure(context: SignalContext, signal: str, place: str, **profile: Any) -> Any:
     store = StateStore(context.store.directory.parent / place)
     return SIGNALS.get(signal).measure(replace(context, store=store, profile=replace(context.profile, **profile)))
@@ -73,7 +57,7 @@ def measure(context: SignalContext, signal: str, place: str, **profile: Any) -> 
 def test_they_are_bitwise_those_of_float32(opened: Open) -> None:
     context = opened("llama")
     exact = {name: measure(context, name, f"exact-{name}") for name in ("gradients", "weights")}
-    half = stored(context)
+    half = store_blocks(context)
     for name, signal in exact.items():
         assert measure(half, name, f"stored-{name}").linears == signal.linears
 
@@ -83,7 +67,7 @@ def test_calls_of_one_linear_add_up(opened: Open, kind: str) -> None:
     """ALBERT's blocks run several times, and DeBERTa's keys read positions, too."""
     context = opened(kind)
     exact = measure(context, "gradients", "exact")
-    again = measure(stored(context), "gradients", "stored")
+    again = measure(store_blocks(context), "gradients", "stored")
     for one, other in zip(exact.linears, again.linears, strict=True):
         assert one.name == other.name
         assert astuple(other.numbers) == pytest.approx(astuple(one.numbers), rel=1e-5)
@@ -92,11 +76,11 @@ def test_calls_of_one_linear_add_up(opened: Open, kind: str) -> None:
 def test_parts_of_a_batch_wait_on_the_cpu_and_give_the_same_numbers(opened: Open) -> None:
     context = opened("llama")
     exact = measure(context, "gradients", "exact", batch_size=2)
-    assert measure(stored(context), "gradients", "stored", batch_size=2).linears == exact.linears
+    assert measure(store_blocks(context), "gradients", "stored", batch_size=2).linears == exact.linears
 
 
 def test_blocks_that_are_computed_a_second_time_give_the_same_numbers(opened: Open) -> None:
-    context = stored(opened("llama"))
+    context = store_blocks(opened("llama"))
     kept = measure(context, "gradients", "kept")
     with recomputing(block_modules(context.model, context.model_map)):
         assert measure(context, "gradients", "again").linears == kept.linears
@@ -105,7 +89,7 @@ def test_blocks_that_are_computed_a_second_time_give_the_same_numbers(opened: Op
 def test_a_block_at_most_waits_and_nothing_of_the_model_is_left_changed(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = stored(opened("llama"))
+    context = store_blocks(opened("llama"))
     blocks = [sum(linear.in_features * linear.out_features for linear in b.linears) for b in context.model_map.blocks]
     waiting: list[int] = []
     add = WeightGradients._add
@@ -126,7 +110,7 @@ def test_a_block_at_most_waits_and_nothing_of_the_model_is_left_changed(
 def test_what_the_sums_take_is_said_and_a_small_disk_warned_of(
     opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    context = stored(opened("gpt2"))
+    context = store_blocks(opened("gpt2"))
     measurement = GradientPass(context, context.examples(), linear_names(context))
     sizes = [linear.in_features * linear.out_features for block in context.model_map.blocks for linear in block.linears]
     monkeypatch.setattr(gradient_pass, "SMALL_ROOM", 0)
