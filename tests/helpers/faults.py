@@ -34,8 +34,14 @@ from gelora_cli.training.checkpoint import saved_checkpoints
 PHASES = ("profile", "training", "evaluation", "checkpoint", "anywhere")
 TIMINGS = ("seconds", "examples_per_second")
 SMALL_SQUAD = ("task.max_length=48", "task.stride=12", "task.max_question_length=12", "task.max_answer_length=8")
+SMALL_PLURAL = (
+    "task.max_length=48",
+    "task.max_new_tokens=4",
+    "data.max_train_examples=60",
+    "data.max_eval_examples=12",
+)
 SETTINGS = (
-    *("budget=auto", "train.learning_rate=0.01", "train.batch_size=8", "train.micro_batch_size=2"),
+    *("budget=auto", "train.learning_rate=0.01", "train.batch_size=8"),
     *("train.epochs=3", "train.log_steps=2", "train.checkpoint_seconds=null"),
 )
 EVERY_STEPS = 3
@@ -101,18 +107,29 @@ class Place:
     squad: Path
     checkpoints: bool = True
 
+    @property
+    def decoder(self) -> Path:
+        """A model for text generation."""
+        return self.work / "decoder"
+
     def command(self, fault: Fault, runs: Path) -> list[str]:
         """Return the command that is killed and given again."""
         every = f"train.checkpoint_steps={EVERY_STEPS if self.checkpoints else 'null'}"
-        squad = (*SMALL_SQUAD, f"data.squad_v2={self.squad}") if fault.task == "squad_v2" else ()
+        # Of two rows the longest sequence never holds both, so packed micro-batches have more.
+        own: dict[str, tuple[str, ...]] = {
+            "cola": ("train.micro_batch_size=2",),
+            "squad_v2": ("train.micro_batch_size=2", *SMALL_SQUAD, f"data.squad_v2={self.squad}"),
+            "plural": ("train.micro_batch_size=4", *SMALL_PLURAL, "train.packing=true"),
+        }
+        model = self.decoder if fault.task == "plural" else self.model
         overrides = [f"task={fault.task}", f"method={fault.method}", f"launch.processes={fault.processes}"]
-        overrides += [f"model.path={self.model}", f"data.glue={self.glue}", f"runs_dir={runs}"]
+        overrides += [f"model.path={model}", f"data.glue={self.glue}", f"runs_dir={runs}"]
         overrides += [f"precision={fault.precision}"]
-        return [sys.executable, "-m", "gelora_cli", "run", *overrides, *SETTINGS, *squad, every]
+        return [sys.executable, "-m", "gelora_cli", "run", *overrides, *SETTINGS, *own[fault.task], every]
 
 
 def all_faults() -> Iterator[Fault]:
-    """More than fifty: four methods on one and two processes in every phase; SQuAD and bf16 among them."""
+    """More than sixty: four methods on one and two processes in every phase; SQuAD, bf16 and generation among them."""
     for processes in (1, 2):
         for method in ("gelora", "adalora", "sora", "full"):
             for phase in PHASES:
@@ -121,6 +138,7 @@ def all_faults() -> Iterator[Fault]:
         for method in ("gelora", "sora"):
             for phase in ("training", "evaluation", "anywhere"):
                 yield Fault("squad_v2", method, processes, phase, 1)
+                yield Fault("plural", method, processes, phase, 3)
         for method in ("gelora", "full"):
             for phase in ("training", "anywhere"):
                 yield Fault("cola", method, processes, phase, 2, "bf16")
@@ -325,6 +343,7 @@ def make_place(work: Path, *, checkpoints: bool) -> Place:
         write_task(place.glue, "cola")
         for split, count, seed in (("train", 60, 1), ("validation", 23, 2)):
             write_squad(place.squad, "squad_v2", split, squad_rows(count, seed, unanswerable=True))
+        make_tiny("llama", place.decoder)
         (work / "made").write_text("")
     return place
 
