@@ -103,7 +103,22 @@ def test_packed_batches_train_as_padded_ones(llama: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*CHECKED, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
 def test_packed_rows_have_the_losses_and_gradients_of_padded_ones(tmp_path: Path, kind: str) -> None:
-    split, adapted = completion_rows(), adapted_decoder(make_tiny(kind, tmp_path))
+    assert_packed_as_padded(adapted_decoder(make_tiny(kind, tmp_path)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*CHECKED, *OTHERS])
+def test_packed_rows_are_kept_apart_by_eager_attention(tmp_path: Path, kind: str) -> None:
+    adapted = adapted_decoder(make_tiny(kind, tmp_path))
+    model: Any = adapted.model
+    model.set_attn_implementation("eager")
+    assert model.config._attn_implementation == "eager"
+    assert_packed_as_padded(adapted)
+
+
+def assert_packed_as_padded(adapted: AdaptedModel) -> None:
+    """Compare losses and gradients of all rows in one batch, packed and padded."""
+    split = completion_rows()
     rows = np.arange(len(split))
 
     def losses_and_gradients(batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
