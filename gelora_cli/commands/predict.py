@@ -61,7 +61,7 @@ class Predict(Command[PredictCommandConfig]):
     examples = """  gelora predict RUN split=test output=predictions.csv
   gelora predict RUN file=sentences.txt
   echo 'The cats sleeps.' | gelora predict RUN
-  gelora predict RUN file=prompts.jsonl                 # of text generation; with completions: their likelihood, too
+  gelora predict RUN file=prompts.jsonl                 # of text generation, scored where completions stand beside them
   gelora predict RUN file=questions.json                # in the format of SQuAD
   gelora predict RUN 'question="Who wrote it?"' 'context="It was written by Ada Lovelace."'"""
     keys = PredictCommandConfig
