@@ -169,19 +169,27 @@ def store_weights(loaded: LoadedModel, dtype: str, device: torch.device) -> Load
     if dtype == "float32":
         return loaded
     model, blocks = loaded.model, [block.name for block in loaded.map.blocks]
-    stored: dict[int, StoredLinear] = {}  # by the linear that each replaces, which may stand in several places
     outside: list[str] = []
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if not isinstance(module, nn.Linear):
+    for names in _linear_names(model):
+        if not is_inside(f"{names[0]}.weight", blocks):
+            outside += names
             continue
-        if not is_inside(f"{name}.weight", blocks):
-            outside.append(name)
-            continue
-        if id(module) not in stored:
-            stored[id(module)] = Nf4Linear(module, device) if dtype == "4bit" else _in_bf16(module)
-        _replace(model, name, stored[id(module)])
+        linear = model.get_submodule(names[0])
+        assert isinstance(linear, nn.Linear)
+        stored = Nf4Linear(linear, device) if dtype == "4bit" else _in_bf16(linear)
+        for name in names:  # after the last one nothing holds the linear, so that its memory is free for the next
+            _replace(model, name, stored)
     _store_embeddings(model, loaded.map.head_modules)
     return replace(loaded, outside_blocks=tuple(outside))
+
+
+def _linear_names(model: nn.Module) -> list[list[str]]:
+    """Return the names of every linear; one that stands in several places has several."""
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.Linear):
+            names.setdefault(id(module), []).append(name)
+    return list(names.values())
 
 
 def _in_bf16(linear: nn.Linear) -> Bf16Linear:
