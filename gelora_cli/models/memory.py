@@ -21,10 +21,12 @@ TRAINED_BYTES = 16
 """Of a parameter that a method adds: its value, its gradient, and AdamW's two moments, all in float32."""
 RELEASED_BYTES = 12
 """Of a parameter of the model that trains: the same without its value, which is stored already."""
+LOGIT_BYTES = 12
+"""Of a score over the vocabulary, on the way back: its logarithm, the gradient of that, and its own, in float32."""
 CARDS = (24, 48, 80)
 """GB of the graphics cards that a forecast is compared with."""
-SPARE_SHARE, SPARE_BYTES = 0.05, 10**9
-"""Left free: for what the forecast leaves out, and for what the libraries take."""
+SPARE_SHARE, SPARE_BYTES = 0.10, 10**9
+"""Left free: for what the forecast is off by, and for what the libraries take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,8 @@ class MemoryForecast:
     Attributes:
         weights: the model as it is stored, with copies that a training keeps in bfloat16.
         trained: parameters that a method adds, gradients and moments.
-        activations: what the blocks keep for the way back.
+        activations: what the blocks keep for the way back; where they are computed again, their inputs alone.
+        inside: what one block keeps while it is computed again, with its gradients, after the scores are gone.
         logits: scores over the vocabulary, with what the loss keeps of them.
         dequantized: the largest linear, while it is computed with in another type than that it is stored in.
         evaluation: an evaluation, everything counted.
@@ -138,6 +141,7 @@ class MemoryForecast:
     weights: int
     trained: int
     activations: int
+    inside: int
     logits: int
     dequantized: int
     evaluation: int
@@ -147,7 +151,8 @@ class MemoryForecast:
     @property
     def training(self) -> int:
         """Return the bytes of an optimizer step."""
-        return self.weights + self.trained + self.activations + self.logits + self.dequantized
+        on_top = max(self.logits, self.inside)  # one after the other, on the way back
+        return self.weights + self.trained + self.activations + on_top + self.dequantized
 
     @property
     def peak(self) -> int:
@@ -165,8 +170,8 @@ def forecast(shapes: MemoryShapes, settings: MemorySettings) -> MemoryForecast:
     """Return how much memory a training takes.
 
     Weights count as they are stored. With float32 weights and bf16 arithmetic a training keeps a copy of every frozen
-    linear in bfloat16. Logits take 16 bytes in float32, and 18 in bf16: themselves, a copy in float32, their
-    logarithms, and the gradients of these.
+    linear in bfloat16. Logits take 12 bytes each, in float32 whatever the model computes in: their logarithms, the
+    gradients of these, and their own.
     """
     stored = _stored_bytes(shapes, settings)
     casts = 0
@@ -175,14 +180,16 @@ def forecast(shapes: MemoryShapes, settings: MemorySettings) -> MemoryForecast:
     released = shapes.head_params + settings.work.replaced_params
     added = settings.trained_params - settings.work.replaced_params
     trained = TRAINED_BYTES * added + RELEASED_BYTES * released
-    of_a_logit = 18 if settings.precision == BF16 else 16
+    kept = _kept_of_blocks(shapes, settings)
+    inputs = 4 * len(kept) * settings.rows * settings.longest * shapes.width  # float32, whatever is stored
     evaluation = stored + trained + _evaluation_bytes(shapes, settings, settings.eval_scored)
     compared = stored + trained + _evaluation_bytes(shapes, settings, settings.compared_scored)
     return MemoryForecast(
         weights=stored + casts,
         trained=trained,
-        activations=_activation_bytes(shapes, settings),
-        logits=of_a_logit * settings.scored * shapes.vocabulary,
+        activations=inputs if settings.recompute else sum(kept),
+        inside=max(kept) + _gradient_bytes(shapes, settings) if settings.recompute and kept else 0,
+        logits=LOGIT_BYTES * settings.scored * shapes.vocabulary,
         dequantized=_dequantized_bytes(shapes, settings),
         evaluation=evaluation,
         reload=compared + (stored if settings.second_model else 0),
@@ -213,18 +220,17 @@ def _value_bytes(settings: MemorySettings) -> int:
     return 2 if settings.precision == BF16 else 4
 
 
-def _activation_bytes(shapes: MemoryShapes, settings: MemorySettings) -> int:
-    """Return what is kept of all passes through blocks, from the first block in which something trains."""
+def _kept_of_blocks(shapes: MemoryShapes, settings: MemorySettings) -> list[int]:
+    """Return what each pass through a block keeps, from the first block in which something trains."""
     passes = list(run_order(shapes.model.blocks))
     work = settings.work
     trains = [any(work.trains(linear) for linear in block.linears) for block in passes]
-    first = 0 if work.reaches_embeddings else trains.index(True) if any(trains) else len(passes)
-    kept = [_block_bytes(shapes, settings, block) for block in passes[first:]]
-    if not settings.recompute or not kept:
-        return sum(kept)
-    tokens = settings.rows * settings.longest
-    # The input of each block, which is float32 whatever the weights are stored in, and the inside of one block.
-    return 4 * len(passes) * tokens * shapes.width + max(kept)
+    first = len(passes)
+    if work.reaches_embeddings:
+        first = 0
+    elif any(trains):
+        first = trains.index(True)
+    return [_block_bytes(shapes, settings, block) for block in passes[first:]]
 
 
 def _block_bytes(shapes: MemoryShapes, settings: MemorySettings, block: BlockMap) -> int:
@@ -248,6 +254,13 @@ def _block_bytes(shapes: MemoryShapes, settings: MemorySettings, block: BlockMap
     if settings.masked and not shapes.is_eager:
         of_pair += _value_bytes(settings)  # the mask, which each block turns into numbers for itself
     return tokens * (of_token + settings.longest * of_pair) + _position_bytes(shapes, settings)
+
+
+def _gradient_bytes(shapes: MemoryShapes, settings: MemorySettings) -> int:
+    """Return the largest gradients that one block holds at once, of its feed-forward or of its attention's scores."""
+    of_feed_forward = _value_bytes(settings) * shapes.block.feed_forward
+    of_scores = 8 * shapes.heads * settings.longest if _score_bytes(shapes, settings) else 0
+    return settings.rows * settings.longest * max(of_feed_forward, of_scores)
 
 
 def _score_bytes(shapes: MemoryShapes, settings: MemorySettings) -> int:

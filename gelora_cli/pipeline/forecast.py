@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from gelora_cli.config.presets import global_batch_size
@@ -32,7 +34,8 @@ class RunForecast:
 
     Attributes:
         settings: what of the run decides it.
-        memory: the bytes.
+        memory: the bytes on this machine.
+        on_card: the bytes on a graphics card, whose kernels keep less.
 
     Raises:
         GeloraError: a model that can't be built or mapped, or a budget that the method can't meet.
@@ -78,6 +81,8 @@ class RunForecast:
             second_model=dtype == FLOAT32 or not on_gpu,
         )
         self.memory: MemoryForecast = forecast(shapes, self.settings)
+        of_card = replace(self.settings, on_gpu=True, second_model=dtype == FLOAT32)
+        self.on_card: MemoryForecast = forecast(shapes, of_card)
 
     def _encoded(self, split: Split) -> EncodedSplit:
         """Return the token sequences of a split, or of rows that are drawn of a large one."""
@@ -117,17 +122,19 @@ class RunForecast:
         """Return the forecast in lines."""
         memory, settings = self.memory, self.settings
         parts = {"weights": memory.weights, "trained": memory.trained, "activations": memory.activations}
-        parts |= {"logits": memory.logits, "dequantized": memory.dequantized}
+        top = {"logits": memory.logits} if memory.logits >= memory.inside else {"one block's inside": memory.inside}
+        parts |= top | {"dequantized": memory.dequantized}
         listed = ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
-        card = memory.card
+        card = self.on_card.card
         sizes = ", ".join(map(str, CARDS))
-        fits = f"a card of {card} GB suffices" if card else f"none of {sizes} GB suffices"
+        fits = f"one of {card} GB suffices" if card else f"none of {sizes} GB suffices"
         lines = [
             "memory, forecast from shapes (compared with peaks on the CPU; not run on a GPU), for each process:",
             f"  training {_gb(memory.training)} GB ({settings.rows} x {settings.longest:,} tokens): {listed}",
             f"  evaluation {_gb(memory.evaluation)} GB ({settings.eval_rows} x {settings.eval_longest:,} tokens), "
             f"reload check {_gb(memory.reload)} GB",
-            f"  {_gb(memory.peak)} GB at most: {fits}, with 5 % and 1 GB to spare",
+            f"  at most {_gb(memory.peak)} GB here, and {_gb(self.on_card.peak)} GB on a graphics card, of which "
+            f"{fits} with 10 % and 1 GB to spare",
         ]
         if self.settings.dtype != FLOAT32:
             lines.append(f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a card's")

@@ -23,6 +23,7 @@ IMAGES = ROOT / "docs" / "images"
 ORDER = (
     "training",
     "packing",
+    "memory_peaks",
     "gpu",
     "start",
     "overheads",
