@@ -71,6 +71,7 @@ def load_model(
     blocks: str | None = None,
     linears: Mapping[str, str] | None = None,
     positional: bool = False,
+    as_published: bool = False,
 ) -> LoadedModel:
     """Load the backbone in float32 with the task's head, in evaluation mode, and map it.
 
@@ -93,6 +94,8 @@ def load_model(
         blocks: name of the list of blocks (see `map_model`).
         linears: role -> name of a linear layer (see `map_model`).
         positional: use the rows of a classification head as they are, whatever their names.
+        as_published: leave weights in bfloat16 that are published so, where the head is pretrained and nothing is
+            drawn: half the memory until `models.quantized.store_weights` brings all else to float32, exactly.
 
     Raises:
         GeloraError: weights that can't be read, don't fit or aren't finite, or a model that can't be mapped.
@@ -108,13 +111,14 @@ def load_model(
         config = _task_config(resolved, head, dropout)
         if blocks or linears or not kind_of(config.model_type).blocks:
             _check_map(config, head, blocks, linears)
-        weights = _load_weights(resolved, config, head, seed)
+        in_bf16 = as_published and head.is_pretrained and base_config.dtype == torch.bfloat16
+        weights = _load_weights(resolved, config, head, seed, dtype=torch.bfloat16 if in_bf16 else torch.float32)
         # Of the first load: a later load with this call meets the same files, a head of another size included.
         arguments = _loading_arguments(weights, head, base_config)
         choice = choose_head(weights, head, base_config, positional)
         if not choice.take_over:
             # Loading a second time without the head lets the seed draw it as if the weights held none.
-            weights = _load_weights(resolved, config, head, seed, without=weights.model)
+            weights = _load_weights(resolved, config, head, seed, dtype=torch.float32, without=weights.model)
     if choice.order:
         reorder_rows(weights, choice.order)
     model = weights.model
@@ -209,6 +213,8 @@ def _load_weights(
     config: PreTrainedConfig,
     head: HeadSpec,
     seed: int,
+    *,
+    dtype: torch.dtype,
     without: PreTrainedModel | None = None,
 ) -> TaskWeights:
     """Return the task model with its weights; the seed draws what they lack.
@@ -231,7 +237,7 @@ def _load_weights(
             model, info = factory.from_pretrained(
                 **source,
                 config=config,
-                dtype=torch.float32,
+                dtype=dtype,
                 trust_remote_code=False,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,  # for a head of another size; `find_head_modules` refuses any other

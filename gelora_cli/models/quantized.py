@@ -159,7 +159,7 @@ def store_weights(loaded: LoadedModel, dtype: str, device: torch.device) -> Load
     language model, are in bfloat16 either way. Head, norms, biases and all else stay in float32.
 
     Args:
-        loaded: the model in float32; it is changed.
+        loaded: the model in float32, or in bfloat16 as it was published; it is changed.
         dtype: `float32` (nothing is done), `bf16` or `4bit`.
         device: where weights are quantised, one linear at a time.
 
@@ -180,6 +180,7 @@ def store_weights(loaded: LoadedModel, dtype: str, device: torch.device) -> Load
         for name in names:  # after the last one nothing holds the linear, so that its memory is free for the next
             _replace(model, name, stored)
     _store_embeddings(model, loaded.map.head_modules)
+    _rest_to_float32(model)
     return replace(loaded, outside_blocks=tuple(outside))
 
 
@@ -214,6 +215,15 @@ def _store_embeddings(model: PreTrainedModel, head: Sequence[str]) -> None:
         return
     tied = outputs.weight is tokens
     _replace(model, names[outputs], Bf16Linear(outputs, inputs.weight) if tied else _in_bf16(outputs))
+
+
+def _rest_to_float32(model: PreTrainedModel) -> None:
+    """Bring norms, biases and buffers of a model that was loaded in bfloat16 to float32, which holds them exactly."""
+    stored = {id(module.weight) for module in model.modules() if isinstance(module, StoredLinear)}
+    tokens = model.get_input_embeddings().weight
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dtype == torch.bfloat16 and tensor is not tokens and id(tensor) not in stored:
+            tensor.data = tensor.data.float()
 
 
 def _to_float32(module: nn.Module, given: object, hidden: torch.Tensor) -> torch.Tensor:

@@ -133,7 +133,7 @@ def load_start(resolved: ResolvedModel, config: RunConfig, ancestors: Sequence[A
     body: dict[str, torch.Tensor] = {}
     for ancestor in ancestors:
         body = _merged_body(resolved, ancestor, body)
-    loaded = _load(resolved, config)
+    loaded = _load(resolved, config, as_published=not ancestors and config.model.dtype != ModelConfig().dtype)
     _copy_backbone(loaded, body)
     if ancestors:  # what PEFT notes beside the new adapter, so that nobody puts it on the bare base unawares
         loaded.model.name_or_path = resolved.source
@@ -164,10 +164,10 @@ def stored_ancestors(
         yield ancestor, plain_model(adapted), merged.model
 
 
-def _load(resolved: ResolvedModel, config: RunConfig) -> LoadedModel:
+def _load(resolved: ResolvedModel, config: RunConfig, *, as_published: bool = False) -> LoadedModel:
     model = config.model
     options: dict[str, Any] = {"dropout": model.dropout, "blocks": model.blocks, "linears": model.linears or None}
-    options |= {"positional": model.head == "positional"}
+    options |= {"positional": model.head == "positional", "as_published": as_published}
     return load_model(resolved, head_of(config), seed=config.seed, **options)
 
 

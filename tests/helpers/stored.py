@@ -1,4 +1,4 @@
-"""A tiny model with its weights stored in another type, and the same model with the same weights in float32."""
+"""A tiny model with its weights stored in another type, the same one in float32, and one published in bfloat16."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import nn
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.quantized import Bf16Linear, StoredLinear, linear_weight, store_weights
 from gelora_cli.signals.base import SignalContext
+from tests.helpers.models import rewrite_json, rewrite_weights
+from tests.helpers.tiny import make_tiny
 from tests.helpers.variant_matrix import fresh
 
 
@@ -40,3 +42,11 @@ def store_blocks(context: SignalContext) -> SignalContext:
             setattr(context.model.get_submodule(parent), child, half)
     assert {context.model.get_submodule(name).weight.dtype for name in linear_names(context)} == {torch.bfloat16}
     return context
+
+
+def make_published_in_bf16(kind: str, directory: Path) -> Path:
+    """Write a tiny model whose weights and configuration are in bfloat16."""
+    make_tiny(kind, directory)
+    rewrite_weights(directory, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
+    rewrite_json(directory / "config.json", dtype="bfloat16")
+    return directory

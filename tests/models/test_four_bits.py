@@ -18,10 +18,12 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.devices import seeded
 from gelora_cli.core.registries import METHODS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
-from gelora_cli.models.load import LoadedModel
-from gelora_cli.models.quantized import Nf4Linear, linear_weight, weight_count
+from gelora_cli.models.heads import LanguageHead
+from gelora_cli.models.load import LoadedModel, load_model
+from gelora_cli.models.quantized import Nf4Linear, linear_weight, store_weights, weight_count
 from tests.helpers.method_cases import inputs_of, profile_of
-from tests.helpers.stored import stored_and_dense
+from tests.helpers.models import from_directory
+from tests.helpers.stored import make_published_in_bf16, stored_and_dense
 from tests.helpers.tiny import make_tiny
 from tests.helpers.variant_matrix import fresh, labels_of_sentences, logits
 
@@ -90,6 +92,17 @@ def test_four_bits_take_half_a_byte_a_weight_and_round_to_it(directory: Path) ->
     inputs = inputs_of(directory, stored.map.kind)
     assert torch.equal(logits(again, inputs), logits(stored.model, inputs))
     assert torch.equal(logits(again.to("cpu"), inputs), logits(stored_and_dense(directory, "4bit")[0].model, inputs))
+
+
+def test_a_model_loaded_as_it_was_published_has_the_same_four_bits(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    resolved = from_directory(make_published_in_bf16("qwen3", tmp_path))
+    models: list[Any] = []
+    for as_published in (False, True):
+        loaded = load_model(resolved, LanguageHead(), seed=0, as_published=as_published)
+        models.append(store_weights(loaded, "4bit", torch.device("cpu")).model)
+    inputs = inputs_of(tmp_path, "qwen3")
+    assert torch.equal(logits(models[0], inputs), logits(models[1], inputs))
 
 
 FAKE = """

@@ -17,8 +17,9 @@ from gelora_cli.models.load import load_model
 from gelora_cli.models.quantized import Bf16Linear, linear_weight, store_weights, weight_count
 from tests.helpers.method_cases import inputs_of
 from tests.helpers.models import from_directory
-from tests.helpers.stored import stored_and_dense
-from tests.helpers.tiny import CONFIGS, make_tiny
+from tests.helpers.stored import make_published_in_bf16, stored_and_dense
+from tests.helpers.tiny import CONFIGS, DECODERS, make_tiny
+from tests.helpers.tiny_decoders import MORE_DECODERS
 from tests.helpers.variant_matrix import fresh, labels_of_sentences, logits
 
 KINDS = ("bert", "deberta-v2", "qwen3", "gpt2")
@@ -46,6 +47,27 @@ def test_the_head_of_a_language_model_is_stored_with_the_embeddings(tied: bool, 
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == tied
     assert sum(parameter.numel() for parameter in model.parameters()) == before.backbone_params
     assert model(**inputs_of(directory, "qwen3")).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (*DECODERS[1:], *MORE_DECODERS))]
+)
+def test_a_model_loaded_as_it_was_published_is_stored_as_one_loaded_in_float32(kind: str, tmp_path: Path) -> None:
+    directory = make_published_in_bf16(kind, tmp_path)
+    models: list[Any] = []
+    for as_published in (False, True):
+        loaded = load_model(from_directory(directory), LanguageHead(), seed=0, as_published=as_published)
+        types = {parameter.dtype for parameter in loaded.model.parameters()}
+        assert types == {torch.bfloat16 if as_published else torch.float32}
+        models.append(store_weights(loaded, "bf16", torch.device("cpu")).model)
+    one, other = ({**dict(model.named_parameters()), **dict(model.named_buffers())} for model in models)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        if name.endswith("embed_scale"):  # of Gemma, which rounds it to the type of the embeddings at each use
+            continue
+        assert tensor.dtype == other[name].dtype and torch.equal(tensor, other[name]), name
+    inputs = inputs_of(directory, kind)
+    assert torch.equal(logits(models[0], inputs), logits(models[1], inputs))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

@@ -18,7 +18,7 @@ from gelora_cli.pipeline.session import open_quiet_session
 from tests.helpers.bench import Bench, predictions, result_of, without_times
 from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 from tests.helpers.method_cases import inputs_of
-from tests.helpers.models import rewrite_json, rewrite_weights
+from tests.helpers.stored import make_published_in_bf16
 from tests.helpers.tiny import make_tiny
 
 WORDS = (
@@ -27,17 +27,10 @@ WORDS = (
 )
 
 
-def make_published_in_bf16(directory: Path) -> Path:
-    make_tiny("qwen3", directory)
-    rewrite_weights(directory, lambda tensors: {name: tensor.bfloat16() for name, tensor in tensors.items()})
-    rewrite_json(directory / "config.json", dtype="bfloat16")
-    return directory
-
-
 def test_a_model_published_in_bf16_trains_to_the_same_numbers_where_it_is_stored_so(
     tmp_path: Path, glue_dir: Path
 ) -> None:
-    models = {"qwen3": make_published_in_bf16(tmp_path / "model")}
+    models = {"qwen3": make_published_in_bf16("qwen3", tmp_path / "model")}
     plain, stored = (Bench(tmp_path / name, glue_dir, models) for name in ("float32", "bf16"))
     assert plain.run(*WORDS, model="qwen3") == 0
     assert stored.run(*WORDS, "model.dtype=bf16", model="qwen3") == 0
