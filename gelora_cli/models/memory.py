@@ -60,6 +60,7 @@ class MemoryShapes:
         linear_params: weights of the linears in its blocks.
         other_params: all other parameters, those of the head included.
         embedding_params: of these, embeddings of tokens, and weights of the linear that scores the vocabulary.
+        loaded_bytes: of a parameter while the model is loaded, before its weights are stored in another type.
         head_params: parameters of the head, which is trained in full.
         vocabulary: V, where the task scores every token of the vocabulary; otherwise 0.
         output_params: weights of the linear that scores them.
@@ -74,6 +75,7 @@ class MemoryShapes:
     linear_params: int
     other_params: int
     embedding_params: int = 0
+    loaded_bytes: int = 4
     head_params: int = 0
     vocabulary: int = 0
     output_params: int = 0
@@ -135,7 +137,7 @@ class MemoryForecast:
         dequantized: the largest linear, while it is computed with in another type than that it is stored in.
         evaluation: an evaluation, everything counted.
         reload: the check of the saved adapter, everything counted.
-        loading: the model in float32, in which it is loaded on the CPU whatever it is stored in.
+        loading: the model as the CPU loads it, in float32 or as it is published, before it is stored otherwise.
     """
 
     weights: int
@@ -193,7 +195,7 @@ def forecast(shapes: MemoryShapes, settings: MemorySettings) -> MemoryForecast:
         dequantized=_dequantized_bytes(shapes, settings),
         evaluation=evaluation,
         reload=compared + (stored if settings.second_model else 0),
-        loading=4 * (shapes.linear_params + shapes.other_params),
+        loading=shapes.loaded_bytes * (shapes.linear_params + shapes.other_params),
     )
 
 
