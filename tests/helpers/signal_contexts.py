@@ -61,7 +61,8 @@ def on_two_threads(
 ) -> list[Result]:
     """Return what two processes get from this work, played by two threads that meet wherever objects are gathered.
 
-    `gathers` names each module that calls `gather_objects`.
+    `gathers` names each module that calls `gather_objects`. `work` must load no model: meanwhile transformers replaces
+    `PreTrainedModel.tie_weights` for all threads, and two that overlap leave it replaced.
     """
     barrier = threading.Barrier(2, timeout=60)
     items: list[Any] = [None, None]

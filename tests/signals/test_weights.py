@@ -63,10 +63,11 @@ def test_two_processes_share_the_linears_and_have_the_same_artifact(
 ) -> None:
     alone = Weights().measure(signal_context(tiny_models["bert"], "bert", TEXTS))
     path, module = tiny_models["bert"], "gelora_cli.signals.weights"
+    contexts = [signal_context(path, "bert", TEXTS) for _ in range(2)]
     first, second = on_two_threads(
         monkeypatch,
         [module],
-        lambda accelerator: Weights().measure(signal_context(path, "bert", TEXTS, accelerator=accelerator)),
+        lambda accelerator: Weights().measure(replace(contexts[accelerator.process_index], accelerator=accelerator)),
     )
     assert first.linears == second.linears == alone.linears
 
