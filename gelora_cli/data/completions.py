@@ -195,7 +195,7 @@ class EncodedCompletions(EncodedSplit):
         """Return the first place that is learned in any row of a batch (B,); 0 where completions are not known."""
         return 0 if self.labels is None else int(self._first_learned[rows].min())
 
-    def weights(self, rows: NDArray[np.int64]) -> int:
+    def loss_divisor(self, rows: NDArray[np.int64]) -> int:
         """Return how many tokens of these rows are learned, which divides the sum of their losses; 1 if none is."""
         assert self.labels is not None
         return max(1, int(self.labels[rows].sum()))

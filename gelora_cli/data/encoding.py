@@ -160,10 +160,10 @@ class EncodedSplit:
         """Return the first place T that has a label in a batch of rows (B,); 0 where labels are not of tokens."""
         return 0
 
-    def weights(self, rows: NDArray[np.int64]) -> int:
+    def loss_divisor(self, rows: NDArray[np.int64]) -> int:
         """Return what the sum of the losses of these rows is divided by: how many rows they are.
 
-        It is above 0, and the sum over the batches of a split is that of the split.
+        It is above 0. That of several batches is the sum of theirs.
         """
         return len(rows)
 

@@ -42,7 +42,7 @@ class GradientPass:
 
     With the global batch R the gradient of a weight W is that of the loss as training computes it,
 
-        g_b = d/dW 1 / weights(R) * sum over rows r in R of loss(r),
+        g_b = d/dW 1 / divisor(R) * sum over rows r in R of loss(r),
 
     whatever the number of processes: each process takes its rows of R, and gradients are summed over the processes
     before anything is squared. A process keeps the sums of its share of the linear layers alone. A gradient is taken
@@ -161,7 +161,7 @@ class GradientPass:
             batch = collate(self.split, part, context.pad_token_id, context.accelerator.device)
             losses = self.loss(context.model, batch)  # (B of the part,)
             # (), its share of the mean over the global batch
-            loss = losses.sum() * (bool(parts) / self.split.weights(rows))
+            loss = losses.sum() * (bool(parts) / self.split.loss_divisor(rows))
             self.gradients.backward(loss, is_last=index >= len(parts) - 1)
         while self._waiting:  # linear layers that the loss does not depend on
             self._take(self._waiting.pop())

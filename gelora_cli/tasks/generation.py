@@ -115,8 +115,8 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
     def loss(self, output: CausalOutput, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """Return the sum of -log p over the learned tokens of each row, (B,), in nats.
 
-        The sum over a global batch is divided by all its learned tokens (`EncodedSplit.weights`), so that each token
-        counts the same: L = sum_r sum_t -log p(x_rt | x_r,<t) / number of learned tokens.
+        The sum over a global batch is divided by all its learned tokens (`EncodedSplit.loss_divisor`), so that each
+        token counts the same: L = sum_r sum_t -log p(x_rt | x_r,<t) / number of learned tokens.
         """
         return batch.sum_rows(_token_losses(output.logits, labels))
 

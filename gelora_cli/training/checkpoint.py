@@ -51,7 +51,7 @@ class TrainState:
         tensors_sha256: the sha256 of the file of tensors.
         threads: CPU threads that each process computed with; 0 in a checkpoint of an earlier version.
         thread_settings: the environment variables that set them.
-        loss_weight: what the sum of the losses since the last reading is divided by; None in a checkpoint of an
+        loss_divisor: what the sum of the losses since the last reading is divided by; None in a checkpoint of an
             earlier version, where it is `loss_examples`.
     """
 
@@ -72,7 +72,7 @@ class TrainState:
     tensors_sha256: str = ""
     threads: int = 0
     thread_settings: str = ""
-    loss_weight: int | None = None
+    loss_divisor: int | None = None
     before: tuple[EvalResult, ...] = ()
 
     FILE: ClassVar[str] = "state.json"

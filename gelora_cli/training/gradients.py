@@ -53,7 +53,7 @@ def mean_gradients(
         A gradient (out, in) float32 by name, the same in every process.
     """
     batches = first_batches(split, settings, examples)
-    divisor = sum(split.weights(batch) for batch in batches)
+    divisor = sum(split.loss_divisor(batch) for batch in batches)
     weights = {name: model.get_parameter(f"{name}.weight") for name in names}
     gradients: dict[str, torch.Tensor] = {}
     with measuring(model, weights, {}):

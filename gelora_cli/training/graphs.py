@@ -160,7 +160,7 @@ def can_capture(trainer: Trainer) -> bool:
         and trainer.accelerator.num_processes == 1
         and settings.micro_batch_size is None
         and own_hooks is None
-        and type(trainer.split).weights is EncodedSplit.weights
+        and type(trainer.split).loss_divisor is EncodedSplit.loss_divisor
         and all(f"{source}.".startswith(KNOWN) for source in sources)
     )
 

@@ -40,10 +40,10 @@ class Trainer:
     AdamW without weight decay on biases and norms, a linear schedule with warm-up, and clipping by the global norm are
     those of transformers' Trainer. The loss of a step with the global batch R is
 
-        1 / weights(R) * sum over rows r in R of loss(r)  +  extra loss of the method,
+        1 / divisor(R) * sum over rows r in R of loss(r)  +  extra loss of the method,
 
-    where weights(R) is the number of rows, or of the tokens that they learn (`EncodedSplit.weights`). It is the same
-    whatever the number of processes, of micro-batches, or of examples left in the last batch.
+    where divisor(R) is the number of rows, or of the tokens that they learn (`EncodedSplit.loss_divisor`). It is the
+    same whatever the number of processes, of micro-batches, or of examples left in the last batch.
 
     Args:
         adapted: the model and the method's hooks.
@@ -161,7 +161,7 @@ class Trainer:
         state.step += 1
         state.examples += len(rows)
         state.loss_examples += len(rows)
-        state.loss_weight += self.split.weights(rows)
+        state.loss_divisor += self.split.loss_divisor(rows)
         if self.adapted.after_step is not None:
             self.adapted.after_step(state.step)  # before the gradients are cleared: a method may rank modules by them
         if self.adapted.restarted is not None:
@@ -170,24 +170,24 @@ class Trainer:
 
     def _set_gradients(self, rows: NDArray[np.int64]) -> None:
         """Set the clipped gradients of the loss of a global batch (B,)."""
-        accelerator, weight = self.accelerator, self.split.weights(rows)
+        accelerator, divisor = self.accelerator, self.split.loss_divisor(rows)
         parts = micro_batches(
             rows, accelerator.process_index, accelerator.num_processes, self.settings.micro_batch_size
         )
         for index, (micro_rows, counts) in enumerate(parts):
             is_last = index == len(parts) - 1  # gradients are exchanged once, after the last micro-batch
             with contextlib.nullcontext() if is_last else accelerator.no_sync(self.model):
-                self._backward(micro_rows, counts, weight, is_last)
+                self._backward(micro_rows, counts, divisor, is_last)
         # After the last exchange of gradients, so that every process clips by the same norm.
         nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
 
-    def _backward(self, rows: NDArray[np.int64], counts: bool, weight: int, is_last: bool) -> None:
+    def _backward(self, rows: NDArray[np.int64], counts: bool, divisor: int, is_last: bool) -> None:
         """Add the gradient of a micro-batch to the sums over this step.
 
         Args:
             rows: the rows of the micro-batch, (B,).
             counts: whether its loss counts (see `micro_batches`).
-            weight: that of the global batch, which every process knows without asking the others.
+            divisor: that of the global batch, which every process knows without asking the others.
             is_last: whether it is the last micro-batch of the step.
         """
         put_together = collate_packed if self.settings.packing else collate
@@ -195,8 +195,8 @@ class Trainer:
         total = self.row_losses(batch).sum() * float(counts)  # ()
         self.state.loss_sum += total.detach()
         # The mean over the global batch: processes hold unequal numbers of rows, and their gradients are averaged, so
-        # each sum is divided by the weight of all rows and multiplied by the number of processes.
-        loss = total * (self.accelerator.num_processes / weight)
+        # each sum is divided by that of all rows and multiplied by the number of processes.
+        loss = total * (self.accelerator.num_processes / divisor)
         if is_last and self.adapted.extra_loss is not None:  # once a step, whatever the number of micro-batches
             loss = loss + self.adapted.extra_loss()
         loss.backward()
@@ -225,7 +225,7 @@ class Trainer:
         """
         state = self.state
         # Every process reads the same sum, so that all of them refuse a loss that is not finite at the same step.
-        loss = float(self.accelerator.reduce(state.loss_sum, "sum")) / state.loss_weight
+        loss = float(self.accelerator.reduce(state.loss_sum, "sum")) / state.loss_divisor
         now = time.perf_counter()
         rate = state.loss_examples / (now - state.last_reading)
         if not math.isfinite(loss):
@@ -237,7 +237,7 @@ class Trainer:
             )
         state.losses.append(loss)
         state.loss_sum = state.loss_sum.new_zeros(())
-        state.loss_examples, state.loss_weight, state.last_reading = 0, 0, now
+        state.loss_examples, state.loss_divisor, state.last_reading = 0, 0, now
         reading = LossReading(loss, state.last_learning_rate(), now - state.started, rate)
         for callback in self.callbacks:
             callback.on_loss(self, reading)

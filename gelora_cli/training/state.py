@@ -52,7 +52,7 @@ class TrainingState:
         settled_epoch: the first epoch that keeps the budget; 0 if there is none yet.
         loss_sum: this process's sum of losses since the last reading, () on the device, so that adding never waits.
         loss_examples: the examples of all processes since the last reading.
-        loss_weight: what the sum of their losses is divided by (`EncodedSplit.weights`).
+        loss_divisor: what the sum of their losses is divided by (`EncodedSplit.loss_divisor`).
         losses: the mean losses of all readings.
         evaluation_seconds: time spent on evaluating and observing.
     """
@@ -71,7 +71,7 @@ class TrainingState:
         self.settled_epoch = 0
         self.loss_sum = torch.zeros((), device=accelerator.device)
         self.loss_examples = 0
-        self.loss_weight = 0
+        self.loss_divisor = 0
         self.losses: list[float] = []
         self.evaluation_seconds = 0.0
         # Both are moved so that differences to now are right: `started` counts the seconds of previous attempts as
@@ -114,7 +114,7 @@ class TrainingState:
             step=self.step,
             examples=self.examples,
             loss_examples=self.loss_examples,
-            loss_weight=self.loss_weight,
+            loss_divisor=self.loss_divisor,
             before=self.before,
             losses=tuple(self.losses[:1] + self.losses[1:][-1:]),  # the result names the first and the last
             evaluations=tuple(self.evaluations),
@@ -134,7 +134,7 @@ class TrainingState:
         """Load the state of a previous attempt, bitwise."""
         state, tensors = checkpoint
         self.step, self.examples, self.loss_examples = state.step, state.examples, state.loss_examples
-        self.loss_weight = state.loss_examples if state.loss_weight is None else state.loss_weight
+        self.loss_divisor = state.loss_examples if state.loss_divisor is None else state.loss_divisor
         self.losses, self.evaluations = list(state.losses), list(state.evaluations)
         self.before = state.before
         self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch

@@ -37,8 +37,8 @@ def test_the_completion_and_its_end_are_learned(kind: str) -> None:
         assert learned[-1] == tokenizer.eos_token_id
         assert tokenizer.decode(learned[:-1]) == split.completions[row]
         assert tokenizer.decode(encoded.prompt(row), skip_special_tokens=True) == split.prompts[row]
-    assert encoded.weights(rows) == (labels != NOT_LEARNED).sum()
-    assert encoded.learned.sum() == encoded.weights(np.arange(12))
+    assert encoded.loss_divisor(rows) == (labels != NOT_LEARNED).sum()
+    assert encoded.learned.sum() == encoded.loss_divisor(np.arange(12))
     wider = encoded.batch_labels(rows, width=40)
     assert wider is not None
     assert wider.shape == (3, 40)
@@ -71,7 +71,7 @@ def test_long_rows_are_cut_at_their_end() -> None:
     assert cut.labels is not None
     assert set(cut.labels.tolist()) == {0, 1}  # of prompts with two words one token is left, of longer ones none
     without = np.flatnonzero(cut.labels == 0)
-    assert cut.weights(without) == 1
+    assert cut.loss_divisor(without) == 1
     assert whole.warnings() == []
     whole.refuse_useless()
     with pytest.raises(GeloraError, match=r"the prompts fill task.max_length=3 in all 12 rows.*raise task.max_length"):

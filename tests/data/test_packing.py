@@ -69,7 +69,7 @@ def test_a_packed_batch_holds_the_tokens_and_labels_of_a_padded_one() -> None:
     assert (packed.labels.flatten()[free] == -100).all()
     # The token before the first one of a row is of another row, and does not predict it.
     assert (packed.labels[packed.inputs["position_ids"] == 0] == -100).all()
-    assert (packed.labels != -100).sum() == split.weights(ROWS)
+    assert (packed.labels != -100).sum() == split.loss_divisor(ROWS)
 
 
 def test_sums_of_packed_rows_are_those_of_their_own_tokens() -> None:

@@ -108,7 +108,7 @@ def test_values_and_verdicts(split: EncodedCompletions) -> None:
     task, right = replace(TASK, max_new_tokens=60), list(split.source.completions or [])
     values, verdict = evaluated(split, right, task)
     assert (values["exact_match"], verdict.collapsed, verdict.remark) == (1, False, "")
-    mean = -2.0 * len(split) / split.weights(np.arange(len(split)))
+    mean = -2.0 * len(split) / split.loss_divisor(np.arange(len(split)))
     assert values["log_likelihood"] == pytest.approx(mean)
     assert values["perplexity"] == pytest.approx(perplexity(mean))
     assert values["completion_loss"] == -values["log_likelihood"]

@@ -240,8 +240,8 @@ def test_the_names_in_a_checkpoint_stay(bert: Path, tmp_path: Path) -> None:
     assert {f"{kind}/{name}" for kind in ("exp_avg", "exp_avg_sq", "step", "best") for name in parameters} <= names
     assert {name for name in names if name.startswith("share/")} == {"share/random", "share/loss_sum"}
     written = json.loads((path / TrainState.FILE).read_text())
-    # `loss_weight` and `before` are younger than the stored text, which must load without them.
-    assert written.keys() - {"sha256", "loss_weight", "before"} == json.loads(STORED).keys()
+    # `loss_divisor` and `before` are younger than the stored text, which must load without them.
+    assert written.keys() - {"sha256", "loss_divisor", "before"} == json.loads(STORED).keys()
 
 
 def test_the_threads_of_workers_are_asked_of_a_process_like_them(monkeypatch: pytest.MonkeyPatch) -> None:

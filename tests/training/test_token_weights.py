@@ -123,7 +123,7 @@ def assert_packed_as_padded(adapted: AdaptedModel) -> None:
 
     def losses_and_gradients(batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
         losses = LOSS(adapted.model, batch)
-        gradients = torch.autograd.grad(losses.sum() / split.weights(rows), list(adapted.trainable().values()))
+        gradients = torch.autograd.grad(losses.sum() / split.loss_divisor(rows), list(adapted.trainable().values()))
         return losses.detach(), list(gradients)
 
     padded = losses_and_gradients(collate(split, rows, 0, CPU))
@@ -176,13 +176,13 @@ def test_a_training_killed_in_mid_epoch_ends_as_if_it_never_was(llama: Path, tmp
             resumable(broken, llama, packing=packing, die_at=die_at)
         state = latest_valid_checkpoint(broken)
         assert state is not None
-        weights.append((state.step, state.loss_examples, state.loss_weight))
+        weights.append((state.step, state.loss_examples, state.loss_divisor))
         truncate_file(broken / run_files.METRICS, state.metrics_bytes)
     # The third step lies between two readings of the loss, whose divisor is then the tokens of its rows.
     split = completion_rows()
     rows = epoch_batches(split.lengths, 3, 0, 1)[2]
-    assert weights[0] == (3, len(rows), split.weights(rows))
-    assert len(rows) != split.weights(rows)
+    assert weights[0] == (3, len(rows), split.loss_divisor(rows))
+    assert len(rows) != split.loss_divisor(rows)
     torch.manual_seed(99)  # whatever ran before in the process that resumes
     resumed = resumable(broken, llama, packing=packing)
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in wanted.items())
