@@ -5,6 +5,7 @@ Letters in shapes: B rows of a batch, T tokens of its longest row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def parts(self, rows: int) -> Iterator[Batch]:
+        """Yield the batch in parts of so many rows, with the padding of the whole."""
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            inputs = {name: tensor[part] for name, tensor in self.inputs.items()}
+            labels = None if self.labels is None else self.labels[part]
+            yield Batch(inputs, labels, self.rows[part], self.first_label)
 
     def sum_rows(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over each row, (B,), of the values of its last K tokens, (B, K), padding included."""

@@ -13,6 +13,7 @@ from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.protocol import protocol_splits, training_rows
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import draw_rows
+from gelora_cli.models.generation import rows_scored_at_once
 from gelora_cli.models.load import empty_task_model
 from gelora_cli.models.memory import CARDS, FLOAT32, MemoryForecast, MemorySettings, forecast
 from gelora_cli.models.memory_shapes import memory_shapes
@@ -56,7 +57,7 @@ class RunForecast:
         rows = config.train.micro_batch_size or -(-(global_batch_size(config) or 1) // config.launch.processes)
         rows, longest = min(rows, len(train)), int(train.lengths.max())
         # With train.packing, too: the largest batch holds rows of like length, of which no two share a sequence.
-        scored = self._scored_tokens(train, rows)
+        scored_rows, positions = self._scored_places(train, rows)
         eval_rows = min(config.train.eval_batch_size, max(map(len, evaluated)))
         compared_rows = min(eval_rows, RELOAD_EXAMPLES)
         eval_longest = max(int(split.lengths.max()) for split in evaluated)
@@ -68,15 +69,15 @@ class RunForecast:
             rows=rows,
             longest=longest,
             masked=rows > 1 or config.train.packing,
-            scored=scored,
+            scored=scored_rows * positions,
             work=method.work(plan, model_map, config.method),
             trained_params=plan.trained_params,
             on_gpu=on_gpu,
             recompute=config.train.gradient_checkpointing,
             eval_rows=eval_rows,
             eval_longest=eval_longest + new_tokens,
-            eval_scored=max(self._scored_tokens(split, eval_rows) for split in evaluated),
-            compared_scored=compared_rows * eval_longest,
+            eval_scored=max(self._scored_at_once(split, eval_rows, shapes.vocabulary) for split in evaluated),
+            compared_scored=eval_longest * min(compared_rows, rows_scored_at_once(eval_longest, shapes.vocabulary)),
             generates=new_tokens > 0,
             second_model=dtype == FLOAT32 or not on_gpu,
         )
@@ -90,8 +91,13 @@ class RunForecast:
         drawn = split if len(split) <= MOST_ROWS else split.take(draw_rows(len(split), MOST_ROWS, 0))
         return drawn.encode(tokenizer, self.inputs.config.task)
 
-    def _scored_tokens(self, split: EncodedSplit, rows: int) -> int:
-        """Return how many tokens of the batch with the longest rows get a score of every token of the vocabulary."""
+    def _scored_at_once(self, split: EncodedSplit, rows: int, vocabulary: int) -> int:
+        """Return how many tokens an evaluation scores at once, which takes a large batch in parts."""
+        rows, positions = self._scored_places(split, rows)
+        return positions * min(rows, rows_scored_at_once(positions, vocabulary))
+
+    def _scored_places(self, split: EncodedSplit, rows: int) -> tuple[int, int]:
+        """Return how many rows the largest batch has, and in how many places of each the vocabulary is scored."""
         import torch
 
         from gelora_cli.data.collate import collate
@@ -100,7 +106,7 @@ class RunForecast:
         batch = collate(split, longest, 0, torch.device("cpu"))
         kind = TASK_KINDS.get(self.inputs.config.task.kind)
         width = batch.inputs["input_ids"].shape[1]
-        return len(longest) * int(kind.model_inputs(batch).get("logits_to_keep", width))
+        return len(longest), int(kind.model_inputs(batch).get("logits_to_keep", width))
 
     @property
     def reason_not_to_try(self) -> str:

@@ -6,8 +6,8 @@ tokens of a row (`task.max_new_tokens`), W numbers kept of each row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -143,15 +143,18 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         from gelora_cli.models.generation import declared_ends, greedy, pad_left
 
         device = batch.inputs["input_ids"].device
-        likelihoods = torch.zeros(len(batch), 2, device=device)  # of rows without completions
-        if batch.labels is not None:
-            likelihoods = self.reduce(model(**self.model_inputs(batch)), batch, split, task)
+        likelihoods = []  # (B of a part, 2) each
+        if batch.labels is None:
+            likelihoods.append(torch.zeros(len(batch), 2, device=device))
+        else:
+            for part in self._parts(model, batch):
+                likelihoods.append(self.reduce(model(**self.model_inputs(part)), part, split, task))
         pad = int(split.tokenizer.pad_token_id or 0)  # any id will do, since padding is masked
         prompts, mask = pad_left([split.prompt(row) for row in batch.rows], pad, device)
         ends = {*split.end_ids, *declared_ends(model)}
         generated = greedy(model, prompts, mask, end_ids=ends, limit=task.max_new_tokens, pad=pad)  # (B, N)
         is_end = torch.isin(generated, torch.tensor(sorted(ends), device=device))
-        return torch.cat([likelihoods, generated.masked_fill(is_end, ENDED).float()], dim=1)
+        return torch.cat([torch.cat(likelihoods), generated.masked_fill(is_end, ENDED).float()], dim=1)
 
     def compared_width(self, task: TaskConfig) -> int:
         """Return 1."""
@@ -159,9 +162,22 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
 
     def compared(self, model: nn.Module, batch: Batch, split: EncodedCompletions, task: TaskConfig) -> torch.Tensor:
         """Return the mean log p of all tokens of a row but the first, prompt and completion alike, (B, 1)."""
-        tokens = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)  # (B, T)
-        sums = batch.sum_rows(_token_losses(model(**batch.inputs).logits, tokens))  # (B,)
-        return (-sums / (tokens[:, 1:] >= 0).sum(1).clamp(min=1))[:, None]
+        import torch
+
+        means = []
+        for part in self._parts(model, replace(batch, labels=None)):
+            tokens = part.inputs["input_ids"].masked_fill(part.inputs["attention_mask"] == 0, -1)  # (B, T)
+            sums = part.sum_rows(_token_losses(model(**part.inputs).logits, tokens))  # (B,)
+            means.append(-sums / (tokens[:, 1:] >= 0).sum(1).clamp(min=1))
+        return torch.cat(means)[:, None]
+
+    def _parts(self, model: nn.Module, batch: Batch) -> Iterator[Batch]:
+        """Yield parts of a batch whose scores over the vocabulary fit into memory together, where nothing trains."""
+        from gelora_cli.models.generation import rows_scored_at_once
+
+        vocabulary: int = model.config.get_text_config().vocab_size  # type: ignore[operator,union-attr]
+        positions = self.model_inputs(batch).get("logits_to_keep", batch.inputs["input_ids"].shape[1])
+        return batch.parts(rows_scored_at_once(positions, vocabulary))
 
     def decode(self, split: EncodedCompletions, values: Floats, task: TaskConfig) -> list[Continuation]:
         """Return the text of each row's generated tokens, and the likelihood of its completion."""

@@ -56,6 +56,22 @@ def test_a_row_loses_the_sum_over_its_completion(model: Any, split: EncodedCompl
             torch.testing.assert_close(loss, alone, rtol=1e-5, atol=1e-5)
 
 
+def test_scores_of_a_large_vocabulary_are_computed_in_parts(
+    model: Any, split: EncodedCompletions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of(split, 4, 1, 7)
+    with torch.inference_mode():
+        whole = KIND.outputs(model, batch, split, TASK), KIND.compared(model, batch, split, TASK)
+        monkeypatch.setattr("gelora_cli.models.generation.SCORES_AT_ONCE", 1)
+        scored: list[int] = []
+        handle = model.lm_head.register_forward_hook(lambda layer, inputs, output: scored.append(len(output)))
+        in_parts = KIND.outputs(model, batch, split, TASK), KIND.compared(model, batch, split, TASK)
+        handle.remove()
+    assert scored[:3] == scored[-3:] == [1, 1, 1]
+    for one, other in zip(whole, in_parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
 def test_comparison_reads_all_tokens_and_needs_no_completion(model: Any, split: EncodedCompletions) -> None:
     rows = np.array([4, 1, 7])
     batch = collate(split.take(rows), np.arange(3), 0, torch.device("cpu"))
