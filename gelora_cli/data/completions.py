@@ -5,8 +5,8 @@ Letters in shapes: n rows of a split, B rows of a batch, T tokens of its longest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -122,10 +122,11 @@ class EncodedCompletions(EncodedSplit):
 
     Attributes:
         source: the prompts and completions as texts, row by row.
-        prompt_lengths: how many tokens of each row are its prompt, (n,).
+        prompt_lengths: how many tokens at the beginning of each row are its prompt, (n,).
         tokenizer: what made the tokens, and makes texts of generated ones.
         end_ids: the tokens that end a completion: the tokenizer's, and the one that ends a turn of its chat template.
         rejoined: how many prompts are tokenized in another way where the completion follows them.
+        other_prompts: by row, the tokens of a prompt alone where the row does not begin with them.
     """
 
     source: CompletionSplit
@@ -133,6 +134,7 @@ class EncodedCompletions(EncodedSplit):
     tokenizer: PreTrainedTokenizerBase
     end_ids: tuple[int, ...]
     rejoined: int = 0
+    other_prompts: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
 
     @cached_property
     def learned(self) -> NDArray[np.bool_]:
@@ -201,9 +203,14 @@ class EncodedCompletions(EncodedSplit):
         return max(1, int(self.labels[rows].sum()))
 
     def prompt(self, row: int) -> NDArray[np.int32]:
-        """Return the tokens from which a row's completion is generated: its prompt, or the first token without one."""
+        """Return the tokens from which a row's completion is generated: those that its prompt has by itself.
+
+        A user who prompts the model has no completion by which they could change.
+        """
+        if row in self.other_prompts:
+            return self.other_prompts[row]
         start = self.offsets[row]
-        return self.tokens[start : start + self._first_learned[row]]
+        return self.tokens[start : start + self.prompt_lengths[row]]
 
     def take(self, rows: NDArray[np.int64]) -> EncodedCompletions:
         """Return the given rows in that order, without labels and groups, for passes that don't score them."""
@@ -219,7 +226,15 @@ class EncodedCompletions(EncodedSplit):
             prompt_lengths=self.prompt_lengths[rows],
             tokenizer=self.tokenizer,
             end_ids=self.end_ids,
+            other_prompts=self._other_prompts_of(rows),
         )
+
+    def _other_prompts_of(self, rows: NDArray[np.int64]) -> dict[int, NDArray[np.int32]]:
+        """Return `other_prompts` of a split of the given rows."""
+        if not self.other_prompts:
+            return {}
+        numbered = enumerate(rows.tolist())
+        return {place: self.other_prompts[row] for place, row in numbered if row in self.other_prompts}
 
     def select(self, rows: NDArray[np.int64]) -> EncodedCompletions:
         """Return the given rows in that order with what is learned of them, but without groups."""
@@ -232,8 +247,9 @@ def encode_completions(
     """Tokenize prompt and completion of every row as one text, and cut it at its end to `max_length` tokens.
 
     The end token follows a completion, unless a chat template has ended the turn. As in TRL's SFTTrainer, the
-    completion begins at the first token in which the tokens of the prompt and those of prompt and completion differ. A
-    prompt whose completion is not known has no end token, so that a model goes on with it.
+    completion that is learned begins at the first token in which the tokens of the prompt and those of prompt and
+    completion differ. What is generated goes on from the tokens of the prompt alone. A prompt whose completion is not
+    known has no end token, so that a model goes on with it.
 
     Raises:
         GeloraError: the tokenizer has no end token, or what `write_completions` refuses.
@@ -243,10 +259,15 @@ def encode_completions(
     full_lengths: list[int] = []
     prompt_lengths: list[int] = []
     rejoined = 0
+    other_prompts: dict[int, NDArray[np.int32]] = {}
     for start in range(0, len(split), ENCODE_ROWS):
         for prompt, full in writer.encode(slice(start, start + ENCODE_ROWS)):
             length = _common_prefix(prompt, full)
             rejoined += length < len(prompt)
+            # A model needs a token to go on from.
+            alone = (prompt or [writer.end])[:max_length]
+            if alone != full[: min(length, max_length)]:
+                other_prompts[len(full_lengths)] = np.array(alone, np.int32)
             tokens.add(np.array(full[:max_length], np.int32))
             full_lengths.append(len(full))
             prompt_lengths.append(min(length, max_length))
@@ -266,6 +287,7 @@ def encode_completions(
         tokenizer=tokenizer,
         end_ids=writer.end_ids,
         rejoined=rejoined,
+        other_prompts=other_prompts,
     )
 
 

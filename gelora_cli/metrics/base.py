@@ -17,6 +17,9 @@ Target = Literal["labels", "scores", "answers", "label_sets", "completions"]
 """What a row is labelled with and what is predicted for it: a class, a number, a text of the context, any number of
 labels (0 or 1 for each), or a text that continues a prompt."""
 
+LINE_FIELDS = frozenset(("step", "epoch", "split", "examples", "seconds", "examples_per_second", "ranks", "track"))
+"""What a line of `metrics.jsonl` holds beside the values of a metric, which can't have these names."""
+
 
 class Metric(ABC):
     """A metric of a task, with every value that it computes.
@@ -46,8 +49,16 @@ class Metric(ABC):
     digits: ClassVar[int] = 4
 
     def __init_subclass__(cls) -> None:
-        """Refuse a metric that reports by default what it doesn't compute, or that no labels can satisfy."""
+        """Refuse a metric that reports by default what it doesn't compute, or that no labels can satisfy.
+
+        Names of values that lines of `metrics.jsonl` use otherwise are refused, too.
+        """
         super().__init_subclass__()
+        if taken := sorted(LINE_FIELDS & set(getattr(cls, "scores", ()))):
+            raise GeloraError(
+                f"{cls.__qualname__}: values can't be called {', '.join(taken)}, since lines of metrics.jsonl use these "
+                "names for something else; take other names"
+            )
         if hasattr(cls, "scores") and hasattr(cls, "reported") and cls.reported not in cls.scores:
             raise GeloraError(
                 f"{cls.__qualname__}: reported={cls.reported} is none of its scores ({', '.join(cls.scores)})"

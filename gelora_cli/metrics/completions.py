@@ -127,7 +127,7 @@ class CompletionMetric(Metric):
         exact_match = float(of_all(share_of_points, points, tokens)[0])
         log_likelihood = float(of_all(mean_log_likelihood, finite_sums(sums, tokens), tokens)[0])
         values = {"exact_match": exact_match, "log_likelihood": log_likelihood}
-        # Not `loss`: lines of metrics.jsonl call the training loss so.
+        # Not `loss`, by which metrics.jsonl and the log mean the training loss.
         return values | {"completion_loss": -log_likelihood, "perplexity": perplexity(log_likelihood)}
 
     def evaluate_metric(self) -> evaluate.Metric:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gelora_cli.core.errors import GeloraError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
@@ -41,6 +43,9 @@ def greedy(
 
     Returns:
         The new tokens, with the end token, and `NOT_GENERATED` behind it: (B, limit) int64.
+
+    Raises:
+        GeloraError: the model keeps no cache.
     """
     generated = torch.full((len(prompts), limit), NOT_GENERATED, dtype=torch.int64, device=prompts.device)
     ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=prompts.device)
@@ -59,9 +64,11 @@ def greedy(
         generated[:, step] = torch.where(ended, NOT_GENERATED, likeliest)
         tokens = torch.where(ended, pad, likeliest)[:, None]
         ended |= torch.isin(likeliest, ends)
-        if bool(ended.all()):
+        if bool(ended.all()):  # the one wait for the device of each token; it ends the passes of short texts
             break
         cache, positions = output.past_key_values, positions[:, -1:] + 1
+        if cache is None:  # the next call would see one token alone
+            raise GeloraError(f"{type(model).__name__} returned no past_key_values, without which no text is generated")
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return generated
 

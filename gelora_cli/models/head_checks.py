@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,10 @@ def check_head(resolved: ResolvedModel, head: HeadSpec | type[HeadSpec]) -> None
 
     config = read_config_json(resolved.directory, resolved.source)
     model_type = str(config.get("model_type"))
-    if model_type not in transformers.CONFIG_MAPPING or can_have(config, head):
+    if model_type not in transformers.CONFIG_MAPPING:
+        return
+    if can_have(config, head):
+        _check_cache(resolved, model_type, head)
         return
     types = [name for name in MODEL_KINDS.names() if can_have({"model_type": name}, head)]
     examples = f"another type, such as {', '.join(types[:MOST_EXAMPLES])}"
@@ -48,6 +52,26 @@ def check_head(resolved: ResolvedModel, head: HeadSpec | type[HeadSpec]) -> None
         f"for {head.model_type}; it has {f'one for {heads}' if heads else 'none for any kind of task'}. {instead} of "
         f"{examples}."
     )
+
+
+def _check_cache(resolved: ResolvedModel, model_type: str, head: HeadSpec | type[HeadSpec]) -> None:
+    """Refuse a model that keeps no keys and values where texts are generated.
+
+    Raises:
+        GeloraError: its class takes no `past_key_values`.
+    """
+    import transformers
+
+    if not head.needs_cache:
+        return
+    factory: Any = getattr(transformers, head.auto_class)
+    model_class = factory._model_mapping[transformers.CONFIG_MAPPING[model_type]]
+    if "past_key_values" not in inspect.signature(model_class.forward).parameters:
+        raise GeloraError(
+            f"{resolved.source} is of type {model_type}, which keeps no keys and values of earlier tokens "
+            "(past_key_values), as recurrent models don't; gelora generates text with such a cache alone. Take a model "
+            "with attention, such as one of type llama or qwen2."
+        )
 
 
 def can_have(config: Mapping[str, Any], head: HeadSpec | type[HeadSpec]) -> bool:

@@ -41,12 +41,14 @@ class HeadSpec(ABC):
         model_type: what a message calls such a model.
         is_pretrained: whether it belongs to the pretrained model. Then it must be in the weights, and nothing is new.
         needs_decoder: whether only a decoder can have it, whatever classes transformers has.
+        needs_cache: whether the model must keep the keys and values of earlier tokens, `past_key_values`.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     model_type: ClassVar[str]
     is_pretrained: ClassVar[bool] = False
     needs_decoder: ClassVar[bool] = False
+    needs_cache: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -187,6 +189,7 @@ class LanguageHead(HeadSpec):
     model_type: ClassVar[str] = "text generation"
     is_pretrained: ClassVar[bool] = True
     needs_decoder: ClassVar[bool] = True
+    needs_cache: ClassVar[bool] = True
 
     @property
     def rows(self) -> int:

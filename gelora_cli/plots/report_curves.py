@@ -72,7 +72,9 @@ def _losses(row: Row) -> Points:
     """Return the logged losses, thinned."""
     curves = []
     for run in row.runs:
-        curves.append([(line["step"], line["loss"]) for line in run.metric_lines() if "loss" in line])
+        # An evaluation's lines have a split, and perhaps a metric that is called `loss`, too.
+        read = [line for line in run.metric_lines() if "loss" in line and "split" not in line]
+        curves.append([(line["step"], line["loss"]) for line in read])
     return thin(mean_over_seeds(curves))
 
 

@@ -108,6 +108,13 @@ class Row:
         return statistics.mean(self.values)
 
     @property
+    def mean_before(self) -> float | None:
+        """Return the mean before the first step; None where a seed was not evaluated then."""
+        values = [run.result.train.value_before(run.result.results[0].split) for run in self.runs]
+        known = [value for value in values if value is not None]
+        return statistics.mean(known) if len(known) == len(values) else None
+
+    @property
     def sd(self) -> float | None:
         """Return the standard deviation of a sample (n - 1); None for one seed."""
         return statistics.stdev(self.values) if len(self.runs) > 1 else None

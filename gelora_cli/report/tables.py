@@ -77,6 +77,7 @@ COLUMNS = (
     Column("mean", lambda row: number(row.mean, row.digits)),
     Column("sd", lambda row: number(row.sd, row.digits)),
     Column("mean without collapsed", lambda row: number(row.mean_without_collapsed, row.digits)),
+    Column("mean before training", lambda row: number(row.mean_before, row.digits)),
     Column("seeds", lambda row: str(len(row.runs))),
     Column("collapsed", lambda row: str(row.collapsed)),
     Column("trials", lambda row: None if row.trials is None else str(row.trials)),

@@ -49,8 +49,11 @@ def test_where_tokens_diverge_the_completion_begins() -> None:
     encoded = one_row("the cat ", "sat").encode(tokenizer, TASK)  # the space belongs to the token " sat"
     assert encoded.rejoined == 1
     assert "the tokens of 1 of 1 prompts change where the completion follows" in encoded.warnings()[0]
-    assert tokenizer.decode(encoded.prompt(0), skip_special_tokens=True) == "the cat"
     assert tokenizer.decode(encoded.tokens[encoded.learned]) == " sat</s>"
+    # It is generated from what a user would type, as without the completion.
+    alone = one_row("the cat ", "sat").without_labels().encode(tokenizer, TASK)
+    for split in (encoded, encoded.select(np.array([0])), encoded.take(np.array([0]))):
+        assert list(split.prompt(0)) == list(alone.prompt(0)) != list(encoded.sequence(0)[: len(alone.prompt(0))])
 
 
 def test_an_end_that_is_there_is_not_added_again() -> None:
@@ -87,6 +90,7 @@ def test_the_first_token_of_a_row_is_never_learned() -> None:
     assert encoded.learned.tolist() == [False] + [True] * (len(encoded.tokens) - 1)
     assert encoded.labels is not None
     assert encoded.labels.tolist() == [len(encoded.tokens) - 1]
+    assert encoded.prompt(0).tolist() == [tokenizer.eos_token_id]  # no token of the completion
 
 
 def test_prompts_alone_have_nothing_to_learn() -> None:

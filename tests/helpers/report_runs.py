@@ -79,7 +79,8 @@ def _predictions(right: int, seed: int) -> list[dict[str, Any]]:
 def _metrics(right: int, method: str) -> list[dict[str, Any]]:
     ranks = {"ranks": [2] * 6, "adapter_params": 100} if method in ("adalora", "sora") else {}
     losses = [{"step": step, "epoch": 1, "loss": 1 / step, **ranks} for step in (5, 10)]
-    return [*losses, {"step": 10, "epoch": 1, "split": SPLITS[0], "accuracy": right / EXAMPLES}]
+    # A metric may be called `loss`, too, which is not that of the training.
+    return [*losses, {"step": 10, "epoch": 1, "split": SPLITS[0], "accuracy": right / EXAMPLES, "loss": 9.0}]
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

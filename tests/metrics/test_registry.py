@@ -59,6 +59,15 @@ def test_a_metric_that_lacks_a_part_is_refused() -> None:
             scores: ClassVar = {"accuracy": accuracy}
             hub_types: ClassVar = {}
 
+    with pytest.raises(GeloraError, match="values can't be called step, since lines of metrics.jsonl use"):
+
+        class Step(Metric):
+            name = "toy_step"
+            target = "labels"
+            reported = "step"
+            scores: ClassVar = {"step": accuracy}
+            hub_types: ClassVar = {}
+
     assert not {"toy_without_scores", "toy_other_value"} & set(METRICS.names())
 
 

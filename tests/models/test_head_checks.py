@@ -57,6 +57,12 @@ def test_an_encoder_generates_no_text_although_transformers_has_a_class_for_it(t
     assert "such as llama, mistral, qwen2" in message
 
 
+@pytest.mark.parametrize("model_type", ["mamba", "rwkv"])
+def test_a_model_without_keys_and_values_generates_no_text(tmp_path: Path, model_type: str) -> None:
+    message = refusal(check_head, model_of(tmp_path, model_type), LANGUAGE)
+    assert f"of type {model_type}" in message and "past_key_values" in message and "type llama or qwen2" in message
+
+
 def test_a_type_that_has_the_head_or_is_unknown_passes(tmp_path: Path) -> None:
     for model_type in ("modernbert", "a type of tomorrow"):
         check_head(model_of(tmp_path, model_type), SPAN)

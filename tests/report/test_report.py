@@ -29,6 +29,7 @@ from gelora_cli.report.groups import group_rows
 from gelora_cli.report.published import FIELDS
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
+from gelora_cli.report.tables import task_tables
 from tests.helpers.report_runs import TASK, _write_lines, score_on_holdout, write_whole
 
 
@@ -104,11 +105,24 @@ def test_four_formats_hold_the_same_numbers(runs: Path, tmp_path: Path) -> None:
     assert lora["accuracy_mismatched mean"] == f"{np.mean([4, 30, 29]) / 40:.4f}"
     for row in rows:
         # No row's is known, so only the CSV has these columns.
-        assert (row.pop("stability of the plan (agreement)"), row.pop("trials")) == ("", "")
+        for column in ("stability of the plan (agreement)", "trials", "mean before training"):
+            assert row.pop(column) == ""
         wanted = [value or "-" for key, value in list(row.items())[1:20]]
         assert wanted in [_plain(line.strip("| \n").split(" | ")) for line in markdown.splitlines()]
         assert wanted in [_plain(re.sub(r"\\([_%])", r"\1", line)[:-3].split(" & ")) for line in latex.splitlines()]
         assert [wanted[2], wanted[3], *wanted[5:]] in [_plain(cells) for cells in page.rows]
+
+
+def test_values_before_training_stand_beside_the_mean(tmp_path: Path) -> None:
+    write_whole(tmp_path / "runs", "lora", 0, 30)
+    (run,) = collect([tmp_path / "runs"]).runs
+    before = replace(run.result.results[0], metrics={"accuracy": 0.125})
+    result = replace(run.result, train=replace(run.result.train, before=(before,)))
+    (row,) = make_rows([replace(run, result=result)])
+    (table,) = task_tables([row])
+    assert table.lines[0][table.titles.index("mean before training")] == "0.1250"
+    (without,) = task_tables(make_rows([run]))
+    assert "mean before training" not in without.titles
 
 
 def _plain(cells: list[str]) -> list[str]:
