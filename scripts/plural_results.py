@@ -1,8 +1,8 @@
 """Collect the runs of `task=plural` on the toy decoder, and write docs/explanation/plural.md and its picture of them.
 
-With RUNS, run directories go to results/plural.json first. With `--check` nothing is written.
+With RUNS and OTHERS, run directories go to results/plural.json first. With `--check` nothing is written.
 
-    python -m scripts.plural_results [RUNS] [--check]
+    python -m scripts.plural_results [RUNS OTHERS] [--check]
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from gelora_cli.config.files import read_config
+from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.files import write_atomic
-from gelora_cli.core.run_files import PREDICTIONS
+from gelora_cli.core.run_files import CONFIG, PREDICTIONS
 from gelora_cli.core.status import find_runs
 from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.plots.style import figure_head, method_style, new_figure, write_figure
@@ -33,6 +36,10 @@ METHODS_SHOWN = ("lora", "gelora", "fisher")
 COMMAND = (
     "gelora run -m task=plural model.path=runs/toy-decoder method=lora,gelora,fisher seed=0,1,2 budget=rank:8 "
     "precision=float32 runs_dir=RUNS"
+)
+OTHERS_COMMAND = (
+    "gelora run -m task=plural model.path=runs/toy-decoder method=gelora seed=0 budget=rank:8 precision=float32 "
+    "train.learning_rate=2e-4,3e-3 method.scaling=2,32 runs_dir=OTHERS"
 )
 METRICS = {"exact_match": "exact match", "perplexity": "perplexity of the completions"}
 
@@ -66,17 +73,10 @@ token, and can be compared only between models with the same tokenizer.
 
 ## Other settings
 
-The settings are the task's preset (learning rate 3e-3, scaling 2, batches of 16, all linears). They were not searched.
-One run each of `method=gelora seed=0` with other ones, by hand, after epoch 3:
+The settings above are the task's preset, with batches of 16 and adapters on all linears. They were not searched. These
+are single runs with other ones, after the last epoch, beside the one of the same method and seed with the preset:
 
-| `train.learning_rate` | `method.scaling` | exact match | perplexity |
-|---|---|---|---|
-| 2e-4 | 2 | 0.490 | 1.169 |
-| 2e-4 | 32 (that of GeLoRA) | 0.610 | 1.150 |
-| 3e-3 | 32 | 0.205 | 1.590 |
-
-Products of the two near 6e-3 did best. With the largest one, perplexity on the held-out words rises above the value
-before fine-tuning.
+{others}
 
 ## Ranks
 
@@ -89,7 +89,8 @@ before fine-tuning.
 ```bash
 make toy-decoder
 {command}
-python -m scripts.plural_results RUNS
+{others_command}
+python -m scripts.plural_results RUNS OTHERS
 ```
 
 This page is written by `scripts/plural_results.py` from `results/plural.json`.
@@ -103,6 +104,8 @@ class PluralRun:
     """One run.
 
     Attributes:
+        learning_rate: that of the run.
+        scaling: alpha / r of its adapters, `method.scaling`.
         ranks: the largest planned rank in each block.
         examples: evaluated sentences.
         values: the metrics before training, then after each epoch.
@@ -112,6 +115,8 @@ class PluralRun:
 
     method: str
     seed: int
+    learning_rate: float
+    scaling: float
     ranks: tuple[int, ...]
     adapter_params: int
     examples: int
@@ -123,12 +128,14 @@ class PluralRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PluralRecord:
-    """All runs, what they were asked to do, and one row of the task."""
+    """All runs, what they were asked to do, and one row of the task; `others` have other settings than the preset's."""
 
     command: str
+    others_command: str
     prompt: str
     completion: str
     runs: tuple[PluralRun, ...]
+    others: tuple[PluralRun, ...]
     machine: str = field(default_factory=describe_machine)
     versions: dict[str, str] = field(default_factory=library_versions)
     measured: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d"))
@@ -137,10 +144,13 @@ class PluralRecord:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="?", metavar="RUNS", help="a directory of finished runs")
+    parser.add_argument("others", type=Path, nargs="?", metavar="OTHERS", help="those with other settings")
     parser.add_argument("--check", action="store_true", help="exit code 1 if the page is not what the record gives")
     arguments = parser.parse_args()
     if arguments.runs:
-        values = asdict(collect(arguments.runs))
+        if not arguments.others:
+            parser.error("RUNS needs OTHERS, the runs with other settings")
+        values = asdict(collect(arguments.runs, arguments.others))
         write_atomic(RECORD, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
     record = read_record()
     text = page_text(record)
@@ -152,23 +162,42 @@ def main() -> int:
     return 0
 
 
-def collect(directory: Path) -> PluralRecord:
-    """Return the finished runs below a directory.
+def collect(directory: Path, others: Path) -> PluralRecord:
+    """Return the finished runs below a directory, and those with other settings below another one.
 
     Raises:
         SystemExit: there is none, or one has no values before training.
     """
+    runs = _runs_below(directory)
+    preset = _settings(runs[0])
+    different = [run for run in _runs_below(others) if _settings(run) != preset]
+    example = plural_splits()["validation"][0]
+    return PluralRecord(
+        command=COMMAND,
+        others_command=OTHERS_COMMAND,
+        prompt=example.singular,
+        completion=example.plural,
+        runs=tuple(runs),
+        others=tuple(sorted(different, key=_settings)),
+    )
+
+
+def _settings(run: PluralRun) -> tuple[float, float]:
+    return run.learning_rate, run.scaling
+
+
+def _runs_below(directory: Path) -> list[PluralRun]:
     finished = [path for path in find_runs(directory) if is_done(path)]
     runs = [_run_of(path) for path in finished if read_artifact(RunResult, path / RunResult.FILE).task == "plural"]
     if not runs:
         raise SystemExit(f"{directory} holds no finished run of task=plural")
-    runs.sort(key=lambda run: (METHODS_SHOWN.index(run.method), run.seed))
-    example = plural_splits()["validation"][0]
-    return PluralRecord(command=COMMAND, prompt=example.singular, completion=example.plural, runs=tuple(runs))
+    return sorted(runs, key=lambda run: (METHODS_SHOWN.index(run.method), run.seed))
 
 
 def _run_of(directory: Path) -> PluralRun:
     result = read_artifact(RunResult, directory / RunResult.FILE)
+    config = read_config(directory / CONFIG)
+    assert config.train.learning_rate is not None  # of a finished run
     evaluations = (result.train.before, *result.train.evaluations)
     if not result.train.before:
         raise SystemExit(f"the run of method={result.method} seed={result.seed} has no values before training")
@@ -177,6 +206,8 @@ def _run_of(directory: Path) -> PluralRun:
     return PluralRun(
         method=result.method,
         seed=result.seed,
+        learning_rate=config.train.learning_rate,
+        scaling=read_artifact(RankPlan, directory / RankPlan.FILE).scaling,
         ranks=result.ranks,
         adapter_params=result.adapter_params,
         examples=result.results[0].examples,
@@ -200,11 +231,13 @@ def _shown_values(result: EvalResult) -> dict[str, float]:
 def read_record() -> PluralRecord:
     """Return what results/plural.json holds."""
     values = json.loads(RECORD.read_text(encoding="utf-8"))
-    runs = []
-    for run in values.pop("runs"):
-        run["ranks"], run["values"] = tuple(run["ranks"]), tuple(run["values"])
-        runs.append(PluralRun(**run))
-    return PluralRecord(**values, runs=tuple(runs))
+    for name in ("runs", "others"):
+        values[name] = tuple(_decode_run(run) for run in values[name])
+    return PluralRecord(**values)
+
+
+def _decode_run(values: dict[str, Any]) -> PluralRun:
+    return PluralRun(**values | {"ranks": tuple(values["ranks"]), "values": tuple(values["values"])})
 
 
 def page_text(record: PluralRecord) -> str:
@@ -220,8 +253,10 @@ def page_text(record: PluralRecord) -> str:
         tables="\n".join(_table(record, metric) for metric in METRICS).rstrip(),
         seeds=len(by_method(record)[first.method]),
         reading=_reading(record),
+        others=_others(record),
         ranks=_ranks(record),
         command=record.command,
+        others_command=record.others_command,
         measured=record.measured,
         machine=record.machine,
         versions=versions,
@@ -274,6 +309,35 @@ reference in one word."""
 def _range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.3f}", f"{max(values):.3f}"
     return low if low == high else f"{low} to {high}"
+
+
+def _others(record: PluralRecord) -> str:
+    """Return a row for each run with other settings and the one beside them, and what the largest product did."""
+    first = record.others[0]
+    same = [run for run in record.runs if (run.method, run.seed) == (first.method, first.seed)]
+    lines = [
+        "| `train.learning_rate` | `method.scaling` | product | exact match | perplexity |",
+        "|---|---|---|---|---|",
+    ]
+    runs = sorted([*record.others, *same], key=_product)
+    for run in runs:
+        values = run.values[-1]
+        cells = [f"{run.learning_rate:g}", f"{run.scaling:g}", f"{_product(run):g}"]
+        preset = " (preset)" if run in same else ""
+        cells += [f"{values['exact_match']:.3f}", f"{values['perplexity']:.3f}"]
+        lines.append(f"| {cells[0]}{preset} | {' | '.join(cells[1:])} |")
+    best = max(runs, key=lambda run: run.values[-1]["exact_match"])
+    largest = runs[-1]
+    before, after = (largest.values[moment]["perplexity"] for moment in (0, -1))
+    return "\n".join(lines) + (
+        f"\n\nAll are of `method={first.method} seed={first.seed}`. The best of these single runs has a product of "
+        f"{_product(best):g}.\nWith the largest product, perplexity on the held-out words goes from {before:.3f} to "
+        f"{after:.3f}."
+    )
+
+
+def _product(run: PluralRun) -> float:
+    return run.learning_rate * run.scaling
 
 
 def _ranks(record: PluralRecord) -> str:

@@ -254,5 +254,8 @@ def _decode_float(value: object) -> float:
 def _field_types(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the annotations of a dataclass's fields, and the names of those without a default."""
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
-    required = frozenset(field.name for field in fields if field.default is dataclasses.MISSING)
-    return {field.name: hints[field.name] for field in fields}, required
+    required = []
+    for field in fields:
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            required.append(field.name)
+    return {field.name: hints[field.name] for field in fields}, frozenset(required)

@@ -56,8 +56,8 @@ class Metric(ABC):
         super().__init_subclass__()
         if taken := sorted(LINE_FIELDS & set(getattr(cls, "scores", ()))):
             raise GeloraError(
-                f"{cls.__qualname__}: values can't be called {', '.join(taken)}, since lines of metrics.jsonl use these "
-                "names for something else; take other names"
+                f"{cls.__qualname__}: values can't be called {', '.join(taken)}, since lines of metrics.jsonl use these"
+                " names for something else; take other names"
             )
         if hasattr(cls, "scores") and hasattr(cls, "reported") and cls.reported not in cls.scores:
             raise GeloraError(

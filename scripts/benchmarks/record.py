@@ -22,10 +22,15 @@ def describe_machine() -> str:
 
     from gelora_cli.core.processes import usable_cores
 
-    parts = [f"{processor_name()}, {usable_cores()} cores, {torch.get_num_threads()} threads"]
+    cores, threads = _counted(usable_cores(), "core"), _counted(torch.get_num_threads(), "thread")
+    parts = [f"{processor_name()}, {cores}, {threads}"]
     if torch.cuda.is_available():
         parts.insert(0, torch.cuda.get_device_name())
     return "; ".join(parts)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def processor_name() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,20 @@ def test_results_written_before_remarks_and_scales_still_open() -> None:
     for name in ("remark", "sha256"):
         del values[name]
     assert from_json(EvalResult, json.dumps(values)) == replace(RESULT, collapsed=True, remark="")
-    assert {"scale", "smoke"} <= {field.name for field in fields(RunResult) if field.default is not MISSING}
+    assert {"scale", "smoke"} <= {entry.name for entry in fields(RunResult) if entry.default is not MISSING}
+
+
+@dataclass(frozen=True)
+class Grown:
+    """An artifact whose second field is newer, with a default that is made for each object."""
+
+    name: str
+    added: dict[str, float] = field(default_factory=dict)
+
+
+def test_a_field_may_be_missing_whatever_its_default_is() -> None:
+    values = {"schema": "Grown", "schema_version": SCHEMA_VERSION, "name": "old"}
+    assert from_json(Grown, json.dumps(values)) == Grown("old")
 
 
 def test_a_reload_check_says_how_near_the_scores_are() -> None:

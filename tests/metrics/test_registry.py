@@ -59,7 +59,7 @@ def test_a_metric_that_lacks_a_part_is_refused() -> None:
             scores: ClassVar = {"accuracy": accuracy}
             hub_types: ClassVar = {}
 
-    with pytest.raises(GeloraError, match="values can't be called step, since lines of metrics.jsonl use"):
+    with pytest.raises(GeloraError, match="values can't be called step, since lines"):
 
         class Step(Metric):
             name = "toy_step"

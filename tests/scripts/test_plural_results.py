@@ -22,6 +22,7 @@ def test_the_table_has_mean_and_spread_of_the_seeds() -> None:
     runs = [replace(runs[0], values=values), replace(runs[1], values=values[::-1])]
     page = plural_results.page_text(replace(record, runs=tuple(runs)))
     assert "| `one` | 0.500 ± 0.354 | 0.500 ± 0.354 |" in page
+    assert "| 0.003 (preset) | 2 | 0.006 |" in plural_results.page_text(record)
     assert "begin at an exact match of 0.250 to 0.750" in page
 
 
@@ -33,4 +34,4 @@ def test_a_text_that_differs_in_one_word() -> None:
 
 def test_a_directory_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no finished run of task=plural"):
-        plural_results.collect(tmp_path)
+        plural_results.collect(tmp_path, tmp_path)
