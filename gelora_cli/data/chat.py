@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,8 @@ TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 It is the one that Llama's own templates fall back to.
 """
 DATE_PARTS = ("%d", "%-d", "%e", "%m", "%-m", "%b", "%B", "%a", "%A", "%y", "%Y", "%j", "%H", "%I", "%M", "%S", "%p")
+NOTHING: tuple[object, ...] = (None, "", [], {})
+"""What a turn may hold beside these two: a table has a value in every row."""
 ACCEPTED = 'accepted is [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 
 
@@ -63,7 +66,7 @@ def _parse_message(value: object, where: str) -> Message:
             "read. Remove the row, or write its content as text"
         )
     # What a template might read of a turn beside these two would be lost without a word.
-    others = [str(name) for name, item in value.items() if name not in ("role", "content") and item is not None]
+    others = [str(name) for name, item in value.items() if name not in ("role", "content") and item not in NOTHING]
     if others:
         raise GeloraError(
             f"{where} also has {quote_name(join_names(others))}, but only role and content are read; remove it"
@@ -161,14 +164,26 @@ def find_turn_end(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, wher
     """
     _, (text,) = write_completions([(*prompt, Message(COMPLETION_ROLE, "a"))], tokenizer, [where])
     ids: list[int] = tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special.update(tokenizer.all_special_ids)
+    special = special_ids(tokenizer)
     last = max((place for place, token in enumerate(ids) if token in special), default=-1)
     if last < 0:
         return None
     while last > 0 and ids[last - 1] in special:
         last -= 1
     return ids[last]
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the tokens that `decode` skips: beginnings, ends, speakers, and others that stand for no text."""
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return special | set(tokenizer.all_special_ids)
+
+
+def special_names(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Return what finds the names of special tokens in a text, each of which becomes that token."""
+    names = [str(tokenizer.convert_ids_to_tokens(number)) for number in sorted(special_ids(tokenizer))]
+    # The longest first, as a tokenizer does it where one name begins another.
+    return re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name))
 
 
 def _apply(turns: Conversation, tokenizer: PreTrainedTokenizerBase, where: str, *, prompt: bool) -> str:

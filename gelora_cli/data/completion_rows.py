@@ -68,6 +68,7 @@ class RowWriter:
         """Return the tokens of each text with the tokenizer's first token, but without one that it puts at the end."""
         encoded = self.tokenizer(
             ["a", *texts],
+            return_special_tokens_mask=True,
             add_special_tokens=self.split.conversations is None,  # else the chat template has written them
             padding=False,
             return_attention_mask=False,
@@ -75,8 +76,10 @@ class RowWriter:
             verbose=False,
         )
         # Some tokenizers close every text. That token is ours to add, and where a prompt ends the model must go on.
+        # The mask tells it from a tokenizer whose end token also stands for unknown words.
         sample, *sequences = encoded["input_ids"]
-        return [sequence[:-1] for sequence in sequences] if sample[-1] == self.end else sequences
+        is_closed = sample[-1] == self.end and encoded["special_tokens_mask"][0][-1] == 1
+        return [sequence[:-1] for sequence in sequences] if is_closed else sequences
 
 
 def check_tokenizer(split: CompletionSplit, tokenizer: PreTrainedTokenizerBase) -> None:

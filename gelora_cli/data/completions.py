@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names
-from gelora_cli.data.chat import Conversation
+from gelora_cli.data.chat import Conversation, special_names
 from gelora_cli.data.completion_rows import RowWriter
 from gelora_cli.data.encoding import ENCODE_ROWS, EncodedSplit, measure_truncation
 from gelora_cli.data.splits import number_groups, sha256_of
@@ -150,6 +150,17 @@ class EncodedCompletions(EncodedSplit):
         """Return the place in each row of the first token that is learned, (n,)."""
         return np.maximum(self.prompt_lengths, 1)
 
+    @cached_property
+    def references(self) -> Sequence[str] | None:
+        """Return the completions as generated texts can give them, (n,): without names of special tokens in them.
+
+        Some files write the name of the end token behind each completion.
+        """
+        if self.source.completions is None:
+            return None
+        names = special_names(self.tokenizer)
+        return [names.sub("", text) for text in self.source.completions]
+
     def refuse_useless(self) -> None:
         """Refuse rows with completions of which nothing is left.
 
@@ -176,9 +187,27 @@ class EncodedCompletions(EncodedSplit):
             names = join_names(self.ids[row] for row in without)
             texts.append(
                 f"of {len(without):,} of {len(self):,} examples the prompt fills task.max_length, so that nothing of "
-                f"the completion is learned or scored: rows {names}; raise task.max_length"
+                "the completion is learned, its likelihood does not count, and texts are generated from a prompt "
+                f"without its end: rows {names}; raise task.max_length"
+            )
+        if self.labels is None and self.truncation is not None and self.truncation.cut:
+            texts.append("what is generated from a prompt without its end does not answer it; shorten these prompts")
+        if self.source.conversations and (rows := self._rows_with_special_names()):
+            texts.append(
+                f"the messages of {len(rows):,} of {len(self):,} examples hold names of special tokens, which become "
+                f"these tokens, so that a message may end its turn and begin others: rows {join_names(rows)}; remove "
+                "the names if that is not meant"
             )
         return texts
+
+    def _rows_with_special_names(self) -> list[int]:
+        """Return the ids of conversations in whose messages stands the name of a special token."""
+        names = special_names(self.tokenizer)
+        ids = []
+        for number, turns in zip(self.ids, self.source.conversations or (), strict=True):
+            if any(names.search(turn.content) for turn in turns):
+                ids.append(int(number))
+        return ids
 
     def batch_labels(self, rows: NDArray[np.int64], width: int | None = None) -> NDArray[np.int64] | None:
         """Return the tokens of a batch of rows (B,) where they are learned, -100 elsewhere: (B, T).

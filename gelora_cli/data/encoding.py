@@ -52,9 +52,10 @@ class Truncation:
         if not self.cut:
             return ""
         percent = 100 * self.lost / self.tokens
+        share = f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"  # .2g writes 99.5 and more as 1e+02
         return (
             f"{self.cut:,} of {self.texts:,} {self.unit} are longer than {self.key}={self.limit} tokens: "
-            f"their {self.side} is cut off, {percent:.2g} % of all tokens; 99 % of the {self.unit} need "
+            f"their {self.side} is cut off, {share} % of all tokens; 99 % of the {self.unit} need "
             f"{self.needed:,} tokens or fewer"
         )
 

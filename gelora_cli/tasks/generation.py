@@ -21,7 +21,7 @@ from gelora_cli.metrics.completions import AnswerFormat, CompletionMetric, finit
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.files import GENERATION_FILES
 from gelora_cli.models.heads import HeadSpec, LanguageHead
-from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns, is_constant
+from gelora_cli.tasks.base import Floats, Row, TaskKind, Verdict, describe_columns
 
 if TYPE_CHECKING:
     import torch
@@ -188,7 +188,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
             continuations.append(
                 Continuation(
                     text=str(split.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
-                    log_likelihood=-loss,
+                    log_likelihood=0.0 - loss,  # not -0.0
                     tokens=int(learned),
                     new_tokens=len(ids) + ended,
                     at_limit=not ended,
@@ -204,7 +204,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         Raises:
             GeloraError: no row has a token of its completion.
         """
-        references = split.source.completions
+        references = split.references
         assert references is not None
         tokens = np.array([row.tokens for row in decoded])
         if not tokens.any():
@@ -218,7 +218,7 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
 
     def rows(self, task: TaskConfig, split: EncodedCompletions, decoded: list[Continuation]) -> list[Row]:
         """Return the generated text and the reference of each row; with a marker also the answer in the text."""
-        references: Sequence[str | None] = split.source.completions or [None] * len(decoded)
+        references: Sequence[str | None] = split.references or [None] * len(decoded)
         ids = np.asarray(split.ids).tolist()
         lines = []
         for number, reference, row in zip(ids, references, decoded, strict=True):
@@ -290,7 +290,7 @@ def _verdict(
     """Return whether the generated texts say nothing, and how many were cut at the limit or lack a reference answer."""
     if not_finite := int((~np.isfinite(sums)).sum()):
         return Verdict(True, f"collapsed: the likelihood of {not_finite:,} completions is not a finite number")
-    if is_constant(np.array(texts), np.array(references)):
+    if len(set(texts)) == 1 and len(set(references)) > 1:
         return Verdict(True, f"collapsed: one text, {texts[0][:40]!r}, for all {len(texts):,} prompts")
     remarks = []
     if at_limit := sum(row.at_limit for row in decoded):

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from gelora_cli.core.errors import GeloraError
@@ -105,6 +108,28 @@ def test_prompts_alone_have_nothing_to_learn() -> None:
         assert list(alone.sequence(row)) == list(whole.prompt(row))
 
 
+def test_cut_prompts_are_said_to_be_cut() -> None:
+    split = completion_split().without_labels()
+    cut = encode_completions(split, make_tokenizer("llama"), 4)
+    assert "generated from a prompt without its end does not answer" in cut.warnings()[1]
+    assert encode_completions(split, make_tokenizer("llama"), 64).warnings() == []
+
+
+def test_an_end_token_that_stands_for_unknown_words_closes_no_text() -> None:
+    words = Tokenizer(WordLevel({"</s>": 0, "the": 1, "cat": 2}, unk_token="</s>"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=words, unk_token="</s>", eos_token="</s>"
+    )
+    assert one_row("the cat", " cat the").encode(tokenizer, TASK).tokens.tolist() == [1, 2, 2, 1, 0]
+
+
+def test_references_lack_what_generated_texts_lack() -> None:
+    encoded = one_row("the cat", " sat</s>").encode(make_tokenizer("llama"), TASK)
+    assert encoded.references == [" sat"]
+    assert encoded.take(np.arange(1)).references == [" sat"]
+
+
 def test_selected_rows_keep_what_is_learned() -> None:
     encoded = completion_split().encode(make_tokenizer("llama"), TASK)
     rows = np.array([5, 1])
@@ -153,6 +178,13 @@ def test_the_last_turn_of_a_conversation_is_learned() -> None:
     assert tokenizer.decode(encoded.prompt(0)) == before
     assert tokenizer.decode(encoded.tokens[encoded.learned]) == f"ran{end}"
     assert encoded.end_ids == (tokenizer.eos_token_id,)
+
+
+def test_turns_that_name_special_tokens_are_counted() -> None:
+    tokenizer = chat_tokenizer()
+    assert chats("the cat", "sat").encode(tokenizer, TASK).warnings() == []
+    (text,) = chats(f"the{tokenizer.eos_token} cat", "sat").encode(tokenizer, TASK).warnings()
+    assert "the messages of 1 of 1 examples hold names of special tokens" in text
 
 
 def test_the_template_alone_writes_special_tokens() -> None:

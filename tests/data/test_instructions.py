@@ -193,6 +193,14 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str) -> Non
     assert len(str(raised.value)) < 600
 
 
+def test_what_a_table_adds_to_turns_without_saying_anything_is_passed_over(tmp_path: Path) -> None:
+    rows = [turns(f"count to {i}", "one") for i in range(30)]
+    more: dict[str, Any] = {"tool_calls": [], "name": None, "weight": ""}
+    filled = [{"messages": [turn | more for turn in row["messages"]]} for row in rows]
+    plain = load(write(tmp_path / "rows.jsonl", rows))
+    assert load(write(tmp_path / "filled.jsonl", filled)).fingerprint() == plain.fingerprint()
+
+
 def test_too_few_rows_to_hold_any_out(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", [ROWS[0]] * 9)
     with pytest.raises(GeloraError, match=r"9 rows, 8 of them .* too few to hold out a tenth; give data\.instruct_val"):

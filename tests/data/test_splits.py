@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_what_cutting_loses_is_counted() -> None:
     assert "task.max_length=8" in message
     assert "their end is cut off" in message
     assert share in message
+    assert "cut off, 100 % of all" in replace(lost, lost=lost.tokens).describe()
     exact = encode(split_of(texts), make_tokenizer("bert"), max(whole)).truncation
     assert exact is not None
     assert (exact.cut, exact.describe()) == (0, "")

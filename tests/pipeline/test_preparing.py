@@ -23,6 +23,7 @@ from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.locations import check_measured, run_fingerprints, signal_directory
 from tests.helpers.composed import composed
 from tests.helpers.planned import plan_of
+from tests.helpers.tiny_completions import completion_split
 
 
 def inputs_of(config: RunConfig, **splits: QuestionSplit) -> ResolvedInputs:
@@ -62,5 +63,7 @@ def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() ->
     few = TextSplit("train", np.arange(40), ([f"text {i % 19}" for i in range(40)],), None)
     with pytest.raises(GeloraError, match=r"19 different texts: .*at least 20"):
         inputs._check_distinct_texts(few, 20)
+    with pytest.raises(GeloraError, match=r"12 different texts"):
+        inputs._check_distinct_texts(completion_split(), 20)
     inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None), 20)
     assert SIGNALS.get("idim").fewest_texts == FEWEST_POINTS
