@@ -74,6 +74,7 @@ def test_a_run_scored_again_gives_its_values(run: Path, capsys: pytest.CaptureFi
     assert f"{EXAMPLES} examples  {values}" in scored(run, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_generate_each_text_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scored(run, capsys, "launch.processes=2") == scored(run, capsys)

@@ -37,6 +37,12 @@ FROM_GRADIENTS = [
     *("task=cola", "model.dropout=0", "method=depth", "method.variant=lora_ga"),
     *("budget=rank:2", "train.max_steps=4", "train.log_steps=1"),
 ]
+TEXTS = [
+    *("task=plural", "task.max_length=48", "task.max_new_tokens=2", "method=lora", "budget=rank:2", "model.dropout=0"),
+    *("data.max_train_examples=40", "data.max_eval_examples=6", "profile.max_examples=64", "train.batch_size=16"),
+    *("train.epochs=2", "train.warmup_ratio=0", "train.log_steps=1"),
+]
+DIVIDED_TEXTS = [*TEXTS, "train.packing=true", "train.micro_batch_size=4"]
 SWEEP = f"method={','.join(RIVALS)}"
 
 
@@ -131,12 +137,14 @@ class Pair:
         rivals: a run of each.
         questions: a run that answers questions.
         gradients: a run of LoRA-GA, which starts from gradients.
+        texts: a run that generates texts, trained in packed micro-batches.
         printed: what was printed.
     """
 
     rivals: Bench
     questions: Bench
     gradients: Bench
+    texts: Bench
     printed: str
 
 
@@ -145,21 +153,21 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, squad_dir: Path, tiny_models: dict[str, Path]
 ) -> Pair:
     root = tmp_path_factory.mktemp("pair")
-    names = ("rivals", "questions", "gradients")
-    rivals, questions, gradients = (Bench(root / name, glue_dir, tiny_models) for name in names)
+    names = ("rivals", "questions", "gradients", "texts")
+    rivals, questions, gradients, texts = (Bench(root / name, glue_dir, tiny_models) for name in names)
     commands = [rivals.arguments(f"method={method}", *GRID) for method in RIVALS]
     commands += [questions.arguments(*squad_arguments(squad_dir, *QUESTIONS)), gradients.arguments(*FROM_GRADIENTS)]
+    commands += [texts.arguments(*DIVIDED_TEXTS, model="llama")]
     done = on_two_processes(commands)
     assert done.returncode == 0, done.stderr
-    return Pair(rivals, questions, gradients, done.stdout)
+    return Pair(rivals, questions, gradients, texts, done.stdout)
 
 
 @pytest.mark.distributed
 def test_the_first_of_the_processes_leads_each_run(pair: Pair) -> None:
-    directories = [
-        directory for bench in (pair.rivals, pair.questions, pair.gradients) for directory in bench.directories()
-    ]
-    assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 2
+    benches = (pair.rivals, pair.questions, pair.gradients, pair.texts)
+    directories = [directory for bench in benches for directory in bench.directories()]
+    assert pair.printed.count("results: ") == len(directories) == len(RIVALS) + 3
     for directory in directories:
         assert run_status(directory) == "done"
         assert read_config(directory / run_files.CONFIG).launch.processes == 2
@@ -202,6 +210,22 @@ def test_two_processes_start_from_the_gradients_of_one(pair: Pair, bench: Bench)
     first, second = (load_file(path / "adapter" / run_files.PEFT_WEIGHTS) for path in (one, two))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.distributed
+def test_two_processes_train_packed_micro_batches_as_one_trains_whole_batches(pair: Pair, bench: Bench) -> None:
+    assert bench.run(*TEXTS, model="llama") == 0
+    one, two = bench.only(), pair.texts.only()
+    # The last batch of an epoch has 8 rows, and all rows learn unequal numbers of tokens.
+    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (one, two)]
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    first, second = (load_file(path / run_files.ADAPTER / run_files.PEFT_WEIGHTS) for path in (one, two))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-4)
+    assert result_of(two).value == pytest.approx(result_of(one).value, abs=1e-5)
+    texts = [[(row["id"], row["prediction"]) for row in predictions(path)] for path in (one, two)]
+    assert texts[0] == texts[1] and len(texts[0]) == 6
 
 
 @pytest.fixture(scope="module")
