@@ -132,9 +132,11 @@ def write_completions(
         where: how messages name each row, (n,).
 
     Raises:
-        GeloraError: there is no template, it refuses a conversation, or it writes the turns before the last in another
-            way when the last follows them, so that nothing says where the completion begins.
+        GeloraError: there is no template, it refuses a conversation, it writes the turns before the last in another
+            way when the last follows them, so that nothing says where the completion begins, or it writes nothing of
+            the last but special tokens.
     """
+    names = special_names(tokenizer)
     prompts = write_prompts([turns[:-1] for turns in conversations], tokenizer, where)
     completions = []
     for turns, prompt, row in zip(conversations, prompts, where, strict=True):
@@ -145,7 +147,14 @@ def write_completions(
                 f"the completion follows: {quote(prompt[-40:])} does not begin it. Give the rows as prompt and "
                 "completion"
             )
-        completions.append(full[len(prompt) :])
+        completion = full[len(prompt) :]
+        if not names.sub("", completion).strip():
+            raise GeloraError(
+                f"{row}: the chat template of this model writes no text of the last message, "
+                f"{quote(turns[-1].content)}, so that there is nothing to learn. Change or remove the row, or give "
+                "prompt and completion"
+            )
+        completions.append(completion)
     return prompts, completions
 
 

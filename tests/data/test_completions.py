@@ -232,6 +232,7 @@ def test_a_template_that_writes_the_date_always_writes_one_date() -> None:
             "{% for m in messages %}{{ loop.length ~ m.content }}{% endfor %}",
             "writes the turns before the completion in another way",
         ),
+        (CHAT_TEMPLATE.replace("message.content", "''"), "writes no text of the last message, 'a', so that there is"),
     ],
 )
 def test_templates_that_do_not_serve_are_refused(template: str, message: str) -> None:
