@@ -273,7 +273,10 @@ def by_method(record: PluralRecord) -> dict[str, list[PluralRun]]:
 
 def series(runs: Sequence[PluralRun], metric: str) -> list[list[float]]:
     """Return the values of all seeds before training and after each epoch."""
-    return [[values[metric] for values in moment] for moment in zip(*(run.values for run in runs), strict=True)]
+    moments: list[list[float]] = []
+    for results in zip(*(run.values for run in runs), strict=True):
+        moments.append([values[metric] for values in results])
+    return moments
 
 
 def _table(record: PluralRecord, metric: str) -> str:

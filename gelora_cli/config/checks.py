@@ -14,11 +14,12 @@ from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import declared_keys, keys_of
-from gelora_cli.config.presets import find_preset, global_batch_size
+from gelora_cli.config.presets import find_preset
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
 from gelora_cli.config.stored_weights import dtype_problems
 from gelora_cli.config.templates import parse_template
+from gelora_cli.config.training_checks import training_problems
 from gelora_cli.config.tuned import with_tuned
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -80,16 +81,12 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         if hasattr(config, "ranks"):
             yield from _unread_rank_keys(config.method.name, config.ranks)
     if isinstance(config, RunConfig):
-        yield _batch_problem(config)
-        yield _patience_problem(config)
-        yield _recomputing_problem(config)
+        yield from training_problems(config)
         yield _preset_problem(config)
         yield saved_plan_problem(config)
         yield from dtype_problems(config)
         yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
-        yield _smoothing_problem(config)
-        yield _packing_problem(config)
         yield from _tracker_problems(config)
 
 
@@ -177,46 +174,6 @@ def _tracker_problems(config: RunConfig) -> Iterator[str]:
         yield from _section_problems(keys, prefix)
 
 
-def _batch_problem(config: RunConfig) -> str | None:
-    """Return that the global batch can't be shared equally by the processes, or a share by the micro batches."""
-    batch, micro, processes = global_batch_size(config), config.train.micro_batch_size, config.launch.processes
-    if batch is None or batch < 1 or processes < 1:  # refused by the bounds of each key
-        return None
-    if batch % processes:
-        return (
-            f"train.batch_size={batch} is not divisible among launch.processes={processes}: the global batch is shared "
-            f"equally; take train.batch_size={batch + processes - batch % processes} or another number of processes"
-        )
-    share = batch // processes
-    if micro is not None and micro > 0 and share % micro:
-        return (
-            f"train.micro_batch_size={micro} does not divide the {share} examples that each of {processes} processes "
-            f"takes of train.batch_size={batch}; take a divisor of {share}"
-        )
-    return None
-
-
-def _recomputing_problem(config: RunConfig) -> str | None:
-    """Return that `train.fast` may record CUDA graphs, which compute no block again and pad batches otherwise."""
-    if not (config.train.gradient_checkpointing and config.train.fast):
-        return None
-    return (
-        "train.gradient_checkpointing=true: train.fast=true replays steps as CUDA graphs, which keep what is inside "
-        "the blocks; give train.fast=false, or train.gradient_checkpointing=false"
-    )
-
-
-def _patience_problem(config: RunConfig) -> str | None:
-    """Return that `train.patience` has no epoch to wait for, since the protocol selects none."""
-    patience = config.train.patience
-    if patience is None or config.protocol != "last":
-        return None
-    return (
-        f"train.patience={patience}: protocol=last selects no epoch, so that none is the best so far; give "
-        "protocol=split or protocol=dev, or train.patience=null"
-    )
-
-
 def _preset_problem(config: RunConfig) -> str | None:
     """Return what is wrong with the preset of a run, or which keys must be given where there is none."""
     preset = find_preset(config)
@@ -270,26 +227,6 @@ def _standardize_problem(task: TaskConfig) -> str | None:
     if task.standardize is True and not TASK_KINDS.get(task.kind).standardizes(task):
         return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
     return None
-
-
-def _smoothing_problem(config: RunConfig) -> str | None:
-    """Return that a task kind has no labels to smooth."""
-    kind, smoothing = config.task.kind, config.train.label_smoothing
-    if not smoothing or kind not in TASK_KINDS or TASK_KINDS.get(kind).smooths_labels:
-        return None
-    return f"train.label_smoothing={smoothing:g}: task.kind={kind} has no labels to smooth; leave it out"
-
-
-def _packing_problem(config: RunConfig) -> str | None:
-    """Return that a task kind has rows that can't share a sequence."""
-    kind = config.task.kind
-    if not config.train.packing or kind not in TASK_KINDS or TASK_KINDS.get(kind).packs_rows:
-        return None
-    packing = join_names(name for name in TASK_KINDS.names() if TASK_KINDS.get(name).packs_rows)
-    return (
-        f"train.packing=true: task.kind={kind} reads one output of each text, which packed texts would not have; "
-        f"accepted for task.kind={packing}. Leave it out: batches hold texts of like length, which need little padding"
-    )
 
 
 def _label_set_problem(task: TaskConfig) -> str | None:

@@ -226,12 +226,10 @@ def _kept_of_blocks(shapes: MemoryShapes, settings: MemorySettings) -> list[int]
     """Return what each pass through a block keeps, from the first block in which something trains."""
     passes = list(run_order(shapes.model.blocks))
     work = settings.work
-    trains = [any(work.trains(linear) for linear in block.linears) for block in passes]
-    first = len(passes)
-    if work.reaches_embeddings:
-        first = 0
-    elif any(trains):
-        first = trains.index(True)
+    first = 0
+    if not work.reaches_embeddings:
+        while first < len(passes) and not any(map(work.trains, passes[first].linears)):
+            first += 1
     return [_block_bytes(shapes, settings, block) for block in passes[first:]]
 
 
