@@ -27,6 +27,8 @@ TOKENIZERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "
 """Module that DeBERTaV3's tokenizer needs -> the package that has it."""
 ENGINES = {"slurm": "submitit", "ray": "ray"}
 """Extra of an engine that runs sweeps -> the module that it brings."""
+WEIGHTS = {"4bit": "bitsandbytes"}
+"""Extra of a type in which weights are stored (`model.dtype`) -> the module that it brings."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,10 @@ def _embedded_model() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    """Say which engines of sweeps and which trackers are installed; a run needs none of them."""
+    """Say which types of weights, engines of sweeps and trackers are installed; a run in float32 needs none of them."""
     from gelora_cli.config.schema import optional_trackers
 
-    modules = ENGINES | {name: TRACKERS.get(name).library for name in optional_trackers()}
+    modules = WEIGHTS | ENGINES | {name: TRACKERS.get(name).library for name in optional_trackers()}
     installed = [name for name, module in modules.items() if _is_installed(module)]
     missing = [name for name in modules if name not in installed]
     text = ", ".join(installed) or "none is installed"

@@ -42,7 +42,10 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     lines.append(labelled("value", text))
     before = result.train.value_before(reported.split)
     if before is not None:
-        lines.append(labelled("before", f"{result.reported} {before:.4f} before the first step"))
+        text = f"{result.reported} {before:.4f} before the first step"
+        if result.value < before:
+            text += ", which is better: try a lower train.learning_rate"
+        lines.append(labelled("before", text))
     if run.baseline is not None:
         target = TASK_KINDS.get(run.config.task.kind).target
         constant = {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")

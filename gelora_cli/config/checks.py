@@ -26,6 +26,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, quote, quote_name, suggest
 from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
 
+ENCODER = "deberta_v3_base"
+"""The default of `model=`, in configs/run.yaml."""
+
 
 def list_problems(problems: list[str]) -> str:
     """Return all configuration errors as one message."""
@@ -87,6 +90,7 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield from dtype_problems(config)
         yield from profile_problems(config.profile)
         yield from cross_task_problems(config.task)
+        yield _encoder_problem(config)
         yield from _tracker_problems(config)
 
 
@@ -227,6 +231,17 @@ def _standardize_problem(task: TaskConfig) -> str | None:
     if task.standardize is True and not TASK_KINDS.get(task.kind).standardizes(task):
         return f"task.standardize=true: only scores are standardised, task.kind={task.kind} has none; leave it out"
     return None
+
+
+def _encoder_problem(config: RunConfig) -> str | None:
+    """Return that a task of completions is given the default model, an encoder, before it is fetched for nothing."""
+    kind, model = config.task.kind, config.model
+    if model.path or model.name != ENCODER or kind not in TASK_KINDS or TASK_KINDS.get(kind).target != "completions":
+        return None
+    return (
+        f"model={ENCODER}, the default, is an encoder, which writes no text: task.kind={kind} needs a decoder. Give "
+        "model.path=DIR, or a model such as model=qwen3_0_6b"
+    )
 
 
 def _label_set_problem(task: TaskConfig) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.config.templates import Template, column_template, parse_template
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import join_names, quote_name
+from gelora_cli.core.messages import join_names, quote_name, suggest
 from gelora_cli.data.chat import Conversation, describe_turns, parse_conversation, refuse_wrong_end
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
@@ -29,7 +29,10 @@ ACCEPTED = tuple(suffix for suffix in READERS if suffix != ".txt")
 """Suffixes of files with columns."""
 PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
 FORMS = f"columns {PROMPT} and {COMPLETION}, or one column {MESSAGES}"
-FIX = """Name other columns by templates: 'task.prompt="{question}"' 'task.completion=" {answer}"'"""
+FIX = (
+    f"Accepted are {FORMS}. Name other columns by templates: "
+    """'task.prompt="{question}"' 'task.completion=" {answer}"'"""
+)
 
 
 def load_instructions(task: TaskConfig, data: DataConfig, split: str) -> CompletionSplit:
@@ -185,11 +188,11 @@ def _build_split(task: TaskConfig, table: Table, split: str) -> CompletionSplit:
     if _has_conversations(task, table):
         rows = build_conversations(table, conversation_column(task), split, may_lack=may_lack)
         return replace(rows, group_names=group_names)
-    prompts = fill_template(table, prompt_template(task), PROMPT)
+    prompts = fill_template(table, prompt_template(task), PROMPT, FIX if task.prompt is None else "")
     completions = None
     answer = completion_template(task)
     if not (may_lack and _lacks_values(table, answer)):
-        completions = fill_template(table, answer, COMPLETION)
+        completions = fill_template(table, answer, COMPLETION, FIX if task.completion is None else "")
     return CompletionSplit(
         split, np.arange(len(table), dtype=np.int64), prompts, completions, None, table.note, group_names
     )
@@ -203,24 +206,24 @@ def _lacks_values(table: Table, template: Template) -> bool:
     return False
 
 
-def fill_template(table: Table, template: Template, what: str, fix: str = FIX) -> list[str]:
+def fill_template(table: Table, template: Template, what: str, fix: str) -> list[str]:
     """Return the text that a template makes of each row, (n,).
 
     Args:
         table: the rows.
         template: what is made of their columns.
         what: `prompt` or `completion`, for messages.
-        fix: what to do about a missing column, for messages.
+        fix: what to do about a missing column, for messages; empty: the name in the template is wrong.
 
     Raises:
         GeloraError: a column is missing, or a value of it is no text or empty.
     """
     missing = [name for name in template.columns if name not in table.columns]
     if missing:
-        raise GeloraError(
-            f"{table.name}: no column {join_names(missing)} for the {what}s; it has {join_names(table.names)}. "
-            f"Accepted are {FORMS}. {fix}"
-        )
+        known = f"it has {join_names(table.names)}. {fix}"
+        if not fix:
+            known = f"{suggest(missing[0], table.names)}. Correct the name in task.{what}"
+        raise GeloraError(f"{table.name}: no column {join_names(missing)} for the {what}s; {known}")
     columns = [table.texts(name) for name in template.columns]
     # One of several columns may be empty, such as the input of an instruction that needs none.
     joined = ["".join(values) for values in zip(*columns, strict=True)]

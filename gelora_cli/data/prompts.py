@@ -24,6 +24,7 @@ from gelora_cli.data.instructions import (
 from gelora_cli.data.text_input import STANDARD_INPUT, read_standard_input
 
 TEXT_FILE = ".txt"
+RENAME = "Rename the columns in the file: the run was trained on columns of these names"
 
 
 def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) -> CompletionSplit:
@@ -50,8 +51,7 @@ def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) ->
     column = task.columns[0] if task.columns else None
     if column is not None and column in table.columns:
         return build_conversations(table, column, "input", may_lack=True)
-    fix = "Rename the columns in the file: the run was trained on columns of these names"
-    prompts = fill_template(table, template, PROMPT, fix)
+    prompts = fill_template(table, template, PROMPT, RENAME)
     if column is not None:
         turns = [(Message("user", prompt),) for prompt in prompts]
         return CompletionSplit("input", np.arange(len(table), dtype=np.int64), prompts, None, turns)
@@ -67,7 +67,7 @@ def _completions(task: TaskConfig, table: Table) -> list[str] | None:
             if missing < len(values):
                 LOGGER.warning("%s: %s of %s rows have no %s: none is scored", table.name, missing, len(values), name)
             return None
-    return fill_template(table, template, COMPLETION)
+    return fill_template(table, template, COMPLETION, RENAME)
 
 
 def _read_file(task: TaskConfig, path: Path, dialect: Dialect) -> Table:

@@ -61,7 +61,10 @@ def draw_curve(axis: Axes, row: Row, style: LineStyle, points: Points, marker_ev
     """Draw a row's line; markers stand at every so many points (int) or at this share of the line's length (float)."""
     if points:
         steps, values = zip(*points, strict=True)
-        axis.plot(steps, values, label=row.name, markevery=marker_every, markersize=5, linewidth=1.3, **style)
+        every = (
+            1 if len(points) == 1 else marker_every
+        )  # one point is no line: a share of its length would show nothing
+        axis.plot(steps, values, label=row.name, markevery=every, markersize=5, linewidth=1.3, **style)
 
 
 def mean_over_seeds(curves: Sequence[Points]) -> Points:

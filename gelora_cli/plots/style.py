@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,11 @@ ROW_GAP = 0.06
 HEAD_POINTS = 46
 """Height of title and subtitle."""
 
-LEGEND_POINTS, LEGEND_ROW_POINTS = 540, 15
+LEGEND_POINTS, LEGEND_ROW_POINTS, LEGEND_LINE_POINTS = 540, 15, 10.5
 HANDLE_POINTS, CHARACTER_POINTS = 39, 4.8
-"""Sizes of a legend in letters of 9 points: its width, a row, a marker with its gaps, a letter (estimated)."""
+"""Sizes of a legend in letters of 9 points: width, row, further line of a label, marker and gaps, letter (estimate)."""
 
+LABEL_CHARACTERS = int((LEGEND_POINTS - HANDLE_POINTS) / CHARACTER_POINTS)
 MOST_LEGEND_COLUMNS = 5
 LEGEND_STYLE: LineStyle = {"frameon": False, "fontsize": 9, "columnspacing": 1.5}
 
@@ -141,7 +143,8 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     """
     handles, labels = (legend_of or axis).get_legend_handles_labels()
     columns = legend_columns(labels)
-    extra = LEGEND_ROW_POINTS * max(math.ceil(len(labels) / columns) - 1, 0)
+    labels = wrap_labels(labels)
+    extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     _grow(root_figure(axis), extra)
     axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
     note = axis.annotate(
@@ -165,7 +168,8 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
     """
     handles, labels = legend_of.get_legend_handles_labels() if legend_of else ([], [])
     columns = legend_columns(labels)
-    legend_points = LEGEND_ROW_POINTS * math.ceil(len(labels) / columns)
+    labels = wrap_labels(labels)
+    legend_points = _legend_height(labels, columns)
     _grow(figure, legend_points)
     figure_points = POINTS_PER_INCH * figure.get_figheight()
     for text, drop, size, weight in ((title, 7, 13, "bold"), (subtitle, 27, 9, "normal")):
@@ -219,6 +223,17 @@ def legend_columns(labels: Sequence[str]) -> int:
         if width <= LEGEND_POINTS:
             return columns
     return 1
+
+
+def wrap_labels(labels: Sequence[str]) -> list[str]:
+    """Return the labels with line breaks where one is wider than the picture, as those of rows with many settings."""
+    return [textwrap.fill(label, LABEL_CHARACTERS, break_on_hyphens=False) for label in labels]
+
+
+def _legend_height(labels: Sequence[str], columns: int) -> float:
+    """Return the height of a legend in points; one with a label of several lines has one column."""
+    further_lines = sum(label.count("\n") for label in labels)
+    return LEGEND_ROW_POINTS * math.ceil(len(labels) / columns) + LEGEND_LINE_POINTS * further_lines
 
 
 def name_panel(axis: Axes, name: str) -> None:

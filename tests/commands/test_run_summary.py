@@ -55,6 +55,17 @@ def test_the_verdict_on_the_plan_is_said(finished: FinishedRun) -> None:
     assert "plan:     unstable (another sample keeps 71 %)" in text.splitlines()
 
 
+@pytest.mark.parametrize(("before", "worse"), [(0.6, True), (0.5, False), (0.4, False)])
+def test_a_value_below_that_before_the_first_step_is_said(finished: FinishedRun, before: float, worse: bool) -> None:
+    start = replace(finished.result.results[0], metrics={"accuracy": before})
+    train = replace(finished.result.train, before=(start,))
+    text = run_summary(
+        replace(finished, result=replace(finished.result, train=train)), wants_track=False, sweeping=True
+    )
+    assert f"before:   accuracy {before:.4f} before the first step" in text
+    assert ("which is better: try a lower train.learning_rate" in text) == worse
+
+
 def test_a_job_of_a_sweep_names_no_next_command(finished: FinishedRun) -> None:
     assert "next:" not in run_summary(finished, wants_track=False, sweeping=True)
 

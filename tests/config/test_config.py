@@ -33,6 +33,8 @@ def test_every_option_of_every_group_composes(group: str, option: str, tmp_path:
     if option == "file":  # the one method that needs a key
         (tmp_path / "ranks.csv").write_text("block,rank\n1,2\n", encoding="utf-8")
         needed = [f"method.path={tmp_path / 'ranks.csv'}"]
+    if composed(f"{group}={option}").task.kind == "generation":  # the default model is an encoder
+        needed.append("model=qwen3_0_6b")
     config = complete(composed(f"{group}={option}", *needed))
     assert value_problems(config) == []
     assert config.train.epochs
@@ -346,3 +348,10 @@ def test_standardising_is_part_of_the_identity_only_where_it_is_not_the_usual() 
         hashed("task=cola", "task.standardize=true")
     with pytest.raises(GeloraError, match="accepted: auto, true, false"):
         hashed(*scores, "task.standardize=yes please")
+
+
+def test_the_default_model_is_refused_for_completions_before_it_is_fetched() -> None:
+    (problem,) = value_problems(composed("task=plural", "method=lora", "budget=rank:2"))
+    assert "model=deberta_v3_base, the default, is an encoder" in problem and "model.path=DIR" in problem
+    assert value_problems(composed("task=plural", "model.path=toy", "method=lora", "budget=rank:2")) == []
+    assert value_problems(composed("task=plural", "model=qwen3_0_6b", "method=lora", "budget=rank:2")) == []

@@ -201,6 +201,14 @@ def test_what_a_table_adds_to_turns_without_saying_anything_is_passed_over(tmp_p
     assert load(write(tmp_path / "filled.jsonl", filled)).fingerprint() == plain.fingerprint()
 
 
+def test_a_wrong_name_in_a_template_is_named_with_the_nearest_column(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", [{"question": "a", "answer": "b"}])
+    with pytest.raises(GeloraError, match=r"no column questoin .*did you mean question\?.* Correct .* task\.prompt"):
+        load(file, prompt="{questoin}", completion="{answer}")
+    with pytest.raises(GeloraError, match=r"no column anser .*did you mean answer\?.* Correct .* task\.completion"):
+        load(file, prompt="{question}", completion="{anser}")
+
+
 def test_too_few_rows_to_hold_any_out(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", [ROWS[0]] * 9)
     with pytest.raises(GeloraError, match=r"9 rows, 8 of them .* too few to hold out a tenth; give data\.instruct_val"):

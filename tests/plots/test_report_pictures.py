@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
@@ -74,6 +75,15 @@ def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
     low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 1]
     assert high - low == pytest.approx(2 * np.std([30, 31], ddof=1) / 40)
     assert left.get_xscale() == "log" and "accuracy" in left.get_ylabel()
+
+
+def test_a_long_name_is_written_in_several_lines_of_the_legend(rows: list[Row]) -> None:
+    settings = ", ".join(f"train.setting_{number}={number}" for number in range(20))
+    (picture,) = draw("value", [replace(rows[0], name=f"gelora ({settings})"), *rows[1:]])
+    (legend,) = picture.figure.legends
+    assert settings in " ".join(text.replace("\n", " ") for text in names(legend))
+    extent = legend.get_window_extent(FigureCanvasAgg(picture.figure).get_renderer())  # type: ignore[no-untyped-call]
+    assert extent.x1 <= picture.figure.bbox.width
 
 
 def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
