@@ -19,8 +19,8 @@ def dtype_problems(config: RunConfig) -> Iterator[str]:
     dtype = config.model.dtype
     if dtype not in ("bf16", "4bit"):  # another word is refused by the key itself
         return
-    if dtype == "4bit" and find_spec("bitsandbytes") is None:
-        yield f"model.dtype=4bit needs the package bitsandbytes: {install_gelora('4bit')}"
+    if not config.dry_run:  # a forecast of memory needs no package
+        yield from missing_package(dtype)
     yield from _method_problems(config)
     if dtype == "4bit" and config.train.fast:
         yield (
@@ -32,6 +32,12 @@ def dtype_problems(config: RunConfig) -> Iterator[str]:
             f"profile.control=untrained: an untrained model has weights in float32, not in model.dtype={dtype}; leave "
             "model.dtype out"
         )
+
+
+def missing_package(dtype: str) -> Iterator[str]:
+    """Yield the package that this type needs where it is not installed, with the command that installs it."""
+    if dtype == "4bit" and find_spec("bitsandbytes") is None:
+        yield f"model.dtype=4bit needs the package bitsandbytes: {install_gelora('4bit')}"
 
 
 def _method_problems(config: RunConfig) -> Iterator[str]:

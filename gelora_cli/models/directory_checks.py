@@ -21,6 +21,7 @@ from gelora_cli.models.files import (
     WEIGHTS_INDEX,
     describe_missing_safetensors,
     has_weights,
+    missing_weights,
     read_config_json,
     read_object,
     weight_files,
@@ -63,7 +64,7 @@ def check_directory(directory: Path, source: str, *, needs_weights: bool = True)
     Args:
         directory: where the model is.
         source: how the user named it, for messages.
-        needs_weights: whether a directory without any weights is refused.
+        needs_weights: whether a directory without weights, or without some of them, is refused.
 
     Raises:
         GeloraError: something is missing or wrong.
@@ -83,6 +84,11 @@ def check_directory(directory: Path, source: str, *, needs_weights: bool = True)
     # Asked before sizes are read, so that the message can say how to convert pickled weights.
     if needs_weights and not has_weights(directory):
         raise GeloraError(describe_missing_safetensors(source, files))
+    missing = missing_weights(directory, source)
+    if needs_weights and missing:
+        raise GeloraError(
+            f"{WEIGHTS_INDEX} of {source} names {missing[0][:100]}, which is not in {directory}. Fetch the model again."
+        )
     if parts := sorted(name for name in files if fnmatch(name, DISTRIBUTED_PARTS)):
         raise GeloraError(
             f"{source} holds parts of a distributed checkpoint ({parts[0]}), which transformers would read instead of "
@@ -93,7 +99,8 @@ def check_directory(directory: Path, source: str, *, needs_weights: bool = True)
         values = read_object(directory / TOKENIZER_CONFIG, source)
         _check_file_names(values, "fast_tokenizer_files", TOKENIZER_CONFIG, source)
     weight_bytes = sum((directory / name).stat().st_size for name in weights)
-    _check_config(read_config_json(directory, source), source, weight_bytes if has_weights(directory) else None)
+    is_complete = has_weights(directory) and not missing
+    _check_config(read_config_json(directory, source), source, weight_bytes if is_complete else None)
 
 
 def _check_file_names(values: Mapping[str, Any], key: str, file: str, source: str) -> None:
@@ -108,6 +115,7 @@ def _check_config(config: Mapping[str, Any], source: str, weight_bytes: int | No
     """Refuse a config.json that can't be that of these weights; the message gives the first three reasons."""
     _check_file_names(config, "configuration_files", CONFIG, source)
     _check_text_only(config, source)
+    _check_unquantized(config, source)
     problems = [
         *_find_wrong_sizes(config),
         *_find_wrong_numbers(config),
@@ -138,6 +146,17 @@ def _check_text_only(config: Mapping[str, Any], source: str) -> None:
         f"{part}. A text-only model{type_of_text} is accepted: name one, or write the text part once by "
         "AutoModelForImageTextToText.from_pretrained(MODEL).get_decoder().save_pretrained(DIR), with the tokenizer "
         "beside it, then model.path=DIR."
+    )
+
+
+def _check_unquantized(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a model whose weights are stored quantized: merging, signals and exports need those in full."""
+    if config.get("quantization_config") is None:
+        return
+    raise GeloraError(
+        f"config.json of {source}: quantization_config says that its weights are quantized, and those in full "
+        "precision are needed. Give the model that they were made from, by model.path=DIR or model.hub=OWNER/NAME; "
+        "model.dtype=4bit then stores its frozen weights in 4 bits."
     )
 
 
@@ -209,9 +228,8 @@ def _find_missing_weights(config: Mapping[str, Any], weight_bytes: int) -> Itera
         least_params += vocabulary * embedding_width
     if _is_positive(width) and _is_positive(inner_width):
         least_params += width * inner_width
-    # A parameter takes a byte or more (most take two or four), unless the weights are quantized.
-    is_quantized = "quantization_config" in config
-    if not is_quantized and least_params > weight_bytes:
+    # A parameter takes a byte or more (most take two or four).
+    if least_params > weight_bytes:
         yield (
             f"it describes at least {least_params:,} parameters, for which weights of {weight_bytes:,} bytes are too "
             "small"

@@ -115,21 +115,25 @@ def present_files(directory: Path, names: Iterable[str]) -> list[str]:
 
 
 def weight_files(directory: Path, source: str) -> tuple[str, ...]:
-    """Return the names of the files that hold a model's weights: `WEIGHTS`, and those that the index names.
+    """Return the names of the files that hold a model's weights and are there: `WEIGHTS`, and those of the index.
 
     Raises:
-        GeloraError: the index is damaged, or names a file that doesn't exist, isn't safetensors or lies elsewhere.
+        GeloraError: the index is damaged, or names a file that isn't safetensors or lies elsewhere.
     """
-    indexed = read_weight_index(directory, source)
+    # Beside `WEIGHTS` the index isn't used. Its files are part of the fingerprint all the same.
+    names = (WEIGHTS, *read_weight_index(directory, source))
+    return tuple(name for name in names if (directory / name).is_file())
+
+
+def missing_weights(directory: Path, source: str) -> list[str]:
+    """Return the files that the index names and that are not there; none where `WEIGHTS` is there.
+
+    Raises:
+        GeloraError: as `weight_files`.
+    """
     if (directory / WEIGHTS).is_file():
-        # The index isn't used then. Its files are part of the fingerprint all the same.
-        return (WEIGHTS, *(name for name in indexed if (directory / name).is_file()))
-    for name in indexed:
-        if not (directory / name).is_file():
-            raise GeloraError(
-                f"{WEIGHTS_INDEX} of {source} names {name[:100]}, which is not in {directory}. Fetch the model again."
-            )
-    return indexed
+        return []
+    return [name for name in read_weight_index(directory, source) if not (directory / name).is_file()]
 
 
 def read_weight_index(directory: Path, source: str) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def load_model(
         config = _task_config(resolved, head, dropout)
         if blocks or linears or not kind_of(config.model_type).blocks:
             _check_map(config, head, blocks, linears)
-        in_bf16 = as_published and head.is_pretrained and base_config.dtype == torch.bfloat16
+        in_bf16 = as_published and loads_in_bf16(resolved, head)
         weights = _load_weights(resolved, config, head, seed, dtype=torch.bfloat16 if in_bf16 else torch.float32)
         # Of the first load: a later load with this call meets the same files, a head of another size included.
         arguments = _loading_arguments(weights, head, base_config)
@@ -136,6 +136,29 @@ def load_model(
     return LoadedModel(model, model_map, choice.origin, arguments)
 
 
+def loads_in_bf16(resolved: ResolvedModel, head: HeadSpec) -> bool:
+    """Return whether `as_published` leaves a model in bfloat16 while it is loaded.
+
+    All its tensors must be in it, since others would be rounded. Where they are missing, config.json says what they
+    are in. The head must be pretrained: one that is drawn is drawn in float32.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    if not head.is_pretrained:
+        return False
+    if not resolved.has_weights:
+        return bool(read_config(resolved).dtype == torch.bfloat16)
+    types: set[str] = set()
+    for file in weight_files(resolved.directory, resolved.source):
+        try:
+            with safe_open(resolved.directory / file, framework="pt") as tensors:
+                types.update(tensors.get_slice(name).get_dtype() for name in tensors.keys())  # noqa: SIM118
+        except (OSError, SafetensorError):  # loading it says what is wrong
+            return False
+    return types == {"BF16"}
+
+
 def empty_task_model(
     resolved: ResolvedModel, head: HeadSpec, *, blocks: str | None = None, linears: Mapping[str, str] | None = None
 ) -> tuple[PreTrainedModel, ModelMap]:
@@ -156,10 +179,6 @@ def empty_task_model(
 def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
     """Return the configuration with the task's head and dropout, and with a padding token if it has none."""
     config = read_config(resolved)
-    if getattr(config, "quantization_config", None) is not None:
-        raise GeloraError(
-            f"{resolved.source} is quantized, and full-precision weights are needed. Give those by model.path=DIR."
-        )
     check_head(resolved, head)
     head.configure(config)
     # A decoder caches keys and values for generation, which would only take memory here.

@@ -23,6 +23,7 @@ from gelora_cli.models.files import (
     describe_missing_safetensors,
     file_digests,
     has_weights,
+    missing_weights,
     present_files,
     read_weight_index,
 )
@@ -54,8 +55,8 @@ class ResolvedModel:
 
     @property
     def has_weights(self) -> bool:
-        """Return whether its weights are there; without them its memory can be forecast, and nothing be run."""
-        return has_weights(self.directory)
+        """Return whether all its weights are there; without them its memory can be forecast, and nothing be run."""
+        return has_weights(self.directory) and not missing_weights(self.directory, self.source)
 
 
 def resolve_model(

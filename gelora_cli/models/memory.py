@@ -60,7 +60,6 @@ class MemoryShapes:
         linear_params: weights of the linears in its blocks.
         other_params: all other parameters, those of the head included.
         embedding_params: of these, embeddings of tokens, and weights of the linear that scores the vocabulary.
-        loaded_bytes: of a parameter while the model is loaded, before its weights are stored in another type.
         head_params: parameters of the head, which is trained in full.
         vocabulary: V, where the task scores every token of the vocabulary; otherwise 0.
         output_params: weights of the linear that scores them.
@@ -75,7 +74,6 @@ class MemoryShapes:
     linear_params: int
     other_params: int
     embedding_params: int = 0
-    loaded_bytes: int = 4
     head_params: int = 0
     vocabulary: int = 0
     output_params: int = 0
@@ -104,6 +102,7 @@ class MemorySettings:
         compared_scored: the same in the check of the saved adapter, which reads every token of its rows.
         generates: whether an evaluation keeps the keys and values of all tokens.
         second_model: whether the check of the saved adapter loads a second model beside the trained one.
+        loads_in_bf16: whether weights of another type than float32 are made of ones in bfloat16 (`models.load`).
     """
 
     precision: str
@@ -122,6 +121,7 @@ class MemorySettings:
     compared_scored: int = 0
     generates: bool = False
     second_model: bool = True
+    loads_in_bf16: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class MemoryForecast:
         dequantized: the largest linear, while it is computed with in another type than that it is stored in.
         evaluation: an evaluation, everything counted.
         reload: the check of the saved adapter, everything counted.
-        loading: the model as the CPU loads it, in float32 or as it is published, before it is stored otherwise.
+        loading: the model in the type in which it is loaded on the CPU, whatever it is stored in.
     """
 
     weights: int
@@ -185,7 +185,10 @@ def forecast(shapes: MemoryShapes, settings: MemorySettings) -> MemoryForecast:
     kept = _kept_of_blocks(shapes, settings)
     inputs = 4 * len(kept) * settings.rows * settings.longest * shapes.width  # float32, whatever is stored
     evaluation = stored + trained + _evaluation_bytes(shapes, settings, settings.eval_scored)
-    compared = stored + trained + _evaluation_bytes(shapes, settings, settings.compared_scored)
+    compared = _evaluation_bytes(shapes, settings, settings.compared_scored)
+    loading = (2 if settings.loads_in_bf16 else 4) * (shapes.linear_params + shapes.other_params)
+    if settings.second_model:  # beside the trained one it is loaded, and only then stored otherwise
+        compared = max(stored + compared, loading)
     return MemoryForecast(
         weights=stored + casts,
         trained=trained,
@@ -194,8 +197,8 @@ def forecast(shapes: MemoryShapes, settings: MemorySettings) -> MemoryForecast:
         logits=LOGIT_BYTES * settings.scored * shapes.vocabulary,
         dequantized=_dequantized_bytes(shapes, settings),
         evaluation=evaluation,
-        reload=compared + (stored if settings.second_model else 0),
-        loading=shapes.loaded_bytes * (shapes.linear_params + shapes.other_params),
+        reload=stored + trained + compared,
+        loading=loading,
     )
 
 

@@ -48,7 +48,6 @@ def memory_shapes(model: PreTrainedModel, model_map: ModelMap, *, scores_vocabul
         linear_params=linear_params,
         other_params=count_params(model) - linear_params,
         embedding_params=int(tokens.numel()) + output_params * is_untied,
-        loaded_bytes=2 if scores_vocabulary and str(config.dtype) == "torch.bfloat16" else 4,  # see `load_model`
         head_params=model_map.head_params,
         vocabulary=int(output.weight.shape[0]) if output is not None else 0,
         output_params=output_params,

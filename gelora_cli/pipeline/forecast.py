@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from gelora_cli.config.presets import global_batch_size
+from gelora_cli.config.stored_weights import dtype_problems, missing_package
 from gelora_cli.core.memory import available_bytes
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.data.encoding import EncodedSplit
-from gelora_cli.data.protocol import protocol_splits, training_rows
+from gelora_cli.data.protocol import limit_evaluated_rows, protocol_splits, training_rows
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.generation import rows_scored_at_once
-from gelora_cli.models.load import empty_task_model
-from gelora_cli.models.memory import CARDS, FLOAT32, MemoryForecast, MemorySettings, forecast
+from gelora_cli.models.load import empty_task_model, loads_in_bf16
+from gelora_cli.models.memory import CARDS, FLOAT32, LINEAR_BYTES, MemoryForecast, MemorySettings, forecast
 from gelora_cli.models.memory_shapes import memory_shapes
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.inputs import ResolvedInputs
@@ -52,6 +53,7 @@ class RunForecast:
         method = METHODS.get(config.method.name)
         shapes = memory_shapes(model, model_map, scores_vocabulary=head.is_pretrained)
         splits = protocol_splits(config.task, config.protocol, inputs.splits)
+        splits = limit_evaluated_rows(splits, config.data.max_eval_examples)
         train = self._encoded(training_rows(splits.train, config))
         evaluated = [self._encoded(split) for split in splits.evaluated]
         rows = config.train.micro_batch_size or -(-(global_batch_size(config) or 1) // config.launch.processes)
@@ -80,6 +82,7 @@ class RunForecast:
             compared_scored=eval_longest * min(compared_rows, rows_scored_at_once(eval_longest, shapes.vocabulary)),
             generates=new_tokens > 0,
             second_model=dtype == FLOAT32 or not on_gpu,
+            loads_in_bf16=dtype != FLOAT32 and not inputs.ancestors and loads_in_bf16(inputs.model, head),
         )
         self.memory: MemoryForecast = forecast(shapes, self.settings)
         of_card = replace(self.settings, on_gpu=True, second_model=dtype == FLOAT32)
@@ -111,18 +114,39 @@ class RunForecast:
     @property
     def reason_not_to_try(self) -> str:
         """Return why no step can be tried on this machine; empty if it can."""
+        missing = [*missing_package(self.settings.dtype)]
         if not self.inputs.model.has_weights:
-            return f"The weights of {self.inputs.model.source} are not there, so nothing was loaded and timed."
+            missing.append(f"the weights of {self.inputs.model.source} are not there")
+        if missing:
+            return f"Nothing was loaded and timed: {'; '.join(missing)}."
         available = available_bytes()
         # Other types than float32 are made of it, in the memory in which a CPU also trains.
         loading = 0 if self.settings.on_gpu or self.settings.dtype == FLOAT32 else self.memory.loading
         if available is None or max(self.memory.peak, loading) <= available:
             return ""
         return (
-            f"Only {available / 1e9:.1f} GB are free here, so nothing was loaded and timed. To try it all the same, "
-            "make it smaller: train.micro_batch_size, train.eval_batch_size, train.gradient_checkpointing=true, "
-            "task.max_length."
+            f"Only {available / 1e9:.1f} GB are free here, so nothing was loaded and timed. What takes less: "
+            f"{self._what_takes_less(self.memory)}."
         )
+
+    def _what_takes_less(self, memory: MemoryForecast) -> str:
+        """Return the settings that make the stage that takes most smaller, in the order in which to try them."""
+        settings, train = self.settings, self.inputs.config.train
+        less: list[str] = []
+        if memory.peak == memory.training:
+            less += ["train.gradient_checkpointing=true"] * (not settings.recompute and not train.fast)
+            less += [f"train.micro_batch_size below {settings.rows}"] * (settings.rows > 1)
+        else:
+            less += [f"train.eval_batch_size below {settings.eval_rows}"] * (settings.eval_rows > 1)
+        less += [f"model.dtype={dtype}" for dtype in self._smaller_dtypes()]
+        return ", ".join([*less, f"task.max_length below {max(settings.longest, settings.eval_longest):,}"])
+
+    def _smaller_dtypes(self) -> list[str]:
+        """Return the types that take less memory than this run's, and that go with its method."""
+        config, sizes = self.inputs.config, LINEAR_BYTES
+        smaller = [dtype for dtype, size in sizes.items() if size < sizes[config.model.dtype]]
+        models = {dtype: replace(config.model, dtype=dtype) for dtype in smaller}
+        return [dtype for dtype, model in models.items() if not [*dtype_problems(replace(config, model=model))]]
 
     def in_words(self) -> str:
         """Return the forecast in lines."""
@@ -143,7 +167,12 @@ class RunForecast:
             f"{fits} with 10 % and 1 GB to spare",
         ]
         if self.settings.dtype != FLOAT32:
-            lines.append(f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a card's")
+            lines.append(
+                f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a card's, and in the "
+                f"reload check {_gb(memory.weights + memory.loading)} GB with the trained model"
+            )
+        if card is None:
+            lines.append(f"  what takes less: {self._what_takes_less(self.on_card)}")
         return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from gelora_cli.models.heads import LanguageHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.quantized import Bf16Linear, linear_weight, store_weights, weight_count
 from tests.helpers.method_cases import inputs_of
-from tests.helpers.models import from_directory
+from tests.helpers.models import from_directory, rewrite_weights
 from tests.helpers.stored import make_published_in_bf16, stored_and_dense
 from tests.helpers.tiny import CONFIGS, DECODERS, make_tiny
 from tests.helpers.tiny_decoders import MORE_DECODERS
@@ -68,6 +68,15 @@ def test_a_model_loaded_as_it_was_published_is_stored_as_one_loaded_in_float32(k
         assert tensor.dtype == other[name].dtype and torch.equal(tensor, other[name]), name
     inputs = inputs_of(directory, kind)
     assert torch.equal(logits(models[0], inputs), logits(models[1], inputs))
+
+
+def test_weights_that_are_not_all_in_bf16_are_loaded_in_float32(tmp_path: Path) -> None:
+    """Whatever config.json says: its norms would be rounded."""
+    directory = make_published_in_bf16("llama", tmp_path)
+    rewrite_weights(directory, lambda tensors: tensors | {"model.norm.weight": torch.full((32,), 1.001)})
+    loaded = load_model(from_directory(directory), LanguageHead(), seed=0, as_published=True)
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+    assert float(loaded.model.get_parameter("model.norm.weight").detach()[0]) == pytest.approx(1.001)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
