@@ -154,12 +154,16 @@ class EncodedCompletions(EncodedSplit):
     def references(self) -> Sequence[str] | None:
         """Return the completions as generated texts can give them, (n,): without names of special tokens in them.
 
-        Some files write the name of the end token behind each completion.
+        Some files write the name of the end token behind each completion. Those of conversations are as their template
+        writes them, which may put an empty block of thoughts before the text.
         """
-        if self.source.completions is None:
+        _, completions = RowWriter(self.source, self.tokenizer).texts(slice(None))
+        if completions is None:
             return None
         names = special_names(self.tokenizer)
-        return [names.sub("", text) for text in self.source.completions]
+        texts = [names.sub("", text) for text in completions]
+        # A template may write a newline behind the end of the turn.
+        return [text.rstrip() for text in texts] if self.source.conversations else texts
 
     def refuse_useless(self) -> None:
         """Refuse rows with completions of which nothing is left.

@@ -130,6 +130,16 @@ def test_references_lack_what_generated_texts_lack() -> None:
     assert encoded.take(np.arange(1)).references == [" sat"]
 
 
+def test_references_of_conversations_are_as_the_template_writes_them() -> None:
+    think = "{{ '<assistant>think. ' + message.content + eos_token + '\n' }}"
+    template = (
+        "{% for message in messages %}{% if message.role == 'user' %}{{ message.content }}{% else %}"
+        f"{think}{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}{{{{ '<assistant>' }}}}{{% endif %}}"
+    )
+    encoded = chats("the cat", "sat").encode(chat_tokenizer(template=template), TASK)
+    assert encoded.references == ["think. sat"]
+
+
 def test_selected_rows_keep_what_is_learned() -> None:
     encoded = completion_split().encode(make_tokenizer("llama"), TASK)
     rows = np.array([5, 1])
