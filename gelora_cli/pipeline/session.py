@@ -12,30 +12,26 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from gelora_cli.allocation.formatting import EXEMPT_BUDGET
-from gelora_cli.config.schema import ModelConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.artifacts.result import SMOKE_REMARK, RunResult, ScoreScale
+from gelora_cli.core.artifacts.result import RunResult, ScoreScale
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.logs import LOGGER, setup_logging
 from gelora_cli.core.messages import join_texts, quote_name
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.protocol import ProtocolSplits, limit_evaluated_rows, protocol_splits, training_rows
 from gelora_cli.data.scale import fit_score_scale, standardize, unstandardize
 from gelora_cli.data.sources import Split
-from gelora_cli.data.splits import TextSplit, draw_rows
+from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.block_map import block_modules, is_inside
 from gelora_cli.models.load import LoadedModel
 from gelora_cli.models.recompute import recomputing
 from gelora_cli.models.shapes import read_shapes
-from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.agreement import check_agreement
 from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import load_start
-from gelora_cli.pipeline.locations import budget_name
+from gelora_cli.pipeline.start_log import log_start
 from gelora_cli.tasks.losses import class_weights, training_loss
 
 if TYPE_CHECKING:
@@ -52,7 +48,6 @@ Result = TypeVar("Result")
 
 def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     """Start the log on standard error and in the file `log`, say what will be run, and load the model."""
-    from gelora_cli.core.devices import device_name, unusable_gpu
     from gelora_cli.core.distributed import make_accelerator
     from gelora_cli.core.memory import begin_peak
 
@@ -60,59 +55,9 @@ def open_session(inputs: ResolvedInputs, log: Path | None) -> Session:
     setup_logging(log, main=accelerator.is_main_process)
     check_agreement(inputs, accelerator)
     begin_peak(accelerator.device)  # a run before this one in the same process has a peak of its own
-    config = inputs.config
-    about_run = (
-        f"task {config.task.name}",
-        f"model {inputs.model_name}",
-        f"method {config.method.name}",
-        f"budget {budget_name(config) or EXEMPT_BUDGET}",
-        f"seed {config.seed}",
-    )
-    LOGGER.info("%s", ", ".join(about_run))
-    if config.smoke:
-        LOGGER.warning("%s", SMOKE_REMARK)
-    device = device_name(accelerator.device)
-    LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
-    if config.model.dtype != ModelConfig().dtype:
-        LOGGER.info("model.dtype=%s: the frozen weights are stored so; the adapter is in float32", config.model.dtype)
-    if reason := unusable_gpu():
-        LOGGER.warning("this machine has an NVIDIA GPU that is not used: %s; see gelora doctor", reason)
-    has_labels = TASK_KINDS.get(config.task.kind).target in ("labels", "label_sets")
-    for split in inputs.splits.values():
-        if isinstance(split, TextSplit) and split.labels is not None and has_labels:
-            LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
-        if split.note:
-            LOGGER.info("%s: %s", split.name, split.note)
-    if config.task.source in ("text", "instruct"):
-        _warn_of_shared_texts(inputs)
-    if config.model.accept_map:
-        LOGGER.info("model map: found in the model itself and accepted: %s", describe_names(config.model))
+    log_start(inputs, accelerator)
     LOGGER.info("loading the model: %s", inputs.model.source)
     return Session(inputs, accelerator)
-
-
-def _warn_of_shared_texts(inputs: ResolvedInputs) -> None:
-    """Warn of evaluated rows whose texts are trained on, too: values on them are too high."""
-    train = inputs.splits.get("train")
-    for name, split in inputs.splits.items():
-        if name == "train" or train is None:
-            continue
-        if shared := _count_shared(split, train):
-            LOGGER.warning(
-                "%s: %s of %s rows have texts that are trained on, too; values on them say little about new texts",
-                name,
-                f"{shared:,}",
-                f"{len(split):,}",
-            )
-
-
-def _count_shared(split: Split, train: Split) -> int:
-    """Return how many rows have the texts, or the prompt, of a training row."""
-    if isinstance(split, TextSplit) and isinstance(train, TextSplit):
-        return split.count_rows_in(train)
-    if isinstance(split, CompletionSplit) and isinstance(train, CompletionSplit):
-        return split.count_rows_in(train)
-    return 0
 
 
 class Session:
