@@ -72,8 +72,8 @@ def describe_missing_safetensors(source: str, files: Iterable[str]) -> str:
     reason = " Pickled weights are never loaded, because they can run code." if pickles else ""
     return (
         f"{source} has no {WEIGHTS} (nor {WEIGHTS_INDEX}){instead}.{reason} Convert the model once, where you trust "
-        "it: save_pretrained of AutoModel and AutoTokenizer into a new directory, then model.path=DIR. Or name a "
-        "revision that has safetensors: model.revision=refs/pr/N."
+        "it: save_pretrained of AutoModel (AutoModelForCausalLM for text generation) and AutoTokenizer into a new "
+        "directory, then model.path=DIR. Or name a revision that has safetensors: model.revision=refs/pr/N."
     )
 
 

@@ -19,7 +19,7 @@ from gelora_cli.core.registries import METHODS
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.accepted_map import describe_names
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
-from gelora_cli.pipeline.card_harness import harness_text
+from gelora_cli.pipeline.card_harness import harness_text, writing_text
 from gelora_cli.pipeline.card_metadata import front_matter
 from gelora_cli.pipeline.card_weights import stored_loading, weight_lines
 
@@ -91,6 +91,7 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         *pictures,
         _loading(facts, export),
         _scale_text(result, export),
+        writing_text(facts, export),
         harness_text(facts, export),
         _commands(result, facts, export),
         _costs(result, plan),

@@ -140,5 +140,7 @@ def run_command(study: Study, presets: str) -> str:
     given = {word.partition("=")[0].lstrip("+") for word in study.overrides}
     # A model that was given by its path alone has the name of its directory, which no file of configs/model has.
     model = [] if "model.path" in given and "model" not in given else [f"model={study.model}"]
-    words = [f"task={study.task}", *model, f"method={method_names}", f"budget={study.budget}", *varied]
+    # A task of your own data has the name of its file, which is no `task=` either.
+    task = next((word for word in study.overrides if word.startswith("task=")), f"task={study.task}")
+    words = [task, *model, f"method={method_names}", f"budget={study.budget}", *varied]
     return shlex.join(["gelora", "run", "-m", *words, *shared, "seed=0,1,2", "--config-dir", presets])

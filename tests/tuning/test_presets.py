@@ -206,6 +206,12 @@ def test_the_command_to_run_names_no_model_that_was_given_by_its_path_alone() ->
     assert " model=minilm " in run_command(both, "presets")
 
 
+def test_the_command_to_run_names_the_task_as_it_was_given() -> None:
+    """The name of a task of your own data is that of its file."""
+    of_a_file = replace(study(method_study("lora")), overrides=("task=instruct", "data.instruct=qa.jsonl"), task="qa")
+    assert run_command(of_a_file, "presets").startswith("gelora run -m task=instruct model=")
+
+
 def test_overrides_are_read_as_hydra_reads_them() -> None:
     words = ("method=sora", "train.learning_rate=1e-4", "train.epochs=2", "method.layer_norms=true", "data.text='a b'")
     assert settings_of((*words, "ranks.path=null", "task.columns=[a]")) == {
