@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.batches import pack_rows
 from gelora_cli.data.collate import Batch
-from gelora_cli.data.completions import NOT_LEARNED
+from gelora_cli.data.encoded_completions import NOT_LEARNED
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.padding import find_tokens
 

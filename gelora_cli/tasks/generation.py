@@ -16,7 +16,7 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import join_names, markdown_code
 from gelora_cli.core.registries import METRICS, TASK_KINDS
-from gelora_cli.data.completions import EncodedCompletions
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.metrics.completions import AnswerFormat, CompletionMetric, finite_sums
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.models.files import GENERATION_FILES

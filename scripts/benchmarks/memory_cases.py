@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gelora_cli.data.completions import CompletionSplit, EncodedCompletions
+from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.data.encoding import EncodedSplit
 
 

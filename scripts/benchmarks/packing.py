@@ -22,7 +22,8 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.registries import METHODS, TASK_KINDS
 from gelora_cli.data.batches import epoch_batches, packed_load, padded_load
-from gelora_cli.data.completions import CompletionSplit, EncodedCompletions
+from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.models.block_map import map_model
 from gelora_cli.tasks.losses import BatchLoss

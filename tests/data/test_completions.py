@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.chat import Message, describe_turns
-from gelora_cli.data.completions import NOT_LEARNED, CompletionSplit, encode_completions
+from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.encoded_completions import NOT_LEARNED, encode_completions
 from tests.helpers.tiny import make_tokenizer
 from tests.helpers.tiny_completions import CHAT_TEMPLATE, TASK, completion_split
 

@@ -9,7 +9,8 @@ import numpy as np
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.data.completions import CompletionSplit, EncodedCompletions
+from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.methods.base import AdaptedModel, MethodContext
 from gelora_cli.methods.updates.lora import attach_lora
 from gelora_cli.models.heads import LanguageHead

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.collate import Batch, collate
-from gelora_cli.data.completions import EncodedCompletions
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.metrics.completions import perplexity
 from gelora_cli.tasks.generation import Generation
 from tests.helpers.tiny import make_tokenizer, tiny_config

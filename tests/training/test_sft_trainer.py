@@ -19,7 +19,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.data.batches import epoch_batches
-from gelora_cli.data.completions import EncodedCompletions
+from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.methods.updates.lora import attach_lora
 from gelora_cli.models.heads import LanguageHead
