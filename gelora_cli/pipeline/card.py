@@ -320,7 +320,9 @@ def _limitations(result: RunResult, plan: RankPlan, facts: CardFacts) -> str:
         lines.append(f"- It was trained on at most {rows:,} rows, drawn at random, not on all.")
     if rows := config.data.max_eval_examples:
         lines.append(f"- Each split was scored on at most {rows:,} rows, drawn at random, not on all.")
-    lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in result.remarks]
+    # A remark may hold a text that the model generated.
+    remarks = map(escape_markdown, result.remarks)
+    lines += [f"- {remark[0].upper()}{remark[1:]}." for remark in remarks]
     return "\n".join(["## Limitations", "", *lines])
 
 

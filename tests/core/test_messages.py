@@ -145,8 +145,10 @@ def test_a_card_holds_no_html_or_code_of_names(tmp_path: Path) -> None:
     config = replace(run.config, task=task, data=data, preset_source="mine")
     base = '/models/x")\nimport os; os.system("touch hacked") #'
     facts = CardFacts(config, "gelora run data.text='`<u>`'", base, True)
-    card = model_card(run.result, run.plan, facts)
+    said = replace(run.result.results[0], remark="one text, '<script>', for all prompts")
+    card = model_card(replace(run.result, results=(said,)), run.plan, facts)
     text = "".join(card.split("---")[2:])
+    assert "one text, '&lt;script&gt;', for all prompts" in text.lower()
     assert "<script>" not in text and "<i>" not in text
     assert "`` gelora run 'data.text=`<u>`' ``" in text
     code = card.split("```python\n")[1].split("```")[0]
