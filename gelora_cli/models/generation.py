@@ -66,7 +66,7 @@ def greedy(
         ended |= torch.isin(likeliest, ends)
         if bool(ended.all()):  # the one wait for the device of each token; it ends the passes of short texts
             break
-        cache, positions = output.past_key_values, positions[:, -1:] + 1
+        cache, positions = getattr(output, "past_key_values", None), positions[:, -1:] + 1
         if cache is None:  # the next call would see one token alone
             raise GeloraError(f"{type(model).__name__} returned no past_key_values, without which no text is generated")
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)

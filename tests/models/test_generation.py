@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import nn
 
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.models.generation import NOT_GENERATED, declared_ends, greedy, pad_left
 from tests.helpers.tiny import CONFIGS, DECODERS, make_tokenizer, tiny_config
 from tests.helpers.tiny_decoders import MORE_DECODERS
@@ -60,6 +61,17 @@ def of_transformers(model: Any, row: Any, ends: set[int]) -> list[int]:
     generated = model.generate(tokens, attention_mask=torch.ones_like(tokens), eos_token_id=sorted(ends), **settings)
     new: list[int] = generated[0, tokens.shape[1] :].tolist()
     return new
+
+
+def test_a_model_that_returns_no_cache_is_refused_before_it_sees_one_token_alone() -> None:
+    class NoCache(nn.Module):
+        def forward(self, input_ids: torch.Tensor, **others: Any) -> Any:
+            return transformers.modeling_outputs.CausalLMOutput(logits=torch.eye(4)[input_ids])  # type: ignore[arg-type]
+
+    tokens = torch.tensor([[1, 2]])
+    assert greedy(NoCache(), tokens, torch.ones_like(tokens), end_ids=[2], limit=9, pad=0)[0, 0] == 2
+    with pytest.raises(GeloraError, match="NoCache returned no past_key_values"):
+        greedy(NoCache(), tokens, torch.ones_like(tokens), end_ids=[3], limit=9, pad=0)
 
 
 @pytest.mark.parametrize("kind", [*USUAL, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)])
