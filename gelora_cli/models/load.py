@@ -13,7 +13,6 @@ from gelora_cli.core.heavy_imports import import_heavy
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.block_map import is_inside, map_model
 from gelora_cli.models.files import weight_files
-from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.head_weights import (
     TaskWeights,
     choose_head,
@@ -22,10 +21,10 @@ from gelora_cli.models.head_weights import (
     reorder_rows,
 )
 from gelora_cli.models.heads import HeadSpec
-from gelora_cli.models.kinds.base import is_causal, kind_of
+from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.locate import ResolvedModel
 from gelora_cli.models.pretrained import build_empty, quiet_transformers, read_config
-from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.models.task_config import task_config
 
 if TYPE_CHECKING:
     import torch
@@ -106,9 +105,9 @@ def load_model(
     from gelora_cli.models.conv1d import convert_conv1d
 
     with quiet_transformers():
-        # Read twice, because `_task_config` changes what it reads. `base_config` says what the weights were saved with.
+        # Read twice, because `task_config` changes what it reads. `base_config` says what the weights were saved with.
         base_config = read_config(resolved)
-        config = _task_config(resolved, head, dropout)
+        config = task_config(resolved, head, dropout)
         if blocks or linears or not kind_of(config.model_type).blocks:
             _check_map(config, head, blocks, linears)
         in_bf16 = as_published and loads_in_bf16(resolved, head)
@@ -170,35 +169,10 @@ def empty_task_model(
     from gelora_cli.models.conv1d import convert_conv1d
 
     with quiet_transformers():
-        model = build_empty(_factory(head), _task_config(resolved, head, None))
+        model = build_empty(_factory(head), task_config(resolved, head, None))
     convert_conv1d(model)
     head_modules = () if head.is_pretrained else modules_outside_backbone(model)
     return model, map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
-
-
-def _task_config(resolved: ResolvedModel, head: HeadSpec, dropout: float | None) -> PreTrainedConfig:
-    """Return the configuration with the task's head and dropout, and with a padding token if it has none."""
-    config = read_config(resolved)
-    check_head(resolved, head)
-    head.configure(config)
-    # A decoder caches keys and values for generation, which would only take memory here.
-    if hasattr(config, "use_cache"):
-        config.use_cache = False
-    # A decoder's class looks for the last token that is no padding, so it must know the padding token.
-    if is_causal(config.to_dict()) or config.pad_token_id is None:
-        config.pad_token_id = load_tokenizer(resolved, config.model_type).pad_token_id
-    pad = config.pad_token_id
-    rows = getattr(config, "vocab_size", None)
-    # Building the model would fail on such a token without naming it. Negative ids count from the end, as torch's
-    # embeddings have it.
-    if isinstance(pad, int) and isinstance(rows, int) and not -rows <= pad < rows:
-        raise GeloraError(
-            f"pad_token_id={pad} in config.json of {resolved.source}: the model has embeddings for ids 0 to "
-            f"{rows - 1}. Set the id of its padding token there."
-        )
-    if dropout is not None:
-        _set_dropout(config, dropout)
-    return config
 
 
 def _check_map(config: PreTrainedConfig, head: HeadSpec, blocks: str | None, linears: Mapping[str, str] | None) -> None:
@@ -215,16 +189,6 @@ def _check_map(config: PreTrainedConfig, head: HeadSpec, blocks: str | None, lin
         return
     head_modules = () if head.is_pretrained else modules_outside_backbone(model)
     map_model(model, blocks=blocks, linears=linears, head_modules=head_modules)
-
-
-def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
-    """Set every dropout probability of the configuration, also those that are None (they stand for another one)."""
-    if not 0 <= probability < 1:
-        raise GeloraError(f"model.dropout={probability}: a probability from 0 to below 1 is accepted.")
-    for name, value in config.to_dict().items():
-        # The type excludes truth values and texts that have "dropout" in their names.
-        if ("dropout" in name or name.endswith("pdrop")) and (value is None or type(value) in (int, float)):
-            setattr(config, name, probability)
 
 
 def _load_weights(
