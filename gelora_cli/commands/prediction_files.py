@@ -11,7 +11,6 @@ from typing import Any
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.files import json_text
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
@@ -28,12 +27,7 @@ def with_inputs(task: TaskConfig, split: Split, rows: Sequence[dict[str, Any]]) 
 
     An input column with the name of another key, such as `id`, becomes `input_id`.
     """
-    if isinstance(split, TextSplit):
-        inputs = list(zip(task.columns, split.columns, strict=True))
-    elif isinstance(split, CompletionSplit):
-        inputs = [("prompt", split.prompts)]
-    else:
-        inputs = [("question", split.questions), ("context", split.contexts)]
+    inputs = _input_columns(task, split)
     kind = TASK_KINDS.get(task.kind)
     rows_with_inputs = []
     for number, row in enumerate(rows):
