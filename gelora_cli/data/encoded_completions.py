@@ -98,9 +98,12 @@ class EncodedCompletions(EncodedSplit):
         """Add prompts whose tokens change before their completion, and completions of which nothing is left."""
         texts = super().warnings()
         if self.rejoined:
+            fix = "let a space stand before a completion, not behind its prompt"
+            if self.source.conversations:
+                fix = "the chat template ends a prompt with what is one token with the start of an answer"
             texts.append(
                 f"the tokens of {self.rejoined:,} of {len(self):,} prompts change where the completion follows, which "
-                "begins at the first other token; let a space stand before a completion, not behind its prompt"
+                f"begins at the first other token; {fix}"
             )
         without = [] if self.labels is None else np.flatnonzero(self.labels == 0).tolist()
         if without:

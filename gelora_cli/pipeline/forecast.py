@@ -177,7 +177,10 @@ class RunForecast:
 
 
 def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f}" if size < 10e9 else f"{size / 1e9:.1f}"
+    """Return bytes in GB, with decimals that show something of a small model, too."""
+    if size >= 10e9:
+        return f"{size / 1e9:.1f}"
+    return f"{size / 1e9:.2f}" if size >= 0.1e9 else f"{size / 1e9:.4f}"
 
 
 def _has_gpu() -> bool:
