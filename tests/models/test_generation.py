@@ -66,7 +66,7 @@ def of_transformers(model: Any, row: Any, ends: set[int]) -> list[int]:
 def test_a_model_that_returns_no_cache_is_refused_before_it_sees_one_token_alone() -> None:
     class NoCache(nn.Module):
         def forward(self, input_ids: torch.Tensor, **others: Any) -> Any:
-            return transformers.modeling_outputs.CausalLMOutput(logits=torch.eye(4)[input_ids])  # type: ignore[arg-type]
+            return transformers.modeling_outputs.CausalLMOutput(logits=torch.eye(4)[input_ids])
 
     tokens = torch.tensor([[1, 2]])
     assert greedy(NoCache(), tokens, torch.ones_like(tokens), end_ids=[2], limit=9, pad=0)[0, 0] == 2
