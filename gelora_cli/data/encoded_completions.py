@@ -73,11 +73,11 @@ class EncodedCompletions(EncodedSplit):
         Some files write the name of the end token behind each completion. Those of conversations are as their template
         writes them, which may put an empty block of thoughts before the text.
         """
-        _, completions = RowWriter(self.source, self.tokenizer).texts(slice(None))
-        if completions is None:
+        if self.source.completions is None:
             return None
+        _, completions = RowWriter(self.source, self.tokenizer).texts(slice(None))
         names = special_names(self.tokenizer)
-        texts = [names.sub("", text) for text in completions]
+        texts = [names.sub("", text) for text in completions or ()]
         # A template may write a newline behind the end of the turn.
         return [text.rstrip() for text in texts] if self.source.conversations else texts
 
