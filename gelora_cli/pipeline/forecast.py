@@ -18,6 +18,7 @@ from gelora_cli.models.generation import rows_scored_at_once
 from gelora_cli.models.load import empty_task_model, loads_in_bf16
 from gelora_cli.models.memory import CARDS, FLOAT32, LINEAR_BYTES, MemoryForecast, MemorySettings, forecast
 from gelora_cli.models.memory_shapes import memory_shapes
+from gelora_cli.models.operations import UpdateWork
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import head_of
@@ -50,9 +51,17 @@ class RunForecast:
             inputs.model, head, blocks=config.model.blocks, linears=config.model.linears or None
         )
         plan = even_plan(inputs, model_map)
-        method = METHODS.get(config.method.name)
+        work = METHODS.get(config.method.name).work(plan, model_map, config.method)
         shapes = memory_shapes(model, model_map, scores_vocabulary=head.is_pretrained)
-        splits = protocol_splits(config.task, config.protocol, inputs.splits)
+        self.settings = self._settings(shapes.vocabulary, work, plan.trained_params)
+        self.memory: MemoryForecast = forecast(shapes, self.settings)
+        of_card = replace(self.settings, on_gpu=True, second_model=config.model.dtype == FLOAT32)
+        self.on_card: MemoryForecast = forecast(shapes, of_card)
+
+    def _settings(self, vocabulary: int, work: UpdateWork, trained_params: int) -> MemorySettings:
+        """Return what decides the memory: the largest batches of training, evaluation and reload check."""
+        config = self.inputs.config
+        splits = protocol_splits(config.task, config.protocol, self.inputs.splits)
         splits = limit_evaluated_rows(splits, config.data.max_eval_examples)
         train = self._encoded(training_rows(splits.train, config))
         evaluated = [self._encoded(split) for split in splits.evaluated]
@@ -65,28 +74,32 @@ class RunForecast:
         eval_longest = max(int(split.lengths.max()) for split in evaluated)
         new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task)
         dtype, on_gpu = config.model.dtype, _has_gpu()
-        self.settings = MemorySettings(
-            precision=inputs.precision,
+        return MemorySettings(
+            precision=self.inputs.precision,
             dtype=dtype,
             rows=rows,
             longest=longest,
             masked=rows > 1 or config.train.packing,
             scored=scored_rows * positions,
-            work=method.work(plan, model_map, config.method),
-            trained_params=plan.trained_params,
+            work=work,
+            trained_params=trained_params,
             on_gpu=on_gpu,
             recompute=config.train.gradient_checkpointing,
             eval_rows=eval_rows,
             eval_longest=eval_longest + new_tokens,
-            eval_scored=max(self._scored_at_once(split, eval_rows, shapes.vocabulary) for split in evaluated),
-            compared_scored=eval_longest * min(compared_rows, rows_scored_at_once(eval_longest, shapes.vocabulary)),
+            eval_scored=max(self._scored_at_once(split, eval_rows, vocabulary) for split in evaluated),
+            compared_scored=eval_longest * min(compared_rows, rows_scored_at_once(eval_longest, vocabulary)),
             generates=new_tokens > 0,
             second_model=dtype == FLOAT32 or not on_gpu,
-            loads_in_bf16=dtype != FLOAT32 and not inputs.ancestors and loads_in_bf16(inputs.model, head),
+            loads_in_bf16=self._loads_in_bf16(),
         )
-        self.memory: MemoryForecast = forecast(shapes, self.settings)
-        of_card = replace(self.settings, on_gpu=True, second_model=dtype == FLOAT32)
-        self.on_card: MemoryForecast = forecast(shapes, of_card)
+
+    def _loads_in_bf16(self) -> bool:
+        """Return whether weights that are published in bfloat16 are loaded so, since nothing is merged into them."""
+        inputs = self.inputs
+        if inputs.config.model.dtype == FLOAT32 or inputs.ancestors:
+            return False
+        return loads_in_bf16(inputs.model, head_of(inputs.config))
 
     def _encoded(self, split: Split) -> EncodedSplit:
         """Return the token sequences of a split, or of rows that are drawn of a large one."""

@@ -20,13 +20,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gelora_cli.models.memory import MemorySettings, forecast
+from gelora_cli.models.memory import MemoryForecast, MemorySettings, MemoryShapes, forecast
 from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table, reached
+
+if TYPE_CHECKING:
+    from gelora_cli.models.operations import UpdateWork
 
 RANK, STEPS, EVERY_SECONDS = 8, 2, 0.002
 NEAR = 0.10
@@ -151,7 +154,7 @@ def train(case: Case) -> int:
     from gelora_cli.config.schema import PlannedLoraConfig
     from gelora_cli.core.budget import parse_budget
     from gelora_cli.core.distributed import make_accelerator
-    from gelora_cli.core.registries import METHODS, TASK_KINDS
+    from gelora_cli.core.registries import METHODS
     from gelora_cli.methods.base import MethodContext
     from gelora_cli.methods.updates.arithmetic import training_arithmetic
     from gelora_cli.models.block_map import block_modules, map_model
@@ -159,11 +162,10 @@ def train(case: Case) -> int:
     from gelora_cli.models.memory_shapes import memory_shapes
     from gelora_cli.models.quantized import store_weights
     from gelora_cli.models.recompute import recomputing
-    from gelora_cli.tasks.losses import BatchLoss
     from gelora_cli.training.loop import Trainer
-    from gelora_cli.training.settings import TrainSettings
     from gelora_cli.training.timing import no_results
     from scripts.benchmarks.memory_cases import drawn_model, drawn_rows
+    from scripts.benchmarks.train_settings import measured_settings
 
     model, head_modules = drawn_model(case.width, case.blocks, case.inner, case.vocabulary, encoder=case.encoder)
     model_map = map_model(model, head_modules=head_modules)
@@ -173,42 +175,14 @@ def train(case: Case) -> int:
         model_map, {}, parse_budget(f"rank:{RANK}"), method="lora", assume_even=True, scaling=2.0, modules="all"
     )
     entry = METHODS.get("lora")
-    expected = forecast(
-        shapes,
-        MemorySettings(
-            precision=case.precision,
-            dtype=case.dtype,
-            rows=case.rows,
-            longest=case.longest,
-            scored=case.rows * case.longest,
-            work=entry.work(plan, model_map, method),
-            trained_params=plan.trained_params,
-            recompute=case.recompute,
-            eval_rows=1,
-            eval_longest=1,
-            eval_scored=1,
-        ),
-    )
+    expected = forecast_of(case, shapes, entry.work(plan, model_map, method), plan.trained_params)
     store_weights(LoadedModel(model, model_map), case.dtype, torch.device("cpu"))
-    kind = TASK_KINDS.get("classification" if case.encoder else "generation")
-    settings = TrainSettings(
-        learning_rate=1e-4,
-        epochs=STEPS,
-        max_steps=None,
-        batch_size=case.rows,
-        micro_batch_size=None,
-        warmup_ratio=0.0,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        log_steps=1_000_000,
-        seed=0,
-        protocol="last",
-        loss=BatchLoss(kind, kind.loss),
-    )
+    kind = "classification" if case.encoder else "generation"
+    settings = measured_settings(kind, learning_rate=1e-4, epochs=STEPS, batch_size=case.rows)
     trainer = Trainer(
         entry.attach(MethodContext(model, model_map, plan, method, 0)),
         drawn_rows(case.rows, case.longest, case.vocabulary, encoder=case.encoder),
-        settings,
+        replace(settings, warmup_ratio=0.0),
         pad_token_id=0,
         accelerator=make_accelerator(case.precision),
         evaluate=no_results,
@@ -223,6 +197,24 @@ def train(case: Case) -> int:
         for _ in range(STEPS):
             trainer.train_step(np.arange(case.rows))
     return expected.training
+
+
+def forecast_of(case: Case, shapes: MemoryShapes, work: UpdateWork, trained_params: int) -> MemoryForecast:
+    """Return the forecast of a case's training; its evaluation is of one token."""
+    settings = MemorySettings(
+        precision=case.precision,
+        dtype=case.dtype,
+        rows=case.rows,
+        longest=case.longest,
+        scored=case.rows * case.longest,
+        work=work,
+        trained_params=trained_params,
+        recompute=case.recompute,
+        eval_rows=1,
+        eval_longest=1,
+        eval_scored=1,
+    )
+    return forecast(shapes, settings)
 
 
 @contextmanager

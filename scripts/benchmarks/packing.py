@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,18 @@ from gelora_cli.allocation.planning import plan_method
 from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.distributed import make_accelerator
-from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.core.registries import METHODS
 from gelora_cli.data.batches import epoch_batches, packed_load, padded_load
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.encoded_completions import EncodedCompletions
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.models.block_map import map_model
-from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.loop import Trainer
-from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.timing import no_results
 from scripts.benchmarks.measuring import alternate
 from scripts.benchmarks.options import benchmark_parser, finish
 from scripts.benchmarks.record import BenchmarkRecord, Table, reached
+from scripts.benchmarks.train_settings import measured_settings
 from scripts.benchmarks.training import machine_kind
 from scripts.benchmarks.training_cases import device, wait
 
@@ -150,26 +149,11 @@ def make_trainer(rows: EncodedCompletions, packing: bool, passes: int) -> Traine
     model.to(device())
     model_map = map_model(model, head_modules=())
     plan = plan_method(model_map, {}, parse_budget(f"rank:{RANK}"), method="lora", assume_even=True, scaling=2.0)
-    kind = TASK_KINDS.get("generation")
-    settings = TrainSettings(
-        learning_rate=1e-3,
-        epochs=passes,
-        max_steps=None,
-        batch_size=BATCH,
-        micro_batch_size=None,
-        warmup_ratio=0.06,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        log_steps=1_000_000,
-        seed=0,
-        protocol="last",
-        loss=BatchLoss(kind, kind.loss),
-        packing=packing,
-    )
+    settings = measured_settings("generation", learning_rate=1e-3, epochs=passes, batch_size=BATCH)
     return Trainer(
         METHODS.get("lora").attach(MethodContext(model, model_map, plan, PlannedLoraConfig(name="lora"), 0)),
         rows,
-        settings,
+        replace(settings, packing=packing),
         pad_token_id=0,
         accelerator=make_accelerator("float32"),
         evaluate=no_results,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.distributed import make_accelerator
-from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.core.registries import METHODS
 from gelora_cli.data.batches import epoch_batches, padded_load
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit, encode
@@ -32,11 +32,10 @@ from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.operations import model_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.models.tokenizer import load_tokenizer
-from gelora_cli.tasks.losses import BatchLoss
 from gelora_cli.training.callback import Callback
 from gelora_cli.training.loop import Trainer
-from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.timing import no_results
+from scripts.benchmarks.train_settings import measured_settings
 
 BATCH, RANK, SCALING, RATE = 32, 4, 8.0, 1e-3
 RANDOM_MODELS = ("bert_base", "deberta_v3_base")
@@ -154,25 +153,11 @@ def gelora_trainer(
     loaded = case.load()
     context = MethodContext(loaded.model, loaded.map, lora_plan(loaded), PlannedLoraConfig(name="lora"), 0)
     accelerator = make_accelerator(precision)
-    settings = TrainSettings(
-        learning_rate=RATE,
-        epochs=passes,
-        max_steps=None,
-        batch_size=BATCH,
-        micro_batch_size=None,
-        warmup_ratio=0.06,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        log_steps=20,
-        seed=0,
-        protocol="last",
-        loss=BatchLoss(TASK_KINDS.get("classification"), TASK_KINDS.get("classification").loss),
-        fast=fast,
-    )
+    settings = measured_settings("classification", learning_rate=RATE, epochs=passes, batch_size=BATCH)
     return Trainer(
         METHODS.get("lora").attach(context),
         case.rows,
-        settings,
+        replace(settings, log_steps=20, fast=fast),
         pad_token_id=0,
         accelerator=accelerator,
         evaluate=no_results,
