@@ -103,7 +103,7 @@ class EncodedCompletions(EncodedSplit):
                 fix = "the chat template ends a prompt with what is one token with the start of an answer"
             texts.append(
                 f"the tokens of {self.rejoined:,} of {len(self):,} prompts change where the completion follows, which "
-                f"begins at the first other token; {fix}"
+                f"begins at the first other token, while texts are generated from the prompt's own; {fix}"
             )
         without = [] if self.labels is None else np.flatnonzero(self.labels == 0).tolist()
         if without:
