@@ -23,8 +23,9 @@ four_bits = BitsAndBytesConfig(
 )"""
 FOUR_BITS_NOTE = """
 
-These are the weights that it was trained on. Without `quantization_config` it is on the weights before they were
-rounded to 4 bits, and its scores differ by that rounding. To merge it, load them without: `gelora export` does so."""
+These are the weights that it was trained on, but for the token embeddings, which it rounded to bfloat16. Without
+`quantization_config` it is on the weights before they were rounded to 4 bits, and its scores differ by that rounding.
+To merge it, load them without: `gelora export` does so."""
 BF16_NOTE = """
 
 It was trained on weights rounded to bfloat16. If the base model holds more digits, scores differ by that rounding."""

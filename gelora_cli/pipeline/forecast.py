@@ -39,6 +39,7 @@ class RunForecast:
         settings: what of the run decides it.
         memory: the bytes on this machine.
         on_card: the bytes on a graphics card, whose kernels keep less.
+        new_tokens: how many tokens an evaluation generates at most for each row.
 
     Raises:
         GeloraError: a model that can't be built or mapped, or a budget that the method can't meet.
@@ -72,7 +73,7 @@ class RunForecast:
         eval_rows = min(config.train.eval_batch_size, max(map(len, evaluated)))
         compared_rows = min(eval_rows, RELOAD_EXAMPLES)
         eval_longest = max(int(split.lengths.max()) for split in evaluated)
-        new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task)
+        self.new_tokens = new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task)
         dtype, on_gpu = config.model.dtype, _has_gpu()
         return MemorySettings(
             precision=self.inputs.precision,
@@ -145,14 +146,16 @@ class RunForecast:
     def _what_takes_less(self, memory: MemoryForecast) -> str:
         """Return the settings that make the stage that takes most smaller, in the order in which to try them."""
         settings, train = self.settings, self.inputs.config.train
-        less: list[str] = []
+        less, longest = [], settings.longest
         if memory.peak == memory.training:
             less += ["train.gradient_checkpointing=true"] * (not settings.recompute and not train.fast)
             less += [f"train.micro_batch_size below {settings.rows}"] * (settings.rows > 1)
         else:
             less += [f"train.eval_batch_size below {settings.eval_rows}"] * (settings.eval_rows > 1)
+            less += [f"task.max_new_tokens below {self.new_tokens:,}"] * (self.new_tokens > 1)
+            longest = settings.eval_longest - self.new_tokens
         less += [f"model.dtype={dtype}" for dtype in self._smaller_dtypes()]
-        return ", ".join([*less, f"task.max_length below {max(settings.longest, settings.eval_longest):,}"])
+        return ", ".join([*less, f"task.max_length below {longest:,}"])
 
     def _smaller_dtypes(self) -> list[str]:
         """Return the types that take less memory than this run's, and that go with its method."""

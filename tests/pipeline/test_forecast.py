@@ -68,6 +68,19 @@ def test_four_bits_are_forecast_where_their_package_is_missing(
     assert bench.run(*words) == 2
 
 
+def test_generated_tokens_are_named_where_an_evaluation_takes_most(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "CARDS", (1,))
+    bare = without_weights(bench.models["llama"], tmp_path / "bare")
+    assert bench.run("task=plural", f"model.path={bare}", "task.max_new_tokens=9999", "dry_run=true") == 0
+    shown = capsys.readouterr().out
+    less = (
+        "train.eval_batch_size below 64, task.max_new_tokens below 9,999, model.dtype=bf16, model.dtype=4bit, task.max"
+    )
+    assert less in shown
+
+
 def test_loading_takes_half_where_a_decoder_is_published_in_bf16(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
