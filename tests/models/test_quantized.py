@@ -109,16 +109,17 @@ def test_only_linears_of_blocks_and_embeddings_are_stored(tmp_path: Path) -> Non
     assert half == weights | {"bert.embeddings.word_embeddings.weight"}
     assert {*types.values()} == {torch.float32, torch.bfloat16}
     assert stored.outside_blocks == ("bert.pooler.dense", "classifier")
-    assert stored.map == fresh(directory).map  # counts and shapes are those of the model
+    exact = fresh(directory)
+    assert stored.map == exact.map  # counts and shapes are those of the model
     for block in stored.map.blocks:
         for linear in block.linears:
             module: Any = stored.model.get_submodule(linear.name)
             assert isinstance(module, Bf16Linear)
             assert weight_count(module) == linear.in_features * linear.out_features
-            exact = fresh(directory).model.get_parameter(f"{linear.name}.weight")
+            weight = exact.model.get_parameter(f"{linear.name}.weight")
             assert linear_weight(module).dtype == torch.float32
-            torch.testing.assert_close(linear_weight(module), exact, atol=0, rtol=2.0**-8)
-    assert not torch.equal(dense.model.get_parameter(min(weights)), fresh(directory).model.get_parameter(min(weights)))
+            torch.testing.assert_close(linear_weight(module), weight, atol=0, rtol=2.0**-8)
+    assert not torch.equal(dense.model.get_parameter(min(weights)), exact.model.get_parameter(min(weights)))
 
 
 def test_the_output_can_be_added_to_in_place_and_may_have_any_shape() -> None:

@@ -66,8 +66,14 @@ def trained(directory: Path, kind: str, variant: str, *, bf16: bool, recompute: 
     return losses, adapted.trainable()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize(
+    ("kind", "bf16"),
+    [
+        *(pytest.param(kind, False, id=f"float32-{kind}") for kind in KINDS),
+        pytest.param("llama", True, id="bf16-llama"),
+        *(pytest.param(kind, True, id=f"bf16-{kind}", marks=pytest.mark.slow) for kind in KINDS if kind != "llama"),
+    ],
+)
 def test_losses_and_weights_stay_bitwise(directories: Callable[[str], Path], kind: str, bf16: bool) -> None:
     variant = "dora" if kind == "llama" else "lora"
     losses, weights = trained(directories(kind), kind, variant, bf16=bf16, recompute=False)
