@@ -62,7 +62,10 @@ def collate_packed(
     labels = split.batch_labels(rows)  # (B, T)
     present, positions = find_tokens(split, rows)  # (B, T), (tokens,)
     if labels is None or labels.shape != present.shape:
-        raise GeloraError(f"{split.name}: rows are packed only where each token has a label, as completions have")
+        raise GeloraError(
+            f"{split.name}: rows are packed only where each token has a label, as completions have; leave out "
+            "train.packing"
+        )
     column = np.broadcast_to(np.arange(present.shape[1]), present.shape)  # (B, T)
     places = np.where(present, (sequences * shape[1] + starts)[:, None] + column, 0)  # (B, T)
     # No token of its own row predicts the first one of a row, and the last one of another row must not.

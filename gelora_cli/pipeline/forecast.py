@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +26,9 @@ from gelora_cli.pipeline.inputs import ResolvedInputs
 from gelora_cli.pipeline.lineage import head_of
 from gelora_cli.pipeline.plan_stage import even_plan
 from gelora_cli.pipeline.reload_check import RELOAD_EXAMPLES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MOST_ROWS = 5_000
 """Rows of a split whose lengths are looked at; more of them are drawn."""
@@ -102,11 +107,14 @@ class RunForecast:
             return False
         return loads_in_bf16(inputs.model, head_of(inputs.config))
 
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.inputs.model)
+
     def _encoded(self, split: Split) -> EncodedSplit:
         """Return the token sequences of a split, or of rows that are drawn of a large one."""
-        tokenizer = load_tokenizer(self.inputs.model)
         drawn = split if len(split) <= MOST_ROWS else split.take(draw_rows(len(split), MOST_ROWS, 0))
-        return drawn.encode(tokenizer, self.inputs.config.task)
+        return drawn.encode(self._tokenizer, self.inputs.config.task)
 
     def _scored_at_once(self, split: EncodedSplit, rows: int, vocabulary: int) -> int:
         """Return how many tokens an evaluation scores at once, which takes a large batch in parts."""
