@@ -81,7 +81,9 @@ def test_tasks_have_the_hubs_labels_and_a_known_metric(name: str) -> None:
 
 def test_deberta_presets_are_marked_as_not_tried() -> None:
     for name in group_choices("task"):
-        assert "not tried" in complete(composed(f"task={name}", "model=deberta_v3_base")).preset_source
+        config = composed(f"task={name}", "model=deberta_v3_base")
+        if config.task.kind != "generation":  # which an encoder can't do
+            assert "not tried" in complete(config).preset_source
 
 
 def test_given_settings_win_over_the_preset() -> None:

@@ -107,9 +107,9 @@ def test_the_mean_gradient_is_that_of_the_first_rows_whoever_computes_it(tiny_mo
     settings = replace(SETTINGS, batch_size=7)
     batches: list[torch.Tensor] = []
 
-    def spy(output: Any, batch: Any, labels: torch.Tensor) -> torch.Tensor:
-        batches.append(labels)
-        return SETTINGS.loss(output, batch, labels)
+    def spy(model: Any, batch: Any) -> torch.Tensor:
+        batches.append(batch.labels)
+        return SETTINGS.loss(model, batch)
 
     def measured(examples: int = 20, process: Device = CPU, **changes: Any) -> dict[str, torch.Tensor]:
         batches.clear()

@@ -86,7 +86,7 @@ def test_weights_are_balanced_to_the_rows_that_a_run_trains_on(words: list[str])
     assert len(labels) == 60
     loss = train_settings(session).loss
     assert loss is train_settings(session).loss  # one object, whose weights are put on the device once
-    found = loss.settings.class_weights  # type: ignore[attr-defined]
+    found = loss.of_rows.settings.class_weights  # type: ignore[attr-defined]
     assert found == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
 
 

@@ -108,7 +108,7 @@ def test_a_block_at_most_waits_and_nothing_of_the_model_is_left_changed(
 
 
 def test_what_the_sums_take_is_said_and_a_small_disk_warned_of(
-    opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    opened: Open, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     context = store_blocks(opened("gpt2"))
     measurement = GradientPass(context, context.examples(), linear_names(context))
@@ -116,10 +116,10 @@ def test_what_the_sums_take_is_said_and_a_small_disk_warned_of(
     monkeypatch.setattr(gradient_pass, "SMALL_ROOM", 0)
     monkeypatch.setattr(gradient_pass, "GB", float(4 * sum(sizes)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9 * 4 * sum(sizes)))
-    with caplog.at_level("INFO"):
-        measurement._announce_room(10)
-    assert "1.0 GB in the memory of the CPU" in caplog.text and "10.0 GB on disk" in caplog.text
-    assert "only 9.0 GB are free in" in caplog.text
+    measurement._announce_room(10)
+    said = "\n".join(log_lines)
+    assert "1.0 GB in the memory of the CPU" in said and "10.0 GB on disk" in said
+    assert "only 9.0 GB are free in" in said
 
 
 @pytest.mark.parametrize("dtype", ["bf16", pytest.param("4bit", marks=pytest.mark.extras)])
