@@ -32,7 +32,10 @@ OTHER_METHODS = ("adalora", "sora", "eva", "houlsby", "pfeiffer", "bitfit", "ful
 OTHER_METHODS_WITHOUT_BIASES = tuple(method for method in OTHER_METHODS if method != "bitfit")
 """Those that a kind without bias terms takes."""
 
-LIKE_ANOTHER = ("camembert", "gemma", "ministral", "ministral3", "olmo", "olmo2", "starcoder2")
+LIKE_ANOTHER = (
+    *("camembert", "xlm-roberta"),
+    *("gemma", "ministral", "ministral3", "olmo", "olmo2", "smollm3", "starcoder2"),
+)
 """Kinds with the modules of another one that is checked."""
 
 

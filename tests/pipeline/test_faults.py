@@ -66,7 +66,11 @@ def test_the_faults_of_the_long_test() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault("cola", "adalora", 1, "training", 0), Fault("squad_v2", "sora", 1, "checkpoint", 0)]
+    "fault",
+    [
+        Fault("cola", "adalora", 1, "training", 0),
+        pytest.param(Fault("squad_v2", "sora", 1, "checkpoint", 0), marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_to_the_same_result(place: Place, fault: Fault) -> None:
     whole_run(place, fault)
@@ -84,6 +88,7 @@ def test_a_killed_run_of_two_processes_goes_on_to_the_same_result(place: Place) 
     assert row.resumed >= row.checkpoint > 0
 
 
+@pytest.mark.slow
 def test_without_checkpoints_nothing_is_resumed(tmp_path: Path) -> None:
     place, fault = make_place(tmp_path, checkpoints=False), Fault("cola", "gelora", 1, "training")
     whole_run(place, fault)
@@ -104,7 +109,8 @@ def wait_until_training(place: Place, fault: Fault, runs: Path) -> subprocess.Po
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(
-    ("method", "processes", "number"), [("adalora", 1, signal.SIGUSR1), ("sora", 2, signal.SIGTERM)]
+    ("method", "processes", "number"),
+    [("adalora", 1, signal.SIGUSR1), pytest.param("sora", 2, signal.SIGTERM, marks=pytest.mark.slow)],
 )
 def test_a_signal_ends_a_run_with_a_checkpoint(
     place: Place, tmp_path: Path, method: str, processes: int, number: signal.Signals
