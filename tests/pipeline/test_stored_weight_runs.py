@@ -121,7 +121,7 @@ def test_plain_peft_loads_the_adapter_on_four_bits_as_the_card_says(
 ) -> None:
     assert command_line(["export", str(run), f"output={tmp_path / 'adapter'}", "form=adapter"]) == 0
     card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
-    code, _ = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path / "adapter")
     inputs = inputs_of(models["qwen3"], "qwen3")
     session = open_quiet_session(reopen_run(run))
