@@ -30,7 +30,9 @@ def test_splits_share_no_content_word() -> None:
     assert {name: len(pairs) for name, pairs in splits.items()} == ROWS
     sentences = [sentence for pairs in splits.values() for pair in pairs for sentence in pair]
     assert len(set(sentences)) == len(sentences)
-    used = {name: set(re.findall(r"\w+", " ".join(" ".join(pair) for pair in pairs))) for name, pairs in splits.items()}
+    used = {}
+    for name, pairs in splits.items():
+        used[name] = set(re.findall(r"\w+", " ".join(map(" ".join, pairs))))
     for name in ("validation", "test"):
         content = used[name] & forms(name)
         assert len(content) > 200

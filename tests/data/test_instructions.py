@@ -196,7 +196,9 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str) -> Non
 def test_what_a_table_adds_to_turns_without_saying_anything_is_passed_over(tmp_path: Path) -> None:
     rows = [turns(f"count to {i}", "one") for i in range(30)]
     more: dict[str, Any] = {"tool_calls": [], "name": None, "weight": ""}
-    filled = [{"messages": [turn | more for turn in row["messages"]]} for row in rows]
+    filled = []
+    for row in rows:
+        filled.append({"messages": [turn | more for turn in row["messages"]]})
     plain = load(write(tmp_path / "rows.jsonl", rows))
     assert load(write(tmp_path / "filled.jsonl", filled)).fingerprint() == plain.fingerprint()
 

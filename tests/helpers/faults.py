@@ -63,7 +63,7 @@ class Fault:
 
     @property
     def run(self) -> str:
-        """What is run, whatever is done to it."""
+        """Return what is run, whatever is done to it."""
         return f"{self.task}-{self.method}-{self.processes}-{self.precision}"
 
     @property

@@ -49,10 +49,12 @@ def generate(model: Any, rows: list[Any], ends: set[int]) -> list[list[int]]:
         generated = greedy(model, tokens, mask, end_ids=ends, limit=LIMIT, pad=0)
     assert generated.shape == (len(rows), LIMIT)
     lines: list[list[int]] = generated.tolist()
+    texts = []
     for line in lines:  # nothing comes behind the end
         count = sum(token != NOT_GENERATED for token in line)
         assert line[count:] == [NOT_GENERATED] * (LIMIT - count)
-    return [[token for token in line if token != NOT_GENERATED] for line in lines]
+        texts.append(line[:count])
+    return texts
 
 
 def of_transformers(model: Any, row: Any, ends: set[int]) -> list[int]:

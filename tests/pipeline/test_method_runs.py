@@ -184,6 +184,11 @@ def test_two_processes_give_the_answers_of_one(pair: Pair, bench: Bench, squad_d
     assert result_of(second).value == pytest.approx(result_of(first).value)
 
 
+def losses_of(directory: Path) -> list[float]:
+    """Return the training losses that a run has logged."""
+    return [line["loss"] for line in without_times(directory) if "loss" in line]
+
+
 @pytest.mark.distributed
 def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], pair: Pair) -> None:
     one, two = grid[0], pair.rivals
@@ -191,8 +196,7 @@ def test_two_processes_give_the_numbers_of_one(grid: tuple[Bench, str], pair: Pa
     assert set(first) == set(second) == set(RIVALS)
     for method in RIVALS:
         assert first[method][0].name == second[method][0].name
-        lines = [without_times(found[method][0]) for found in (first, second)]
-        losses = [[line["loss"] for line in found if "loss" in line] for found in lines]
+        losses = [losses_of(found[method][0]) for found in (first, second)]
         assert len(losses[0]) == len(losses[1]) == 12
         assert losses[1][:6] == pytest.approx(losses[0][:6], rel=1e-3), method
         assert first[method][2].ranks == second[method][2].ranks
@@ -204,7 +208,7 @@ def test_two_processes_start_from_the_gradients_of_one(pair: Pair, bench: Bench)
     assert bench.run(*FROM_GRADIENTS) == 0
     one, two = bench.only(), pair.gradients.only()
     assert one.name == two.name
-    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (one, two)]
+    losses = [losses_of(path) for path in (one, two)]
     assert len(losses[0]) == 4
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     first, second = (load_file(path / "adapter" / run_files.PEFT_WEIGHTS) for path in (one, two))
@@ -217,15 +221,15 @@ def test_two_processes_train_packed_micro_batches_as_one_trains_whole_batches(pa
     assert bench.run(*TEXTS, model="llama") == 0
     one, two = bench.only(), pair.texts.only()
     # The last batch of an epoch has 8 rows, and all rows learn unequal numbers of tokens.
-    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (one, two)]
+    losses = [losses_of(path) for path in (one, two)]
     assert len(losses[0]) == 6
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     first, second = (load_file(path / run_files.ADAPTER / run_files.PEFT_WEIGHTS) for path in (one, two))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-4)
     assert result_of(two).value == pytest.approx(result_of(one).value, abs=1e-5)
-    texts = [[(row["id"], row["prediction"]) for row in predictions(path)] for path in (one, two)]
-    assert texts[0] == texts[1] and len(texts[0]) == 6
+    texts = {(row["id"], row["prediction"]) for row in predictions(one)}
+    assert texts == {(row["id"], row["prediction"]) for row in predictions(two)} and len(texts) == 6
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,9 @@ def test_a_block_at_most_waits_and_nothing_of_the_model_is_left_changed(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = store_blocks(opened("llama"))
-    blocks = [sum(linear.in_features * linear.out_features for linear in b.linears) for b in context.model_map.blocks]
+    blocks = []
+    for block in context.model_map.blocks:
+        blocks.append(sum(linear.in_features * linear.out_features for linear in block.linears))
     waiting: list[int] = []
     add = WeightGradients._add
 

@@ -191,5 +191,8 @@ def test_a_training_killed_in_mid_epoch_ends_as_if_it_never_was(llama: Path, tmp
 
 def metric_lines(directory: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics without their times."""
-    lines = [json.loads(line) for line in (directory / run_files.METRICS).read_text().splitlines()]
-    return [{name: value for name, value in line.items() if "second" not in name} for line in lines]
+    lines = []
+    for text in (directory / run_files.METRICS).read_text().splitlines():
+        line = json.loads(text)
+        lines.append({name: value for name, value in line.items() if "second" not in name})
+    return lines
