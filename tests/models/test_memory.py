@@ -19,6 +19,7 @@ from gelora_cli.models.memory import MemorySettings, MemoryShapes, forecast
 from gelora_cli.models.memory_shapes import memory_shapes
 from gelora_cli.models.operations import UpdateWork
 from gelora_cli.models.pretrained import build_empty
+from scripts.memory_forecast import settings_of
 from tests.helpers.method_cases import loaded_and_plan
 from tests.helpers.tiny import make_tiny
 
@@ -95,37 +96,16 @@ def llama() -> MemoryShapes:
     return memory_shapes(model, map_model(model, head_modules=()), scores_vocabulary=True)
 
 
-def of_8b(shapes: MemoryShapes, dtype: str, rows: int, longest: int, *, recompute: bool) -> MemorySettings:
-    ranks = {linear.name: 16 for block in shapes.model.blocks for linear in block.linears}
-    units = sum(linear.unit_params for block in shapes.model.blocks for linear in block.linears)
-    return MemorySettings(
-        precision="bf16",
-        dtype=dtype,
-        rows=rows,
-        longest=longest,
-        masked=rows > 1,
-        scored=rows * longest,
-        work=UpdateWork(ranks),
-        trained_params=16 * units,
-        recompute=recompute,
-        eval_rows=1,
-        eval_longest=longest,
-        eval_scored=longest,
-        compared_scored=longest,
-        second_model=False,
-    )
-
-
 def test_an_8b_decoder_has_its_parameters_and_weights(llama: MemoryShapes) -> None:
     assert llama.linear_params + llama.other_params == 8_030_261_248
     assert (llama.vocabulary, llama.output_params) == (128256, 128256 * 4096)
-    memory = forecast(llama, of_8b(llama, "bf16", 1, 2048, recompute=True))
+    memory = forecast(llama, settings_of(llama, 16, "bf16", 1, 2048, True))
     norms = 65 * 4096  # in float32
     assert memory.weights == 2 * 8_030_261_248 + 2 * norms and memory.loading == 4 * 8_030_261_248
     assert memory.trained == 16 * 41_943_040
     assert memory.logits == 12 * 2048 * 128256
     assert memory.peak == memory.training == sum((memory.weights, memory.trained, memory.activations, memory.logits))
-    quantized = forecast(llama, of_8b(llama, "4bit", 1, 2048, recompute=True))
+    quantized = forecast(llama, settings_of(llama, 16, "4bit", 1, 2048, True))
     assert quantized.dequantized == 2 * 4096 * 14336 and quantized.weights < 0.4 * memory.weights
 
 
@@ -143,11 +123,11 @@ def test_an_8b_decoder_has_its_parameters_and_weights(llama: MemoryShapes) -> No
 def test_which_card_suffices_for_an_8b_decoder(
     llama: MemoryShapes, dtype: str, rows: int, longest: int, recompute: bool, card: int | None
 ) -> None:
-    assert forecast(llama, of_8b(llama, dtype, rows, longest, recompute=recompute)).card == card
+    assert forecast(llama, settings_of(llama, 16, dtype, rows, longest, recompute)).card == card
 
 
 def test_each_setting_moves_its_own_term(llama: MemoryShapes) -> None:
-    plain = of_8b(llama, "float32", 4, 512, recompute=False)
+    plain = replace(settings_of(llama, 16, "float32", 4, 512, False), eval_rows=1, generates=False)
     memory = forecast(llama, plain)
     assert memory.weights == 6 * llama.linear_params + 4 * llama.other_params + 2 * llama.output_params
     assert forecast(llama, replace(plain, second_model=True)).reload - memory.reload == 4 * 8_030_261_248
