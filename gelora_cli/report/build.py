@@ -1,8 +1,8 @@
 """`gelora report`: many runs to one folder with a page, tables and pictures; no torch.
 
-The steps, each with one entry point: `collect` reads the runs, `make_rows` groups them over their seeds, `group_rows`
-says which rows may be compared, `compare_groups` tests their differences, `tables` and `formats` write them down, and
-`page` shows all of it.
+The steps, each with one entry point: `collect` reads the runs, `analyse` compares them (`make_rows` groups them over
+their seeds, `group_rows` says which rows may be compared, `compare_groups` tests their differences), `tables` and
+`formats` write them down, and `page` shows all of it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
+from gelora_cli.report.analysis import analyse
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import TEX_HEAD, csv_text, latex, markdown
-from gelora_cli.report.groups import group_rows
 from gelora_cli.report.page import page
-from gelora_cli.report.published import PublishedFigure, published_table, read_published
+from gelora_cli.report.published import published_table, read_published
 from gelora_cli.report.rendering import render_pictures
-from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
 from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_tables
 
@@ -79,8 +78,15 @@ def write_report(
     all_runs = collect(directories)
     collected = all_runs if held_out else _without_held_out(all_runs)
     _check_runs(collected, directories, mix_protocols)
-    content = _make_content(collected, title, published_figures, figures, ignore_trials)
-    content = replace(content, left_out=len(all_runs.runs) - len(collected.runs))
+    analysis = analyse(collected, ignore_trials=ignore_trials)
+    content = ReportContent(
+        title=title,
+        analysis=analysis,
+        unused=collected.unused,
+        pictures=tuple(report_pictures(analysis.rows)) if figures else (),
+        published=published_table(published_figures, analysis.rows),
+        left_out=len(all_runs.runs) - len(collected.runs),
+    )
     files = _render(content)
     if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
@@ -144,37 +150,17 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
         )
 
 
-def _make_content(
-    collected: CollectedRuns, title: str, published: Sequence[PublishedFigure], figures: bool, ignore_trials: bool
-) -> ReportContent:
-    from gelora_cli.report.significance import compare_groups  # scipy: not before all that is wrong has been said
-
-    rows = make_rows(collected.runs, collected.unused)
-    groups = group_rows(rows)
-    comparisons, problems = compare_groups(groups, ignore_trials=ignore_trials)
-    return ReportContent(
-        title=title,
-        rows=tuple(rows),
-        groups=tuple(groups),
-        unused=collected.unused,
-        comparisons=tuple(comparisons),
-        problems=tuple(problems),
-        pictures=tuple(report_pictures(rows)) if figures else (),
-        published=published_table(published, rows),
-        ignore_trials=ignore_trials,
-    )
-
-
 def _render(content: ReportContent) -> dict[str, bytes]:
     """Return the files of a report, name to content, the page last."""
+    analysis = content.analysis
     tables = [
-        *result_tables(content.rows),
-        *metric_tables(content.rows),
-        *comparison_tables(content.groups, content.comparisons),
+        *result_tables(analysis.rows),
+        *metric_tables(analysis.rows),
+        *comparison_tables(analysis.groups, analysis.comparisons),
     ]
     files = {
         "table.md": _utf8(_render_markdown(content, tables)),
-        "table.csv": _utf8(csv_text(content.rows)),
+        "table.csv": _utf8(csv_text(analysis.rows)),
         "table.tex": _utf8(TEX_HEAD + "\n".join(map(latex, tables))),
     }
     rendered = render_pictures(content.pictures)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gelora_cli.plots.base import Picture
+from gelora_cli.report.analysis import Analysis
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
 from gelora_cli.report.rows import Row
@@ -19,32 +20,24 @@ class ReportContent:
     """All that a report shows.
 
     Attributes:
-        problems: why groups can't be compared, a line each.
-        ignore_trials: whether verdicts are given whatever trials are behind the settings.
-        left_out: how many runs scored on held-out training rows are left out.
+        analysis: the rows, and what came of comparing them.
+        unused: the runs that give no number.
         published: published figures beside ours; None where none were given or none is of these tasks.
+        left_out: how many runs scored on held-out training rows are left out.
     """
 
     title: str
-    rows: tuple[Row, ...]
-    groups: tuple[RowGroup, ...]
+    analysis: Analysis
     unused: tuple[UnusedRun, ...]
-    comparisons: tuple[Comparison, ...]
-    problems: tuple[str, ...]
     pictures: tuple[Picture, ...]
     published: Table | None
-    ignore_trials: bool = False
     left_out: int = 0
-
-    @property
-    def unequal_trials(self) -> bool:
-        """Return whether two rows that are compared differ in the trials behind their settings."""
-        return any(pair.trials_first != pair.trials_second for pair in self.comparisons)
 
 
 def summary(content: ReportContent) -> Iterator[str]:
     """Say in a few lines what was compared, and the best row of each group beside uniform LoRA."""
-    rows = content.rows
+    analysis = content.analysis
+    rows = analysis.rows
     yield _count_runs(rows)
     duplicates = sum(len(row.duplicates) for row in rows)
     if duplicates:
@@ -65,14 +58,14 @@ def summary(content: ReportContent) -> Iterator[str]:
     collapsed = sum(row.collapsed for row in rows)
     if collapsed:
         yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."
-    if content.unequal_trials:
+    if analysis.has_unequal_trials:
         counts = "several numbers of trials, or unknown ones, are behind the settings of rows that are compared"
-        if content.ignore_trials:
+        if analysis.ignore_trials:
             yield f"Trials are ignored (ignore_trials=true): {counts}, and a difference may be that of the search."
         else:
             yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives every method the same number."
-    for group in content.groups:
-        yield _describe_best(group, content.comparisons)
+    for group in analysis.groups:
+        yield _describe_best(group, analysis.comparisons)
 
 
 def _count_runs(rows: Sequence[Row]) -> str:

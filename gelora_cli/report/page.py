@@ -26,9 +26,10 @@ def page(content: ReportContent, drawn: Mapping[str, bytes]) -> str:
     """Return the HTML text; `drawn` are the pictures as SVG by name, put into it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    analysis = content.analysis
     sections = []
-    for protocol in sorted({row.protocol for row in content.rows}):
-        members = [row for row in content.rows if row.protocol == protocol]
+    for protocol in sorted({row.protocol for row in analysis.rows}):
+        members = [row for row in analysis.rows if row.protocol == protocol]
         sections.append(Section(protocol, result_caption(members), tuple(task_tables(members))))
     pictures = []
     for picture in content.pictures:
@@ -41,11 +42,11 @@ def page(content: ReportContent, drawn: Mapping[str, bytes]) -> str:
         title=content.title,
         summary=list(summary(content)),
         sections=sections,
-        metrics=list(metric_tables(content.rows)),
-        comparisons=list(comparison_tables(content.groups, content.comparisons)),
-        problems=content.problems,
+        metrics=list(metric_tables(analysis.rows)),
+        comparisons=list(comparison_tables(analysis.groups, analysis.comparisons)),
+        problems=analysis.problems,
         pictures=pictures,
         published=content.published,
         unused=content.unused,
-        runs=[run for row in content.rows for run in row.all_runs],
+        runs=[run for row in analysis.rows for run in row.all_runs],
     )
