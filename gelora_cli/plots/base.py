@@ -72,12 +72,21 @@ class ReportPicture(ABC):
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a report: the name of its files, a title, and a caption that says in words what is to be seen."""
+    """A figure of a report.
+
+    Attributes:
+        name: that of its files.
+        title: what it is.
+        caption: says in words what is to be seen.
+        figure: what is drawn.
+        tips: the text that the page shows for a mark that is pointed at, by the artist's gid, such as `mark-3`.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    tips: Mapping[str, str] = field(default_factory=dict)
 
     def png(self) -> bytes:
         """Return it as PNG; equal figures give equal bytes."""
@@ -86,6 +95,10 @@ class Picture:
     def svg(self) -> bytes:
         """Return it as SVG; equal figures give equal bytes."""
         return figure_bytes(self.figure, "svg", salt=self.name)
+
+    def pdf(self) -> bytes:
+        """Return it as PDF; equal figures give equal bytes."""
+        return figure_bytes(self.figure, "pdf")
 
 
 def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = False) -> None:

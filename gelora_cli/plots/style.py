@@ -249,32 +249,51 @@ def step_ticks(axis: Axes) -> None:
 
 
 def figure_bytes(figure: Figure, kind: str, *, salt: str = "gelora") -> bytes:
-    """Return a figure as `png` or `svg`; equal figures give equal bytes.
+    """Return a figure as `png`, `svg`, `pdf` or `inline`; equal figures give equal bytes.
 
     Args:
         figure: what is drawn.
-        kind: `png` or `svg`. Letters of an SVG are paths, so that it looks the same everywhere.
+        kind: `png`, `svg`, `pdf` or `inline`. Letters of an SVG are paths, so that it looks the same everywhere.
+            `inline` is an SVG whose letters are text, for `plots.inline` to put into a page. Letters of a PDF are
+            embedded as TrueType, which publishers accept.
         salt: what the ids within an SVG are made from; several SVGs in one page need different ones.
+
+    Raises:
+        ValueError: another kind.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    # By the canvases, since `savefig` draws the whole figure twice: once for its layout, and once into the file. The
-    # bytes are the same. Matplotlib writes the date and its version into the file unless it is told otherwise.
     buffer = io.BytesIO()
     dots_per_inch = figure.get_dpi()
-    with mpl.rc_context({"svg.hashsalt": salt}):
-        if kind == "svg":
-            svg = FigureCanvasSVG(figure)
-            svg.print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
-            figure.set_dpi(dots_per_inch)  # an SVG is drawn at 72
-        else:
-            png = FigureCanvasAgg(figure)
-            png.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    letters = "none" if kind == "inline" else "path"
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": letters, "pdf.fonttype": 42}):
+        _print_figure(figure, kind, buffer)
+    figure.set_dpi(dots_per_inch)  # an SVG and a PDF are drawn at 72
     return buffer.getvalue()
 
 
+def _print_figure(figure: Figure, kind: str, buffer: io.BytesIO) -> None:
+    """Write a figure by its canvas, without the date and the version that matplotlib writes unless told otherwise."""
+    # Not by `savefig`, which draws the whole figure twice: once for its layout, and once into the file. The bytes are
+    # the same.
+    if kind == "png":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    elif kind in ("svg", "inline"):
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        metadata = {"Date": None, "Creator": None}
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
+    elif kind == "pdf":
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        metadata = {"CreationDate": None, "Producer": None, "Creator": None}
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
+    else:
+        raise ValueError(f"a figure as {kind}: png, svg, pdf or inline is accepted")
+
+
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG or, by the path's ending, an SVG, whole or not at all; equal figures give equal bytes."""
+    """Write a PNG or, by the path's ending, an SVG or a PDF, whole or not at all; equal figures give equal bytes."""
     write_atomic(path, figure_bytes(figure, path.suffix.removeprefix(".")))

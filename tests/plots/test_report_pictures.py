@@ -18,7 +18,7 @@ from gelora_cli.core.registries import METHODS, REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture, report_pictures
 from gelora_cli.plots.report_curves import MOST_POINTS, thin
 from gelora_cli.plots.report_rows import row_families
-from gelora_cli.plots.style import method_style, new_figure
+from gelora_cli.plots.style import figure_bytes, method_style, new_figure
 from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import Run, collect
 from gelora_cli.report.tables import task_tables
@@ -172,6 +172,15 @@ def test_long_trainings_are_thinned() -> None:
 def test_equal_rows_give_equal_bytes(rows: list[Row]) -> None:
     (first,), (second,) = draw("idim", rows), draw("idim", rows)
     assert first.svg() == second.svg() and first.png() == second.png()
+    assert first.pdf() == second.pdf() and b"CreationDate" not in first.pdf()
+
+
+def test_letters_of_an_inline_svg_are_text(rows: list[Row]) -> None:
+    (picture,) = draw("idim", rows)
+    inline = figure_bytes(picture.figure, "inline", salt=picture.name)
+    assert b"<text" in inline and b"<text" not in picture.svg()
+    with pytest.raises(ValueError, match="png, svg, pdf or inline"):
+        figure_bytes(picture.figure, "jpg")
 
 
 def test_no_picture_without_data(rows: list[Row]) -> None:
