@@ -28,6 +28,7 @@ ORDER = (
     "training",
     "trackers",
     "plots",
+    "archive",
     "pipeline",
     "report",
     "tuning",

@@ -96,6 +96,15 @@ def from_json(kind: type[Artifact], text: str, source: str = "text", *, verify: 
         ) from error
 
 
+def decode_values(kind: type[Artifact], values: object) -> Artifact:
+    """Return the dataclass `kind` that a JSON object without type, version and sha256 holds, as a line of a file does.
+
+    Raises:
+        ValueError: a missing or unknown field, or a value of another type, with the path to it.
+    """
+    return typing.cast(Artifact, _decode(kind, values))
+
+
 def _check_schema(kind: type, values: object, source: str) -> None:
     """Remove the type and schema version from the values of a file, and refuse others than those of `kind`."""
     # Checked before the checksum: a file of another version says so, and not that it is damaged.
@@ -159,7 +168,14 @@ def _decoder(kind: object) -> Decoder:
         return _tuple_decoder(arguments[0])
     if origin is dict:
         return _mapping_decoder(arguments[1])
+    if kind is object:
+        return _any_value
     return _decode_float if kind is float else _plain_decoder(kind)
+
+
+def _any_value(value: object) -> object:
+    """Return a value whose form is another one's affair."""
+    return value
 
 
 def _plain_decoder(kind: object) -> Decoder:

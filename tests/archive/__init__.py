@@ -1,0 +1,1 @@
+"""Tests of gelora_cli.archive."""
