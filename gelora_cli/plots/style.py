@@ -5,10 +5,12 @@ No torch, and no matplotlib until something is drawn.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import textwrap
 import zlib
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +18,13 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.registries import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
+_HAS_TITLES: ContextVar[bool] = ContextVar("has_titles", default=True)
 
 LineStyle = dict[str, Any]
 """Keyword arguments of matplotlib's `plot` and the like."""
@@ -34,8 +38,10 @@ MOST_NUMBERS, MOST_CHARACTERS = 24, 40
 POINTS_PER_INCH = 72
 ROW_GAP = 0.06
 """Room between rows of panels that have titles of their own, as a share of a panel's height."""
-HEAD_POINTS = 46
-"""Height of title and subtitle."""
+HEAD_POINTS, NO_HEAD_POINTS = 46, 4
+"""Height of title and subtitle, and what is left above the legend without them."""
+LEGEND_GAP_POINTS = 8
+"""By how much the frame of a legend reaches above its first row."""
 
 LEGEND_POINTS, LEGEND_ROW_POINTS, LEGEND_LINE_POINTS = 540, 15, 10.5
 HANDLE_POINTS, CHARACTER_POINTS = 39, 4.8
@@ -45,10 +51,25 @@ LABEL_CHARACTERS = int((LEGEND_POINTS - HANDLE_POINTS) / CHARACTER_POINTS)
 MOST_LEGEND_COLUMNS = 5
 LEGEND_STYLE: LineStyle = {"frameon": False, "fontsize": 9, "columnspacing": 1.5}
 
-COLORS = ("#1f3a5f", "#c1440e", "#2e7d5b", "#8a6d00", "#7b3f91", "#0f7c9c")
+COLORS = ("#1f3a5f", "#d0380c", "#2fa562", "#70402a", "#ad1a8e", "#477eea")
+"""Lines and markers. Each has a contrast of 3 to 1 with white at least. Any two differ by 18 in CIELAB at least, also
+as seen without red, green or blue receptors, and by 6 in lightness. Markers and dashes do the rest in grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*", "h")
 LINES = ("-", "--", ":", "-.", (0, (8, 2)), (0, (5, 1, 1, 1, 1, 1)))
 FILLS = ("full", "none", "left", "right")
+
+
+@contextlib.contextmanager
+def titles(shown: bool) -> Iterator[None]:
+    """Draw pictures with their titles inside, or without, as a paper that writes a caption below wants them.
+
+    Names of panels stay: no caption says which panel is which.
+    """
+    token = _HAS_TITLES.set(shown)
+    try:
+        yield
+    finally:
+        _HAS_TITLES.reset(token)
 
 
 def line_style(index: int) -> LineStyle:
@@ -145,13 +166,18 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     columns = legend_columns(labels)
     labels = wrap_labels(labels)
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
-    _grow(root_figure(axis), extra)
-    axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
-    note = axis.annotate(
-        subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
-    )
-    note.set_parse_math(False)
-    note.set_in_layout(False)  # a long one would make the layout shrink the panel
+    if _HAS_TITLES.get():
+        _grow(root_figure(axis), extra)
+        axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
+        note = axis.annotate(
+            subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
+        )
+        note.set_parse_math(False)
+        note.set_in_layout(False)  # a long one would make the layout shrink the panel
+    else:
+        _grow(root_figure(axis), extra + NO_HEAD_POINTS - HEAD_POINTS + LEGEND_ROW_POINTS)
+        room = LEGEND_ROW_POINTS + extra + NO_HEAD_POINTS
+        axis.set_title(" ", fontsize=1, pad=room)  # the layout leaves room for the legend below it
     legend = axis.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, **LEGEND_STYLE)
     legend.set_in_layout(False)
     as_written(legend.get_texts())
@@ -170,7 +196,29 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
     columns = legend_columns(labels)
     labels = wrap_labels(labels)
     legend_points = _legend_height(labels, columns)
-    _grow(figure, legend_points)
+    if _HAS_TITLES.get():
+        head_points = HEAD_POINTS
+        _grow(figure, legend_points)
+        _write_titles(figure, title, subtitle)
+    else:
+        head_points = NO_HEAD_POINTS
+        _grow(figure, legend_points + NO_HEAD_POINTS - HEAD_POINTS)
+    figure_points = POINTS_PER_INCH * figure.get_figheight()
+    if labels:
+        top = 1 - (head_points - LEGEND_GAP_POINTS) / figure_points
+        legend = figure.legend(
+            handles, labels, loc="upper left", bbox_to_anchor=(0.0, top), ncols=columns, **LEGEND_STYLE
+        )
+        legend.set_in_layout(False)
+        as_written(legend.get_texts())
+    # The layout leaves the head free, which is not part of it: otherwise a long subtitle would squeeze the panels.
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, 1 - (head_points + legend_points) / figure_points))  # type: ignore[call-arg]
+
+
+def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle at the top of a figure, which has its height by now."""
     figure_points = POINTS_PER_INCH * figure.get_figheight()
     for text, drop, size, weight in ((title, 7, 13, "bold"), (subtitle, 27, 9, "normal")):
         line = figure.text(
@@ -184,17 +232,6 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
             parse_math=False,
         )
         line.set_in_layout(False)
-    if labels:
-        top = 1 - (HEAD_POINTS - 8) / figure_points
-        legend = figure.legend(
-            handles, labels, loc="upper left", bbox_to_anchor=(0.0, top), ncols=columns, **LEGEND_STYLE
-        )
-        legend.set_in_layout(False)
-        as_written(legend.get_texts())
-    # The layout leaves the head free, which is not part of it: otherwise a long subtitle would squeeze the panels.
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(rect=(0, 0, 1, 1 - (HEAD_POINTS + legend_points) / figure_points))  # type: ignore[call-arg]
 
 
 def root_figure(axis: Axes) -> Figure:
