@@ -16,6 +16,8 @@ from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.typed import typed
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text, write_atomic
+from gelora_cli.core.run_files import CONFIG
+from gelora_cli.core.run_reader import RunFiles, as_run_files
 
 SECTION_START = re.compile(r"\n(?=[a-z_]+:)")
 """Where a top-level key of a saved configuration begins, beside the first."""
@@ -42,6 +44,16 @@ def read_config(path: Path) -> RunConfig:
         GeloraError: it is missing, damaged or edited into something that the schema refuses.
     """
     return parse_config(read_text(path, "a run's configuration"), str(path))
+
+
+def config_of(run: RunFiles | Path) -> RunConfig:
+    """Return the frozen configuration of a run.
+
+    Raises:
+        GeloraError: it is missing, damaged or edited into something that the schema refuses.
+    """
+    files = as_run_files(run)
+    return parse_config(files.text(CONFIG, "a run's configuration"), str(files.place / CONFIG))
 
 
 def parse_config(text: str, source: str = "text", keys: type = RunConfig) -> RunConfig:

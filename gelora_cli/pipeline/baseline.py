@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +9,17 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.core.run_reader import RunFiles, as_run_files
 
 
-def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> float | None:
+def constant_baseline(run: RunFiles | Path, task: TaskConfig, result: RunResult) -> float | None:
     """Return the reported value of one prediction for every row of the first reported split.
 
     For accuracy this is the majority baseline, the most common label for every row. F1 of a rare label is highest if
     all rows get that label.
 
     Args:
-        directory: the run, whose saved predictions hold the labels.
+        run: the files of the run or its directory, whose saved predictions hold the labels.
         task: its task.
         result: its result.
 
@@ -29,13 +29,12 @@ def constant_baseline(directory: Path, task: TaskConfig, result: RunResult) -> f
     from gelora_cli.metrics.base import metric_of
     from gelora_cli.metrics.definitions import of_all
 
-    path = directory / run_files.PREDICTIONS
-    if not path.is_file():
+    files = as_run_files(run)
+    if not files.has(run_files.PREDICTIONS):
         return None
     kind = TASK_KINDS.get(task.kind)
     first_split = result.results[0].split  # the split whose value a run reports
-    with path.open(encoding="utf-8") as lines:
-        rows = [row for row in map(json.loads, lines) if row["split"] == first_split]
+    rows = files.prediction_rows(first_split)
     if not rows:
         return None
     _, true = kind.arrays(task, result.reported, rows)  # (n,)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gelora_cli.config.files import read_config
+from gelora_cli.config.files import config_of
 from gelora_cli.core.artifacts.result import RunResult
-from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS, TASK_KINDS
-from gelora_cli.core.run_files import CONFIG, PREDICTIONS
+from gelora_cli.core.run_files import PREDICTIONS
+from gelora_cli.core.run_reader import PredictionRow, RunFiles, artifact_of, as_run_files
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, Score, of_all
-
-PredictionRow = dict[str, Any]
-"""A line of `predictions.jsonl`."""
 
 REMEDY = "Restore it, or do the run again with force=true."
 TOLERANCE = 1e-6
@@ -29,7 +24,7 @@ class Predictions:
     """A run on the split that decides, its examples in the order of their ids.
 
     Attributes:
-        directory: of the run.
+        directory: of the run, or its path in an archive.
         result: the run's result.
         metric: the name of the task's metric, and of its reported value.
         score: the definition of the reported value.
@@ -51,21 +46,21 @@ class Predictions:
     groups: tuple[str, ...] | None = None
 
 
-def read_predictions(directory: Path) -> Predictions:
+def read_predictions(run: RunFiles | Path) -> Predictions:
     """Read the predictions of the first split in `result.json`.
 
     Raises:
         GeloraError: a file is missing or damaged, the reported value can't be computed of resamples, or what the
             predictions give is not what `result.json` holds.
     """
-    result = read_artifact(RunResult, directory / RunResult.FILE)
-    task = read_config(directory / CONFIG).task
+    files = as_run_files(run)
+    result, task = artifact_of(RunResult, files), config_of(files).task
     scores = metric_of(task.metric, task.labels).all_scores() if task.metric in METRICS else {}
     if result.reported not in scores:
         testable = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
-        raise GeloraError(f"{directory}: no test for {task.metric}'s {result.reported}; there is one for {testable}.")
-    path = directory / PREDICTIONS
-    ids, rows = _read_split(path, result.results[0].split)
+        raise GeloraError(f"{files.place}: no test for {task.metric}'s {result.reported}; there is one for {testable}.")
+    path = files.place / PREDICTIONS
+    ids, rows = _read_split(files, result.results[0].split)
     try:
         predicted, true = TASK_KINDS.get(task.kind).arrays(task, result.reported, rows)
     except (KeyError, TypeError, ValueError) as error:
@@ -73,7 +68,7 @@ def read_predictions(directory: Path) -> Predictions:
     # SQuAD's labels are lists of answers; as tuples they can be compared and hashed.
     labels = tuple(tuple(row["label"]) if isinstance(row["label"], list) else row["label"] for row in rows)
     predictions = Predictions(
-        directory=directory,
+        directory=files.place,
         result=result,
         metric=(task.metric, result.reported),
         score=scores[result.reported],
@@ -87,12 +82,11 @@ def read_predictions(directory: Path) -> Predictions:
     return predictions
 
 
-def _read_split(path: Path, split: str) -> tuple[tuple[str, ...], list[PredictionRow]]:
+def _read_split(files: RunFiles, split: str) -> tuple[tuple[str, ...], list[PredictionRow]]:
     """Return the split's ids, sorted, and its rows in their order."""
+    path = files.place / PREDICTIONS
     try:
-        # One JSON list is read much faster than many lines. Within a row a line break is written as \\n.
-        text = path.read_text(encoding="utf-8").strip("\n").replace("\n", ",")
-        rows = [row for row in json.loads(f"[{text}]") if row["split"] == split]
+        rows = files.prediction_rows(split)
         by_id = {str(row["id"]): row for row in rows}
         unlabelled = [row["id"] for row in rows if row["label"] is None]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,22 +14,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
-from gelora_cli.config.files import read_config
+from gelora_cli.config.files import config_of
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.codec import read_artifact
-from gelora_cli.core.done import verify_checksums
 from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.status import find_runs, status_of
+from gelora_cli.core.run_reader import RunDirectory, RunFiles, artifact_of, as_run_files
+from gelora_cli.core.status import find_runs
 from gelora_cli.report.settings import FINGERPRINT_DIGITS, Settings, as_settings, run_settings
-from gelora_cli.trackers.json_lines import read_metric_lines
+from gelora_cli.trackers.json_lines import metric_lines_of
 
 GELORA, UNIFORM = "gelora", "lora"
 """The method whose plan a control may repeat, and the one that every comparison refers to."""
@@ -63,12 +61,17 @@ class RowKey(NamedTuple):
 class Run:
     """A finished run; `settings` are those beside its seed and method."""
 
-    directory: Path
+    files: RunFiles
     config: RunConfig
     manifest: RunManifest
     result: RunResult
     plan: RankPlan
     settings: Settings
+
+    @property
+    def directory(self) -> Path:
+        """Return the run's directory; of a packed run its path in the archive, which is in no file system."""
+        return self.files.place
 
     @property
     def key(self) -> RowKey:
@@ -83,8 +86,7 @@ class Run:
 
     def profile(self) -> IdProfile | None:
         """Read the profile of a run whose method looks at one."""
-        path = self.directory / IdProfile.FILE
-        return read_artifact(IdProfile, path) if path.exists() else None
+        return artifact_of(IdProfile, self.files) if self.files.has(IdProfile.FILE) else None
 
     def results_by_ending(self) -> list[tuple[str, EvalResult]]:
         """Return each reported split with what names of its values end with: none of the first, `_mismatched`."""
@@ -96,7 +98,7 @@ class Run:
 
     def metric_lines(self) -> list[dict[str, Any]]:
         """Read the lines of `metrics.jsonl`."""
-        return read_metric_lines(self.directory / run_files.METRICS)
+        return metric_lines_of(self.files)
 
 
 @dataclass(frozen=True)
@@ -146,66 +148,66 @@ def read_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unused
     """
     # By their real paths, so that a run below two of the directories, or behind a link, counts once.
     paths = {path.resolve(): path for directory in directories for path in find_runs(directory)}
-    return [_read_or_explain(paths[resolved], verify=verify) for resolved in sorted(paths)]
+    return [_read_or_explain(RunDirectory(paths[resolved]), verify=verify) for resolved in sorted(paths)]
 
 
-def _read_or_explain(directory: Path, *, verify: bool) -> Run | UnusedRun:
+def _read_or_explain(files: RunFiles, *, verify: bool) -> Run | UnusedRun:
     """Read a run, or say what is wrong with it."""
     try:
-        return _read(directory, verify=verify)
+        return _read(files, verify=verify)
     except Exception as error:  # whatever is wrong with one run, the others are shown
         status = OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
         reason = str(error) if isinstance(error, GeloraError) else f"{type(error).__name__}: {error}"
         if len(reason) > LONGEST_REASON:
             reason = f"{reason[: LONGEST_REASON - 3]}..."
-        return UnusedRun(directory, status, reason, _configured_key(directory))
+        return UnusedRun(files.place, status, reason, _configured_key(files))
 
 
-def _read(directory: Path, *, verify: bool) -> Run | UnusedRun:
+def _read(files: RunFiles, *, verify: bool) -> Run | UnusedRun:
     """Read a run.
 
     Raises:
         Exception: its files can't be read, or hold what no run writes.
     """
-    path = directory / RunManifest.FILE
-    manifest = read_artifact(RunManifest, path, verify=verify)
+    path = files.place / RunManifest.FILE
+    manifest = artifact_of(RunManifest, files, verify=verify)
     if age_seconds(manifest.updated) is None:
         raise GeloraError(f"{path} is damaged: updated={quote(manifest.updated)} is no time.")
     if manifest.status not in STATUSES:
         raise GeloraError(f"{path} is damaged: status={quote(manifest.status)}; gelora writes {', '.join(STATUSES)}.")
-    status = status_of(directory, manifest)
+    status = files.status(manifest)
     if status != "done":
-        return UnusedRun(directory, status, manifest.error or "", _configured_key(directory), manifest.updated)
+        return UnusedRun(files.place, status, manifest.error or "", _configured_key(files), manifest.updated)
     if verify:  # after the status: an unfinished run has no checksums
-        verify_checksums(directory)
-    return _read_finished(directory, manifest, verify=verify)
+        files.verify()
+    return _read_finished(files, manifest, verify=verify)
 
 
-def _read_finished(directory: Path, manifest: RunManifest, *, verify: bool) -> Run:
-    result = read_artifact(RunResult, directory / RunResult.FILE, verify=verify)
-    plan = read_artifact(RankPlan, directory / RankPlan.FILE, verify=verify)
+def _read_finished(files: RunFiles, manifest: RunManifest, *, verify: bool) -> Run:
+    result = artifact_of(RunResult, files, verify=verify)
+    plan = artifact_of(RankPlan, files, verify=verify)
     if not result.results or any(part.reported not in part.metrics for part in result.results):
-        raise GeloraError(f"{directory / RunResult.FILE} is damaged: it lacks the value of the reported metric.")
-    config = read_config(directory / run_files.CONFIG)
-    return Run(directory, config, manifest, result, plan, run_settings(config, manifest))
+        raise GeloraError(f"{files.place / RunResult.FILE} is damaged: it lacks the value of the reported metric.")
+    config = config_of(files)
+    return Run(files, config, manifest, result, plan, run_settings(config, manifest, files))
 
 
-def read_run(directory: Path) -> Run:
-    """Read a finished run from its directory.
+def read_run(run: RunFiles | Path) -> Run:
+    """Read a finished run from its files or its directory.
 
     Raises:
         GeloraError: one of its files is missing or damaged, or of another schema version.
     """
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    return _read_finished(directory, manifest, verify=True)
+    files = as_run_files(run)
+    return _read_finished(files, artifact_of(RunManifest, files), verify=True)
 
 
-def _configured_key(directory: Path) -> RowKey | None:
+def _configured_key(files: RunFiles) -> RowKey | None:
     """Return the row that an unfinished run belongs to; None where configuration or manifest can't be read."""
     try:
-        config = read_config(directory / run_files.CONFIG)
-        settings = run_settings(config, read_artifact(RunManifest, directory / RunManifest.FILE))
-        model = _model_name(config)
+        config = config_of(files)
+        settings = run_settings(config, artifact_of(RunManifest, files), files)
+        model = _model_name(config, files)
         method = config.method.name
         is_exempt = method in METHODS and METHODS.get(method).exempt
         budget = EXEMPT_BUDGET if is_exempt else parse_budget(config.budget).name
@@ -214,12 +216,13 @@ def _configured_key(directory: Path) -> RowKey | None:
     return RowKey(config.task.name, model, budget, config.protocol, settings, method)
 
 
-def _model_name(config: RunConfig) -> str:
+def _model_name(config: RunConfig, files: RunFiles) -> str:
     """Return the model and the tasks that it was tuned on before, as results name it: `minilm+sst2`."""
     if config.init_from is None:
         return config.model.name
-    earlier = read_config(Path(config.init_from) / run_files.CONFIG)
-    return f"{_model_name(earlier)}+{earlier.task.name}"
+    start = files.start(config.init_from)
+    earlier = config_of(start)
+    return f"{_model_name(earlier, start)}+{earlier.task.name}"
 
 
 def select_runs(read: Iterable[Run | UnusedRun]) -> CollectedRuns:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from gelora_cli.config.files import read_config
+from gelora_cli.config.files import config_of
 from gelora_cli.config.identity import NUMERICS, identity_values
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
-from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.run_reader import RunFiles, artifact_of
 
 Settings = tuple[tuple[str, str], ...]
 """Pairs of key and text, sorted by key."""
@@ -31,7 +29,7 @@ SEED_AND_HASH = re.compile(r"-?s\d+-[0-9a-f]{8}$")
 """The end of a run directory's name."""
 
 
-def run_settings(config: RunConfig, manifest: RunManifest) -> Settings:
+def run_settings(config: RunConfig, manifest: RunManifest, files: RunFiles) -> Settings:
     """Return every setting of a run that can change a number, but for those that its row says anyway.
 
     Data counts by its fingerprint. `numerics` is that of the run, so that runs of another arithmetic are rows of their
@@ -55,7 +53,7 @@ def run_settings(config: RunConfig, manifest: RunManifest) -> Settings:
         else:
             values[f"data.{name}"] = short
     if config.init_from:
-        values |= _start_settings(Path(config.init_from))
+        values |= _start_settings(files.start(config.init_from))
     return as_settings({key: value for key, value in values.items() if key not in SAID_BY_THE_ROW})
 
 
@@ -64,12 +62,12 @@ def as_settings(values: Mapping[str, str]) -> Settings:
     return tuple(sorted(values.items()))
 
 
-def _start_settings(start: Path) -> dict[str, str]:
+def _start_settings(start: RunFiles) -> dict[str, str]:
     """Return the settings of the run that another one started from."""
-    name = "/".join(start.parts[-4:])  # task/model/method/run, as directories of runs are named
+    name = "/".join(start.place.parts[-4:])  # task/model/method/run, as directories of runs are named
     try:
-        config = read_config(start / run_files.CONFIG)
-        values = dict(run_settings(config, read_artifact(RunManifest, start / RunManifest.FILE)))
+        config = config_of(start)
+        values = dict(run_settings(config, artifact_of(RunManifest, start), start))
     except GeloraError:
         return {"init_from": name}
     values["protocol"] = config.protocol

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.run_reader import RunFiles
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.bootstrap import TINY, effect_size, holm, resample, variances
 from gelora_cli.report.comparison import FEWEST_SEEDS, Comparison, verdict
@@ -31,7 +31,7 @@ class ComparedRow:
 
     name: str
     group: str
-    runs: Mapping[int, Path]
+    runs: Mapping[int, RunFiles]
     trials: int | None = None
 
 
@@ -59,7 +59,7 @@ def compare_groups(groups: Sequence[RowGroup], *, ignore_trials: bool = False) -
 def _compared_rows(group: RowGroup) -> list[ComparedRow]:
     rows = []
     for row in group.rows:
-        by_seed = {run.result.seed: run.directory for run in row.runs}
+        by_seed = {run.result.seed: run.files for run in row.runs}
         rows.append(ComparedRow(display_name(row), group.name, by_seed, row.trials))
     return rows
 
@@ -160,8 +160,8 @@ def score_rows(group: str, rows: Sequence[ComparedRow], resamples: int, seed: in
     """
     ordered = sorted(rows, key=lambda row: row.name)
     keys = [(row.name, number) for row in ordered for number in sorted(row.runs)]
-    paths = {(row.name, number): path for row in ordered for number, path in row.runs.items()}
-    runs = {key: read_predictions(paths[key]) for key in keys}
+    files = {(row.name, number): run for row in ordered for number, run in row.runs.items()}
+    runs = {key: read_predictions(files[key]) for key in keys}
     _raise_problems(_find_mismatches(group, list(runs.values())))
     first = runs[keys[0]]
     predicted = np.stack([runs[key].predicted for key in keys])  # (runs, n)

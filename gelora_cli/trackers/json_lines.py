@@ -11,6 +11,7 @@ from gelora_cli.config.schema import TrackerConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.files import append_line
 from gelora_cli.core.registries import TRACKERS
+from gelora_cli.core.run_reader import RunFiles
 from gelora_cli.trackers.base import Tracker, TrackerKind
 
 
@@ -40,4 +41,13 @@ def read_metric_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a `metrics.jsonl`; none where there is no such file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return _parse_lines(path.read_text(encoding="utf-8"))
+
+
+def metric_lines_of(files: RunFiles) -> list[dict[str, Any]]:
+    """Return the lines of a run's `metrics.jsonl`; none where it has no such file."""
+    return _parse_lines(files.text(run_files.METRICS, "metrics")) if files.has(run_files.METRICS) else []
+
+
+def _parse_lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]

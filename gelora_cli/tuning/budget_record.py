@@ -15,8 +15,8 @@ from gelora_cli.core.artifacts.budgets import BudgetAnswer, BudgetCell, BudgetRu
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.artifacts.study import MethodStudy, Study, Trial
-from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.environment import utc_now
+from gelora_cli.core.run_reader import RunDirectory, RunFiles, artifact_of
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.significance import ComparedRow, score_rows
 from gelora_cli.tuning.budget_tests import (
@@ -68,15 +68,17 @@ def make_budget_study(question: BudgetQuestion, outcomes: Iterator[Outcome], dir
         GeloraError: a run that can't be read, or whose predictions have no test.
     """
     cells: list[BudgetCell] = []
-    paths: dict[tuple[str, str], dict[int, Path]] = {}
+    runs_by_cell: dict[tuple[str, str], dict[int, RunFiles]] = {}
     for budget, study, place in zip(question.budgets, question.studies, question.places, strict=True):
         for method in study.methods:
-            runs = {seed: Path(next(outcomes).directory or "") for seed in question.seeds}
-            paths[method.label, budget] = runs
+            runs: dict[int, RunFiles] = {}
+            for seed in question.seeds:
+                runs[seed] = RunDirectory(Path(next(outcomes).directory or ""))
+            runs_by_cell[method.label, budget] = runs
             cells.append(_cell(method, budget, place, runs, directory))
-    rows = [ComparedRow(f"{label} at {budget}", "budgets", runs) for (label, budget), runs in paths.items()]
+    rows = [ComparedRow(f"{label} at {budget}", "budgets", runs) for (label, budget), runs in runs_by_cell.items()]
     by_name = score_rows("budgets", rows, RESAMPLES, SEED)
-    scores = {(label, budget): by_name[f"{label} at {budget}"] for label, budget in paths}
+    scores = {(label, budget): by_name[f"{label} at {budget}"] for label, budget in runs_by_cell}
     first = next(iter(scores.values()))
     labels = [method.label for method in question.studies[0].methods]
     order = {label: number for number, label in enumerate(labels)}
@@ -105,10 +107,10 @@ def make_budget_study(question: BudgetQuestion, outcomes: Iterator[Outcome], dir
     )
 
 
-def _cell(method: MethodStudy, budget: str, place: str, runs: Mapping[int, Path], directory: Path) -> BudgetCell:
+def _cell(method: MethodStudy, budget: str, place: str, runs: Mapping[int, RunFiles], directory: Path) -> BudgetCell:
     """Return a method at a budget with its runs."""
-    results = {seed: read_artifact(RunResult, path / RunResult.FILE) for seed, path in runs.items()}
-    patterns = [read_artifact(RankPlan, path / RankPlan.FILE).rank_pattern for path in runs.values()]
+    results = {seed: artifact_of(RunResult, run) for seed, run in runs.items()}
+    patterns = [artifact_of(RankPlan, run).rank_pattern for run in runs.values()]
     ends = [result.effective_ranks for result in results.values()]
     best: Trial | None = method.best_trial
     return BudgetCell(
@@ -120,7 +122,7 @@ def _cell(method: MethodStudy, budget: str, place: str, runs: Mapping[int, Path]
         values={} if best is None else dict(best.values),
         ranks=next(iter(results.values())).ranks,
         runs=tuple(
-            BudgetRun(seed, os.path.relpath(runs[seed], directory), result.value, result.collapsed)
+            BudgetRun(seed, os.path.relpath(runs[seed].place, directory), result.value, result.collapsed)
             for seed, result in results.items()
         ),
         mean=mean(result.value for result in results.values()),

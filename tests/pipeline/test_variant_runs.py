@@ -12,12 +12,13 @@ import torch
 from accelerate.state import AcceleratorState
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.files import read_config
+from gelora_cli.config.files import config_of
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
+from gelora_cli.core.run_reader import RunDirectory, artifact_of
 from gelora_cli.methods import load_adapter
 from gelora_cli.report.settings import run_settings
 from tests.helpers.bench import Bench, result_of
@@ -71,8 +72,9 @@ def test_a_run_says_its_variant_and_its_plan_refuses_another(
     assert result.reload_check.passed  # in bf16, where PEFT alone would round the norms
     assert result.adapter_params == plan.adapter_params <= (plan.budget_params or 0)
     assert f"- fixed parameters: {plan.fixed_params:,} of the" in (directory / "README.md").read_text()
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    assert ("method.variant", "dora") in run_settings(read_config(directory / run_files.CONFIG), manifest)
+    files = RunDirectory(directory)
+    settings = run_settings(config_of(files), artifact_of(RunManifest, files), files)
+    assert ("method.variant", "dora") in settings
     capsys.readouterr()
     assert bench.run("task=cola", f"ranks.path={directory}", "method.variant=rslora", "dry_run=true") == 2
     refused = capsys.readouterr().err

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from gelora_cli.commands.main import command_line
-from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.files import config_of, read_config, write_config
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
+from gelora_cli.core.run_reader import RunFiles
 from gelora_cli.core.status import find_runs
 from gelora_cli.report.grid import grid_table
 from gelora_cli.report.listing import describe_runs
@@ -142,12 +143,12 @@ def test_an_error_nobody_thought_of_is_one_runs_too(
     write_run(tmp_path, "gelora", 0, 0.5)
     bad = write_run(tmp_path, "lora", 0, 0.7)
 
-    def read(path: Path) -> Any:
-        if path.parent == bad:
+    def read(files: RunFiles) -> Any:
+        if files.place == bad:
             raise MemoryError("of a kind that no test has")
-        return read_config(path)
+        return config_of(files)
 
-    monkeypatch.setattr("gelora_cli.report.runs.read_config", read)
+    monkeypatch.setattr("gelora_cli.report.runs.config_of", read)
     assert command_line(["ls", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "lora/s0-0.1: MemoryError: of a kind" in shown

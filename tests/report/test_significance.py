@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import json_text
+from gelora_cli.core.run_reader import RunDirectory
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.predictions import read_predictions
 from gelora_cli.report.significance import ComparedRow, compare_rows
@@ -60,21 +61,25 @@ def row(root: Path, name: str, share: float, seeds: Sequence[int] = (0, 1, 2), *
     """Make a method that is right on about this share of the examples."""
     generator = np.random.default_rng(list(name.encode()))
     runs = {seed: write_labels(root / group, name, seed, generator.random(300) < share) for seed in seeds}
-    return ComparedRow(name, group, runs)
+    return compared_row(name, group, runs)
+
+
+def compared_row(name: str, group: str, directories: Mapping[int, Path]) -> ComparedRow:
+    return ComparedRow(name, group, {seed: RunDirectory(directory) for seed, directory in directories.items()})
 
 
 def with_groups(rows: Sequence[ComparedRow], count: int) -> None:
     """Write the group of each example into all predictions: `count` groups of neighbours."""
     for compared in rows:
-        for path in compared.runs.values():
-            edit(path, lambda line: line | {"group": f"article {line['id'] * count // 300}"})
+        for run in compared.runs.values():
+            edit(run.place, lambda line: line | {"group": f"article {line['id'] * count // 300}"})
 
 
 def test_examples_of_a_group_are_drawn_together(tmp_path: Path) -> None:
     """Of two methods each suits half of the articles, one a few more: little is known from 10 articles."""
     suited = np.repeat([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 30)
     rows = [
-        ComparedRow(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
+        compared_row(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
         for name, right in (("a", suited == 1), ("b", suited == 0))
     ]
     alone = compare_rows(rows, resamples=400)[0]
@@ -96,10 +101,10 @@ def test_examples_of_a_group_are_drawn_together(tmp_path: Path) -> None:
 
 def test_one_run_that_names_the_groups_is_enough(tmp_path: Path) -> None:
     rows = [row(tmp_path, name, share) for name, share in (("a", 0.7), ("b", 0.75))]
-    edit(rows[1].runs[2], lambda line: line | {"group": f"article {line['id'] % 20}"})
+    edit(rows[1].runs[2].place, lambda line: line | {"group": f"article {line['id'] % 20}"})
     assert compare_rows(rows, resamples=50)[0].groups == 20
     assert compare_rows(rows[::-1], resamples=50)[0].p == compare_rows(rows, resamples=50)[0].p
-    edit(rows[0].runs[0], lambda line: line | {"group": f"article {line['id'] % 21}"})
+    edit(rows[0].runs[0].place, lambda line: line | {"group": f"article {line['id'] % 21}"})
     with pytest.raises(GeloraError, match="differ in the groups"):
         compare_rows(rows, resamples=50)
 
@@ -117,7 +122,7 @@ def test_questions_without_articles_are_said_to_be_taken_as_independent(tmp_path
             seed: write_rows(tmp_path / str(title), "a", seed, rows, 50.0, task=task, collapsed=False)
             for seed in range(3)
         }
-        pair = [ComparedRow(name, "squad", runs) for name in ("a", "b")]
+        pair = [compared_row(name, "squad", runs) for name in ("a", "b")]
         found.append(compare_rows(pair, resamples=10)[0].drawn)
     old, first, second = found
     assert old.startswith("10 questions, taken as independent, since these predictions name no articles")
@@ -202,7 +207,7 @@ def test_collapsed_runs_stay_and_are_counted(tmp_path: Path) -> None:
     one = row(tmp_path, "a", 0.9)
     other = row(tmp_path, "b", 0.9, (0, 1))
     fallen = write_labels(tmp_path, "b", 2, TRUE == 1, collapsed=True)
-    pair = compare_rows([one, ComparedRow("b", "demo", {**other.runs, 2: fallen})], resamples=100)[0]
+    pair = compare_rows([one, ComparedRow("b", "demo", {**other.runs, 2: RunDirectory(fallen)})], resamples=100)[0]
     assert (pair.collapsed_first, pair.collapsed_second, pair.seeds) == (0, 1, 3)
     assert pair.difference > 0.1
 
@@ -219,7 +224,7 @@ def test_what_is_shown_alone_is_not_shown_among_many(tmp_path: Path) -> None:
 
 def test_methods_that_predict_the_same(tmp_path: Path) -> None:
     right = np.arange(300) < 200
-    rows = [ComparedRow(m, "demo", {s: write_labels(tmp_path, m, s, right) for s in (0, 1, 2)}) for m in ("a", "b")]
+    rows = [compared_row(m, "demo", {s: write_labels(tmp_path, m, s, right) for s in (0, 1, 2)}) for m in ("a", "b")]
     pair = compare_rows(rows, resamples=50)[0]
     assert (pair.difference, pair.low, pair.high, pair.p, pair.effect_size) == (0, 0, 0, 1, None)
     assert pair.verdict == "no difference shown"
@@ -228,7 +233,7 @@ def test_methods_that_predict_the_same(tmp_path: Path) -> None:
 def test_a_difference_that_nothing_changes_is_not_tested(tmp_path: Path) -> None:
     shares = {"all": np.ones(300, bool), "none": np.zeros(300, bool)}
     rows = [
-        ComparedRow(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
+        compared_row(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
         for name, right in shares.items()
     ]
     pair = compare_rows(rows, resamples=50)[0]
@@ -238,13 +243,13 @@ def test_a_difference_that_nothing_changes_is_not_tested(tmp_path: Path) -> None
 
 def test_other_data_are_refused_all_at_once(tmp_path: Path) -> None:
     rows = [row(tmp_path, name, 0.7) for name in ("a", "b", "c")]
-    edit(rows[1].runs[0], lambda line: line | {"id": line["id"] + 1})
-    edit(rows[2].runs[1], lambda line: line | {"label": line["prediction"], "prediction": line["label"]})
+    edit(rows[1].runs[0].place, lambda line: line | {"id": line["id"] + 1})
+    edit(rows[2].runs[1].place, lambda line: line | {"label": line["prediction"], "prediction": line["label"]})
     with pytest.raises(GeloraError) as caught:
         compare_rows(rows, resamples=10)
     first, second = str(caught.value).splitlines()
     assert "differ in 2 example ids" in first
-    assert str(rows[1].runs[0]) in first
+    assert str(rows[1].runs[0].place) in first
     assert "differ in the labels of" in second
 
 
@@ -262,7 +267,7 @@ def test_names_and_metrics_must_agree(tmp_path: Path) -> None:
     task = replace(TASK, metric="mcc", reported="matthews_correlation")
     path = write_rows(tmp_path / "other", "b", 0, rows, 0.0, task=task, collapsed=True)
     with pytest.raises(GeloraError, match=r"reports matthews_correlation, .* accuracy"):
-        compare_rows([one, ComparedRow("b", "demo", {0: path})], resamples=10)
+        compare_rows([one, compared_row("b", "demo", {0: path})], resamples=10)
 
 
 def test_predictions_that_do_not_give_the_result_are_refused(tmp_path: Path) -> None:
