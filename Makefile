@@ -71,6 +71,11 @@ reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, th
 reproduce-controls:  ## The same total of ranks on other blocks
 reproduce-plans:  ## Plans of every allocator and their verdicts, side by side; no training
 
+evidence: $(STAMP)  ## Run what is left of the comparison of allocators (SCALE=cpu|paper RUNS= ARCHIVE= PARALLEL= MINUTES= LAUNCH= DRY=1)
+	$(BIN)/python -m scripts.evidence $(if $(filter smoke,$(SCALE)),cpu,$(SCALE)) --runs $(RUNS)/evidence \
+		$(if $(GLUE),--glue "$(GLUE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") $(if $(PARALLEL),--parallel $(PARALLEL)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(LAUNCH),--launch $(LAUNCH)) $(if $(DRY),--dry)
+
 benchmarks: $(STAMP)  ## Measure gelora beside public tools and write docs/benchmarks.md (resumes; ONLY="name name")
 	$(BIN)/python -m scripts.benchmarks $(if $(ONLY),--only $(ONLY))
 
@@ -103,4 +108,4 @@ test-docs: $(STAMP)  ## Run the tests of documentation and examples
 clean:  ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras benchmarks toy-decoder lint format docs docs-serve test-docs clean $(REPRODUCE)
+.PHONY: help install run test test-fast test-faults test-slow test-gpu test-extras benchmarks toy-decoder lint format docs docs-serve test-docs clean evidence $(REPRODUCE)

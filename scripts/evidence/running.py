@@ -1,0 +1,123 @@
+"""Run the plan's commands with the code of its commit, stop them, and pack what they finish."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from gelora_cli.core.errors import GeloraError, StoppedError
+from scripts.evidence.stages import ROOT
+
+PACK_SECONDS = 30 * 60
+
+
+def open_tree(place: Path, commit: str) -> Path:
+    """Return a worktree of a commit, made where there is none.
+
+    Raises:
+        GeloraError: the directory holds another commit or changed files, or this repository lacks the commit.
+    """
+    if not place.exists():
+        if _git(ROOT, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+            raise GeloraError(f"this repository lacks the plan's commit: git fetch origin {commit}")
+        _git(ROOT, "worktree", "prune")
+        if _git(ROOT, "worktree", "add", "--detach", str(place), commit) is None:
+            raise GeloraError(f"{place}: git worktree add failed; its message is above")
+    head = (_git(place, "rev-parse", "HEAD") or "no commit").strip()
+    if head != commit:
+        raise GeloraError(f"{place} is at {head}, not at the plan's commit: git -C {place} checkout --detach {commit}")
+    if (_git(place, "status", "--porcelain") or "").strip():
+        raise GeloraError(f"{place} has changed files, so that its runs would be of no commit: git -C {place} stash -u")
+    return place
+
+
+def _git(directory: Path, *words: str) -> str | None:
+    """Return what a git command prints; None where it fails."""
+    done = subprocess.run(["git", "-C", str(directory), *words], stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+@dataclass
+class Runner:
+    """Commands of `gelora`, one after the other, until a signal or the deadline.
+
+    Attributes:
+        tree: the worktree whose code trains.
+        directory: where the commands run.
+        runs: all run directories, which are packed.
+        archive: the file that they are packed into.
+        deadline: seconds of `time.monotonic` after which the command at work is stopped; None for none.
+    """
+
+    tree: Path
+    directory: Path
+    runs: Path
+    archive: Path
+    deadline: float | None = None
+    code: int = 0
+    stopped: bool = False
+    next_pack: float = field(default_factory=lambda: time.monotonic() + PACK_SECONDS)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether no further command should start."""
+        return self.stopped or self._is_past_deadline()
+
+    def run(self, words: Sequence[str]) -> int:
+        """Run a command with the code of the worktree, pack every half hour meanwhile, and return its exit code."""
+        print(f"\n$ gelora {shlex.join(words)}", flush=True)
+        environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ) | {"PYTHONPATH": str(self.tree)}
+        command = [sys.executable, "-m", "gelora_cli", *words]
+        with subprocess.Popen(command, cwd=self.directory, env=environment, start_new_session=True) as self.process:
+            while self._is_working(self.process):
+                if self._is_past_deadline() and not self.stopped:
+                    print("evidence: MINUTES are over; the run at work is stopped where it is, and resumes", flush=True)
+                    self.stop(signal.SIGTERM, None)
+                if time.monotonic() >= self.next_pack:
+                    self.pack()
+        code = self.process.returncode
+        self.stopped = self.stopped or code == StoppedError.exit_code
+        if not self.stopped:
+            self.code = max(self.code, abs(code))
+        return code
+
+    def pack(self) -> None:
+        """Pack all finished runs into the archive, with the code of this checkout."""
+        self.next_pack = time.monotonic() + PACK_SECONDS
+        if not self.runs.is_dir():
+            return
+        self.archive.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "gelora_cli", "pack", str(self.runs), f"output={self.archive}"]
+        code = subprocess.run(
+            command, cwd=ROOT, env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, check=False
+        ).returncode
+        self.code = max(self.code, abs(code))
+
+    def stop(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal: pass it to the command at work, after which no other follows."""
+        self.stopped = True
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def _is_working(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for a command until it ends, or until something has to be done meanwhile."""
+        waits = [self.next_pack]
+        if self.deadline is not None and not self.stopped:
+            waits.append(self.deadline)
+        try:
+            process.wait(timeout=max(0.0, min(waits) - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def _is_past_deadline(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline

@@ -1,0 +1,236 @@
+"""The comparison of allocators: its plan composes, what is done is known, settings are carried, commands stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gelora_cli.config.checks import value_problems
+from gelora_cli.config.tuned import FOLDER, TunedPreset
+from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.registries import METHODS
+from scripts.evidence.__main__ import Request, commands, evidence, progress_text, read_progress
+from scripts.evidence.presets import committed_presets, preset_key, take_presets
+from scripts.evidence.running import Runner, open_tree
+from scripts.evidence.stages import PLAN, Job, Scale, load_scale, progress
+from scripts.reproduce.sweeps import composed, composing
+
+CPU = load_scale("cpu")
+
+
+def preset(task: str, method: str, **changes: Any) -> TunedPreset:
+    values: dict[str, Any] = {
+        "task": task,
+        "model": "minilm",
+        "method": method,
+        "budget": "0.15M",
+        "settings": {"train.epochs": 3, "train.learning_rate": 1e-3},
+        "trials": 12,
+        "best": 0.9,
+        "space": {"train.learning_rate": "1e-4 to 1e-2, log"},
+        "command": "gelora tune task=sst2 data.glue=/home/somebody/glue runs_dir=/home/somebody/runs",
+        "date": "2026-01-01T00:00:00+00:00",
+    }
+    return TunedPreset(**values | changes)
+
+
+def write_study(directory: Path, *presets: TunedPreset) -> Path:
+    folder = directory / "presets" / FOLDER
+    folder.mkdir(parents=True)
+    for one in presets:
+        values = {name: value for name, value in vars(one).items() if value not in (None, {}, [], "")}
+        text = yaml.safe_dump(values, sort_keys=False)
+        (folder / f"{one.task}-{one.method}-{one.when.get('method.variant', 'lora')}.yaml").write_text(text)
+    return directory
+
+
+def eight_presets() -> dict[tuple[str, str, str], TunedPreset]:
+    tasks, methods = CPU.stages[1].tasks, CPU.stages[1].methods
+    return {preset_key(preset(task, method)): preset(task, method) for task in tasks for method in methods}
+
+
+def config_of(job: Job, **changes: Any) -> dict[str, Any]:
+    """Return the configuration of a finished run of a job, as its `config.yaml` holds it."""
+    config: dict[str, Any] = {
+        "task": {"name": job.task},
+        "model": {"name": "minilm"},
+        "method": {"name": job.method, "variant": job.variant, "modules": "attention"},
+        "data": {"holdout": None, "max_train_examples": job.values.get("data.max_train_examples")},
+        "train": {"epochs": job.values["train.epochs"], "learning_rate": 1e-3},
+        "budget": job.values["budget"],
+        "protocol": "last",
+        "seed": job.values["seed"],
+        "preset_trials": 12,
+    }
+    return config | changes
+
+
+@pytest.fixture
+def scale(tmp_path: Path) -> Scale:
+    """Return the plan's scale with a folder of settings and an archive of its own."""
+    places = {"presets": str(tmp_path / "presets"), "archive": str(tmp_path / "archive")}
+    return replace(CPU, values=CPU.values | places)
+
+
+def representatives(scale: Scale) -> Iterator[dict[str, Any]]:
+    """Jobs in which every value of every key but task, method and seed stands once."""
+    seen: set[tuple[str, str]] = set()
+    for stage in scale.stages:
+        for job in scale.jobs(stage):
+            pairs = {(key, str(value)) for key, value in job.values.items() if key not in ("task", "method", "seed")}
+            if pairs - seen:
+                seen |= pairs
+                yield job.values
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("cpu", 8), ("paper", 3)])
+def test_every_stage_is_whole_configurations(name: str, jobs: int) -> None:
+    scale = load_scale(name)
+    composed_jobs = list(representatives(scale))
+    assert len(composed_jobs) == jobs
+    with composing():
+        for values in composed_jobs:
+            assert not value_problems(composed(values)), values
+    for stage in scale.stages:
+        assert set(stage.tasks) <= set(scale.values["examples_per_second"])
+        assert all(method in METHODS for method in stage.methods)
+
+
+def test_every_contrast_is_of_methods_of_the_plan() -> None:
+    questions = yaml.safe_load((PLAN.parent / "questions.yaml").read_text(encoding="utf-8"))["questions"]
+    methods = {method for stage in CPU.stages for method in stage.methods}
+    for question in questions:
+        for first, second in question["contrasts"]:
+            assert {first, second} <= methods, question["id"]
+
+
+def test_a_round_is_one_seed_over_all_tasks_and_methods() -> None:
+    for stage in CPU.stages:
+        jobs = CPU.jobs(stage)
+        a_round = len(stage.tasks) * len(stage.methods) * len(stage.combinations())
+        seeds = [job.values["seed"] for job in jobs]
+        assert seeds == [seed for seed in stage.seeds for _ in range(a_round)]
+    eight = CPU.stages[1]
+    assert sum(CPU.hours(job.task, job.method, job.values) for job in CPU.jobs(eight)) == pytest.approx(13.4, abs=0.1)
+
+
+def test_what_is_done_has_the_tuned_settings_and_no_held_out_rows() -> None:
+    presets = eight_presets()
+    jobs = CPU.jobs(CPU.stages[1])
+    first_round = [config_of(job) for job in jobs if job.values["seed"] == 0]
+    states = {state.stage.id: state for state in progress(CPU, first_round, presets)}
+    assert states["eight"].done == 32
+    assert states["eight"].whole_rounds == [0]
+    assert states["tune"].open_studies == ()
+    assert states["budget"].done == states["more"].done == 0
+    job = jobs[0]
+    others = (
+        config_of(job, data={"holdout": 0.1, "max_train_examples": 4000}),
+        config_of(job, data={"holdout": None, "max_train_examples": None}),
+        config_of(job, train={"epochs": 3, "learning_rate": 2e-3}),
+        config_of(job, method={"name": job.method, "variant": "dora", "modules": "attention"}),
+        config_of(job, preset_trials=4),
+    )
+    assert job.is_run_of(config_of(job), presets, 12)
+    assert not any(job.is_run_of(other, presets, 12) for other in others)
+
+
+def test_the_rest_of_a_round_names_the_methods_that_are_left(scale: Scale, tmp_path: Path) -> None:
+    request = Request(scale=scale, place=tmp_path, archive=scale.archive, glue=tmp_path / "data", parallel=2)
+    jobs = scale.jobs(scale.stages[1])
+    state = progress(scale, [config_of(job) for job in jobs[:5]], eight_presets())[1]
+    first, *others = commands(request, state)
+    assert first[:2] == ["run", "-m"]
+    assert f"method={','.join(job.method for job in jobs[5:8])}" in first
+    assert {f"data.glue={tmp_path}/glue", "task=sst2", "seed=0", "launch.parallel=2"} <= set(first)
+    assert (tmp_path / "glue").readlink() == tmp_path / "data"
+    assert len(others) == 19
+    assert "eight               5    155" in progress_text(request, [state])
+
+
+def test_settings_are_carried_and_a_study_of_the_task_goes_before(scale: Scale, tmp_path: Path) -> None:
+    take_presets(scale, [write_study(tmp_path / "a", preset("sst2", "lora"), preset("mrpc", "lora", best=0.7))])
+    there = committed_presets(scale)
+    assert {task: there[task, "lora", "lora"].best for task in ("sst2", "cola", "mrpc", "stsb", "rte")} == {
+        "sst2": 0.9,
+        "cola": 0.9,
+        "mrpc": 0.7,
+        "stsb": 0.7,
+        "rte": 0.7,
+    }
+    take_presets(scale, [write_study(tmp_path / "b", preset("cola", "lora", best=0.4))])
+    take_presets(scale, [write_study(tmp_path / "c", preset("sst2", "lora", best=0.8))])
+    there = committed_presets(scale)
+    assert there["cola", "lora", "lora"].best == 0.4
+    assert there["sst2", "lora", "lora"].best == 0.8
+    text = (scale.presets / FOLDER / "rte-minilm-0.15M-lora.yaml").read_text()
+    assert "found by gelora tune on task=mrpc" in text
+    assert "/home" not in text
+
+
+def test_forms_of_the_update_have_settings_of_their_own(scale: Scale, tmp_path: Path) -> None:
+    dora = preset("sst2", "lora", when={"method.variant": "dora"}, best=0.5)
+    files = take_presets(scale, [write_study(tmp_path / "a", preset("sst2", "lora"), dora)])
+    assert len(files) == len(set(files)) == 4
+    assert committed_presets(scale)["cola", "lora", "dora"].best == 0.5
+
+
+def test_studies_with_fewer_trials_are_refused(scale: Scale, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "a", preset("sst2", "lora", trials=7))
+    with pytest.raises(GeloraError, match="fewer than 12 trials: sst2 lora: 7"):
+        take_presets(scale, [study])
+    with pytest.raises(GeloraError, match="no presets in it"):
+        take_presets(scale, [tmp_path])
+
+
+def write_fake_gelora(tree: Path, body: str) -> None:
+    (tree / "gelora_cli").mkdir(parents=True)
+    (tree / "gelora_cli" / "__init__.py").write_text("")
+    (tree / "gelora_cli" / "__main__.py").write_text(body)
+
+
+def runner(tmp_path: Path, **changes: Any) -> Runner:
+    return Runner(tmp_path / "tree", tmp_path, tmp_path / "runs", tmp_path / "archive", **changes)
+
+
+def test_commands_run_with_the_code_of_the_worktree(tmp_path: Path) -> None:
+    write_fake_gelora(tmp_path / "tree", "import sys\nopen('words', 'w').write(' '.join(sys.argv[1:]))\nsys.exit(1)")
+    one = runner(tmp_path)
+    assert one.run(["run", "-m", "task=cola"]) == 1
+    assert (tmp_path / "words").read_text() == "run -m task=cola"
+    assert (one.code, one.is_over) == (1, False)
+
+
+def test_the_deadline_stops_the_command_at_work(tmp_path: Path) -> None:
+    body = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(130))\nopen('begun', 'w')\ntime.sleep(60)"
+    write_fake_gelora(tmp_path / "tree", body)
+    one = runner(tmp_path, deadline=time.monotonic() + 0.7)
+    assert one.run(["run"]) in (130, -15)
+    assert one.is_over
+    assert one.code == 0
+
+
+def test_a_worktree_of_another_commit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GeloraError, match="lacks the plan's commit: git fetch origin 0000"):
+        open_tree(tmp_path / "none", "0" * 40)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(GeloraError, match="not at the plan's commit"):
+        open_tree(tmp_path / "tree", CPU.commit)
+
+
+def test_rounds_without_tuned_settings_are_refused(
+    scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = Request(scale=scale, place=tmp_path / "place", archive=scale.archive)
+    assert evidence(request, ["eight"], dry=True) == 0
+    assert "eight (and 19 more):\n  gelora run -m" in capsys.readouterr().out
+    monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda place, commit: place)
+    with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 sora"):
+        evidence(request, ["eight"], dry=False)
+    assert read_progress(request)[1].done == 0
