@@ -66,6 +66,10 @@ class Metric(ABC):
         if cls.max_labels is not None and cls.max_labels < 2:
             raise GeloraError(f"{cls.__qualname__}: max_labels={cls.max_labels}; accepted: 2 or more, or None")
 
+    def points_factor(self, value: str) -> float | None:
+        """Return what a value is multiplied by to be in points, 0 to 100; None of one without such a scale."""
+        return 100.0
+
     def for_labels(self, names: Sequence[str]) -> Metric:
         """Return the metric of a task with labels of these names; the same one, unless it has values of each label."""
         return self
@@ -122,6 +126,10 @@ class AnswerMetric(Metric):
     target = "answers"
     digits = 2
     unanswerable: ClassVar[bool] = False
+
+    def points_factor(self, value: str) -> float | None:
+        """Return 1: these values are in points already."""
+        return 1.0
 
     @abstractmethod
     def points(self, value: str, texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Array:

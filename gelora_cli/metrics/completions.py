@@ -106,6 +106,10 @@ class CompletionMetric(Metric):
     scores: ClassVar = {"exact_match": share_of_points, "log_likelihood": mean_log_likelihood}
     hub_types: ClassVar = {"exact_match": "exact_match"}
 
+    def points_factor(self, value: str) -> float | None:
+        """Return 100 for the exact match; nats have no scale from 0 to 100."""
+        return 100.0 if value == "exact_match" else None
+
     def of_texts(
         self,
         texts: Sequence[str],

@@ -45,7 +45,7 @@ Bulletin 2, 1946), so that few large articles do not pass for many. One cluster 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -84,6 +84,11 @@ class Variances:
     def none(self) -> bool:
         """Return whether neither seeds nor examples change the difference, but for rounding."""
         return self.seeds + self.examples < TINY**2
+
+    def scaled(self, factor: float) -> Variances:
+        """Return the parts of a difference that is multiplied by a factor, such as 100 for points."""
+        square = factor**2
+        return replace(self, seeds=square * self.seeds, examples=square * self.examples, both=square * self.both)
 
     def p_value(self, difference: float) -> float:
         """Return the two-sided p of a difference; 1 where it is 0, but for rounding."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gelora_cli.report.bootstrap import Variances
 
 LEVEL = 0.05
 """A difference is shown where the corrected p is below this; intervals leave out as much."""
@@ -35,6 +39,7 @@ class Comparison:
         groups: how many groups of examples are drawn, each as a whole; None where each example is drawn by itself.
         drawn: what is drawn, in words.
         verdict: what came of it, in words.
+        variances: the parts of the difference's variance; None where there is no test.
     """
 
     group: str
@@ -55,6 +60,23 @@ class Comparison:
     groups: int | None = None
     drawn: str = ""
     verdict: str = ""
+    variances: Variances | None = None
+
+    def swapped(self) -> Comparison:
+        """Return the same comparison with `second` first."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            difference=-self.difference,
+            low=None if self.high is None else -self.high,
+            high=None if self.low is None else -self.low,
+            effect_size=None if self.effect_size is None else -self.effect_size,
+            collapsed_first=self.collapsed_second,
+            collapsed_second=self.collapsed_first,
+            trials_first=self.trials_second,
+            trials_second=self.trials_first,
+        )
 
 
 def verdict(pair: Comparison, tests: int, *, ignore_trials: bool = False) -> str:

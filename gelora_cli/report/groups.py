@@ -41,12 +41,46 @@ class GroupKey(NamedTuple):
         return same_runs and same_bound and other.modules in ("", self.modules)
 
 
+class BoardKey(NamedTuple):
+    """What groups of several tasks have in common where a method is compared over these tasks.
+
+    Settings such as the number of epochs may differ from task to task.
+    """
+
+    model: str
+    budget: str
+    protocol: str
+    modules: str
+    smoke: bool
+    on_holdout: bool
+
+    def __str__(self) -> str:
+        modules = f", modules {self.modules}" if self.modules else ""
+        smoke = " [smoke]" if self.smoke else ""
+        held_out = " [held-out training rows]" if self.on_holdout else ""
+        return f"{self.model}, budget {self.budget}{modules}, protocol {self.protocol}{smoke}{held_out}"
+
+
 @dataclass(frozen=True)
 class RowGroup:
     """Rows that may be compared with each other, under a name in words; exempt rows stand with those of each budget."""
 
     name: str
     rows: tuple[Row, ...]
+    key: GroupKey
+
+    @property
+    def board(self) -> BoardKey:
+        """Return what it has in common with groups of other tasks over which a method is one."""
+        first = self.rows[0]
+        return BoardKey(first.model, self.key.budget, first.protocol, self.key.modules, first.smoke, first.on_holdout)
+
+    def find_row(self, name: str) -> Row | None:
+        """Return the row of this name, or the only one of this method, also as a control that the row shows."""
+        named = [row for row in self.rows if name in row.names]
+        of_method = [row for row in self.rows if name in {run.result.method for run in row.all_runs}]
+        matching = named or of_method
+        return matching[0] if len(matching) == 1 else None
 
 
 def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
@@ -55,7 +89,7 @@ def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
     for row in rows:
         by_key.setdefault(_group_key(row), []).append(row)
     groups = _merge_accepted(by_key)
-    return [RowGroup(_group_name(key, groups), tuple(members)) for key, members in groups.items()]
+    return [RowGroup(_group_name(key, groups), tuple(members), key) for key, members in groups.items()]
 
 
 def display_name(row: Row) -> str:

@@ -42,6 +42,13 @@ class Row:
     duplicates: tuple[Run, ...] = ()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Return the name of its method and of each control that is shown in it, each with what sets the row apart."""
+        methods = list(dict.fromkeys([self.method, *(run.result.method for run in self.duplicates)]))
+        ending = self.name.removeprefix(" = ".join(methods))
+        return tuple(method + ending for method in methods)
+
+    @property
     def all_runs(self) -> tuple[Run, ...]:
         """Return its runs, and those of the controls that are shown in it."""
         return (*self.runs, *self.duplicates)
@@ -96,6 +103,12 @@ class Row:
         """Return the decimals of the metric's values; 4 for a plug-in's metric that isn't loaded."""
         metric = self.runs[0].config.task.metric
         return METRICS.get(metric).digits if metric in METRICS else DEFAULT_DIGITS
+
+    @property
+    def points_factor(self) -> float | None:
+        """Return what values are multiplied by to be in points, 0 to 100; None where that is not known."""
+        metric = self.runs[0].config.task.metric
+        return METRICS.get(metric).points_factor(self.metric) if metric in METRICS else None
 
     @property
     def values(self) -> list[float]:

@@ -7,7 +7,7 @@ a report (Holm), and that decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -35,24 +35,31 @@ class ComparedRow:
     trials: int | None = None
 
 
-def compare_groups(groups: Sequence[RowGroup], *, ignore_trials: bool = False) -> tuple[list[Comparison], list[str]]:
-    """Compare every pair of rows of each group, corrected over all of them.
+PairFilter = Callable[[str, str], bool]
+"""Whether the rows of these two names are compared."""
+
+
+def compare_groups(
+    groups: Sequence[RowGroup], *, ignore_trials: bool = False, pairs: PairFilter | None = None
+) -> tuple[list[Comparison], list[str]]:
+    """Compare pairs of rows of each group, corrected over all of them.
 
     Args:
         groups: the groups.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+        pairs: which pairs are tested, and so corrected for; every pair without it.
 
     Returns:
         The comparisons, and why a group can't be compared, such as a metric that has no test.
     """
     try:
         rows = [row for group in groups for row in _compared_rows(group)]
-        return compare_rows(rows, ignore_trials=ignore_trials), []
+        return compare_rows(rows, ignore_trials=ignore_trials, pairs=pairs), []
     except GeloraError:  # of some group: the others are compared all the same
         problems = [_group_problem(group) for group in groups]
     comparable = [group for group, problem in zip(groups, problems, strict=True) if not problem]
     rows = [row for group in comparable for row in _compared_rows(group)]
-    comparisons = compare_rows(rows, ignore_trials=ignore_trials)
+    comparisons = compare_rows(rows, ignore_trials=ignore_trials, pairs=pairs)
     return comparisons, [problem for problem in problems if problem]
 
 
@@ -74,9 +81,14 @@ def _group_problem(group: RowGroup) -> str:
 
 
 def compare_rows(
-    rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0, ignore_trials: bool = False
+    rows: Sequence[ComparedRow],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    ignore_trials: bool = False,
+    pairs: PairFilter | None = None,
 ) -> list[Comparison]:
-    """Compare all pairs within each group, in the order of the rows, corrected over all of them.
+    """Compare pairs within each group, in the order of the rows, corrected over all of them.
 
     Examples are drawn from `seed`, the same in every group of as many examples. So no number depends on the order of
     the rows or on other groups, but for the correction.
@@ -87,6 +99,7 @@ def compare_rows(
             name them).
         seed: of the draws.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+        pairs: which pairs are compared, by their names in the order of the rows; every pair without it.
 
     Raises:
         GeloraError: a method twice in a group, runs of other data or another metric in one, or a run that can't be
@@ -101,15 +114,18 @@ def compare_rows(
         repeated = [(name, count) for name, count in counts.items() if count > 1]
         problems += [f"{group}: {name} comes {count} times; name each row once." for name, count in repeated]
     _raise_problems(problems)
-    pairs: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for group, members in groups.items():
         present = [row for row in members if row.runs]
         if present:
             scores = score_rows(group, present, resamples, seed)
             for first, second in combinations(present, 2):
+                if pairs is not None and not pairs(first.name, second.name):
+                    continue
                 pair = _compare_pair(scores[first.name], scores[second.name])
-                pairs.append(replace(pair, trials_first=first.trials, trials_second=second.trials))
-    return _correct(pairs, ignore_trials)  # over all groups: a reader of the report sees all of their tests
+                comparisons.append(replace(pair, trials_first=first.trials, trials_second=second.trials))
+    # Over all groups: a reader of the report sees all of their tests.
+    return correct(comparisons, ignore_trials=ignore_trials)
 
 
 def _raise_problems(problems: Sequence[str]) -> None:
@@ -117,7 +133,7 @@ def _raise_problems(problems: Sequence[str]) -> None:
         raise GeloraError("\n".join(problems))
 
 
-def _correct(pairs: Sequence[Comparison], ignore_trials: bool) -> list[Comparison]:
+def correct(pairs: Sequence[Comparison], *, ignore_trials: bool = False) -> list[Comparison]:
     """Return the pairs with Holm's p-values over all that were tested, and with their verdicts."""
     tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
     p_values = np.array([pairs[index].p for index in tested], np.float64)  # (tests,)
@@ -258,4 +274,5 @@ def _test_pair(pair: Comparison, first: RowScores, second: RowScores, seeds: Seq
         high=pair.difference + half_width,
         effect_size=effect_size(plain),
         p=parts.p_value(pair.difference),
+        variances=parts,
     )

@@ -337,3 +337,19 @@ def test_scores_and_answers_are_read_as_their_metrics_have_them(tmp_path: Path) 
     task = TaskConfig(name="squad", kind="question_answering", metric="squad", reported="exact_match")
     path = write_rows(tmp_path, "squad", 0, [rows[0], rows[3]], 50.0, task=task, collapsed=False)
     assert read_predictions(path).predicted.tolist() == [1, 0]
+
+
+def test_pairs_that_are_not_asked_for_are_neither_tested_nor_corrected_for(tmp_path: Path) -> None:
+    rows = [row(tmp_path, name, share) for name, share in (("a", 0.6), ("b", 0.75), ("c", 0.7))]
+    every = {(pair.first, pair.second): pair for pair in compare_rows(rows, resamples=200)}
+    (only,) = compare_rows(rows, resamples=200, pairs=lambda first, second: (first, second) == ("a", "b"))
+    assert len(every) == 3
+    assert (only.p, only.difference) == (every["a", "b"].p, every["a", "b"].difference)
+    assert only.p_corrected == only.p != every["a", "b"].p_corrected
+
+
+def test_a_swapped_comparison_says_the_same(tmp_path: Path) -> None:
+    rows = [row(tmp_path, name, share) for name, share in (("a", 0.6), ("b", 0.75))]
+    (pair,) = compare_rows(rows, resamples=200)
+    assert pair.swapped() == compare_rows(rows[::-1], resamples=200)[0]
+    assert pair.swapped().swapped() == pair
