@@ -24,7 +24,7 @@ STAGES = {
 """Stages as `run.json` calls them -> as a reader calls them, in their order."""
 BEST_BY_COMMON_LABEL = ("accuracy", "macro_f1", "matthews_correlation")
 """Values for which no label for every example is better than the most common one."""
-PICTURES = ("profile.png", "ranks.png", run_files.TRACK)
+PICTURES = ("profile.png", "ranks.png", run_files.CURVE, run_files.TRACK)
 
 
 def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:

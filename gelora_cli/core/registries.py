@@ -219,6 +219,7 @@ RUN_PICTURES: Registry[RunPicture] = Registry(
     {
         "profile": "gelora_cli.plots.run_profile",
         "ranks": "gelora_cli.plots.run_ranks",
+        "curve": "gelora_cli.plots.run_curve",
         "track": "gelora_cli.plots.trajectories",
     },
 )

@@ -19,6 +19,7 @@ REQUIRED_FILES = (CONFIG, RunManifest.FILE, METRICS, PREDICTIONS, "ranks.json", 
 PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 ANSWER_FILES = ("predictions.json", "nbest.json", "na_prob.json")
+CURVE = "curve.png"
 TRACK = "track.png"
 CONTROLS = "controls.png"
 """In the directory of a profile: the profile beside those of its controls."""
@@ -35,6 +36,7 @@ FILES = (
     *ANSWER_FILES,
     "profile.png",
     "ranks.png",
+    CURVE,
     TRACK,
     CONTROLS,
     CONFIG,

@@ -77,6 +77,8 @@ def model_card(result: RunResult, plan: RankPlan, facts: CardFacts, export: Expo
         if plan.blocks[0].idim_in is not None:
             pictures.append("![idim profile](profile.png)")
         pictures.append("![ranks](ranks.png)")
+    if not export:
+        pictures.append("![loss and evaluations](curve.png)")
     # Each part is a paragraph or a section; an empty one is left out.
     parts = [
         front_matter(result, facts, export),

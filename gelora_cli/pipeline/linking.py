@@ -33,8 +33,18 @@ from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
 from gelora_cli.pipeline.locations import load_valid_signal, run_directory, signal_directory
 from gelora_cli.plots.base import RunData, write_run_pictures
 from gelora_cli.signals.base import Signal
+from gelora_cli.trackers.json_lines import read_metric_lines
 
-REWRITTEN = (run_files.CONFIG, RunManifest.FILE, RankPlan.FILE, RunResult.FILE, run_files.CARD, "ranks.png")
+REWRITTEN = (
+    run_files.CONFIG,
+    RunManifest.FILE,
+    RankPlan.FILE,
+    RunResult.FILE,
+    run_files.CARD,
+    "ranks.png",
+    run_files.CURVE,
+    run_files.TRACK,
+)
 """What a linked run has of its own; every other file is the trained run's."""
 
 
@@ -175,7 +185,8 @@ def link_run(equal: EqualRun, directory: Path, inputs: ResolvedInputs, fingerpri
     """Give a run directory the files of the run that was trained, with this run's method in its plan and result.
 
     `run.json` names that run, by its path from here, and has its device, versions and seconds. Signals and their
-    pictures are those that this run's plan reads.
+    pictures are those that this run's plan reads. The pictures of the training are drawn again, since their titles
+    name the method.
     """
     trained, plan, method = equal.directory, equal.plan, inputs.config.method.name
     signals = saved_signals(inputs, fingerprints, trained) or {}
@@ -191,11 +202,15 @@ def link_run(equal: EqualRun, directory: Path, inputs: ResolvedInputs, fingerpri
     profile = cast("IdProfile | None", signals.get(IDIM))
     write_run_pictures(directory, RunData(profile=profile, signals=signals, plan=plan))
     result = read_artifact(RunResult, trained / RunResult.FILE)
+    trained_method = result.method
     seconds = sum((artifact.seconds for artifact in signals.values()), 0.0)
     costs = result.costs and replace(result.costs, signal_flops=total_operations(signals.values()))
-    write_artifact(replace(result, method=method, profile_reused=True, profile_seconds=seconds, costs=costs), directory)
+    result = replace(result, method=method, profile_reused=True, profile_seconds=seconds, costs=costs)
+    write_artifact(result, directory)
+    metrics = read_metric_lines(directory / run_files.METRICS)
+    write_run_pictures(directory, RunData(plan=plan, result=result, metrics=metrics), after_training=True)
     same_as = os.path.relpath(trained, directory)
-    write_atomic(directory / run_files.CARD, _linked_card(trained, method, result.method, same_as))
+    write_atomic(directory / run_files.CARD, _linked_card(trained, method, trained_method, same_as))
     manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
     trained_manifest = read_artifact(RunManifest, trained / RunManifest.FILE)
     # Device, versions and seconds explain the numbers, so they stay those of the run that was trained.

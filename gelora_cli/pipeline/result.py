@@ -82,7 +82,7 @@ def _reported(splits: ProtocolSplits, results: Sequence[EvalResult]) -> tuple[Ev
 def write_result(
     directory: Path, session: Session, result: RunResult, plan: RankPlan, evaluated: list[Evaluation]
 ) -> None:
-    """Write predictions, the task's own files, the result, the picture of the trajectory and the card."""
+    """Write predictions, the task's own files, the result, the pictures that wait for it and the card."""
     lines = "".join(json_text(row) + "\n" for evaluation in evaluated for row in evaluation.rows)
     write_atomic(directory / run_files.PREDICTIONS, lines)
     for name in evaluated[0].files:

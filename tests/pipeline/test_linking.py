@@ -51,6 +51,7 @@ def test_a_control_with_geloras_ranks_is_linked_and_could_as_well_be_trained(
     assert (result_of(lora).method, read_artifact(RankPlan, lora / RankPlan.FILE).method) == ("lora", "lora")
     assert result_of(lora).value == result_of(gelora).value
     assert "its ranks are those of method=gelora" in (lora / "README.md").read_text()
+    assert "curve.png" in (lora / "DONE").read_text()
     assert bench.run(*EVEN, "method=shuffled", "seed=0") == 0
     assert "linked" not in grid_table([bench.root])  # one row, named after all three
     assert "gelora = lora = shuffled" in grid_table([bench.root])

@@ -45,7 +45,7 @@ HALVES_OF_MNLI = ("matched", "mismatched")
 TRAIN_ROWS = 90
 
 
-FILES = "DONE README.md adapter config.yaml log.txt metrics.jsonl predictions.jsonl profile.json profile.png ranks.json ranks.png result.json run.json"  # noqa: E501
+FILES = "DONE README.md adapter config.yaml curve.png log.txt metrics.jsonl predictions.jsonl profile.json profile.png ranks.json ranks.png result.json run.json"  # noqa: E501
 
 
 @pytest.mark.parametrize("kind", KINDS)

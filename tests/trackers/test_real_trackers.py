@@ -130,7 +130,7 @@ def test_mlflow_has_one_run_without_double_steps(tracked: Path, place: Path) -> 
     assert run.data.params["plan.ranks"] == str(list(result_of(tracked).ranks))
     assert run.data.params["run_directory"] == str(tracked)
     pictures = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "pictures")}
-    assert pictures == {"pictures/profile.png", "pictures/ranks.png"}
+    assert pictures == {"pictures/profile.png", "pictures/ranks.png", "pictures/curve.png"}
 
 
 def test_wandb_has_one_run_without_double_steps(tracked: Path, place: Path) -> None:
