@@ -53,6 +53,8 @@ class Command(ABC, Generic[Config]):
     """Keys that its `--help` shows beside those that are common to all commands."""
     flags: ClassVar[Mapping[str, str]] = {}
     """Flags of this command alone, each with the override that it stands for."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Arguments of the release before this one, each with the argument that it is now; a warning says the new one."""
 
     launchable: ClassVar[bool] = False
     """Whether an outer launcher (torchrun) may run it on several processes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
         Path.cwd()
     except OSError as error:
         raise GeloraError("the working directory is gone or can't be read; change to another one: cd DIR") from error
+    arguments = [_current_argument(command, argument) for argument in arguments]
     words = [command.name, *arguments]
     parsed = split_arguments([command.flags.get(argument, argument) for argument in arguments])
     if parsed.multirun and not command.sweepable:
@@ -49,6 +51,14 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
         elsewhere=has_launcher,
     )
     return max(codes, default=0)
+
+
+def _current_argument(command: Command[Any], argument: str) -> str:
+    """Return an argument under its present name; one of the release before is accepted with a warning."""
+    current = command.renamed.get(argument, argument)
+    if current != argument:
+        print(f"warning: {argument} is called {current} now, and the next release knows no other", file=sys.stderr)
+    return current
 
 
 def sweepable_names() -> list[str]:

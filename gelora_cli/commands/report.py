@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from gelora_cli.commands.base import Command, Positional, relative, user_path
 from gelora_cli.commands.terminal import wrapped
-from gelora_cli.config.keys import key
+from gelora_cli.config.keys import key, section
 from gelora_cli.config.schema import DEBUG
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.core.registries import COMMANDS
+
+
+@dataclass
+class FiguresConfig:
+    """The keys of the section `figures.`."""
+
+    draw: bool = key(True, help="draw the pictures", common=True)
+    title: bool = key(True, help="write titles into them; without, as papers want them, a caption says it", common=True)
+    pdf: bool = key(False, help="write each as a PDF, too", common=True)
 
 
 @dataclass
@@ -35,7 +46,7 @@ class ReportCommandConfig:
     published: str | None = key(
         None, help="a CSV file of published values, shown in a table of their own", path=True, common=True
     )
-    figures: bool = key(True, help="draw the pictures", common=True)
+    figures: FiguresConfig = section(FiguresConfig, help="the pictures")
     force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
     debug: bool = key(False, help=DEBUG, common=True)
 
@@ -51,10 +62,14 @@ class ReportCommand(Command[ReportCommandConfig]):
   gelora report runs mix_protocols=true published=published.csv"""
     keys = ReportCommandConfig
     positional = Positional("DIR", many=True)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "figures=false": "figures.draw=false",
+        "figures=true": "figures.draw=true",
+    }
 
     def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:
         """Write the report, and print what it says and which runs it left out."""
-        from gelora_cli.report.build import write_report
+        from gelora_cli.report.build import Drawing, write_report
 
         if not config.output:
             raise GeloraError(
@@ -66,7 +81,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             title=config.title,
             mix_protocols=config.mix_protocols,
             published=user_path(config.published) if config.published else None,
-            figures=config.figures,
+            figures=Drawing(titles=config.figures.title, pdf=config.figures.pdf) if config.figures.draw else None,
             force=config.force,
             ignore_trials=config.ignore_trials,
             held_out=config.held_out,

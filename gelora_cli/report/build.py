@@ -17,17 +17,35 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
+from gelora_cli.plots.style import titles
 from gelora_cli.report.analysis import analyse
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import TEX_HEAD, csv_text, latex, markdown
 from gelora_cli.report.page import page
 from gelora_cli.report.published import published_table, read_published
-from gelora_cli.report.rendering import render_pictures
+from gelora_cli.report.rendering import USUAL_KINDS, render_pictures
 from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
 from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_tables
 
 PAGE, CONTENTS = "report.html", "report.json"
 """The page, and the list of the files that a report wrote, which a later one may replace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How pictures are drawn: with titles inside or without, and whether as PDF, too."""
+
+    titles: bool = True
+    pdf: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of their files."""
+        return (*USUAL_KINDS, "pdf") if self.pdf else USUAL_KINDS
+
+
+DRAWING = Drawing()
+"""With titles, as PNG and SVG."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +66,7 @@ def write_report(
     title: str = "Which rank where",
     mix_protocols: bool = False,
     published: Path | None = None,
-    figures: bool = True,
+    figures: Drawing | None = DRAWING,
     force: bool = False,
     ignore_trials: bool = False,
     held_out: bool = False,
@@ -64,7 +82,7 @@ def write_report(
         title: the heading of the page.
         mix_protocols: accept runs of several protocols, each in tables of its own.
         published: a CSV of published figures, shown apart.
-        figures: draw pictures.
+        figures: how pictures are drawn; None for no pictures.
         force: replace files of the same names that no earlier report wrote.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
         held_out: also show runs scored on held-out training rows where other runs are there.
@@ -79,15 +97,17 @@ def write_report(
     collected = all_runs if held_out else _without_held_out(all_runs)
     _check_runs(collected, directories, mix_protocols)
     analysis = analyse(collected, ignore_trials=ignore_trials)
+    with titles(figures is None or figures.titles):
+        pictures = tuple(report_pictures(analysis.rows)) if figures else ()
     content = ReportContent(
         title=title,
         analysis=analysis,
         unused=collected.unused,
-        pictures=tuple(report_pictures(analysis.rows)) if figures else (),
+        pictures=pictures,
         published=published_table(published_figures, analysis.rows),
         left_out=len(all_runs.runs) - len(collected.runs),
     )
-    files = _render(content)
+    files = _render(content, figures.kinds if figures else ())
     if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
     _write(output, files)
@@ -150,8 +170,8 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
         )
 
 
-def _render(content: ReportContent) -> dict[str, bytes]:
-    """Return the files of a report, name to content, the page last."""
+def _render(content: ReportContent, kinds: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of a report, name to content, the page last; `kinds` are those of its pictures."""
     analysis = content.analysis
     tables = [
         *result_tables(analysis.rows),
@@ -163,11 +183,10 @@ def _render(content: ReportContent) -> dict[str, bytes]:
         "table.csv": _utf8(csv_text(analysis.rows)),
         "table.tex": _utf8(TEX_HEAD + "\n".join(map(latex, tables))),
     }
-    rendered = render_pictures(content.pictures)
+    rendered = render_pictures(content.pictures, kinds)
     drawn = {picture.name: rendered[f"{picture.name}.svg"] for picture in content.pictures}
     for picture in content.pictures:
-        for name in (f"{picture.name}.png", f"{picture.name}.svg"):
-            files[name] = rendered[name]
+        files |= {f"{picture.name}.{kind}": rendered[f"{picture.name}.{kind}"] for kind in kinds}
     files[PAGE] = _utf8(page(content, drawn))  # last, since files are written in this order
     return files
 

@@ -1,4 +1,4 @@
-"""Pictures of a report as PNG and SVG, on all cores; no torch."""
+"""Pictures of a report as files, on all cores; no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 
 from gelora_cli.core.processes import die_with_parent, usable_cores
@@ -19,16 +19,21 @@ Files = dict[str, bytes]
 """Name of a file to its content."""
 
 
-def render_pictures(pictures: Sequence[Picture]) -> Files:
-    """Return `NAME.png` and `NAME.svg` of each picture; their bytes do not depend on the number of cores."""
+KINDS: Mapping[str, Callable[[Picture], bytes]] = {"svg": Picture.svg, "png": Picture.png, "pdf": Picture.pdf}
+"""The ending of a picture's file -> what makes its bytes."""
+USUAL_KINDS = ("svg", "png")
+
+
+def render_pictures(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Files:
+    """Return `NAME.KIND` of each picture and kind; their bytes do not depend on the number of cores."""
     processes = max(1, min(usable_cores(), len(pictures) // FEWEST_PICTURES))
     shares = [pictures[number::processes] for number in range(processes)]  # each with some of every kind
     files: Files = {}
     with contextlib.ExitStack() as stack:
-        helpers = [stack.enter_context(_rendering(share)) for share in shares[1:]]
-        files |= _render(shares[0])
+        helpers = [stack.enter_context(_rendering(share, kinds)) for share in shares[1:]]
+        files |= _render(shares[0], kinds)
         for share, helper in zip(shares[1:], helpers, strict=True):
-            files |= _received(helper) or _render(share)  # what is wrong with a picture shows here
+            files |= _received(helper) or _render(share, kinds)  # what is wrong with a picture shows here
     return files
 
 
@@ -41,23 +46,23 @@ def _received(helper: Connection | None) -> Files:
     return files
 
 
-def _render(pictures: Sequence[Picture]) -> Files:
+def _render(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Files:
     files: Files = {}
     for picture in pictures:
-        files[f"{picture.name}.svg"] = picture.svg()
-        files[f"{picture.name}.png"] = picture.png()
+        for kind in kinds:
+            files[f"{picture.name}.{kind}"] = KINDS[kind](picture)
     return files
 
 
 @contextlib.contextmanager
-def _rendering(pictures: Sequence[Picture]) -> Iterator[Connection | None]:
+def _rendering(pictures: Sequence[Picture], kinds: Sequence[str]) -> Iterator[Connection | None]:
     """Start a process that renders some pictures, and yield the connection that its files come from.
 
     None is yielded where no process can be started: at a limit on their number, or in a worker of a pool.
     """
     context = multiprocessing.get_context("fork")  # figures are inherited: they can't be sent
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_files, args=(pictures, sender, os.getpid()), daemon=True)
+    process = context.Process(target=_send_files, args=(pictures, sender, os.getpid(), kinds), daemon=True)
     try:
         process.start()
     except (OSError, AssertionError):  # multiprocessing asserts that a daemon has no children
@@ -74,9 +79,9 @@ def _rendering(pictures: Sequence[Picture]) -> Iterator[Connection | None]:
         process.join()
 
 
-def _send_files(pictures: Sequence[Picture], sender: Connection, parent: int) -> None:
+def _send_files(pictures: Sequence[Picture], sender: Connection, parent: int, kinds: Sequence[str]) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, too, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(Exception):  # the parent renders these again, and meets the same error
-        sender.send(_render(pictures))
+        sender.send(_render(pictures, kinds))

@@ -46,7 +46,7 @@ def candidates(runs: Path, report: Path) -> dict[str, Callable[[], object]]:
         LS: lambda: gelora("ls", str(runs)),
         verified: lambda: gelora("ls", str(runs), "verify=true"),
         REPORT: lambda: gelora("report", str(runs), f"output={report}"),
-        without_pictures: lambda: gelora("report", str(runs), f"output={report}-plain", "figures=false"),
+        without_pictures: lambda: gelora("report", str(runs), f"output={report}-plain", "figures.draw=false"),
     }
 
 

@@ -179,7 +179,7 @@ def laws_of_runs(template: Template, folder: Path, sizes: Sequence[int]) -> Iter
         runs = folder / f"runs-{size}"
         write_runs(template, runs, size)
         seconds["gelora ls"].append(median_seconds(lambda runs=runs: gelora("ls", str(runs))))  # type: ignore[misc]
-        report = ("report", str(runs), f"output={folder / 'report'}", "figures=false")
+        report = ("report", str(runs), f"output={folder / 'report'}", "figures.draw=false")
         seconds["gelora report figures=false"].append(
             median_seconds(lambda report=report: gelora(*report))  # type: ignore[misc]
         )

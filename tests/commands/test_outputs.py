@@ -145,7 +145,7 @@ def test_a_report_replaces_no_file_of_another(tmp_path: Path, capsys: pytest.Cap
     output = tmp_path / "mine"
     output.mkdir()
     (output / "table.csv").write_text("mine")
-    words = ["report", str(tmp_path / "runs"), f"output={output}", "figures=false"]
+    words = ["report", str(tmp_path / "runs"), f"output={output}", "figures.draw=false"]
     assert command_line(words) == 2
     assert "table.csv, which no earlier report wrote" in capsys.readouterr().err
     assert [path.name for path in output.iterdir()] == ["table.csv"]

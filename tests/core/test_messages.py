@@ -82,7 +82,7 @@ def test_names_of_runs_and_errors_reach_no_terminal(tmp_path: Path, capsys: pyte
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
     write_artifact(replace(manifest, status="failed", error=f"a{CLEAR}\nb"), failed)
     assert command_line(["ls", str(tmp_path / "runs")]) == 0
-    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'out'}", "figures=false"]) == 0
+    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'out'}", "figures.draw=false"]) == 0
     shown = capsys.readouterr()
     assert "x\\u001b[2J" in shown.out
     assert "\x1b" not in shown.err + shown.out.splitlines()[1]
@@ -130,7 +130,7 @@ def test_a_reports_markdown_holds_no_html_of_others(tmp_path: Path) -> None:
     failed = write_run(tmp_path / "runs", "gelora", 0, 0.5)
     manifest = read_artifact(RunManifest, failed / RunManifest.FILE)
     write_artifact(replace(manifest, status="failed", error="<script>alert(1)</script>"), failed)
-    write_report([tmp_path / "runs"], tmp_path / "out", title="<b>mine</b>", figures=False)
+    write_report([tmp_path / "runs"], tmp_path / "out", title="<b>mine</b>", figures=None)
     shown = (tmp_path / "out" / "table.md").read_text()
     assert "<script>" not in shown and "<b>" not in shown
     assert "&lt;b&gt;mine&lt;/b&gt;" in shown

@@ -51,7 +51,7 @@ def test_class_weights_and_macro_f1_from_a_file_to_the_report(
     assert command_line(["run", *words, "task.class_weights=[0.5,4,4.5]"]) == 0
     (numbered,) = [path for path in find_runs(tmp_path / "runs") if path not in plain]
     assert read_config(numbered / run_files.CONFIG).task.class_weights == [0.5, 4.0, 4.5]
-    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'report'}", "figures.draw=false"]) == 0
     table = (tmp_path / "report" / "table.md").read_text()
     assert r"lora (task.class_weights=\[0.5, 4.0, 4.5\])" in table  # what tells the two rows apart
     assert "values of each label" in table

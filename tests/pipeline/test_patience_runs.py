@@ -33,5 +33,5 @@ def test_a_run_says_that_it_stopped_early(
     assert [row[0].metrics for row in train.evaluations] == [row[0].metrics for row in longer.evaluations[:2]]
     assert result.costs is not None and other.costs is not None
     assert result.costs.training_flops / other.costs.training_flops == pytest.approx(2 / 3, rel=0.05)
-    assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures.draw=false"]) == 0
     assert "1 stopped early" in (tmp_path / "report" / "report.html").read_text()

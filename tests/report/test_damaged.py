@@ -131,7 +131,7 @@ def test_ls_and_report_go_on_beside_a_damaged_run(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["done", "done", "damaged"]
     assert "reversed/s0-0.1: " in lines[3]
-    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    assert command_line(["report", str(tmp_path / "runs"), f"output={tmp_path / 'report'}", "figures.draw=false"]) == 0
     assert "not used: damaged" in capsys.readouterr().err
     assert "reversed" in (tmp_path / "report" / "report.html").read_text()
     assert not (tmp_path / "hacked").exists()
@@ -161,7 +161,7 @@ def test_a_report_names_a_directory_that_is_not_utf8(tmp_path: Path) -> None:
     odd = runs / os.fsdecode(b"\xff")
     odd.mkdir()
     (odd / MANIFEST).write_text("{")
-    assert command_line(["report", str(runs), f"output={output}", "figures=false"]) == 0
+    assert command_line(["report", str(runs), f"output={output}", "figures.draw=false"]) == 0
     assert "\\udcff" in (output / "report.html").read_text(encoding="utf-8")
 
 
@@ -249,7 +249,7 @@ def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.
     assert "gelora (numerics=1)" in grid_table([tmp_path / "old"])
     assert command_line(["ls", str(tmp_path)]) == 0
     assert "gelora (numerics=1)" in capsys.readouterr().out
-    assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures=false"]) == 0
+    assert command_line(["report", str(tmp_path), f"output={tmp_path / 'report'}", "figures.draw=false"]) == 0
     shown = (tmp_path / "report" / "table.md").read_text()
     assert "numerics=1" in shown
 

@@ -94,7 +94,7 @@ def read(output: Path) -> tuple[Page, list[dict[str, str]], str, str]:
 
 
 def test_four_formats_hold_the_same_numbers(runs: Path, tmp_path: Path) -> None:
-    write_report([runs], tmp_path / "out", figures=False)
+    write_report([runs], tmp_path / "out", figures=None)
     page, rows, markdown, latex = read(tmp_path / "out")
     assert [row["method"] for row in rows] == ["gelora", "lora", "adalora"]
     lora = rows[1]
@@ -144,7 +144,7 @@ def test_the_page_needs_nothing_from_elsewhere(runs: Path, tmp_path: Path) -> No
 
 
 def test_damaged_and_unfinished_runs_are_named_and_give_no_number(runs: Path, tmp_path: Path) -> None:
-    found = write_report([runs], tmp_path / "out", figures=False)
+    found = write_report([runs], tmp_path / "out", figures=None)
     assert found.runs == 7
     assert sorted((run.status, run.directory.name) for run in found.unused) == [
         ("damaged", "s7-0.1"),
@@ -154,7 +154,7 @@ def test_damaged_and_unfinished_runs_are_named_and_give_no_number(runs: Path, tm
 
 
 def test_what_the_summary_says_first(runs: Path, tmp_path: Path) -> None:
-    lines = write_report([runs], tmp_path / "out", figures=False).summary
+    lines = write_report([runs], tmp_path / "out", figures=None).summary
     assert lines[0].startswith("7 finished runs: 3 methods (gelora, lora, adalora), 1 task (mnli), 3 seeds (0, 1, 2)")
     assert lines[1] == "2 more runs gave no number; see the list below."
     assert lines[2].startswith("1 run collapsed")
@@ -174,14 +174,14 @@ def test_the_trials_behind_each_row_are_named_and_unequal_ones_are_not_compared(
     for method, counts in trials.items():
         for seed, count in enumerate(counts):
             with_trials(write_whole(tmp_path / "runs", method, seed, 38 if method == "gelora" else 5 + seed), count)
-    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False).summary
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None).summary
     page, rows, markdown, _ = read(tmp_path / "out")
     assert [row["trials"] for row in rows] == ["16", "3", ""]
     assert "trials" in page.text and "| trials |" in markdown
     assert any(line.startswith("Several numbers of trials, or unknown ones, are behind") for line in lines)
     assert lines[-1].endswith("not comparable: 16 trials behind gelora against 3 trials behind lora.")
     assert "not comparable: 16 trials behind gelora against an unknown number of trials behind adalora" in markdown
-    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False, ignore_trials=True).summary
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None, ignore_trials=True).summary
     assert any(line.startswith("Trials are ignored (ignore_trials=true)") for line in lines)
     assert "Uniform LoRA has 0.1500: gelora above lora by 0.8" in lines[-1]
 
@@ -190,13 +190,13 @@ def test_trials_are_left_out_beside_other_runs(tmp_path: Path) -> None:
     for seed in range(2):
         score_on_holdout(write_whole(tmp_path / "runs" / "trials", "gelora", seed, 30))
     write_whole(tmp_path / "runs", "lora", 0, 30)
-    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False).summary
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None).summary
     assert lines[0].startswith("1 finished run: 1 method (lora)")
     assert lines[1].startswith("2 runs scored on held-out training rows")
     assert lines[1].endswith("left out: held_out=true shows them.")
-    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=False, held_out=True).summary
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None, held_out=True).summary
     assert lines[0].startswith("3 finished runs: 2 methods (gelora, lora)")
-    lines = write_report([tmp_path / "runs" / "trials"], tmp_path / "out", figures=False).summary
+    lines = write_report([tmp_path / "runs" / "trials"], tmp_path / "out", figures=None).summary
     assert lines[0].startswith("2 finished runs: 1 method (gelora)")
 
 
@@ -204,7 +204,7 @@ def test_rows_that_are_equal_at_the_top_are_all_named(tmp_path: Path) -> None:
     for seed in (0, 1):
         for method, right in (("gelora", 30 + seed), ("random", 31 - seed), ("lora", 20)):
             write_whole(tmp_path, method, seed, right)
-    (line,) = write_report([tmp_path], tmp_path / "out", figures=False).summary[1:]
+    (line,) = write_report([tmp_path], tmp_path / "out", figures=None).summary[1:]
     assert "of 3 rows gelora and random have the highest mean, accuracy 0.7625 (sd 0.0177, 2 seeds)" in line
     assert line.endswith("Uniform LoRA has 0.5000: no verdict: 2 shared seeds, 3 are needed.")
 
@@ -215,7 +215,7 @@ def test_controls_that_are_merged_are_counted_and_listed(tmp_path: Path) -> None
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
         write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
         mark_done(directory)
-    lines = write_report([tmp_path], tmp_path / "out", figures=False).summary
+    lines = write_report([tmp_path], tmp_path / "out", figures=None).summary
     assert lines[0].startswith("2 finished runs: 2 methods (gelora, lora)")
     assert lines[1].startswith("1 run of controls with GeLoRA's plan")
     assert str(tmp_path / "lora" / "s0-0.1") in (tmp_path / "out" / "report.html").read_text()
@@ -287,9 +287,9 @@ def test_protocols_are_not_mixed_unless_told(tmp_path: Path) -> None:
         write_whole(tmp_path / protocol, "gelora", 0, 30, protocol=protocol)
     both = [tmp_path / "last", tmp_path / "dev"]
     with pytest.raises(GeloraError, match=r"(?s)2 protocols.*dev: 1 .*last: 1 .*mix_protocols=true"):
-        write_report(both, tmp_path / "out", figures=False)
+        write_report(both, tmp_path / "out", figures=None)
     assert not (tmp_path / "out").exists()
-    write_report(both, tmp_path / "out", mix_protocols=True, figures=False)
+    write_report(both, tmp_path / "out", mix_protocols=True, figures=None)
     page, rows, markdown, latex = read(tmp_path / "out")
     assert [row["protocol"] for row in rows] == ["dev", "last"]
     assert "Protocol dev: the best epoch" in "".join(page.text)
@@ -328,7 +328,7 @@ def test_the_second_half_of_a_split_is_named_after_the_split(tmp_path: Path) -> 
 
 
 def test_uniform_lora_is_not_charged_with_a_profile(runs: Path, tmp_path: Path) -> None:
-    write_report([runs], tmp_path / "out", figures=False)
+    write_report([runs], tmp_path / "out", figures=None)
     page, rows, markdown, latex = read(tmp_path / "out")
     assert {row["method"]: row["before the first step, s"] for row in rows} == {
         "gelora": "2.5",
@@ -352,7 +352,7 @@ def test_a_second_report_leaves_no_picture_of_the_first(
     before = {name: (out / name).read_bytes() for name in names}
     write_report([runs], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    write_report([runs], out, figures=False)
+    write_report([runs], out, figures=None)
     assert {path.name for path in out.iterdir()} == {"mine.png", *(names - wanted - {"mine.png"})}
 
 
@@ -369,7 +369,7 @@ def test_published_figures_stand_apart_with_the_gap(runs: Path, tmp_path: Path) 
         "mnli,minilm,lora,all,,,accuracy,0.9500,5,dev,Other modules",
         "cola,,lora,,,,matthews_correlation,0.7,,dev,Another task",
     )
-    write_report([runs], tmp_path / "out", figures=False, published=published(tmp_path / "p.csv", *lines))
+    write_report([runs], tmp_path / "out", figures=None, published=published(tmp_path / "p.csv", *lines))
     page, rows, _, _ = read(tmp_path / "out")
     others = ("Another budget", "Other modules", "Another task")
     found = [cells for cells in page.rows if cells[-1] in ("A paper", *others)]
@@ -418,7 +418,7 @@ def test_a_metric_without_a_test_is_said_and_the_rest_goes_on(runs: Path, tmp_pa
     config = RunConfig(task=replace(TASK, name="mine", metric="own"), method=MethodConfig.of("gelora"))
     write_config(config, odd / run_files.CONFIG)
     mark_done(odd)
-    write_report([runs, tmp_path / "odd"], tmp_path / "out", figures=False)
+    write_report([runs, tmp_path / "odd"], tmp_path / "out", figures=None)
     text = "".join(read(tmp_path / "out")[0].text)
     assert "no test for own's accuracy" in text and "no difference shown" in text
 
@@ -427,7 +427,8 @@ def test_the_command(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.command_line(["report", "runs/gelora", "runs/lora", "figures=false", "title='Mine, and yours'"]) == 0
+    words = ["report", "runs/gelora", "runs/lora", "figures.draw=false", "title='Mine, and yours'"]
+    assert cli.command_line(words) == 0
     shown = capsys.readouterr()
     assert "report/report.html" in shown.out and "6 finished runs" in shown.out
     assert "not used: damaged" in shown.err
@@ -445,13 +446,13 @@ def test_the_report_says_whether_its_tests_draw_examples_or_groups(tmp_path: Pat
     runs = [
         write_whole(tmp_path / "runs", method, seed, 30 + seed) for method in ("gelora", "lora") for seed in range(3)
     ]
-    write_report([tmp_path / "runs"], tmp_path / "old", figures=False)
+    write_report([tmp_path / "runs"], tmp_path / "old", figures=None)
     assert "40 examples, taken as independent" in (tmp_path / "old" / "report.html").read_text()
     for directory in runs:
         path = directory / run_files.PREDICTIONS
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         _write_lines(path, [line | {"group": f"author {line['id'] % 8}"} for line in lines])
         mark_done(directory)
-    write_report([tmp_path / "runs"], tmp_path / "new", figures=False)
+    write_report([tmp_path / "runs"], tmp_path / "new", figures=None)
     for name in ("report.html", "table.md", "table.tex"):
         assert "40 examples of 8 groups, drawn as whole groups" in (tmp_path / "new" / name).read_text()
