@@ -22,18 +22,24 @@ LEVEL = 19
 
 
 def compress(lines: Iterable[str]) -> bytes:
-    """Return lines as one zstd frame; frames may be put one after the other.
-
-    Raises:
-        GeloraError: a line is longer than readers accept.
-    """
+    """Return lines as one zstd frame; frames may be put one after the other."""
     import pyarrow
 
-    encoded = [f"{line}\n".encode() for line in lines]
-    if longest := max((len(line) for line in encoded if len(line) > LONGEST_LINE), default=0):
-        raise GeloraError(f"a line of an archive would have {longest:,} bytes, and may have {LONGEST_LINE:,}")
-    compressed: bytes = pyarrow.Codec("zstd", compression_level=LEVEL).compress(b"".join(encoded), asbytes=True)
+    data = "".join(f"{line}\n" for line in lines).encode()
+    compressed: bytes = pyarrow.Codec("zstd", compression_level=LEVEL).compress(data, asbytes=True)
     return compressed
+
+
+def check_length(line: str, source: str) -> None:
+    """Refuse a line that readers would refuse; `source` is what it was made from.
+
+    Raises:
+        GeloraError: it is too long.
+    """
+    if len(line) > LONGEST_LINE:  # lines are ASCII
+        raise GeloraError(
+            f"{source} can't be packed: its line has {len(line):,} bytes, at most {LONGEST_LINE:,} may be"
+        )
 
 
 def read_bytes(path: Path) -> bytes:

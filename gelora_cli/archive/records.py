@@ -5,6 +5,7 @@ A record says no more than its line. `docs/reference/archive-1.schema.json` is g
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -79,6 +80,12 @@ class RowsRecord:
     labels: tuple[object, ...]
     groups: tuple[object, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.labels) == len(self.ids if self.groups is None else self.groups):
+            raise ValueError(f"{len(self.ids)} ids and {len(self.labels)} labels, or another number of groups")
+        if self.sha256 != rows_sha256(self.split, self.ids, self.labels, self.groups):
+            raise ValueError("the rows have another sha256 than the line says")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SignalRecord:
@@ -98,6 +105,8 @@ class SignalRecord:
 
     def __post_init__(self) -> None:
         check_path(self.file, 1)
+        if self.sha256 != text_sha256(self.text()):
+            raise ValueError(f"{self.file} has another sha256 than the line says")
 
     def text(self) -> str:
         """Return the text of the file."""
@@ -220,6 +229,18 @@ def from_line(line: str) -> Record:
 def stored_text(values: StoredJson) -> str:
     """Return the text of a JSON artifact, as `core.codec.to_json` writes it."""
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def rows_sha256(
+    split: str, ids: tuple[object, ...], labels: tuple[object, ...], groups: tuple[object, ...] | None
+) -> str:
+    """Return what names the rows of a split."""
+    return text_sha256(json.dumps([split, ids, labels, groups], separators=(",", ":"), allow_nan=False))
+
+
+def text_sha256(text: str) -> str:
+    """Return the sha256 of a text in UTF-8, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_path(path: str, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -51,15 +52,29 @@ def verify_checksums(directory: Path) -> None:
         GeloraError: a file is missing, damaged or changed, or DONE itself is.
     """
     checksums = read_checksums(directory)
-    for name in (*REQUIRED_FILES, *checksums):
+    verify_files(directory, checksums, (*REQUIRED_FILES, *checksums))
+
+
+def verify_files(directory: Path, checksums: Mapping[str, str], names: Iterable[str]) -> None:
+    """Compare these files of a finished run with their sha256 in DONE, `checksums`, as `verify_checksums` does.
+
+    Raises:
+        GeloraError: a file is missing, damaged or changed.
+    """
+    for name in names:
         path = directory / name
-        if path.suffix in (".png", ".md") or (path.is_file() and checksums.get(name) == file_sha256(path)):
+        if may_change(name) or (path.is_file() and checksums.get(name) == file_sha256(path)):
             continue
         how = "is damaged or was changed" if path.is_file() else "is missing"
         raise GeloraError(
             f"{path} {how} since the run ended (DONE names another sha256). Restore it, or do the run again with "
             "force=true."
         )
+
+
+def may_change(name: str) -> bool:
+    """Return whether a file of a finished run may be written again: the model card and pictures."""
+    return name.endswith((".png", ".md"))
 
 
 def read_checksums(directory: Path) -> dict[str, str]:

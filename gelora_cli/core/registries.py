@@ -205,6 +205,7 @@ COMMANDS: Registry[Command[Any]] = Registry(
         "submit": "gelora_cli.commands.submit",
         "ls": "gelora_cli.commands.ls",
         "report": "gelora_cli.commands.report",
+        "pack": "gelora_cli.commands.pack",
         "sweep": "gelora_cli.commands.sweep",
         "tune": "gelora_cli.commands.tune",
         "fetch": "gelora_cli.commands.fetch",

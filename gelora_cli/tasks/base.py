@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.messages import join_names
+from gelora_cli.core.messages import join_names, quote
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.metrics.base import Target, metrics_of
 from gelora_cli.metrics.definitions import Array
@@ -192,6 +192,22 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         Of sets of labels (n, C) each.
         """
 
+    def packed(self, task: TaskConfig, row: Row) -> object:
+        """Return what an archive keeps of a row beside its id, label and group, as a JSON value.
+
+        It must be all that `arrays` reads, and no more: scores are the largest part of a run. By default the
+        prediction.
+        """
+        return row["prediction"]
+
+    def unpacked(self, task: TaskConfig, value: Any) -> Row:
+        """Return the parts of a row that `packed` has kept, by name.
+
+        Raises:
+            ValueError, TypeError: the value is none that `packed` returns; archives come from anywhere.
+        """
+        return {"prediction": value}
+
     def card_lines(self, task: TaskConfig) -> list[str]:
         """Return what a model card says of how predictions are made and scored, a line each; nothing by default."""
         return []
@@ -206,6 +222,17 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Return what may help a collapsed run, the likeliest first; `general` is what helps any kind."""
         return general
+
+
+def label_at(task: TaskConfig, index: object) -> str:
+    """Return the label of this number.
+
+    Raises:
+        ValueError: it is no number of a label.
+    """
+    if type(index) is not int or not 0 <= index < len(task.labels):  # -1 would be the last one
+        raise ValueError(f"{quote(index)} is no number of the labels {join_names(task.labels)}")
+    return task.labels[index]
 
 
 def describe_columns(task: TaskConfig) -> str:

@@ -16,7 +16,7 @@ from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, of_all
 from gelora_cli.models.heads import HeadSpec, LabelHead, ScoreHead
-from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant
+from gelora_cli.tasks.base import Floats, Row, Verdict, is_constant, label_at
 from gelora_cli.tasks.losses import LossSettings, WeightedCrossEntropy
 from gelora_cli.tasks.text import TextKind, TextOutput
 
@@ -102,6 +102,14 @@ class Classification(TextKind):
             return np.array(predicted, np.int64), np.array(true, np.int64)
         number = {label: number for number, label in enumerate(task.labels)}
         return np.array([number[label] for label in predicted]), np.array([number[label] for label in true])
+
+    def packed(self, task: TaskConfig, row: Row) -> object:
+        """Return the number of the predicted label, or the prediction of a task without names of labels."""
+        return task.labels.index(row["prediction"]) if task.labels else row["prediction"]
+
+    def unpacked(self, task: TaskConfig, value: Any) -> Row:
+        """Return the prediction as the label of this number."""
+        return {"prediction": label_at(task, value) if task.labels else value}
 
     def constant_predictions(self, true: Array) -> Array:
         """Return the most common class for every row, (n,)."""

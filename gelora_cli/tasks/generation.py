@@ -237,6 +237,16 @@ class Generation(TaskKind[CausalOutput, EncodedCompletions, list[Continuation]])
         texts, references = [row["prediction"] for row in rows], [row["label"] for row in rows]
         return _answer_format(task).points(texts, references), np.zeros(len(rows))
 
+    def packed(self, task: TaskConfig, row: Row) -> object:
+        """Return the text, and the log-likelihood and tokens of the reference; without a reference null for them."""
+        return [row["prediction"], row["scores"].get("log_likelihood"), row["scores"].get("tokens")]
+
+    def unpacked(self, task: TaskConfig, value: Any) -> Row:
+        """Return the text, and the log-likelihood and tokens of the reference where it has one."""
+        text, log_likelihood, tokens = value
+        known = {} if tokens is None else {"log_likelihood": log_likelihood, "tokens": tokens}
+        return {"prediction": text, "scores": known}
+
     def card_lines(self, task: TaskConfig) -> list[str]:
         """Return how texts are generated, and what the metrics mean."""
         answer = "the whole text"

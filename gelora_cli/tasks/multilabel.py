@@ -16,7 +16,7 @@ from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, of_all
 from gelora_cli.models.heads import HeadSpec, LabelSetHead, ScoreHead
-from gelora_cli.tasks.base import Floats, Row, Verdict
+from gelora_cli.tasks.base import Floats, Row, Verdict, label_at
 from gelora_cli.tasks.losses import LossSettings, WeightedBinaryCrossEntropy
 from gelora_cli.tasks.text import TextKind, TextOutput
 
@@ -153,6 +153,14 @@ class Multilabel(TextKind):
     def arrays(self, task: TaskConfig, reported: str, rows: Sequence[Row]) -> tuple[Array, Array]:
         """Return predicted and true sets of labels as 0 and 1, (n, C) each."""
         return self._as_numbers(task, rows, "prediction"), self._as_numbers(task, rows, "label")
+
+    def packed(self, task: TaskConfig, row: Row) -> object:
+        """Return the numbers of the predicted labels."""
+        return [task.labels.index(label) for label in row["prediction"]]
+
+    def unpacked(self, task: TaskConfig, value: Any) -> Row:
+        """Return the prediction as the labels of these numbers."""
+        return {"prediction": [label_at(task, index) for index in value]}
 
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probability of each label by name, the sigmoid of its score; they don't add up to 1."""

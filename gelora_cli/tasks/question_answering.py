@@ -147,6 +147,19 @@ class QuestionAnswering(TaskKind[SpanOutput, EncodedWindows, list[PredictedAnswe
             points = points_at_zero(points, np.array([bool(row["label"]) for row in rows]), null - span)
         return points, np.zeros(len(rows))
 
+    def packed(self, task: TaskConfig, row: Row) -> object:
+        """Return the answer; where there may be none also the scores that decide it, of "no answer" and of the span."""
+        if not task.unanswerable:
+            return row["prediction"]
+        return [row["prediction"], row["scores"]["null"], row["scores"]["span"]]
+
+    def unpacked(self, task: TaskConfig, value: Any) -> Row:
+        """Return the answer, and the two scores where there may be no answer."""
+        if not task.unanswerable:
+            return {"prediction": value}
+        answer, null, span = value
+        return {"prediction": answer, "scores": {"null": null, "span": span}}
+
     def probabilities(self, task: TaskConfig, row: Row) -> dict[str, Any]:
         """Return the probability of the answer, and of "no answer" if there may be none."""
         scores: dict[str, float] = row["scores"]

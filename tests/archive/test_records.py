@@ -19,6 +19,8 @@ from gelora_cli.archive.records import (
     SignalRecord,
     StudyRecord,
     from_line,
+    rows_sha256,
+    text_sha256,
     to_line,
 )
 from gelora_cli.core.errors import GeloraError
@@ -36,10 +38,17 @@ RUN = RunRecord(
     signals={"profile.json": "0ff"},
     done={"config.yaml": "123"},
 )
+ROWS = RowsRecord(
+    sha256=rows_sha256("validation", (1, "b"), ("yes", ["a", "b"]), None),
+    split="validation",
+    ids=(1, "b"),
+    labels=("yes", ["a", "b"]),
+)
+SIGNAL = SignalRecord(sha256=text_sha256('{\n  "a": 1.5\n}\n'), file="profile.json", value={"a": 1.5})
 RECORDS: tuple[Record, ...] = (
     HEAD,
-    RowsRecord(sha256="f00", split="validation", ids=(1, "b"), labels=("yes", ["a", "b"])),
-    SignalRecord(sha256="0ff", file="profile.json", value={"a": [1.5]}),
+    ROWS,
+    SIGNAL,
     RUN,
     StudyRecord(path="tune/sst2-minilm-b0.15M-f95ffa1d", value={"schema": "Study"}),
 )
@@ -74,6 +83,17 @@ def test_a_line_that_no_archive_has_is_refused(change: dict[str, object], messag
     with pytest.raises(ValueError) as error:
         from_line(json.dumps({**json.loads(to_line(RUN)), **change}))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"labels": ["yes", ["a", "c"]]}, {"split": "test"}, {"ids": [1]}])
+def test_rows_that_were_changed_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"another sha256|1 ids and 2 labels"):
+        from_line(json.dumps({**json.loads(to_line(ROWS)), **change}))
+
+
+def test_a_signal_that_was_changed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"profile\.json has another sha256"):
+        from_line(json.dumps({**json.loads(to_line(SIGNAL)), "value": {"a": 1.25}}))
 
 
 @pytest.mark.parametrize(
