@@ -69,7 +69,7 @@ class Variances:
         seeds: what the seeds contribute.
         examples: what the test examples contribute.
         both: what seed and example do together.
-        count: the number of seeds (S).
+        count: the number of seeds (S); of a sum over tasks an effective number, one more than its degrees of freedom.
         clusters: the (effective) number of clusters that `examples` is known from; None for independent examples, of
             which there are enough to take their variance as known.
     """
@@ -77,7 +77,7 @@ class Variances:
     seeds: float
     examples: float
     both: float
-    count: int
+    count: float
     clusters: float | None = None
 
     @property

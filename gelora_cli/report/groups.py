@@ -92,6 +92,14 @@ def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
     return [RowGroup(_group_name(key, groups), tuple(members), key) for key, members in groups.items()]
 
 
+def groups_by_board(groups: Iterable[RowGroup]) -> dict[BoardKey, list[RowGroup]]:
+    """Return the groups over whose tasks a method is compared, in the order of their first ones."""
+    boards: dict[BoardKey, list[RowGroup]] = {}
+    for group in groups:
+        boards.setdefault(group.board, []).append(group)
+    return boards
+
+
 def display_name(row: Row) -> str:
     """Return the row's name, marked where the budget does not bind it."""
     return f"{row.name} (exempt)" if row.exempt else row.name

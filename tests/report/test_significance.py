@@ -147,9 +147,9 @@ def test_a_difference_and_none(tmp_path: Path) -> None:
 def test_unequal_trials_are_not_comparable(tmp_path: Path) -> None:
     good, bad = row(tmp_path, "good", 0.95), row(tmp_path, "bad", 0.5)
 
-    def pair(first: int | None, second: int | None, **options: bool) -> Comparison:
+    def pair(first: int | None, second: int | None, *, ignore_trials: bool = False) -> Comparison:
         rows = [replace(good, trials=first), replace(bad, trials=second)]
-        return compare_rows(rows, resamples=50, **options)[0]
+        return compare_rows(rows, resamples=50, ignore_trials=ignore_trials)[0]
 
     equal = pair(16, 16)
     assert equal.verdict.startswith("good above bad") and (equal.trials_first, equal.trials_second) == (16, 16)

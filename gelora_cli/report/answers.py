@@ -1,0 +1,212 @@
+"""Step 5 of a comparison: the answers to questions, from the pairs that were tested; no torch.
+
+`answer_questions` is the entry point; `contrast_across` and `correct_across` also serve the leaderboard. No run is read
+again: each comparison holds the parts of its variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gelora_cli.report.across_tasks import across_tasks
+from gelora_cli.report.bootstrap import Variances, holm
+from gelora_cli.report.comparison import FEWEST_SEEDS, Comparison
+from gelora_cli.report.groups import RowGroup, display_name, groups_by_board
+from gelora_cli.report.questions import AcrossTasks, Answer, Contrast, Question, across_verdict
+from gelora_cli.report.rows import Row
+from gelora_cli.report.significance import correct
+
+SAME_RUNS = "no difference: both are the same runs, since they have one plan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastResult:
+    """A contrast over the tasks of one board.
+
+    Attributes:
+        comparisons: one for each task, `first` first, not corrected again.
+        across: the same over the tasks; None where no task has both.
+        problems: why it is not compared on a task, a sentence each.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    across: AcrossTasks | None
+    problems: tuple[str, ...]
+
+
+def answer_questions(
+    questions: Sequence[Question],
+    groups: Sequence[RowGroup],
+    comparisons: Sequence[Comparison],
+    *,
+    ignore_trials: bool = False,
+) -> list[Answer]:
+    """Answer each question by its contrasts, corrected over those of the question alone.
+
+    Args:
+        questions: what is asked.
+        groups: the rows that were compared.
+        comparisons: the tested pairs of these groups, which must hold those of the contrasts.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+    """
+    return [_answer(question, groups, comparisons, ignore_trials) for question in questions]
+
+
+def _answer(
+    question: Question, groups: Sequence[RowGroup], comparisons: Sequence[Comparison], ignore_trials: bool
+) -> Answer:
+    asked = [group for group in groups if not question.tasks or group.key.task in question.tasks]
+    results = []
+    for members in groups_by_board(asked).values():
+        results += [contrast_across(contrast, members, comparisons, ignore_trials) for contrast in question.contrasts]
+    single = [pair for result in results for pair in result.comparisons]
+    across = correct_across([result.across for result in results if result.across is not None])
+    return Answer(
+        question=question,
+        comparisons=tuple(_correct_single(single, ignore_trials)),
+        across=tuple(across),
+        verdict=_join_verdicts(across),
+        problems=tuple(problem for result in results for problem in result.problems),
+    )
+
+
+def contrast_across(
+    contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequence[Comparison], ignore_trials: bool = False
+) -> ContrastResult:
+    """Compare two methods over the tasks of groups of one board.
+
+    A task counts once. One on which a method has no row or several, or which has several groups, is left out and said.
+
+    Args:
+        contrast: the two methods, or rows by their names.
+        groups: groups of one board, each of one task.
+        comparisons: the tested pairs of these groups.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+    """
+    by_task: dict[str, list[RowGroup]] = {}
+    for group in groups:
+        by_task.setdefault(group.key.task, []).append(group)
+    pairs: dict[str, Comparison] = {}
+    factors: dict[str, float] = {}
+    problems = []
+    for task, members in by_task.items():
+        pair = _find_pair(contrast, members, comparisons)
+        factor = members[0].rows[0].points_factor
+        if isinstance(pair, str):
+            problems.append(f"{contrast.first} and {contrast.second} on {task} ({groups[0].board}): {pair}")
+        elif factor is None:
+            problems.append(f"{task} is in no mean over tasks: {pair.metric} has no scale from 0 to 100")
+        else:
+            pairs[task], factors[task] = pair, factor
+    across = _test_across(contrast, groups[0], pairs, factors, ignore_trials) if pairs else None
+    return ContrastResult(comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
+
+
+def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Comparison | str:
+    """Return the comparison of a contrast on one task, or why there is none."""
+    found = []
+    for group in groups:
+        first, second = group.find_row(contrast.first), group.find_row(contrast.second)
+        if first is not None and second is not None:
+            found.append((group, first, second))
+    if not found:
+        lacking = [name for name in contrast if all(group.find_row(name) is None for group in groups)]
+        return f"no row, or several, of {' and '.join(lacking or contrast)}; settings in a row's name tell rows apart"
+    if len(found) > 1:
+        return "several groups of other settings have both: " + "; ".join(group.name for group, _, _ in found)
+    group, first, second = found[0]
+    if first is second:
+        return _same_runs(contrast, group, first)
+    names = display_name(first), display_name(second)
+    for pair in comparisons:
+        if pair.group == group.name and {pair.first, pair.second} == set(names):
+            return pair if pair.first == names[0] else pair.swapped()
+    return "this pair was not tested"
+
+
+def _same_runs(contrast: Contrast, group: RowGroup, row: Row) -> Comparison:
+    """Return the comparison of two names of one row, whose difference is 0 and stays 0 with any seed and example."""
+    return Comparison(
+        group=group.name,
+        first=contrast.first,
+        second=contrast.second,
+        metric=row.metric,
+        difference=0.0,
+        low=0.0,
+        high=0.0,
+        seeds=len(row.runs),
+        collapsed_first=row.collapsed,
+        collapsed_second=row.collapsed,
+        trials_first=row.trials,
+        trials_second=row.trials,
+        verdict=SAME_RUNS,
+        variances=Variances(0.0, 0.0, 0.0, max(len(row.runs), FEWEST_SEEDS)),
+    )
+
+
+def _test_across(
+    contrast: Contrast,
+    group: RowGroup,
+    pairs: dict[str, Comparison],
+    factors: dict[str, float],
+    ignore_trials: bool,
+) -> AcrossTasks:
+    """Return the test of the pairs of one contrast over their tasks; without one where a task has none."""
+    differences = {task: factors[task] * pair.difference for task, pair in pairs.items()}
+    parts = [pair.variances.scaled(factors[task]) for task, pair in pairs.items() if pair.variances is not None]
+    untested = [f"{task}: {_why_untested(pair)}" for task, pair in pairs.items() if pair.variances is None]
+    unequal = [task for task, pair in pairs.items() if pair.trials_first != pair.trials_second]
+    names = AcrossTasks(
+        first=contrast.first,
+        second=contrast.second,
+        board=str(group.board),
+        tasks=tuple(differences),
+        differences=tuple(differences.values()),
+        difference=sum(differences.values()) / len(differences),
+        seeds=min(pair.seeds for pair in pairs.values()),
+    )
+    if untested:
+        return replace(names, problem=f"no verdict: {'; '.join(untested)}")
+    tested = across_tasks(parts, differences)
+    problem = tested.problem
+    if unequal and not ignore_trials:
+        problem = f"not comparable: other numbers of trials are behind {contrast.first} and {contrast.second} on "
+        problem += ", ".join(unequal)
+    return replace(
+        tested, first=names.first, second=names.second, board=names.board, seeds=names.seeds, problem=problem
+    )
+
+
+def _why_untested(pair: Comparison) -> str:
+    if pair.seeds < FEWEST_SEEDS:
+        return f"{pair.seeds} shared seed{'' if pair.seeds == 1 else 's'}, {FEWEST_SEEDS} are needed"
+    return "nothing to test with"
+
+
+def correct_across(across: Sequence[AcrossTasks]) -> list[AcrossTasks]:
+    """Return tests over tasks with Holm's p-values over all of them, and with their verdicts."""
+    tested = [index for index, one in enumerate(across) if one.p is not None]
+    p_values = np.array([across[index].p for index in tested], np.float64)  # (tests,)
+    corrected = dict(zip(tested, holm(p_values).tolist(), strict=True))
+    answered = []
+    for index, one in enumerate(across):
+        with_p = replace(one, p_corrected=corrected.get(index))
+        answered.append(replace(with_p, verdict=across_verdict(with_p, len(tested))))
+    return answered
+
+
+def _correct_single(pairs: Sequence[Comparison], ignore_trials: bool) -> list[Comparison]:
+    """Return the comparisons on single tasks, corrected over them; two names of the same runs are no test."""
+    corrected = iter(correct([pair for pair in pairs if pair.verdict != SAME_RUNS], ignore_trials=ignore_trials))
+    return [pair if pair.verdict == SAME_RUNS else next(corrected) for pair in pairs]
+
+
+def _join_verdicts(across: Sequence[AcrossTasks]) -> str:
+    """Return the verdicts, a clause each, with the board of each where there are several."""
+    if not across:
+        return "no run answers it"
+    several = len({one.board for one in across}) > 1
+    return "; ".join(f"{one.verdict} ({one.board})" if several else one.verdict for one in across)

@@ -1,0 +1,129 @@
+"""Questions to a comparison over several tasks, from run directories to answers in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.core.artifacts.plan import RankPlan
+from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.done import mark_done
+from gelora_cli.report.answers import SAME_RUNS, answer_questions, contrast_across
+from gelora_cli.report.comparison import Comparison
+from gelora_cli.report.groups import RowGroup, group_rows
+from gelora_cli.report.questions import Answer, Contrast, Question
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.runs import collect
+from gelora_cli.report.significance import compare_groups
+from tests.helpers.report_runs import write_whole
+
+TASKS = ("cola", "rte", "sst2")
+RIGHT = {"gelora": 30, "lora": 22, "fisher": 30}
+GELORA, FISHER = Contrast("gelora", "lora"), Contrast("fisher", "gelora")
+
+Compared = tuple[list[RowGroup], list[Comparison]]
+
+
+def compare(root: Path) -> Compared:
+    groups = group_rows(make_rows(collect([root]).runs))
+    return groups, compare_groups(groups)[0]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Three methods on three tasks with three seeds; GeLoRA is far better than LoRA, and Fisher's plan as good."""
+    root = tmp_path_factory.mktemp("runs")
+    for place, task in enumerate(TASKS):
+        for method, right in RIGHT.items():
+            for seed in range(3):
+                shift = 1 if method == "fisher" else 0  # other seeds are its good ones
+                write_whole(root / task, method, seed, right + (seed * (place + 1) + shift) % 3, task=task)
+    return compare(root)
+
+
+def ask(compared: Compared, *contrasts: Contrast, tasks: tuple[str, ...] = ()) -> Answer:
+    question = Question(id="asked", text="Which is better?", contrasts=contrasts, tasks=tasks)
+    return answer_questions([question], *compared)[0]
+
+
+def test_an_answer_is_a_test_over_tasks_and_one_on_each(compared: Compared) -> None:
+    answer = ask(compared, GELORA)
+    (across,) = answer.across
+    assert (across.tasks, across.seeds, across.tasks_won, answer.problems) == (TASKS, 3, 3, ())
+    assert across.difference == pytest.approx(100 * sum(pair.difference for pair in answer.comparisons) / 3)
+    assert across.is_shown and across.p == across.p_corrected
+    assert answer.verdict.startswith(f"gelora above lora by {across.difference:.2f} points over 3 tasks (95 % interval")
+    assert [pair.first for pair in answer.comparisons] == ["gelora"] * 3
+    singles = [pair.p for pair in answer.comparisons if pair.p is not None]
+    assert across.p is not None and across.p < min(singles)
+
+
+def test_the_first_of_a_contrast_is_first_whatever_the_order_of_the_rows(compared: Compared) -> None:
+    (across,), (turned,) = ask(compared, GELORA).across, ask(compared, Contrast("lora", "gelora")).across
+    assert turned.low is not None and across.high is not None
+    assert (turned.difference, turned.low) == (pytest.approx(-across.difference), pytest.approx(-across.high))
+    assert turned.verdict == across.verdict
+
+
+def test_contrasts_of_a_question_are_corrected_among_themselves(compared: Compared) -> None:
+    alone = ask(compared, GELORA)
+    both = ask(compared, GELORA, FISHER)
+    first, second = both.across
+    assert alone.across[0].p == first.p
+    assert first.p is not None and first.p_corrected == pytest.approx(2 * first.p)
+    assert "no difference shown between fisher and gelora over 3 tasks" in second.verdict
+    # On single tasks all six are one family, and not the nine pairs of the report.
+    smallest = min(both.comparisons, key=lambda pair: pair.p or 1)
+    assert smallest.p is not None and smallest.p_corrected == pytest.approx(6 * smallest.p)
+
+
+def test_a_question_of_one_task_is_answered_on_it(compared: Compared) -> None:
+    answer = ask(compared, GELORA, tasks=("rte",))
+    (across,), (single,) = answer.across, answer.comparisons
+    assert across.tasks == ("rte",) and across.p == pytest.approx(single.p)
+
+
+def test_what_can_not_be_compared_is_said(compared: Compared) -> None:
+    answer = ask(compared, Contrast("gelora", "sora"))
+    assert (answer.across, answer.comparisons, answer.verdict) == ((), (), "no run answers it")
+    assert len(answer.problems) == 3 and "no row, or several, of sora" in answer.problems[0]
+    groups, pairs = compared
+    none = contrast_across(GELORA, groups, [pair for pair in pairs if "cola" not in pair.group])
+    assert none.across is not None and none.across.tasks == ("rte", "sst2")
+    assert none.problems[0].endswith("this pair was not tested")
+
+
+def test_unequal_trials_give_no_verdict_over_tasks(compared: Compared) -> None:
+    groups, pairs = compared
+    unequal = [replace(pair, trials_first=12, trials_second=12 if "rte" in pair.group else 3) for pair in pairs]
+    across = contrast_across(GELORA, groups, unequal).across
+    assert across is not None and across.p is not None
+    assert across.problem == "not comparable: other numbers of trials are behind gelora and lora on cola, sst2"
+    ignored = contrast_across(GELORA, groups, unequal, ignore_trials=True).across
+    assert ignored is not None and ignored.problem == ""
+
+
+def test_two_seeds_on_a_task_give_no_test_over_tasks(compared: Compared) -> None:
+    groups, pairs = compared
+    few = [replace(pair, variances=None, p=None, seeds=2) if "rte" in pair.group else pair for pair in pairs]
+    across = contrast_across(GELORA, groups, few).across
+    assert across is not None and across.p is None
+    assert across.problem == "no verdict: rte: 2 shared seeds, 3 are needed"
+
+
+def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
+    for task in TASKS[:2]:
+        for method in ("gelora", "lora", "shuffled"):
+            for seed in range(3):
+                directory = write_whole(tmp_path / task, method, seed, 25 + seed, task=task)
+                plan = read_artifact(RankPlan, directory / RankPlan.FILE)
+                if method != "lora" and task == "cola":
+                    write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
+                    mark_done(directory)
+    compared = compare(tmp_path)
+    assert [row.names for row in compared[0][0].rows] == [("gelora", "shuffled"), ("lora",)]
+    answer = ask(compared, Contrast("gelora", "shuffled"))
+    assert answer.comparisons[0].verdict == SAME_RUNS
+    assert answer.across[0].tasks == ("cola", "rte") and answer.across[0].differences[0] == 0
