@@ -232,6 +232,7 @@ REPORT_PICTURES: Registry[ReportPicture] = Registry(
     {
         "value": "gelora_cli.plots.report_values",
         "cost": "gelora_cli.plots.report_costs",
+        "pareto": "gelora_cli.plots.pareto",
         "idim": "gelora_cli.plots.report_profiles",
         "ranks": "gelora_cli.plots.report_ranks",
         "curves": "gelora_cli.plots.report_curves",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
@@ -88,16 +88,26 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def side_by_side(places: Mapping[int, float], low: float, high: float) -> dict[int, float]:
+Name = TypeVar("Name", int, str)
+
+
+def log_places(costs: Mapping[Name, float]) -> tuple[dict[Name, float], float | None]:
+    """Return where costs stand on a log axis, and where one of 0 does; None where there is no such cost."""
+    smallest = min((cost for cost in costs.values() if cost), default=1.0)
+    zero = smallest / ZERO_SHARE
+    return {name: cost or zero for name, cost in costs.items()}, zero if 0 in costs.values() else None
+
+
+def side_by_side(places: Mapping[Name, float], low: float, high: float) -> dict[Name, float]:
     """Return places on a log axis from `low` to `high`, with those side by side that are as good as equal."""
     same, step = (high / low) ** SAME, (high / low) ** STEP  # factors, since the axis is logarithmic
-    groups: list[list[int]] = []
+    groups: list[list[Name]] = []
     for name in sorted(places, key=lambda name: places[name]):
         if groups and places[name] <= places[groups[-1][0]] * same:
             groups[-1].append(name)
         else:
             groups.append([name])
-    moved: dict[int, float] = {}
+    moved: dict[Name, float] = {}
     for group in groups:
         centre = math.exp(sum(math.log(places[name]) for name in group) / len(group))
         for index, name in enumerate(group):
@@ -114,7 +124,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
             shown.append(cost)
     lines = math.ceil(len(shown) / COLUMNS)
     figure, axes = new_figure(height_inches=0.9 + 2.5 * lines, panels=(1,) * lines, columns=COLUMNS)
-    series = _told_apart(row_series(rows))
+    series = told_apart(row_series(rows))
     for number, (axis, cost) in enumerate(zip(axes, shown, strict=False)):
         axis.sharey(axes[0])
         _draw_panel(axis, cost, rows, series)
@@ -130,7 +140,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     return Picture(name, f"What it costs: {title}", caption, figure)
 
 
-def _told_apart(series: Sequence[Series]) -> list[Series]:
+def told_apart(series: Sequence[Series]) -> list[Series]:
     """Return the series with markers that differ, since no line tells two methods of one marker apart here."""
     used: set[tuple[str, str, str]] = set()
     distinct: list[Series] = []
@@ -148,16 +158,14 @@ def _told_apart(series: Sequence[Series]) -> list[Series]:
 def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Series]) -> None:
     """Draw the rows that have this cost, and the front of them."""
     costs = {id(row): value for row in rows if (value := cost.of(row)) is not None}
-    smallest = min((value for value in costs.values() if value), default=1.0)
-    places = {row: value or smallest / ZERO_SHARE for row, value in costs.items()}
+    places, zero = log_places(costs)
     low, high = min(places.values()) / 1.6, 1.6 * max(places.values())
     positions = side_by_side(places, low, high)
     for each in series:
         known = [row for row in each.rows if id(row) in positions]
         _draw_rows(axis, known, [positions[id(row)] for row in known], each)
-    _draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places], high)
-    zero = smallest / ZERO_SHARE if 0 in costs.values() else None
-    _scale_axis(axis, cost, low, high, zero)
+    draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places], high)
+    scale_cost_axis(axis, cost.label, cost.unit, cost.suffix, low, high, zero)
 
 
 def _draw_rows(axis: Axes, rows: Sequence[Row], positions: Sequence[float], series: Series) -> None:
@@ -175,7 +183,7 @@ def _draw_rows(axis: Axes, rows: Sequence[Row], positions: Sequence[float], seri
     )
 
 
-def _draw_front(axis: Axes, points: Sequence[tuple[float, float]], high: float) -> None:
+def draw_front(axis: Axes, points: Sequence[tuple[float, float]], high: float) -> None:
     """Draw steps along the front, below the markers, on to the end of the axis."""
     best = front(points)
     costs = [cost for cost, _ in best] + [high]
@@ -183,17 +191,19 @@ def _draw_front(axis: Axes, points: Sequence[tuple[float, float]], high: float) 
     axis.plot(costs, values, color=LIGHT, linewidth=3, drawstyle="steps-post", zorder=1, label=FRONT)
 
 
-def _scale_axis(axis: Axes, cost: Cost, low: float, high: float, zero: float | None) -> None:
+def scale_cost_axis(
+    axis: Axes, label: str, unit: float, suffix: str, low: float, high: float, zero: float | None
+) -> None:
     """Make the axis logarithmic, with few ticks in the unit of the cost; `zero` is where a cost of 0 stands."""
     from matplotlib.ticker import NullLocator
 
     axis.set_xscale("log")
     axis.set_xlim(low, high)
     start = low if zero is None else 1.5 * zero
-    ticks = [tick * cost.unit for tick in parameter_ticks(start / cost.unit, high / cost.unit)]
-    labels = [f"{tick / cost.unit:g}{cost.suffix}" for tick in ticks]
+    ticks = [tick * unit for tick in parameter_ticks(start / unit, high / unit)]
+    labels = [f"{tick / unit:g}{suffix}" for tick in ticks]
     if zero is not None:
         ticks, labels = [zero, *ticks], ["0", *labels]
     axis.set_xticks(ticks, labels, fontsize=9)
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xlabel(cost.label, fontsize=9)
+    axis.set_xlabel(label, fontsize=9)

@@ -167,7 +167,7 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     labels = wrap_labels(labels)
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     if _HAS_TITLES.get():
-        _grow(root_figure(axis), extra)
+        grow(root_figure(axis), extra)
         axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
         note = axis.annotate(
             subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
@@ -175,7 +175,7 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
         note.set_parse_math(False)
         note.set_in_layout(False)  # a long one would make the layout shrink the panel
     else:
-        _grow(root_figure(axis), extra + NO_HEAD_POINTS - HEAD_POINTS + LEGEND_ROW_POINTS)
+        grow(root_figure(axis), extra + NO_HEAD_POINTS - HEAD_POINTS + LEGEND_ROW_POINTS)
         room = LEGEND_ROW_POINTS + extra + NO_HEAD_POINTS
         axis.set_title(" ", fontsize=1, pad=room)  # the layout leaves room for the legend below it
     legend = axis.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, **LEGEND_STYLE)
@@ -198,11 +198,11 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
     legend_points = _legend_height(labels, columns)
     if _HAS_TITLES.get():
         head_points = HEAD_POINTS
-        _grow(figure, legend_points)
+        grow(figure, legend_points)
         _write_titles(figure, title, subtitle)
     else:
         head_points = NO_HEAD_POINTS
-        _grow(figure, legend_points + NO_HEAD_POINTS - HEAD_POINTS)
+        grow(figure, legend_points + NO_HEAD_POINTS - HEAD_POINTS)
     figure_points = POINTS_PER_INCH * figure.get_figheight()
     if labels:
         top = 1 - (head_points - LEGEND_GAP_POINTS) / figure_points
@@ -241,7 +241,7 @@ def root_figure(axis: Axes) -> Figure:
     return figure
 
 
-def _grow(figure: Figure, points: float) -> None:
+def grow(figure: Figure, points: float) -> None:
     """Make a figure higher, so that a legend takes no room from its panels."""
     figure.set_figheight(figure.get_figheight() + points / POINTS_PER_INCH)
 
