@@ -80,6 +80,8 @@ class Picture:
         caption: says in words what is to be seen.
         figure: what is drawn.
         tips: the text that the page shows for a mark that is pointed at, by the artist's gid, such as `mark-3`.
+        task: the task that it is of, by which the page filters; empty where it is of several.
+        budget: the budget that it is of; empty where it is of several.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Picture:
     caption: str
     figure: Figure
     tips: Mapping[str, str] = field(default_factory=dict)
+    task: str = ""
+    budget: str = ""
 
     def png(self) -> bytes:
         """Return it as PNG; equal figures give equal bytes."""

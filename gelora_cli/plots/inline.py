@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from gelora_cli.plots.base import Picture
-from gelora_cli.plots.style import COLORS, GRID, INK, LIGHT, MIDDLE, figure_bytes
+from gelora_cli.plots.style import COLORS, GRID, INK, LIGHT, MIDDLE, LineStyle, figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ class Marks:
     def add(self, axis: Axes, x: float, y: float, tip: str) -> None:
         """Put a mark at a place in a panel's data, which says `tip`."""
         name = f"mark-{len(self.tips) + 1}"
-        look = {"color": INK, "marker": "o", "markersize": 13, "linestyle": "none", "alpha": 0, "zorder": 9}
+        look: LineStyle = {"color": INK, "marker": "o", "markersize": 13, "linestyle": "none", "alpha": 0, "zorder": 9}
         (disc,) = axis.plot([x], [y], label="_in no legend", gid=name, **look)
         disc.set_in_layout(False)
         self.tips[name] = tip

@@ -184,9 +184,9 @@ def _render(content: ReportContent, kinds: Sequence[str]) -> dict[str, bytes]:
         "table.tex": _utf8(TEX_HEAD + "\n".join(map(latex, tables))),
     }
     rendered = render_pictures(content.pictures, kinds)
-    drawn = {picture.name: rendered[f"{picture.name}.svg"] for picture in content.pictures}
-    for picture in content.pictures:
-        files |= {f"{picture.name}.{kind}": rendered[f"{picture.name}.{kind}"] for kind in kinds}
+    for rendering in rendered.values():
+        files |= rendering.files
+    drawn = {name: rendering.inline for name, rendering in rendered.items()}
     files[PAGE] = _utf8(page(content, drawn))  # last, since files are written in this order
     return files
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gelora_cli.plots.inline import palette
 from gelora_cli.report.content import ReportContent, summary
-from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_caption, task_tables
+from gelora_cli.report.headline import headline
+from gelora_cli.report.page_tables import (
+    TaggedTable,
+    filters_of,
+    tagged_comparisons,
+    tagged_metrics,
+    tagged_results,
+)
+from gelora_cli.report.rows import Row
+from gelora_cli.report.tables import result_caption
 
 TEMPLATE = "report.html.j2"
 
@@ -19,34 +28,40 @@ class Section:
 
     protocol: str
     caption: str
-    tables: tuple[Table, ...]
+    tables: tuple[TaggedTable, ...]
 
 
-def page(content: ReportContent, drawn: Mapping[str, bytes]) -> str:
-    """Return the HTML text; `drawn` are the pictures as SVG by name, put into it."""
+def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
+    """Return the HTML text; `drawn` are the pictures as `<svg>` elements by name, put into it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    analysis = content.analysis
-    sections = []
-    for protocol in sorted({row.protocol for row in analysis.rows}):
-        members = [row for row in analysis.rows if row.protocol == protocol]
-        sections.append(Section(protocol, result_caption(members), tuple(task_tables(members))))
-    pictures = []
-    for picture in content.pictures:
-        base64_text = base64.b64encode(drawn[picture.name]).decode()
-        pictures.append((picture, f"data:image/svg+xml;base64,{base64_text}"))
+    rows, comparisons = content.analysis.rows, content.analysis.comparisons
+    lines, count = list(summary(content)), len(content.analysis.groups)  # the last lines are of groups, one each
     loader = FileSystemLoader(Path(__file__).parent)
     # Escaped, since names of runs, labels and messages may hold any text, HTML included.
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template(TEMPLATE).render(
         title=content.title,
-        summary=list(summary(content)),
-        sections=sections,
-        metrics=list(metric_tables(analysis.rows)),
-        comparisons=list(comparison_tables(analysis.groups, analysis.comparisons)),
-        problems=analysis.problems,
-        pictures=pictures,
-        published=content.published,
+        palette=palette(),
+        dark_palette=palette(dark=True),
+        headline=headline(content.analysis),
+        summary=lines[:-count],
+        groups=lines[-count:],
+        filters=filters_of(rows),
+        sections=list(_sections(rows)),
+        metrics=list(tagged_metrics(rows)),
+        comparisons=list(tagged_comparisons(content.analysis.groups, comparisons)),
+        problems=content.analysis.problems,
+        # An SVG of our own making is the only text that is not escaped; its labels are, by its writer.
+        pictures=[(picture, Markup(drawn[picture.name])) for picture in content.pictures],
+        published=TaggedTable(content.published) if content.published else None,
         unused=content.unused,
-        runs=[run for row in analysis.rows for run in row.all_runs],
+        runs=[run for row in rows for run in row.all_runs],
     )
+
+
+def _sections(rows: Sequence[Row]) -> Iterator[Section]:
+    for protocol in sorted({row.protocol for row in rows}):
+        members = [row for row in rows if row.protocol == protocol]
+        yield Section(protocol, result_caption(members), tuple(tagged_results(members)))

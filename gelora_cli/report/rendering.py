@@ -1,4 +1,4 @@
-"""Pictures of a report as files, on all cores; no torch."""
+"""Pictures of a report as files and as parts of its page, on all cores; no torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from gelora_cli.core.processes import die_with_parent, usable_cores
 from gelora_cli.plots.base import Picture
+from gelora_cli.plots.inline import inline_svg
 
 FEWEST_PICTURES = 6
 """A process of its own is started for no fewer pictures."""
-
-Files = dict[str, bytes]
-"""Name of a file to its content."""
 
 
 KINDS: Mapping[str, Callable[[Picture], bytes]] = {"svg": Picture.svg, "png": Picture.png, "pdf": Picture.pdf}
@@ -24,39 +23,51 @@ KINDS: Mapping[str, Callable[[Picture], bytes]] = {"svg": Picture.svg, "png": Pi
 USUAL_KINDS = ("svg", "png")
 
 
-def render_pictures(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Files:
-    """Return `NAME.KIND` of each picture and kind; their bytes do not depend on the number of cores."""
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered picture: its files by name, and the `<svg>` element for the page."""
+
+    files: dict[str, bytes]
+    inline: str
+
+
+Renderings = dict[str, Rendering]
+"""By the names of their pictures."""
+
+
+def render_pictures(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Renderings:
+    """Return each picture with a file `NAME.KIND` for every kind; the bytes do not depend on the number of cores."""
     processes = max(1, min(usable_cores(), len(pictures) // FEWEST_PICTURES))
     shares = [pictures[number::processes] for number in range(processes)]  # each with some of every kind
-    files: Files = {}
+    renderings: Renderings = {}
     with contextlib.ExitStack() as stack:
         helpers = [stack.enter_context(_rendering(share, kinds)) for share in shares[1:]]
-        files |= _render(shares[0], kinds)
+        renderings |= _render(shares[0], kinds)
         for share, helper in zip(shares[1:], helpers, strict=True):
-            files |= _received(helper) or _render(share, kinds)  # what is wrong with a picture shows here
-    return files
+            renderings |= _received(helper) or _render(share, kinds)  # what is wrong with a picture shows here
+    return {picture.name: renderings[picture.name] for picture in pictures}
 
 
-def _received(helper: Connection | None) -> Files:
-    """Return the files of a helper; none where it ended before it was done, as by a lack of memory."""
+def _received(helper: Connection | None) -> Renderings:
+    """Return what a helper rendered; nothing where it ended before it was done, as by a lack of memory."""
     try:
-        files: Files = helper.recv() if helper is not None else {}
+        renderings: Renderings = helper.recv() if helper is not None else {}
     except (EOFError, OSError):  # OSError: it ended in the middle of its answer
         return {}
-    return files
+    return renderings
 
 
-def _render(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Files:
-    files: Files = {}
+def _render(pictures: Sequence[Picture], kinds: Sequence[str] = USUAL_KINDS) -> Renderings:
+    renderings: Renderings = {}
     for picture in pictures:
-        for kind in kinds:
-            files[f"{picture.name}.{kind}"] = KINDS[kind](picture)
-    return files
+        files = {f"{picture.name}.{kind}": KINDS[kind](picture) for kind in kinds}
+        renderings[picture.name] = Rendering(files, inline_svg(picture))
+    return renderings
 
 
 @contextlib.contextmanager
 def _rendering(pictures: Sequence[Picture], kinds: Sequence[str]) -> Iterator[Connection | None]:
-    """Start a process that renders some pictures, and yield the connection that its files come from.
+    """Start a process that renders some pictures, and yield the connection that its answer comes from.
 
     None is yielded where no process can be started: at a limit on their number, or in a worker of a pool.
     """

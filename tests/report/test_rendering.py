@@ -24,7 +24,7 @@ def pictures() -> list[Picture]:
 
 
 @pytest.fixture(scope="module")
-def on_one_core() -> dict[str, bytes]:
+def on_one_core() -> rendering.Renderings:
     return rendering._render(pictures())
 
 
@@ -43,7 +43,7 @@ def refuse(*_: object) -> None:
 
 @pytest.mark.parametrize("send", [None, end_at_once, end_in_the_middle])
 def test_the_bytes_do_not_depend_on_the_processes(
-    on_one_core: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, send: Callable[..., None] | None
+    on_one_core: rendering.Renderings, monkeypatch: pytest.MonkeyPatch, send: Callable[..., None] | None
 ) -> None:
     monkeypatch.setattr(rendering, "FEWEST_PICTURES", 1)
     monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
@@ -53,7 +53,7 @@ def test_the_bytes_do_not_depend_on_the_processes(
 
 
 def test_pictures_are_drawn_here_where_no_process_can_start(
-    on_one_core: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    on_one_core: rendering.Renderings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "FEWEST_PICTURES", 1)
     monkeypatch.setattr(rendering, "usable_cores", lambda: 2)
