@@ -63,6 +63,7 @@ def across_tasks(parts: Sequence[Variances], differences: Mapping[str, float]) -
         differences=tuple(differences.values()),
         parts=tuple(parts),
         difference=mean,
+        seeds=int(min(part.count for part in parts)),
         low=low,
         high=high,
         p=p,

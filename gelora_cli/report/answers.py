@@ -175,9 +175,7 @@ def _test_across(
     if unequal and not ignore_trials:
         problem = f"not comparable: other numbers of trials are behind {contrast.first} and {contrast.second} on "
         problem += ", ".join(unequal)
-    return replace(
-        tested, first=names.first, second=names.second, board=names.board, seeds=names.seeds, problem=problem
-    )
+    return replace(tested, first=names.first, second=names.second, board=names.board, problem=problem)
 
 
 def _why_untested(pair: Comparison) -> str:

@@ -85,6 +85,11 @@ class Variances:
         """Return whether neither seeds nor examples change the difference, but for rounding."""
         return self.seeds + self.examples < TINY**2
 
+    @property
+    def expected(self) -> float:
+        """Return the variance of the difference as it was estimated, max(seeds, both) + max(examples - both, 0)."""
+        return max(self.seeds, self.both) + max(self.examples - self.both, 0.0)
+
     def scaled(self, factor: float) -> Variances:
         """Return the parts of a difference that is multiplied by a factor, such as 100 for points."""
         square = factor**2

@@ -1,0 +1,159 @@
+"""What a comparison can show: the smallest difference that it finds, and the seeds that a smaller one takes; no torch.
+
+With S' in place of S seeds the parts of a difference's variance (`bootstrap.py`) become
+
+    seeds' = max(seeds, both) S / S',   both' = both S / S',   examples' = max(examples - both, 0) + both'.
+
+More seeds make what belongs to them smaller. What the test examples contribute beside them stays: that needs more rows.
+The smallest difference that a test at level a, as one of m tests, shows with a chance of 80 % is
+
+    h(a / m) + z(0.8) sqrt(max(seeds', both') + max(examples' - both', 0)),
+
+where h is half of the test's interval at that level. h is that of a normal where examples dominate, and of Student's t
+where seeds do: at three seeds 4.3 standard errors and not 1.96. Dividing a by m is Bonferroni's correction, a little
+more careful than Holm's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scipy import special
+
+from gelora_cli.report.across_tasks import joint_variances
+from gelora_cli.report.bootstrap import Variances
+from gelora_cli.report.comparison import FEWEST_SEEDS, LEVEL
+from gelora_cli.report.questions import AcrossTasks
+
+CHANCE = 0.8
+"""The chance with which a difference should be shown, the custom of Cohen (Statistical Power Analysis, 1988)."""
+
+HALF_A_POINT = 0.5
+SEEDS = (3, 5, 10, 20)
+"""Numbers of seeds for which a report says what they would show."""
+
+MOST_SEEDS = 10_000
+"""Beyond it seeds count as infinitely many."""
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """How many seeds a difference takes.
+
+    Attributes:
+        seeds: the fewest that show it; None where no number of seeds does on these rows.
+        rows_factor: how many times the test rows infinitely many seeds would need; at most 1 where these do.
+    """
+
+    seeds: int | None
+    rows_factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """What the test of a contrast can show, in points.
+
+    Attributes:
+        first: the contrast's first method.
+        second: the other one.
+        board: model, budget, modules and protocol, in words.
+        tasks: the tasks that it is over.
+        tests: of how many tests it is one.
+        seeds: the seeds that there are.
+        detectable: the smallest difference that these seeds show with a chance of 80 %.
+        by_seeds: the same for other numbers of seeds.
+        for_half_a_point: what half a point would take.
+    """
+
+    first: str
+    second: str
+    board: str
+    tasks: tuple[str, ...]
+    tests: int
+    seeds: int
+    detectable: float
+    by_seeds: dict[int, float]
+    for_half_a_point: SeedsNeeded
+
+    def describe(self) -> str:
+        """Say in a sentence what half a point takes."""
+        needed = self.for_half_a_point
+        if needed.seeds is not None:
+            half = f"half a point takes {needed.seeds} seeds"
+        else:
+            half = f"no number of seeds shows half a point: that takes {needed.rows_factor:.1f} times the test rows"
+        tasks = ", ".join(self.tasks)
+        return (
+            f"{self.first} against {self.second} on {tasks}: {self.seeds} seeds show a difference of "
+            f"{self.detectable:.2f} points with a chance of 80 %; {half}."
+        )
+
+
+def power_of(across: AcrossTasks, tests: int = 1) -> Power | None:
+    """Return what a contrast over tasks can show as one of so many tests; None where it has no test."""
+    if across.p is None or joint_variances(across.parts).none:
+        return None
+    return Power(
+        first=across.first,
+        second=across.second,
+        board=across.board,
+        tasks=across.tasks,
+        tests=tests,
+        seeds=across.seeds,
+        detectable=detectable(across.parts, across.seeds, tests),
+        by_seeds={seeds: detectable(across.parts, seeds, tests) for seeds in SEEDS},
+        for_half_a_point=seeds_needed(across.parts, HALF_A_POINT, tests),
+    )
+
+
+def detectable(parts: Sequence[Variances], seeds: int, tests: int = 1) -> float:
+    """Return the smallest mean difference over tasks that so many seeds show with a chance of 80 %.
+
+    Args:
+        parts: the parts of the variance on each task; of one task alone a single one.
+        seeds: the number of seeds on each task.
+        tests: of how many tests it is one, corrected for.
+    """
+    joint = joint_variances([with_seeds(part, seeds) for part in parts])
+    return joint.half_width(LEVEL / tests) + float(special.ndtri(CHANCE)) * math.sqrt(joint.expected)
+
+
+def with_seeds(parts: Variances, seeds: int) -> Variances:
+    """Return the parts of the variance that so many seeds would have."""
+    ratio = parts.count / seeds
+    both = ratio * parts.both
+    return replace(
+        parts,
+        seeds=ratio * max(parts.seeds, parts.both),
+        examples=max(parts.examples - parts.both, 0.0) + both,
+        both=both,
+        count=seeds,
+    )
+
+
+def seeds_needed(parts: Sequence[Variances], effect: float, tests: int = 1) -> SeedsNeeded:
+    """Return how many seeds on each task show a mean difference of this size with a chance of 80 %.
+
+    Args:
+        parts: the parts of the variance on each task.
+        effect: the difference, above 0, in the units of the variances' roots.
+        tests: of how many tests it is one, corrected for.
+
+    Raises:
+        ValueError: the effect is not above 0.
+    """
+    if effect <= 0:
+        raise ValueError(f"effect={effect}; accepted: above 0")
+    rows_factor = (detectable(parts, MOST_SEEDS, tests) / effect) ** 2
+    if rows_factor > 1:
+        return SeedsNeeded(None, rows_factor)
+    few, many = FEWEST_SEEDS - 1, MOST_SEEDS  # `few` does not show it, `many` does
+    while many - few > 1:
+        middle = (few + many) // 2
+        if detectable(parts, middle, tests) > effect:
+            few = middle
+        else:
+            many = middle
+    return SeedsNeeded(many, rows_factor)
