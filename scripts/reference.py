@@ -2,6 +2,7 @@
 
     python -m scripts.reference              # print the names of the pages
     python -m scripts.reference keys.md      # print one page
+    python -m scripts.reference archive-1.schema.json > docs/reference/archive-1.schema.json
 
 `scripts/docs_hooks.py` puts the pages into the site, so that no page of the reference is written by hand.
 """
@@ -33,6 +34,7 @@ from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS, METHODS
 from gelora_cli.core.registry import Registry
 from gelora_cli.tuning.space import read_space
+from scripts.json_schema import ARCHIVE_SCHEMA, archive_schema
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARTIFACT_PACKAGES = ("gelora_cli.core", "gelora_cli.signals")
@@ -494,8 +496,8 @@ def sentence(text: str) -> str:
 
 def main() -> None:
     """Print the names of the pages, or one of them."""
-    written = pages()
-    print(written[sys.argv[1]] if len(sys.argv) > 1 else "\n".join(written))
+    written = {**pages(), ARCHIVE_SCHEMA: archive_schema(field_notes)}
+    print(written[sys.argv[1]] if len(sys.argv) > 1 else "\n".join(written) + "\n", end="")
 
 
 if __name__ == "__main__":

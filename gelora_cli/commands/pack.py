@@ -51,9 +51,10 @@ class Pack(Command[PackCommandConfig]):
             raise GeloraError("output=FILE is needed: the archive to write or to add to, such as runs.jsonl.zst")
         if missing := [str(path) for path in paths if not path.is_dir()]:
             raise GeloraError(f"{', '.join(missing)}: no such directory; give run directories, or those above them")
-        output = user_path(config.output).resolve()
+        output = user_path(config.output)
         check_output(output, force=True)  # an archive keeps its lines, and any other file is refused when it is read
-        summary = pack(paths, output, mix_commits=config.mix_commits, force=config.force)
+        # The file behind a link is written, and the link stays.
+        summary = pack(paths, output.resolve(), mix_commits=config.mix_commits, force=config.force)
         for reason in summary.refused:
             print(escape_controls(f"not packed: {reason}", one_line=True), file=sys.stderr)
         print(labelled("archive", f"{relative(summary.path)} ({summary.size:,} bytes)"))

@@ -1,0 +1,59 @@
+"""`gelora pack`: what it prints, and what it says of a wrong command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gelora_cli.commands.main import command_line
+from gelora_cli.core import run_files
+from tests.helpers.packed_runs import COMMIT, write_packable
+
+
+def test_pack_says_what_the_archive_holds_and_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in range(3):
+        write_packable(tmp_path / "runs", "lora", seed)
+    (tmp_path / "runs" / "mnli" / "minilm" / "lora" / "s1-0.1" / "result.json").write_text("{}")
+    (tmp_path / "runs" / "mnli" / "minilm" / "lora" / "s2-0.1" / run_files.DONE).unlink()
+    assert command_line(["pack", "runs", "output=a file.zst"]) == 0
+    out, err = capsys.readouterr()
+    size = len((tmp_path / "a file.zst").read_bytes())
+    assert out.splitlines() == [
+        f"archive:  a file.zst ({size:,} bytes)",
+        "runs:     1 (1 new)",
+        "studies:  0 (0 new or grown)",
+        "not done: 1 runs, which are left out",
+        f"commits:  {COMMIT}",
+        "next:",
+        "  git add 'a file.zst'",
+    ]
+    assert err.startswith("not packed: ")
+    assert "s1-0.1/result.json is damaged or was changed since the run ended" in err
+    assert command_line(["pack", "runs", "output=a file.zst"]) == 0
+    assert "runs:     1 (0 new)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pack", "runs"], "output=FILE is needed"),
+        (["pack", "runs", "nowhere", "output=a.zst"], "nowhere: no such directory"),
+        (["pack", "output=a.zst"], "gelora pack takes DIR...; given: nothing"),
+        (["pack", "runs", "output=runs"], "output=runs is a directory"),
+        (["pack", "runs", "output=no/a.zst"], "no does not exist"),
+        (["pack", "runs", "output=a.zst"], "nothing to pack at or below runs. Give finished runs."),
+        (["pack", "runs", "output=a.zst", "mix_commit=true"], "mix_commits"),
+    ],
+)
+def test_a_wrong_command_is_refused_and_writes_nothing(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert command_line(words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
