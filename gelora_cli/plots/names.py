@@ -52,14 +52,14 @@ def name_at_edge(axis: Axes, names: Sequence[EdgeName]) -> None:
     """
     if not names:
         return
-    ordered = sorted(names, key=lambda name: name.height)
+    low, high = axis.get_ylim()
+    ordered = sorted(names, key=lambda name: (name.height - low) / (high - low))  # from below, also on a turned axis
     texts = [wrap_name(name.name) for name in ordered]
     sizes = [LINE_POINTS * (1 + text.count("\n")) for text in texts]  # points
     figure = root_figure(axis)
     share = axis.get_position().height  # of the figure's height, before the layout, which makes it larger
     grow(figure, max(sum(sizes) / share - POINTS_PER_INCH * figure.get_figheight(), 0.0))
     panel_points = share * POINTS_PER_INCH * figure.get_figheight()
-    low, high = axis.get_ylim()
     wanted = [panel_points * (name.height - low) / (high - low) for name in ordered]
     transform = axis.get_yaxis_transform()  # x as a share of the panel, y in its data
     mark = 1 + CONNECTOR_POINTS / (axis.get_position().width * POINTS_PER_INCH * figure.get_figwidth())

@@ -99,7 +99,8 @@ def method_style(method: str, repeat: int = 0) -> LineStyle:
         # Shifted by one each time the colours begin again, so that no two methods share colour and line.
         "linestyle": LINES[(index + index // len(LINES) + repeat) % len(LINES)],
         "marker": marker or MARKERS[index % len(MARKERS)],
-        "fillstyle": FILLS[repeat % len(FILLS)],
+        # Filled otherwise where the markers begin again: many pictures have markers alone.
+        "fillstyle": FILLS[(index // len(MARKERS) + repeat) % len(FILLS)],
     }
 
 

@@ -148,6 +148,7 @@ def test_the_course_of_the_ranks(rows: list[Row]) -> None:
 def test_methods_are_told_apart_without_colour() -> None:
     styles = [method_style(method) for method in METHODS.names()]
     assert len({(style["marker"], str(style["linestyle"])) for style in styles}) == len(METHODS.names())
+    assert len({(style["color"], style["marker"], style["fillstyle"]) for style in styles}) == len(styles)
     again = [method_style("lora", number) for number in range(6)]
     assert len({(style["fillstyle"], str(style["linestyle"])) for style in again}) == 6
 
