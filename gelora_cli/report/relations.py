@@ -1,0 +1,255 @@
+"""What no contrast answers: a plan's agreement and its gain, the cost of allocating, what tuning changed; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from scipy import stats
+
+from gelora_cli.core.artifacts.study import MethodStudy, SettingValue, Study
+from gelora_cli.metrics.definitions import Array
+from gelora_cli.report.answers import contrast_across
+from gelora_cli.report.comparison import Comparison
+from gelora_cli.report.groups import RowGroup
+from gelora_cli.report.questions import Contrast
+from gelora_cli.report.rows import Row
+from gelora_cli.report.runs import UNIFORM
+
+PERMUTATIONS = 10_000
+FEWEST_PLANS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanGain:
+    """A plan on a task.
+
+    Attributes:
+        task: the task.
+        method: the method, with what sets its row apart.
+        agreement: the share of its ranks above one that another sample keeps, the mean over seeds.
+        gain: its difference from uniform ranks over the seeds that both have, in points.
+        low: the lower end of the 95 % interval of the gain; None without a test.
+        high: the upper end.
+    """
+
+    task: str
+    method: str
+    agreement: float
+    gain: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How two numbers of the same plans go together.
+
+    Attributes:
+        rho: Spearman's correlation within tasks.
+        p: the share of permutations within tasks with one at least as large, either way.
+        count: the number of plans.
+    """
+
+    rho: float
+    p: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalCost:
+    """What a method takes before its first step, over one training; operations are None where they are not recorded."""
+
+    method: str
+    flops: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedMethod:
+    """A method's value at the setting that all share, and at the best of its own trials, in the study's metric."""
+
+    method: str
+    common: float
+    best: float
+
+    @property
+    def gain(self) -> float:
+        """Return how far its best trial lies above the common setting."""
+        return self.best - self.common
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningChange:
+    """What tuning changed in a study.
+
+    The best of many trials is too high for new rows. It is so for every method alike.
+
+    Attributes:
+        task: the study's task.
+        trials: trials of each method.
+        values: the setting that is best on average over the methods.
+        methods: the methods that were tried at the same settings.
+        left_out: methods that were tried at others, or of which a trial is lacking.
+    """
+
+    task: str
+    trials: int
+    values: Mapping[str, SettingValue]
+    methods: tuple[TunedMethod, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def common_range(self) -> float:
+        """Return how far apart the methods are at the common setting."""
+        return _range([method.common for method in self.methods])
+
+    @property
+    def best_range(self) -> float:
+        """Return how far apart the methods are, each at its best trial."""
+        return _range([method.best for method in self.methods])
+
+
+def plan_gains(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> list[PlanGain]:
+    """Return every plan whose agreement was measured, with its gain over uniform ranks of the same group.
+
+    Where uniform ranks are the plan, the gain is 0.
+
+    Args:
+        groups: the rows that were compared.
+        comparisons: the tested pairs of these groups, which must hold those with uniform LoRA.
+    """
+    gains = []
+    for group in groups:
+        for row in group.rows:
+            agreement = mean_agreement(row)
+            if agreement is None:
+                continue
+            result = contrast_across(Contrast(row.names[0], UNIFORM), [group], comparisons, ignore_trials=True)
+            across = result.across
+            if across is not None:
+                gains.append(
+                    PlanGain(
+                        task=row.task,
+                        method=row.name,
+                        agreement=agreement,
+                        gain=across.difference,
+                        low=across.low,
+                        high=across.high,
+                    )
+                )
+    return gains
+
+
+def mean_agreement(row: Row) -> float | None:
+    """Return the mean agreement of a row's plans; None where a plan has none."""
+    agreements = [run.plan.stability.agreement for run in row.runs if run.plan.stability is not None]
+    known = [agreement for agreement in agreements if agreement is not None]
+    return fmean(known) if known and len(known) == len(row.runs) else None
+
+
+def relate(gains: Sequence[PlanGain]) -> Relation | None:
+    """Return how agreement and gain go together; None below three plans, or where one of both never differs.
+
+    Both become ranks within their task, less the mean of these, so that an easy task makes no relation. rho is the
+    correlation of all. p is the share of permutations of the gains within tasks whose |rho| is at least as large, the
+    observed order among them.
+    """
+    by_task: dict[str, list[PlanGain]] = {}
+    for gain in gains:
+        by_task.setdefault(gain.task, []).append(gain)
+    agreements = [_centred_ranks([gain.agreement for gain in members]) for members in by_task.values()]
+    values = [_centred_ranks([gain.gain for gain in members]) for members in by_task.values()]
+    norm = math.sqrt(sum(float(of_task @ of_task) for of_task in agreements))
+    norm *= math.sqrt(sum(float(of_task @ of_task) for of_task in values))
+    if len(gains) < FEWEST_PLANS or norm == 0:
+        return None
+    generator = np.random.default_rng(0)
+    observed, permuted = 0.0, np.zeros(PERMUTATIONS)
+    for of_agreement, of_value in zip(agreements, values, strict=True):
+        observed += float(of_agreement @ of_value)
+        orders = generator.permuted(np.broadcast_to(of_value, (PERMUTATIONS, len(of_value))), axis=1)  # (P, n)
+        permuted += orders @ of_agreement
+    as_large = int((np.abs(permuted) >= abs(observed) - 1e-9).sum())
+    return Relation(observed / norm, (as_large + 1) / (PERMUTATIONS + 1), len(gains))
+
+
+def _centred_ranks(values: Sequence[float]) -> Array:
+    """Return the ranks of some values, ties sharing theirs, less their mean, (n,)."""
+    ranks: Array = stats.rankdata(values)
+    centred: Array = ranks - ranks.mean()
+    return centred
+
+
+def signal_costs(groups: Iterable[RowGroup]) -> list[SignalCost]:
+    """Return what each method that measures takes before its first step, the mean over its rows, the dearest first."""
+    seconds: dict[str, list[float]] = {}
+    flops: dict[str, list[float | None]] = {}
+    for row in _distinct_rows(groups):
+        costs = row.costs
+        if row.train_seconds <= 0 or (costs is not None and costs.allocation_flops == 0):
+            continue
+        measured = None if costs is None else costs.allocation_flops
+        share = None if costs is None or measured is None else measured / costs.training_flops
+        seconds.setdefault(row.method, []).append(row.start_seconds / row.train_seconds)
+        flops.setdefault(row.method, []).append(share)
+    shares = []
+    for method, of_method in flops.items():
+        known = [share for share in of_method if share is not None]
+        mean = fmean(known) if len(known) == len(of_method) else None
+        shares.append(SignalCost(method=method, flops=mean, seconds=fmean(seconds[method])))
+    return sorted(shares, key=lambda cost: -cost.seconds)
+
+
+def _distinct_rows(groups: Iterable[RowGroup]) -> Iterator[Row]:
+    """Yield each row once; exempt rows stand in the groups of several budgets."""
+    seen: set[tuple[object, ...]] = set()
+    for group in groups:
+        for row in group.rows:
+            if row.key not in seen:
+                seen.add(row.key)
+                yield row
+
+
+def tuning_change(study: Study) -> TuningChange | None:
+    """Return the best trial of each method beside the one setting that is best for all on average.
+
+    Only methods that were tried at the same settings are compared: the largest such set. None where there are not two,
+    or no setting is done for all of them.
+    """
+    by_points: dict[tuple[tuple[tuple[str, SettingValue], ...], ...], list[MethodStudy]] = {}
+    for method in study.methods:
+        points = tuple(tuple(sorted(trial.values.items())) for trial in method.trials)
+        by_points.setdefault(points, []).append(method)
+    members = max(by_points.values(), key=len, default=[])
+    if len(members) < 2:
+        return None
+    values = np.stack([_trial_values(method) for method in members])  # (methods, trials)
+    means = values.mean(axis=0)  # (trials,), nan where a method lacks one
+    if np.isnan(means).all():
+        return None
+    common = int(np.nanargmax(means))
+    tuned = []
+    for method, of_method in zip(members, values, strict=True):
+        tuned.append(
+            TunedMethod(method=method.label, common=float(of_method[common]), best=float(np.nanmax(of_method)))
+        )
+    return TuningChange(
+        task=study.task,
+        trials=len(means),
+        values=members[0].trials[common].values,
+        methods=tuple(tuned),
+        left_out=tuple(method.label for method in study.methods if method not in members),
+    )
+
+
+def _trial_values(method: MethodStudy) -> Array:
+    """Return the values of a method's trials, (trials,); nan of one that is not done."""
+    return np.array([math.nan if trial.value is None else trial.value for trial in method.trials])
+
+
+def _range(values: Sequence[float]) -> float:
+    return max(values) - min(values)
