@@ -1,4 +1,4 @@
-"""`gelora ls`: the runs below a directory."""
+"""`gelora ls`: the runs below a directory, or in an archive."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Ls(Command[LsCommandConfig]):
     summary = "list runs, their status and value"
     examples = """  gelora ls
   gelora ls runs/cola --json
+  gelora ls results/glue.jsonl.zst                      # the runs of an archive
   gelora ls verify=true                                 # compare every file with its sha256, as report does"""
     keys = LsCommandConfig
     positional = Positional("DIR", required=False)
@@ -39,6 +40,7 @@ class Ls(Command[LsCommandConfig]):
 
     def handle(self, config: LsCommandConfig, paths: list[Path], typed: str) -> None:
         """Print the runs, and below them the grid of those that are done."""
+        from gelora_cli.archive.reading import archive_of
         from gelora_cli.core.files import json_text
         from gelora_cli.report.grid import runs_table
         from gelora_cli.report.listing import describe_runs, format_runs
@@ -47,10 +49,15 @@ class Ls(Command[LsCommandConfig]):
         from gelora_cli.report.text_table import terminal_width
 
         directory = paths[0] if paths else user_path(config.runs_dir)
-        if not directory.is_dir():
-            raise GeloraError(f"{directory}: no such directory; give one with runs in it: gelora ls DIR")
+        is_packed = archive_of(directory) is not None
+        if not directory.is_dir() and not is_packed:
+            raise GeloraError(
+                f"{directory}: no such directory; give one with runs in it, or an archive of gelora pack: gelora ls DIR"
+            )
         examined = read_runs([directory], verify=config.verify)
-        listed = with_queued_runs(directory, describe_runs(directory, examined))
+        listed = describe_runs(directory, examined)
+        if not is_packed:  # a scheduler's runs have directories
+            listed = with_queued_runs(directory, listed)
         if config.json:
             print(json_text([asdict(row) for row in listed], indent=1))
             return

@@ -59,6 +59,9 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
     lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
         lines.append(labelled("seconds", _seconds_text(run.seconds, result)))
+    if run.is_packed:
+        lines.append(labelled("results", "in the archive, without the adapter: force=true trains the run again"))
+        return "\n".join(lines)
     lines.append(labelled("results", str(directory / RunResult.FILE)))
     pictures = [name for name in PICTURES if (run.directory / name).exists()]
     files = ", ".join([f"{run_files.CARD} (model card)", *pictures, run_files.LOG])

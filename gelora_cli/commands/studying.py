@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
 SAYS_NOTHING_OF_RUNS = ("tune", "launch")
-NOT_OF_A_TRIAL = ("runs_dir", "force", "dry_run", "debug", *INTERNAL)
+NOT_OF_A_TRIAL = ("runs_dir", "archives", "force", "dry_run", "debug", *INTERNAL)
 """Keys that are no part of what all trials have in common."""
 
 
@@ -131,6 +131,7 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
                 reported=config.task.reported or "",
                 overrides=study.overrides,
                 command=study.command,
+                archives=config.archives,
             )
             return search_study(study, opened, launcher, directory)
 

@@ -89,10 +89,27 @@ def run_sweep(command: Command[Any], flags: list[str], overrides: list[str], wor
 
 
 def checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
-    """Run the jobs, and yield what comes of each.
+    """Run the jobs whose runs are in no archive, and yield what comes of each job, in their order.
 
     Raises:
         GeloraError: the launcher returns something else than outcomes, or more of them than there are jobs.
+    """
+    packed = packed_outcomes(jobs)
+    left = [job for job in jobs if job.number not in packed]
+    run_outcomes = _launched_outcomes(launcher, left) if left else iter(())
+    for job in jobs:
+        outcome = packed.get(job.number) or next(run_outcomes, None)
+        if outcome is None:  # a launcher that stopped early
+            return
+        yield outcome
+    yield from run_outcomes
+
+
+def _launched_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Run the jobs, and yield what the launcher says of each.
+
+    Raises:
+        GeloraError: as `checked_outcomes` says.
     """
     accepted = "accepted: an Outcome for each job, such as job.actions.read_outcome(...)"
     returned = launcher.run(jobs)
@@ -104,6 +121,30 @@ def checked_outcomes(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcom
         if count > len(jobs):
             raise GeloraError(f"launcher {launcher.name}: run() gave more than {len(jobs)} outcomes; {accepted}")
         yield outcome
+
+
+def packed_outcomes(jobs: Sequence[Job]) -> dict[int, Outcome]:
+    """Return the outcome of each job whose run is done in one of its `archives`, by the number of the job.
+
+    No launcher sees these jobs, since their runs have no directory from which it could read what came of them.
+
+    Raises:
+        GeloraError: an archive can't be read, or what is wrong with a job's model or data.
+    """
+    from gelora_cli.archive.reading import find_done
+    from gelora_cli.core.artifacts.result import RunResult
+    from gelora_cli.core.run_reader import RunDirectory, artifact_of
+
+    outcomes = {}
+    for job in jobs:
+        if not job.config.archives or job.config.force or job.config.dry_run:
+            continue
+        for directory in job.actions.run_directories(job):
+            run = find_done(directory, job.config.archives)
+            if run is not None and not isinstance(run, RunDirectory):
+                value = artifact_of(RunResult, run).value
+                outcomes[job.number] = Outcome(0, str(run.place), value=value, already_done=True)
+    return outcomes
 
 
 def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) -> list[ComposedJob]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from gelora_cli.config.class_weights import class_weight_problem
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import declared_keys, keys_of
+from gelora_cli.config.paths import expand_home
 from gelora_cli.config.presets import find_preset
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
@@ -92,6 +94,14 @@ def _cross_key_problems(config: object) -> Iterator[str | None]:
         yield from cross_task_problems(config.task)
         yield _encoder_problem(config)
         yield from _tracker_problems(config)
+        yield from _archive_problems(config)
+
+
+def _archive_problems(config: RunConfig) -> Iterator[str]:
+    """Yield the archives that are not there."""
+    for file in config.archives:
+        if not Path(expand_home(file)).is_file():
+            yield f"archives=[{file}]: no such file; give files that gelora pack wrote, or leave archives out"
 
 
 def profile_problems(profile: ProfileConfig) -> Iterator[str]:

@@ -103,7 +103,8 @@ def _with_paths(config: RunConfig) -> RunConfig:
     data = replace(config.data, **sources)  # type: ignore[arg-type]
     paths = {"runs_dir": absolute(config.runs_dir) or "", "init_from": absolute(config.init_from)}
     sections = {"model": model, "method": method, "tracker": tracker, "ranks": ranks, "data": data}
-    return replace(config, **sections, **paths)  # type: ignore[arg-type]
+    archives = [str(absolute(file)) for file in config.archives]
+    return replace(config, archives=archives, **sections, **paths)  # type: ignore[arg-type]
 
 
 def _with_absolute_paths(section: Section) -> Section:

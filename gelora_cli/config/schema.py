@@ -202,6 +202,9 @@ class RunConfig:
     )
     plugins: str | None = key(None, help=PLUGINS, path=True, identity=False, common=True)
     runs_dir: str = key("runs", help="the directory of all runs", path=True, identity=False, common=True)
+    archives: list[str] = key(
+        [], help="archives of gelora pack, whose runs count as done: [FILE,...]", identity=False, common=True
+    )
     force: bool = key(False, help="run it again although it is finished", identity=False, common=True)
     smoke: bool = key(
         False, help="a short trial on few rows, marked as no result wherever it shows", absent=(False,), common=True

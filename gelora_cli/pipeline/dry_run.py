@@ -11,12 +11,12 @@ import numpy as np
 
 from gelora_cli.allocation.base import IDIM, SignalArtifact, total_operations
 from gelora_cli.allocation.formatting import format_plan
+from gelora_cli.archive.reading import find_done
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import Estimate
 from gelora_cli.core.artifacts.model_map import ModelMap
 from gelora_cli.core.artifacts.plan import BlockRank, RankPlan
-from gelora_cli.core.done import is_done
 from gelora_cli.core.locks import check_available
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import peak_bytes
@@ -94,7 +94,7 @@ def _timed_estimate(inputs: ResolvedInputs, measure: bool) -> tuple[str, Estimat
     measuring = _signal_operations(session, signals, unmeasured)  # before an adapter is on the model, too
     attached = attach_method(session, plan, train)
     training, evaluation = _training_cost(session, attached, train)
-    finished = is_done(directory) and not config.force
+    finished = not config.force and find_done(directory, config.archives) is not None
     known_plan = None if unmeasured else plan
     trained = None if config.force or finished else find_equal_run(inputs, fingerprints, known_plan)
     cost = Estimate(

@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gelora_cli.archive.reading import find_done
 from gelora_cli.config.complete import complete
-from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.files import config_of, write_config
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -20,9 +21,10 @@ from gelora_cli.core.artifacts.plan import PlanStability, RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.directories import create_directory
-from gelora_cli.core.done import clean_finished_run, clear_run, is_done, mark_done, verify_checksums
+from gelora_cli.core.done import clean_finished_run, clear_run, is_done, mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
+from gelora_cli.core.run_reader import RunDirectory, RunFiles, artifact_of
 from gelora_cli.pipeline.baseline import constant_baseline
 from gelora_cli.pipeline.dispatch import work_or_launch
 from gelora_cli.pipeline.inputs import resolve_inputs
@@ -39,7 +41,7 @@ class FinishedRun:
     """A run that is done, with what a command says of it.
 
     Attributes:
-        directory: where it is.
+        directory: where it is; of a packed run the archive's path with the run's path in it.
         config: its frozen configuration.
         result: its values.
         baseline: the value of one prediction for every row; None where the kind of task has none.
@@ -48,6 +50,7 @@ class FinishedRun:
         stability: whether its plan would be the same with another sample; None where nothing decides it.
         already_done: whether it was done before, so that nothing was done now.
         same_as: the run that was trained in its place; None for a run that was trained itself.
+        is_packed: whether it lies in an archive, without its adapter.
     """
 
     directory: Path
@@ -59,6 +62,7 @@ class FinishedRun:
     stability: PlanStability | None = None
     already_done: bool = False
     same_as: Path | None = None
+    is_packed: bool = False
 
 
 def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun:
@@ -72,15 +76,16 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
     inputs = resolve_inputs(complete(config))
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
-    # Before the lock: a finished run is read, also from a directory that can't be written to.
-    if is_done(directory) and not config.force:
-        return _done_before(directory)
+    # Before the lock: a finished run is read, also from an archive, or a directory that can't be written to.
+    done = None if config.force else find_done(directory, config.archives)
+    if done is not None:
+        return _done_before(done)
     if not measure:
         check_signals(inputs, fingerprints)  # before the directory is made: a refused command leaves nothing behind
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since
-            return _done_before(directory)
+            return _done_before(RunDirectory(directory))
         trained = None if config.force else find_equal_run(inputs, fingerprints)
         from_scratch = starts_from_scratch(directory, config.force, command)
         if trained or from_scratch or not is_resumable(directory, config):
@@ -98,7 +103,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
                 link_run(trained, directory, inputs, fingerprints)
             check_still_there(directory, frozen)
         mark_done(directory)  # last, after run.json says `done`: it holds the checksums of all files
-    return _finished(directory)
+    return _finished(RunDirectory(directory))
 
 
 def check_still_there(directory: Path, frozen: bytes) -> None:
@@ -119,29 +124,29 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
         )
 
 
-def _done_before(directory: Path) -> FinishedRun:
+def _done_before(files: RunFiles) -> FinishedRun:
     """Return a run that was finished before, once its files are seen to be intact."""
-    verify_checksums(directory)
-    clean_finished_run(directory)
-    return _finished(directory, already_done=True)
+    files.verify()
+    if isinstance(files, RunDirectory):
+        clean_finished_run(files.place)
+    return _finished(files, already_done=True)
 
 
-def _finished(directory: Path, *, already_done: bool = False) -> FinishedRun:
+def _finished(files: RunFiles, *, already_done: bool = False) -> FinishedRun:
     """Return what a finished run's files say of it."""
-    config = read_config(directory / run_files.CONFIG)
-    result = read_artifact(RunResult, directory / RunResult.FILE)
-    manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-    trained = None if manifest.same_as is None else Path(os.path.normpath(directory / manifest.same_as))
+    config, result, manifest = config_of(files), artifact_of(RunResult, files), artifact_of(RunManifest, files)
+    trained = None if manifest.same_as is None else Path(os.path.normpath(files.place / manifest.same_as))
     return FinishedRun(
-        directory=directory,
+        directory=files.place,
         config=config,
         result=result,
-        baseline=constant_baseline(directory, config.task, result),
+        baseline=constant_baseline(files, config.task, result),
         seconds=manifest.seconds,
         remarks=with_remedies(result, config),
-        stability=read_artifact(RankPlan, directory / RankPlan.FILE).stability,
+        stability=artifact_of(RankPlan, files).stability,
         already_done=already_done,
         same_as=trained,
+        is_packed=not isinstance(files, RunDirectory),
     )
 
 

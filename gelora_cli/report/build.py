@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gelora_cli.archive.reading import archive_of
 from gelora_cli.core.directories import create_directory, remove_partial_writes
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text, write_atomic
@@ -77,7 +78,7 @@ def write_report(
     Pictures of an earlier report in the same folder that this one does not have are removed.
 
     Args:
-        directories: run directories, or those above them.
+        directories: run directories, those above them, and archives.
         output: the folder to write into.
         title: the heading of the page.
         mix_protocols: accept runs of several protocols, each in tables of its own.
@@ -127,9 +128,9 @@ def _check_paths(directories: Sequence[Path], output: Path) -> None:
         GeloraError: all of them at once.
     """
     problems = [
-        f"{path}: no such directory; give run directories, or those above them"
+        f"{path}: no such directory; give run directories, those above them, or an archive of gelora pack"
         for path in directories
-        if not path.is_dir()
+        if not path.is_dir() and archive_of(path) is None
     ]
     if output.exists() and not output.is_dir():
         problems.append(f"output={output} is a file; give a directory, which is made where there is none")

@@ -1,4 +1,4 @@
-"""Step 1 of a comparison: run directories to the finished runs that give a number, and the others; no torch.
+"""Step 1 of a comparison: runs of directories and archives to those that give a number, and the others; no torch.
 
 `collect` is the entry point. `gelora ls` calls its two halves, `read_runs` and `select_runs`, by themselves.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
+from gelora_cli.archive.reading import open_runs
 from gelora_cli.config.files import config_of
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -24,8 +25,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError, OtherVersionError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.run_reader import RunDirectory, RunFiles, artifact_of, as_run_files
-from gelora_cli.core.status import find_runs
+from gelora_cli.core.run_reader import RunFiles, artifact_of, as_run_files
 from gelora_cli.report.settings import FINGERPRINT_DIGITS, Settings, as_settings, run_settings
 from gelora_cli.trackers.json_lines import metric_lines_of
 
@@ -134,7 +134,7 @@ class CollectedRuns:
 
 
 def collect(directories: Sequence[Path], *, verify: bool = True) -> CollectedRuns:
-    """Return every run at or below these directories, each once; see `read_runs` and `select_runs`."""
+    """Return every run of these directories and archives, each once; see `read_runs` and `select_runs`."""
     return select_runs(read_runs(directories, verify=verify))
 
 
@@ -142,13 +142,14 @@ def read_runs(directories: Sequence[Path], *, verify: bool) -> list[Run | Unused
     """Read every run at or below these directories as far as it can be read, sorted by path.
 
     Args:
-        directories: run directories, or those above them, in any order.
+        directories: run directories, those above them, and archives, in any order.
         verify: compare every file of a finished run with the sha256 that DONE names. Without it, only the files that
             are read have to be intact.
+
+    Raises:
+        GeloraError: a file is no archive.
     """
-    # By their real paths, so that a run below two of the directories, or behind a link, counts once.
-    paths = {path.resolve(): path for directory in directories for path in find_runs(directory)}
-    return [_read_or_explain(RunDirectory(paths[resolved]), verify=verify) for resolved in sorted(paths)]
+    return [_read_or_explain(files, verify=verify) for files in open_runs(directories)]
 
 
 def _read_or_explain(files: RunFiles, *, verify: bool) -> Run | UnusedRun:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from gelora_cli.archive.reading import open_run
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.core.artifacts.budgets import BudgetAnswer, BudgetCell, BudgetRun, BudgetStudy, MarginTest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.artifacts.study import MethodStudy, Study, Trial
 from gelora_cli.core.environment import utc_now
-from gelora_cli.core.run_reader import RunDirectory, RunFiles, artifact_of
+from gelora_cli.core.run_reader import RunFiles, artifact_of
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.significance import ComparedRow, score_rows
 from gelora_cli.tuning.budget_tests import (
@@ -73,7 +74,7 @@ def make_budget_study(question: BudgetQuestion, outcomes: Iterator[Outcome], dir
         for method in study.methods:
             runs: dict[int, RunFiles] = {}
             for seed in question.seeds:
-                runs[seed] = RunDirectory(Path(next(outcomes).directory or ""))
+                runs[seed] = open_run(Path(next(outcomes).directory or ""))
             runs_by_cell[method.label, budget] = runs
             cells.append(_cell(method, budget, place, runs, directory))
     rows = [ComparedRow(f"{label} at {budget}", "budgets", runs) for (label, budget), runs in runs_by_cell.items()]

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from gelora_cli.archive.reading import find_done, open_run
 from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.keys import Key
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, Study, Trial
 from gelora_cli.core.codec import read_artifact
-from gelora_cli.core.done import is_done
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.run_reader import artifact_of
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.tuning.space import LEARNING_RATE
 from gelora_cli.tuning.widening import method_edges, position
@@ -106,10 +107,11 @@ def open_study(
     reported: str,
     overrides: tuple[str, ...],
     command: str,
+    archives: Sequence[str] = (),
 ) -> Study:
     """Return the study in a directory, or a new one without trials.
 
-    A trial whose run is no longer there counts as planned again.
+    A trial whose run is neither there nor in one of the `archives` counts as planned again.
 
     Raises:
         GeloraError: the file is damaged.
@@ -121,7 +123,7 @@ def open_study(
             raise GeloraError(
                 f"{error} Or remove {directory}: the same command makes it again, and runs no trial that is done."
             ) from error
-        methods_there = tuple(_with_runs_there(directory, method) for method in study.methods)
+        methods_there = tuple(_with_runs_there(directory, method, archives) for method in study.methods)
         return replace(study, methods=methods_there, command=command)
     return Study(
         task=task,
@@ -143,11 +145,11 @@ def open_study(
     )
 
 
-def _with_runs_there(directory: Path, method: MethodStudy) -> MethodStudy:
+def _with_runs_there(directory: Path, method: MethodStudy, archives: Sequence[str]) -> MethodStudy:
     """Return a method of a study, with trials planned again whose runs are gone."""
     trials = []
     for trial in method.trials:
-        is_there = trial.status != "done" or is_done(directory / trial.directory)
+        is_there = trial.status != "done" or find_done(directory / trial.directory, archives) is not None
         trials.append(trial if is_there else Trial(trial.number, trial.values))
     return replace(method, trials=tuple(trials))
 
@@ -164,13 +166,12 @@ def finished_trial(trial: Trial, outcome: Outcome, directory: Path) -> tuple[Tri
         path = "" if outcome.directory is None else os.path.relpath(outcome.directory, directory)
         message = outcome.message or f"it ended with exit code {outcome.code}"
         return Trial(trial.number, trial.values, path, status="failed", message=message), None
-    run = Path(outcome.directory)
-    result = read_artifact(RunResult, run / RunResult.FILE)
-    manifest = read_artifact(RunManifest, run / RunManifest.FILE)
+    run = open_run(Path(outcome.directory))
+    result, manifest = artifact_of(RunResult, run), artifact_of(RunManifest, run)
     done = Trial(
         number=trial.number,
         values=trial.values,
-        directory=os.path.relpath(run, directory),
+        directory=os.path.relpath(run.place, directory),
         status="done",
         value=result.value,
         collapsed=result.collapsed,

@@ -135,6 +135,7 @@ SILENT = (
     *("data.squad_v2", "data.instruct", "data.instruct_validation", "data.gsm8k", "data.text", "profile.scales"),
     *("data.text_validation", "data.separator", "data.quoting", "init_from", "runs_dir", "force", "dry_run"),
     *("debug", "preset_source", "preset_trials", "tuned_presets", "keys_given", "plugins", "trackers", "tracker"),
+    "archives",
 )
 """Written out once more on purpose: whoever takes a key out of the identity says so here, too."""
 
