@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gelora_cli.commands.base import Command, Positional, relative, user_path
+from gelora_cli.commands.base import Command, Positional, check_values, relative, user_path
 from gelora_cli.commands.terminal import wrapped
 from gelora_cli.config.keys import key, section
 from gelora_cli.config.schema import DEBUG
@@ -24,6 +24,12 @@ class FiguresConfig:
     draw: bool = key(True, help="draw the pictures", common=True)
     title: bool = key(True, help="write titles into them; without, as papers want them, a caption says it", common=True)
     pdf: bool = key(False, help="write each as a PDF, too", common=True)
+
+
+def _paper_columns() -> tuple[str, ...]:
+    from gelora_cli.report.board_tables import COLUMN_NAMES
+
+    return COLUMN_NAMES
 
 
 @dataclass
@@ -45,6 +51,12 @@ class ReportCommandConfig:
     )
     published: str | None = key(
         None, help="a CSV file of published values, shown in a table of their own", path=True, common=True
+    )
+    columns: list[str] = key(
+        [],
+        help="columns of the paper's table, such as means,average; empty: parameters, tasks, average, seeds",
+        choices=_paper_columns,
+        common=True,
     )
     figures: FiguresConfig = section(FiguresConfig, help="the pictures")
     force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
@@ -69,6 +81,8 @@ class ReportCommand(Command[ReportCommandConfig]):
 
     def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:
         """Write the report, and print what it says and which runs it left out."""
+        check_values(config)
+        from gelora_cli.report.board_tables import DEFAULT_COLUMNS
         from gelora_cli.report.build import Drawing, write_report
 
         if not config.output:
@@ -82,6 +96,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             mix_protocols=config.mix_protocols,
             published=user_path(config.published) if config.published else None,
             figures=Drawing(titles=config.figures.title, pdf=config.figures.pdf) if config.figures.draw else None,
+            columns=config.columns or DEFAULT_COLUMNS,
             force=config.force,
             ignore_trials=config.ignore_trials,
             held_out=config.held_out,

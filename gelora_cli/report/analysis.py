@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, group_rows
+from gelora_cli.report.leaderboard import Board, make_boards
 from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import CollectedRuns
 
@@ -22,6 +23,7 @@ class Analysis:
         groups: which rows may be compared with each other.
         comparisons: the tested pairs of every group, corrected over all of them.
         problems: why groups can't be compared, a line each.
+        boards: methods over the tasks of each model, budget, modules and protocol.
         ignore_trials: whether verdicts are given whatever trials are behind the settings.
     """
 
@@ -29,7 +31,13 @@ class Analysis:
     groups: tuple[RowGroup, ...]
     comparisons: tuple[Comparison, ...]
     problems: tuple[str, ...]
+    boards: tuple[Board, ...]
     ignore_trials: bool = False
+
+    @property
+    def leaderboards(self) -> tuple[Board, ...]:
+        """Return the boards of several tasks; one of a single task says what its table of results does."""
+        return tuple(board for board in self.boards if len(board.tasks) > 1)
 
     @property
     def has_unequal_trials(self) -> bool:
@@ -54,5 +62,6 @@ def analyse(collected: CollectedRuns, *, ignore_trials: bool = False) -> Analysi
         groups=tuple(groups),
         comparisons=tuple(comparisons),
         problems=tuple(problems),
+        boards=tuple(make_boards(groups, comparisons, ignore_trials=ignore_trials)),
         ignore_trials=ignore_trials,
     )

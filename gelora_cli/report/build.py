@@ -20,13 +20,14 @@ from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
 from gelora_cli.plots.style import titles
 from gelora_cli.report.analysis import analyse
+from gelora_cli.report.board_tables import DEFAULT_COLUMNS, board_tables
 from gelora_cli.report.content import ReportContent, summary
-from gelora_cli.report.formats import TEX_HEAD, csv_text, latex, markdown
+from gelora_cli.report.formats import PAPER_TEX_HEAD, TEX_HEAD, csv_text, latex, markdown, pairs_csv
 from gelora_cli.report.page import page
 from gelora_cli.report.published import published_table, read_published
 from gelora_cli.report.rendering import USUAL_KINDS, render_pictures
 from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
-from gelora_cli.report.tables import Table, comparison_tables, metric_tables, result_tables
+from gelora_cli.report.tables import PAIRS, Table, comparison_tables, metric_tables, result_tables
 
 PAGE, CONTENTS = "report.html", "report.json"
 """The page, and the list of the files that a report wrote, which a later one may replace."""
@@ -68,6 +69,7 @@ def write_report(
     mix_protocols: bool = False,
     published: Path | None = None,
     figures: Drawing | None = DRAWING,
+    columns: Sequence[str] = DEFAULT_COLUMNS,
     force: bool = False,
     ignore_trials: bool = False,
     held_out: bool = False,
@@ -84,6 +86,7 @@ def write_report(
         mix_protocols: accept runs of several protocols, each in tables of its own.
         published: a CSV of published figures, shown apart.
         figures: how pictures are drawn; None for no pictures.
+        columns: those of the paper's table beside the method, in this order; names of `board_tables.COLUMN_NAMES`.
         force: replace files of the same names that no earlier report wrote.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
         held_out: also show runs scored on held-out training rows where other runs are there.
@@ -108,7 +111,7 @@ def write_report(
         published=published_table(published_figures, analysis.rows),
         left_out=len(all_runs.runs) - len(collected.runs),
     )
-    files = _render(content, figures.kinds if figures else ())
+    files = _render(content, figures.kinds if figures else (), columns)
     if not force:  # all names are known by now, and nothing is written yet
         _check_foreign_files(output, files)
     _write(output, files)
@@ -171,19 +174,30 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
         )
 
 
-def _render(content: ReportContent, kinds: Sequence[str]) -> dict[str, bytes]:
-    """Return the files of a report, name to content, the page last; `kinds` are those of its pictures."""
+def _render(content: ReportContent, kinds: Sequence[str], columns: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of a report, name to content, the page last.
+
+    Args:
+        content: what it shows.
+        kinds: the kinds of the pictures' files.
+        columns: those of the paper's table.
+    """
     analysis = content.analysis
     tables = [
         *result_tables(analysis.rows),
         *metric_tables(analysis.rows),
         *comparison_tables(analysis.groups, analysis.comparisons),
     ]
+    paper = list(board_tables(analysis.boards, columns))
     files = {
+        "paper.md": _utf8("\n".join(map(markdown, paper))),
+        "paper.tex": _utf8(PAPER_TEX_HEAD + "\n".join(map(latex, paper))),
         "table.md": _utf8(_render_markdown(content, tables)),
         "table.csv": _utf8(csv_text(analysis.rows)),
         "table.tex": _utf8(TEX_HEAD + "\n".join(map(latex, tables))),
     }
+    if analysis.comparisons:
+        files[PAIRS] = _utf8(pairs_csv(analysis.comparisons))
     rendered = render_pictures(content.pictures, kinds)
     for rendering in rendered.values():
         files |= rendering.files

@@ -62,6 +62,11 @@ class Comparison:
     verdict: str = ""
     variances: Variances | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the difference stands after the correction; unequal trials may still forbid a verdict."""
+        return self.p_corrected is not None and self.p_corrected < LEVEL
+
     def swapped(self) -> Comparison:
         """Return the same comparison with `second` first."""
         return replace(

@@ -10,6 +10,7 @@ from gelora_cli.plots.base import Picture
 from gelora_cli.report.analysis import Analysis
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
+from gelora_cli.report.leaderboard import Board
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UnusedRun
 from gelora_cli.report.tables import Table, is_reference, number
@@ -38,6 +39,7 @@ def summary(content: ReportContent) -> Iterator[str]:
     """Say in a few lines what was compared, and the best row of each group beside uniform LoRA."""
     analysis = content.analysis
     rows = analysis.rows
+    yield from _describe_boards(analysis)
     yield _count_runs(rows)
     duplicates = sum(len(row.duplicates) for row in rows)
     if duplicates:
@@ -66,6 +68,36 @@ def summary(content: ReportContent) -> Iterator[str]:
             yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives every method the same number."
     for group in analysis.groups:
         yield _describe_best(group, analysis.comparisons)
+
+
+def _describe_boards(analysis: Analysis) -> Iterator[str]:
+    """Say of each leaderboard which method is best over its tasks, and which are not shown to be worse."""
+    for board in analysis.leaderboards:
+        if not board.best:
+            yield f"Over {_count(len(board.tasks), 'task')} ({board.title}): no method has a value on every task."
+            continue
+        best = board.best[0]
+        names = " and ".join(entry.name for entry in board.best)
+        lead = f"{names} {'has' if len(board.best) == 1 else 'have'} the highest average, {best.average:.2f} points"
+        sentences = [f"Over {_count(len(board.tasks), 'task')} ({board.title}): {lead}."]
+        if text := _describe_others(board):
+            sentences.append(text)
+        yield " ".join(sentences)
+
+
+def _describe_others(board: Board) -> str:
+    """Say which methods a test over the tasks does not show to be worse than the best, and which it does."""
+    tested = [entry for entry in board.entries if entry.against_best is not None]
+    level = [entry.name for entry in tested if entry.not_shown_worse]
+    worse = [entry.name for entry in tested if entry.against_best is not None and entry.against_best.is_shown]
+    sentences = []
+    if level:
+        sentences.append(f"Not shown to be worse over these tasks: {', '.join(level)}.")
+    if worse:
+        sentences.append(f"Shown to be worse: {', '.join(worse)}.")
+    if board.notes and not sentences:
+        return f"No test against it: {board.notes[0]}."
+    return " ".join(sentences)
 
 
 def _count_runs(rows: Sequence[Row]) -> str:

@@ -8,10 +8,35 @@ import re
 from collections.abc import Sequence
 
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
+from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.rows import Row
-from gelora_cli.report.tables import COLUMNS, NONE, PLUS_MINUS, Table, metric_texts
+from gelora_cli.report.tables import COLUMNS, MARK, NONE, NUMBER, PLUS_MINUS, Table, metric_texts
+
+PAIR_FIELDS = (
+    "group",
+    "first",
+    "second",
+    "metric",
+    "difference",
+    "low",
+    "high",
+    "effect_size",
+    "p",
+    "p_corrected",
+    "seeds",
+    "collapsed_first",
+    "collapsed_second",
+    "trials_first",
+    "trials_second",
+    "verdict",
+)
+"""The columns of the file with every pair: fields of a comparison."""
 
 TEX_HEAD = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+PAPER_TEX_HEAD = "% needs \\usepackage{booktabs}\n"
+
+NARROW, WIDE, WIDEST = 45, 84, 116
+"""Letters of a line: that fit into one of two columns of a page, and into a page in small and in footnotesize."""
 
 # One pass over the characters, so the braces of a replacement are not escaped again.
 TEX = {
@@ -21,6 +46,7 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     PLUS_MINUS: r"$\pm$",
+    MARK: r"$^\dagger$",
     # A line that began with one of them would give an argument to the end of the line above.
     "[": "{[}",
     "*": "{*}",
@@ -30,8 +56,11 @@ TEX = {
 
 def markdown(table: Table) -> str:
     """Return a table as GitHub shows it, under its caption."""
-    rule = ["---"] * len(table.titles)
-    lines = [_escape_all(table.titles), rule, *(_escape_all(line) for line in table.lines)]
+    rule = ["---:" if table.is_numeric(column) and table.bold else "---" for column in range(len(table.titles))]
+    lines = [_escape_all(table.titles), rule]
+    for number, line in enumerate(table.lines):
+        cells = _escape_all(line)
+        lines.append([f"**{cell}**" if (number, column) in table.bold else cell for column, cell in enumerate(cells)])
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"{escape_markdown(table.caption)}\n\n{body}"
 
@@ -65,15 +94,57 @@ def csv_text(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
+def pairs_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return a line per compared pair, with plain numbers: none is rounded, and what has no value is empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(PAIR_FIELDS)
+    for pair in comparisons:
+        texts = ["" if value is None else str(value) for value in (getattr(pair, name) for name in PAIR_FIELDS)]
+        writer.writerow([escape_formula(escape_controls(text, one_line=True)) for text in texts])
+    return buffer.getvalue()
+
+
 def latex(table: Table) -> str:
-    """Return a `table*` environment in booktabs' style, as wide as the page."""
+    """Return a table in booktabs' style, in the letters that it needs to fit.
+
+    A narrow one is a `table` of one column, a wider one a `table*` over the page. Only one that fits in no readable
+    size is scaled to the page: `columns=` picks fewer columns.
+    """
     shape = "".join("r" if table.is_numeric(column) else "l" for column in range(len(table.titles)))
-    lines = [" & ".join(map(escape_tex, line)) + r" \\" for line in (table.titles, *table.lines)]
+    lines = [" & ".join(map(escape_tex, table.titles)) + r" \\"]
+    for number, line in enumerate(table.lines):
+        cells = [_tex_cell(cell, (number, column) in table.bold) for column, cell in enumerate(line)]
+        lines.append(" & ".join(cells) + r" \\")
     body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+    tabular = f"\\begin{{tabular}}{{{shape}}}\n{body}\n\\end{{tabular}}"
+    width = _letters(table)
+    environment = "table" if width <= NARROW else "table*"
+    size = r"\small" if width <= WIDE else r"\footnotesize"
+    if width > WIDEST:
+        tabular = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}"
     return (
-        f"\\begin{{table*}}\n\\centering\n\\caption{{{escape_tex(table.caption)}}}\n\\resizebox{{\\linewidth}}{{!}}{{%\n"
-        f"\\begin{{tabular}}{{{shape}}}\n{body}\n\\end{{tabular}}}}\n\\end{{table*}}\n"
+        f"\\begin{{{environment}}}\n\\centering\n\\caption{{{escape_tex(table.caption)}}}\n"
+        f"\\vspace{{4pt}}\n{size}\n\\setlength{{\\tabcolsep}}{{4pt}}\n{tabular}\n\\end{{{environment}}}\n"
     )
+
+
+def _tex_cell(cell: str, bold: bool) -> str:
+    """Return a cell, its deviation in smaller letters; bold is the mean alone, and a mark moves no number."""
+    if cell.endswith(MARK) and NUMBER.fullmatch(cell):
+        return rf"{_tex_cell(cell.removesuffix(MARK), bold)}\rlap{{{TEX[MARK]}}}"
+    text, separator, deviation = cell.partition(f" {PLUS_MINUS} ")
+    if not separator or not NUMBER.fullmatch(cell):
+        return rf"\textbf{{{escape_tex(cell)}}}" if bold else escape_tex(cell)
+    mean = rf"\textbf{{{escape_tex(text)}}}" if bold else escape_tex(text)
+    return rf"{mean}\,{{\scriptsize$\pm$\,{escape_tex(deviation)}}}"
+
+
+def _letters(table: Table) -> int:
+    """Return how many letters wide a table is, with a letter and a half between two columns."""
+    columns = zip(table.titles, *table.lines, strict=True)
+    widths = [max(len(cell) - (2 if PLUS_MINUS in cell else 0) for cell in column) for column in columns]
+    return sum(widths) + 3 * (len(widths) - 1) // 2
 
 
 def escape_tex(text: str) -> str:

@@ -18,7 +18,9 @@ NONE = "-"
 """The text of a cell that has no value."""
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
-NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?|-|not recorded")
+MARK = "\N{DAGGER}"
+"""Behind a value that is not shown to be worse than the best."""
+NUMBER = re.compile(rf"[-+]?[\d,]+(\.\d+)?( {PLUS_MINUS} [\d.]+)?{MARK}?|-|not recorded")
 
 PROTOCOLS = {
     "last": "the weights after the last step, without any selection",
@@ -101,6 +103,11 @@ COLUMNS = (
 HEADING_COLUMNS = ("task", "model", "metric")
 """What the caption of a task's own table says, so that its columns need not."""
 
+PAIRS = "pairs.csv"
+"""The file of a report with every pair that was compared."""
+MOST_PAIRS = 36
+"""Pairs of a group that a table shows whole: those of 9 rows, such as 8 methods and full fine-tuning."""
+
 COMPARISON_TITLES = (
     "first",
     "second",
@@ -117,12 +124,21 @@ COMPARISON_TITLES = (
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, titles and lines of text, `-` for what has no value; `protocol` where all rows are of one."""
+    """A table of text.
+
+    Attributes:
+        caption: what stands above it.
+        titles: those of its columns.
+        lines: the cells of each line, `-` for what has no value.
+        protocol: where all rows are of one.
+        bold: the cells in bold, as line and column from 0.
+    """
 
     caption: str
     titles: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     protocol: str = ""
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     def is_numeric(self, column: int) -> bool:
         """Return whether every cell of a column is a number or has no value, to be set at the right."""
@@ -209,16 +225,28 @@ def _mean_and_sd(row: Row, name: str) -> str:
 
 
 def comparison_tables(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Iterator[Table]:
-    """Return a table per group, pairs with uniform LoRA first; its caption says what the tests draw."""
+    """Return a table per group, pairs with uniform LoRA first; its caption says what the tests draw.
+
+    Of more than `MOST_PAIRS` pairs only those with uniform LoRA, and those with a difference shown, are in the table:
+    the file `PAIRS` has every pair.
+    """
     for group in groups:
         references = {display_name(row) for row in group.rows if is_reference(row)}
         pairs = [pair for pair in comparisons if pair.group == group.name]
-        # A stable sort: within both halves the order of the rows stays.
-        pairs.sort(key=lambda pair: not references & {pair.first, pair.second})
-        if pairs:
-            lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in pairs)
-            caption = f"{group.name}: {pairs[0].metric}; {pairs[0].drawn}"
-            yield Table(caption, COMPARISON_TITLES, lines)
+        if not pairs:
+            continue
+        caption = f"{group.name}: {pairs[0].metric}; {pairs[0].drawn}"
+        of_reference = [pair for pair in pairs if references & {pair.first, pair.second}]
+        others = [pair for pair in pairs if not references & {pair.first, pair.second}]
+        if len(pairs) > MOST_PAIRS:
+            others = [pair for pair in others if pair.is_shown]
+            folded = len(pairs) - len(of_reference) - len(others)
+            caption += (
+                f". Here are the pairs with uniform LoRA, and those with a difference shown; the other {folded} of "
+                f"{len(pairs)} are in {PAIRS}"
+            )
+        lines = tuple(_comparison_line(pair, group.rows[0].digits) for pair in (*of_reference, *others))
+        yield Table(caption, COMPARISON_TITLES, lines)
 
 
 def is_reference(row: Row) -> bool:
