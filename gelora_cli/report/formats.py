@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
 from gelora_cli.report.comparison import Comparison
@@ -37,6 +38,8 @@ PAPER_TEX_HEAD = "% needs \\usepackage{booktabs}\n"
 
 NARROW, WIDE, WIDEST = 45, 84, 116
 """Letters of a line: that fit into one of two columns of a page, and into a page in small and in footnotesize."""
+LONG, WRAPPED = 40, 47
+"""Letters of a cell that is wrapped in LaTeX, and of its lines then, which are 7 cm wide in footnotesize."""
 
 # One pass over the characters, so the braces of a replacement are not escaped again.
 TEX = {
@@ -106,12 +109,13 @@ def pairs_csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a table in booktabs' style, in the letters that it needs to fit.
+    """Return a table in booktabs' style, in the letters that it needs to fit, without columns that have no value.
 
-    A narrow one is a `table` of one column, a wider one a `table*` over the page. Only one that fits in no readable
-    size is scaled to the page: `columns=` picks fewer columns.
+    Long texts are wrapped. A narrow one is a `table` of one column, a wider one a `table*` over the page. Only one that
+    fits in no readable size is scaled to the page: `columns=` picks fewer columns.
     """
-    shape = "".join("r" if table.is_numeric(column) else "l" for column in range(len(table.titles)))
+    table = _without_empty_columns(table)
+    shape = "".join(_tex_column(table, column) for column in range(len(table.titles)))
     lines = [" & ".join(map(escape_tex, table.titles)) + r" \\"]
     for number, line in enumerate(table.lines):
         cells = [_tex_cell(cell, (number, column) in table.bold) for column, cell in enumerate(line)]
@@ -129,6 +133,27 @@ def latex(table: Table) -> str:
     )
 
 
+def _without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns in which no line has a value; all where there is no line."""
+    used = [number for number, cells in enumerate(zip(*table.lines, strict=True)) if set(cells) != {NONE}]
+    if len(used) in (0, len(table.titles)):
+        return table
+    lines = tuple(tuple(line[column] for column in used) for line in table.lines)
+    bold = frozenset((line, used.index(column)) for line, column in table.bold if column in used)
+    return replace(table, titles=tuple(table.titles[column] for column in used), lines=lines, bold=bold)
+
+
+def _is_long(cells: Sequence[str]) -> bool:
+    return max(map(len, cells)) > LONG
+
+
+def _tex_column(table: Table, column: int) -> str:
+    """Return how LaTeX sets a column: numbers at the right, long texts wrapped."""
+    if _is_long([line[column] for line in table.lines] or [""]):
+        return "p{7cm}"
+    return "r" if table.is_numeric(column) else "l"
+
+
 def _tex_cell(cell: str, bold: bool) -> str:
     """Return a cell, its deviation in smaller letters; bold is the mean alone, and a mark moves no number."""
     if cell.endswith(MARK) and NUMBER.fullmatch(cell):
@@ -142,8 +167,10 @@ def _tex_cell(cell: str, bold: bool) -> str:
 
 def _letters(table: Table) -> int:
     """Return how many letters wide a table is, with a letter and a half between two columns."""
-    columns = zip(table.titles, *table.lines, strict=True)
-    widths = [max(len(cell) - (2 if PLUS_MINUS in cell else 0) for cell in column) for column in columns]
+    widths = []
+    for column in zip(table.titles, *table.lines, strict=True):
+        width = max(len(cell) - (2 if PLUS_MINUS in cell else 0) for cell in column)
+        widths.append(WRAPPED if _is_long(column[1:] or [""]) else width)
     return sum(widths) + 3 * (len(widths) - 1) // 2
 
 

@@ -17,6 +17,7 @@ from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.formats import latex, markdown
 from gelora_cli.report.leaderboard import Board, Entry
 from gelora_cli.report.runs import collect
+from gelora_cli.report.tables import Table
 from tests.helpers.report_runs import EXAMPLES, write_whole
 
 RIGHT = {
@@ -125,3 +126,10 @@ def test_a_board_without_enough_seeds_says_that_it_tests_nothing(tmp_path: Path)
     (board,) = analyse(collect([tmp_path])).boards
     assert entry(board, "lora").is_best and not entry(board, "gelora").not_shown_worse
     assert "1 shared seed" in board_table(board).caption and entry(board, "lora").sd is None
+
+
+def test_long_texts_are_wrapped_and_columns_without_a_value_left_out() -> None:
+    words = "lora above shuffled by 0.0123 (95 % interval 0.0012 to 0.0234)"
+    text = latex(Table("pairs", ("first", "in words", "p", "collapsed"), (("lora", words, "0.012", "-"),)))
+    assert r"\begin{tabular}{lp{7cm}r}" in text and "collapsed" not in text
+    assert r"lora & lora above shuffled by 0.0123 (95 \% interval 0.0012 to 0.0234) & 0.012 \\" in text
