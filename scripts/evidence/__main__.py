@@ -21,12 +21,12 @@ from typing import cast
 
 import yaml
 
+from gelora_cli.archive.reading import open_runs
 from gelora_cli.config.tuned import FOLDER, read_tuned
 from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.files import read_text
 from gelora_cli.core.run_files import CONFIG
-from gelora_cli.core.status import find_runs
+from gelora_cli.core.run_reader import RunDirectory
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
 from scripts.evidence.running import Runner, open_tree
 from scripts.evidence.stages import (
@@ -220,10 +220,11 @@ def read_progress(request: Request) -> list[Progress]:
 
 
 def _finished(request: Request) -> Iterator[Values]:
-    """Return the configuration of every finished run, as nested values."""
-    for directory in find_runs(request.runs):
-        if is_done(directory):
-            yield cast(Values, yaml.load(read_text(directory / CONFIG, "a configuration"), Loader=Loader))
+    """Return the configuration of every finished run, in directories and in the archive, as nested values."""
+    places = [place for place in (request.runs, request.archive) if place.exists()]
+    for run in open_runs(places):
+        if not isinstance(run, RunDirectory) or is_done(run.place):
+            yield cast(Values, yaml.load(run.text(CONFIG, "a configuration"), Loader=Loader))
 
 
 def progress_text(request: Request, states: Sequence[Progress]) -> str:

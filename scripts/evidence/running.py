@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.status import find_runs
 from scripts.evidence.stages import ROOT
 
 PACK_SECONDS = 30 * 60
@@ -93,7 +95,7 @@ class Runner:
     def pack(self) -> None:
         """Pack all finished runs into the archive, with the code of this checkout."""
         self.next_pack = time.monotonic() + PACK_SECONDS
-        if not self.runs.is_dir():
+        if not any(map(is_done, find_runs(self.runs))):
             return
         self.archive.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "gelora_cli", "pack", str(self.runs), f"output={self.archive}"]

@@ -32,6 +32,8 @@ GROUPS = ("task", "model", "method")
 """Groups of the configuration, whose value in `config.yaml` is the field `name`."""
 
 Values = dict[str, Any]
+RunKey = tuple[str, str, int]
+"""Task, method and seed."""
 Presets = Mapping[tuple[str, str, str], TunedPreset]
 """By task, method and form of the update."""
 
@@ -56,6 +58,11 @@ class Job:
     def variant(self) -> str:
         """Return the form of the update."""
         return str(self.values.get("method.variant", UNSET["method.variant"]))
+
+    @property
+    def key(self) -> RunKey:
+        """Return what its runs are looked up by."""
+        return self.task, self.method, int(self.values["seed"])
 
     @property
     def beside_method(self) -> Values:
@@ -227,20 +234,25 @@ def _stage(values: Values) -> Stage:
 
 def progress(scale: Scale, configs: Iterable[Values], presets: Presets) -> list[Progress]:
     """Return what is done of each stage, from the configurations of finished runs and the presets that are there."""
-    by_run: dict[tuple[str, str, Any], list[Values]] = {}
+    by_run: dict[RunKey, list[Values]] = {}
     for config in configs:
-        by_run.setdefault((config["task"]["name"], config["method"]["name"], config["seed"]), []).append(config)
+        by_run.setdefault(run_key(config), []).append(config)
     stages = []
     for stage in scale.stages:
         stages.append(_tuned(scale, stage, presets) if stage.is_tuning else _run(scale, stage, by_run, presets))
     return stages
 
 
-def _run(scale: Scale, stage: Stage, by_run: Mapping[tuple[str, str, Any], list[Values]], presets: Presets) -> Progress:
+def run_key(config: Values) -> RunKey:
+    """Return what a run with this configuration is looked up by."""
+    return config["task"]["name"], config["method"]["name"], config["seed"]
+
+
+def _run(scale: Scale, stage: Stage, by_run: Mapping[RunKey, list[Values]], presets: Presets) -> Progress:
     jobs = scale.jobs(stage)
     left = []
     for job in jobs:
-        candidates = by_run.get((job.task, job.method, job.values["seed"]), [])
+        candidates = by_run.get(job.key, [])
         if not any(job.is_run_of(config, presets, scale.trials) for config in candidates):
             left.append(job)
     hours = math.fsum(scale.hours(job.task, job.method, job.values) for job in left)

@@ -20,39 +20,14 @@ from scripts.evidence.presets import committed_presets, preset_key, take_presets
 from scripts.evidence.running import Runner, open_tree
 from scripts.evidence.stages import PLAN, Job, Scale, load_scale, progress
 from scripts.reproduce.sweeps import composed, composing
+from tests.helpers.comparison_runs import made_preset, write_study
 
 CPU = load_scale("cpu")
 
 
-def preset(task: str, method: str, **changes: Any) -> TunedPreset:
-    values: dict[str, Any] = {
-        "task": task,
-        "model": "minilm",
-        "method": method,
-        "budget": "0.15M",
-        "settings": {"train.epochs": 3, "train.learning_rate": 1e-3},
-        "trials": 12,
-        "best": 0.9,
-        "space": {"train.learning_rate": "1e-4 to 1e-2, log"},
-        "command": "gelora tune task=sst2 data.glue=/home/somebody/glue runs_dir=/home/somebody/runs",
-        "date": "2026-01-01T00:00:00+00:00",
-    }
-    return TunedPreset(**values | changes)
-
-
-def write_study(directory: Path, *presets: TunedPreset) -> Path:
-    folder = directory / "presets" / FOLDER
-    folder.mkdir(parents=True)
-    for one in presets:
-        values = {name: value for name, value in vars(one).items() if value not in (None, {}, [], "")}
-        text = yaml.safe_dump(values, sort_keys=False)
-        (folder / f"{one.task}-{one.method}-{one.when.get('method.variant', 'lora')}.yaml").write_text(text)
-    return directory
-
-
 def eight_presets() -> dict[tuple[str, str, str], TunedPreset]:
     tasks, methods = CPU.stages[1].tasks, CPU.stages[1].methods
-    return {preset_key(preset(task, method)): preset(task, method) for task in tasks for method in methods}
+    return {preset_key(made_preset(task, method)): made_preset(task, method) for task in tasks for method in methods}
 
 
 def config_of(job: Job, **changes: Any) -> dict[str, Any]:
@@ -155,7 +130,9 @@ def test_the_rest_of_a_round_names_the_methods_that_are_left(scale: Scale, tmp_p
 
 
 def test_settings_are_carried_and_a_study_of_the_task_goes_before(scale: Scale, tmp_path: Path) -> None:
-    take_presets(scale, [write_study(tmp_path / "a", preset("sst2", "lora"), preset("mrpc", "lora", best=0.7))])
+    take_presets(
+        scale, [write_study(tmp_path / "a", made_preset("sst2", "lora"), made_preset("mrpc", "lora", best=0.7))]
+    )
     there = committed_presets(scale)
     assert {task: there[task, "lora", "lora"].best for task in ("sst2", "cola", "mrpc", "stsb", "rte")} == {
         "sst2": 0.9,
@@ -164,8 +141,8 @@ def test_settings_are_carried_and_a_study_of_the_task_goes_before(scale: Scale, 
         "stsb": 0.7,
         "rte": 0.7,
     }
-    take_presets(scale, [write_study(tmp_path / "b", preset("cola", "lora", best=0.4))])
-    take_presets(scale, [write_study(tmp_path / "c", preset("sst2", "lora", best=0.8))])
+    take_presets(scale, [write_study(tmp_path / "b", made_preset("cola", "lora", best=0.4))])
+    take_presets(scale, [write_study(tmp_path / "c", made_preset("sst2", "lora", best=0.8))])
     there = committed_presets(scale)
     assert there["cola", "lora", "lora"].best == 0.4
     assert there["sst2", "lora", "lora"].best == 0.8
@@ -175,14 +152,14 @@ def test_settings_are_carried_and_a_study_of_the_task_goes_before(scale: Scale, 
 
 
 def test_forms_of_the_update_have_settings_of_their_own(scale: Scale, tmp_path: Path) -> None:
-    dora = preset("sst2", "lora", when={"method.variant": "dora"}, best=0.5)
-    files = take_presets(scale, [write_study(tmp_path / "a", preset("sst2", "lora"), dora)])
+    dora = made_preset("sst2", "lora", when={"method.variant": "dora"}, best=0.5)
+    files = take_presets(scale, [write_study(tmp_path / "a", made_preset("sst2", "lora"), dora)])
     assert len(files) == len(set(files)) == 4
     assert committed_presets(scale)["cola", "lora", "dora"].best == 0.5
 
 
 def test_studies_with_fewer_trials_are_refused(scale: Scale, tmp_path: Path) -> None:
-    study = write_study(tmp_path / "a", preset("sst2", "lora", trials=7))
+    study = write_study(tmp_path / "a", made_preset("sst2", "lora", trials=7))
     with pytest.raises(GeloraError, match="fewer than 12 trials: sst2 lora: 7"):
         take_presets(scale, [study])
     with pytest.raises(GeloraError, match="no presets in it"):

@@ -1,0 +1,215 @@
+"""The sections of the page that answer a question: its sentence, its table, and a sentence for each contrast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gelora_cli.report.power import Power, power_of
+from gelora_cli.report.questions import AcrossTasks, Answer
+from gelora_cli.report.relations import relate, signal_costs
+from scripts.evidence.claims import Claim, contrast_claim, headline, line_id, points, probability, question_line
+from scripts.evidence.findings import Findings
+from scripts.evidence.markdown import NONE, Line, anchored, table
+from scripts.evidence.pictures import tuned_methods
+
+
+def answer_section(findings: Findings, answer: Answer) -> str:
+    """Return a question with its answer, the table of its contrasts, and a sentence for each."""
+    values = next(values for values in findings.texts.questions if values["id"] == answer.question.id)
+    parts = [f"### {values['title']}\n", f"{values['text']}\n", f"**{headline(findings.texts, answer).text}**\n"]
+    if answer.across:
+        parts.append(contrast_table(findings, answer))
+        parts.append("".join(f"- {claim.markdown()}\n" for claim in contrast_claims(findings, answer)))
+    else:
+        parts.append(f"{anchored(question_line(answer.question.id))}\n")
+    missing = missing_contrasts(answer)
+    if missing:
+        names = ", ".join(f"`{first}` - `{second}`" for first, second in missing)
+        parts.append(f"Not run yet: {names}.\n")
+    return "\n".join(parts)
+
+
+def contrast_table(findings: Findings, answer: Answer) -> str:
+    """Return a line for each contrast: its difference on every task, and over them with interval and p."""
+    tasks = list(dict.fromkeys(task for across in answer.across for task in across.tasks))
+    names = [findings.evidence.task_name(task) for task in tasks]
+    boards = {across.board for across in answer.across}
+    lines = []
+    for across in answer.across:
+        by_task = dict(zip(across.tasks, across.differences, strict=True))
+        cells = [points(by_task[task]) if task in by_task else NONE for task in tasks]
+        name = f"`{across.first}` - `{across.second}`" + (f" ({across.board})" if len(boards) > 1 else "")
+        lines.append(Line((name, *cells, *_test_cells(across)), line_id(answer, across)))
+    titles = ("contrast", *names, "over the tasks", "95 % interval", "p", "p, corrected", "seeds")
+    return table(titles, lines, anchor=question_line(answer.question.id))
+
+
+def _test_cells(across: AcrossTasks) -> tuple[str, ...]:
+    if across.low is None or across.high is None or across.p is None or across.p_corrected is None:
+        return points(across.difference), NONE, NONE, NONE, str(across.seeds)
+    interval = f"{points(across.low)} to {points(across.high)}"
+    p, corrected = probability(across.p), probability(across.p_corrected)
+    return (
+        points(across.difference),
+        interval,
+        p,
+        f"**{corrected}**" if across.is_shown else corrected,
+        str(across.seeds),
+    )
+
+
+def contrast_claims(findings: Findings, answer: Answer) -> list[Claim]:
+    """Return the sentence of each contrast."""
+    claims = []
+    for across in answer.across:
+        power = power_of(across, tested_contrasts(answer))
+        claims.append(contrast_claim(findings.texts, answer, across, None if power is None else power.detectable))
+    return claims
+
+
+def tested_contrasts(answer: Answer) -> int:
+    """Return how many contrasts of a question have a test, for which each is corrected."""
+    return sum(across.p is not None for across in answer.across)
+
+
+def missing_contrasts(answer: Answer) -> list[tuple[str, str]]:
+    """Return the contrasts that no run answers."""
+    there = {(across.first, across.second) for across in answer.across}
+    return [(one.first, one.second) for one in answer.question.contrasts if (one.first, one.second) not in there]
+
+
+@dataclass(frozen=True)
+class OtherAnswer:
+    """The answer of a question that no contrast answers: its title, its sentences, its text and its table."""
+
+    id: str
+    title: str
+    claim: Claim
+    text: str
+    table: str
+
+    def section(self) -> str:
+        """Return the part of the page."""
+        return f"### {self.title}\n\n{self.text}\n\n**{self.claim.text}**\n\n{self.table}"
+
+
+def other_answers(findings: Findings) -> list[OtherAnswer]:
+    """Return the answers of the questions that no contrast answers."""
+    answers = (verdict_answer, order_answer, tuning_answer, cost_answer, seeds_answer)
+    return [answer(findings) for answer in answers]
+
+
+def verdict_answer(findings: Findings) -> OtherAnswer:
+    """Return whether plans that agree with themselves gain more."""
+    values = findings.texts.others["verdict"]
+    relation = relate(findings.gains)
+    sentence = "Too few plans with a measured agreement."
+    if relation is not None:
+        is_shown = relation.p < findings.texts.level
+        sentence = values["shown" if is_shown else "none"].format(
+            direction="more" if relation.rho > 0 else "less",
+            rho=f"{relation.rho:.2f}",
+            p=probability(relation.p),
+            plans=relation.count,
+        )
+    lines = []
+    for gain in findings.gains:
+        name = findings.evidence.task_name(gain.task)
+        lines.append(Line((f"`{gain.method}`", name, f"{gain.agreement:.2f}", points(gain.gain))))
+    titles = ("plan", "task", "agreement", "gain over uniform")
+    return _answer(values, sentence, table(titles, lines, anchor="answers-verdict", numbers_from=2))
+
+
+def tuning_answer(findings: Findings) -> OtherAnswer:
+    """Return by how much each method's own best trial lies above the setting that is best for all."""
+    values = findings.texts.others["tuning"]
+    sentences, lines = [], []
+    for study in findings.evidence.studies:
+        tuned = tuned_methods(study)
+        if not tuned:
+            continue
+        gains = [method.best - method.common for method in tuned]
+        task = findings.evidence.task_name(study.task)
+        sentences.append(values["shown"].format(task=task, low=f"{min(gains):.1f}", high=f"{max(gains):.1f}"))
+        for method, gain in zip(tuned, gains, strict=True):
+            lines.append(
+                Line((f"`{method.method}`", task, f"{method.common:.1f}", f"{method.best:.1f}", f"{gain:.1f}"))
+            )
+    titles = ("method", "task", "common setting", "best trial", "difference")
+    body = table(titles, lines, anchor="answers-tuning", numbers_from=2)
+    return _answer(values, " ".join(sentences) or values["none"], body)
+
+
+def cost_answer(findings: Findings) -> OtherAnswer:
+    """Return what measuring the signals takes."""
+    values = findings.texts.others["cost"]
+    costs = signal_costs(findings.groups)
+    lines = []
+    for cost in costs:
+        flops = NONE if cost.flops is None else f"{100 * cost.flops:.1f} %"
+        lines.append(Line((f"`{cost.method}`", flops, f"{100 * cost.seconds:.1f} %"), f"cost-{cost.method}"))
+    sentence = values["none"]
+    if costs:
+        dearest = costs[0]
+        flops = "an unrecorded share" if dearest.flops is None else f"{100 * dearest.flops:.1f} %"
+        sentence = values["shown"].format(method=dearest.method, flops=flops, seconds=f"{100 * dearest.seconds:.1f} %")
+    titles = ("method", "operations, of one training", "seconds, of one training")
+    return _answer(values, sentence, table(titles, lines, anchor="answers-cost"))
+
+
+def order_answer(findings: Findings) -> OtherAnswer:
+    """Return whether the tasks of a board order the methods alike, and the same of all boards together."""
+    values = findings.texts.others["order"]
+    sentences, lines = [], []
+    for title, ranking in findings.rankings.items():
+        for name, rank in ranking.mean_ranks.items():
+            lines.append(Line((f"`{name}`", title, f"{rank:.2f}")))
+        if ranking.concordance is None or ranking.p is None:
+            continue
+        sentence = values["shown" if ranking.p < findings.texts.level else "none"]
+        sentences.append(sentence.format(w=f"{ranking.concordance:.2f}", p=probability(ranking.p)))
+        pairs = [f"`{better}` before `{worse}`" for better, worse in ranking.shown_pairs]
+        most = len(ranking.mean_ranks) - 1
+        critical = values["critical"].format(
+            cd=f"{ranking.critical_difference:.2f}", most=most, pairs=", ".join(pairs) or "no two do"
+        )
+        sentences.append(critical)
+    body = table(("method", "over the tasks of", "mean rank"), lines, anchor="answers-order", numbers_from=2)
+    return _answer(values, " ".join(sentences) or "Too few tasks.", body)
+
+
+def seeds_answer(findings: Findings) -> OtherAnswer:
+    """Return how many seeds would show half a point, for each contrast that has a test."""
+    values = findings.texts.others["seeds"]
+    powers: dict[tuple[str, str, str], Power] = {}
+    for answer in findings.answers:
+        for across in answer.across:
+            power = power_of(across, tested_contrasts(answer))
+            if power is not None:
+                powers[answer.question.id, across.id, across.board] = power
+    lines = [_power_line(question, power) for (question, _, _), power in powers.items()]
+    titles = ("contrast", "question", "seeds now", "shown four times in five, points", "seeds for half a point")
+    sentence = (
+        _seeds_sentence(values, next(iter(powers.values()))) if powers else findings.texts.sentences["unanswered"]
+    )
+    return _answer(values, sentence, table(titles, lines, anchor="answers-seeds", numbers_from=2))
+
+
+def _seeds_sentence(values: dict[str, str], power: Power) -> str:
+    seeds = power.for_half_a_point.seeds
+    rows = f"{power.for_half_a_point.rows_factor:.1f}"
+    return values["none" if seeds is None else "shown"].format(
+        first=power.first, second=power.second, seeds=seeds, rows=rows
+    )
+
+
+def _power_line(question: str, power: Power) -> Line:
+    needed = power.for_half_a_point
+    seeds = str(needed.seeds) if needed.seeds is not None else f"none: {needed.rows_factor:.1f} times the rows"
+    contrast = f"`{power.first}` - `{power.second}`"
+    return Line((contrast, question, str(power.seeds), f"{power.detectable:.2f}", seeds))
+
+
+def _answer(values: dict[str, str], sentence: str, body: str) -> OtherAnswer:
+    claim = Claim(f"headline-{values['id']}", sentence, question_line(values["id"]))
+    return OtherAnswer(values["id"], values["title"], claim, values["text"], body)

@@ -1,0 +1,66 @@
+"""The methods over the tasks: a table for each budget and choice of modules."""
+
+from __future__ import annotations
+
+from gelora_cli.report.leaderboard import Board, Entry
+from gelora_cli.report.rows import Row
+from scripts.evidence.findings import Findings
+from scripts.evidence.markdown import NONE, Line, mean_sd, table
+
+MARKS = (
+    "**Bold**: the best. \N{DAGGER}: not shown to be worse than the best average, by a test over the tasks corrected "
+    "over the others; the same runs chose the best, so that says no more. Methods that no budget binds stand last."
+)
+
+
+def board_section(findings: Findings) -> str:
+    """Return every board under its heading."""
+    parts = ["## The methods on every task\n", f"{MARKS}\n"]
+    for number, board in enumerate(findings.boards, start=1):
+        parts.append(f"### {board.title}\n")
+        parts.append(board_table(findings, board, anchor=f"board-{number}"))
+        parts.append(_metrics(findings, board))
+        parts += [f"{note}\n" for note in board.notes]
+    return "\n".join(parts)
+
+
+def board_table(findings: Findings, board: Board, *, anchor: str = "") -> str:
+    """Return a line for each method: parameters, mean and standard deviation on each task, the average over them."""
+    names = [findings.evidence.task_name(task) for task in board.tasks]
+    entries = sorted(board.entries, key=lambda entry: entry.exempt)  # stable: within both, the order of the board
+    lines = [Line(_cells(board, entry)) for entry in entries]
+    return table(("method", "parameters", *names, "average", "seeds"), lines, anchor=anchor)
+
+
+def _cells(board: Board, entry: Entry) -> tuple[str, ...]:
+    cells = [f"`{entry.name}`", f"{entry.adapter_params:,}"]
+    for task in board.tasks:
+        row = entry.rows.get(task)
+        cells.append(NONE if row is None else _value(row, is_best=row.mean == board.best_on(task)))
+    average = NONE if entry.average is None else mean_sd(entry.average, entry.sd)
+    if entry.is_best:
+        average = f"**{average}**"
+    elif entry.not_shown_worse:
+        average += " \N{DAGGER}"
+    return (*cells, average, str(len(entry.shared_seeds)))
+
+
+def _value(row: Row, *, is_best: bool) -> str:
+    factor = 1.0 if row.points_factor is None else row.points_factor
+    text = mean_sd(factor * row.mean, None if row.sd is None else factor * row.sd)
+    if row.collapsed:
+        text += f" ({row.collapsed} collapsed)"
+    return f"**{text}**" if is_best else text
+
+
+def _metrics(findings: Findings, board: Board) -> str:
+    """Return what the values of each task are, how many rows they are on, and how many it was trained on."""
+    texts = []
+    for task in board.tasks:
+        row = next(entry.rows[task] for entry in board.entries if task in entry.rows)
+        run = row.runs[0]
+        trained = run.result.train.examples // max(run.result.train.epochs, 1)
+        examples = run.result.results[0].examples
+        name = findings.evidence.task_name(task)
+        texts.append(f"{name}: {row.metric.replace('_', ' ')} on {examples:,} rows, trained on {trained:,}")
+    return f"{'; '.join(texts)}.\n"

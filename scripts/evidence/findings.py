@@ -1,0 +1,83 @@
+"""From the runs of whole rounds to everything that the page says: rows, boards, answers and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gelora_cli.report.answers import answer_questions
+from gelora_cli.report.groups import RowGroup, group_rows
+from gelora_cli.report.leaderboard import Board, make_boards, points
+from gelora_cli.report.questions import Answer
+from gelora_cli.report.ranking import Ranking, rank_methods
+from gelora_cli.report.relations import PlanGain, plan_gains
+from gelora_cli.report.rows import make_rows
+from gelora_cli.report.significance import compare_groups
+from scripts.evidence.claims import Texts, load_texts
+from scripts.evidence.stages import Scale
+from scripts.evidence.whole_rounds import Evidence, read_evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the page is written from.
+
+    Attributes:
+        evidence: the runs and studies.
+        texts: the questions, with the sentences of every outcome.
+        groups: the rows that are compared, of whole rounds alone; none where no round is whole.
+        boards: the methods over the tasks, for each budget and choice of modules.
+        answers: of the questions that contrasts answer.
+        gains: the plans whose agreement was measured, with their gains over uniform ranks.
+        rankings: the mean ranks of the methods over the tasks of a board, by its title.
+    """
+
+    evidence: Evidence
+    texts: Texts
+    groups: tuple[RowGroup, ...]
+    boards: tuple[Board, ...]
+    answers: tuple[Answer, ...]
+    gains: tuple[PlanGain, ...]
+    rankings: Mapping[str, Ranking]
+
+    @property
+    def has_rounds(self) -> bool:
+        """Return whether a round is whole."""
+        return bool(self.groups)
+
+
+def find(scale: Scale, places: Sequence[Path]) -> Findings:
+    """Read runs, and answer the questions.
+
+    Args:
+        scale: the plan.
+        places: archives or directories of runs; those that are not there count as empty.
+    """
+    evidence = read_evidence(scale, places)
+    texts = load_texts()
+    groups = group_rows(make_rows(evidence.runs))
+    comparisons, _ = compare_groups(groups)
+    boards = make_boards(groups, comparisons)
+    rankings = {board.title: rank_board(board) for board in boards}
+    return Findings(
+        evidence=evidence,
+        texts=texts,
+        groups=tuple(groups),
+        boards=tuple(boards),
+        answers=tuple(answer_questions(texts.asked(), groups, comparisons)),
+        gains=tuple(plan_gains(groups, comparisons)),
+        rankings={title: ranking for title, ranking in rankings.items() if ranking is not None},
+    )
+
+
+def rank_board(board: Board) -> Ranking | None:
+    """Return the mean ranks of the methods over the tasks of a board; None below two tasks or methods."""
+    values: dict[str, dict[str, float]] = {}
+    for task in board.tasks:
+        means = {entry.name: points(entry.rows[task]) for entry in board.entries if task in entry.rows}
+        values[task] = {name: mean for name, mean in means.items() if mean is not None}
+    try:
+        return rank_methods(values)
+    except ValueError:
+        return None

@@ -1,0 +1,240 @@
+"""The text of docs/what-we-found.md and of the README's part of it; the words around the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gelora_cli.plots.base import Picture
+from gelora_cli.report.published import read_published
+from gelora_cli.report.runs import Run
+from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers
+from scripts.evidence.board_sections import board_section, board_table
+from scripts.evidence.claims import Claim, advice_claims, headline
+from scripts.evidence.findings import Findings
+from scripts.evidence.markdown import Line, listed, table
+from scripts.evidence.pictures import MAIN, picture_line
+from scripts.evidence.stages import ROOT, Scale, load_scale, progress
+
+TITLE = "# What we found\n"
+
+INTRODUCTION = """\
+Which LoRA rank should each block get, and does it matter? Here rank allocators are compared at equal parameters, equal
+protocol and equal tuning, beside controls, over several seeds, with tests.
+
+This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
+The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`, which was
+committed before any run of the comparison had ended. The numbers only choose which sentence you read. "No difference
+shown" is an answer. An arrow behind a sentence leads to the line that carries it.
+"""
+
+WORDS = """\
+**What the words say.** Values are in points, 0 to 100, as mean \N{PLUS-MINUS SIGN} standard deviation over seeds. A
+difference is *shown* where its p is below 0.05 after Holm's correction over the contrasts of its question. The test
+takes seeds and evaluated examples as drawn at random, and the tasks as given
+([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks.
+"""
+
+NO_ROUNDS = """\
+No round of the comparison is whole yet, so there is no number here. A round is one seed over all tasks and methods of a
+stage. What is done and left:
+"""
+
+AGAIN = """\
+<a id="how-it-was-made"></a>
+
+## How it was made
+
+One line runs what is left, resumes where it was stopped, and packs what is finished:
+
+```bash
+make evidence SCALE=cpu GLUE=DIR
+```
+
+`DRY=1` says what is done and left, and runs nothing. `MINUTES=90` stops after these. The plan is
+`scripts/evidence/plan.yaml`: the commit whose code trains (`{commit}`, in a worktree that the command makes), the
+stages in their order, and the settings. Every method had {trials} trials of `gelora tune` on held-out training rows of
+{studied}. Other tasks take over settings: {carried}. These settings are committed in `{presets}`, so that the rounds
+can be run without tuning again.
+
+**Add rows.** With a faster machine, or more of them: give the line above. Then write the page, commit it with the
+archive and the settings, and open a pull request:
+
+```bash
+python -m scripts.evidence.page
+git add {archive} {presets} docs README.md
+```
+
+A run is counted where its configuration is the plan's, with the settings of the study. Runs of another commit are
+refused when they are packed. A stage of your own is an entry in `plan.yaml`, and a question of your own one in
+`questions.yaml`: commit it before its runs end.
+
+```bash
+gelora report {archive} output=report     # the same runs as one page with every pair and picture
+```
+"""
+
+PAPER = """\
+## At the scale of the paper: never run
+
+```bash
+make evidence SCALE=paper GLUE=DIR LAUNCH=slurm
+```
+
+This line is for {says}. Nobody has run it, and nothing above is about it. By assumed rates of one large
+GPU it takes about {hours:.0f} hours. `dry_run=true` behind one of its commands says what a run costs on your machine.
+
+What others published for this model stands here beside runs to come. It is of other code, other seeds and another
+selection of the epoch: no number above may be held against it.
+"""
+
+README_INTRODUCTION = """\
+Rank allocators at equal parameters, equal protocol and equal tuning ({trials} trials each), on {tasks}, {seeds}.
+{setting}
+"""
+
+
+def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+    """Return the page: in short, what was run, the methods on every task, the questions, how to do it again.
+
+    Args:
+        findings: what is said.
+        pictures: what is shown, by the id of its question.
+    """
+    scale = findings.evidence.scale
+    parts = [TITLE, INTRODUCTION.format(archive=_relative(scale, "archive"))]
+    if not findings.has_rounds:
+        parts += [NO_ROUNDS, _progress_table(findings)]
+    else:
+        parts += [_in_short(findings), WORDS, _what_was_run(findings)]
+        parts += [board_section(findings), _questions(findings, pictures)]
+    parts += [_again(scale), _paper()]
+    return "\n".join(parts)
+
+
+def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+    """Return the README's part: one table, one picture, which allocator when, and when none. A round must be whole."""
+    scale = findings.evidence.scale
+    board = findings.boards[0]
+    tasks = listed([findings.evidence.task_name(task) for task in board.tasks])
+    setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
+    start = README_INTRODUCTION.format(trials=scale.trials, tasks=tasks, seeds=_seeds(findings), setting=setting)
+    picture = picture_line(pictures[MAIN], "docs/images") if MAIN in pictures else ""
+    claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id != "advice-tune"]
+    advice = "".join(f"- {claim.text}\n" for claim in claims)
+    return "\n".join([start, board_table(findings, board), picture, advice])
+
+
+def all_claims(findings: Findings) -> list[Claim]:
+    """Return every sentence that the numbers chose, in the order of the page."""
+    headlines = [headline(findings.texts, answer) for answer in findings.answers]
+    contrasts = [claim for answer in findings.answers for claim in contrast_claims(findings, answer)]
+    others = [answer.claim for answer in other_answers(findings)]
+    return [*headlines, *others, *advice_claims(findings.texts, findings.answers), *contrasts]
+
+
+def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+    """Return every question with its answer, its table and its picture."""
+    parts = ["## The questions\n"]
+    for answer in findings.answers:
+        parts.append(answer_section(findings, answer))
+        parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == answer.question.id]
+    for other in other_answers(findings):
+        parts.append(other.section())
+        parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == other.id]
+    return "\n".join(parts)
+
+
+def _in_short(findings: Findings) -> str:
+    lines = ["## In short\n"]
+    for answer in findings.answers:
+        title = next(values["title"] for values in findings.texts.questions if values["id"] == answer.question.id)
+        lines.append(f"- **{title}** {headline(findings.texts, answer).markdown()}")
+    for other in other_answers(findings):
+        lines.append(f"- **{other.title}** {other.claim.markdown()}")
+    lines.append("\n**Which allocator when, and when none:**\n")
+    lines += [f"- {claim.markdown()}" for claim in advice_claims(findings.texts, findings.answers)]
+    return "\n".join(lines) + "\n"
+
+
+def _what_was_run(findings: Findings) -> str:
+    evidence = findings.evidence
+    lines = ["## What was run\n", _progress_table(findings)]
+    lines.append("A later stage counts from three whole rounds on: fewer give no test.\n")
+    if evidence.incomplete:
+        lines.append(
+            f"{evidence.incomplete} finished runs are of rounds that do not count yet: no number here is theirs.\n"
+        )
+    lines.append(f"- Comparison: {_origin(findings, evidence.runs)}.")
+    if evidence.trials:
+        lines.append(f"- Trials of the studies: {_origin(findings, evidence.trials)}.")
+    for task in evidence.noted_tasks():
+        lines.append(f"- {evidence.task_name(task)}: its rows are not those of GLUE, and no number of it is GLUE's.")
+    return "\n".join(lines) + "\n"
+
+
+def _origin(findings: Findings, runs: Sequence[Run]) -> str:
+    """Return how many runs there are, of which commit, on which machine, when, and how long they took."""
+    evidence = findings.evidence
+    machines = ", ".join(f"{device} ({count})" for device, count in evidence.machines(runs).items())
+    commits = ", ".join(f"`{commit[:12]}`" for commit in evidence.commits(runs))
+    took = f"{evidence.hours(runs):.1f} hours of runs"
+    return f"{len(runs)} runs, commit {commits}, {evidence.dates(runs)}, {took}, on {machines}"
+
+
+def _progress_table(findings: Findings) -> str:
+    scale = findings.evidence.scale
+    lines = []
+    for state in findings.evidence.states:
+        stage = state.stage
+        rounds = "-" if stage.is_tuning else f"{len(state.whole_rounds)} of {len(stage.seeds)}"
+        left = state.total - state.done
+        lines.append(Line((stage.says, str(state.done), str(left), rounds, f"{state.hours:.1f}")))
+    return table(("stage", "runs done", "left", "whole rounds", f"{scale.unit} left"), lines)
+
+
+def _seeds(findings: Findings) -> str:
+    """Return how many seeds the first board has, in words."""
+    counts = {len(row.runs) for entry in findings.boards[0].entries for row in entry.rows.values()}
+    few, many = min(counts), max(counts)
+    return f"{many} seeds" if few == many else f"{few} to {many} seeds"
+
+
+def _again(scale: Scale) -> str:
+    carried = ", ".join(f"{task} those of {source}" for task, source in scale.carried.items())
+    return AGAIN.format(
+        commit=scale.commit[:12],
+        trials=scale.trials,
+        studied=listed([task for task in scale.values["studies"] if task != "shared"]),
+        carried=carried,
+        archive=_relative(scale, "archive"),
+        presets=_relative(scale, "presets"),
+    )
+
+
+def _paper() -> str:
+    """Return what SCALE=paper would run and cost, and what is published for its model."""
+    scale = load_scale("paper")
+    hours = sum(state.hours for state in progress(scale, [], {}))
+    return PAPER.format(says=scale.values["says"].partition(";")[0], hours=hours) + "\n" + published_table(scale)
+
+
+def published_table(scale: Scale) -> str:
+    """Return the published values of the plan's model and tasks, a line per method and size."""
+    figures = read_published(ROOT / str(scale.values["published"]))
+    tasks = list(scale.values["tasks"])
+    by_row: dict[tuple[str, str, str], dict[str, float]] = {}
+    for figure in figures:
+        if figure.task in tasks and figure.model == scale.values["shared"]["model"]:
+            by_row.setdefault((figure.method, figure.params, figure.source), {}).setdefault(figure.task, figure.value)
+    sources = list(dict.fromkeys(source for _, _, source in by_row))
+    lines = []
+    for (method, params, source), values in by_row.items():
+        cells = [f"{100 * values[task]:.1f}" if task in values else "-" for task in tasks]
+        size = f"{int(params):,}" if params else "-"
+        lines.append(Line((f"`{method}`", size, *cells, str(sources.index(source) + 1))))
+    notes = "".join(f"\n{number}. {source}" for number, source in enumerate(sources, start=1))
+    return table(("published, not ours", "parameters", *tasks, "source"), lines) + notes + "\n"
+
+
+def _relative(scale: Scale, name: str) -> str:
+    return str(scale.values[name])

@@ -1,0 +1,67 @@
+"""The pictures of the page: differences for each question, the order of methods, verdicts, what tuning changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gelora_cli.core.artifacts.study import Study
+from gelora_cli.core.registries import METRICS
+from gelora_cli.plots.base import Picture
+from gelora_cli.plots.critical_difference import critical_difference_picture
+from gelora_cli.plots.differences import differences_picture
+from gelora_cli.plots.tuning_ranges import TunedMethod, tuning_picture
+from gelora_cli.plots.verdicts import PlannedGain, verdicts_picture
+from gelora_cli.tuning.common_point import common_point
+from scripts.evidence.findings import Findings
+
+MAIN = "static"
+"""The question whose picture the README shows."""
+
+
+def page_pictures(findings: Findings) -> dict[str, Picture]:
+    """Return the pictures by the id of the question that they belong to, as far as there are runs for them."""
+    return {picture.name.removeprefix("found-"): picture for picture in _drawn(findings) if picture is not None}
+
+
+def file_name(picture: Picture) -> str:
+    """Return the name of a picture's file."""
+    return f"{picture.name}.png"
+
+
+def picture_line(picture: Picture, images: str) -> str:
+    """Return a picture with its caption in Markdown; `images` leads to the files."""
+    alternative = picture.caption.replace("[", "(").replace("]", ")")
+    return f"![{alternative}]({images}/{file_name(picture)})\n"
+
+
+def _drawn(findings: Findings) -> Iterator[Picture | None]:
+    titles = {values["id"]: values["title"] for values in (*findings.texts.questions, *findings.texts.others.values())}
+    for answer in findings.answers:
+        identity = answer.question.id
+        boards = [across.board for across in answer.across]
+        first = [across for across in answer.across if across.board == boards[0]]
+        yield differences_picture(f"found-{identity}", titles[identity], first)
+    gains = [PlannedGain(**vars(gain)) for gain in findings.gains]
+    yield verdicts_picture("found-verdict", titles["verdict"], gains)
+    if findings.rankings:
+        yield critical_difference_picture("found-order", titles["order"], next(iter(findings.rankings.values())))
+    studies = {study.task: tuned_methods(study) for study in findings.evidence.studies}
+    yield tuning_picture("found-tuning", titles["tuning"], studies, findings.evidence.scale.trials)
+
+
+def tuned_methods(study: Study) -> list[TunedMethod]:
+    """Return each method at the point that is best for all on average, and at its own best, in points."""
+    point = common_point(study)
+    if point is None:
+        return []
+    factor = points_factor(study.reported)
+    return [TunedMethod(label, factor * common, factor * best) for label, (common, best) in point.values.items()]
+
+
+def points_factor(reported: str) -> float:
+    """Return what values of a metric are multiplied by to be in points; 1 where it has no such scale."""
+    for name in METRICS.names():
+        metric = METRICS.get(name)
+        if reported in metric.scores:
+            return metric.points_factor(reported) or 1.0
+    return 1.0

@@ -1,0 +1,138 @@
+"""What is there of the comparison: the runs of whole rounds, the studies before them, and what they took."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gelora_cli.archive.reading import read_archive
+from gelora_cli.core.artifacts.study import Study
+from gelora_cli.core.codec import read_artifact
+from gelora_cli.report.comparison import FEWEST_SEEDS
+from gelora_cli.report.runs import Run, collect
+from gelora_cli.tuning.study import STUDIES
+from scripts.evidence.presets import committed_presets
+from scripts.evidence.stages import Job, Presets, Progress, RunKey, Scale, Values, progress, run_key
+
+OWN_SPLITS = {("mrpc", 1725): "MSR's own split"}
+"""Tasks whose rows are not those of GLUE, by their evaluated rows, and what a reader must know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The comparison as far as it is.
+
+    Attributes:
+        scale: the plan.
+        states: what is done of each stage.
+        runs: the runs of the rounds that count.
+        incomplete: finished runs of rounds that do not count yet, which no number here is of.
+        trials: the runs of the studies.
+        studies: the studies.
+    """
+
+    scale: Scale
+    states: tuple[Progress, ...]
+    runs: tuple[Run, ...]
+    incomplete: int
+    trials: tuple[Run, ...]
+    studies: tuple[Study, ...]
+
+    def task_name(self, task: str) -> str:
+        """Return the name of a task, with what a reader must know of its rows."""
+        counts = {run.result.results[0].examples for run in self.runs if run.result.task == task}
+        notes = [OWN_SPLITS[task, count] for count in sorted(counts) if (task, count) in OWN_SPLITS]
+        return f"{task} ({notes[0]})" if notes else task
+
+    def noted_tasks(self) -> list[str]:
+        """Return the tasks whose rows are not those of GLUE."""
+        tasks = sorted({run.result.task for run in self.runs})
+        return [task for task in tasks if self.task_name(task) != task]
+
+    def hours(self, runs: Sequence[Run]) -> float:
+        """Return the hours that runs took, side by side ones added up."""
+        return math.fsum(sum(run.manifest.seconds.values()) for run in runs) / 3600
+
+    def machines(self, runs: Sequence[Run]) -> dict[str, int]:
+        """Return on which machines runs were done, with how many on each."""
+        return dict(Counter(run.manifest.device for run in runs).most_common())
+
+    def commits(self, runs: Sequence[Run]) -> list[str]:
+        """Return the commits that runs were done at."""
+        return sorted({run.manifest.git_commit or "unknown" for run in runs})
+
+    def dates(self, runs: Sequence[Run]) -> str:
+        """Return the first and the last day of runs."""
+        days = sorted({run.manifest.updated[:10] for run in runs})
+        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def read_evidence(scale: Scale, places: Sequence[Path]) -> Evidence:
+    """Read the runs at some places (directories or archives), and keep those of whole rounds.
+
+    Args:
+        scale: the plan.
+        places: directories and archives of runs; none of them has to exist.
+    """
+    places = [place for place in places if place.exists()]
+    collected = collect(places)
+    presets = committed_presets(scale)
+    values = {id(run): asdict(run.config) for run in collected.runs}
+    states = progress(scale, list(values.values()), presets)
+    by_key: dict[RunKey, list[Run]] = {}
+    for run in collected.runs:
+        by_key.setdefault(run_key(values[id(run)]), []).append(run)
+    chosen: list[Run] = []
+    incomplete = 0
+    for state in states:
+        counted = _counted_rounds(state, is_first=not chosen)
+        for job in scale.jobs(state.stage):
+            found = _find(job, by_key, values, presets, scale.trials)
+            if found is None:
+                continue
+            if job.values["seed"] in counted:
+                chosen.append(found)
+            else:
+                incomplete += 1
+    return Evidence(
+        scale=scale,
+        states=tuple(states),
+        runs=tuple(_each_once(chosen)),
+        incomplete=incomplete,
+        trials=tuple(run for run in collected.runs if run.result.on_holdout),
+        studies=tuple(study for place in places for study in read_studies(place)),
+    )
+
+
+def read_studies(place: Path) -> list[Study]:
+    """Return the studies of an archive, or below a directory of runs."""
+    if place.is_file():
+        archive = read_archive(place)
+        return [archive.study(path) for path in sorted(archive.studies)]
+    return [read_artifact(Study, file) for file in sorted(place.glob(f"{STUDIES}/*/{Study.FILE}"))]
+
+
+def _counted_rounds(state: Progress, *, is_first: bool) -> list[int]:
+    """Return the seeds whose rounds count: whole ones, of a later stage from as many on as a test needs.
+
+    A task with two seeds beside tasks with five would leave every contrast over the tasks without a test.
+    """
+    whole = state.whole_rounds
+    return whole if is_first or len(whole) >= FEWEST_SEEDS else []
+
+
+def _find(
+    job: Job, by_key: Mapping[RunKey, list[Run]], values: Mapping[int, Values], presets: Presets, trials: int
+) -> Run | None:
+    """Return the run of a job; None where it is not done."""
+    for run in by_key.get(job.key, []):
+        if job.is_run_of(values[id(run)], presets, trials):
+            return run
+    return None
+
+
+def _each_once(runs: Iterable[Run]) -> list[Run]:
+    return list({run.directory: run for run in runs}.values())
