@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.inline import Marks, row_tip
 from gelora_cli.plots.report_rows import metric_label
 from gelora_cli.plots.report_values import Series, parameter_ticks, row_series
 from gelora_cli.plots.style import FILLS, LIGHT, figure_head, new_figure
@@ -125,9 +126,10 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     lines = math.ceil(len(shown) / COLUMNS)
     figure, axes = new_figure(height_inches=0.9 + 2.5 * lines, panels=(1,) * lines, columns=COLUMNS)
     series = told_apart(row_series(rows))
+    marks = Marks()
     for number, (axis, cost) in enumerate(zip(axes, shown, strict=False)):
         axis.sharey(axes[0])
-        _draw_panel(axis, cost, rows, series)
+        _draw_panel(axis, cost, rows, series, marks)
         if number % COLUMNS == 0:
             axis.set_ylabel(metric_label(rows[0]))
         else:
@@ -137,7 +139,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     subtitle = f"{title}; means; bars: one sd to each side; rows of equal cost stand side by side"
     figure_head(figure, "Value against what it costs", subtitle, legend_of=axes[0])
     caption = f"{metric_label(rows[0])} of each row against each cost on a log axis; the line is the front."
-    return Picture(name, f"What it costs: {title}", caption, figure)
+    return Picture(name, f"What it costs: {title}", caption, figure, marks.tips)
 
 
 def told_apart(series: Sequence[Series]) -> list[Series]:
@@ -155,7 +157,7 @@ def told_apart(series: Sequence[Series]) -> list[Series]:
     return distinct
 
 
-def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Series]) -> None:
+def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Series], marks: Marks) -> None:
     """Draw the rows that have this cost, and the front of them."""
     costs = {id(row): value for row in rows if (value := cost.of(row)) is not None}
     places, zero = log_places(costs)
@@ -164,6 +166,8 @@ def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Se
     for each in series:
         known = [row for row in each.rows if id(row) in positions]
         _draw_rows(axis, known, [positions[id(row)] for row in known], each)
+        for row in known:
+            marks.add(axis, positions[id(row)], row.mean, row_tip(row))
     draw_front(axis, [(places[id(row)], row.mean) for row in rows if id(row) in places], high)
     scale_cost_axis(axis, cost.label, cost.unit, cost.suffix, low, high, zero)
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.names import EdgeName, fit_at_ends, name_at_edge
 from gelora_cli.plots.report_rows import (
     MOST_LINES,
     Points,
@@ -19,9 +22,11 @@ from gelora_cli.plots.report_rows import (
     row_families,
     row_styles,
 )
-from gelora_cli.plots.style import LineStyle, head, new_figure, step_ticks
+from gelora_cli.plots.style import LineStyle, figure_head, new_figure, step_ticks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from gelora_cli.report.rows import Row
 
 REFERENCE = "lora"
@@ -63,9 +68,27 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, Lin
     bottom.set(xlabel="optimizer step", ylabel=metric_label(rows[0]))
     bottom.sharex(top)  # an evaluation stands below the losses before it
     step_ticks(bottom)
-    head(top, "Training", f"{title}; means over seeds", legend_of=bottom if not top.lines else top)
+    has_end_names = fit_at_ends([row.name for row in rows])
+    if has_end_names:
+        for axis in (top, bottom):
+            _name_ends(axis, rows, styles)
+    legend_of = bottom if not top.lines else top
+    subtitle = f"{title}; means over seeds"
+    figure_head(figure, "Training", subtitle, legend_of=None if has_end_names else legend_of)
     names = ", ".join(row.name for row in rows)
     return Picture(name, f"Training: {title}", f"Loss and {rows[0].metric} over steps, of {names}.", figure)
+
+
+def _name_ends(axis: Axes, rows: Sequence[Row], styles: dict[int, LineStyle]) -> None:
+    """Write the name of each row at the last value of its line."""
+    axis.margins(y=0.08)
+    axis.autoscale(axis="y")
+    looks = {row.name: styles[id(row)] for row in rows}
+    names = []
+    for line in axis.get_lines():
+        last = float(np.asarray(line.get_ydata())[-1])
+        names.append(EdgeName(str(line.get_label()), last, looks[str(line.get_label())]))
+    name_at_edge(axis, names)
 
 
 def _losses(row: Row) -> Points:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gelora_cli.allocation.formatting import EXEMPT_BUDGET
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.inline import Marks, row_tip
+from gelora_cli.plots.names import EdgeName, fit_at_ends, name_at_edge, wrap_name
 from gelora_cli.plots.report_rows import metric_label
-from gelora_cli.plots.style import LineStyle, figure_head, method_style, new_figure
+from gelora_cli.plots.style import GRID, LineStyle, as_written, figure_head, method_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from gelora_cli.report.rows import Row
 
 
+HEAD_INCHES, LINE_INCHES = 1.5, 0.21
+"""Height of titles and axis, and of a line of a name."""
+MOST_LINES_BESIDE = 36
+"""Lines of names up to which there is a panel beside them."""
+DIFFERENT = 1.25
+"""Between the least and the most parameters: less can't be told apart on a log axis."""
 MOST_TICKS = 4
 """Ticks of the axis of parameters, whose labels are as long as `0.03M`."""
 
@@ -39,11 +48,7 @@ class ValuePicture(ReportPicture):
     name = "value"
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
-        """Draw the reported value against the adapter's parameters on a log axis, budgets of a method joined.
-
-        Rows of like cost hide each other there. So a second panel beside it gives each row a position of its own, with
-        its standard deviation.
-        """
+        """Draw the value of each row beside its name, and where costs differ against the adapter's parameters, too."""
         keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in rows)
         for number, key in enumerate(keys, start=1):
             members = [row for row in rows if (row.task, row.model, row.protocol, row.metric) == key]
@@ -52,32 +57,96 @@ class ValuePicture(ReportPicture):
 
 
 def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
-    """Draw values over parameters at the left, and at the right each row at a position of its own."""
-    figure, (left, right) = new_figure(height_inches=4.8, panels=(1,), columns=2)
-    right.sharey(left)
-    by_cost = sorted(rows, key=_cost)
-    positions = {id(row): position for position, row in enumerate(by_cost, start=1)}
-    for series in row_series(rows):
-        ordered = sorted(series.rows, key=_cost)
+    """Draw each row in a line of its own at the left; at the right values over parameters, budgets of a method joined.
+
+    Rows of one budget all have about the same parameters, so that the right panel would say nothing of them. It is left
+    out, too, where the names need so much height that it would be a tower.
+    """
+    costs = [_cost(row) for row in rows]
+    labels = _row_labels(rows)
+    lines = sum(1 + label.count("\n") for label in labels.values())
+    has_costs = max(costs) > DIFFERENT * min(costs) and lines <= MOST_LINES_BESIDE
+    height = HEAD_INCHES + max(LINE_INCHES * lines, 2.5 * has_costs)
+    figure, axes = new_figure(height_inches=height, panels=(1,), columns=1 + has_costs)
+    series, marks = row_series(rows), Marks()
+    _draw_named_rows(axes[0], rows, series, labels, marks)
+    if has_costs:
+        _draw_over_parameters(axes[1], rows, series)
+    figure_head(figure, "Value of each row", f"{title}; means; bars: one sd to each side")
+    caption = f"{metric_label(rows[0])} of each row, bars: one standard deviation over seeds to each side."
+    return Picture(name, f"Value and cost: {title}", caption, figure, marks.tips)
+
+
+def _row_labels(rows: Sequence[Row]) -> dict[int, str]:
+    """Return what each row is called at the axis, by its `id`, from the first to the last line.
+
+    Budgets stand below each other from the smallest; within one the best row is the first.
+    """
+    cheapest: dict[str, int] = {}
+    for row in rows:
+        cheapest[row.budget] = min(_cost(row), cheapest.get(row.budget, _cost(row)))
+    has_several_budgets = len([budget for budget in cheapest if budget != EXEMPT_BUDGET]) > 1
+    ordered = sorted(rows, key=lambda row: (row.exempt, cheapest[row.budget], -row.mean))
+    labels = {}
+    for row in ordered:
+        label = _series_name(row)
+        if has_several_budgets and not row.exempt:
+            label += f", {row.budget}"
+        if len(row.runs) == 1:
+            label += " (one seed)"
+        labels[id(row)] = wrap_name(label)
+    return labels
+
+
+def _draw_named_rows(
+    axis: Axes, rows: Sequence[Row], series: Sequence[Series], labels: Mapping[int, str], marks: Marks
+) -> None:
+    """Draw mean and sd of each row beside its name."""
+    places: dict[int, float] = {}
+    height = 0.0
+    for identity, label in labels.items():
+        lines = 1 + label.count("\n")
+        places[identity] = height + lines / 2
+        height += lines
+    for each in series:
+        for row in each.rows:
+            look = {**each.style, "linestyle": "none", "markersize": 6.5, "capsize": 3, "label": each.name}
+            # A bar of length 0 would look like a spread of 0.
+            axis.errorbar([row.mean], [places[id(row)]], xerr=[row.sd] if row.sd else None, **look)
+            marks.add(axis, row.mean, places[id(row)], row_tip(row))
+    axis.set_ylim(height, 0)  # the first at the top
+    axis.set_yticks(list(places.values()), list(labels.values()), fontsize=9)
+    as_written(axis.get_yticklabels())
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
+    axis.set_xlabel(metric_label(rows[0]))
+
+
+def _draw_over_parameters(axis: Axes, rows: Sequence[Row], series: Sequence[Series]) -> None:
+    """Draw the means over the adapter's parameters, named at the ends of the lines where there is room."""
+    for each in series:
+        ordered = sorted(each.rows, key=_cost)
         costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
-        left.plot(costs, means, label=series.name, markersize=7, linewidth=1.2, **series.style)
-        _draw_spread(right, series, positions)
-    _scale_parameter_axis(left, [_cost(row) for row in rows])
-    metric = metric_label(rows[0])
-    left.set(xlabel="parameters of the adapter, log scale", ylabel=metric)
-    right.set_xlabel("rows in the order of their parameters")
-    right.tick_params(bottom=False, labelbottom=False, labelleft=False)
-    subtitle = f"{title}; means; bars at the right: one sd to each side"
-    figure_head(figure, "Value against parameters", subtitle, legend_of=right)
-    return Picture(name, f"Value and cost: {title}", f"{metric} of each row.", figure)
+        axis.plot(costs, means, label=each.name, markersize=6.5, linewidth=1.2, **each.style)
+    _scale_parameter_axis(axis, [_cost(row) for row in rows])
+    axis.set(xlabel="parameters of the adapter, log scale", ylabel=metric_label(rows[0]))
+    axis.margins(y=0.08)
+    axis.autoscale(axis="y")
+    if fit_at_ends([each.name for each in series]):
+        ends = [max(each.rows, key=_cost).mean for each in series]
+        names = [EdgeName(each.name, end, each.style) for each, end in zip(series, ends, strict=True)]
+        name_at_edge(axis, names)
+
+
+def _series_name(row: Row) -> str:
+    return f"{row.name} (exempt)" if row.exempt else row.name
 
 
 def row_series(rows: Sequence[Row]) -> list[Series]:
     """Return the rows by name; the series of one method differ in fill and line."""
     by_name: dict[str, list[Row]] = {}
     for row in rows:
-        name = f"{row.name} (exempt)" if row.exempt else row.name
-        by_name.setdefault(name, []).append(row)
+        by_name.setdefault(_series_name(row), []).append(row)
     counts: dict[str, int] = defaultdict(int)
     series = []
     for name, members in by_name.items():
@@ -90,21 +159,6 @@ def row_series(rows: Sequence[Row]) -> list[Series]:
 def _cost(row: Row) -> int:
     """Return the adapter's parameters; a log axis has no 0."""
     return max(row.adapter_params, 1)
-
-
-def _draw_spread(axis: Axes, series: Series, positions: dict[int, int]) -> None:
-    """Draw mean and sd of each row at its position, which is known by its `id`."""
-    deviations = [row.sd or 0.0 for row in series.rows]
-    has_one_seed = all(len(row.runs) == 1 for row in series.rows)
-    axis.errorbar(
-        [positions[id(row)] for row in series.rows],
-        [row.mean for row in series.rows],
-        yerr=deviations if any(deviations) else None,  # bars of length 0 would look like a spread of 0
-        label=f"{series.name} (one seed)" if has_one_seed else series.name,
-        markersize=7,
-        capsize=3,
-        **{**series.style, "linestyle": "none"},
-    )
 
 
 def _scale_parameter_axis(axis: Axes, params: Sequence[int]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import textwrap
 import zlib
 from contextvars import ContextVar
@@ -43,11 +42,10 @@ HEAD_POINTS, NO_HEAD_POINTS = 46, 4
 LEGEND_GAP_POINTS = 8
 """By how much the frame of a legend reaches above its first row."""
 
-LEGEND_POINTS, LEGEND_ROW_POINTS, LEGEND_LINE_POINTS = 540, 15, 10.5
+LEGEND_POINTS, LEGEND_ROW_POINTS, LEGEND_LINE_POINTS = 540, 15, 11.6
 HANDLE_POINTS, CHARACTER_POINTS = 39, 4.8
 """Sizes of a legend in letters of 9 points: width, row, further line of a label, marker and gaps, letter (estimate)."""
 
-LABEL_CHARACTERS = int((LEGEND_POINTS - HANDLE_POINTS) / CHARACTER_POINTS)
 MOST_LEGEND_COLUMNS = 5
 LEGEND_STYLE: LineStyle = {"frameon": False, "fontsize": 9, "columnspacing": 1.5}
 
@@ -164,8 +162,8 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
         legend_of: the panel whose lines the legend names, where that is another one.
     """
     handles, labels = (legend_of or axis).get_legend_handles_labels()
-    columns = legend_columns(labels)
     labels = wrap_labels(labels)
+    columns = legend_columns(labels)
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     if _HAS_TITLES.get():
         grow(root_figure(axis), extra)
@@ -194,8 +192,8 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
         legend_of: the panel whose lines the legend names; None for no legend.
     """
     handles, labels = legend_of.get_legend_handles_labels() if legend_of else ([], [])
-    columns = legend_columns(labels)
     labels = wrap_labels(labels)
+    columns = legend_columns(labels)
     legend_points = _legend_height(labels, columns)
     if _HAS_TITLES.get():
         head_points = HEAD_POINTS
@@ -252,26 +250,37 @@ def legend_columns(labels: Sequence[str]) -> int:
     # Letters are estimated, since their real width is known only once the figure is drawn.
     for columns in range(MOST_LEGEND_COLUMNS, 1, -1):
         width = 0.0
-        start = 0
-        for column in range(columns):
-            size = len(labels) // columns + (column < len(labels) % columns)  # as matplotlib fills them
-            longest = max((len(label) for label in labels[start : start + size]), default=0)
+        for column in _legend_parts(labels, columns):
+            longest = max((len(line) for label in column for line in label.splitlines()), default=0)
             width += HANDLE_POINTS + CHARACTER_POINTS * longest
-            start += size
         if width <= LEGEND_POINTS:
             return columns
     return 1
 
 
 def wrap_labels(labels: Sequence[str]) -> list[str]:
-    """Return the labels with line breaks where one is wider than the picture, as those of rows with many settings."""
-    return [textwrap.fill(label, LABEL_CHARACTERS, break_on_hyphens=False) for label in labels]
+    """Return the labels in lines of at most `MOST_CHARACTERS` letters, as those of rows with many settings."""
+    return [textwrap.fill(label, MOST_CHARACTERS, break_on_hyphens=False) for label in labels]
+
+
+def _legend_parts(labels: Sequence[str], columns: int) -> list[Sequence[str]]:
+    """Return the labels of each column, as matplotlib fills them."""
+    parts = []
+    start = 0
+    for column in range(columns):
+        size = len(labels) // columns + (column < len(labels) % columns)
+        parts.append(labels[start : start + size])
+        start += size
+    return parts
 
 
 def _legend_height(labels: Sequence[str], columns: int) -> float:
-    """Return the height of a legend in points; one with a label of several lines has one column."""
-    further_lines = sum(label.count("\n") for label in labels)
-    return LEGEND_ROW_POINTS * math.ceil(len(labels) / columns) + LEGEND_LINE_POINTS * further_lines
+    """Return the height of a legend in points, that of its highest column."""
+    heights = []
+    for column in _legend_parts(labels, columns):
+        further_lines = sum(label.count("\n") for label in column)
+        heights.append(LEGEND_ROW_POINTS * len(column) + LEGEND_LINE_POINTS * further_lines)
+    return max(heights, default=0.0)
 
 
 def name_panel(axis: Axes, name: str) -> None:

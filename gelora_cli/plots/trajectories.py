@@ -142,6 +142,8 @@ def _draw_over_steps(axis: Axes, snapshots: Sequence[Snapshot], measure: Measure
     values = [snapshot.present(measure.key) for snapshot in measured]
     low, high = list(map(min, values)), list(map(max, values))
     axis.fill_between(steps, low, high, color=LIGHT, alpha=0.6, linewidth=0, label=f"range over {measure.unit}s")
+    if len(steps) == 1:  # an area over one step has no width
+        axis.vlines(steps, low, high, color=LIGHT, linewidth=4)
     means = [sum(at_step) / len(at_step) for at_step in values]
     axis.plot(steps, means, color=DARK, marker="o", markersize=4, label="mean")
     last = max(snapshots[-1].step, 1)

@@ -65,39 +65,69 @@ def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
     assert "intrinsic dimension" in axis.get_ylabel() and "layer" in axis.get_xlabel()
 
 
-def test_values_stand_at_their_cost_with_their_spread(rows: list[Row]) -> None:
+def row_names(picture: Picture) -> list[str]:
+    """Return the names at the axis, in one line each, the first at the top."""
+    return [label.get_text().replace("\n", " ") for label in picture.figure.axes[0].get_yticklabels()]
+
+
+def test_values_stand_beside_their_names_with_their_spread(rows: list[Row]) -> None:
     (picture,) = draw("value", rows)
-    left, right = picture.figure.axes
-    for name in ("gelora", "lora", "sora"):
-        assert line(left, name)[0] == pytest.approx((PLAN.adapter_params, 30.5 / 40))
-    assert [line(right, name)[0][0] for name in ("gelora", "lora", "sora")] == [1, 2, 3]
-    (bar,) = [bar for bar in right.containers if isinstance(bar, ErrorbarContainer) and bar.get_label() == "lora"]
-    low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 1]
+    (axis,) = picture.figure.axes  # all have the same parameters
+    assert row_names(picture) == ["gelora", "lora", "sora"]
+    assert [line(axis, name) for name in ("gelora", "lora", "sora")] == [
+        [pytest.approx((30.5 / 40, place))] for place in (0.5, 1.5, 2.5)
+    ]
+    (bar,) = [bar for bar in axis.containers if isinstance(bar, ErrorbarContainer) and bar.get_label() == "lora"]
+    low, high = np.asarray(bar.lines[2][0].get_segments()[0])[:, 0]
     assert high - low == pytest.approx(2 * np.std([30, 31], ddof=1) / 40)
-    assert left.get_xscale() == "log" and "accuracy" in left.get_ylabel()
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first is at the top"
+    assert "accuracy" in axis.get_xlabel()
+    assert [tip.partition(":")[0] for tip in picture.tips.values()] == ["gelora", "lora", "sora"]
 
 
-def test_a_long_name_is_written_in_several_lines_of_the_legend(rows: list[Row]) -> None:
+def test_values_stand_at_their_cost_where_costs_differ(rows: list[Row]) -> None:
+    larger = replace(
+        rows[1],
+        key=rows[1].key._replace(budget="0.3M"),
+        runs=tuple(_with(run, adapter_params=300_000, budget="0.3M", value=0.9) for run in rows[1].runs),
+    )
+    one_seed = replace(rows[2], runs=rows[2].runs[:1])
+    (picture,) = draw("value", [*rows[:2], larger, one_seed])
+    right = picture.figure.axes[1]
+    assert row_names(picture) == ["gelora, rank5", "lora, rank5", "sora, rank5 (one seed)", "lora, 0.3M"]
+    assert line(right, "lora") == [pytest.approx((PLAN.adapter_params, 30.5 / 40)), pytest.approx((300_000, 0.9))]
+    assert right.get_xscale() == "log" and "accuracy" in right.get_ylabel()
+    assert {text.get_text() for text in right.texts} == {"gelora", "lora", "sora"}
+
+
+def test_a_long_name_is_written_in_several_lines_inside_the_picture(rows: list[Row]) -> None:
     settings = ", ".join(f"train.setting_{number}={number}" for number in range(20))
-    (picture,) = draw("value", [replace(rows[0], name=f"gelora ({settings})"), *rows[1:]])
-    (legend,) = picture.figure.legends
+    named = [replace(rows[0], name=f"gelora ({settings})"), *rows[1:]]
+    (values,) = draw("value", named)
+    assert f"gelora ({settings})" in row_names(values)
+    canvas = FigureCanvasAgg(values.figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    boxes = [label.get_window_extent() for label in values.figure.axes[0].get_yticklabels()]
+    assert min(box.x0 for box in boxes) >= 0 and all(box.width < values.figure.bbox.width / 2 for box in boxes)
+    (curves,) = draw("curves", named)
+    (legend,) = curves.figure.legends
     assert settings in " ".join(text.replace("\n", " ") for text in names(legend))
-    extent = legend.get_window_extent(FigureCanvasAgg(picture.figure).get_renderer())  # type: ignore[no-untyped-call]
-    assert extent.x1 <= picture.figure.bbox.width
+    extent = legend.get_window_extent(FigureCanvasAgg(curves.figure).get_renderer())  # type: ignore[no-untyped-call]
+    assert extent.x1 <= curves.figure.bbox.width
 
 
 def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
     none = replace(rows[0], runs=tuple(_with(run, adapter_params=0) for run in rows[0].runs))
     (picture,) = draw("value", [none, *rows[1:]])
-    assert line(picture.figure.axes[0], "gelora")[0][0] == 1
+    assert line(picture.figure.axes[1], "gelora")[0][0] == 1
     assert picture.png()
 
 
 def test_each_metric_has_its_own_picture_and_table(rows: list[Row]) -> None:
     other = replace(rows[1], runs=tuple(_with(run, reported="f1") for run in rows[1].runs))
     found = draw("value", [rows[0], other])
-    assert [picture.figure.axes[0].get_ylabel() for picture in found] == ["accuracy", "f1"]
-    assert [names(picture.figure.legends[0]) for picture in found] == [["gelora"], ["lora"]]
+    assert [picture.figure.axes[0].get_xlabel() for picture in found] == ["accuracy", "f1"]
+    assert [row_names(picture) for picture in found] == [["gelora"], ["lora"]]
     assert [len(family.rows) for family in row_families([rows[0], other])] == [1, 1]
     tables = list(task_tables([rows[0], other]))
     assert [(table.caption, len(table.lines)) for table in tables] == [
@@ -122,7 +152,7 @@ def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
 def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
     (picture,) = draw("curves", rows)
     top, bottom = picture.figure.axes
-    assert labels(top) == ["lora", "gelora", "sora"]
+    assert [text.get_text() for text in top.texts] == ["lora", "gelora", "sora"], "the names at the lines' ends"
     assert line(top, "gelora") == [(5, 0.2), (10, 0.1)]
     ((step, value),) = line(bottom, "gelora")
     assert step == 10 and value == pytest.approx(30.5 / 40)
@@ -159,9 +189,7 @@ def test_rows_of_one_method_are_told_apart_in_curves(rows: list[Row]) -> None:
     top = picture.figure.axes[0]
     lines = [drawn for drawn in top.get_lines() if str(drawn.get_label()).startswith("gelora")]
     assert len({(drawn.get_linestyle(), drawn.get_fillstyle()) for drawn in lines}) == 2
-    legend = top.get_legend()
-    assert legend is not None
-    assert not any(text.get_parse_math() for text in legend.get_texts()), "a dollar is a dollar"
+    assert top.texts and not any(text.get_parse_math() for text in top.texts), "a dollar is a dollar"
 
 
 def test_long_trainings_are_thinned() -> None:
@@ -209,7 +237,7 @@ def test_a_plug_in_method_is_drawn_as_it_asks_and_one_that_is_not_loaded_too(
     for method in ("mine", "elsewhere"):
         row = replace(rows[0], key=rows[0].key._replace(method=method), name=method)
         (picture,) = draw("value", [row, rows[1]])
-        assert method in names(picture.figure.legends[0])
+        assert method in row_names(picture)
 
 
 def test_a_picture_of_ones_own_is_one_entry(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
