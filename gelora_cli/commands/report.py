@@ -44,6 +44,11 @@ class ReportCommandConfig:
         help="give verdicts also where unequal numbers of trials are behind the settings of two rows",
         common=True,
     )
+    against: list[str] = key(
+        [],
+        help="test only pairs with these methods or rows, such as against=lora; fewer tests are corrected for",
+        common=True,
+    )
     held_out: bool = key(
         False,
         help="show runs scored on held-out training rows, as the trials of gelora tune, beside other runs, too",
@@ -82,6 +87,7 @@ class ReportCommand(Command[ReportCommandConfig]):
     def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:
         """Write the report, and print what it says and which runs it left out."""
         check_values(config)
+        from gelora_cli.report.analysis import PairTests
         from gelora_cli.report.board_tables import DEFAULT_COLUMNS
         from gelora_cli.report.build import Drawing, write_report
 
@@ -98,7 +104,7 @@ class ReportCommand(Command[ReportCommandConfig]):
             figures=Drawing(titles=config.figures.title, pdf=config.figures.pdf) if config.figures.draw else None,
             columns=config.columns or DEFAULT_COLUMNS,
             force=config.force,
-            ignore_trials=config.ignore_trials,
+            testing=PairTests(against=tuple(config.against), ignore_trials=config.ignore_trials),
             held_out=config.held_out,
         )
         for line in report.summary:

@@ -5,13 +5,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.report.comparison import Comparison
-from gelora_cli.report.groups import RowGroup, group_rows
+from gelora_cli.report.groups import RowGroup, display_name, group_rows
 from gelora_cli.report.leaderboard import Board, make_boards
 from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import CollectedRuns
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTests:
+    """Which pairs are tested, and when they get a verdict.
+
+    Attributes:
+        against: methods or names of rows. Only pairs with one of them are kept and corrected for; every pair without.
+        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+    """
+
+    against: tuple[str, ...] = ()
+    ignore_trials: bool = False
+
+
+EVERY_PAIR = PairTests()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +42,7 @@ class Analysis:
         comparisons: the tested pairs of every group, corrected over all of them.
         problems: why groups can't be compared, a line each.
         boards: methods over the tasks of each model, budget, modules and protocol.
-        ignore_trials: whether verdicts are given whatever trials are behind the settings.
+        testing: which pairs these are, and when they get a verdict.
     """
 
     rows: tuple[Row, ...]
@@ -32,7 +50,7 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     problems: tuple[str, ...]
     boards: tuple[Board, ...]
-    ignore_trials: bool = False
+    testing: PairTests = EVERY_PAIR
 
     @property
     def leaderboards(self) -> tuple[Board, ...]:
@@ -45,23 +63,52 @@ class Analysis:
         return any(pair.trials_first != pair.trials_second for pair in self.comparisons)
 
 
-def analyse(collected: CollectedRuns, *, ignore_trials: bool = False) -> Analysis:
+def analyse(collected: CollectedRuns, testing: PairTests = EVERY_PAIR) -> Analysis:
     """Group runs to rows, say which rows may be compared, and test their differences.
 
     Args:
         collected: the finished runs, and those that give no number, which the notes of their rows count.
-        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
-    """
-    from gelora_cli.report.significance import compare_groups  # scipy: not before all that is wrong has been said
+        testing: which pairs are tested, and when they get a verdict.
 
+    Raises:
+        GeloraError: no row is of a name in `testing.against`.
+    """
     rows = make_rows(collected.runs, collected.unused)
+    _check_names(testing.against, rows)
+    from gelora_cli.report.significance import compare_groups, correct  # scipy: when all that is wrong has been said
+
     groups = group_rows(rows)
-    comparisons, problems = compare_groups(groups, ignore_trials=ignore_trials)
+    comparisons, problems = compare_groups(groups, ignore_trials=testing.ignore_trials)
+    boards = make_boards(groups, comparisons, ignore_trials=testing.ignore_trials)  # they test against the best of each
+    if testing.against:
+        comparisons = correct(_pairs_with(testing.against, groups, comparisons), ignore_trials=testing.ignore_trials)
     return Analysis(
         rows=tuple(rows),
         groups=tuple(groups),
         comparisons=tuple(comparisons),
         problems=tuple(problems),
-        boards=tuple(make_boards(groups, comparisons, ignore_trials=ignore_trials)),
-        ignore_trials=ignore_trials,
+        boards=tuple(boards),
+        testing=testing,
     )
+
+
+def _check_names(names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuse names of no row.
+
+    Raises:
+        GeloraError: all of them at once, with the names that there are.
+    """
+    unknown = [name for name in names if not any(row.is_of(name) for row in rows)]
+    if unknown:
+        known = dict.fromkeys(name for row in rows for name in (row.method, *row.names))
+        raise GeloraError(f"against={','.join(unknown)}: no row of this name; accepted: {', '.join(known)}")
+
+
+def _pairs_with(
+    names: Sequence[str], groups: Sequence[RowGroup], comparisons: Sequence[Comparison]
+) -> list[Comparison]:
+    """Return the pairs of which one row is of these names."""
+    chosen: set[tuple[str, str]] = set()
+    for group in groups:
+        chosen |= {(group.name, display_name(row)) for row in group.rows if any(row.is_of(name) for name in names)}
+    return [pair for pair in comparisons if chosen & {(pair.group, pair.first), (pair.group, pair.second)}]

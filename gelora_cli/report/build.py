@@ -19,7 +19,7 @@ from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
 from gelora_cli.plots.style import titles
-from gelora_cli.report.analysis import analyse
+from gelora_cli.report.analysis import EVERY_PAIR, PairTests, analyse
 from gelora_cli.report.board_tables import DEFAULT_COLUMNS, board_tables
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import PAPER_TEX_HEAD, TEX_HEAD, csv_text, latex, markdown, pairs_csv
@@ -71,7 +71,7 @@ def write_report(
     figures: Drawing | None = DRAWING,
     columns: Sequence[str] = DEFAULT_COLUMNS,
     force: bool = False,
-    ignore_trials: bool = False,
+    testing: PairTests = EVERY_PAIR,
     held_out: bool = False,
 ) -> WrittenReport:
     """Write `report.html`, `table.md`, `table.csv`, `table.tex` and pictures of runs.
@@ -88,19 +88,19 @@ def write_report(
         figures: how pictures are drawn; None for no pictures.
         columns: those of the paper's table beside the method, in this order; names of `board_tables.COLUMN_NAMES`.
         force: replace files of the same names that no earlier report wrote.
-        ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
+        testing: which pairs are tested, and when they get a verdict.
         held_out: also show runs scored on held-out training rows where other runs are there.
 
     Raises:
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
-            a file, can't be written to or holds another's files, or `published` can't be read.
+            a file, can't be written to or holds another's files, `published` can't be read, or `testing` names no row.
     """
     _check_paths(directories, output)  # everything that can be refused comes before the reading of many runs
     published_figures = read_published(published) if published else []
     all_runs = collect(directories)
     collected = all_runs if held_out else _without_held_out(all_runs)
     _check_runs(collected, directories, mix_protocols)
-    analysis = analyse(collected, ignore_trials=ignore_trials)
+    analysis = analyse(collected, testing)
     with titles(figures is None or figures.titles):
         pictures = tuple(report_pictures(analysis.rows)) if figures else ()
     content = ReportContent(

@@ -62,10 +62,14 @@ def summary(content: ReportContent) -> Iterator[str]:
         yield f"{_count(collapsed, 'run')} collapsed: kept in every mean and test; a column has the mean without."
     if analysis.has_unequal_trials:
         counts = "several numbers of trials, or unknown ones, are behind the settings of rows that are compared"
-        if analysis.ignore_trials:
+        if analysis.testing.ignore_trials:
             yield f"Trials are ignored (ignore_trials=true): {counts}, and a difference may be that of the search."
         else:
             yield f"{counts.capitalize()}: no verdict for these pairs. gelora tune gives every method the same number."
+    if analysis.testing.against:
+        tests = _count(sum(pair.p is not None for pair in analysis.comparisons), "test")
+        names = ", ".join(analysis.testing.against)
+        yield f"Pairs are tested against {names} alone: p-values are corrected over {tests}."
     for group in analysis.groups:
         yield _describe_best(group, analysis.comparisons)
 

@@ -78,8 +78,7 @@ class RowGroup:
     def find_row(self, name: str) -> Row | None:
         """Return the row of this name, or the only one of this method, also as a control that the row shows."""
         named = [row for row in self.rows if name in row.names]
-        of_method = [row for row in self.rows if name in {run.result.method for run in row.all_runs}]
-        matching = named or of_method
+        matching = named or [row for row in self.rows if row.is_of(name)]
         return matching[0] if len(matching) == 1 else None
 
 

@@ -48,6 +48,10 @@ class Row:
         ending = self.name.removeprefix(" = ".join(methods))
         return tuple(method + ending for method in methods)
 
+    def is_of(self, name: str) -> bool:
+        """Return whether this is a name of the row, or of its method or a control that is shown in it."""
+        return name in self.names or name in {run.result.method for run in self.all_runs}
+
     @property
     def all_runs(self) -> tuple[Run, ...]:
         """Return its runs, and those of the controls that are shown in it."""

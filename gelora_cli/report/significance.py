@@ -7,7 +7,7 @@ a report (Holm), and that decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -35,31 +35,24 @@ class ComparedRow:
     trials: int | None = None
 
 
-PairFilter = Callable[[str, str], bool]
-"""Whether the rows of these two names are compared."""
-
-
-def compare_groups(
-    groups: Sequence[RowGroup], *, ignore_trials: bool = False, pairs: PairFilter | None = None
-) -> tuple[list[Comparison], list[str]]:
-    """Compare pairs of rows of each group, corrected over all of them.
+def compare_groups(groups: Sequence[RowGroup], *, ignore_trials: bool = False) -> tuple[list[Comparison], list[str]]:
+    """Compare every pair of rows of each group, corrected over all of them.
 
     Args:
         groups: the groups.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
-        pairs: which pairs are tested, and so corrected for; every pair without it.
 
     Returns:
         The comparisons, and why a group can't be compared, such as a metric that has no test.
     """
     try:
         rows = [row for group in groups for row in _compared_rows(group)]
-        return compare_rows(rows, ignore_trials=ignore_trials, pairs=pairs), []
+        return compare_rows(rows, ignore_trials=ignore_trials), []
     except GeloraError:  # of some group: the others are compared all the same
         problems = [_group_problem(group) for group in groups]
     comparable = [group for group, problem in zip(groups, problems, strict=True) if not problem]
     rows = [row for group in comparable for row in _compared_rows(group)]
-    comparisons = compare_rows(rows, ignore_trials=ignore_trials, pairs=pairs)
+    comparisons = compare_rows(rows, ignore_trials=ignore_trials)
     return comparisons, [problem for problem in problems if problem]
 
 
@@ -81,14 +74,9 @@ def _group_problem(group: RowGroup) -> str:
 
 
 def compare_rows(
-    rows: Sequence[ComparedRow],
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-    ignore_trials: bool = False,
-    pairs: PairFilter | None = None,
+    rows: Sequence[ComparedRow], *, resamples: int = 2000, seed: int = 0, ignore_trials: bool = False
 ) -> list[Comparison]:
-    """Compare pairs within each group, in the order of the rows, corrected over all of them.
+    """Compare all pairs within each group, in the order of the rows, corrected over all of them.
 
     Examples are drawn from `seed`, the same in every group of as many examples. So no number depends on the order of
     the rows or on other groups, but for the correction.
@@ -99,7 +87,6 @@ def compare_rows(
             name them).
         seed: of the draws.
         ignore_trials: give a verdict also where unequal numbers of trials are behind the settings of two rows.
-        pairs: which pairs are compared, by their names in the order of the rows; every pair without it.
 
     Raises:
         GeloraError: a method twice in a group, runs of other data or another metric in one, or a run that can't be
@@ -120,8 +107,6 @@ def compare_rows(
         if present:
             scores = score_rows(group, present, resamples, seed)
             for first, second in combinations(present, 2):
-                if pairs is not None and not pairs(first.name, second.name):
-                    continue
                 pair = _compare_pair(scores[first.name], scores[second.name])
                 comparisons.append(replace(pair, trials_first=first.trials, trials_second=second.trials))
     # Over all groups: a reader of the report sees all of their tests.
@@ -134,7 +119,10 @@ def _raise_problems(problems: Sequence[str]) -> None:
 
 
 def correct(pairs: Sequence[Comparison], *, ignore_trials: bool = False) -> list[Comparison]:
-    """Return the pairs with Holm's p-values over all that were tested, and with their verdicts."""
+    """Return the pairs with Holm's p-values over all of these that were tested, and with their verdicts.
+
+    Of pairs that were corrected together with others, only these count now.
+    """
     tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
     p_values = np.array([pairs[index].p for index in tested], np.float64)  # (tests,)
     corrected = dict(zip(tested, holm(p_values).tolist(), strict=True))

@@ -24,6 +24,7 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.report.analysis import PairTests
 from gelora_cli.report.build import write_report
 from gelora_cli.report.groups import group_rows
 from gelora_cli.report.published import FIELDS
@@ -181,9 +182,26 @@ def test_the_trials_behind_each_row_are_named_and_unequal_ones_are_not_compared(
     assert any(line.startswith("Several numbers of trials, or unknown ones, are behind") for line in lines)
     assert lines[-1].endswith("not comparable: 16 trials behind gelora against 3 trials behind lora.")
     assert "not comparable: 16 trials behind gelora against an unknown number of trials behind adalora" in markdown
-    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None, ignore_trials=True).summary
+    ignored = PairTests(ignore_trials=True)
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None, testing=ignored).summary
     assert any(line.startswith("Trials are ignored (ignore_trials=true)") for line in lines)
     assert "Uniform LoRA has 0.1500: gelora above lora by 0.8" in lines[-1]
+
+
+def test_pairs_with_one_method_are_corrected_for_these_alone(tmp_path: Path) -> None:
+    for method, right in (("gelora", 30), ("lora", 24), ("adalora", 25)):
+        for seed in range(3):
+            write_whole(tmp_path / "runs", method, seed, right + seed)
+    every = write_report([tmp_path / "runs"], tmp_path / "out", figures=None)
+    assert not any("alone: p-values" in line for line in every.summary)
+    against = PairTests(against=("lora",))
+    lines = write_report([tmp_path / "runs"], tmp_path / "out", figures=None, testing=against).summary
+    assert "Pairs are tested against lora alone: p-values are corrected over 2 tests." in lines
+    pairs = list(csv.DictReader((tmp_path / "out/pairs.csv").read_text().splitlines()))
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [("gelora", "lora"), ("lora", "adalora")]
+    wrong = PairTests(against=("lora", "lroa", "full"))
+    with pytest.raises(GeloraError, match=r"against=lroa,full: no row of this name; accepted: .*adalora"):
+        write_report([tmp_path / "runs"], tmp_path / "out", testing=wrong)
 
 
 def test_trials_are_left_out_beside_other_runs(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gelora_cli.core.files import json_text
 from gelora_cli.core.run_reader import RunDirectory
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.predictions import read_predictions
-from gelora_cli.report.significance import ComparedRow, compare_rows
+from gelora_cli.report.significance import ComparedRow, compare_rows, correct
 from tests.helpers.written_runs import write_run
 
 Array = NDArray[Any]
@@ -339,12 +339,11 @@ def test_scores_and_answers_are_read_as_their_metrics_have_them(tmp_path: Path) 
     assert read_predictions(path).predicted.tolist() == [1, 0]
 
 
-def test_pairs_that_are_not_asked_for_are_neither_tested_nor_corrected_for(tmp_path: Path) -> None:
+def test_a_pair_alone_is_not_corrected_for_others(tmp_path: Path) -> None:
     rows = [row(tmp_path, name, share) for name, share in (("a", 0.6), ("b", 0.75), ("c", 0.7))]
     every = {(pair.first, pair.second): pair for pair in compare_rows(rows, resamples=200)}
-    (only,) = compare_rows(rows, resamples=200, pairs=lambda first, second: (first, second) == ("a", "b"))
-    assert len(every) == 3
-    assert (only.p, only.difference) == (every["a", "b"].p, every["a", "b"].difference)
+    (only,) = correct([every["a", "b"]])
+    assert len(every) == 3 and only == compare_rows(rows[:2], resamples=200)[0]
     assert only.p_corrected == only.p != every["a", "b"].p_corrected
 
 
