@@ -53,6 +53,8 @@ class Pack(Command[PackCommandConfig]):
             raise GeloraError(f"{', '.join(missing)}: no such directory; give run directories, or those above them")
         output = user_path(config.output)
         check_output(output, force=True)  # an archive keeps its lines, and any other file is refused when it is read
+        if output.exists() and not output.is_file():
+            raise GeloraError(f"output={output} is a device or a pipe; name a file, which is replaced as a whole")
         # The file behind a link is written, and the link stays.
         summary = pack(paths, output.resolve(), mix_commits=config.mix_commits, force=config.force)
         for reason in summary.refused:

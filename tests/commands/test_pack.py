@@ -44,6 +44,7 @@ def test_pack_says_what_the_archive_holds_and_what_it_lacks(
         (["pack", "runs", "nowhere", "output=a.zst"], "nowhere: no such directory"),
         (["pack", "output=a.zst"], "gelora pack takes DIR...; given: nothing"),
         (["pack", "runs", "output=runs"], "output=runs is a directory"),
+        (["pack", "runs", "output=/dev/null"], "output=/dev/null is a device or a pipe"),
         (["pack", "runs", "output=no/a.zst"], "no does not exist"),
         (["pack", "runs", "output=a.zst"], "nothing to pack at or below runs. Give finished runs."),
         (["pack", "runs", "output=a.zst", "mix_commit=true"], "mix_commits"),

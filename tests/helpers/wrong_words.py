@@ -91,6 +91,8 @@ WRONG: list[tuple[list[str], list[str]]] = [
             ["ls", "runs_dir=LONG"],
             ["report", "LONG"],
             ["report", ".", "output=LONG"],
+            ["pack", "LONG", "output=out"],
+            ["pack", ".", "output=LONG"],
             ["evaluate", "LONG"],
             ["predict", "LONG"],
             ["export", "LONG", "output=out"],
