@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.plots.inline import palette
+from gelora_cli.plots.inline import palette, share_styles
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.headline import headline
 from gelora_cli.report.page_tables import (
     TaggedTable,
     filters_of,
+    tagged_boards,
     tagged_comparisons,
     tagged_metrics,
     tagged_results,
@@ -20,6 +21,8 @@ from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import result_caption
 
 TEMPLATE = "report.html.j2"
+MOST_GROUPS = 4
+"""Groups whose best rows the summary names; of more it names them in a fold."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
 
     rows, comparisons = content.analysis.rows, content.analysis.comparisons
     lines, count = list(summary(content)), len(content.analysis.groups)  # the last lines are of groups, one each
+    styles, svgs = share_styles(drawn)
     loader = FileSystemLoader(Path(__file__).parent)
     # Escaped, since names of runs, labels and messages may hold any text, HTML included.
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -45,16 +49,19 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
         title=content.title,
         palette=palette(),
         dark_palette=palette(dark=True),
+        picture_styles=Markup(styles),
         headline=headline(content.analysis),
         summary=lines[:-count],
         groups=lines[-count:],
+        is_folded=count > MOST_GROUPS or bool(content.analysis.leaderboards),
         filters=filters_of(rows),
+        boards=list(tagged_boards(content.analysis.leaderboards)),
         sections=list(_sections(rows)),
         metrics=list(tagged_metrics(rows)),
         comparisons=list(tagged_comparisons(content.analysis.groups, comparisons)),
         problems=content.analysis.problems,
         # An SVG of our own making is the only text that is not escaped; its labels are, by its writer.
-        pictures=[(picture, Markup(drawn[picture.name])) for picture in content.pictures],
+        pictures=[(picture, Markup(svgs[picture.name])) for picture in content.pictures],
         published=TaggedTable(content.published) if content.published else None,
         unused=content.unused,
         runs=[run for row in rows for run in row.all_runs],

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
+from gelora_cli.report.leaderboard import Board
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import Table, comparison_tables, metric_tables, task_tables
 
@@ -22,15 +24,20 @@ class Tags:
 
 @dataclass(frozen=True)
 class TaggedTable:
-    """A table, the tags of all of it, and those of its lines, which are as many as the lines or none."""
+    """A table, the tags of all of it, and those of its lines and columns, which are one each or none."""
 
     table: Table
     tags: Tags = Tags()
     lines: tuple[Tags, ...] = ()
+    columns: tuple[Tags, ...] = ()
 
     def tags_of(self, line: int) -> Tags:
         """Return the tags of a line by its number; empty ones where lines have none."""
         return self.lines[line] if self.lines else Tags()
+
+    def tags_of_column(self, column: int) -> Tags:
+        """Return the tags of a column by its number; empty ones where columns have none."""
+        return self.columns[column] if self.columns else Tags()
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,17 @@ def filters_of(rows: Sequence[Row]) -> Filters:
 def row_tags(row: Row) -> Tags:
     """Return the tags of a row; a budget that binds nothing is no reason to hide it."""
     return Tags(row.task, "" if row.exempt else row.budget, (row.method,))
+
+
+def tagged_boards(boards: Sequence[Board]) -> Iterator[TaggedTable]:
+    """Return a table for each board, whose columns of tasks are hidden with their tasks."""
+    for board in boards:
+        table = board_table(board)
+        lines = []
+        for entry in board.entries:
+            lines.append(Tags(methods=tuple({row.method: None for row in entry.rows.values()})))
+        columns = tuple(Tags(title if title in board.tasks else "") for title in table.titles)
+        yield TaggedTable(table, Tags(budget=board.key.budget), tuple(lines), columns)
 
 
 def tagged_results(rows: Sequence[Row]) -> Iterator[TaggedTable]:
