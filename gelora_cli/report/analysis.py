@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name, group_rows
 from gelora_cli.report.leaderboard import Board, make_boards
+from gelora_cli.report.over_tasks import answer_over_tasks, power_over_tasks
+from gelora_cli.report.questions import Answer
 from gelora_cli.report.rows import Row, make_rows
-from gelora_cli.report.runs import CollectedRuns
+from gelora_cli.report.runs import UNIFORM, CollectedRuns
+
+if TYPE_CHECKING:
+    from gelora_cli.report.power import Power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Analysis:
         comparisons: the tested pairs of every group, corrected over all of them.
         problems: why groups can't be compared, a line each.
         boards: methods over the tasks of each model, budget, modules and protocol.
+        answers: whether methods differ over several tasks from uniform LoRA, or from those in `testing.against`.
+        power: what these tests over tasks can show.
         testing: which pairs these are, and when they get a verdict.
     """
 
@@ -50,6 +58,8 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     problems: tuple[str, ...]
     boards: tuple[Board, ...]
+    answers: tuple[Answer, ...] = ()
+    power: tuple[Power, ...] = ()
     testing: PairTests = EVERY_PAIR
 
     @property
@@ -79,7 +89,15 @@ def analyse(collected: CollectedRuns, testing: PairTests = EVERY_PAIR) -> Analys
 
     groups = group_rows(rows)
     comparisons, problems = compare_groups(groups, ignore_trials=testing.ignore_trials)
-    boards = make_boards(groups, comparisons, ignore_trials=testing.ignore_trials)  # they test against the best of each
+    # Before pairs are left out: boards test against the best of each, whichever it is.
+    boards = make_boards(groups, comparisons, ignore_trials=testing.ignore_trials)
+    answers = answer_over_tasks(
+        boards,
+        groups,
+        comparisons,
+        references=testing.against or (UNIFORM,),
+        ignore_trials=testing.ignore_trials,
+    )
     if testing.against:
         comparisons = correct(_pairs_with(testing.against, groups, comparisons), ignore_trials=testing.ignore_trials)
     return Analysis(
@@ -88,6 +106,8 @@ def analyse(collected: CollectedRuns, testing: PairTests = EVERY_PAIR) -> Analys
         comparisons=tuple(comparisons),
         problems=tuple(problems),
         boards=tuple(boards),
+        answers=tuple(answers),
+        power=tuple(power_over_tasks(answers)),
         testing=testing,
     )
 

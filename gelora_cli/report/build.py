@@ -20,6 +20,7 @@ from gelora_cli.core.messages import escape_markdown
 from gelora_cli.plots.base import report_pictures
 from gelora_cli.plots.style import titles
 from gelora_cli.report.analysis import EVERY_PAIR, PairTests, analyse
+from gelora_cli.report.answer_tables import answer_tables
 from gelora_cli.report.board_tables import DEFAULT_COLUMNS, board_tables
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import PAPER_TEX_HEAD, TEX_HEAD, csv_text, latex, markdown, pairs_csv
@@ -185,6 +186,7 @@ def _render(content: ReportContent, kinds: Sequence[str], columns: Sequence[str]
     analysis = content.analysis
     tables = [
         *result_tables(analysis.rows),
+        *answer_tables(analysis.answers, analysis.power),
         *metric_tables(analysis.rows),
         *comparison_tables(analysis.groups, analysis.comparisons),
     ]

@@ -13,6 +13,7 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.report.analysis import Analysis, analyse
+from gelora_cli.report.answer_tables import answer_tables
 from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.formats import latex, markdown
 from gelora_cli.report.leaderboard import Board, Entry
@@ -103,6 +104,19 @@ def test_the_table_of_a_board(board: Board) -> None:
     assert "| **76.11 \N{PLUS-MINUS SIGN} 0.96** |" in text
     (lora,) = (line for line in text.splitlines() if line.startswith("| lora"))
     assert lora.count("\N{DAGGER}") == 1 and "\N{DAGGER} | 3 |" in lora
+
+
+def test_every_method_is_tested_against_uniform_lora_over_the_tasks(analysis: Analysis) -> None:
+    (answer,) = analysis.answers
+    assert [one.first for one in answer.across] == ["full", "gelora", "shuffled"], "adalora lacks a task"
+    full, gelora, shuffled = answer.across
+    assert full.is_shown and shuffled.is_shown and not gelora.is_shown
+    assert gelora.p is not None and gelora.p_corrected == pytest.approx(gelora.p), "Holm's largest p stays"
+    (table,) = answer_tables(analysis.answers, analysis.power)
+    (line,) = (dict(zip(table.titles, line, strict=True)) for line in table.lines if line[0] == "shuffled")
+    assert line["in words"].startswith("lora above shuffled by ")
+    assert (line["tasks won, lost"], line["seeds"]) == ("0, 3", "3")
+    assert float(line["shown at 80 %, points"]) > 0 and line["seeds for half a point"] != "-"
 
 
 def test_columns_are_picked_in_the_given_order(board: Board) -> None:

@@ -1,0 +1,65 @@
+"""Tests over tasks as tables of text; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from gelora_cli.report.questions import AcrossTasks, Answer
+from gelora_cli.report.tables import NONE, Table, number
+
+if TYPE_CHECKING:
+    from gelora_cli.report.power import Power
+
+TITLES = (
+    "first",
+    "second",
+    "in words",
+    "difference, points",
+    "95 % interval",
+    "p",
+    "p, corrected",
+    "tasks won, lost",
+    "seeds",
+    "shown at 80 %, points",
+    "seeds for half a point",
+)
+CAPTION = (
+    "The difference is the mean over the tasks, each counted once, and what is said holds for these tasks. The p that "
+    "is corrected over all lines of this question decides. Shown at 80 %: the smallest difference that such a test "
+    "shows with that chance."
+)
+
+
+def answer_tables(answers: Sequence[Answer], power: Sequence[Power]) -> Iterator[Table]:
+    """Return a table for each question and board: a line for each contrast over the tasks, with what it could show."""
+    by_contrast = {(one.first, one.second, one.board): one for one in power}
+    for answer in answers:
+        for board in dict.fromkeys(one.board for one in answer.across):
+            members = [one for one in answer.across if one.board == board]
+            lines = [_line(one, by_contrast.get((one.first, one.second, one.board))) for one in members]
+            tasks = ", ".join(dict.fromkeys(task for one in members for task in one.tasks))
+            yield Table(f"{answer.question.text} {board}; {tasks}. {CAPTION}", TITLES, tuple(lines))
+
+
+def _line(across: AcrossTasks, power: Power | None) -> tuple[str, ...]:
+    """Return the cells of a contrast in the order of `TITLES`."""
+    interval = NONE if across.low is None else f"{number(across.low, 2)} to {number(across.high, 2)}"
+    detectable, needed = NONE, NONE
+    if power is not None:
+        detectable = f"{power.detectable:.2f}"
+        seeds = power.for_half_a_point.seeds
+        needed = "none would do" if seeds is None else str(seeds)
+    return (
+        across.first,
+        across.second,
+        across.verdict,
+        f"{across.difference:+.2f}",
+        interval,
+        number(across.p, 3) or NONE,
+        number(across.p_corrected, 3) or NONE,
+        f"{across.tasks_won}, {across.tasks_lost}",
+        str(across.seeds),
+        detectable,
+        needed,
+    )
