@@ -237,6 +237,7 @@ REPORT_PICTURES: Registry[ReportPicture] = Registry(
         "ranks": "gelora_cli.plots.report_ranks",
         "curves": "gelora_cli.plots.report_curves",
         "course": "gelora_cli.plots.report_rank_courses",
+        "run": "gelora_cli.plots.report_run",
     },
 )
 """Pictures of a report, in the order in which its page shows them."""

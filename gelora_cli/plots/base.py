@@ -50,10 +50,12 @@ class RunPicture(ABC):
     Attributes:
         name: the name of the file, without its ending.
         after_training: whether it is drawn once a run has its result, or as soon as it has its plan.
+        caption: what is to be seen, for the report of a single run.
     """
 
     name: str
     after_training: ClassVar[bool] = False
+    caption: ClassVar[str] = ""
 
     @abstractmethod
     def draw(self, run: RunData) -> Figure | None:

@@ -44,6 +44,7 @@ class CurvePicture(RunPicture):
     """The loss of a run, and the reported metric at each evaluation."""
 
     name = "curve"
+    caption = "Training loss, and the reported metric at each evaluation; a ring around the saved weights."
     after_training = True
 
     def draw(self, run: RunData) -> Figure | None:

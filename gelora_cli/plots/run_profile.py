@@ -47,6 +47,7 @@ class ProfilePicture(RunPicture):
     """The idim profile that a run's ranks follow."""
 
     name = "profile"
+    caption = "Intrinsic dimension of each layer with its 95 % interval, before training."
 
     def draw(self, run: RunData) -> Figure | None:
         """Draw the profile, where the run has one."""

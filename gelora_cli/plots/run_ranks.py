@@ -37,6 +37,7 @@ class RanksPicture(RunPicture):
     """The plan that a run was made with."""
 
     name = "ranks"
+    caption = "The rank of each block as planned, with what would change it."
 
     def draw(self, run: RunData) -> Figure | None:
         """Draw the plan, where it says a rank for each block; that of full fine-tuning does not."""

@@ -94,6 +94,7 @@ class TrajectoryPicture(RunPicture):
     """The geometry of a run that was watched by the probe."""
 
     name = "track"
+    caption = "Idim and stable ranks during training: over the steps, and by layer at the first and the last of them."
     after_training = True
 
     def draw(self, run: RunData) -> Figure | None:

@@ -212,6 +212,15 @@ def test_letters_of_an_inline_svg_are_text(rows: list[Row]) -> None:
         figure_bytes(picture.figure, "jpg")
 
 
+def test_a_report_of_one_run_has_the_pictures_of_its_directory(rows: list[Row]) -> None:
+    one = replace(rows[0], runs=rows[0].runs[:1])
+    found = draw("run", [one])
+    assert [picture.name for picture in found] == ["run-profile", "run-ranks", "run-curve"]
+    assert all(picture.caption and "seed 0" in picture.title for picture in found)
+    assert "training loss" in found[2].figure.axes[0].get_ylabel()
+    assert not draw("run", rows), "several runs have pictures of their own"
+
+
 def test_no_picture_without_data(rows: list[Row]) -> None:
     assert not list(report_pictures([]))
     assert not draw("course", [row for row in rows if row.method == "lora"])
