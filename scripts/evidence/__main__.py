@@ -73,6 +73,16 @@ class Request:
         """Return the directory of all runs."""
         return self.place / "runs"
 
+    @property
+    def glue_link(self) -> Path:
+        """Return the link to the data, which commands name: what is packed names no other directory of this machine."""
+        return self.place / "glue"
+
+    @property
+    def presets_link(self) -> Path:
+        """Return the link to the committed settings, which commands name for the same reason."""
+        return self.place / "presets"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is left of the plan; 0 where nothing failed."""
@@ -99,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         launch=options.launch,
         minutes=options.minutes,
     )
-    wanted = options.stages.split(",") if options.stages else [stage.id for stage in scale.stages]
+    stages = [stage.id for stage in scale.stages]
+    wanted = options.stages.split(",") if options.stages else stages
+    if unknown := [name for name in wanted if name not in stages]:
+        parser.error(f"--stages {', '.join(unknown)}: accepted are {', '.join(stages)}")
     try:
         return evidence(request, wanted, dry=options.dry)
     except GeloraError as error:
@@ -109,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:
     """Say what is done and left, and run the stages that are wanted; say at the end what to commit."""
-    _take_finished_studies(request)
+    if not dry:
+        _take_finished_studies(request)
     states = read_progress(request)
     print(progress_text(request, states), flush=True)
     if dry:
@@ -117,6 +131,9 @@ def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:
             if state.stage.id in wanted:
                 print(commands_text(request, state))
         return 0
+    _link(request.presets_link, request.scale.presets)
+    if request.glue is not None:
+        _link(request.glue_link, request.glue)
     tree = open_tree(request.place / "tree", request.scale.commit)
     deadline = None if request.minutes is None else time.monotonic() + 60 * request.minutes
     runner = Runner(tree, request.place, request.runs, request.archive, deadline)
@@ -152,7 +169,7 @@ def commands(request: Request, state: Progress) -> Iterator[list[str]]:
     scale = request.scale
     places: Values = {"runs_dir": str(request.runs)}
     if request.glue is not None:
-        places["data.glue"] = str(_link(request.place / "glue", request.glue))
+        places["data.glue"] = str(request.glue_link)
     places |= scale.values["launch"] if request.launch is None else {"launch": request.launch}
     if request.parallel is not None:
         places["launch.parallel"] = request.parallel
@@ -160,9 +177,8 @@ def commands(request: Request, state: Progress) -> Iterator[list[str]]:
         for task in state.open_studies:
             yield ["tune", *_overrides(scale.study_values(state.stage, task) | places)]
         return
-    presets = _link(request.place / "presets", scale.presets)
     for values in sweeps(state.left):
-        yield ["run", "-m", *_overrides(values | places), "--config-dir", str(presets)]
+        yield ["run", "-m", *_overrides(values | places), "--config-dir", str(request.presets_link)]
 
 
 def commands_text(request: Request, state: Progress) -> str:
@@ -246,14 +262,13 @@ def progress_text(request: Request, states: Sequence[Progress]) -> str:
     return "\n".join(lines)
 
 
-def _link(link: Path, target: Path) -> Path:
-    """Return a link beside the runs, so that what is packed names no other directory of this machine."""
+def _link(link: Path, target: Path) -> None:
+    """Make a link, or let it lead to another directory."""
     target = target.absolute()
     if not link.is_symlink() or link.readlink() != target:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-    return link
 
 
 def _glue_of_environment() -> Path | None:

@@ -92,8 +92,8 @@ def question_line(question: str) -> str:
 
 def test_text(across: AcrossTasks, tests: int) -> str:
     """Return interval, p, number of contrasts and seeds in words; why there is no test where there is none."""
-    if across.p_corrected is None or across.low is None or across.high is None:
-        return across.problem or "no test"
+    if across.problem or across.p_corrected is None or across.low is None or across.high is None:
+        return across.problem.removeprefix("no verdict: ") or "nothing to test with"
     corrected = f", corrected for {tests} contrasts" if tests > 1 else ""
     return (
         f"95 % interval {points(across.low)} to {points(across.high)}, p {probability(across.p_corrected)}{corrected}, "
@@ -114,7 +114,7 @@ def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable
     if len({one.board for one in answer.across}) > 1:
         tasks += f" ({across.board})"
     tests = sum(one.p is not None for one in answer.across)
-    sentence = texts.sentences[outcome(across)].format(
+    sentence = texts.sentences[outcome(across) if is_tested(across) else "untested"].format(
         first=across.first,
         second=across.second,
         size=f"{abs(across.difference):.2f}",
@@ -122,7 +122,7 @@ def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable
         tasks=tasks,
         test=test_text(across, tests),
     )
-    if outcome(across) == "none" and detectable is not None:
+    if is_tested(across) and outcome(across) == "none" and detectable is not None:
         sentence += " " + texts.sentences["power"].format(detectable=f"{detectable:.1f}")
     anchor = line_id(answer, across)
     return Claim(anchor, sentence, anchor)
@@ -130,7 +130,12 @@ def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable
 
 def is_answered(answer: Answer) -> bool:
     """Return whether a contrast of the question has a test."""
-    return any(across.p is not None and not across.problem for across in answer.across)
+    return any(is_tested(across) for across in answer.across)
+
+
+def is_tested(across: AcrossTasks) -> bool:
+    """Return whether a contrast has a verdict."""
+    return across.p is not None and not across.problem
 
 
 def headline(texts: Texts, answer: Answer) -> Claim:

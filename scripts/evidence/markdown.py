@@ -17,7 +17,9 @@ class Line:
 
 
 def table(titles: Sequence[str], lines: Sequence[Line], *, anchor: str = "", numbers_from: int = 1) -> str:
-    """Return a table; columns from `numbers_from` on are set at the right."""
+    """Return a table, its anchor alone where it has no lines; columns from `numbers_from` on are set at the right."""
+    if not lines:
+        return f"{anchored(anchor)}\n"
     rules = ["---" if column < numbers_from else "---:" for column in range(len(titles))]
     rows = [list(titles), rules]
     for line in lines:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gelora_cli.core.artifacts.study import Study
 from gelora_cli.plots.base import Picture
 from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run
+from gelora_cli.tuning.presets import settings_of
 from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers
 from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
@@ -93,6 +95,10 @@ Rank allocators at equal parameters, equal protocol and equal tuning ({trials} t
 """
 
 
+STUDY_SETTINGS = ("data.max_train_examples", "train.epochs")
+"""What a reader must know of a study's trials."""
+
+
 def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     """Return the page: in short, what was run, the methods on every task, the questions, how to do it again.
 
@@ -167,6 +173,7 @@ def _what_was_run(findings: Findings) -> str:
     lines.append(f"- Comparison: {_origin(findings, evidence.runs)}.")
     if evidence.trials:
         lines.append(f"- Trials of the studies: {_origin(findings, evidence.trials)}.")
+    lines += [f"- {_study_text(findings, study)}." for study in evidence.studies]
     for task in evidence.noted_tasks():
         lines.append(f"- {evidence.task_name(task)}: its rows are not those of GLUE, and no number of it is GLUE's.")
     return "\n".join(lines) + "\n"
@@ -179,6 +186,15 @@ def _origin(findings: Findings, runs: Sequence[Run]) -> str:
     commits = ", ".join(f"`{commit[:12]}`" for commit in evidence.commits(runs))
     took = f"{evidence.hours(runs):.1f} hours of runs"
     return f"{len(runs)} runs, commit {commits}, {evidence.dates(runs)}, {took}, on {machines}"
+
+
+def _study_text(findings: Findings, study: Study) -> str:
+    """Return what a study is of, and the settings of all of its trials."""
+    settings = settings_of(study.overrides)
+    shared = " ".join(f"`{name}={settings[name]}`" for name in STUDY_SETTINGS if name in settings)
+    rows = "unknown" if study.examples is None else f"{study.examples:,}"
+    methods = f"{study.trials} trials for each of {len(study.methods)} methods"
+    return f"Study of {findings.evidence.task_name(study.task)}: {methods}, on {rows} held-out training rows; {shared}"
 
 
 def _progress_table(findings: Findings) -> str:
