@@ -165,6 +165,8 @@ def _references(root: ElementTree.Element) -> Iterator[str]:
 
 
 def _make_mark(element: ElementTree.Element, tip: str) -> None:
+    for part in element.iter():
+        part.attrib.pop("style", None)  # the page says when it is seen
     element.set("class", "mark")
     element.set("role", "img")
     title = ElementTree.Element("title")

@@ -139,7 +139,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     subtitle = f"{title}; means; bars: one sd to each side; rows of equal cost stand side by side"
     figure_head(figure, "Value against what it costs", subtitle, legend_of=axes[0])
     caption = f"{metric_label(rows[0])} of each row against each cost on a log axis; the line is the front."
-    return Picture(name, f"What it costs: {title}", caption, figure, marks.tips)
+    return Picture(name, f"What it costs: {title}", caption, figure, marks.tips, task=rows[0].task)
 
 
 def told_apart(series: Sequence[Series]) -> list[Series]:

@@ -14,6 +14,7 @@ from gelora_cli.plots.names import EdgeName, fit_at_ends, name_at_edge
 from gelora_cli.plots.report_rows import (
     MOST_LINES,
     Points,
+    bound,
     chunks,
     draw_curve,
     mean_over_seeds,
@@ -76,7 +77,8 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, Lin
     subtitle = f"{title}; means over seeds"
     figure_head(figure, "Training", subtitle, legend_of=None if has_end_names else legend_of)
     names = ", ".join(row.name for row in rows)
-    return Picture(name, f"Training: {title}", f"Loss and {rows[0].metric} over steps, of {names}.", figure)
+    caption = f"Loss and {rows[0].metric} over steps, of {names}."
+    return Picture(name, f"Training: {title}", caption, figure, task=rows[0].task, budget=bound(rows[0]))
 
 
 def _name_ends(axis: Axes, rows: Sequence[Row], styles: dict[int, LineStyle]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
-from gelora_cli.plots.report_rows import RowFamily, draw_curve, mean_over_seeds, row_families, row_styles
+from gelora_cli.plots.report_rows import RowFamily, bound, draw_curve, mean_over_seeds, row_families, row_styles
 from gelora_cli.plots.style import INK, head, name_panel, new_figure, step_ticks
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def _draw_family(name: str, family: RowFamily) -> Picture:
     head(axes[0], "Ranks over time", f"{family.title}; blocks: seed {seed}, darker is higher")
     names = ", ".join(row.name for row in rows)
     caption = f"Adapter parameters (mean over seeds) and mean rank of each block's modules, of {names}."
-    return Picture(name, f"Ranks over time: {family.title}", caption, figure)
+    title = f"Ranks over time: {family.title}"
+    return Picture(name, title, caption, figure, task=rows[0].task, budget=bound(rows[0]))
 
 
 def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
-from gelora_cli.plots.report_rows import chunks, part_name, row_families
+from gelora_cli.plots.report_rows import bound, chunks, part_name, row_families
 from gelora_cli.plots.shared_blocks import name_passes
 from gelora_cli.plots.style import DARK, INK, LIGHT, figure_head, name_panel, new_figure, number_ticks
 
@@ -62,7 +62,8 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     axes[-1].set_xlabel("block")
     figure_head(figure, "LoRA rank of each block", f"{title}; a bar from the least to the most of modules and seeds")
     names = ", ".join(row.name for row in rows)
-    return Picture(name, f"Ranks: {title}", f"Rank at the end of training per block, of {names}.", figure)
+    caption = f"Rank at the end of training per block, of {names}."
+    return Picture(name, f"Ranks: {title}", caption, figure, task=rows[0].task, budget=bound(rows[0]))
 
 
 def block_ranks(row: Row) -> list[BlockRank]:

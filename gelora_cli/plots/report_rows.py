@@ -41,6 +41,11 @@ def row_families(rows: Iterable[Row]) -> list[RowFamily]:
     return [RowFamily(title, members) for (title, _), members in families.items()]
 
 
+def bound(row: Row) -> str:
+    """Return the budget that binds a row; empty for a method without one."""
+    return "" if row.exempt else row.budget
+
+
 def row_styles(rows: Sequence[Row]) -> dict[int, LineStyle]:
     """Return the look of each row by its `id`; rows of one method differ in fill and line."""
     counts: dict[str, int] = defaultdict(int)

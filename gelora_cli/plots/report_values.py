@@ -74,7 +74,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
         _draw_over_parameters(axes[1], rows, series)
     figure_head(figure, "Value of each row", f"{title}; means; bars: one sd to each side")
     caption = f"{metric_label(rows[0])} of each row, bars: one standard deviation over seeds to each side."
-    return Picture(name, f"Value and cost: {title}", caption, figure, marks.tips)
+    return Picture(name, f"Value and cost: {title}", caption, figure, marks.tips, task=rows[0].task)
 
 
 def _row_labels(rows: Sequence[Row]) -> dict[int, str]:

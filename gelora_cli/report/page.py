@@ -41,6 +41,7 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
 
     rows, comparisons = content.analysis.rows, content.analysis.comparisons
     lines, count = list(summary(content)), len(content.analysis.groups)  # the last lines are of groups, one each
+    pictures = sorted(content.pictures, key=lambda picture: bool(picture.task))  # those over several tasks come first
     styles, svgs = share_styles(drawn)
     loader = FileSystemLoader(Path(__file__).parent)
     # Escaped, since names of runs, labels and messages may hold any text, HTML included.
@@ -61,7 +62,7 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
         comparisons=list(tagged_comparisons(content.analysis.groups, comparisons)),
         problems=content.analysis.problems,
         # An SVG of our own making is the only text that is not escaped; its labels are, by its writer.
-        pictures=[(picture, Markup(svgs[picture.name])) for picture in content.pictures],
+        pictures=[(picture, Markup(svgs[picture.name])) for picture in pictures],
         published=TaggedTable(content.published) if content.published else None,
         unused=content.unused,
         runs=[run for row in rows for run in row.all_runs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gelora_cli.plots.report_rows import bound
 from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
@@ -60,7 +61,7 @@ def filters_of(rows: Sequence[Row]) -> Filters:
 
 def row_tags(row: Row) -> Tags:
     """Return the tags of a row; a budget that binds nothing is no reason to hide it."""
-    return Tags(row.task, "" if row.exempt else row.budget, (row.method,))
+    return Tags(row.task, bound(row), (row.method,))
 
 
 def tagged_boards(boards: Sequence[Board]) -> Iterator[TaggedTable]:
@@ -100,4 +101,4 @@ def tagged_comparisons(groups: Sequence[RowGroup], comparisons: Sequence[Compari
             lines = []
             for line in table.lines:
                 lines.append(Tags(methods=(methods[line[0]], methods[line[1]])))
-            yield TaggedTable(table, Tags(first.task, row_tags(first).budget), tuple(lines))
+            yield TaggedTable(table, Tags(first.task, bound(first)), tuple(lines))
