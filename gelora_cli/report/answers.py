@@ -157,9 +157,9 @@ def _test_across(
     """Return the test of the pairs of one contrast over their tasks; without one where a task has none."""
     differences = {task: factors[task] * pair.difference for task, pair in pairs.items()}
     parts = [pair.variances.scaled(factors[task]) for task, pair in pairs.items() if pair.variances is not None]
-    untested = [f"{task}: {_why_untested(pair)}" for task, pair in pairs.items() if pair.variances is None]
+    reasons = [f"{task}: {_why_untested(pair)}" for task, pair in pairs.items() if pair.variances is None]
     unequal = [task for task, pair in pairs.items() if pair.trials_first != pair.trials_second]
-    names = AcrossTasks(
+    untested = AcrossTasks(
         first=contrast.first,
         second=contrast.second,
         board=str(group.board),
@@ -168,14 +168,14 @@ def _test_across(
         difference=sum(differences.values()) / len(differences),
         seeds=min(pair.seeds for pair in pairs.values()),
     )
-    if untested:
-        return replace(names, problem=f"no verdict: {'; '.join(untested)}")
+    if reasons:
+        return replace(untested, problem=f"no verdict: {'; '.join(reasons)}")
     tested = across_tasks(parts, differences)
     problem = tested.problem
     if unequal and not ignore_trials:
         problem = f"not comparable: other numbers of trials are behind {contrast.first} and {contrast.second} on "
         problem += ", ".join(unequal)
-    return replace(tested, first=names.first, second=names.second, board=names.board, problem=problem)
+    return replace(tested, first=untested.first, second=untested.second, board=untested.board, problem=problem)
 
 
 def _why_untested(pair: Comparison) -> str:

@@ -10,8 +10,10 @@ The smallest difference that a test at level a, as one of m tests, shows with a 
     h(a / m) + z(0.8) sqrt(max(seeds', both') + max(examples' - both', 0)),
 
 where h is half of the test's interval at that level. h is that of a normal where examples dominate, and of Student's t
-where seeds do: at three seeds 4.3 standard errors and not 1.96. Dividing a by m is Bonferroni's correction, a little
-more careful than Holm's.
+where seeds do: at three seeds 4.3 standard errors and not 1.96. Over several tasks a test estimates its degrees of
+freedom f from variances that scatter, so that it finds (f + 2) / (1 + 2 / (S' - 1)) on average, a ratio of expectations
+under normal seeds. How often the difference is then really found: `scripts/calibrate_tasks.py`. Dividing a by m is
+Bonferroni's correction, a little more careful than Holm's.
 """
 
 from __future__ import annotations
@@ -117,6 +119,8 @@ def detectable(parts: Sequence[Variances], seeds: int, tests: int = 1) -> float:
         tests: of how many tests it is one, corrected for.
     """
     joint = joint_variances([with_seeds(part, seeds) for part in parts])
+    # Estimates scatter, so the degrees of freedom that a test finds are fewer than those of the true parts.
+    joint = replace(joint, count=(joint.count + 1) / (1 + 2 / (seeds - 1)) + 1)
     return joint.half_width(LEVEL / tests) + float(special.ndtri(CHANCE)) * math.sqrt(joint.expected)
 
 

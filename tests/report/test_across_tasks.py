@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gelora_cli.report.across_tasks import across_tasks, effective_freedom, joint_variances
 from gelora_cli.report.bootstrap import Variances
+from scripts.calibrate_tasks import SimulatedTask, measure, own_chi2
 
 PARTS = Variances(seeds=1.2e-5, examples=1.85e-5, both=1.6e-5, count=5)
 
@@ -57,6 +60,15 @@ def test_points_are_a_hundred_times_the_value() -> None:
     assert points.p == pytest.approx(values.p)
     assert points.low is not None and values.low is not None
     assert points.low == pytest.approx(100 * values.low)
+
+
+def test_the_calibration_compares_with_the_test_of_one_task_taken_for_each() -> None:
+    """Over one task its other test is that of the task, so what it errs over several is owed to the sum."""
+    task = SimulatedTask(np.array([0.01, 0.02, 0.0, 0.01, 0.01]), PARTS)
+    assert own_chi2([task], 0.01) == pytest.approx(PARTS.p_value(0.01), abs=1e-3)
+    rates = measure("alike", 5, [[task] * 2, [replace(task, by_seed=-task.by_seed)] * 2])
+    assert (rates.boards, rates.found) == (2, 0.5)  # a difference the other way hides the one to be found
+    assert rates.called_different == {"t over seeds": [1.0, 0.0], "own chi2": [1.0, 0.0], "gelora": [1.0, 1.0]}
 
 
 def test_degrees_of_freedom_lie_between_those_of_one_task_and_of_all() -> None:
