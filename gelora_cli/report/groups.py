@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gelora_cli.report.rows import Row
-from gelora_cli.report.settings import Settings, describe_differences
+from gelora_cli.report.settings import VARIANT, Settings, describe_differences
 
 METHOD_SETTINGS = ("method.", "profile.", "ranks.", "train.learning_rate")
 """Settings that methods may differ in and still be compared: those of the method, and the learning rate it needs."""
@@ -77,9 +77,9 @@ class RowGroup:
 
     def find_row(self, name: str) -> Row | None:
         """Return the row of this name, or the only one of this method, also as a control that the row shows."""
-        named = [row for row in self.rows if name in row.names]
-        matching = named or [row for row in self.rows if row.is_of(name)]
-        return matching[0] if len(matching) == 1 else None
+        named = rows_by_name(self.rows).get(name)
+        matching = [row for row in self.rows if name in row.names] or [row for row in self.rows if row.is_of(name)]
+        return named or (matching[0] if len(matching) == 1 else None)
 
 
 def group_rows(rows: Sequence[Row]) -> list[RowGroup]:
@@ -97,6 +97,30 @@ def groups_by_board(groups: Iterable[RowGroup]) -> dict[BoardKey, list[RowGroup]
     for group in groups:
         boards.setdefault(group.board, []).append(group)
     return boards
+
+
+def rows_by_name(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return the rows of one task by what tells them apart among these alone.
+
+    A control that a row shows has a name, too. A method has its bare name where it has one row. A form of its update is
+    named after it alone, whatever the rates of both are, so that a name is the same on every task. A row's own name
+    says also what tells it from other boards.
+    """
+    by_form: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_form.setdefault((row.method, _variant(row)), []).append(row)
+    named: dict[str, Row] = {}
+    for members in by_form.values():
+        for row in members:
+            ending = describe_differences(row.key.settings, [other.key.settings for other in members])
+            for method in dict.fromkeys([row.method, *(run.result.method for run in row.duplicates)]):
+                named.setdefault(method + ending, row)
+    return named
+
+
+def _variant(row: Row) -> str:
+    """Return the form of the update as its settings name it; empty for plain LoRA."""
+    return dict(row.key.settings).get(VARIANT, "")
 
 
 def display_name(row: Row) -> str:

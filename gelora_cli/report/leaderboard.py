@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gelora_cli.report.comparison import Comparison
-from gelora_cli.report.groups import BoardKey, RowGroup, groups_by_board
+from gelora_cli.report.groups import BoardKey, RowGroup, groups_by_board, rows_by_name
 from gelora_cli.report.questions import AcrossTasks, Contrast
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UNIFORM
-from gelora_cli.report.settings import describe_differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,21 +126,9 @@ def _entries(groups: Sequence[RowGroup]) -> list[Entry]:
     for task in dict.fromkeys(group.key.task for group in groups):
         # By their keys: a row without a budget may stand in several groups of a task.
         rows = {row.key: row for group in groups if group.key.task == task for row in group.rows}
-        for row in rows.values():
-            for name in _names(row, list(rows.values())):
-                by_name.setdefault(name, {})[task] = row
+        for name, row in rows_by_name(rows.values()).items():
+            by_name.setdefault(name, {})[task] = row
     return [Entry(name=name, rows=rows) for name, rows in by_name.items()]
-
-
-def _names(row: Row, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the name of a row's method, and of each control in it, with what tells it from other rows of the board.
-
-    A row's own name also says what tells it from rows of other boards, such as its modules.
-    """
-    same_method = [other.key.settings for other in rows if other.method == row.method]
-    ending = describe_differences(row.key.settings, same_method)
-    for method in dict.fromkeys([row.method, *(run.result.method for run in row.duplicates)]):
-        yield method + ending
 
 
 def _with_average(entry: Entry, tasks: Sequence[str]) -> Entry:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from gelora_cli.config.files import read_config, write_config
+from gelora_cli.config.schema import MethodConfig
+from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.report.answers import SAME_RUNS, answer_questions, contrast_across
 from gelora_cli.report.comparison import Comparison
-from gelora_cli.report.groups import RowGroup, group_rows
+from gelora_cli.report.groups import RowGroup, group_rows, rows_by_name
 from gelora_cli.report.questions import Answer, Contrast, Question
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
@@ -128,3 +131,21 @@ def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
     answer = ask(compared, Contrast("gelora", "shuffled"))
     assert answer.comparisons[0].verdict == SAME_RUNS
     assert answer.across[0].tasks == ("cola", "rte") and answer.across[0].differences[0] == 0
+
+
+def test_a_form_of_the_update_is_named_alike_on_every_task(tmp_path: Path) -> None:
+    """Plain LoRA keeps the method's bare name beside it, whatever the rates that either was tuned to on a task."""
+    for task, rate in (("cola", 1e-3), ("rte", 2e-3)):
+        for seed in range(3):
+            for variant in ("lora", "dora"):
+                directory = write_whole(tmp_path / task / variant, "gelora", seed, 25 + seed, task=task)
+                config = read_config(directory / run_files.CONFIG)
+                method = MethodConfig.of("gelora", modules="attention", scaling=32.0, variant=variant)
+                rates = replace(config.train, learning_rate=rate if variant == "dora" else 5e-4)
+                write_config(replace(config, method=method, train=rates), directory / run_files.CONFIG)
+                mark_done(directory)
+    groups, pairs = compare(tmp_path)
+    for group in groups:
+        assert set(rows_by_name(group.rows)) == {"gelora", "gelora (method.variant=dora)"}
+    answer = ask((groups, pairs), Contrast("gelora (method.variant=dora)", "gelora"))
+    assert answer.across[0].tasks == ("cola", "rte") and answer.problems == ()
