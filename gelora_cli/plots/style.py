@@ -46,6 +46,8 @@ LEGEND_POINTS, LEGEND_ROW_POINTS, LEGEND_LINE_POINTS = 540, 15, 11.6
 HANDLE_POINTS, CHARACTER_POINTS = 39, 4.8
 """Sizes of a legend in letters of 9 points: width, row, further line of a label, marker and gaps, letter (estimate)."""
 
+PANEL_NAME_CHARACTERS = 100
+"""Letters of a line above a panel that is as wide as the picture."""
 MOST_LEGEND_COLUMNS = 5
 LEGEND_STYLE: LineStyle = {"frameon": False, "fontsize": 9, "columnspacing": 1.5}
 
@@ -284,8 +286,9 @@ def _legend_height(labels: Sequence[str], columns: int) -> float:
 
 
 def name_panel(axis: Axes, name: str) -> None:
-    """Put a small title above one of several panels."""
-    as_written([axis.set_title(name, loc="left", fontsize=9, color=INK, pad=3)])
+    """Put a small title above one of several panels; one that is longer than the picture is wide has several lines."""
+    text = textwrap.fill(name, PANEL_NAME_CHARACTERS, break_on_hyphens=False)
+    as_written([axis.set_title(text, loc="left", fontsize=9, color=INK, pad=3)])
 
 
 def step_ticks(axis: Axes) -> None:

@@ -109,6 +109,9 @@ def test_a_long_name_is_written_in_several_lines_inside_the_picture(rows: list[R
     canvas.draw()  # type: ignore[no-untyped-call]
     boxes = [label.get_window_extent() for label in values.figure.axes[0].get_yticklabels()]
     assert min(box.x0 for box in boxes) >= 0 and all(box.width < values.figure.bbox.width / 2 for box in boxes)
+    (ranks,) = draw("ranks", named)
+    title = ranks.figure.axes[0].get_title("left")
+    assert settings in title.replace("\n", " ") and max(map(len, title.splitlines())) <= 100
     (curves,) = draw("curves", named)
     (legend,) = curves.figure.legends
     assert settings in " ".join(text.replace("\n", " ") for text in names(legend))
