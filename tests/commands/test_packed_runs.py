@@ -14,11 +14,12 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.status import find_runs
+from gelora_cli.launchers.local import LocalProcesses
 from tests.helpers.bench import FAST, Bench
 
 
 def test_runs_of_an_archive_are_done_for_every_command(
-    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = tmp_path / "space.yaml"
     space.write_text("train.learning_rate: {low: 1.0e-3, high: 1.0e-1, log: true}\n")
@@ -53,6 +54,7 @@ def test_runs_of_an_archive_are_done_for_every_command(
     assert f"done before, nothing to do (force=true runs it again): {archive / path}" in printed
     assert f"{trial.value:.4f}" in printed and "in the archive, without the adapter" in printed
     assert "gelora predict" not in printed
+    monkeypatch.setattr(LocalProcesses, "run", lambda *_: pytest.fail("a launcher got a job whose run is packed"))
     assert command_line(["run", "-m", *run, "seed=0"]) == 0
     printed = capsys.readouterr().out
     assert "already done" in printed and f"{trial.value:.4f}" in printed
