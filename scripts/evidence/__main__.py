@@ -146,6 +146,11 @@ def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:
     print(progress_text(request, read_progress(request)))
     print(f"to keep it:\n  git add {_shown(request.archive)} {_shown(request.scale.presets)}")
     print("  git commit -m 'Runs of the comparison'")
+    if "published" in request.scale.values:
+        published = request.scale.values["published"]
+        print(
+            f"beside published values:\n  gelora report {_shown(request.archive)} published={published} output=report"
+        )
     return StoppedError.exit_code if runner.stopped else runner.code
 
 

@@ -8,7 +8,6 @@ from gelora_cli.core.artifacts.study import Study
 from gelora_cli.plots.base import Picture
 from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run
-from gelora_cli.tuning.presets import settings_of
 from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers
 from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
@@ -95,8 +94,8 @@ Rank allocators at equal parameters, equal protocol and equal tuning ({trials} t
 """
 
 
-STUDY_SETTINGS = ("data.max_train_examples", "train.epochs")
-"""What a reader must know of a study's trials."""
+UNSAID = ("task", "model", "budget", "data.glue", "runs_dir", "model.path")
+"""Overrides of a study that stand elsewhere on the page, or are of one machine."""
 
 
 def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
@@ -190,8 +189,7 @@ def _origin(findings: Findings, runs: Sequence[Run]) -> str:
 
 def _study_text(findings: Findings, study: Study) -> str:
     """Return what a study is of, and the settings of all of its trials."""
-    settings = settings_of(study.overrides)
-    shared = " ".join(f"`{name}={settings[name]}`" for name in STUDY_SETTINGS if name in settings)
+    shared = " ".join(f"`{word}`" for word in study.overrides if word.partition("=")[0] not in UNSAID)
     rows = "unknown" if study.examples is None else f"{study.examples:,}"
     methods = f"{study.trials} trials for each of {len(study.methods)} methods"
     return f"Study of {findings.evidence.task_name(study.task)}: {methods}, on {rows} held-out training rows; {shared}"

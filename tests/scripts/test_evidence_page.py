@@ -112,7 +112,7 @@ def test_equal_runs_give_equal_text_and_pictures(equal: Findings) -> None:
 
 def test_a_split_that_is_not_glues_is_said_with_its_numbers(equal: Findings) -> None:
     run = equal.evidence.runs[0]
-    results = (replace(run.result.results[0], examples=1725),)
+    results = (replace(run.result.results[0], split="validation", examples=1725),)
     evidence = replace(equal.evidence, runs=(replace(run, result=replace(run.result, task="mrpc", results=results)),))
     assert evidence.task_name("mrpc") == "mrpc (MSR's own split)"
     assert equal.evidence.task_name("sst2") == "sst2"
