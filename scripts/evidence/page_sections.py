@@ -214,7 +214,9 @@ def _seeds(findings: Findings) -> str:
 
 
 def _again(scale: Scale) -> str:
-    carried = ", ".join(f"{task} those of {source}" for task, source in scale.carried.items())
+    sources = dict.fromkeys(scale.carried.values())
+    tasks = {source: listed([task for task, other in scale.carried.items() if other == source]) for source in sources}
+    carried = "; ".join(f"{names} those of {source}" for source, names in tasks.items())
     return AGAIN.format(
         commit=scale.commit[:12],
         trials=scale.trials,
