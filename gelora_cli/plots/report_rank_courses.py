@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
-from gelora_cli.plots.report_rows import RowFamily, bound, draw_curve, mean_over_seeds, row_families, row_styles
+from gelora_cli.plots.report_rows import (
+    MOST_LINES,
+    RowFamily,
+    bound,
+    chunks,
+    draw_curve,
+    mean_over_seeds,
+    part_name,
+    row_families,
+    row_styles,
+)
 from gelora_cli.plots.style import INK, head, name_panel, new_figure, step_ticks
 
 if TYPE_CHECKING:
@@ -40,7 +50,8 @@ class RankCoursesPicture(ReportPicture):
         """Draw the adapter's parameters over the steps, and below them each block's mean rank, a panel per row."""
         moving = [row for row in rows if rank_course(row.runs[0])]
         for number, family in enumerate(row_families(moving), start=1):
-            yield _draw_family(f"course-{number}", family)
+            for part, members in enumerate(chunks(family.rows, MOST_LINES)):
+                yield _draw_family(part_name(f"course-{number}", part), RowFamily(family.title, members))
 
 
 def rank_course(run: Run) -> list[RankSnapshot]:

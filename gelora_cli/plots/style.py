@@ -288,6 +288,7 @@ def _legend_height(labels: Sequence[str], columns: int) -> float:
 def name_panel(axis: Axes, name: str) -> None:
     """Put a small title above one of several panels; one that is longer than the picture is wide has several lines."""
     text = textwrap.fill(name, PANEL_NAME_CHARACTERS, break_on_hyphens=False)
+    grow(root_figure(axis), LEGEND_LINE_POINTS * text.count("\n"))
     as_written([axis.set_title(text, loc="left", fontsize=9, color=INK, pad=3)])
 
 

@@ -178,6 +178,15 @@ def test_the_course_of_the_ranks(rows: list[Row]) -> None:
     assert shades[:, 0].tolist() == list(PLAN.ranks)
 
 
+def test_the_course_of_many_rows_is_several_pictures(rows: list[Row]) -> None:
+    sora = next(row for row in rows if row.method == "sora")
+    many = [replace(sora, name=f"sora (train.learning_rate={number})") for number in range(8)]
+    found = draw("course", many)
+    assert [picture.name for picture in found] == ["course-1", "course-1-2"]
+    panels = [axis for picture in found for axis in picture.figure.axes if axis.get_title("left").startswith("sora")]
+    assert [axis.get_title("left") for axis in panels] == [row.name for row in many]
+
+
 def test_methods_are_told_apart_without_colour() -> None:
     styles = [method_style(method) for method in METHODS.names()]
     assert len({(style["marker"], str(style["linestyle"])) for style in styles}) == len(METHODS.names())
