@@ -33,13 +33,18 @@ CAPTION = (
 
 def answer_tables(answers: Sequence[Answer], power: Sequence[Power]) -> Iterator[Table]:
     """Return a table for each question and board: a line for each contrast over the tasks, with what it could show."""
-    by_contrast = {(one.first, one.second, one.board): one for one in power}
     for answer in answers:
         for board in dict.fromkeys(one.board for one in answer.across):
-            members = [one for one in answer.across if one.board == board]
-            lines = [_line(one, by_contrast.get((one.first, one.second, one.board))) for one in members]
-            tasks = ", ".join(dict.fromkeys(task for one in members for task in one.tasks))
-            yield Table(f"{answer.question.text} {board}; {tasks}. {CAPTION}", TITLES, tuple(lines))
+            yield answer_table(answer, board, power)
+
+
+def answer_table(answer: Answer, board: str, power: Sequence[Power]) -> Table:
+    """Return the table of one question on one board, which is given in words as its contrasts have it."""
+    by_contrast = {(one.first, one.second): one for one in power if one.board == board}
+    members = [one for one in answer.across if one.board == board]
+    tasks = ", ".join(dict.fromkeys(task for one in members for task in one.tasks))
+    lines = tuple(_line(one, by_contrast.get((one.first, one.second))) for one in members)
+    return Table(f"{answer.question.text} {board}; {tasks}. {CAPTION}", TITLES, lines)
 
 
 def _line(across: AcrossTasks, power: Power | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from gelora_cli.report.headline import headline
 from gelora_cli.report.page_tables import (
     TaggedTable,
     filters_of,
+    tagged_answers,
     tagged_boards,
     tagged_comparisons,
     tagged_metrics,
@@ -57,6 +58,7 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
         is_folded=count > MOST_GROUPS or bool(content.analysis.leaderboards),
         filters=filters_of(rows),
         boards=list(tagged_boards(content.analysis.leaderboards)),
+        answers=list(tagged_answers(content.analysis)),
         sections=list(_sections(rows)),
         metrics=list(tagged_metrics(rows)),
         comparisons=list(tagged_comparisons(content.analysis.groups, comparisons)),

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gelora_cli.plots.report_rows import bound
+from gelora_cli.report.analysis import Analysis
+from gelora_cli.report.answer_tables import answer_table
 from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
@@ -73,6 +75,17 @@ def tagged_boards(boards: Sequence[Board]) -> Iterator[TaggedTable]:
             lines.append(Tags(methods=tuple({row.method: None for row in entry.rows.values()})))
         columns = tuple(Tags(title if title in board.tasks else "") for title in table.titles)
         yield TaggedTable(table, Tags(budget=board.key.budget), tuple(lines), columns)
+
+
+def tagged_answers(analysis: Analysis) -> Iterator[TaggedTable]:
+    """Return a table for each question over several tasks and each board that answers it."""
+    for answer in analysis.answers:
+        for board in analysis.leaderboards:
+            table = answer_table(answer, board.title, analysis.power)
+            methods = {entry.name: next(iter(entry.rows.values())).method for entry in board.entries}
+            lines = [Tags(methods=(methods[line[0]], methods[line[1]])) for line in table.lines]
+            if lines:
+                yield TaggedTable(table, Tags(budget=board.key.budget), tuple(lines))
 
 
 def tagged_results(rows: Sequence[Row]) -> Iterator[TaggedTable]:
