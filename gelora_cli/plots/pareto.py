@@ -158,7 +158,7 @@ def _draw_averages(
     name_at_edge(axes[-1], [EdgeName(each.name, each.value, styles[each.name]) for each in averages])
     of_tasks = ", ".join(tasks)
     title = f"{of_tasks}, {family[0]}, protocol {family[1]}"
-    figure_head(figure, "Average over tasks against what it costs", f"{title}; bars: one sd over seeds to each side")
+    figure_head(figure, "Average over tasks against what it costs", f"{title}; bars: one sd over seeds")
     caption = (
         f"Average of {len(tasks)} tasks ({of_tasks}), each counted once, against parameters, operations and "
         "seconds on log axes; the line is the front: no cheaper method has a higher average."
