@@ -25,8 +25,8 @@ TITLES = (
     "seeds for half a point",
 )
 CAPTION = (
-    "The difference is the mean over the tasks, each counted once, and what is said holds for these tasks. The p that "
-    "is corrected over all lines of this question decides. Shown at 80 %: the smallest difference that such a test "
+    "the difference is the mean over the tasks, each counted once, and what is said holds for these tasks. The p that "
+    "is corrected over all lines of this question decides. Shown at 80 % is the smallest difference that such a test "
     "shows with that chance."
 )
 
@@ -44,7 +44,7 @@ def answer_table(answer: Answer, board: str, power: Sequence[Power]) -> Table:
     members = [one for one in answer.across if one.board == board]
     tasks = ", ".join(dict.fromkeys(task for one in members for task in one.tasks))
     lines = tuple(_line(one, by_contrast.get((one.first, one.second))) for one in members)
-    return Table(f"{answer.question.text} {board}; {tasks}. {CAPTION}", TITLES, lines)
+    return Table(f"{answer.question.text} {board}; {tasks}: {CAPTION}", TITLES, lines)
 
 
 def _line(across: AcrossTasks, power: Power | None) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def _line(across: AcrossTasks, power: Power | None) -> tuple[str, ...]:
         across.first,
         across.second,
         across.verdict,
-        f"{across.difference:+.2f}",
+        f"{round(across.difference, 2) + 0.0:+.2f}",  # no -0.00
         interval,
         number(across.p, 3) or NONE,
         number(across.p_corrected, 3) or NONE,
