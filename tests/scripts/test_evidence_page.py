@@ -57,6 +57,7 @@ def different(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return made_findings(tmp_path_factory.mktemp("different"), lambda job: noise(job) + 9 * (job.method == "fisher"))
 
 
+@pytest.mark.slow  # it reads and tests every run of the archive
 def test_page_and_readme_are_what_the_archive_gives(capsys: pytest.CaptureFixture[str]) -> None:
     assert page.main(["--check"]) == 0, capsys.readouterr().out
 
@@ -98,6 +99,7 @@ def test_the_readme_has_a_table_a_picture_and_the_advice(different: Findings) ->
     assert "3 seeds" in block
     readme = f"before\n{page.START}old\n{page.END}after\n"
     assert page.with_block(readme, block) == f"before\n{page.START}{block}{page.END}after\n"
+    assert block in page.with_block(page.README.read_text(encoding="utf-8"), block)
     with pytest.raises(ValueError, match="expected once"):
         page.with_block("no marks", block)
 
