@@ -268,8 +268,14 @@ def progress_text(request: Request, states: Sequence[Progress]) -> str:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Make a link, or let it lead to another directory."""
+    """Make a link, or let it lead to another directory.
+
+    Raises:
+        GeloraError: something that is no link has its name.
+    """
     target = target.absolute()
+    if link.exists() and not link.is_symlink():
+        raise GeloraError(f"{link} is no link, and commands name it as one to {target}: move it elsewhere")
     if not link.is_symlink() or link.readlink() != target:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)

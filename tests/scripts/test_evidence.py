@@ -210,3 +210,10 @@ def test_rounds_without_tuned_settings_are_refused(
     with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 sora"):
         evidence(request, ["eight"], dry=False)
     assert read_progress(request)[1].done == 0
+
+
+def test_what_is_no_link_is_not_replaced(scale: Scale, tmp_path: Path) -> None:
+    (tmp_path / "presets").mkdir()
+    request = Request(scale=scale, place=tmp_path, archive=scale.archive)
+    with pytest.raises(GeloraError, match="presets is no link"):
+        evidence(request, ["eight"], dry=False)
