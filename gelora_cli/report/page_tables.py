@@ -11,7 +11,7 @@ from gelora_cli.report.answer_tables import answer_table
 from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
-from gelora_cli.report.leaderboard import Board
+from gelora_cli.report.leaderboard import Board, Entry
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import Table, comparison_tables, metric_tables, task_tables
 
@@ -70,11 +70,14 @@ def tagged_boards(boards: Sequence[Board]) -> Iterator[TaggedTable]:
     """Return a table for each board, whose columns of tasks are hidden with their tasks."""
     for board in boards:
         table = board_table(board)
-        lines = []
-        for entry in board.entries:
-            lines.append(Tags(methods=tuple({row.method: None for row in entry.rows.values()})))
+        lines = tuple(Tags(methods=methods_of(entry)) for entry in board.entries)
         columns = tuple(Tags(title if title in board.tasks else "") for title in table.titles)
-        yield TaggedTable(table, Tags(budget=board.key.budget), tuple(lines), columns)
+        yield TaggedTable(table, Tags(budget=board.key.budget), lines, columns)
+
+
+def methods_of(entry: Entry) -> tuple[str, ...]:
+    """Return the methods of an entry's rows: GeLoRA's, where its plan is that of a control."""
+    return tuple(dict.fromkeys(row.method for row in entry.rows.values()))
 
 
 def tagged_answers(analysis: Analysis) -> Iterator[TaggedTable]:
@@ -82,8 +85,8 @@ def tagged_answers(analysis: Analysis) -> Iterator[TaggedTable]:
     for answer in analysis.answers:
         for board in analysis.leaderboards:
             table = answer_table(answer, board.title, analysis.power)
-            methods = {entry.name: next(iter(entry.rows.values())).method for entry in board.entries}
-            lines = [Tags(methods=(methods[line[0]], methods[line[1]])) for line in table.lines]
+            methods = {entry.name: methods_of(entry) for entry in board.entries}
+            lines = [Tags(methods=(*methods[line[0]], *methods[line[1]])) for line in table.lines]
             if lines:
                 yield TaggedTable(table, Tags(budget=board.key.budget), tuple(lines))
 
