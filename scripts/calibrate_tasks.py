@@ -1,15 +1,16 @@
 """How often equal methods are called different over several tasks, and how often a difference is found.
 
 Runs are simulated as `calibrate_significance.py` does, single examples of two equal methods by accuracy. A pool holds
-many simulated tasks of one kind; a board is drawn from one pool (`alike`) or from several (`mixed`). Columns say how
-often equal methods are called different, at 5 % and at 0.5 %:
+many simulated tasks of one kind; a board is drawn from one pool (`alike`) or from several (`mixed`). On a board of
+`one varies` the differences themselves are drawn, and one task's vary between seeds with 256 times the variance of the
+others. Columns say how often equal methods are called different, at 5 % and at 0.5 %:
 
 - `t over seeds`: a t-test over the means of each seed over the tasks, the custom of many papers;
 - `own chi2`: `across_tasks.py` with each task's variance averaged over what it alone may be, as one task's test does;
 - `gelora`: `across_tasks.py` as it is, by degrees of freedom.
 
 `found` is the share of boards on which the difference is shown that `power.py` says is shown in 80 %. It takes about
-ten minutes of one core, and writes what it prints to results/calibration_tasks.json.
+three minutes of one core, and writes what it prints to results/calibration_tasks.json.
 
 python -m scripts.calibrate_tasks [--simulations 2000] [--tasks 4] [--output FILE]
 """
@@ -98,6 +99,20 @@ def calibrate(seeds: int, tasks: int, simulations: int) -> Iterator[Calibration]
         yield measure(f"alike, seed {seed}, own {own}", seeds, list(boards([pool] * tasks)))
     kinds = [pools[MIXED[number % len(MIXED)]] for number in range(tasks)]
     yield measure("mixed", seeds, list(boards(kinds)))
+    yield measure("one varies", seeds, [draw_uneven(number, seeds, tasks) for number in range(simulations)])
+
+
+def draw_uneven(number: int, seeds: int, tasks: int) -> list[SimulatedTask]:
+    """Return tasks whose differences are drawn as normal ones, in points / 100; one varies more between seeds."""
+    generator = np.random.default_rng([number, seeds])
+    examples, both = 1e-4, 1e-4
+    drawn = []
+    for task in range(tasks):
+        of_seeds = 256e-4 if task == 0 else 1e-4
+        by_seed = examples**0.5 * generator.normal() + (of_seeds + both) ** 0.5 * generator.normal(size=seeds)
+        parts = Variances(float(by_seed.var(ddof=1)) / seeds, examples + both / seeds, both / seeds, seeds)
+        drawn.append(SimulatedTask(by_seed, parts))
+    return drawn
 
 
 def simulate(setting: Setting, count: int) -> list[SimulatedTask]:

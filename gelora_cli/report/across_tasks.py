@@ -20,9 +20,8 @@ clusters. With T = 1 it is the test of that task.
 
 **Why not an average over each task's own chi2.** The test of one task averages over what its variance may be, seeds
 (S - 1) / chi2(S - 1), whose mean is twice `seeds` at five seeds and infinite at three. In a sum of several that is far
-too careful: of equal methods over four tasks it called 0.0 to 4.7 % different at p < 0.05, and at three seeds, where
-all variance was that of the seeds, none of 1,500. By degrees of freedom it is 2.8 to 6.1 %
-(`scripts/calibrate_tasks.py variances`).
+too careful: of equal methods over four tasks it called 0.1 to 0.5 % different at p < 0.05 with three seeds, and 0.5 to
+2.7 % with five. By degrees of freedom it is 1.7 to 4.0 % and 2.5 to 5.3 % (`scripts/calibrate_tasks.py`).
 
 What it says holds for these tasks: another choice of tasks is no part of the variance. `ranking.py` has what can be
 said of tasks as a sample.
