@@ -24,30 +24,40 @@ def board_section(findings: Findings) -> str:
     return "\n".join(parts)
 
 
-def board_table(findings: Findings, board: Board, *, anchor: str = "") -> str:
-    """Return a line for each method: parameters, mean and standard deviation on each task, the average over them."""
+def board_table(findings: Findings, board: Board, *, anchor: str = "", is_short: bool = False) -> str:
+    """Return a line for each method: parameters, mean and standard deviation on each task, the average over them.
+
+    Args:
+        findings: what is said.
+        board: the methods.
+        anchor: what a link to the table names.
+        is_short: leave out seeds, and standard deviations but for that of the average.
+    """
     names = [findings.evidence.task_name(task) for task in board.tasks]
     entries = sorted(board.entries, key=lambda entry: entry.exempt)  # stable: within both, the order of the board
-    lines = [Line(_cells(board, entry)) for entry in entries]
-    return table(("method", "parameters", *names, "average", "seeds"), lines, anchor=anchor)
+    lines = [Line(_cells(board, entry, is_short=is_short)) for entry in entries]
+    titles = ("method", "parameters", *names, "average") + (() if is_short else ("seeds",))
+    return table(titles, lines, anchor=anchor)
 
 
-def _cells(board: Board, entry: Entry) -> tuple[str, ...]:
+def _cells(board: Board, entry: Entry, *, is_short: bool) -> tuple[str, ...]:
     cells = [f"`{entry.name}`", f"{entry.adapter_params:,}"]
     for task in board.tasks:
         row = entry.rows.get(task)
-        cells.append(NONE if row is None else _value(row, is_best=row.mean == board.best_on(task)))
+        text = NONE if row is None else _value(row, is_best=row.mean == board.best_on(task), is_short=is_short)
+        cells.append(text)
     average = NONE if entry.average is None else mean_sd(entry.average, entry.sd)
     if entry.is_best:
         average = f"**{average}**"
     elif entry.not_shown_worse:
         average += " \N{DAGGER}"
-    return (*cells, average, str(len(entry.shared_seeds)))
+    return (*cells, average) if is_short else (*cells, average, str(len(entry.shared_seeds)))
 
 
-def _value(row: Row, *, is_best: bool) -> str:
+def _value(row: Row, *, is_best: bool, is_short: bool) -> str:
     factor = 1.0 if row.points_factor is None else row.points_factor
-    text = mean_sd(factor * row.mean, None if row.sd is None else factor * row.sd)
+    sd = None if row.sd is None or is_short else factor * row.sd
+    text = mean_sd(factor * row.mean, sd)
     if row.collapsed:
         text += f" ({row.collapsed} collapsed)"
     return f"**{text}**" if is_best else text

@@ -94,6 +94,16 @@ Rank allocators at equal parameters, equal protocol and equal tuning ({trials} t
 """
 
 
+README_ADVICE = (
+    "advice-default",
+    "advice-default-above",
+    "advice-worse-below",
+    "advice-signal-above",
+    "advice-adaptive",
+    "advice-adaptive-above",
+    "advice-scope",
+)
+"""Sentences that the README has, too: it is read in five minutes."""
 UNSAID = ("task", "model", "budget", "data.glue", "runs_dir", "model.path")
 """Overrides of a study that stand elsewhere on the page, or are of one machine."""
 
@@ -123,10 +133,10 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     tasks = listed([findings.evidence.task_name(task) for task in board.tasks])
     setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
     start = README_INTRODUCTION.format(trials=scale.trials, tasks=tasks, seeds=_seeds(findings), setting=setting)
-    picture = picture_line(pictures[MAIN], "docs/images") if MAIN in pictures else ""
-    claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id != "advice-tune"]
+    picture = picture_line(pictures[MAIN], "docs/images", is_short=True) if MAIN in pictures else ""
+    claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id in README_ADVICE]
     advice = "".join(f"- {claim.text}\n" for claim in claims)
-    return "\n".join([start, board_table(findings, board), picture, advice])
+    return "\n".join([start, board_table(findings, board, is_short=True), picture, advice])
 
 
 def all_claims(findings: Findings) -> list[Claim]:

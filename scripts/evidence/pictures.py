@@ -28,9 +28,10 @@ def file_name(picture: Picture) -> str:
     return f"{picture.name}.png"
 
 
-def picture_line(picture: Picture, images: str) -> str:
-    """Return a picture with its caption in Markdown; `images` leads to the files."""
-    alternative = picture.caption.replace("[", "(").replace("]", ")")
+def picture_line(picture: Picture, images: str, *, is_short: bool = False) -> str:
+    """Return a picture with its caption, or its title alone, in Markdown; `images` leads to the files."""
+    text = picture.title if is_short else picture.caption
+    alternative = text.replace("[", "(").replace("]", ")")
     return f"![{alternative}]({images}/{file_name(picture)})\n"
 
 
