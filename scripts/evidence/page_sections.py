@@ -8,7 +8,7 @@ from gelora_cli.core.artifacts.study import Study
 from gelora_cli.plots.base import Picture
 from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run
-from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers
+from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers, tuning_answer
 from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings
@@ -36,8 +36,8 @@ takes seeds and evaluated examples as drawn at random, and the tasks as given
 """
 
 NO_ROUNDS = """\
-No round of the comparison is whole yet, so there is no number here. A round is one seed over all tasks and methods of a
-stage. What is done and left:
+No round of the comparison is whole yet, so its questions have no answer here. A round is one seed over all tasks and
+methods of a stage. What is done and left:
 """
 
 AGAIN = """\
@@ -119,6 +119,8 @@ def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     parts = [TITLE, INTRODUCTION.format(archive=_relative(scale, "archive"))]
     if not findings.has_rounds:
         parts += [NO_ROUNDS, _progress_table(findings)]
+        if findings.evidence.studies:
+            parts.append(_studies(findings, pictures))
     else:
         parts += [_in_short(findings), WORDS, _what_was_run(findings)]
         parts += [board_section(findings), _questions(findings, pictures)]
@@ -157,6 +159,17 @@ def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
         parts.append(other.section())
         parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == other.id]
     return "\n".join(parts)
+
+
+def _studies(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+    """Return what the finished studies answer before any round is whole."""
+    evidence = findings.evidence
+    answer = tuning_answer(findings)
+    lines = ["The studies are finished and answer one question already.\n"]
+    lines.append(f"- Trials: {_origin(findings, evidence.trials)}.")
+    lines += [f"- {_study_text(findings, study)}." for study in evidence.studies]
+    picture = [picture_line(pictures[answer.id], "images")] if answer.id in pictures else []
+    return "\n".join([*lines, "", answer.section(), *picture])
 
 
 def _in_short(findings: Findings) -> str:
