@@ -6,20 +6,20 @@ again: each comparison holds the parts of its variance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gelora_cli.core.registries import METHODS
 from gelora_cli.report.across_tasks import across_tasks
 from gelora_cli.report.bootstrap import Variances, holm
 from gelora_cli.report.comparison import FEWEST_SEEDS, Comparison
 from gelora_cli.report.groups import RowGroup, display_name, groups_by_board
-from gelora_cli.report.questions import AcrossTasks, Answer, Contrast, Question, across_verdict
+from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer, Contrast, Question, across_verdict
 from gelora_cli.report.rows import Row
+from gelora_cli.report.settings import VARIANT
 from gelora_cli.report.significance import correct
-
-SAME_RUNS = "no difference: both are the same runs, since they have one plan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,8 @@ def contrast_across(
         else:
             pairs[task], factors[task] = pair, factor
     across = _test_across(contrast, groups[0], pairs, factors, ignore_trials) if pairs else None
+    if across is not None:
+        across = replace(across, same_ranks=_tasks_of_same_ranks(contrast, groups, pairs))
     return ContrastResult(comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
 
 
@@ -157,7 +159,7 @@ def _test_across(
     """Return the test of the pairs of one contrast over their tasks; without one where a task has none."""
     differences = {task: factors[task] * pair.difference for task, pair in pairs.items()}
     parts = [pair.variances.scaled(factors[task]) for task, pair in pairs.items() if pair.variances is not None]
-    reasons = [f"{task}: {_why_untested(pair)}" for task, pair in pairs.items() if pair.variances is None]
+    reasons = {task: _why_untested(pair) for task, pair in pairs.items() if pair.variances is None}
     unequal = [task for task, pair in pairs.items() if pair.trials_first != pair.trials_second]
     untested = AcrossTasks(
         first=contrast.first,
@@ -167,15 +169,54 @@ def _test_across(
         differences=tuple(differences.values()),
         difference=sum(differences.values()) / len(differences),
         seeds=min(pair.seeds for pair in pairs.values()),
+        most_seeds=max(pair.seeds for pair in pairs.values()),
+        collapsed_first=sum(pair.collapsed_first for pair in pairs.values()),
+        collapsed_second=sum(pair.collapsed_second for pair in pairs.values()),
     )
+    if all(pair.verdict == SAME_RUNS for pair in pairs.values()):
+        return replace(untested, problem=SAME_RUNS)
     if reasons:
-        return replace(untested, problem=f"no verdict: {'; '.join(reasons)}")
+        return replace(untested, problem=f"no verdict: {'; '.join(_join_reasons(reasons))}")
     tested = across_tasks(parts, differences)
     problem = tested.problem
     if unequal and not ignore_trials:
         problem = f"not comparable: other numbers of trials are behind {contrast.first} and {contrast.second} on "
         problem += ", ".join(unequal)
-    return replace(tested, first=untested.first, second=untested.second, board=untested.board, problem=problem)
+    return replace(
+        untested, parts=tested.parts, low=tested.low, high=tested.high, p=tested.p, seeds=tested.seeds, problem=problem
+    )
+
+
+def _join_reasons(reasons: Mapping[str, str]) -> list[str]:
+    """Return each reason once, behind all of the tasks that it holds for."""
+    tasks: dict[str, list[str]] = {}
+    for task, reason in reasons.items():
+        tasks.setdefault(reason, []).append(task)
+    return [f"{', '.join(members)}: {reason}" for reason, members in tasks.items()]
+
+
+def _tasks_of_same_ranks(contrast: Contrast, groups: Sequence[RowGroup], tasks: Iterable[str]) -> tuple[str, ...]:
+    """Return on which tasks two rows have equal ranks with every seed, and differ in their settings alone."""
+    same = []
+    for group in groups:
+        first, second = group.find_row(contrast.first), group.find_row(contrast.second)
+        if group.key.task in tasks and first is not None and second is not None and _have_same_ranks(first, second):
+            same.append(group.key.task)
+    return tuple(dict.fromkeys(same))
+
+
+def _have_same_ranks(first: Row, second: Row) -> bool:
+    """Return whether two rows of one form of the update have equal ranks with each of the seeds that both have.
+
+    Only methods that an allocator plans for are asked: another method may change its ranks, or start from others.
+    """
+    if not all(row.method in METHODS and METHODS.get(row.method).allocator for row in (first, second)):
+        return False
+    if dict(first.key.settings).get(VARIANT) != dict(second.key.settings).get(VARIANT):
+        return False
+    patterns = {run.result.seed: run.plan.rank_pattern for run in first.runs}
+    shared = [run for run in second.runs if run.result.seed in patterns]
+    return bool(shared) and all(run.plan.rank_pattern == patterns[run.result.seed] for run in shared)
 
 
 def _why_untested(pair: Comparison) -> str:

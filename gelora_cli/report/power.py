@@ -63,7 +63,7 @@ class Power:
         board: model, budget, modules and protocol, in words.
         tasks: the tasks that it is over.
         tests: of how many tests it is one.
-        seeds: the seeds that there are.
+        seeds: the seeds that there are, the fewest of any task.
         detectable: the smallest difference that these seeds show with a chance of 80 %.
         by_seeds: the same for other numbers of seeds.
         for_half_a_point: what half a point would take.
@@ -104,27 +104,28 @@ def power_of(across: AcrossTasks, tests: int = 1) -> Power | None:
         tasks=across.tasks,
         tests=tests,
         seeds=across.seeds,
-        detectable=detectable(across.parts, across.seeds, tests),
+        detectable=detectable(across.parts, None, tests),
         by_seeds={seeds: detectable(across.parts, seeds, tests) for seeds in SEEDS},
         for_half_a_point=seeds_needed(across.parts, HALF_A_POINT, tests),
     )
 
 
-def detectable(parts: Sequence[Variances], seeds: int, tests: int = 1) -> float:
+def detectable(parts: Sequence[Variances], seeds: int | None, tests: int = 1) -> float:
     """Return the smallest mean difference over tasks that so many seeds show with a chance of 80 %.
 
     Args:
         parts: the parts of the variance on each task; of one task alone a single one.
-        seeds: the number of seeds on each task.
+        seeds: the number of seeds on each task; None: those that each task has.
         tests: of how many tests it is one, corrected for.
     """
-    joint = joint_variances([with_seeds(part, seeds) for part in parts])
+    counts = [part.count if seeds is None else seeds for part in parts]
+    joint = joint_variances([with_seeds(part, count) for part, count in zip(parts, counts, strict=True)])
     # Estimates scatter, so the degrees of freedom that a test finds are fewer than those of the true parts.
-    joint = replace(joint, count=(joint.count + 1) / (1 + 2 / (seeds - 1)) + 1)
+    joint = replace(joint, count=(joint.count + 1) / (1 + 2 / (min(counts) - 1)) + 1)
     return joint.half_width(LEVEL / tests) + float(special.ndtri(CHANCE)) * math.sqrt(joint.expected)
 
 
-def with_seeds(parts: Variances, seeds: int) -> Variances:
+def with_seeds(parts: Variances, seeds: float) -> Variances:
     """Return the parts of the variance that so many seeds would have."""
     ratio = parts.count / seeds
     both = ratio * parts.both

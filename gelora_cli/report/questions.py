@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gelora_cli.report.bootstrap import Variances
 
 
+SAME_RUNS = "no difference: both are the same runs, since they have one plan"
+
+
 class Contrast(NamedTuple):
     """Two methods, or two rows by their names, of which the first is asked to be the better one."""
 
@@ -63,6 +66,10 @@ class AcrossTasks:
         p: the two-sided p-value of this one contrast.
         p_corrected: Holm's over all contrasts of the question. It decides.
         seeds: the shared seeds, the fewest of any task.
+        most_seeds: the most of any task.
+        collapsed_first: runs of `first` that collapsed, over all of the tasks.
+        collapsed_second: the same of `second`.
+        same_ranks: tasks on which both have equal ranks with every seed, so that only their settings differ.
         problem: why there is no test or no verdict; empty where there is one.
         verdict: what came of it, in words.
     """
@@ -79,6 +86,10 @@ class AcrossTasks:
     p: float | None = None
     p_corrected: float | None = None
     seeds: int = 0
+    most_seeds: int = 0
+    collapsed_first: int = 0
+    collapsed_second: int = 0
+    same_ranks: tuple[str, ...] = ()
     problem: str = ""
     verdict: str = ""
 
@@ -96,6 +107,11 @@ class AcrossTasks:
     def tasks_lost(self) -> int:
         """Return on how many tasks `second` has the higher mean."""
         return sum(difference < 0 for difference in self.differences)
+
+    @property
+    def is_same_runs(self) -> bool:
+        """Return whether both names are of the same runs, which leaves nothing to test."""
+        return self.problem == SAME_RUNS
 
     @property
     def is_shown(self) -> bool:

@@ -18,6 +18,7 @@ from gelora_cli.report.groups import RowGroup
 from gelora_cli.report.questions import Contrast
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UNIFORM
+from gelora_cli.report.settings import VARIANT
 
 PERMUTATIONS = 10_000
 FEWEST_PLANS = 3
@@ -29,6 +30,7 @@ class PlanGain:
 
     Attributes:
         task: the task.
+        board: model, budget, modules and protocol, in words.
         method: the method, with what sets its row apart.
         agreement: the share of its ranks above one that another sample keeps, the mean over seeds.
         gain: its difference from uniform ranks over the seeds that both have, in points.
@@ -42,6 +44,7 @@ class PlanGain:
     gain: float
     low: float | None = None
     high: float | None = None
+    board: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class TuningChange:
 def plan_gains(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> list[PlanGain]:
     """Return every plan whose agreement was measured, with its gain over uniform ranks of the same group.
 
-    Where uniform ranks are the plan, the gain is 0.
+    Where uniform ranks are the plan, the gain is 0. Rows of another form of the update are left out: their difference
+    from plain LoRA is that of the form, too.
 
     Args:
         groups: the rows that were compared.
@@ -126,7 +130,7 @@ def plan_gains(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) ->
     for group in groups:
         for row in group.rows:
             agreement = mean_agreement(row)
-            if agreement is None:
+            if agreement is None or VARIANT in dict(row.key.settings):
                 continue
             result = contrast_across(Contrast(row.names[0], UNIFORM), [group], comparisons, ignore_trials=True)
             across = result.across
@@ -139,6 +143,7 @@ def plan_gains(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) ->
                         gain=across.difference,
                         low=across.low,
                         high=across.high,
+                        board=across.board,
                     )
                 )
     return gains
@@ -154,13 +159,13 @@ def mean_agreement(row: Row) -> float | None:
 def relate(gains: Sequence[PlanGain]) -> Relation | None:
     """Return how agreement and gain go together; None below three plans, or where one of both never differs.
 
-    Both become ranks within their task, less the mean of these, so that an easy task makes no relation. rho is the
-    correlation of all. p is the share of permutations of the gains within tasks whose |rho| is at least as large, the
-    observed order among them.
+    Both become ranks within their task (of one board), less the mean of these, so that an easy task or a large budget
+    makes no relation. rho is the correlation of all. p is the share of permutations of the gains within tasks whose
+    |rho| is at least as large, the observed order among them.
     """
-    by_task: dict[str, list[PlanGain]] = {}
+    by_task: dict[tuple[str, str], list[PlanGain]] = {}
     for gain in gains:
-        by_task.setdefault(gain.task, []).append(gain)
+        by_task.setdefault((gain.board, gain.task), []).append(gain)
     agreements = [_centred_ranks([gain.agreement for gain in members]) for members in by_task.values()]
     values = [_centred_ranks([gain.gain for gain in members]) for members in by_task.values()]
     norm = math.sqrt(sum(float(of_task @ of_task) for of_task in agreements))

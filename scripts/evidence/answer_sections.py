@@ -6,8 +6,19 @@ from dataclasses import dataclass
 
 from gelora_cli.report.power import Power, power_of
 from gelora_cli.report.questions import AcrossTasks, Answer
+from gelora_cli.report.ranking import Ranking
 from gelora_cli.report.relations import relate, signal_costs
-from scripts.evidence.claims import Claim, contrast_claim, headline, line_id, points, probability, question_line
+from scripts.evidence.claims import (
+    Claim,
+    contrast_claim,
+    headline,
+    line_id,
+    points,
+    probability,
+    question_line,
+    seeds_text,
+    tested_contrasts,
+)
 from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, anchored, table
 from scripts.evidence.pictures import tuned_methods
@@ -22,11 +33,20 @@ def answer_section(findings: Findings, answer: Answer) -> str:
         parts.append("".join(f"- {claim.markdown()}\n" for claim in contrast_claims(findings, answer)))
     else:
         parts.append(f"{anchored(question_line(answer.question.id))}\n")
-    missing = missing_contrasts(answer)
-    if missing:
-        names = ", ".join(f"`{first}` - `{second}`" for first, second in missing)
-        parts.append(f"Not run yet: {names}.\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *_missing_lines(findings, answer)])
+
+
+def _missing_lines(findings: Findings, answer: Answer) -> list[str]:
+    """Return which contrasts have no line: those that were not run, and why others could not be compared."""
+    methods = {run.result.method for run in findings.evidence.runs}
+    unrun: list[str] = []
+    others: list[str] = []
+    for first, second in missing_contrasts(answer):
+        (others if {first, second} <= methods else unrun).append(f"`{first}` - `{second}`")
+    lines = [f"Not run yet: {', '.join(unrun)}.\n"] if unrun else []
+    if others:
+        lines.append(f"Not compared: {', '.join(others)}. {'; '.join(answer.problems)}.\n")
+    return lines
 
 
 def contrast_table(findings: Findings, answer: Answer) -> str:
@@ -46,7 +66,7 @@ def contrast_table(findings: Findings, answer: Answer) -> str:
 
 def _test_cells(across: AcrossTasks) -> tuple[str, ...]:
     if across.low is None or across.high is None or across.p is None or across.p_corrected is None:
-        return points(across.difference), NONE, NONE, NONE, str(across.seeds)
+        return points(across.difference), NONE, NONE, NONE, seeds_text(across)
     interval = f"{points(across.low)} to {points(across.high)}"
     p, corrected = probability(across.p), probability(across.p_corrected)
     return (
@@ -54,7 +74,7 @@ def _test_cells(across: AcrossTasks) -> tuple[str, ...]:
         interval,
         p,
         f"**{corrected}**" if across.is_shown else corrected,
-        str(across.seeds),
+        seeds_text(across),
     )
 
 
@@ -65,11 +85,6 @@ def contrast_claims(findings: Findings, answer: Answer) -> list[Claim]:
         power = power_of(across, tested_contrasts(answer))
         claims.append(contrast_claim(findings.texts, answer, across, None if power is None else power.detectable))
     return claims
-
-
-def tested_contrasts(answer: Answer) -> int:
-    """Return how many contrasts of a question have a test, for which each is corrected."""
-    return sum(across.p is not None for across in answer.across)
 
 
 def missing_contrasts(answer: Answer) -> list[tuple[str, str]]:
@@ -143,7 +158,8 @@ def tuning_answer(findings: Findings) -> OtherAnswer:
 def cost_answer(findings: Findings) -> OtherAnswer:
     """Return what measuring the signals takes."""
     values = findings.texts.others["cost"]
-    costs = signal_costs(findings.groups)
+    # By operations, which no other work on the machine changes.
+    costs = sorted(signal_costs(findings.groups), key=lambda cost: -(cost.flops or 0.0))
     lines = []
     for cost in costs:
         flops = NONE if cost.flops is None else f"{100 * cost.flops:.1f} %"
@@ -158,7 +174,7 @@ def cost_answer(findings: Findings) -> OtherAnswer:
 
 
 def order_answer(findings: Findings) -> OtherAnswer:
-    """Return whether the tasks of a board order the methods alike, and the same of all boards together."""
+    """Return whether the tasks of a board order the methods alike, and whether the averages of the boards do."""
     values = findings.texts.others["order"]
     sentences, lines = [], []
     for title, ranking in findings.rankings.items():
@@ -167,15 +183,36 @@ def order_answer(findings: Findings) -> OtherAnswer:
         if ranking.concordance is None or ranking.p is None:
             continue
         sentence = values["shown" if ranking.p < findings.texts.level else "none"]
-        sentences.append(sentence.format(w=f"{ranking.concordance:.2f}", p=probability(ranking.p)))
+        board = f"; {title}" if len(findings.rankings) > 1 else ""
+        sentences.append(
+            sentence.format(
+                w=f"{ranking.concordance:.2f}",
+                p=probability(ranking.p),
+                methods=len(ranking.mean_ranks),
+                blocks=len(ranking.blocks),
+                board=board,
+            )
+        )
         pairs = [f"`{better}` before `{worse}`" for better, worse in ranking.shown_pairs]
         most = len(ranking.mean_ranks) - 1
         critical = values["critical"].format(
             cd=f"{ranking.critical_difference:.2f}", most=most, pairs=", ".join(pairs) or "no two do"
         )
         sentences.append(critical)
+        if ranking.left_out:
+            lines.append(Line((", ".join(f"`{name}`" for name in ranking.left_out), title, "lacks a task")))
+    sentences.append(_order_of_budgets(values, findings.over_budgets))
     body = table(("method", "over the tasks of", "mean rank"), lines, anchor="answers-order", numbers_from=2)
-    return _answer(values, " ".join(sentences) or "Too few tasks.", body)
+    return _answer(values, " ".join(sentences), body)
+
+
+def _order_of_budgets(values: dict[str, str], ranking: Ranking | None) -> str:
+    """Say whether boards order the methods alike by their averages; that there is but one, where it is so."""
+    if ranking is None or ranking.concordance is None:
+        return values["one_budget"]
+    return values["budgets"].format(
+        blocks=len(ranking.blocks), methods=len(ranking.mean_ranks), w=f"{ranking.concordance:.2f}"
+    )
 
 
 def seeds_answer(findings: Findings) -> OtherAnswer:
@@ -187,8 +224,11 @@ def seeds_answer(findings: Findings) -> OtherAnswer:
             power = power_of(across, tested_contrasts(answer))
             if power is not None:
                 powers[answer.question.id, across.id, across.board] = power
-    lines = [_power_line(question, power) for (question, _, _), power in powers.items()]
-    titles = ("contrast", "question", "seeds now", "shown four times in five, points", "seeds for half a point")
+    boards = {power.board for power in powers.values()}
+    lines = []
+    for (question, _, _), power in powers.items():
+        lines.append(_power_line(question, power, f" ({power.board})" if len(boards) > 1 else ""))
+    titles = ("contrast", "question", "fewest seeds now", "shown four times in five, points", "seeds for half a point")
     sentence = (
         _seeds_sentence(values, next(iter(powers.values()))) if powers else findings.texts.sentences["unanswered"]
     )
@@ -199,14 +239,14 @@ def _seeds_sentence(values: dict[str, str], power: Power) -> str:
     seeds = power.for_half_a_point.seeds
     rows = f"{power.for_half_a_point.rows_factor:.1f}"
     return values["none" if seeds is None else "shown"].format(
-        first=power.first, second=power.second, seeds=seeds, rows=rows
+        first=power.first, second=power.second, tests=power.tests, seeds=seeds, rows=rows
     )
 
 
-def _power_line(question: str, power: Power) -> Line:
+def _power_line(question: str, power: Power, board: str) -> Line:
     needed = power.for_half_a_point
     seeds = str(needed.seeds) if needed.seeds is not None else f"none: {needed.rows_factor:.1f} times the rows"
-    contrast = f"`{power.first}` - `{power.second}`"
+    contrast = f"`{power.first}` - `{power.second}`{board}"
     return Line((contrast, question, str(power.seeds), f"{power.detectable:.2f}", seeds))
 
 

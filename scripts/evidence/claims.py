@@ -11,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from gelora_cli.report.questions import AcrossTasks, Answer, Contrast, Question
+from scripts.evidence.markdown import listed
 
 QUESTIONS = Path(__file__).resolve().parent / "questions.yaml"
 
@@ -97,8 +98,13 @@ def test_text(across: AcrossTasks, tests: int) -> str:
     corrected = f", corrected for {tests} contrasts" if tests > 1 else ""
     return (
         f"95 % interval {points(across.low)} to {points(across.high)}, p {probability(across.p_corrected)}{corrected}, "
-        f"{across.seeds} seeds"
+        f"{seeds_text(across)} seeds"
     )
+
+
+def seeds_text(across: AcrossTasks) -> str:
+    """Return how many seeds a contrast has: the fewest and the most of any task, where tasks differ."""
+    return str(across.seeds) if across.most_seeds <= across.seeds else f"{across.seeds} to {across.most_seeds}"
 
 
 def outcome(across: AcrossTasks) -> str:
@@ -111,10 +117,10 @@ def outcome(across: AcrossTasks) -> str:
 def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable: float | None) -> Claim:
     """Return the sentence of a contrast over tasks, with its budget and modules where the question has several."""
     tasks = "one task" if len(across.tasks) == 1 else f"{len(across.tasks)} tasks"
-    if len({one.board for one in answer.across}) > 1:
-        tasks += f" ({across.board})"
-    tests = sum(one.p is not None for one in answer.across)
-    sentence = texts.sentences[outcome(across) if is_tested(across) else "untested"].format(
+    tasks += board_note(answer, across)
+    tests = tested_contrasts(answer)
+    kind = outcome(across) if is_tested(across) else "untested"
+    sentence = texts.sentences["same_runs" if across.is_same_runs else kind].format(
         first=across.first,
         second=across.second,
         size=f"{abs(across.difference):.2f}",
@@ -124,8 +130,29 @@ def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable
     )
     if is_tested(across) and outcome(across) == "none" and detectable is not None:
         sentence += " " + texts.sentences["power"].format(detectable=f"{detectable:.1f}")
+    sentence += _remarks(texts, across)
     anchor = line_id(answer, across)
     return Claim(anchor, sentence, anchor)
+
+
+def _remarks(texts: Texts, across: AcrossTasks) -> str:
+    """Return what a reader must know of the runs of a contrast: collapsed ones, and equal ranks."""
+    remarks = ""
+    if across.collapsed_first or across.collapsed_second:
+        remarks += " " + texts.sentences["collapsed"].format(
+            first=across.first,
+            second=across.second,
+            first_collapsed=across.collapsed_first,
+            second_collapsed=across.collapsed_second,
+        )
+    if across.same_ranks and not across.is_same_runs:
+        remarks += " " + texts.sentences["same_ranks"].format(tasks=listed(across.same_ranks))
+    return remarks
+
+
+def tested_contrasts(answer: Answer) -> int:
+    """Return how many contrasts of a question have a test, for which each is corrected."""
+    return sum(across.p is not None for across in answer.across)
 
 
 def is_answered(answer: Answer) -> bool:
@@ -142,16 +169,44 @@ def headline(texts: Texts, answer: Answer) -> Claim:
     """Return the answer of a question in a sentence."""
     values = next(values for values in texts.questions if values["id"] == answer.question.id)
     identity = answer.question.id
-    if not is_answered(answer):
-        return Claim(f"headline-{identity}", texts.sentences["unanswered"], question_line(identity))
-    differences = []
-    for across in answer.across:
-        if across.is_shown:
-            sentence = texts.sentences[f"shown_{outcome(across)}"]
-            size = f"{abs(across.difference):.2f}"
-            differences.append(sentence.format(first=across.first, second=across.second, size=size))
-    text = values["shown"].format(differences="; ".join(differences)) if differences else values["none"]
-    return Claim(f"headline-{identity}", text, question_line(identity))
+    parts = []
+    for kind in ("above", "below"):
+        differences = [_difference(texts, answer, across) for across in with_outcome(answer, kind)]
+        if differences:
+            parts.append(values[kind].format(differences="; ".join(differences)))
+    not_shown = names_of(answer, with_outcome(answer, "none"))
+    if not_shown:
+        parts.append((texts.sentences["rest"] if parts else values["none"]).format(names=not_shown))
+    same_runs = [f"`{across.first}` and `{across.second}`" for across in answer.across if across.is_same_runs]
+    if same_runs:
+        parts.append(texts.sentences["one_plan"].format(names="; ".join(dict.fromkeys(same_runs))))
+    return Claim(f"headline-{identity}", " ".join(parts) or texts.sentences["unanswered"], question_line(identity))
+
+
+def _difference(texts: Texts, answer: Answer, across: AcrossTasks) -> str:
+    sentence = texts.sentences[f"shown_{outcome(across)}"]
+    size = f"{abs(across.difference):.2f}"
+    return sentence.format(first=across.first, second=across.second, size=size) + board_note(answer, across)
+
+
+def board_note(answer: Answer, across: AcrossTasks) -> str:
+    """Return the board of a contrast in parentheses; nothing where the question has one board."""
+    return f" ({across.board})" if len({one.board for one in answer.across}) > 1 else ""
+
+
+def with_outcome(answer: Answer, kind: str) -> list[AcrossTasks]:
+    """Return the tested contrasts with an outcome: `above`, `below` or `none`."""
+    return [across for across in answer.across if is_tested(across) and outcome(across) == kind]
+
+
+def names_of(answer: Answer, contrasts: Sequence[AcrossTasks]) -> str:
+    """Return what sets contrasts of a question apart: their second methods where all of it share the first."""
+    is_second = len({contrast.first for contrast in answer.question.contrasts}) == 1
+    names = []
+    for across in contrasts:
+        name = across.second if is_second else across.first
+        names.append(f"`{name}`{board_note(answer, across)}")
+    return ", ".join(names)
 
 
 def advice_claims(texts: Texts, answers: Sequence[Answer]) -> list[Claim]:
@@ -174,15 +229,17 @@ def advice_claims(texts: Texts, answers: Sequence[Answer]) -> list[Claim]:
 
 def _rule(identity: str, values: Values, answer: Answer) -> list[Claim]:
     """Return the sentences of a rule: `above` and `below` where contrasts are shown so, `none` where neither is."""
-    above = [across for across in answer.across if outcome(across) == "above"]
-    below = [across for across in answer.across if outcome(across) == "below"]
+    above, below = with_outcome(answer, "above"), with_outcome(answer, "below")
     anchor = question_line(answer.question.id)
     claims = []
     if "above" in values and above:
         best = max(above, key=lambda across: across.difference)
-        text = values["above"].format(best=best.first, size=f"{best.difference:.2f}")
+        text = values["above"].format(best=f"`{best.first}`{board_note(answer, best)}", size=f"{best.difference:.2f}")
         claims.append(Claim(f"advice-{identity}-above", text, line_id(answer, best)))
     if "below" in values and below:
-        names = ", ".join(f"`{across.first}`" for across in below)
-        claims.append(Claim(f"advice-{identity}-below", values["below"].format(names=names), anchor))
-    return claims or [Claim(f"advice-{identity}", values["none"], anchor)]
+        text = values["below"].format(names=names_of(answer, below))
+        claims.append(Claim(f"advice-{identity}-below", text, anchor))
+    if claims:
+        return claims
+    tested = [across for across in answer.across if is_tested(across)]
+    return [Claim(f"advice-{identity}", values["none"].format(names=names_of(answer, tested)), anchor)]

@@ -31,6 +31,8 @@ class Findings:
         answers: of the questions that contrasts answer.
         gains: the plans whose agreement was measured, with their gains over uniform ranks.
         rankings: the mean ranks of the methods over the tasks of a board, by its title.
+        over_budgets: those over the boards, by the averages over their tasks; None of a single board.
+        problems: why a group of runs can't be compared.
     """
 
     evidence: Evidence
@@ -40,6 +42,8 @@ class Findings:
     answers: tuple[Answer, ...]
     gains: tuple[PlanGain, ...]
     rankings: Mapping[str, Ranking]
+    over_budgets: Ranking | None = None
+    problems: tuple[str, ...] = ()
 
     @property
     def has_rounds(self) -> bool:
@@ -57,7 +61,7 @@ def find(scale: Scale, places: Sequence[Path]) -> Findings:
     evidence = read_evidence(scale, places)
     texts = load_texts()
     groups = group_rows(make_rows(evidence.runs))
-    comparisons, _ = compare_groups(groups)
+    comparisons, problems = compare_groups(groups)
     boards = make_boards(groups, comparisons)
     rankings = {board.title: rank_board(board) for board in boards}
     return Findings(
@@ -68,15 +72,34 @@ def find(scale: Scale, places: Sequence[Path]) -> Findings:
         answers=tuple(answer_questions(texts.asked(), groups, comparisons)),
         gains=tuple(plan_gains(groups, comparisons)),
         rankings={title: ranking for title, ranking in rankings.items() if ranking is not None},
+        over_budgets=rank_over_boards(boards),
+        problems=tuple(problems),
     )
 
 
 def rank_board(board: Board) -> Ranking | None:
-    """Return the mean ranks of the methods over the tasks of a board; None below two tasks or methods."""
+    """Return the mean ranks of the methods over the tasks of a board; None below two tasks or methods.
+
+    Methods that no budget binds are left out: they are not compared at equal parameters.
+    """
+    entries = [entry for entry in board.entries if not entry.exempt]
     values: dict[str, dict[str, float]] = {}
     for task in board.tasks:
-        means = {entry.name: points(entry.rows[task]) for entry in board.entries if task in entry.rows}
+        means = {entry.name: points(entry.rows[task]) for entry in entries if task in entry.rows}
         values[task] = {name: mean for name, mean in means.items() if mean is not None}
+    return _ranked(values)
+
+
+def rank_over_boards(boards: Sequence[Board]) -> Ranking | None:
+    """Return the mean ranks of the methods over boards, by their averages; None below two boards or methods."""
+    values = {}
+    for board in boards:
+        averages = {entry.name: entry.average for entry in board.entries if not entry.exempt}
+        values[board.title] = {name: average for name, average in averages.items() if average is not None}
+    return _ranked(values)
+
+
+def _ranked(values: Mapping[str, Mapping[str, float]]) -> Ranking | None:
     try:
         return rank_methods(values)
     except ValueError:

@@ -23,8 +23,9 @@ Which LoRA rank should each block get, and does it matter? Here rank allocators 
 protocol and equal tuning, beside controls, over several seeds, with tests.
 
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
-The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`, which was
-committed before any run of the comparison had ended. The numbers only choose which sentence you read. "No difference
+The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Questions
+and contrasts were committed before any run of the comparison had ended. Sentences that said more than their test shows
+were corrected before a round was whole. The numbers only choose which sentence you read. "No difference
 shown" is an answer. An arrow behind a sentence leads to the line that carries it.
 """
 
@@ -32,7 +33,9 @@ WORDS = """\
 **What the words say.** Values are in points, 0 to 100, as mean \N{PLUS-MINUS SIGN} standard deviation over seeds. A
 difference is *shown* where its p is below 0.05 after Holm's correction over the contrasts of its question. The test
 takes seeds and evaluated examples as drawn at random, and the tasks as given
-([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks.
+([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks. Intervals are those of one
+contrast alone, before the correction. Where the settings of two methods come from other numbers of trials, there is no
+verdict.
 """
 
 NO_ROUNDS = """\
@@ -195,7 +198,11 @@ def _what_was_run(findings: Findings) -> str:
     lines.append(f"- Comparison: {_origin(findings, evidence.runs)}.")
     if evidence.trials:
         lines.append(f"- Trials of the studies: {_origin(findings, evidence.trials)}.")
+    lines.append(
+        "- Hours are summed over runs that ran side by side, beside other work: no speed can be read from them."
+    )
     lines += [f"- {_study_text(findings, study)}." for study in evidence.studies]
+    lines += [f"- Not compared: {problem}" for problem in findings.problems]
     for task in evidence.noted_tasks():
         lines.append(f"- {evidence.task_name(task)}: its rows are not those of GLUE, and no number of it is GLUE's.")
     return "\n".join(lines) + "\n"

@@ -13,10 +13,10 @@ from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
-from gelora_cli.report.answers import SAME_RUNS, answer_questions, contrast_across
+from gelora_cli.report.answers import answer_questions, contrast_across
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, group_rows, rows_by_name
-from gelora_cli.report.questions import Answer, Contrast, Question
+from gelora_cli.report.questions import SAME_RUNS, Answer, Contrast, Question
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.report.significance import compare_groups
@@ -115,6 +115,17 @@ def test_two_seeds_on_a_task_give_no_test_over_tasks(compared: Compared) -> None
     across = contrast_across(GELORA, groups, few).across
     assert across is not None and across.p is None
     assert across.problem == "no verdict: rte: 2 shared seeds, 3 are needed"
+    assert (across.seeds, across.most_seeds) == (2, 3)
+    fewer = [replace(pair, variances=None, p=None, seeds=2) for pair in pairs]
+    across = contrast_across(GELORA, groups, fewer).across
+    assert across is not None and across.problem == "no verdict: cola, rte, sst2: 2 shared seeds, 3 are needed"
+
+
+def test_collapsed_runs_are_counted_over_the_tasks(compared: Compared) -> None:
+    groups, pairs = compared
+    some = [replace(pair, collapsed_first=2, collapsed_second=1) if "rte" in pair.group else pair for pair in pairs]
+    across = contrast_across(GELORA, groups, some).across
+    assert across is not None and across.collapsed_first + across.collapsed_second == 3
 
 
 def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
@@ -130,7 +141,13 @@ def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
     assert [row.names for row in compared[0][0].rows] == [("gelora", "shuffled"), ("lora",)]
     answer = ask(compared, Contrast("gelora", "shuffled"))
     assert answer.comparisons[0].verdict == SAME_RUNS
-    assert answer.across[0].tasks == ("cola", "rte") and answer.across[0].differences[0] == 0
+    (across,) = answer.across
+    assert across.tasks == ("cola", "rte") and across.differences[0] == 0 and across.p is not None
+    assert across.same_ranks == ("cola", "rte")  # on rte as rows of their own
+    # On tasks where nothing else is left, it is no test, and no other contrast is corrected for it.
+    same, other = ask(compared, Contrast("gelora", "shuffled"), GELORA, tasks=("cola",)).across
+    assert same.problem == same.verdict == SAME_RUNS and same.p is None and same.is_same_runs
+    assert other.p is not None and other.p_corrected == other.p
 
 
 def test_a_form_of_the_update_is_named_alike_on_every_task(tmp_path: Path) -> None:

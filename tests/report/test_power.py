@@ -35,6 +35,9 @@ def test_more_seeds_and_more_tasks_show_less_and_more_tests_need_more() -> None:
     few, many = detectable([PARTS], 3), detectable([PARTS], 10)
     assert detectable([PARTS] * 4, 5) < detectable([PARTS], 5) < few
     assert many < detectable([PARTS], 10, tests=5)
+    # Without a number of seeds it is of those that each task has.
+    unequal = detectable([with_seeds(PARTS, 5), with_seeds(PARTS, 3)], None)
+    assert detectable([PARTS] * 2, 5) < unequal < detectable([PARTS] * 2, 3)
     assert with_seeds(PARTS, 4).expected == pytest.approx(0.2)  # `seeds` can't be less than `both`
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 import pytest
 
+from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer
 from scripts.evidence import page
-from scripts.evidence.claims import load_texts
+from scripts.evidence.claims import advice_claims, contrast_claim, headline, load_texts
 from scripts.evidence.findings import Findings, find
 from scripts.evidence.page_sections import all_claims, page_text, readme_text
 from scripts.evidence.pictures import page_pictures
@@ -73,6 +75,70 @@ def test_the_numbers_choose_the_sentences(equal: Findings, different: Findings) 
     assert "Not answered yet" in without  # no run of AdaLoRA or SoRA
 
 
+def made_contrast(first: str, second: str, difference: float, **changes: Any) -> AcrossTasks:
+    """Return a contrast over two tasks, whose difference is shown where it is above a point either way."""
+    p = 0.01 if abs(difference) > 1 else 0.6
+    values: dict[str, Any] = {"low": difference - 1, "high": difference + 1, "p": p, "p_corrected": p}
+    values |= {"seeds": 5, "most_seeds": 5, "board": "minilm"}
+    return AcrossTasks(
+        first=first, second=second, tasks=("sst2", "cola"), differences=(difference,) * 2, difference=difference,
+        **values | changes,
+    )  # fmt: skip
+
+
+def said(question: str, *across: AcrossTasks) -> tuple[str, list[str], str]:
+    """Return headline, sentences and advice of a question with these contrasts."""
+    texts = load_texts()
+    asked = next(one for one in texts.asked() if one.id == question)
+    answer = Answer(question=asked, comparisons=(), across=across, verdict="")
+    sentences = [contrast_claim(texts, answer, one, 2.5).text for one in across]
+    advice = " ".join(claim.text for claim in advice_claims(texts, [answer]) if claim.carried_by != "how-it-was-made")
+    return headline(texts, answer).text, sentences, advice
+
+
+UNTESTED: dict[str, Any] = {"low": None, "high": None, "p": None, "p_corrected": None}
+
+
+def test_a_headline_says_no_more_than_its_tests() -> None:
+    up, level, down = (
+        made_contrast(name, "lora", size) for name, size in (("sora", 2), ("adalora", 0.2), ("sora", -2))
+    )
+    both, _, advice = said("adaptive", up, level)
+    assert both == "Yes: `sora` above `lora` by 2.00 points. Not told apart: `adalora`."
+    assert "use `sora`" in advice
+    only_below, _, advice = said("adaptive", down)
+    assert only_below == "Shown to be worse: `sora` below `lora` by 2.00 points."
+    assert "Leave out `sora`: moving rank" in advice and "times as long" not in advice
+    one_of_two, _, advice = said("adaptive", level)
+    assert one_of_two == "Not shown. Not told apart from uniform ranks: `adalora`."
+    assert "(tested: `adalora`)" in advice
+    uniform = made_contrast("gelora", "lora", 2)
+    headline_text, _, _ = said("placement", uniform, made_contrast("gelora", "shuffled", 0.1))
+    assert headline_text == "A difference is shown: `gelora` above `lora` by 2.00 points. Not told apart: `shuffled`."
+
+
+def test_contrasts_without_a_test_say_why() -> None:
+    few = made_contrast("gelora", "lora", 1, problem="no verdict: sst2, cola: 2 shared seeds, 3 are needed", **UNTESTED)
+    headline_text, (sentence,), advice = said("static", few)
+    assert headline_text.startswith("Not answered yet") and "Use" not in advice
+    assert sentence.endswith("over 2 tasks, without a test: sst2, cola: 2 shared seeds, 3 are needed.")
+    same = made_contrast("gelora", "reversed", 0, problem=SAME_RUNS, **UNTESTED)
+    other = made_contrast("gelora", "lora", 0.3, same_ranks=("cola",), collapsed_second=2, most_seeds=7)
+    headline_text, (same_text, other_text), _ = said("placement", same, other)
+    assert headline_text.endswith("from `lora`. One plan, and so the same runs: `gelora` and `reversed`.")
+    assert "nothing to test" in same_text and "+0.00" not in same_text
+    assert "corrected" not in other_text and "5 to 7 seeds" in other_text  # the same runs are no test
+    assert "0 of `gelora` and 2 of `lora` collapsed. On cola both have the same ranks" in other_text
+
+
+def test_budgets_are_named_where_there_are_several() -> None:
+    first, second = made_contrast("depth", "lora", -2), made_contrast("depth", "lora", 3, board="minilm, budget 0.3M")
+    headline_text, sentences, advice = said("static", first, second)
+    assert "`depth` above `lora` by 3.00 points (minilm, budget 0.3M)" in headline_text
+    assert "over 2 tasks (minilm)" in sentences[0]
+    assert "Use `depth` (minilm, budget 0.3M):" in advice and "Leave out `depth` (minilm):" in advice
+
+
 def test_every_sentence_is_carried_by_a_line_of_the_page(different: Findings) -> None:
     text = page_text(different, {})
     anchors = re.findall(r'<a id="([^"]+)"></a>', text)
@@ -124,7 +190,7 @@ def test_sentences_name_only_what_is_filled_in() -> None:
     texts = load_texts()
     known = {"first", "second", "size", "signed", "tasks", "test", "detectable", "best", "names", "differences"}
     known |= {"direction", "rho", "p", "plans", "w", "cd", "most", "pairs", "task", "low", "high", "method", "flops"}
-    known |= {"seconds", "seeds", "rows"}
+    known |= {"seconds", "seeds", "rows", "first_collapsed", "second_collapsed", "methods", "blocks", "board", "tests"}
     entries = [texts.sentences, *texts.questions, *texts.others.values(), *texts.advice.values()]
     sentences = [text for entry in entries for text in entry.values() if isinstance(text, str)]
     named = {name for text in sentences for _, name, _, _ in Formatter().parse(text) if name is not None}
