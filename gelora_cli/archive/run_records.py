@@ -29,6 +29,7 @@ from gelora_cli.core.done import may_change, read_checksums, verify_files
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import read_text
 from gelora_cli.core.run_files import CONFIG, METRICS, PREDICTIONS, REQUIRED_FILES, SIGNAL_FILES
+from gelora_cli.tasks.base import WRONG_ROWS
 
 UNKNOWN = "unknown"
 """Stands for the commit of a run that names none, as one of an installed package."""
@@ -105,7 +106,7 @@ def read_run(directory: Path) -> RunRecords:
             signals={signal.file: signal.sha256 for signal in signals},
             done=checksums,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except WRONG_ROWS as error:
         reason = str(error) if isinstance(error, ValueError) else repr(error)
         raise GeloraError(f"{directory} can't be packed: {reason}") from error
     records = RunRecords(run=run, shared=(*(rows for rows, _ in predictions), *signals))

@@ -31,6 +31,8 @@ Artifact = TypeVar("Artifact")
 Decoder = Callable[[object], object]
 """Turns a value from JSON into one of a declared type, or raises `_FieldError`."""
 
+LARGEST_WHOLE = 10**30
+"""A count of operations of the largest models is below it, and every quotient and product with it is a float."""
 TYPE_NAMES: dict[object, str] = {str: "a text", int: "a whole number", bool: "true or false", float: "a number"}
 
 
@@ -182,6 +184,8 @@ def _plain_decoder(kind: object) -> Decoder:
     """Return the decoder of a text, a whole number or a truth value."""
 
     def decode(value: object) -> object:
+        if type(value) is int and abs(value) > LARGEST_WHOLE:
+            raise _FieldError(f"{quote(value)} given, a whole number of at most 30 digits expected")
         if type(value) is kind and kind in (str, int, bool):
             return value
         raise _FieldError(f"{quote(value)} given, {TYPE_NAMES.get(kind, str(kind))} expected")

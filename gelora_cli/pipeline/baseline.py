@@ -8,6 +8,7 @@ from pathlib import Path
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.run_reader import RunFiles, as_run_files
 
@@ -25,20 +26,30 @@ def constant_baseline(run: RunFiles | Path, task: TaskConfig, result: RunResult)
 
     Returns:
         The value, or None for a kind of task without such predictions, such as questions, or without saved predictions.
+
+    Raises:
+        GeloraError: the saved predictions are damaged.
     """
     from gelora_cli.metrics.base import metric_of
     from gelora_cli.metrics.definitions import of_all
+    from gelora_cli.tasks.base import WRONG_ROWS
 
     files = as_run_files(run)
     if not files.has(run_files.PREDICTIONS):
         return None
     kind = TASK_KINDS.get(task.kind)
     first_split = result.results[0].split  # the split whose value a run reports
-    rows = files.prediction_rows(first_split)
-    if not rows:
-        return None
-    _, true = kind.arrays(task, result.reported, rows)  # (n,)
-    predictions = kind.constant_predictions_for(replace(task, reported=result.reported), true)  # (n,)
+    try:
+        rows = files.prediction_rows(first_split)
+        if not rows:
+            return None
+        _, true = kind.arrays(task, result.reported, rows)  # (n,)
+        predictions = kind.constant_predictions_for(replace(task, reported=result.reported), true)  # (n,)
+    except (OSError, *WRONG_ROWS) as error:
+        raise GeloraError(
+            f"{files.place / run_files.PREDICTIONS} is damaged: {error!r}. Restore it, or do the run again with "
+            "force=true."
+        ) from error
     if predictions is None:
         return None
     score = metric_of(task.metric, task.labels).all_scores()[result.reported]

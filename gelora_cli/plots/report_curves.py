@@ -108,7 +108,8 @@ def _evaluations(row: Row) -> Points:
     split, metric = row.runs[0].result.results[0].split, row.metric
     curves = []
     for run in row.runs:
-        curves.append([(line["step"], line[metric]) for line in run.metric_lines() if line.get("split") == split])
+        read = [line for line in run.metric_lines() if line.get("split") == split and metric in line]
+        curves.append([(line["step"], line[metric]) for line in read])
     return mean_over_seeds(curves)
 
 

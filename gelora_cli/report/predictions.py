@@ -13,6 +13,7 @@ from gelora_cli.core.run_files import PREDICTIONS
 from gelora_cli.core.run_reader import PredictionRow, RunFiles, artifact_of, as_run_files
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, Score, of_all
+from gelora_cli.tasks.base import WRONG_ROWS
 
 REMEDY = "Restore it, or do the run again with force=true."
 TOLERANCE = 1e-6
@@ -63,7 +64,7 @@ def read_predictions(run: RunFiles | Path) -> Predictions:
     ids, rows = _read_split(files, result.results[0].split)
     try:
         predicted, true = TASK_KINDS.get(task.kind).arrays(task, result.reported, rows)
-    except (KeyError, TypeError, ValueError) as error:
+    except WRONG_ROWS as error:
         raise GeloraError(f"{path} is damaged: {error!r}. {REMEDY}") from error
     # SQuAD's labels are lists of answers; as tuples they can be compared and hashed.
     labels = tuple(tuple(row["label"]) if isinstance(row["label"], list) else row["label"] for row in rows)
@@ -89,7 +90,7 @@ def _read_split(files: RunFiles, split: str) -> tuple[tuple[str, ...], list[Pred
         rows = files.prediction_rows(split)
         by_id = {str(row["id"]): row for row in rows}
         unlabelled = [row["id"] for row in rows if row["label"] is None]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *WRONG_ROWS) as error:
         raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REMEDY}") from error
     problem = ""
     if not rows:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 Row = dict[str, Any]
 """A line of `predictions.jsonl`: id, split, prediction, label and scores."""
+WRONG_ROWS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What task kinds raise of rows that were not written by them: a number for a text, one beyond every float."""
 Output = TypeVar("Output")
 Encoded = TypeVar("Encoded", bound=EncodedSplit)
 Decoded = TypeVar("Decoded")

@@ -25,14 +25,18 @@ def open_tree(place: Path, commit: str) -> Path:
     """Return a worktree of a commit, made where there is none.
 
     Raises:
-        GeloraError: the directory holds another commit or changed files, or this repository lacks the commit.
+        GeloraError: the path is no worktree or one of another commit or with changed files, or this repository lacks
+            the commit.
     """
-    if not place.exists():
+    if not os.path.lexists(place):
         if _git(ROOT, "cat-file", "-e", f"{commit}^{{commit}}") is None:
             raise GeloraError(f"this repository lacks the plan's commit: git fetch origin {commit}")
         _git(ROOT, "worktree", "prune")
         if _git(ROOT, "worktree", "add", "--detach", str(place), commit) is None:
             raise GeloraError(f"{place}: git worktree add failed; its message is above")
+    # Asked first: within a directory of a repository, git would answer for that repository, which is not ours.
+    if not (place / ".git").exists():
+        raise GeloraError(f"{place} is no worktree, and runs need one there: move it elsewhere, or choose another RUNS")
     head = (_git(place, "rev-parse", "HEAD") or "no commit").strip()
     if head != commit:
         raise GeloraError(f"{place} is at {head}, not at the plan's commit: git -C {place} checkout --detach {commit}")

@@ -12,7 +12,7 @@ from gelora_cli.archive.predictions import pack_predictions, unpack_predictions
 from gelora_cli.archive.records import PackedPredictions, from_line, to_line
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.registries import TASK_KINDS
-from gelora_cli.tasks.base import Row
+from gelora_cli.tasks.base import WRONG_ROWS, Row
 from gelora_cli.tasks.question_answering import QuestionAnswering
 
 
@@ -113,6 +113,23 @@ def test_a_value_that_no_run_has_is_refused(name: str, value: object) -> None:
     for values in ((value, *packed.values[1:]), packed.values[1:]):
         with pytest.raises((ValueError, TypeError)):
             unpack_predictions(task, rows, replace(packed, values=values))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("regression", 10**400),
+        ("question_answering", 5),
+        ("questions without answers", ["the Rhine", 10**400, 1]),
+        ("generation", ["4", -1.0, 10**400]),
+    ],
+)
+def test_what_a_kind_raises_of_a_value_that_no_run_has_is_known(name: str, value: object) -> None:
+    task, reported, lines, _ = KINDS[name]
+    ((rows, packed),) = pack_predictions(task, reported, lines)
+    unpacked = unpack_predictions(task, rows, replace(packed, values=(value, *packed.values[1:])))
+    with pytest.raises(WRONG_ROWS):
+        TASK_KINDS.get(task.kind).arrays(task, reported, unpacked)
 
 
 def test_splits_stay_apart_and_rows_without_labels_are_packed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from gelora_cli.archive.frames import compress, read_bytes, read_lines
 from gelora_cli.archive.reading import find_done, open_run, open_runs, read_archive
+from gelora_cli.archive.records import text_sha256
 from gelora_cli.archive.writing import pack
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.result import RunResult
@@ -19,6 +21,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.run_reader import RunDirectory, artifact_of
 from gelora_cli.report.build import write_report
 from gelora_cli.report.runs import Run, UnusedRun, collect, read_runs
+from gelora_cli.trackers.json_lines import metric_lines_of
 from tests.helpers.report_runs import write_whole
 
 Values = dict[str, Any]
@@ -145,6 +148,40 @@ def test_a_damaged_run_hides_no_other(
     (unused,) = [run for run in examined if isinstance(run, UnusedRun)]
     assert unused.status == "damaged"
     assert any(part in unused.reason for part in reason.split("|")), unused.reason
+
+
+def stored(values: Values) -> str:
+    return text_sha256(json.dumps(values, indent=2) + "\n")
+
+
+def huge_count(line: Values) -> None:
+    line["result"]["train"]["examples"] = 10**400
+    del line["result"]["sha256"]
+    line["done"]["result.json"] = stored(line["result"])
+
+
+def test_a_number_that_no_float_holds_hides_no_other_run(packed: Path, tmp_path: Path) -> None:
+    def change(line: Values) -> list[Values]:
+        if line.get("path") == "mnli/minilm/lora/s0-0.1":
+            huge_count(line)
+        return [line]
+
+    found = collect([changed(packed / "all.zst", tmp_path / "huge.zst", change)])
+    assert len(found.runs) == 5
+    assert "examples: 1000" in found.unused[0].reason and "at most 30 digits expected" in found.unused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("loss", "low"), ("step", 10**400), ("accuracy", None), ("ranks", [[]]), ("loss", math.nan)]
+)
+def test_metrics_that_no_training_logs_are_refused_by_line(name: str, value: object, tmp_path: Path) -> None:
+    lines = [{"step": 1, "loss": 0.5, "ranks": [2, 1]}, {"step": 1, "split": "validation", "accuracy": 0.5}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert metric_lines_of(RunDirectory(tmp_path)) == lines
+    bad = [line | {name: value} if name in line else line for line in lines]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bad))
+    with pytest.raises(GeloraError, match=rf"metrics.jsonl is damaged: line [12]: {name}.* given, a finite number"):
+        metric_lines_of(RunDirectory(tmp_path))
 
 
 def test_a_run_of_two_lines_is_refused(packed: Path, tmp_path: Path) -> None:

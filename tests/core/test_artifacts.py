@@ -41,6 +41,7 @@ def test_round_trip() -> None:
         ({"examples": "10"}, "examples: '10' given, a whole number"),
         ({"examples": True}, "examples: True given, a whole number"),
         ({"examples": 10.0}, "examples: 10.0 given"),
+        ({"examples": 10**400}, "examples: 1.* given, a whole number of at most 30 digits"),
         ({"extra": 1}, "EvalResult has no field extra"),
         ({"seconds": None}, "seconds: None given, a number expected"),
         ({"seconds": float("nan")}, "seconds: nan given, a finite number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -195,8 +196,13 @@ def test_the_deadline_stops_the_command_at_work(tmp_path: Path) -> None:
 def test_a_worktree_of_another_commit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GeloraError, match="lacks the plan's commit: git fetch origin 0000"):
         open_tree(tmp_path / "none", "0" * 40)
-    (tmp_path / "tree").mkdir()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another"], check=True)
     with pytest.raises(GeloraError, match="not at the plan's commit"):
+        open_tree(tmp_path, CPU.commit)
+    (tmp_path / "tree").mkdir()  # in that repository, which must not be told to check out the plan's commit
+    with pytest.raises(GeloraError, match="tree is no worktree, and runs need one there: move it elsewhere"):
         open_tree(tmp_path / "tree", CPU.commit)
 
 
