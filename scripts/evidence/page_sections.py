@@ -92,8 +92,9 @@ selection of the epoch: no number above may be held against it.
 """
 
 README_INTRODUCTION = """\
-Rank allocators at equal parameters, equal protocol and equal tuning ({trials} trials each), on {tasks}, {seeds}.
-{setting}
+Rank allocators at equal parameters, equal protocol and equal tuning ({trials} trials each on {studied}), on {tasks},
+{seeds}.
+{setting} \N{DAGGER}: not shown to be worse than the best.
 """
 
 
@@ -104,6 +105,7 @@ README_ADVICE = (
     "advice-signal-above",
     "advice-adaptive",
     "advice-adaptive-above",
+    "advice-adaptive-below",
     "advice-scope",
 )
 """Sentences that the README has, too: it is read in five minutes."""
@@ -137,7 +139,9 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     board = findings.boards[0]
     tasks = listed([findings.evidence.task_name(task) for task in board.tasks])
     setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
-    start = README_INTRODUCTION.format(trials=scale.trials, tasks=tasks, seeds=_seeds(findings), setting=setting)
+    start = README_INTRODUCTION.format(
+        trials=scale.trials, studied=_studied(scale), tasks=tasks, seeds=_seeds(findings), setting=setting
+    )
     picture = picture_line(pictures[MAIN], "docs/images", is_short=True) if MAIN in pictures else ""
     claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id in README_ADVICE]
     advice = "".join(f"- {claim.text}\n" for claim in claims)
@@ -243,6 +247,11 @@ def _seeds(findings: Findings) -> str:
     return f"{many} seeds" if few == many else f"{few} to {many} seeds"
 
 
+def _studied(scale: Scale) -> str:
+    """Return the tasks that have a study of their own."""
+    return listed([task for task in scale.values["studies"] if task != "shared"])
+
+
 def _again(scale: Scale) -> str:
     sources = dict.fromkeys(scale.carried.values())
     tasks = {source: listed([task for task, other in scale.carried.items() if other == source]) for source in sources}
@@ -250,7 +259,7 @@ def _again(scale: Scale) -> str:
     return AGAIN.format(
         commit=scale.commit[:12],
         trials=scale.trials,
-        studied=listed([task for task in scale.values["studies"] if task != "shared"]),
+        studied=_studied(scale),
         carried=carried,
         archive=_relative(scale, "archive"),
         presets=_relative(scale, "presets"),
