@@ -19,6 +19,10 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 LINE_BREAKS = re.compile(r"[\t\n\r\u2028\u2029]")
 FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{character: f"\\{character}" for character in "\\|`[]"}}
+PAIRED_SIGNS = "*~$"
+"""Signs that mean emphasis, a struck text or a formula in Markdown where two of them stand around a text."""
+OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""An underscore at an end of a word, which may mean emphasis; one within a word does not."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_VALUE
@@ -101,8 +105,12 @@ def _json_escape(match: re.Match[str]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text on one line that Markdown shows as it is: it can't become HTML, a link or a table cell."""
-    return "".join(MARKDOWN.get(character, character) for character in escape_controls(text, one_line=True))
+    """Return a text on one line that Markdown shows as it is: no HTML, link, table cell, emphasis or formula."""
+    text = "".join(MARKDOWN.get(character, character) for character in escape_controls(text, one_line=True))
+    for sign in PAIRED_SIGNS:
+        if text.count(sign) > 1:
+            text = text.replace(sign, f"\\{sign}")
+    return OUTER_UNDERSCORE.sub(r"\\_", text)
 
 
 def markdown_code(text: str) -> str:

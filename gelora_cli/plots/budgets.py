@@ -39,7 +39,8 @@ def draw_budgets(study: BudgetStudy) -> Figure:
     axis.minorticks_off()
     axis.tick_params(color=MIDDLE)
     axis.grid(axis="x", color=GRID, linewidth=0.8)
-    axis.set(xlabel="parameters of the adapter, log scale", ylabel=study.reported)
+    axis.set_xlabel("parameters of the adapter, log scale")
+    axis.set_ylabel(study.reported, parse_math=False)
     subtitle = (
         f"{study.task}, {study.model}; {len(study.seeds)} seeds, 95 % intervals; ring: smallest not shown worse; "
         f"dotted: largest less {study.margin:g}"

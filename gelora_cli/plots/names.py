@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.plots.style import INK, POINTS_PER_INCH, LineStyle, as_written, grow, root_figure
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class EdgeName:
 
 
 def wrap_name(name: str, characters: int = NAME_CHARACTERS) -> str:
-    """Return a name in lines of at most so many letters."""
-    return textwrap.fill(name, characters, break_on_hyphens=False)
+    """Return a name in lines of at most so many letters, with control characters as their numbers."""
+    return textwrap.fill(escape_controls(name, one_line=True), characters, break_on_hyphens=False)
 
 
 def fit_at_ends(names: Sequence[str]) -> bool:

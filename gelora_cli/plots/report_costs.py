@@ -131,14 +131,14 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
         axis.sharey(axes[0])
         _draw_panel(axis, cost, rows, series, marks)
         if number % COLUMNS == 0:
-            axis.set_ylabel(metric_label(rows[0]))
+            axis.set_ylabel(metric_label(rows[0]), parse_math=False)
         else:
             axis.tick_params(labelleft=False)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     subtitle = f"{title}; means; bars: one sd to each side; rows of equal cost stand side by side"
     figure_head(figure, "Value against what it costs", subtitle, legend_of=axes[0])
-    caption = f"{metric_label(rows[0])} of each row against each cost on a log axis; the line is the front."
+    caption = f"Each row's {metric_label(rows[0])} against each cost on a log axis; the line is the front."
     return Picture(name, f"What it costs: {title}", caption, figure, marks.tips, task=rows[0].task)
 
 

@@ -66,7 +66,8 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, Lin
         draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)  # of the panel's width: losses are many
         draw_curve(bottom, row, styles[id(row)], _evaluations(row), marker_every=1)
     top.set_ylabel("training loss")
-    bottom.set(xlabel="optimizer step", ylabel=metric_label(rows[0]))
+    bottom.set_xlabel("optimizer step")
+    bottom.set_ylabel(metric_label(rows[0]), parse_math=False)
     bottom.sharex(top)  # an evaluation stands below the losses before it
     step_ticks(bottom)
     has_end_names = fit_at_ends([row.name for row in rows])

@@ -73,7 +73,7 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
     if has_costs:
         _draw_over_parameters(axes[1], rows, series)
     figure_head(figure, "Value of each row", f"{title}; means; bars: one sd to each side")
-    caption = f"{metric_label(rows[0])} of each row, bars: one standard deviation over seeds to each side."
+    caption = f"Each row's {metric_label(rows[0])}; bars: one standard deviation over seeds to each side."
     return Picture(name, f"Value and cost: {title}", caption, figure, marks.tips, task=rows[0].task)
 
 
@@ -119,7 +119,7 @@ def _draw_named_rows(
     as_written(axis.get_yticklabels())
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
-    axis.set_xlabel(metric_label(rows[0]))
+    axis.set_xlabel(metric_label(rows[0]), parse_math=False)
 
 
 def _draw_over_parameters(axis: Axes, rows: Sequence[Row], series: Sequence[Series]) -> None:
@@ -129,7 +129,8 @@ def _draw_over_parameters(axis: Axes, rows: Sequence[Row], series: Sequence[Seri
         costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
         axis.plot(costs, means, label=each.name, markersize=6.5, linewidth=1.2, **each.style)
     _scale_parameter_axis(axis, [_cost(row) for row in rows])
-    axis.set(xlabel="parameters of the adapter, log scale", ylabel=metric_label(rows[0]))
+    axis.set_xlabel("parameters of the adapter, log scale")
+    axis.set_ylabel(metric_label(rows[0]), parse_math=False)
     axis.margins(y=0.08)
     axis.autoscale(axis="y")
     if fit_at_ends([each.name for each in series]):

@@ -15,6 +15,7 @@ from gelora_cli.plots.style import (
     INK,
     MIDDLE,
     LineStyle,
+    as_written,
     end_of,
     figure_head,
     line_style,
@@ -67,9 +68,9 @@ def curve_figure(lines: Sequence[Line], result: RunResult) -> Figure:
     axes[0].set_ylabel("training loss")
     if splits:
         _draw_evaluations(axes[1], lines, splits, result)
-        axes[1].set_ylabel(result.reported.replace("_", " "))
+        axes[1].set_ylabel(result.reported.replace("_", " "), parse_math=False)
         axes[1].sharex(axes[0])  # an evaluation stands below the losses before it
-        axes[1].legend(loc="best", frameon=False, fontsize=9)
+        as_written(axes[1].legend(loc="best", frameon=False, fontsize=9).get_texts())
     _mark_epochs(axes, lines)
     axes[-1].set_xlabel("optimizer step; a line at the end of each epoch")
     step_ticks(axes[-1])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.files import write_atomic
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.core.registries import METHODS
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     if _HAS_TITLES.get():
         grow(root_figure(axis), extra)
-        axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)
+        as_written(
+            [axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)]
+        )
         note = axis.annotate(
             subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
         )
@@ -315,12 +318,25 @@ def figure_bytes(figure: Figure, kind: str, *, salt: str = "gelora") -> bytes:
     import matplotlib as mpl
 
     buffer = io.BytesIO()
+    _escape_texts(figure)
     dots_per_inch = figure.get_dpi()
     letters = "none" if kind == "inline" else "path"
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": letters, "pdf.fonttype": 42}):
         _print_figure(figure, kind, buffer)
     figure.set_dpi(dots_per_inch)  # an SVG and a PDF are drawn at 72
     return buffer.getvalue()
+
+
+def _escape_texts(figure: Figure) -> None:
+    """Show control characters by their numbers: no font has them, and XML does not allow them.
+
+    The texts of ticks are made when they are drawn: `names.wrap_name` does the same for names among them.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(escape_controls(text.get_text()))
 
 
 def _print_figure(figure: Figure, kind: str, buffer: io.BytesIO) -> None:

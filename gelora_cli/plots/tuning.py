@@ -80,7 +80,7 @@ def study_figure(study: Study) -> Figure:
         if is_last_of_column:
             axis.set_xlabel(_axis_name(study), fontsize=9)
         if number % columns == 0:
-            axis.set_ylabel(study.reported, fontsize=9)
+            axis.set_ylabel(study.reported, fontsize=9, parse_math=False)
         _name(axis, method)
     _add_legend(axes[0], study)
     figure_head(figure, "Value over learning rate", _subtitle(study), legend_of=axes[0])

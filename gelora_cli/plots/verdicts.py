@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gelora_cli.allocation.stability import STABLE_AGREEMENT
 from gelora_cli.plots.base import Picture
 from gelora_cli.plots.inline import Marks
-from gelora_cli.plots.style import INK, MIDDLE, figure_head, method_style, new_figure
+from gelora_cli.plots.style import INK, MIDDLE, as_written, figure_head, method_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,6 +82,8 @@ def _draw_gain(axis: Axes, gain: PlannedGain, marks: Marks) -> None:
         interval = f" ({gain.low:.2f} to {gain.high:.2f})"
     look = {**method_style(gain.method), "linestyle": "none", "markersize": 7, "elinewidth": 0.7}
     axis.errorbar([gain.agreement], [gain.gain], yerr=widths, **look)
-    axis.annotate(gain.task, (gain.agreement, gain.gain), (6, 0), textcoords="offset points", fontsize=7.5, va="center")
+    place = (gain.agreement, gain.gain)
+    name = axis.annotate(gain.task, place, (6, 0), textcoords="offset points", fontsize=7.5, va="center")
+    as_written([name])
     text = f"{gain.method} on {gain.task}: {gain.gain:+.2f} points{interval}, agreement {gain.agreement:.2f}"
     marks.add(axis, gain.agreement, gain.gain, text)

@@ -14,6 +14,8 @@ from gelora_cli.report.tables import is_reference
 
 MOST_NAMES = 4
 """Names that a headline lists; of more it says how many."""
+LONGEST_NAMES = 60
+"""Letters of the tasks' names that it lists."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ def _describe_tasks(tests: Sequence[_Test]) -> str:
     tasks = list(dict.fromkeys(task for test in tests for task in test.tasks))
     if any(len(test.tasks) > 1 for test in tests):
         return f"over {len(tasks)} tasks"
-    return f"on {', '.join(tasks)}" if len(tasks) <= MOST_NAMES else f"on {len(tasks)} tasks, each by itself,"
+    names = ", ".join(tasks)
+    if len(tasks) <= MOST_NAMES and len(names) <= LONGEST_NAMES:
+        return f"on {names}"
+    return f"on {len(tasks)} tasks, each by itself," if len(tasks) > 1 else "on this task"
 
 
 def _sides(shown: Sequence[_Test]) -> Iterator[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gelora_cli.core.messages import escape_controls
 from gelora_cli.plots.inline import palette, share_styles
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.headline import headline
@@ -21,7 +24,12 @@ from gelora_cli.report.page_tables import (
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import result_caption
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 TEMPLATE = "report.html.j2"
+PARTS = re.compile(r"[^._/=,]*[._/=,]+|[^._/=,]+")
+"""Parts of a name, each with the signs that end it."""
 MOST_GROUPS = 4
 """Groups whose best rows the summary names; of more it names them in a fold."""
 
@@ -36,7 +44,10 @@ class Section:
 
 
 def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
-    """Return the HTML text; `drawn` are the pictures as `<svg>` elements by name, put into it."""
+    """Return the HTML text; `drawn` are the pictures as `<svg>` elements by name, put into it.
+
+    Control characters, which names may hold, are shown by their numbers.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -47,7 +58,8 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
     # Escaped, since names of runs, labels and messages may hold any text, HTML included.
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template(TEMPLATE).render(
+    environment.filters["breakable"] = breakable
+    text = environment.get_template(TEMPLATE).render(
         title=content.title,
         palette=palette(),
         dark_palette=palette(dark=True),
@@ -69,6 +81,14 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
         unused=content.unused,
         runs=[run for row in rows for run in row.all_runs],
     )
+    return escape_controls(text)
+
+
+def breakable(text: str) -> Markup:
+    """Return a name as HTML in which a line may end where a part of a key or path does, and not within a word."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(map(escape, PARTS.findall(text)))
 
 
 def _sections(rows: Sequence[Row]) -> Iterator[Section]:

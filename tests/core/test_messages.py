@@ -160,6 +160,7 @@ def test_code_and_text_of_markdown() -> None:
     assert markdown_code("a") == "`a`"
     assert markdown_code("a ``b`` c") == "``` a ``b`` c ```"
     assert escape_markdown("a_b*c") == "a_b*c"
+    assert escape_markdown("*b* _c_ $x_1$ ~~d~~") == r"\*b\* \_c\_ \$x_1\$ \~\~d\~\~"
 
 
 def test_an_error_with_an_escape_sequence_is_shown_escaped(

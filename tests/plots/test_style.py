@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gelora_cli.plots.style import COLORS, figure_head, head, new_figure, titles
+from gelora_cli.plots.names import wrap_name
+from gelora_cli.plots.style import COLORS, figure_bytes, figure_head, head, new_figure, titles
 from tests.helpers.vision import VISIONS, cielab, contrast, linear, smallest_distance
 
 
@@ -58,3 +61,16 @@ def test_titles_come_back_after_an_error() -> None:
     figure, axes = new_figure(3.0, (1,))
     head(axes[0], "Training", "cola")
     assert "Training" in texts(figure)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf", "inline"])
+def test_names_of_any_characters_can_be_drawn(kind: str) -> None:
+    name = "a$\\b$\x00\x1b\u202e\ud800<&-->"
+    figure, (axis,) = new_figure(3.0, (1,))
+    axis.plot([0, 1], [0, 1], label=name)
+    axis.set_yticks([0, 1], [wrap_name(name), "b"], parse_math=False)
+    head(axis, name, name)
+    content = figure_bytes(figure, kind)
+    if kind in ("svg", "inline"):
+        ElementTree.fromstring(content)

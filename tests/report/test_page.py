@@ -16,12 +16,13 @@ from gelora_cli.plots.style import new_figure
 from gelora_cli.report.analysis import Analysis, analyse
 from gelora_cli.report.content import ReportContent
 from gelora_cli.report.headline import headline
-from gelora_cli.report.page import page
+from gelora_cli.report.page import breakable, page
 from gelora_cli.report.runs import collect
 from tests.helpers.report_runs import write_whole
 
 LONG = "gelora (method.dropout=0.1, method.scaling=0.832, train.learning_rate=0.00578)"
 RIGHT = {"gelora": (30, 31, 30), "lora": (29, 30, 30), "sora": (8, 9, 8)}
+ODD = "<i>\x1b\u202e"
 CHROMIUM = shutil.which("chromium")
 
 CLICKS = """
@@ -109,7 +110,25 @@ def test_styles_of_pictures_are_classes_of_the_page(text: str) -> None:
 def test_long_names_have_room_to_wrap(analysis: Analysis) -> None:
     rows = (replace(analysis.rows[0], name=LONG), *analysis.rows[1:])
     content = ReportContent(title="Mine", analysis=replace(analysis, rows=rows), unused=(), pictures=(), published=None)
-    assert f'<th scope="row" class="long">{LONG}</th>' in page(content, {})
+    text = page(content, {})
+    assert f'<th scope="row" class="long">{LONG}</th>' in text.replace("<wbr>", "")
+    assert "(method.<wbr>dropout=<wbr>0.<wbr>1,<wbr> method." in text, "and no line ends within a word"
+    assert breakable("a<b>/c") == "a&lt;b&gt;/<wbr>c"
+
+
+def test_names_with_odd_characters_are_shown_and_chosen(analysis: Analysis) -> None:
+    named = {"cola": ODD, "rte": "my own  task "}
+    rows = tuple(replace(row, key=row.key._replace(task=named[row.task])) for row in analysis.rows)
+    content = ReportContent(title=ODD, analysis=replace(analysis, rows=rows), unused=(), pictures=(), published=None)
+    text = page(content, {})
+    assert '<option value="my own  task ">' in text, "a browser would shorten the text between the tags"
+    assert "<i>" not in text and "\x1b" not in text and "<h1>&lt;i&gt;\\u001b\\u202e</h1>" in text
+
+
+def test_the_headline_does_not_repeat_a_very_long_name(analysis: Analysis) -> None:
+    groups = tuple(replace(group, key=group.key._replace(task="long " * 20)) for group in analysis.groups)
+    text = headline(replace(analysis, answers=(), boards=(), groups=groups))
+    assert "long" not in text and "with uniform LoRA on this task" in text
 
 
 @pytest.mark.slow
