@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ from gelora_cli.core.artifacts.study import Study, Trial
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.trackers.json_lines import read_metric_lines
 from tests.helpers.packed_runs import COMMIT, write_packable
 from tests.helpers.studies import method_study, study
 
@@ -92,7 +92,7 @@ def test_every_packed_file_comes_back_byte_for_byte(runs: Path, archive: Path) -
             rows = shared[packed.rows]
             assert isinstance(rows, RowsRecord)
             lines += unpack_predictions(task, rows, packed)
-        stored = read_metric_lines(directory / run_files.PREDICTIONS)
+        stored = [json.loads(line) for line in (directory / run_files.PREDICTIONS).read_text().splitlines()]
         assert [{**line, "scores": []} for line in lines] == stored
         assert "adapter/adapter_model.safetensors" in record.done
         assert not {"README.md", "ranks.png"} & record.done.keys()
