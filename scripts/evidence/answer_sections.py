@@ -126,13 +126,16 @@ def verdict_answer(findings: Findings) -> OtherAnswer:
             rho=f"{relation.rho:.2f}",
             p=probability(relation.p),
             plans=relation.count,
+            methods=relation.methods,
         )
+    boards = {gain.board for gain in findings.gains}
     lines = []
     for gain in findings.gains:
-        name = findings.evidence.task_name(gain.task)
-        lines.append(Line((f"`{gain.method}`", name, f"{gain.agreement:.2f}", points(gain.gain))))
-    titles = ("plan", "task", "agreement", "gain over uniform")
-    return _answer(values, sentence, table(titles, lines, anchor="answers-verdict", numbers_from=2))
+        name = f"`{gain.method}`" + (f" ({gain.board})" if len(boards) > 1 else "")
+        task = findings.evidence.task_name(gain.task)
+        lines.append(Line((name, task, gain.verdict, f"{gain.agreement:.2f}", points(gain.gain))))
+    titles = ("plan", "task", "verdict", "agreement", "gain over uniform")
+    return _answer(values, sentence, table(titles, lines, anchor="answers-verdict", numbers_from=3))
 
 
 def tuning_answer(findings: Findings) -> OtherAnswer:

@@ -213,12 +213,13 @@ def _what_was_run(findings: Findings) -> str:
 
 
 def _origin(findings: Findings, runs: Sequence[Run]) -> str:
-    """Return how many runs there are, of which commit, on which machine, when, and how long they took."""
+    """Return how many runs there are, their commit, days, hours, machines and precision."""
     evidence = findings.evidence
     machines = ", ".join(f"{device} ({count})" for device, count in evidence.machines(runs).items())
     commits = ", ".join(f"`{commit[:12]}`" for commit in evidence.commits(runs))
     took = f"{evidence.hours(runs):.1f} hours of runs"
-    return f"{len(runs)} runs, commit {commits}, {evidence.dates(runs)}, {took}, on {machines}"
+    precisions = listed(sorted({run.manifest.precision for run in runs}))
+    return f"{len(runs)} runs, commit {commits}, {evidence.dates(runs)}, {took}, on {machines}, in {precisions}"
 
 
 def _study_text(findings: Findings, study: Study) -> str:

@@ -44,6 +44,7 @@ def test_plans_have_an_agreement_a_gain_and_a_cost(tmp_path: Path) -> None:
     gains = plan_gains(groups, compare_groups(groups)[0])
     assert [gain.method for gain in gains] == ["gelora", "fisher"]
     assert [gain.agreement for gain in gains] == pytest.approx([0.95, 0.6])
+    assert [gain.verdict for gain in gains] == ["stable", "stable"]
     assert [gain.gain for gain in gains] == pytest.approx([10.0, 20.0])
     assert gains[1].low is not None and gains[1].low < 20 < (gains[1].high or 0)
     assert relate(gains) is None
@@ -54,15 +55,16 @@ def test_plans_have_an_agreement_a_gain_and_a_cost(tmp_path: Path) -> None:
 
 def make_gains(shift: float, gains: list[float], agreements: list[float], task: str) -> list[PlanGain]:
     return [
-        PlanGain(task=task, method="m", agreement=agreement, gain=gain + shift)
-        for gain, agreement in zip(gains, agreements, strict=True)
+        PlanGain(task=task, method=f"m{number}", agreement=agreement, gain=gain + shift)
+        for number, (gain, agreement) in enumerate(zip(gains, agreements, strict=True))
     ]
 
 
 def test_a_relation_within_tasks_is_seen_and_one_between_tasks_is_not() -> None:
     ordered = [0.1, 0.2, 0.3, 0.4, 0.5]
     same = relate(make_gains(0, ordered, ordered, "a") + make_gains(-9, ordered, ordered, "b"))
-    assert same is not None and same.rho == pytest.approx(1) and same.p < 0.001 and same.count == 10
+    assert same is not None and same.rho == pytest.approx(1) and (same.count, same.methods) == (10, 5)
+    assert same.p == pytest.approx(2 / 120, abs=0.005)  # of five methods, however many tasks they have
     opposite = relate(make_gains(0, ordered, ordered[::-1], "a"))
     assert (
         opposite is not None and opposite.rho == pytest.approx(-1) and opposite.p == pytest.approx(2 / 120, abs=0.005)
@@ -79,11 +81,14 @@ def test_a_relation_within_tasks_is_seen_and_one_between_tasks_is_not() -> None:
 
 
 def test_no_relation_is_seen_in_noise_more_often_than_allowed() -> None:
+    """Each method has an agreement and a gain of its own on all tasks, which have nothing to do with each other."""
     generator, seen = np.random.default_rng(0), 0
     for _ in range(100):
         gains = []
+        gain, agreement = generator.normal(size=6), generator.normal(size=6)
         for task in "abc":
-            gains += make_gains(0, generator.normal(size=6).tolist(), generator.normal(size=6).tolist(), task)
+            noise = generator.normal(size=(2, 6)) / 2
+            gains += make_gains(0, (gain + noise[0]).tolist(), (agreement + noise[1]).tolist(), task)
         relation = relate(gains)
         assert relation is not None
         seen += relation.p < 0.05
