@@ -125,7 +125,7 @@ def board_table(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> Table
             titles.append(COLUMNS[name].title)
             texts.append([COLUMNS[name].text(entry) or NONE for entry in board.entries])
     lines = tuple(zip(*texts, strict=True))
-    return Table(board_caption(board), tuple(titles), lines, bold=frozenset(bold))
+    return Table(board_caption(board, columns), tuple(titles), lines, bold=frozenset(bold))
 
 
 def display_entry(entry: Entry) -> str:
@@ -133,32 +133,43 @@ def display_entry(entry: Entry) -> str:
     return f"{entry.name} (exempt)" if entry.exempt else entry.name
 
 
-def board_caption(board: Board) -> str:
-    """Say what a board is of, what its numbers are, and what bold and mark mean."""
+def board_caption(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
+    """Say what a board is of, what the numbers of its columns are, and what bold and mark mean."""
+    has_average = "average" in columns and len(board.tasks) > 1
+    has_tasks = any(name in TASK_COLUMNS for name in columns)
+    if not (has_average or has_tasks):
+        return f"{board.title}."
+    means_alone = has_tasks and "tasks" not in columns
+    values = "means" if means_alone else f"mean {PLUS_MINUS} standard deviation (n - 1)"
+    text = f"{board.title}: {_metrics_by_task(board)}, in points, as {values} over seeds."
+    if has_average:
+        text += (
+            " The average is that of the tasks' means, and its deviation that of the seeds' averages. A method that "
+            "lacks a task has none."
+        )
+    text += " Bold: the best under the budget."
+    is_marked = has_average or len(board.tasks) == 1  # the mark stands at the average, or at the only task
+    if is_marked and any(entry.not_shown_worse for entry in board.entries):
+        over = "over these tasks" if has_average else "on this task"
+        text += (
+            f" {MARK}: not shown to be worse than the best {over} (its test corrected over all others), which is no "
+            "proof that it is as good."
+        )
+    if is_marked and board.notes:
+        text += f" Not tested: {'; '.join(board.notes)}."
+    return text
+
+
+def _metrics_by_task(board: Board) -> str:
+    """Return the metric of all tasks, or each metric with its tasks."""
     metrics: dict[str, list[str]] = {}
     for task in board.tasks:
         row = next(entry.rows[task] for entry in board.entries if task in entry.rows)
         unit = row.metric if row.points_factor is not None else f"{row.metric} (no points, so in no average)"
         metrics.setdefault(unit, []).append(task)
-    only = next(iter(metrics)) if len(metrics) == 1 else ""
-    by_task = "; ".join(f"{unit} of {', '.join(tasks)}" for unit, tasks in metrics.items())
-    text = f"{board.title}: {only or by_task}, in points, as mean {PLUS_MINUS} standard deviation (n - 1) over seeds."
-    if len(board.tasks) > 1:
-        text += (
-            " The average is that of the tasks' means, and its deviation that of the seeds' averages. A method that "
-            "lacks a task has none."
-        )
-    if any(entry.not_shown_worse for entry in board.entries):
-        over = "over these tasks" if len(board.tasks) > 1 else "on this task"
-        text += (
-            f" Bold: the best under the budget. {MARK}: not shown to be worse than the best {over} (its test corrected "
-            "over all others), which is no proof that it is as good."
-        )
-    else:
-        text += " Bold: the best under the budget."
-    if board.notes:
-        text += f" Not tested: {'; '.join(board.notes)}."
-    return text
+    if len(metrics) == 1:
+        return next(iter(metrics))
+    return "; ".join(f"{unit} of {', '.join(tasks)}" for unit, tasks in metrics.items())
 
 
 def _task_text(board: Board, entry: Entry, task: str, *, with_sd: bool) -> str:

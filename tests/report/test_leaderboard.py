@@ -125,6 +125,14 @@ def test_columns_are_picked_in_the_given_order(board: Board) -> None:
     assert table.lines[1][1:] == ("3", "75.83", "83.33", "69.17", "5.0")
 
 
+def test_the_caption_is_of_the_columns_that_stand_there(board: Board) -> None:
+    means = board_table(board, ["means"]).caption
+    assert "as means over seeds" in means and "The average is" not in means and "\N{DAGGER}" not in means
+    assert "as means over seeds. The average is" in board_table(board, ["means", "average"]).caption
+    assert "standard deviation" in board_table(board).caption and "\N{DAGGER}" in board_table(board).caption
+    assert board_table(board, ["seeds"]).caption == f"{board.title}."
+
+
 def test_a_narrow_table_is_no_wider_than_a_column_and_nothing_readable_is_scaled(board: Board) -> None:
     narrow, wide = latex(board_table(board, ["average"])), latex(board_table(board))
     assert r"\begin{table}" in narrow and r"\begin{table*}" in wide
