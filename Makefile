@@ -71,7 +71,7 @@ reproduce-ablations:  ## One setting at a time: pooling, estimator, examples, th
 reproduce-controls:  ## The same total of ranks on other blocks
 reproduce-plans:  ## Plans of every allocator and their verdicts, side by side; no training
 
-evidence: $(STAMP)  ## Run what is left of the comparison of allocators (SCALE=cpu|paper RUNS= ARCHIVE= PARALLEL= MINUTES= LAUNCH= DRY=1)
+evidence: $(STAMP)  ## Run what is left of the comparison of allocators (SCALE=cpu|paper GLUE= RUNS= ARCHIVE= PARALLEL= MINUTES= LAUNCH= DRY=1)
 	$(BIN)/python -m scripts.evidence $(if $(filter smoke,$(SCALE)),cpu,$(SCALE)) --runs $(RUNS)/evidence \
 		$(if $(GLUE),--glue "$(GLUE)") $(if $(ARCHIVE),--archive "$(ARCHIVE)") $(if $(PARALLEL),--parallel $(PARALLEL)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(LAUNCH),--launch $(LAUNCH)) $(if $(DRY),--dry)

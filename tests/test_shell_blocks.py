@@ -33,6 +33,7 @@ MORE_WORDS = {
     "gelora run -m task=sst2 method=gelora,lora,shuffled,adalora,sora seed=0,1,2 budget=0.15M": (
         "model=minilm data.glue=GLUE train.epochs=1"  # the weights of DeBERTaV3, and GLUE, come from a network
     ),
+    "gelora pack runs output=demo.jsonl.zst": "mix_commits=true",  # the tests also run in a checkout with changed files
 }
 """Lines that are run with more words behind them, which are what a reader without a network would give."""
 SECONDS = 1_800.0

@@ -72,8 +72,10 @@ A run is counted where its configuration is the plan's, with the settings of the
 refused when they are packed. A stage of your own is an entry in `plan.yaml`, and a question of your own one in
 `questions.yaml`: commit it before its runs end.
 
+The same runs as one page, with every pair and picture:
+
 ```bash
-gelora report {archive} output=report     # the same runs as one page with every pair and picture
+gelora report {archive} output=report
 ```
 """
 
