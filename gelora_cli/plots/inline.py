@@ -23,9 +23,10 @@ DARK_TWINS: Mapping[str, str] = {
     GRID: "#333a42",
     MIDDLE: "#7d93ad",
     LIGHT: "#3d4c5f",
-    **dict(zip(COLORS, ("#d4e9f7", "#e9650c", "#2ff460", "#dbaa94", "#c44f96", "#5aabf6"), strict=True)),
+    **dict(zip(COLORS, ("#d4e9f7", "#d77537", "#94eb83", "#d8a995", "#b9629b", "#16a9ee"), strict=True)),
 }
-"""What a colour of the pictures is on a dark page. Those of lines keep their hue, and differ as those on white do."""
+"""What a colour of the pictures is on a dark page. Those of lines keep their hue, and differ as those on white do;
+none glares."""
 
 VARIABLES: Mapping[str, str] = {
     PAPER: "--paper",

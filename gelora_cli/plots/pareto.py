@@ -143,10 +143,11 @@ def _points(row: Row, value: float) -> float:
 def _draw_averages(
     name: str, family: Family, tasks: Sequence[str], averages: Sequence[Average], left_out: Sequence[str]
 ) -> Picture:
-    figure, axes = new_figure(height_inches=4.4, panels=(1,), columns=len(AXES))
+    shown = [cost for cost in AXES if any(each.cost(cost.name) is not None for each in averages)]
+    figure, axes = new_figure(height_inches=4.4, panels=(1,), columns=len(shown))
     styles = _styles(averages)
     marks = Marks()
-    for axis, cost in zip(axes, AXES, strict=True):
+    for axis, cost in zip(axes, shown, strict=True):
         axis.sharey(axes[0])
         _draw_panel(axis, cost, averages, styles, marks)
         axis.tick_params(labelleft=axis is axes[0])
@@ -159,10 +160,13 @@ def _draw_averages(
     of_tasks = ", ".join(tasks)
     title = f"{of_tasks}, {family[0]}, protocol {family[1]}"
     figure_head(figure, "Average over tasks against what it costs", f"{title}; bars: one sd over seeds")
+    costs = " and ".join(cost.name for cost in shown)
     caption = (
-        f"Average of {len(tasks)} tasks ({of_tasks}), each counted once, against parameters, operations and "
-        "seconds on log axes; the line is the front: no cheaper method has a higher average."
+        f"Average of {len(tasks)} tasks ({of_tasks}), each counted once, against {costs} on log axes; the line is the "
+        "front: no cheaper method has a higher average."
     )
+    if len(shown) < len(AXES):
+        caption += f" Not recorded: {', '.join(cost.name for cost in AXES if cost not in shown)}."
     if left_out:
         caption += f" Without a row on every task, so left out: {', '.join(left_out)}."
     return Picture(name, f"Averages and costs: {title}", caption, figure, marks.tips)
@@ -188,11 +192,8 @@ def _styles(averages: Sequence[Average]) -> dict[str, LineStyle]:
 def _draw_panel(
     axis: Axes, cost: Axis, averages: Sequence[Average], styles: Mapping[str, LineStyle], marks: Marks
 ) -> None:
-    """Draw every average whose cost is known, and the front of them."""
+    """Draw every average whose cost is known, which is one at least, and the front of them."""
     known = {each.name: value for each in averages if (value := each.cost(cost.name)) is not None}
-    if not known:
-        axis.set_xlabel(f"{cost.label}\n(not recorded)", fontsize=9)
-        return
     places, zero = log_places(known)
     low, high = min(places.values()) / 1.6, 1.6 * max(places.values())
     positions = side_by_side(places, low, high)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 MOST_PANELS = 12
 """Rows of one picture; further ones go into another."""
 MOST_BLOCKS_WITH_NUMBERS = 16
-"""Blocks up to which a number fits beside each bar."""
+"""Blocks up to which a number fits above each bar."""
+HEAD_ROOM, NUMBER_ROOM = 1.12, 1.4
+"""Height of a panel by that of its highest line, and by that of its highest bar with a number above it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     figure, axes = new_figure(height_inches=1.3 + 0.95 * len(rows), panels=(1,) * len(rows))
     ranks = [block_ranks(row) for row in rows]
     # One scale for all panels, so that bars of different rows can be compared.
-    highest = max(block.most for blocks in ranks for block in blocks)
+    every = [block for blocks in ranks for block in blocks]
+    highest = max(HEAD_ROOM * max(block.most for block in every), NUMBER_ROOM * max(block.mean for block in every))
     for axis, row, blocks in zip(axes, rows, ranks, strict=True):
         _draw_row(axis, row, blocks, highest)
     axes[-1].tick_params(labelbottom=True)
@@ -79,7 +82,7 @@ def block_ranks(row: Row) -> list[BlockRank]:
     return block_ranks_of_row
 
 
-def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: int) -> None:
+def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: float) -> None:
     blocks = list(range(1, len(ranks) + 1))
     axis.bar(blocks, [rank.mean for rank in ranks], color=LIGHT, edgecolor=DARK, linewidth=0.8, width=0.7)
     for block, rank in zip(blocks, ranks, strict=True):
@@ -87,8 +90,9 @@ def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: int) ->
             axis.vlines(block, rank.least, rank.most, color=INK, linewidth=1.2)
         if len(blocks) <= MOST_BLOCKS_WITH_NUMBERS:
             text = f"{rank.mean:.1f}".removesuffix(".0")
-            axis.annotate(text, (block - 0.3, 0), (0, 3), textcoords="offset points", fontsize=8, ha="left")
-    axis.set_ylim(0, 1.12 * highest)
+            # Above the bar: within a low one its edge would strike it through.
+            axis.annotate(text, (block - 0.3, rank.mean), (0, 2), textcoords="offset points", fontsize=8, ha="left")
+    axis.set_ylim(0, highest)
     axis.set_ylabel("rank")
     name_panel(axis, row.name)
     axis.tick_params(labelbottom=False)

@@ -43,8 +43,10 @@ def headline(analysis: Analysis) -> str:
         return "There is no uniform LoRA to compare with here."
     sentences = [_describe(tests)]
     if len(analysis.leaderboards) == 1 and analysis.leaderboards[0].best:
-        best = analysis.leaderboards[0].best[0]
-        sentences.append(f"The highest average is that of {best.name}, {best.average:.2f} points.")
+        best = analysis.leaderboards[0].best
+        names = " and ".join(entry.name for entry in best[:MOST_NAMES])
+        rest = f" and {len(best) - MOST_NAMES} more" if len(best) > MOST_NAMES else ""
+        sentences.append(f"The highest average is that of {names}{rest}, {best[0].average:.2f} points.")
     return " ".join(sentences)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gelora_cli.core.artifacts.result import RunCosts
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture
 from gelora_cli.plots.pareto import average_over_tasks, entry_names
@@ -62,10 +63,18 @@ def test_a_row_of_several_methods_is_an_entry_for_each(runs: list[Run]) -> None:
 
 
 def test_the_picture_has_a_panel_for_each_cost_and_names_at_its_edge(runs: list[Run]) -> None:
-    (picture,) = draw(make_rows(runs))
+    costs = RunCosts(10**12, 0, 10**13, 100, True, 2)
+    rows = make_rows([replace(run, result=replace(run.result, costs=costs)) for run in runs])
+    (picture,) = draw(rows)
     panels = picture.figure.axes
     assert [axis.get_xlabel().split()[0] for axis in panels] == ["parameters", "allocation", "allocation"]
     assert {text.get_text() for text in panels[-1].texts} == set(METHODS)
     assert all(axis.get_xscale() == "log" for axis in panels if axis.get_lines())
     assert any("gelora: " in tip and "3 tasks" in tip for tip in picture.tips.values())
-    assert picture.png() == draw(make_rows(runs))[0].png()
+    assert picture.png() == draw(rows)[0].png()
+
+
+def test_a_cost_that_no_run_recorded_has_no_panel(runs: list[Run]) -> None:
+    (picture,) = draw(make_rows(runs))
+    assert [axis.get_xlabel().split()[-1] for axis in picture.figure.axes] == ["most", "tasks"]
+    assert picture.caption.endswith("Not recorded: operations.")

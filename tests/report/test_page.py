@@ -70,6 +70,9 @@ def test_the_headline_says_what_differs_over_the_tasks(analysis: Analysis) -> No
     text = headline(analysis)
     assert text.startswith("1 of 2 comparisons with uniform LoRA over 2 tasks shows a difference. Below it: sora.")
     assert text.endswith("The highest average is that of gelora, 75.83 points.")
+    (board,) = analysis.boards
+    tied = replace(board, entries=(board.entries[0], replace(board.entries[0], name="lora")))
+    assert "that of gelora and lora, 75.83 points" in headline(replace(analysis, boards=(tied,)))
 
 
 def test_the_headline_of_one_task_and_of_no_difference(analysis: Analysis) -> None:
