@@ -5,8 +5,9 @@ of its variance, of seeds, examples and both (`bootstrap.py`). The difference ov
 
     D = mean_t D_t.
 
-Runs of one seed on two tasks share no data and, but for the pretrained weights, no draw. So the D_t are independent,
-and each part of the variance of D is that of a sum:
+Runs on two tasks share no examples, and the D_t are taken as independent. Runs of one seed share some draws, such as
+the order in which `shuffled` places ranks. What these have in common on all tasks is in no part of the variance;
+`scripts/evidence/findings.py` measures it (`seed_dependence`). Each part of the variance of D is that of a sum:
 
     seeds = T^-2 sum_t s_t,   examples = T^-2 sum_t e_t,   both = T^-2 sum_t b_t.
 

@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.answers import answer_questions
+from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.report.groups import RowGroup, group_rows
-from gelora_cli.report.leaderboard import Board, make_boards, points
+from gelora_cli.report.leaderboard import Board, Entry, make_boards, points
 from gelora_cli.report.questions import Answer
 from gelora_cli.report.ranking import Ranking, rank_methods
 from gelora_cli.report.relations import PlanGain, plan_gains
-from gelora_cli.report.rows import make_rows
+from gelora_cli.report.rows import Row, make_rows
+from gelora_cli.report.runs import RowKey
 from gelora_cli.report.significance import compare_groups
 from scripts.evidence.claims import Texts, load_texts
 from scripts.evidence.stages import Scale
@@ -82,12 +87,44 @@ def rank_board(board: Board) -> Ranking | None:
 
     Methods that no budget binds are left out: they are not compared at equal parameters.
     """
-    entries = [entry for entry in board.entries if not entry.exempt]
+    # Two names of the same runs would be one order that they agree on everywhere.
+    distinct: dict[tuple[RowKey, ...], Entry] = {}
+    for entry in board.entries:
+        if not entry.exempt:
+            distinct.setdefault(tuple(row.key for row in entry.rows.values()), entry)
+    entries = list(distinct.values())
     values: dict[str, dict[str, float]] = {}
     for task in board.tasks:
         means = {entry.name: points(entry.rows[task]) for entry in entries if task in entry.rows}
         values[task] = {name: mean for name, mean in means.items() if mean is not None}
     return _ranked(values)
+
+
+def seed_dependence(board: Board) -> float | None:
+    """Return how much the means over tasks vary between seeds, over what they would on independent tasks.
+
+    Of each method's differences d_ts from uniform LoRA, task t and seed s: the sum over methods of var_s(mean_t d_ts),
+    over that of T^-2 sum_t var_s(d_ts). The test over tasks takes it as 1. None where nothing has three seeds.
+    """
+    uniform = board.reference
+    joint, independent = 0.0, 0.0
+    for entry in board.entries:
+        if uniform is None or uniform.average is None or entry.average is None:
+            continue
+        seeds = sorted(set(entry.shared_seeds) & set(uniform.shared_seeds))
+        if len(seeds) >= FEWEST_SEEDS and entry is not uniform:
+            differences = np.array(
+                [_of_seeds(entry.rows[task], seeds) - _of_seeds(uniform.rows[task], seeds) for task in board.tasks]
+            )  # (T, S)
+            joint += float(differences.mean(axis=0).var(ddof=1))
+            independent += float(differences.var(axis=1, ddof=1).sum()) / len(board.tasks) ** 2
+    return joint / independent if independent > 0 else None
+
+
+def _of_seeds(row: Row, seeds: Sequence[int]) -> Array:
+    """Return what seeds reached, in points, (S,)."""
+    by_seed = {run.result.seed: run.result.value for run in row.runs}
+    return (row.points_factor or 1.0) * np.array([by_seed[seed] for seed in seeds])
 
 
 def rank_over_boards(boards: Sequence[Board]) -> Ranking | None:

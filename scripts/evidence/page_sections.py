@@ -11,7 +11,7 @@ from gelora_cli.report.runs import Run
 from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers, tuning_answer
 from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
-from scripts.evidence.findings import Findings
+from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
 from scripts.evidence.pictures import MAIN, picture_line
 from scripts.evidence.stages import ROOT, Scale, load_scale, progress
@@ -36,6 +36,12 @@ takes seeds and evaluated examples as drawn at random, and the tasks as given
 ([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks. Intervals are those of one
 contrast alone, before the correction. Where the settings of two methods come from other numbers of trials, there is no
 verdict.
+"""
+
+DEPENDENCE = """\
+The tests take runs of one seed on several tasks as independent. Differences from uniform ranks, averaged over the
+tasks, vary between seeds {ratio} times as much (as variances) as those of independent tasks would. With few seeds that
+is a rough number. Far above 1, the tests would show too much.
 """
 
 NO_ROUNDS = """\
@@ -161,6 +167,9 @@ def all_claims(findings: Findings) -> list[Claim]:
 def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     """Return every question with its answer, its table and its picture."""
     parts = ["## The questions\n"]
+    dependence = seed_dependence(findings.boards[0])
+    if dependence is not None:
+        parts.append(DEPENDENCE.format(ratio=f"{dependence:.2f}"))
     for answer in findings.answers:
         parts.append(answer_section(findings, answer))
         parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == answer.question.id]

@@ -14,7 +14,7 @@ import pytest
 from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer
 from scripts.evidence import page
 from scripts.evidence.claims import advice_claims, contrast_claim, headline, load_texts
-from scripts.evidence.findings import Findings, find
+from scripts.evidence.findings import Findings, find, seed_dependence
 from scripts.evidence.page_sections import all_claims, page_text, readme_text
 from scripts.evidence.pictures import page_pictures
 from scripts.evidence.stages import Job, Scale, Stage, load_scale
@@ -168,6 +168,16 @@ def test_the_readme_has_a_table_a_picture_and_the_advice(different: Findings) ->
     assert block in page.with_block(page.README.read_text(encoding="utf-8"), block)
     with pytest.raises(ValueError, match="expected once"):
         page.with_block("no marks", block)
+
+
+def test_seeds_that_tasks_share_are_seen(equal: Findings, different: Findings) -> None:
+    """Right answers of these runs depend on the seed alike on every task: by T = 2 as much as on independent ones."""
+    for findings in (equal, different):
+        assert seed_dependence(findings.boards[0]) == pytest.approx(2, abs=0.6)
+    assert "vary between seeds" in page_text(equal, {})
+    board = equal.boards[0]
+    few = replace(board, entries=tuple(entry for entry in board.entries if entry.name == "lora"))
+    assert seed_dependence(few) is None
 
 
 def test_equal_runs_give_equal_text_and_pictures(equal: Findings) -> None:
