@@ -14,10 +14,10 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import yaml
 
@@ -25,10 +25,11 @@ from gelora_cli.archive.reading import open_runs
 from gelora_cli.config.tuned import FOLDER, read_tuned
 from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.run_files import CONFIG
 from gelora_cli.core.run_reader import RunDirectory
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
-from scripts.evidence.running import Runner, open_tree
+from scripts.evidence.running import Runner, check_places, link, open_tree
 from scripts.evidence.stages import (
     ROOT,
     Presets,
@@ -43,6 +44,7 @@ from scripts.evidence.stages import (
 )
 from scripts.reproduce.sweeps import override
 
+Number = TypeVar("Number", int, float)
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a seventh of the time
 
 
@@ -93,9 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--archive", type=Path, help="in place of the plan's")
     parser.add_argument("--glue", type=Path, help="GLUE in the hub's layout; else $GELORA_DATA/glue, else the hub")
-    parser.add_argument("--parallel", type=int, help="runs side by side")
+    parser.add_argument("--parallel", type=_positive(int), help="runs side by side")
     parser.add_argument("--launch", choices=("local", "slurm", "in_place"), help="in place of the plan's")
-    parser.add_argument("--minutes", type=float, help="stop after these")
+    parser.add_argument("--minutes", type=_positive(float), help="stop after these")
     parser.add_argument("--stages", help="these alone, separated by commas")
     parser.add_argument("--dry", action="store_true", help="say what is done, left and to be run, and run nothing")
     options = parser.parse_args(arguments)
@@ -131,9 +133,16 @@ def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:
             if state.stage.id in wanted:
                 print(commands_text(request, state))
         return 0
-    _link(request.presets_link, request.scale.presets)
+    check_places(request.place, request.archive, request.glue)
+    with lock_directory(request.place, "the directory of the comparison"):
+        return _run_wanted(request, wanted)
+
+
+def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
+    """Run what is left of the stages that are wanted, and pack it."""
+    link(request.presets_link, request.scale.presets)
     if request.glue is not None:
-        _link(request.glue_link, request.glue)
+        link(request.glue_link, request.glue)
     tree = open_tree(request.place / "tree", request.scale.commit)
     deadline = None if request.minutes is None else time.monotonic() + 60 * request.minutes
     runner = Runner(tree, request.place, request.runs, request.archive, deadline)
@@ -267,19 +276,16 @@ def progress_text(request: Request, states: Sequence[Progress]) -> str:
     return "\n".join(lines)
 
 
-def _link(link: Path, target: Path) -> None:
-    """Make a link, or let it lead to another directory.
+def _positive(kind: type[Number]) -> Callable[[str], Number]:
+    """Return the reader of a number above 0 of a command line."""
 
-    Raises:
-        GeloraError: something that is no link has its name.
-    """
-    target = target.absolute()
-    if link.exists() and not link.is_symlink():
-        raise GeloraError(f"{link} is no link, and commands name it as one to {target}: move it elsewhere")
-    if not link.is_symlink() or link.readlink() != target:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    def number(text: str) -> Number:
+        value = kind(text)
+        if not value > 0:  # NaN is not, either
+            raise argparse.ArgumentTypeError(f"{text} given, a number above 0 expected")
+        return value
+
+    return number
 
 
 def _glue_of_environment() -> Path | None:

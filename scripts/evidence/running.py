@@ -13,12 +13,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from gelora_cli.core.directories import create_directory
 from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.status import find_runs
 from scripts.evidence.stages import ROOT
 
 PACK_SECONDS = 30 * 60
+
+
+def check_places(place: Path, archive: Path, glue: Path | None) -> None:
+    """Refuse places that would fail after hours of runs, and make those that are not there.
+
+    Raises:
+        GeloraError: the directory of runs or that of the archive can't be written to, the archive is no file, or there
+            is no GLUE where it was said to be.
+    """
+    if glue is not None and not glue.is_dir():
+        raise GeloraError(f"no GLUE at {glue}: name its directory by --glue or GLUE=, or unset GELORA_DATA")
+    if archive.exists() and not archive.is_file():
+        raise GeloraError(f"{archive} is no file: name the archive's by --archive or ARCHIVE=")
+    create_directory(place, "RUNS")
+    create_directory(archive.parent, "ARCHIVE")
+
+
+def link(path: Path, target: Path) -> None:
+    """Make a link, or let it lead to another directory.
+
+    Raises:
+        GeloraError: something that is no link has its name.
+    """
+    target = target.absolute()
+    if path.exists() and not path.is_symlink():
+        raise GeloraError(f"{path} is no link, and commands name it as one to {target}: move it elsewhere")
+    if not path.is_symlink() or path.readlink() != target:
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
 
 
 def open_tree(place: Path, commit: str) -> Path:

@@ -15,10 +15,11 @@ import yaml
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.tuned import FOLDER, TunedPreset
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import METHODS
-from scripts.evidence.__main__ import Request, commands, evidence, progress_text, read_progress
+from scripts.evidence.__main__ import Request, commands, evidence, main, progress_text, read_progress
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
-from scripts.evidence.running import Runner, open_tree
+from scripts.evidence.running import Runner, check_places, open_tree
 from scripts.evidence.stages import PLAN, Job, Scale, load_scale, progress
 from scripts.reproduce.sweeps import composed, composing
 from tests.helpers.comparison_runs import made_preset, write_study
@@ -223,3 +224,27 @@ def test_what_is_no_link_is_not_replaced(scale: Scale, tmp_path: Path) -> None:
     request = Request(scale=scale, place=tmp_path, archive=scale.archive)
     with pytest.raises(GeloraError, match="presets is no link"):
         evidence(request, ["eight"], dry=False)
+
+
+def test_places_that_would_fail_at_the_end_are_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GeloraError, match=r"no GLUE at .*none: name its directory by --glue"):
+        check_places(tmp_path / "runs", tmp_path / "a.zst", tmp_path / "none")
+    with pytest.raises(GeloraError, match="is no file: name the archive's by --archive"):
+        check_places(tmp_path / "runs", tmp_path, None)
+    with pytest.raises(GeloraError, match=r"file can't be written to: .* another with RUNS=DIR"):
+        check_places(tmp_path / "file", tmp_path / "a.zst", None)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_commands_on_one_directory_are_refused(scale: Scale, tmp_path: Path) -> None:
+    request = Request(scale=scale, place=tmp_path, archive=scale.archive)
+    with lock_directory(tmp_path, "here"), pytest.raises(GeloraError, match=r"comparison .* is in use by"):
+        evidence(request, ["eight"], dry=False)
+
+
+@pytest.mark.parametrize("option", ["--minutes=nan", "--minutes=0", "--parallel=0", "--parallel=-3"])
+def test_a_number_that_no_run_has_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["cpu", option, "--dry"])
+    assert "given, a number above 0 expected" in capsys.readouterr().err
