@@ -25,8 +25,8 @@ protocol and equal tuning, beside controls, over several seeds, with tests.
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
 The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Questions
 and contrasts were committed before any run of the comparison had ended. Sentences that said more than their test shows,
-and the test of a plan's verdict, were corrected before a round was whole. The numbers only choose which sentence you read. "No difference
-shown" is an answer. An arrow behind a sentence leads to the line that carries it.
+and the test of a plan's verdict, were corrected before a round was whole. The numbers only choose which sentence you
+read. "No difference shown" is an answer. An arrow behind a sentence leads to the line that carries it.
 """
 
 WORDS = """\
