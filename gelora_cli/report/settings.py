@@ -10,6 +10,7 @@ from typing import Any
 from gelora_cli.config.files import config_of
 from gelora_cli.config.identity import NUMERICS, identity_values
 from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.tuned import PLAIN_VARIANT
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.run_reader import RunFiles, artifact_of
@@ -37,6 +38,8 @@ def run_settings(config: RunConfig, manifest: RunManifest, files: RunFiles) -> S
     seeds is one row; where that run can't be read any more, it counts by its directory.
     """
     values = flatten(identity_values(replace(config, precision=manifest.precision)))
+    if values.get(VARIANT) == PLAIN_VARIANT:  # of a plug-in's method that is not loaded; others leave it out
+        del values[VARIANT]
     values["numerics"] = str(manifest.numerics)
     for name, fingerprint in manifest.fingerprints.items():
         short = fingerprint[:FINGERPRINT_DIGITS]

@@ -234,6 +234,17 @@ def test_a_key_that_was_added_later_is_named_where_it_is_set() -> None:
     assert describe_differences(dora, [dora]) == " (method.variant=dora)"  # also where no other row has this method
 
 
+def test_a_method_that_is_not_loaded_is_named_as_others_are(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, "gelora", 0, 0.5)
+    result = read_artifact(RunResult, directory / RunResult.FILE)
+    write_artifact(replace(result, method="mine"), directory)
+    path = directory / run_files.CONFIG
+    path.write_text(path.read_text().replace("name: gelora", "name: mine"))
+    mark_done(directory)
+    (row,) = make_rows(collect([tmp_path]).runs)
+    assert row.runs[0].config.method.name == "mine" and row.name == "mine"
+
+
 def test_an_older_arithmetic_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, value in ((0, 0.5), (1, 0.7)):
         write_run(tmp_path / "new", "gelora", seed, value)
