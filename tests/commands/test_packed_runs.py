@@ -15,12 +15,13 @@ from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.status import find_runs
 from gelora_cli.launchers.local import LocalProcesses
-from tests.helpers.bench import FAST, Bench
+from tests.helpers.bench import FAST, Bench, answer_here
 
 
 def test_runs_of_an_archive_are_done_for_every_command(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    answer_here(monkeypatch)
     space = tmp_path / "space.yaml"
     space.write_text("train.learning_rate: {low: 1.0e-3, high: 1.0e-1, log: true}\n")
     fixed = ["task=sst2", "method=bitfit", f"model.path={bench.models['bert']}", f"data.glue={bench.data}"]

@@ -13,11 +13,11 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.core.status import run_status
-from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.bench import Bench, answer_here, predictions, result_of
 from tests.helpers.registries import forget_entries_afterwards
 
 SHELL = '''
-import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from gelora_cli.config.keys import key
 from gelora_cli.config.schema import LaunchConfig
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.launchers.base import Launcher, announce
+from tests.helpers.warm import WARM
 
 
 @dataclass
@@ -46,9 +47,12 @@ class Shell(Launcher):
         for job in jobs:
             announce(job)
             begun = time.monotonic()
+            python, option, module, *words = job.command_line()
+            assert (python, option, module) == (sys.executable, "-m", "gelora_cli")
+            done = WARM.run_gelora(*words)
             with open(job.launch.output, "a") as output:
-                code = subprocess.run(job.command_line(), stdout=output, check=False).returncode
-            yield job.actions.read_outcome(job, code, time.monotonic() - begun)
+                output.write(done.stdout)
+            yield job.actions.read_outcome(job, done.returncode, time.monotonic() - begun)
 '''
 
 
@@ -57,6 +61,7 @@ def test_a_sweep_by_a_launcher_from_a_folder(
     bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget_entries_afterwards(monkeypatch, LAUNCHERS)
+    answer_here(monkeypatch)
     folder = tmp_path / "launchers of mine"
     folder.mkdir()
     (folder / "shell.py").write_text(SHELL)
