@@ -185,7 +185,8 @@ def _find_runs(found: _Found, directories: Iterable[Path], contents: _Contents) 
             path, done = archive_path(directory), done_checksums(directory)
             if path in contents.done or path in found.runs:
                 known = contents.done[path] if path in contents.done else found.runs[path].run.done
-                clashes += [] if known == done else [str(directory)]
+                if known != done:
+                    clashes.append(str(directory))
                 continue
             found.runs[path] = read_run(directory)
         except StoppedError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.stability import STABLE_AGREEMENT
@@ -14,29 +13,10 @@ from gelora_cli.plots.style import INK, MIDDLE, as_written, figure_head, method_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedGain:
-    """A method on a task.
-
-    Attributes:
-        task: the task.
-        method: the method, whose ranks are planned.
-        agreement: the share of the plan that other samples keep, 0 to 1, as a mean over seeds.
-        gain: the difference from uniform ranks in points, 0 to 100.
-        low: the lower end of its 95 % interval; None without a test.
-        high: the upper end.
-    """
-
-    task: str
-    method: str
-    agreement: float
-    gain: float
-    low: float | None = None
-    high: float | None = None
+    from gelora_cli.report.relations import PlanGain
 
 
-def verdicts_picture(name: str, title: str, gains: Sequence[PlannedGain], finding: str = "") -> Picture | None:
+def verdicts_picture(name: str, title: str, gains: Sequence[PlanGain], finding: str = "") -> Picture | None:
     """Draw a point for each task and method, named after the task, in the look of the method.
 
     Args:
@@ -73,7 +53,7 @@ def verdicts_picture(name: str, title: str, gains: Sequence[PlannedGain], findin
     return Picture(name, title, caption, figure, marks.tips)
 
 
-def _draw_gain(axis: Axes, gain: PlannedGain, marks: Marks) -> None:
+def _draw_gain(axis: Axes, gain: PlanGain, marks: Marks) -> None:
     """Draw a point with its interval, and the name of the task beside it."""
     widths = None
     interval = ""

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from gelora_cli.core.registries import METHODS
 from gelora_cli.report.across_tasks import across_tasks
-from gelora_cli.report.bootstrap import Variances, holm
+from gelora_cli.report.bootstrap import Variances, holm_of_tested
 from gelora_cli.report.comparison import FEWEST_SEEDS, Comparison
 from gelora_cli.report.groups import RowGroup, display_name, groups_by_board
 from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer, Contrast, Question, across_verdict
@@ -227,13 +225,12 @@ def _why_untested(pair: Comparison) -> str:
 
 def correct_across(across: Sequence[AcrossTasks]) -> list[AcrossTasks]:
     """Return tests over tasks with Holm's p-values over all of them, and with their verdicts."""
-    tested = [index for index, one in enumerate(across) if one.p is not None]
-    p_values = np.array([across[index].p for index in tested], np.float64)  # (tests,)
-    corrected = dict(zip(tested, holm(p_values).tolist(), strict=True))
+    corrected = holm_of_tested([one.p for one in across])
+    tests = len(corrected) - corrected.count(None)
     answered = []
-    for index, one in enumerate(across):
-        with_p = replace(one, p_corrected=corrected.get(index))
-        answered.append(replace(with_p, verdict=across_verdict(with_p, len(tested))))
+    for one, p_corrected in zip(across, corrected, strict=True):
+        with_p = replace(one, p_corrected=p_corrected)
+        answered.append(replace(with_p, verdict=across_verdict(with_p, tests)))
     return answered
 
 

@@ -45,6 +45,7 @@ Bulletin 2, 1946), so that few large articles do not pass for many. One cluster 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -221,3 +222,10 @@ def holm(p_values: Array) -> Array:
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected
+
+
+def holm_of_tested(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's p-values over those that were tested; None where there was no test."""
+    tested = [p for p in p_values if p is not None]
+    corrected = iter(holm(np.array(tested, np.float64)).tolist())
+    return [None if p is None else next(corrected) for p in p_values]

@@ -103,7 +103,8 @@ def pairs_csv(comparisons: Sequence[Comparison]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(PAIR_FIELDS)
     for pair in comparisons:
-        texts = ["" if value is None else str(value) for value in (getattr(pair, name) for name in PAIR_FIELDS)]
+        values = [getattr(pair, name) for name in PAIR_FIELDS]
+        texts = ["" if value is None else str(value) for value in values]
         writer.writerow([escape_formula(escape_controls(text, one_line=True)) for text in texts])
     return buffer.getvalue()
 

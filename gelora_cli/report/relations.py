@@ -1,4 +1,4 @@
-"""What no contrast answers: a plan's agreement and its gain, the cost of allocating, what tuning changed; no torch."""
+"""What no contrast answers: a plan's agreement and its gain, the cost of allocating; no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from scipy import stats
 
 from gelora_cli.allocation.stability import verdict_word
-from gelora_cli.core.artifacts.study import MethodStudy, SettingValue, Study
 from gelora_cli.metrics.definitions import Array
 from gelora_cli.report.answers import contrast_across
 from gelora_cli.report.comparison import Comparison
@@ -74,51 +73,6 @@ class SignalCost:
     method: str
     flops: float | None
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedMethod:
-    """A method's value at the setting that all share, and at the best of its own trials, in the study's metric."""
-
-    method: str
-    common: float
-    best: float
-
-    @property
-    def gain(self) -> float:
-        """Return how far its best trial lies above the common setting."""
-        return self.best - self.common
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuningChange:
-    """What tuning changed in a study.
-
-    The best of many trials is too high for new rows. It is so for every method alike.
-
-    Attributes:
-        task: the study's task.
-        trials: trials of each method.
-        values: the setting that is best on average over the methods.
-        methods: the methods that were tried at the same settings.
-        left_out: methods that were tried at others, or of which a trial is lacking.
-    """
-
-    task: str
-    trials: int
-    values: Mapping[str, SettingValue]
-    methods: tuple[TunedMethod, ...]
-    left_out: tuple[str, ...]
-
-    @property
-    def common_range(self) -> float:
-        """Return how far apart the methods are at the common setting."""
-        return _range([method.common for method in self.methods])
-
-    @property
-    def best_range(self) -> float:
-        """Return how far apart the methods are, each at its best trial."""
-        return _range([method.best for method in self.methods])
 
 
 def plan_gains(groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> list[PlanGain]:
@@ -252,44 +206,3 @@ def _distinct_rows(groups: Iterable[RowGroup]) -> Iterator[Row]:
             if row.key not in seen:
                 seen.add(row.key)
                 yield row
-
-
-def tuning_change(study: Study) -> TuningChange | None:
-    """Return the best trial of each method beside the one setting that is best for all on average.
-
-    Only methods that were tried at the same settings are compared: the largest such set. None where there are not two,
-    or no setting is done for all of them.
-    """
-    by_points: dict[tuple[tuple[tuple[str, SettingValue], ...], ...], list[MethodStudy]] = {}
-    for method in study.methods:
-        points = tuple(tuple(sorted(trial.values.items())) for trial in method.trials)
-        by_points.setdefault(points, []).append(method)
-    members = max(by_points.values(), key=len, default=[])
-    if len(members) < 2:
-        return None
-    values = np.stack([_trial_values(method) for method in members])  # (methods, trials)
-    means = values.mean(axis=0)  # (trials,), nan where a method lacks one
-    if np.isnan(means).all():
-        return None
-    common = int(np.nanargmax(means))
-    tuned = []
-    for method, of_method in zip(members, values, strict=True):
-        tuned.append(
-            TunedMethod(method=method.label, common=float(of_method[common]), best=float(np.nanmax(of_method)))
-        )
-    return TuningChange(
-        task=study.task,
-        trials=len(means),
-        values=members[0].trials[common].values,
-        methods=tuple(tuned),
-        left_out=tuple(method.label for method in study.methods if method not in members),
-    )
-
-
-def _trial_values(method: MethodStudy) -> Array:
-    """Return the values of a method's trials, (trials,); nan of one that is not done."""
-    return np.array([math.nan if trial.value is None else trial.value for trial in method.trials])
-
-
-def _range(values: Sequence[float]) -> float:
-    return max(values) - min(values)

@@ -16,7 +16,7 @@ import numpy as np
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.run_reader import RunFiles
 from gelora_cli.metrics.definitions import Array
-from gelora_cli.report.bootstrap import TINY, effect_size, holm, resample, variances
+from gelora_cli.report.bootstrap import TINY, effect_size, holm_of_tested, resample, variances
 from gelora_cli.report.comparison import FEWEST_SEEDS, Comparison, verdict
 from gelora_cli.report.groups import RowGroup, display_name
 from gelora_cli.report.predictions import Predictions, read_predictions
@@ -123,14 +123,13 @@ def correct(pairs: Sequence[Comparison], *, ignore_trials: bool = False) -> list
 
     Of pairs that were corrected together with others, only these count now.
     """
-    tested = [index for index, pair in enumerate(pairs) if pair.p is not None]
-    p_values = np.array([pairs[index].p for index in tested], np.float64)  # (tests,)
-    corrected = dict(zip(tested, holm(p_values).tolist(), strict=True))
-    judged = []
-    for index, pair in enumerate(pairs):
-        with_p = replace(pair, p_corrected=corrected.get(index))
-        judged.append(replace(with_p, verdict=verdict(with_p, len(tested), ignore_trials=ignore_trials)))
-    return judged
+    corrected = holm_of_tested([pair.p for pair in pairs])
+    tests = len(corrected) - corrected.count(None)
+    with_verdicts = []
+    for pair, p_corrected in zip(pairs, corrected, strict=True):
+        with_p = replace(pair, p_corrected=p_corrected)
+        with_verdicts.append(replace(with_p, verdict=verdict(with_p, tests, ignore_trials=ignore_trials)))
+    return with_verdicts
 
 
 @dataclass(frozen=True, kw_only=True)

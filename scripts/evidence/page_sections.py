@@ -265,9 +265,10 @@ def _studied(scale: Scale) -> str:
 
 
 def _again(scale: Scale) -> str:
-    sources = dict.fromkeys(scale.carried.values())
-    tasks = {source: listed([task for task, other in scale.carried.items() if other == source]) for source in sources}
-    carried = "; ".join(f"{names} those of {source}" for source, names in tasks.items())
+    tasks: dict[str, list[str]] = {}
+    for task, source in scale.carried.items():
+        tasks.setdefault(source, []).append(task)
+    carried = "; ".join(f"{listed(names)} those of {source}" for source, names in tasks.items())
     return AGAIN.format(
         commit=scale.commit[:12],
         trials=scale.trials,

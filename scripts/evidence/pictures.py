@@ -10,8 +10,7 @@ from gelora_cli.plots.base import Picture
 from gelora_cli.plots.critical_difference import critical_difference_picture
 from gelora_cli.plots.differences import differences_picture
 from gelora_cli.plots.tuning_ranges import TunedMethod, tuning_picture
-from gelora_cli.plots.verdicts import PlannedGain, verdicts_picture
-from gelora_cli.report.relations import PlanGain
+from gelora_cli.plots.verdicts import verdicts_picture
 from gelora_cli.tuning.common_point import common_point
 from scripts.evidence.findings import Findings
 
@@ -44,23 +43,12 @@ def _drawn(findings: Findings) -> Iterator[Picture | None]:
         first = [across for across in answer.across if across.board == boards[0]]
         yield differences_picture(f"found-{identity}", titles[identity], first)
     boards = [gain.board for gain in findings.gains]
-    gains = [_as_drawn(gain) for gain in findings.gains if gain.board == boards[0]]
+    gains = [gain for gain in findings.gains if gain.board == boards[0]]
     yield verdicts_picture("found-verdict", titles["verdict"], gains)
     if findings.rankings:
         yield critical_difference_picture("found-order", titles["order"], next(iter(findings.rankings.values())))
     studies = {study.task: tuned_methods(study) for study in findings.evidence.studies}
     yield tuning_picture("found-tuning", titles["tuning"], studies, findings.evidence.scale.trials)
-
-
-def _as_drawn(gain: PlanGain) -> PlannedGain:
-    return PlannedGain(
-        task=gain.task,
-        method=gain.method,
-        agreement=gain.agreement,
-        gain=gain.gain,
-        low=gain.low,
-        high=gain.high,
-    )
 
 
 def tuned_methods(study: Study) -> list[TunedMethod]:

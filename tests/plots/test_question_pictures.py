@@ -11,10 +11,11 @@ from gelora_cli.plots.critical_difference import critical_difference_picture, eq
 from gelora_cli.plots.differences import differences_picture
 from gelora_cli.plots.inline import inline_svg
 from gelora_cli.plots.tuning_ranges import TunedMethod, tuning_picture
-from gelora_cli.plots.verdicts import PlannedGain, verdicts_picture
+from gelora_cli.plots.verdicts import verdicts_picture
 from gelora_cli.report.bootstrap import Variances
 from gelora_cli.report.questions import AcrossTasks
 from gelora_cli.report.ranking import Ranking, rank_methods
+from gelora_cli.report.relations import PlanGain
 
 TASKS = ("cola", "mrpc")
 PARTS = (Variances(seeds=0.1, examples=0.2, both=0.05, count=5),) * 2
@@ -105,8 +106,8 @@ def test_sets_of_equal_methods_are_the_largest_ones() -> None:
 
 def test_verdicts_stand_at_their_agreement_and_gain() -> None:
     gains = [
-        PlannedGain(task="cola", method="gelora", agreement=0.9, gain=0.4, low=-0.4, high=1.2),
-        PlannedGain(task="mrpc", method="fisher", agreement=0.5, gain=-0.2),
+        PlanGain(task="cola", method="gelora", agreement=0.9, gain=0.4, low=-0.4, high=1.2),
+        PlanGain(task="mrpc", method="fisher", agreement=0.5, gain=-0.2),
     ]
     picture = verdicts_picture("v", "What does it say?", gains, "Spearman 1.00.")
     assert picture is not None and picture.caption.endswith("Spearman 1.00.")

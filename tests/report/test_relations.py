@@ -1,4 +1,4 @@
-"""What no contrast answers: agreement and gain, the cost of allocating, what tuning changed."""
+"""What no contrast answers: agreement and gain, and the cost of allocating."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from gelora_cli.core.artifacts.result import RunCosts, RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.report.groups import group_rows
-from gelora_cli.report.relations import PlanGain, plan_gains, relate, signal_costs, tuning_change
+from gelora_cli.report.relations import PlanGain, plan_gains, relate, signal_costs
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.report.significance import compare_groups
 from tests.helpers.report_runs import write_whole
-from tests.helpers.studies import RATE, method_study, study
 
 
 def write_planned(root: Path, method: str, seed: int, right: int, agreement: float | None) -> None:
@@ -93,22 +92,3 @@ def test_no_relation_is_seen_in_noise_more_often_than_allowed() -> None:
         assert relation is not None
         seen += relation.p < 0.05
     assert seen <= 11  # 5 expected; more than 11 in 1 of 100 such tests
-
-
-def test_what_tuning_changed_is_against_the_best_common_setting() -> None:
-    gelora, lora = method_study("gelora"), method_study("lora", peak=2e-4)
-    change = tuning_change(study(gelora, lora, method_study("full", (RATE,))))
-    assert change is not None and (change.trials, change.left_out) == (8, ("full",))
-    of_gelora, of_lora = change.methods
-    assert (of_gelora.method, of_lora.method) == ("gelora", "lora")
-    (common,) = [trial.number for trial in gelora.trials if trial.value == of_gelora.common]
-    assert change.values == lora.trials[common - 1].values and of_lora.common == lora.trials[common - 1].value
-    for first, second in zip(gelora.trials, lora.trials, strict=True):
-        assert (first.value or 0) + (second.value or 0) <= of_gelora.common + of_lora.common
-    assert gelora.best_trial is not None and of_gelora.best == gelora.best_trial.value
-    assert of_lora.gain > 0
-    assert change.best_range == pytest.approx(abs(of_gelora.best - of_lora.best))
-
-
-def test_one_method_has_no_common_setting() -> None:
-    assert tuning_change(study(method_study("gelora"))) is None
