@@ -153,14 +153,22 @@ def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
             run_stage(request, stage, runner)
     runner.pack()
     print(progress_text(request, read_progress(request)))
-    print(f"to keep it:\n  git add {_shown(request.archive)} {_shown(request.scale.presets)}")
-    print("  git commit -m 'Runs of the comparison'")
+    if request.archive.exists():
+        print(_last_lines(request))
+    else:
+        print("nothing is finished yet, so nothing is packed; the same command resumes")
+    return StoppedError.exit_code if runner.stopped else runner.code
+
+
+def _last_lines(request: Request) -> str:
+    """Return the commands that keep what is packed, and that show it beside published values."""
+    archive = _shown(request.archive)
+    lines = ["to keep it:", f"  git add {archive} {_shown(request.scale.presets)}"]
+    lines.append("  git commit -m 'Runs of the comparison'")
     if "published" in request.scale.values:
         published = request.scale.values["published"]
-        print(
-            f"beside published values:\n  gelora report {_shown(request.archive)} published={published} output=report"
-        )
-    return StoppedError.exit_code if runner.stopped else runner.code
+        lines += ["beside published values:", f"  gelora report {archive} published={published} output=report"]
+    return "\n".join(lines)
 
 
 def run_stage(request: Request, stage: Stage, runner: Runner) -> None:

@@ -248,3 +248,15 @@ def test_a_number_that_no_run_has_is_refused(option: str, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         main(["cpu", option, "--dry"])
     assert "given, a number above 0 expected" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_not_to_be_committed(
+    scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda tree, commit: tree)
+    monkeypatch.setattr("scripts.evidence.__main__.signal.signal", lambda number, handler: None)
+    monkeypatch.setattr(Runner, "pack", lambda runner: None)
+    request = Request(scale=scale, place=tmp_path, archive=tmp_path / "runs.jsonl.zst")
+    assert evidence(request, [], dry=False) == 0
+    said = capsys.readouterr().out
+    assert "nothing is packed" in said and "git add" not in said
