@@ -132,6 +132,7 @@ def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:
         for state in states:
             if state.stage.id in wanted:
                 print(commands_text(request, state))
+        print("without DRY=1 (--dry) this is run, packed and, given again, resumed")
         return 0
     check_places(request.place, request.archive, request.glue)
     with lock_directory(request.place, "the directory of the comparison"):

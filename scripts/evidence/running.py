@@ -99,7 +99,8 @@ class Runner:
     archive: Path
     deadline: float | None = None
     code: int = 0
-    stopped: bool = False
+    stopped: bool = False  # by a signal
+    out_of_time: bool = False  # the command at work was stopped at the deadline, which is no failure
     next_pack: float = field(default_factory=lambda: time.monotonic() + PACK_SECONDS)
     process: subprocess.Popen[bytes] | None = None
 
@@ -115,12 +116,15 @@ class Runner:
         command = [sys.executable, "-m", "gelora_cli", *words]
         with subprocess.Popen(command, cwd=self.directory, env=environment, start_new_session=True) as self.process:
             while self._is_working(self.process):
-                if self._is_past_deadline() and not self.stopped:
+                if self._is_past_deadline() and not (self.stopped or self.out_of_time):
                     print("evidence: MINUTES are over; the run at work is stopped where it is, and resumes", flush=True)
-                    self.stop(signal.SIGTERM, None)
+                    self.out_of_time = True
+                    self._send(signal.SIGTERM)
                 if time.monotonic() >= self.next_pack:
                     self.pack()
         code = self.process.returncode
+        if self.out_of_time:
+            return code
         self.stopped = self.stopped or code == StoppedError.exit_code
         if not self.stopped:
             self.code = max(self.code, abs(code))
@@ -141,13 +145,17 @@ class Runner:
     def stop(self, number: int, _: FrameType | None) -> None:
         """Handle a signal: pass it to the command at work, after which no other follows."""
         self.stopped = True
+        self._send(number)
+
+    def _send(self, number: int) -> None:
+        """Send a signal to the command at work."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def _is_working(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for a command until it ends, or until something has to be done meanwhile."""
         waits = [self.next_pack]
-        if self.deadline is not None and not self.stopped:
+        if self.deadline is not None and not (self.stopped or self.out_of_time):
             waits.append(self.deadline)
         try:
             process.wait(timeout=max(0.0, min(waits) - time.monotonic()))
