@@ -34,6 +34,8 @@ LIGHT_LIBRARIES = ("numpy", "omegaconf", "matplotlib.figure", "matplotlib.backen
 """What imports neither torch nor transformers, for tests of what does."""
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "OMP_", "MKL_", "TOKENIZERS_", "TORCH", "CUDA", "PYTHON", "MPL")
 """How environment variables begin that libraries read when they are imported, or Python when it starts."""
+SET_BY_TORCH = "TORCHINDUCTOR_CACHE_DIR"
+"""What torch sets to its own default once parts of it are imported: no test has changed it then."""
 SECONDS = 300.0
 """How long a command may take."""
 
@@ -89,7 +91,7 @@ WITHOUT_TORCH = WarmProcess(LIGHT_LIBRARIES)
 
 def environment_changed() -> bool:
     """Return whether a test changes what the libraries have read already, so that its process must start anew."""
-    names = {*os.environ, *ENVIRONMENT}
+    names = {*os.environ, *ENVIRONMENT} - {SET_BY_TORCH}
     return any(os.environ.get(name) != ENVIRONMENT.get(name) for name in names if name.startswith(READ_AT_IMPORT))
 
 
