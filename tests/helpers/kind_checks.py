@@ -16,6 +16,7 @@ from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.registries import METHODS, SIGNALS
+from gelora_cli.core.registries import METHODS, RUN_PICTURES, SIGNALS
 from gelora_cli.data.batches import padded_load
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.methods.base import AdaptedModel, MethodContext
@@ -142,11 +143,24 @@ class KindCase:
 
     @cached_property
     def run(self) -> Path:
-        """Return the directory of a finished run of the command on pairs of texts."""
+        """Return the directory of a finished run of the command on pairs of texts; no check looks at its pictures."""
         bench = Bench(self.work / "runs", self.glue, {self.kind: self.directory})
-        with redirect_stdout(StringIO()):
+        with redirect_stdout(StringIO()), patch.object(RUN_PICTURES, "names", return_value=[]):
             assert bench.run(*RUN, model=self.kind) == 0
         return bench.only()
+
+    @cached_property
+    def predicted(self) -> torch.Tensor:
+        """Return the probabilities that `gelora predict` gives for pairs of the sentences, (n, labels)."""
+        file, output = self.work / "pairs.csv", self.work / "predicted.jsonl"
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["sentence1", "sentence2"])
+            writer.writerows(zip(SENTENCES, reversed(SENTENCES), strict=True))
+        with redirect_stdout(StringIO()):
+            assert command_line(["predict", str(self.run), f"file={file}", f"output={output}"]) == 0
+        rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+        return torch.tensor([list(row["probabilities"].values()) for row in rows])
 
     @cached_property
     def exported(self) -> Path:
@@ -285,30 +299,16 @@ def check_run(case: KindCase) -> str:
 
 def check_export(case: KindCase) -> str:
     """Load the merged model of the run by plain transformers: it has the labels, and scores as `gelora predict`."""
-    difference = largest_difference(_exported_probabilities(case), _predicted_probabilities(case))
+    difference = largest_difference(_exported_probabilities(case), case.predicted)
     assert difference < 1e-4
     return f"{difference:.0e}"
 
 
 def check_predict(case: KindCase) -> str:
     """Label pairs of texts by `gelora predict`, with a probability for each label."""
-    probabilities = _predicted_probabilities(case)
-    assert probabilities.shape == (len(SENTENCES), 2)
-    assert torch.allclose(probabilities.sum(1), torch.ones(len(SENTENCES)), atol=1e-4)
+    assert case.predicted.shape == (len(SENTENCES), 2)
+    assert torch.allclose(case.predicted.sum(1), torch.ones(len(SENTENCES)), atol=1e-4)
     return f"{len(SENTENCES)} pairs"
-
-
-def _predicted_probabilities(case: KindCase) -> torch.Tensor:
-    """Return the probabilities that `gelora predict` gives for pairs of the sentences, (n, labels)."""
-    file, output = case.work / "pairs.csv", case.work / "predicted.jsonl"
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["sentence1", "sentence2"])
-        writer.writerows(zip(SENTENCES, reversed(SENTENCES), strict=True))
-    with redirect_stdout(StringIO()):
-        assert command_line(["predict", str(case.run), f"file={file}", f"output={output}", "force=true"]) == 0
-    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    return torch.tensor([list(row["probabilities"].values()) for row in rows])
 
 
 def _exported_probabilities(case: KindCase) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,26 @@ OTHER_METHODS = ("adalora", "sora", "eva", "houlsby", "pfeiffer", "bitfit", "ful
 OTHER_METHODS_WITHOUT_BIASES = tuple(method for method in OTHER_METHODS if method != "bitfit")
 """Those that a kind without bias terms takes."""
 
-LIKE_ANOTHER = (
-    *("camembert", "xlm-roberta"),
-    *("gemma", "ministral", "ministral3", "olmo", "olmo2", "smollm3", "starcoder2"),
-)
-"""Kinds with the modules of another one that is checked."""
+STANDS_FOR: dict[str, tuple[str, ...]] = {
+    "gemma3_text": ("gemma", "gemma2", "ministral", "ministral3", "olmo", "olmo2", "olmo3", "qwen3", "smollm3"),
+    "nomic_bert": ("gte",),
+    "bert": ("camembert", "xlm-roberta"),
+    "gpt2": ("starcoder2",),
+}
+"""A kind that is checked by default, and those that declare the modules of the same one as it does.
+
+Those of `gemma3_text` are subclasses of Llama that declare a name alone. It has what sets them apart from Llama: norms
+before and after each sublayer, norms of queries and keys, windows, and a head's width of its own.
+"""
+BY_ANOTHER_TEST = (*KINDS, "albert")
+"""The seven that the tests of every package run over, and the one that is checked with two blocks."""
+SLOW_KINDS = (*BY_ANOTHER_TEST, *chain.from_iterable(STANDS_FOR.values()))
 
 
 def quick_kinds() -> Iterator[Any]:
-    """Yield every kind; slow are those like another one, and the seven that the tests of every package run over."""
+    """Yield every kind; slow are those that another kind or another test stands for."""
     for kind in ALL_KINDS:
-        is_slow = kind in (*KINDS, *LIKE_ANOTHER)
-        yield pytest.param(kind, marks=pytest.mark.slow) if is_slow else kind
+        yield pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW_KINDS else kind
 
 
 @pytest.fixture
