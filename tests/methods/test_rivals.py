@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,22 @@ def test_every_method_can_be_planned_attached_and_chosen() -> None:
     assert set(METHODS.names()) == {path.stem for path in (config_dir() / "method").glob("*.yaml")}
 
 
-def kinds_and_rivals() -> Iterator[tuple[str, str, str]]:
-    """Every rival on every kind that it can be placed in, and on all linears where that matters."""
+STANDS_FOR = {"bert": ("roberta", "electra"), "llama": ("mistral",)}
+"""A kind, and those that name the linear layers of their blocks as it does."""
+
+
+def kinds_and_rivals() -> Iterator[Any]:
+    """Yield every rival on every kind that it can be placed in, and on all linears where that matters.
+
+    Of kinds that another one stands for, all but the cheapest rival are slow; that one trains their heads.
+    """
+    repeated = tuple(chain.from_iterable(STANDS_FOR.values()))
+    for kind, method, modules in _kinds_and_rivals():
+        is_slow = kind in repeated and method != "pfeiffer"
+        yield pytest.param(kind, method, modules, marks=pytest.mark.slow if is_slow else ())
+
+
+def _kinds_and_rivals() -> Iterator[tuple[str, str, str]]:
     for kind in KINDS:
         for method in RIVALS:
             if method == "bitfit" and kind in ("llama", "mistral"):  # they have no biases
