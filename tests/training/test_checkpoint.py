@@ -32,8 +32,18 @@ from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
 
 METHODS = ("gelora", "adalora", "sora", "eva", "houlsby", "full", "cut")
-KILLED = (*itertools.product(METHODS, ("last", "dev"), ("lora",)), ("gelora", "last", "lora_ga"))
-"""Method, protocol, and variant of LoRA's update, of trainings that are killed."""
+AS_GELORA = ("eva", "cut")
+"""Methods that train LoRA's matrices as GeLoRA does, from another start."""
+KILLED = (
+    *itertools.product(METHODS, ("last",), ("lora",)),
+    *itertools.product([method for method in METHODS if method not in AS_GELORA], ("dev",), ("lora",)),
+    *(pytest.param(method, "dev", "lora", marks=pytest.mark.slow) for method in AS_GELORA),
+    ("gelora", "last", "lora_ga"),
+)
+"""Method, protocol, and variant of LoRA's update, of trainings that are killed.
+
+The protocol `dev` also keeps the weights of the best epoch; `gelora` stands for those that keep the same ones.
+"""
 VALUES = (0.5, 0.9, 0.7)
 
 
