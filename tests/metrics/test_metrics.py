@@ -356,7 +356,7 @@ def brute_force_v2(predictions: list[Any], references: list[Any]) -> dict[str, f
 
 def test_squad_v2_equals_a_search_from_the_definition() -> None:
     generator = np.random.default_rng(3)
-    for _ in range(75):
+    for _ in range(150):
         predictions, references = questions(generator, int(generator.integers(1, 25)), unanswerable=True)
         found = computed("squad_v2", predictions, references)
         for name, value in brute_force_v2(predictions, references).items():
@@ -397,7 +397,7 @@ def test_the_best_threshold_is_the_lowest_of_those_that_tie() -> None:
 
 def test_a_threshold_reaches_the_value_that_is_given_with_it() -> None:
     generator = np.random.default_rng(12)
-    for _ in range(50):
+    for _ in range(100):
         predictions, references = questions(generator, int(generator.integers(1, 25)), unanswerable=True)
         predictions = [row | {"prediction_text": f"dog {row['prediction_text']}"} for row in predictions]
         found = computed("squad_v2", predictions, references)
