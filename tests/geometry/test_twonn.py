@@ -335,7 +335,7 @@ def test_within_five_percent_of_the_truth(name: str, draw: Draw, dimension: int,
     """Of one draw of 1,500 points 5 % are 1.5 deviations, of the mean over six 3.7."""
     rng = np.random.default_rng(8)
     draws, n = (6, 1500) if dimension < 10 else (1, 7000)
-    found = [idim_and_low_high(embedded(draw(n, rng), 192, rng), estimator)[0] for _ in range(draws)]
+    found = [idim_and_low_high(embedded(draw(n, rng), 768, rng), estimator)[0] for _ in range(draws)]
     assert np.mean(found) == pytest.approx(dimension, rel=0.05)
 
 
