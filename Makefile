@@ -35,7 +35,9 @@ run: $(STAMP)  ## Install, then train the demo to its end (task=demo, model=mini
 	@echo "to use the command gelora in this shell:  . $(BIN)/activate"
 	@echo "then for example:                         gelora ls $(RUNS)"
 
+# compileall: where PYTHONDONTWRITEBYTECODE is set, every process that a test starts would compile all of it again.
 test: $(STAMP)  ## Install, then run the tests; those on real text need GELORA_DATA
+	$(BIN)/python -m compileall -q gelora_cli tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not extras"
 
 test-fast: $(STAMP)  ## Run the unit tests: no whole run, no second process
