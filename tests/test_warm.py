@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from tests.helpers import warm
 from tests.helpers.warm import WITHOUT_TORCH, environment_changed
 
 
 def test_what_torch_sets_by_itself_starts_no_cold_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "ENVIRONMENT", dict(os.environ))  # libraries of earlier tests may have set more in it
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/tmp/of torch")
     assert not environment_changed()
     done = WITHOUT_TORCH.run_code("import sys; print('numpy' in sys.modules)")
