@@ -47,7 +47,10 @@ def tuning_picture(name: str, title: str, studies: Mapping[str, Sequence[TunedMe
     marks = Marks()
     sentences = []
     for axis, (study, methods) in zip(axes, drawn.items(), strict=True):
-        ranges = [_draw_range(axis, place, [_value(each, place) for each in methods]) for place in (COMMON, BEST)]
+        ranges = []
+        for place in (COMMON, BEST):
+            values = [_value(method, place) for method in methods]
+            ranges.append(_draw_range(axis, place, values))
         _draw_methods(axis, methods, marks)
         name_panel(axis, study)
         axis.set_xlim(-0.25, 1.12)

@@ -89,7 +89,10 @@ def rank_methods(values: Mapping[str, Mapping[str, float]]) -> Ranking:
     everywhere = [name for name in names if all(name in values[block] for block in blocks)]
     if len(blocks) < 2 or len(everywhere) < 2:
         raise ValueError(f"{len(everywhere)} methods in all of {len(blocks)} blocks; two of each are needed")
-    table = np.array([[values[block][name] for name in everywhere] for block in blocks])  # (N, k)
+    lines = []
+    for block in blocks:
+        lines.append([values[block][name] for name in everywhere])
+    table = np.array(lines)  # (N, k)
     ranks = stats.rankdata(-table, axis=1)  # (N, k), 1 is the best
     means = ranks.mean(axis=0)  # (k,)
     order = np.argsort(means, kind="stable")
