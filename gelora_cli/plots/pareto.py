@@ -125,9 +125,8 @@ def entry_names(row: Row) -> list[tuple[str, str]]:
 
 def _average(name: str, method: str, rows: Sequence[Row]) -> Average:
     """Return the average of one row for each task."""
-    seeds_by_task = [{run.result.seed for run in row.runs} for row in rows]
     of_seeds = []
-    for seed in sorted(set.intersection(*seeds_by_task)):
+    for seed in sorted(set.intersection(*(row.seeds for row in rows))):
         values = [_points(row, run.result.value) for row in rows for run in row.runs if run.result.seed == seed]
         of_seeds.append(mean(values))
     value = mean(_points(row, row.mean) for row in rows)

@@ -139,9 +139,11 @@ def _without_empty_columns(table: Table) -> Table:
     used = [number for number, cells in enumerate(zip(*table.lines, strict=True)) if set(cells) != {NONE}]
     if len(used) in (0, len(table.titles)):
         return table
-    lines = tuple(tuple(line[column] for column in used) for line in table.lines)
+    lines = []
+    for line in table.lines:
+        lines.append(tuple(line[column] for column in used))
     bold = frozenset((line, used.index(column)) for line, column in table.bold if column in used)
-    return replace(table, titles=tuple(table.titles[column] for column in used), lines=lines, bold=bold)
+    return replace(table, titles=tuple(table.titles[column] for column in used), lines=tuple(lines), bold=bold)
 
 
 def _is_long(cells: Sequence[str]) -> bool:

@@ -54,8 +54,7 @@ class Entry:
     @property
     def shared_seeds(self) -> list[int]:
         """Return the seeds that it has on every one of its tasks."""
-        by_task = [{run.result.seed for run in row.runs} for row in self.rows.values()]
-        return sorted(set.intersection(*by_task))
+        return sorted(set.intersection(*(row.seeds for row in self.rows.values())))
 
 
 @dataclass(frozen=True, kw_only=True)

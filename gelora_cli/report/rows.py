@@ -58,6 +58,11 @@ class Row:
         return (*self.runs, *self.duplicates)
 
     @property
+    def seeds(self) -> set[int]:
+        """Return the seeds of its runs."""
+        return {run.result.seed for run in self.runs}
+
+    @property
     def task(self) -> str:
         """Return the task's name."""
         return self.key.task
