@@ -28,20 +28,10 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.run_files import CONFIG
 from gelora_cli.core.run_reader import RunDirectory
+from scripts.evidence.plan import ROOT, Presets, Scale, Stage, Values, load_scale, scale_names, sweeps
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
+from scripts.evidence.progress import Progress, progress
 from scripts.evidence.running import Runner, check_places, link, open_tree
-from scripts.evidence.stages import (
-    ROOT,
-    Presets,
-    Progress,
-    Scale,
-    Stage,
-    Values,
-    load_scale,
-    progress,
-    scale_names,
-    sweeps,
-)
 from scripts.reproduce.sweeps import override
 
 Number = TypeVar("Number", int, float)

@@ -20,7 +20,7 @@ from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import RowKey
 from gelora_cli.report.significance import compare_groups
 from scripts.evidence.claims import Texts, load_texts
-from scripts.evidence.stages import Scale
+from scripts.evidence.plan import Scale
 from scripts.evidence.whole_rounds import Evidence, read_evidence
 
 

@@ -17,7 +17,7 @@ from gelora_cli.plots.base import Picture
 from scripts.evidence.findings import find
 from scripts.evidence.page_sections import page_text, readme_text
 from scripts.evidence.pictures import file_name, page_pictures
-from scripts.evidence.stages import ROOT, load_scale
+from scripts.evidence.plan import ROOT, load_scale
 
 PAGE = ROOT / "docs" / "what-we-found.md"
 README = ROOT / "README.md"

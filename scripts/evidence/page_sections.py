@@ -14,7 +14,8 @@ from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
 from scripts.evidence.pictures import MAIN, picture_line
-from scripts.evidence.stages import ROOT, Scale, load_scale, progress
+from scripts.evidence.plan import ROOT, Scale, load_scale
+from scripts.evidence.progress import progress
 
 TITLE = "# What we found\n"
 

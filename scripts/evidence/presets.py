@@ -21,7 +21,7 @@ from gelora_cli.config.paths import slug
 from gelora_cli.config.tuned import FOLDER, TunedPreset, read_tuned
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
-from scripts.evidence.stages import UNSET, Presets, Scale, load_scale, scale_names
+from scripts.evidence.plan import UNSET, Presets, Scale, load_scale, scale_names
 
 VARIANT = "method.variant"
 OWN_LINE = "# Found by gelora tune on this task.\n"

@@ -17,7 +17,7 @@ from gelora_cli.core.directories import create_directory
 from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.status import find_runs
-from scripts.evidence.stages import ROOT
+from scripts.evidence.plan import ROOT
 
 PACK_SECONDS = 30 * 60
 

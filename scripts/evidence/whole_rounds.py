@@ -14,8 +14,9 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.report.runs import Run, collect
 from gelora_cli.tuning.study import STUDIES
+from scripts.evidence.plan import Job, Presets, RunKey, Scale, Values
 from scripts.evidence.presets import committed_presets
-from scripts.evidence.stages import Job, Presets, Progress, RunKey, Scale, Values, progress, run_key
+from scripts.evidence.progress import Progress, is_run_of, progress, run_key
 
 OWN_SPLITS = {
     ("mrpc", "validation", 1725): "MSR's own split",
@@ -134,7 +135,7 @@ def _find(
 ) -> Run | None:
     """Return the run of a job; None where it is not done."""
     for run in by_key.get(job.key, []):
-        if job.is_run_of(values[id(run)], presets, trials):
+        if is_run_of(job, values[id(run)], presets, trials):
             return run
     return None
 

@@ -16,8 +16,8 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
+from scripts.evidence.plan import Job, Scale
 from scripts.evidence.presets import take_presets
-from scripts.evidence.stages import Job, Scale
 from tests.helpers.report_runs import write_whole
 
 RATE = 1e-3

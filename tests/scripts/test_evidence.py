@@ -18,9 +18,10 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import METHODS
 from scripts.evidence.__main__ import Request, commands, evidence, main, progress_text, read_progress
+from scripts.evidence.plan import PLAN, Job, Scale, load_scale
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
+from scripts.evidence.progress import is_run_of, progress
 from scripts.evidence.running import Runner, check_places, open_tree
-from scripts.evidence.stages import PLAN, Job, Scale, load_scale, progress
 from scripts.reproduce.sweeps import composed, composing
 from tests.helpers.comparison_runs import made_preset, write_study
 
@@ -114,8 +115,8 @@ def test_what_is_done_has_the_tuned_settings_and_no_held_out_rows() -> None:
         config_of(job, method={"name": job.method, "variant": "dora", "modules": "attention"}),
         config_of(job, preset_trials=4),
     )
-    assert job.is_run_of(config_of(job), presets, 12)
-    assert not any(job.is_run_of(other, presets, 12) for other in others)
+    assert is_run_of(job, config_of(job), presets, 12)
+    assert not any(is_run_of(job, other, presets, 12) for other in others)
 
 
 def test_the_rest_of_a_round_names_the_methods_that_are_left(scale: Scale, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from scripts.evidence.claims import advice_claims, contrast_claim, headline, loa
 from scripts.evidence.findings import Findings, find, seed_dependence
 from scripts.evidence.page_sections import all_claims, page_text, readme_text
 from scripts.evidence.pictures import page_pictures
-from scripts.evidence.stages import Job, Scale, Stage, load_scale
+from scripts.evidence.plan import Job, Scale, Stage, load_scale
 from tests.helpers.comparison_runs import take_made_presets, write_jobs
 
 METHODS = ("lora", "gelora", "fisher")

@@ -1,9 +1,8 @@
-"""From `plan.yaml` to jobs: what each stage runs, what is done of it, and what the rest costs."""
+"""The plan of the comparison as `plan.yaml` says it: scales, their stages, the jobs of a stage and what a job costs."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +26,6 @@ UNSET: dict[str, Any] = {
     "init_from": None,
 }
 """Values that a run of the comparison has where its job says nothing, so that trials and other runs are none of it."""
-
-GROUPS = ("task", "model", "method")
-"""Groups of the configuration, whose value in `config.yaml` is the field `name`."""
 
 Values = dict[str, Any]
 RunKey = tuple[str, str, int]
@@ -68,14 +64,6 @@ class Job:
     def beside_method(self) -> Values:
         """Return the values without the method: jobs that share them are one sweep."""
         return {key: value for key, value in self.values.items() if key != "method"}
-
-    def is_run_of(self, config: Values, presets: Presets, trials: int) -> bool:
-        """Return whether a run with this configuration (nested values) is this job, with the settings of its preset."""
-        preset = presets.get((self.task, self.method, self.variant))
-        if preset is None or config.get("preset_trials") != trials:
-            return False
-        expected = UNSET | preset.settings | self.values
-        return all(_equal(_value(config, key), value) for key, value in expected.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,30 +165,6 @@ class Scale:
         return (epochs * work / rate + float(self.values["seconds_per_run"])) / 3600
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What is done of a stage: `left` are the runs, or the studies by task, that are not; `hours` is their cost."""
-
-    stage: Stage
-    total: int
-    left: tuple[Job, ...]
-    open_studies: tuple[str, ...]
-    hours: float
-
-    @property
-    def done(self) -> int:
-        """Return how many runs are done, trials counted as runs."""
-        if not self.stage.is_tuning:
-            return self.total - len(self.left)
-        return self.total - self.total // len(self.stage.tasks) * len(self.open_studies)
-
-    @property
-    def whole_rounds(self) -> list[int]:
-        """Return the seeds of which no run is left."""
-        begun = {job.values["seed"] for job in self.left}
-        return [seed for seed in self.stage.seeds if seed not in begun]
-
-
 def load_scale(name: str) -> Scale:
     """Return a scale of `plan.yaml`."""
     plan = cast(Values, yaml.safe_load(PLAN.read_text(encoding="utf-8")))
@@ -232,49 +196,6 @@ def _stage(values: Values) -> Stage:
     )
 
 
-def progress(scale: Scale, configs: Iterable[Values], presets: Presets) -> list[Progress]:
-    """Return what is done of each stage, from the configurations of finished runs and the presets that are there."""
-    by_run: dict[RunKey, list[Values]] = {}
-    for config in configs:
-        by_run.setdefault(run_key(config), []).append(config)
-    stages = []
-    for stage in scale.stages:
-        stages.append(_tuned(scale, stage, presets) if stage.is_tuning else _run(scale, stage, by_run, presets))
-    return stages
-
-
-def run_key(config: Values) -> RunKey:
-    """Return what a run with this configuration is looked up by."""
-    return config["task"]["name"], config["method"]["name"], config["seed"]
-
-
-def _run(scale: Scale, stage: Stage, by_run: Mapping[RunKey, list[Values]], presets: Presets) -> Progress:
-    jobs = scale.jobs(stage)
-    left = []
-    for job in jobs:
-        candidates = by_run.get(job.key, [])
-        if not any(job.is_run_of(config, presets, scale.trials) for config in candidates):
-            left.append(job)
-    hours = math.fsum(scale.hours(job.task, job.method, job.values) for job in left)
-    return Progress(stage, len(jobs), tuple(left), (), hours)
-
-
-def _tuned(scale: Scale, stage: Stage, presets: Presets) -> Progress:
-    needed = list(itertools.product(stage.methods, stage.variants()))
-    open_studies = tuple(task for task in stage.tasks if not is_tuned(scale, presets, task, needed))
-    hours = math.fsum(
-        scale.hours(task, method, scale.values["studies"][task]) * scale.trials
-        for task, (method, _) in itertools.product(open_studies, needed)
-    )
-    return Progress(stage, len(stage.tasks) * len(needed) * scale.trials, (), open_studies, hours)
-
-
-def is_tuned(scale: Scale, presets: Presets, task: str, needed: Iterable[tuple[str, str]]) -> bool:
-    """Return whether each of these methods and forms has a preset for a task, with all trials behind it."""
-    there = [presets.get((task, method, variant)) for method, variant in needed]
-    return all(preset is not None and preset.trials >= scale.trials for preset in there)
-
-
 def sweeps(jobs: Iterable[Job]) -> Iterator[Values]:
     """Return jobs as sweeps over methods, those that differ in nothing else together, in the order of the jobs."""
     grouped: dict[str, list[Job]] = {}
@@ -282,25 +203,3 @@ def sweeps(jobs: Iterable[Job]) -> Iterator[Values]:
         grouped.setdefault(repr(job.beside_method), []).append(job)
     for group in grouped.values():
         yield group[0].beside_method | {"method": [job.method for job in group]}
-
-
-def _value(config: Values, key: str) -> Any:
-    """Return the value of a key in a configuration; that of a group is its name, of a key it lacks `UNSET`'s."""
-    if key in GROUPS:
-        return config[key]["name"]
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return UNSET.get(key)
-        value = value[part]
-    return value
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Return whether two values are the same setting, however YAML wrote a number."""
-    if isinstance(first, bool) or isinstance(second, bool) or first is None or second is None:
-        return first is second
-    try:
-        return float(first) == float(second)
-    except (TypeError, ValueError):
-        return str(first) == str(second)
