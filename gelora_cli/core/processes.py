@@ -72,10 +72,13 @@ def offline_workers() -> Iterator[None]:
             os.environ["HF_HUB_OFFLINE"] = before
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent, the process `parent`, ends in any way; only on Linux."""
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent, the process `parent`, ends in any way; only on Linux.
+
+    Without a `number`, this process is killed.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # the parent ended before the kernel was asked
         os._exit(1)
 

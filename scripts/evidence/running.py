@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.processes import die_with_parent
 from gelora_cli.core.status import find_runs
 from scripts.evidence.plan import ROOT
 
@@ -110,11 +112,21 @@ class Runner:
         return self.stopped or self._is_past_deadline()
 
     def run(self, words: Sequence[str]) -> int:
-        """Run a command with the code of the worktree, pack every half hour meanwhile, and return its exit code."""
+        """Run a command with the code of the worktree, pack every half hour meanwhile, and return its exit code.
+
+        The command stops where it is, and resumes, even when this process is killed.
+        """
         print(f"\n$ gelora {shlex.join(words)}", flush=True)
         environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ) | {"PYTHONPATH": str(self.tree)}
         command = [sys.executable, "-m", "gelora_cli", *words]
-        with subprocess.Popen(command, cwd=self.directory, env=environment, start_new_session=True) as self.process:
+        stop_with_us = functools.partial(die_with_parent, os.getpid(), signal.SIGTERM)
+        with subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=stop_with_us,  # noqa: PLW1509
+        ) as self.process:
             while self._is_working(self.process):
                 if self._is_past_deadline() and not (self.stopped or self.out_of_time):
                     print("evidence: MINUTES are over; the run at work is stopped where it is, and resumes", flush=True)

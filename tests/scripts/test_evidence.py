@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import METHODS
 from scripts.evidence.__main__ import Request, commands, evidence, main, progress_text, read_progress
-from scripts.evidence.plan import PLAN, Job, Scale, load_scale
+from scripts.evidence.plan import PLAN, ROOT, Job, Scale, load_scale
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
 from scripts.evidence.progress import is_run_of, progress
 from scripts.evidence.running import Runner, check_places, open_tree
@@ -193,6 +194,37 @@ def test_the_deadline_stops_the_command_at_work(tmp_path: Path) -> None:
     assert one.run(["run"]) in (130, -15)
     assert one.is_over
     assert (one.code, one.stopped) == (0, False)  # no failure: `make` says nothing of an error
+
+
+def test_a_killed_comparison_leaves_no_command_behind(tmp_path: Path) -> None:
+    body = """import os, signal, time
+def stop(*_):
+    open('stopped', 'w').close()
+    os._exit(130)
+signal.signal(signal.SIGTERM, stop)
+open('begun', 'w').close()
+time.sleep(30)
+open('went on', 'w').close()
+"""
+    write_fake_gelora(tmp_path / "tree", body)
+    script = f"""from pathlib import Path
+from scripts.evidence.running import Runner
+place = Path({str(tmp_path)!r})
+Runner(place / "tree", place, place / "runs", place / "archive").run(["run"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    wait_for_file(tmp_path / "begun")
+    process.kill()
+    process.wait()
+    wait_for_file(tmp_path / "stopped")  # as the deadline stops it, so that a run leaves a checkpoint
+
+
+def wait_for_file(path: Path, seconds: float = 20.0) -> None:
+    """Wait until a file is there; fail where it does not come."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} did not come"
+        time.sleep(0.02)
 
 
 def test_a_worktree_of_another_commit_is_refused(tmp_path: Path) -> None:
