@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--output {given.output} given; a file that ends in .png or .svg is needed")
     try:
         profiles = labelled(given.profiles)
-        create_directory(given.output.parent, "--output")
+        create_directory(given.output.parent, "--output=FILE")
         plot_profiles(profiles, given.output)
     except (GeloraError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

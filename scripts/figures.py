@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         for name, figure in draw[options.figure](options):
-            create_directory(options.output, "--output")
+            create_directory(options.output, "--output=DIR")
             for ending in ("png", "svg"):
                 write_figure(figure, options.output / f"{name}.{ending}")
             print(f"written: {options.output / name}.png, .svg\n")

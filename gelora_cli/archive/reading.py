@@ -204,7 +204,7 @@ def open_runs(paths: Iterable[Path]) -> list[RunFiles]:
         paths: run directories, those above them, archives, and paths within archives, as `PackedRun.place` has them.
 
     Raises:
-        GeloraError: a file is no archive.
+        GeloraError: a file is no archive, or an archive holds no run at or below a path within it.
     """
     runs: dict[Path, RunFiles] = {}  # by their real paths: a run below two of the paths, or behind a link, counts once
     for path in paths:
@@ -212,8 +212,10 @@ def open_runs(paths: Iterable[Path]) -> list[RunFiles]:
         if file is None:
             runs |= {directory.resolve(): RunDirectory(directory) for directory in find_runs(path)}
         else:
-            packed = read_archive(file).runs.values()
-            runs |= {file.resolve() / run.place.relative_to(file): run for run in packed if path in _above(run.place)}
+            packed = [run for run in read_archive(file).runs.values() if path in _above(run.place)]
+            if not packed and path != file:
+                raise _not_in_archive(file, path)
+            runs |= {file.resolve() / run.place.relative_to(file): run for run in packed}
     return [runs[path] for path in sorted(runs)]
 
 
@@ -228,8 +230,12 @@ def open_run(place: Path) -> RunFiles:
         return RunDirectory(place)
     run = read_archive(file).runs.get(str(place.relative_to(file)))
     if run is None:
-        raise GeloraError(f"{file} holds no run {place.relative_to(file)}; gelora ls {file} lists those that it holds")
+        raise _not_in_archive(file, place)
     return run
+
+
+def _not_in_archive(file: Path, path: Path) -> GeloraError:
+    return GeloraError(f"{file} holds no run {path.relative_to(file)}; gelora ls {file} lists those that it holds")
 
 
 def archive_of(path: Path) -> Path | None:

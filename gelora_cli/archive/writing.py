@@ -133,7 +133,7 @@ def pack(directories: Sequence[Path], output: Path, *, mix_commits: bool = False
         data = b"".join((*_kept_frames(contents, to_line(head)), *_new_frames(found, contents.shared)))
         if contents.data and read_bytes(output) != contents.data:
             raise GeloraError(f"{output} was changed while this command packed; give the same command again.")
-        write_atomic(output, data)
+        write_atomic(output, data, setting="output=FILE")
     return PackedSummary(
         path=output,
         new_runs=len(found.runs),

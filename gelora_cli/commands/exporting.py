@@ -69,7 +69,7 @@ def export(directory: Path, target: Path, form: str = "merged") -> Export:
         facts = card_facts(directory, inputs, loaded, unfinished)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         plan = read_artifact(RankPlan, directory / RankPlan.FILE)
-        write_atomic(unfinished / run_files.CARD, model_card(result, plan, facts, exported))
+        write_atomic(unfinished / run_files.CARD, model_card(result, plan, facts, exported), setting="output=DIR")
     return exported
 
 

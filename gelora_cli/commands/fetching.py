@@ -50,7 +50,7 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
     more_files = TASK_KINDS.get(config.task.kind).model_files
     resolved = resolve_base(config.model, more_files)  # first: a model that can't be had leaves no directory behind
     with removing_on_failure(target):
-        create_directory(target)
+        create_directory(target, "gelora fetch DIR")
         model_directory = target / "models" / config.model.name
         names = model_files(resolved.directory, resolved.source)
         for name in [*names, *present_files(resolved.directory, more_files)]:
@@ -65,7 +65,8 @@ def fetch(config: RunConfig, target: Path) -> Fetched:
         paths = sorted(path for path in target.rglob("*") if path.is_file() and path.name != Fetched.FILE)
         files = {str(path.relative_to(target)): file_sha256(path) for path in paths}
         fetched = Fetched(resolved.source, resolved.fingerprint, data, files, tuple(overrides))
-        write_atomic(target / Fetched.FILE, to_json(fetched))  # last: it says that everything else is there
+        # Last: it says that everything else is there.
+        write_atomic(target / Fetched.FILE, to_json(fetched), setting="gelora fetch DIR")
         return fetched
 
 

@@ -55,9 +55,10 @@ def write_output(path: Path, content: str, *, force: bool) -> None:
                 file.write(data)
             return
         remove_partial_writes(target)
-        write_atomic(target, data)
+        write_atomic(target, data, setting="output=FILE")
         # After the file: gelora that is killed in between takes the file for a foreign one, and not the reverse.
-        write_atomic(_record(target), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
+        record = f"{hashlib.sha256(data).hexdigest()}  {target.name}\n"
+        write_atomic(_record(target), record, setting="output=FILE")
 
 
 def _target(path: Path) -> Path:

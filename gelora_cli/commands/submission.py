@@ -18,7 +18,7 @@ from gelora_cli.commands.submission_candidates import Candidate, choose_runs, fi
 from gelora_cli.commands.submission_files import HEADER, PARTS, Answers, Part, answer_lines
 from gelora_cli.config.checks import list_problems
 from gelora_cli.config.schema import DataConfig, TaskConfig
-from gelora_cli.core.codec import write_artifact
+from gelora_cli.core.codec import to_json
 from gelora_cli.core.directories import new_directory
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError
@@ -32,6 +32,8 @@ from gelora_cli.pipeline.predict import predict_splits
 from gelora_cli.report.text_table import format_table
 
 ZIP = "submission.zip"
+SETTING = "output=DIR"
+"""What the advice names where a file can't be written."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,9 @@ def submit(
             else:
                 missing.append(part.file)
         submission = Submission(utc_now(), choose, tuple(files), tuple(missing), tuple(left_out))
-        write_artifact(submission, directory)
+        write_atomic(directory / Submission.FILE, to_json(submission), SETTING)
         if not missing:  # the benchmark takes no fewer files
-            write_atomic(directory / ZIP, zip_files([directory / part.file for part in PARTS]))
+            write_atomic(directory / ZIP, zip_files([directory / part.file for part in PARTS]), SETTING)
         return submission
 
 
@@ -192,7 +194,7 @@ def _answers(run: Candidate, glue: str | None) -> dict[str, Answers]:
 def _write(directory: Path, part: Part, answers: Answers, run: Candidate | None, candidates: int) -> SubmittedFile:
     """Write one file, and return where it comes from."""
     text = HEADER + "".join(f"{index}\t{word}\n" for index, word in enumerate(answers.words))
-    write_atomic(directory / part.file, text)
+    write_atomic(directory / part.file, text, SETTING)
     return SubmittedFile(
         file=part.file,
         rows=len(answers.words),

@@ -18,8 +18,8 @@ MAX_PID_DIGITS = 9
 """A longer number in a file's name is not a process id."""
 
 
-def create_directory(directory: Path, setting: str = "runs_dir") -> None:
-    """Make a directory and its parents, and check that a file can be written; `setting` is the key that sets it.
+def create_directory(directory: Path, setting: str = "runs_dir=DIR") -> None:
+    """Make a directory and its parents, and check that a file can be written; `setting` is what the user gave for it.
 
     Raises:
         GeloraError: it can't be made or written to.
@@ -30,7 +30,7 @@ def create_directory(directory: Path, setting: str = "runs_dir") -> None:
             pass
     except OSError as error:
         raise GeloraError(
-            f"{directory} can't be written to: {error.strerror}. Choose another with {setting}=DIR."
+            f"{directory} can't be written to: {error.strerror}. Choose another with {setting}."
         ) from error
 
 

@@ -20,8 +20,8 @@ MOST_BYTES = 2**28
 """The largest file that is read as one of gelora's; the largest real ones (ranks of a thousand blocks) have some MB."""
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file completely or not at all.
+def write_atomic(path: Path, content: str | bytes, setting: str = "runs_dir=DIR") -> None:
+    """Write a file completely or not at all; `setting` is what the user gave to have it written there.
 
     Raises:
         GeloraError: the disk is full or the directory is not writable; the old file, if any, is unchanged.
@@ -31,7 +31,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     # and shows later whether the file belongs to a process that was killed.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with translate_write_errors(path):
+        with translate_write_errors(path, setting=setting):
             temporary.unlink(missing_ok=True)  # writing through a link would change a file elsewhere
             with temporary.open("xb") as file:
                 file.write(data)
@@ -39,7 +39,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
                 os.fsync(file.fileno())  # before the rename, or a crash could leave an empty file under the final name
             temporary.replace(path)
     except GeloraError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
         raise
 
 
@@ -81,8 +82,13 @@ def truncate_file(path: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def translate_write_errors(path: Path, fix: str | None = None) -> Iterator[None]:
-    """Turn a write that the operating system refused into a message about `path`; `fix` replaces the usual advice.
+def translate_write_errors(path: Path, fix: str | None = None, setting: str = "runs_dir=DIR") -> Iterator[None]:
+    """Turn a write that the operating system refused into a message about `path`.
+
+    Args:
+        path: what is written.
+        fix: advice in place of the usual one.
+        setting: what the user gave to have it written there; the usual advice names it.
 
     Raises:
         GeloraError: an OSError, or a library's own error that wraps one (safetensors' "... (os error 28)").
@@ -95,9 +101,9 @@ def translate_write_errors(path: Path, fix: str | None = None) -> Iterator[None]
         number = _error_number(error)
         if number is None:
             raise
+        advice = fix or _write_advice(number, setting)
         raise GeloraError(
-            f"{path} can't be written: {os.strerror(number)}; {fix or _write_advice(number)}, and run the same command "
-            "again."
+            f"{path} can't be written: {os.strerror(number)}; {advice}, and run the same command again."
         ) from error
 
 
@@ -109,12 +115,12 @@ def _error_number(error: Exception) -> int | None:
     return int(wrapped[1]) if wrapped else None
 
 
-def _write_advice(number: int) -> str:
+def _write_advice(number: int, setting: str) -> str:
     if number == errno.EFBIG:
         return "raise the limit of a file's size (ulimit -f)"
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "free space on the disk"
-    return "check the directory, or choose another with runs_dir=DIR"
+    return f"check the directory, or choose another with {setting}"
 
 
 def open_regular(path: Path, flags: int) -> TextIO:

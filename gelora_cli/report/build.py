@@ -238,7 +238,7 @@ def _check_foreign_files(output: Path, files: Iterable[str]) -> None:
 
 def _write(output: Path, files: dict[str, bytes]) -> None:
     """Write the files; the page of an earlier report goes first, so that no mixture is read as one report."""
-    create_directory(output, "output")
+    create_directory(output, "output=DIR")
     for name in files:
         remove_partial_writes(output / name)
     earlier = _earlier_files(output)
@@ -246,9 +246,10 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
     for name in earlier - set(files):
         (output / name).unlink(missing_ok=True)
     # Before the files: a report that is killed here can be replaced by the next one without force=true.
-    write_atomic(output / CONTENTS, json.dumps({"files": sorted(files)}, indent=1) + "\n")
+    contents = json.dumps({"files": sorted(files)}, indent=1) + "\n"
+    write_atomic(output / CONTENTS, contents, setting="output=DIR")
     for name, content in files.items():
-        write_atomic(output / name, content)
+        write_atomic(output / name, content, setting="output=DIR")
 
 
 def _earlier_files(output: Path) -> set[str]:

@@ -35,8 +35,8 @@ def check_places(place: Path, archive: Path, glue: Path | None) -> None:
         raise GeloraError(f"no GLUE at {glue}: name its directory by --glue or GLUE=, or unset GELORA_DATA")
     if archive.exists() and not archive.is_file():
         raise GeloraError(f"{archive} is no file: name the archive's by --archive or ARCHIVE=")
-    create_directory(place, "RUNS")
-    create_directory(archive.parent, "ARCHIVE")
+    create_directory(place, "RUNS=DIR")
+    create_directory(archive.parent, "ARCHIVE=FILE")
 
 
 def link(path: Path, target: Path) -> None:

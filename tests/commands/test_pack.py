@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,57 @@ def test_a_wrong_command_is_refused_and_writes_nothing(
     assert command_line(words) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"), [(["pack", "runs", "output=a.zst"], "output=FILE"), (["report", "runs"], "output=DIR")]
+)
+def test_a_write_that_fails_names_the_key_of_its_place(
+    command: list[str],
+    setting: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_packable(tmp_path / "runs", "lora", 0)
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    assert command_line(command) == 2
+    message = f"check the directory, or choose another with {setting}, and run the same command again."
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_name_that_is_too_long_is_said_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_packable(tmp_path / "runs", "lora", 0)
+    assert command_line(["pack", "runs", f"output={'a' * 250}"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "can't be written: File name too long" in printed and "output=FILE" in printed
+
+
+@pytest.mark.parametrize("place", ["typo", "mnli/typo", "mnli/minilm/lora/s0-0.1/typo", "mnli/minilm/lora/s0-0.1/a/b"])
+def test_a_path_that_an_archive_lacks_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_packable(tmp_path / "runs", "lora", 0)
+    assert command_line(["pack", "runs", "output=a.zst"]) == 0
+    for command in (
+        ["ls", f"a.zst/{place}"],
+        ["report", "runs", f"a.zst/{place}"],  # the runs that are there hide no typing error
+        ["pack", f"a.zst/{place}", "output=b.zst"],
+        ["run", "task=demo", f"archives=[a.zst/{place}]"],
+        ["tune", "task=demo", f"archives=[a.zst/{place}]"],
+    ):
+        capsys.readouterr()
+        assert command_line(command) == 2, command
+        out, err = capsys.readouterr()
+        assert f"a.zst/{place}" in err or f"a.zst holds no run {place}; gelora ls a.zst lists" in err
+        assert not out and len(err) < 300
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zst", "runs"]
