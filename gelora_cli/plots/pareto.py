@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
+from gelora_cli.metrics.averages import TaskValues, average_over_tasks
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks
 from gelora_cli.plots.names import EdgeName, name_at_edge
@@ -81,7 +82,7 @@ class ParetoPicture(ReportPicture):
         number = 0
         for family, members in _families(rows).items():
             tasks = list(dict.fromkeys(row.task for row in members))
-            averages, left_out = average_over_tasks(members)
+            averages, left_out = average_methods(members)
             if len(tasks) > 1 and len(averages) > 1:
                 number += 1
                 yield _draw_averages(f"pareto-{number}", family, tasks, averages, left_out)
@@ -95,13 +96,13 @@ def _families(rows: Sequence[Row]) -> dict[Family, list[Row]]:
     return families
 
 
-def average_over_tasks(rows: Sequence[Row]) -> tuple[list[Average], list[str]]:
+def average_methods(rows: Sequence[Row]) -> tuple[list[Average], list[str]]:
     """Return the average of each name and budget that has a row on every task, and the names of those that lack one."""
     tasks = {row.task for row in rows}
     has_several_budgets = len({row.budget for row in rows if not row.exempt}) > 1
     by_name: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
-        for method, name in entry_names(row):
+        for method, name in row.name_of_method.items():
             by_name.setdefault((name, method, row.budget), {}).setdefault(row.task, row)
     averages, left_out = [], []
     for (name, method, budget), of_tasks in by_name.items():
@@ -114,35 +115,16 @@ def average_over_tasks(rows: Sequence[Row]) -> tuple[list[Average], list[str]]:
     return averages, left_out
 
 
-def entry_names(row: Row) -> list[tuple[str, str]]:
-    """Return the methods that a row stands for, each with its name: several where controls repeat GeLoRA's plan."""
-    methods = list(dict.fromkeys([row.method, *(run.result.method for run in row.duplicates)]))
-    joined = " = ".join(methods)
-    if not row.name.startswith(joined):
-        return [(row.method, row.name)]
-    return [(method, method + row.name.removeprefix(joined)) for method in methods]
-
-
 def _average(name: str, method: str, rows: Sequence[Row]) -> Average:
     """Return the average of one row for each task."""
-    of_seeds = []
-    for seed in sorted(set.intersection(*(row.seeds for row in rows))):
-        values = [_points(row, run.result.value) for row in rows for run in row.runs if run.result.seed == seed]
-        of_seeds.append(mean(values))
-    value = mean(_points(row, row.mean) for row in rows)
-    return Average(
-        name=name, method=method, rows=tuple(rows), value=value, sd=stdev(of_seeds) if len(of_seeds) > 1 else None
-    )
-
-
-def _points(row: Row, value: float) -> float:
-    return value * (row.points_factor or 1.0)
+    average = average_over_tasks([TaskValues(row.value_by_seed, row.points_factor or 1.0) for row in rows])
+    return Average(name=name, method=method, rows=tuple(rows), value=average.points, sd=average.sd)
 
 
 def _draw_averages(
     name: str, family: Family, tasks: Sequence[str], averages: Sequence[Average], left_out: Sequence[str]
 ) -> Picture:
-    shown = [cost for cost in AXES if any(each.cost(cost.name) is not None for each in averages)]
+    shown = [axis for axis in AXES if _is_recorded(axis, averages)]
     figure, axes = new_figure(height_inches=4.4, panels=(1,), columns=len(shown))
     styles = _styles(averages)
     marks = Marks()
@@ -169,6 +151,11 @@ def _draw_averages(
     if left_out:
         caption += f" Without a row on every task, so left out: {', '.join(left_out)}."
     return Picture(name, f"Averages and costs: {title}", caption, figure, marks.tips)
+
+
+def _is_recorded(axis: Axis, averages: Sequence[Average]) -> bool:
+    """Return whether the cost on an axis is known of any average."""
+    return any(average.cost(axis.name) is not None for average in averages)
 
 
 def _styles(averages: Sequence[Average]) -> dict[str, LineStyle]:

@@ -113,7 +113,7 @@ def rows_by_name(rows: Iterable[Row]) -> dict[str, Row]:
     for members in by_form.values():
         for row in members:
             ending = describe_differences(row.key.settings, [other.key.settings for other in members])
-            for method in dict.fromkeys([row.method, *(run.result.method for run in row.duplicates)]):
+            for method in row.methods:
                 named.setdefault(method + ending, row)
     return named
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from gelora_cli.metrics.averages import TaskValues, average_over_tasks
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import BoardKey, RowGroup, groups_by_board, rows_by_name
 from gelora_cli.report.questions import AcrossTasks, Contrast
@@ -133,22 +133,11 @@ def _entries(groups: Sequence[RowGroup]) -> list[Entry]:
 def _with_average(entry: Entry, tasks: Sequence[str]) -> Entry:
     """Add the average over tasks, and its spread over seeds, where the entry has every task in points."""
     rows = [entry.rows[task] for task in tasks if task in entry.rows]
-    means = [points(row) for row in rows]
-    known = [mean for mean in means if mean is not None]
-    if len(known) < len(tasks):
+    values = [TaskValues(row.value_by_seed, row.points_factor) for row in rows if row.points_factor is not None]
+    if len(values) < len(tasks):
         return entry
-    by_seed = [_average_of_seed(rows, seed) for seed in entry.shared_seeds]
-    sd = statistics.stdev(by_seed) if len(by_seed) > 1 else None
-    return replace(entry, average=statistics.mean(known), sd=sd)
-
-
-def _average_of_seed(rows: Sequence[Row], seed: int) -> float:
-    """Return the mean over the tasks of what one seed reached, in points."""
-    values = []
-    for row in rows:
-        (value,) = (run.result.value for run in row.runs if run.result.seed == seed)
-        values.append((row.points_factor or 1.0) * value)
-    return statistics.mean(values)
+    average = average_over_tasks(values)
+    return replace(entry, average=average.points, sd=average.sd)
 
 
 def _mark_best(entries: Sequence[Entry]) -> list[Entry]:

@@ -42,11 +42,22 @@ class Row:
     duplicates: tuple[Run, ...] = ()
 
     @property
+    def methods(self) -> list[str]:
+        """Return its method, and each control that is shown in it."""
+        return list(dict.fromkeys([self.method, *(run.result.method for run in self.duplicates)]))
+
+    @property
+    def name_of_method(self) -> dict[str, str]:
+        """Return a name for its method and for each control that is shown in it, with what sets the row apart."""
+        joined = " = ".join(self.methods)
+        if not self.name.startswith(joined):
+            return {self.method: self.name}
+        return {method: method + self.name.removeprefix(joined) for method in self.methods}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Return the name of its method and of each control that is shown in it, each with what sets the row apart."""
-        methods = list(dict.fromkeys([self.method, *(run.result.method for run in self.duplicates)]))
-        ending = self.name.removeprefix(" = ".join(methods))
-        return tuple(method + ending for method in methods)
+        return tuple(self.name_of_method.values())
 
     def is_of(self, name: str) -> bool:
         """Return whether this is a name of the row, or of its method or a control that is shown in it."""
@@ -123,6 +134,11 @@ class Row:
     def values(self) -> list[float]:
         """Return the reported value of each seed, collapsed ones included."""
         return [run.result.value for run in self.runs]
+
+    @property
+    def value_by_seed(self) -> dict[int, float]:
+        """Return the reported value of each seed, collapsed ones included, by seed."""
+        return {run.result.seed: run.result.value for run in self.runs}
 
     @property
     def mean(self) -> float:

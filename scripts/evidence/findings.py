@@ -123,8 +123,8 @@ def seed_dependence(board: Board) -> float | None:
 
 def _of_seeds(row: Row, seeds: Sequence[int]) -> Array:
     """Return what seeds reached, in points, (S,)."""
-    by_seed = {run.result.seed: run.result.value for run in row.runs}
-    return (row.points_factor or 1.0) * np.array([by_seed[seed] for seed in seeds])
+    values = row.value_by_seed
+    return (row.points_factor or 1.0) * np.array([values[seed] for seed in seeds])
 
 
 def rank_over_boards(boards: Sequence[Board]) -> Ranking | None:

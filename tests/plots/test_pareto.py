@@ -10,7 +10,7 @@ import pytest
 from gelora_cli.core.artifacts.result import RunCosts
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture
-from gelora_cli.plots.pareto import average_over_tasks, entry_names
+from gelora_cli.plots.pareto import average_methods
 from gelora_cli.report.rows import Row, make_rows
 from gelora_cli.report.runs import Run, collect
 from tests.helpers.report_runs import write_whole
@@ -37,7 +37,7 @@ def draw(rows: list[Row]) -> list[Picture]:
 
 
 def test_each_task_counts_once_and_the_spread_is_that_of_the_seeds(runs: list[Run]) -> None:
-    averages, left_out = average_over_tasks(make_rows(runs))
+    averages, left_out = average_methods(make_rows(runs))
     assert not left_out and [average.name for average in averages] == list(METHODS)
     for number, average in enumerate(averages):
         of_seeds = [100 * (30 + number + 2 * seed) / 40 + 1 for seed in (0, 1)]
@@ -47,7 +47,7 @@ def test_each_task_counts_once_and_the_spread_is_that_of_the_seeds(runs: list[Ru
 
 def test_a_method_that_lacks_a_task_is_left_out_and_named(runs: list[Run]) -> None:
     rows = make_rows([run for run in runs if (run.result.task, run.result.method) != ("rte", "lora")])
-    averages, left_out = average_over_tasks(rows)
+    averages, left_out = average_methods(rows)
     assert [average.name for average in averages] == ["gelora", "sora"] and left_out == ["lora"]
     (picture,) = draw(rows)
     assert "left out: lora" in picture.caption
@@ -58,8 +58,8 @@ def test_a_row_of_several_methods_is_an_entry_for_each(runs: list[Run]) -> None:
     rows = make_rows(runs)
     gelora, lora = rows[0], rows[1]
     joined = replace(gelora, name="gelora = lora (r=2)", duplicates=lora.runs)
-    assert entry_names(joined) == [("gelora", "gelora (r=2)"), ("lora", "lora (r=2)")]
-    assert entry_names(replace(gelora, name="another")) == [("gelora", "another")]
+    assert joined.name_of_method == {"gelora": "gelora (r=2)", "lora": "lora (r=2)"}
+    assert replace(gelora, name="another").name_of_method == {"gelora": "another"}
 
 
 def test_the_picture_has_a_panel_for_each_cost_and_names_at_its_edge(runs: list[Run]) -> None:
