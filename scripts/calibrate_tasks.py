@@ -142,8 +142,9 @@ def measure(board: str, seeds: int, drawn: Sequence[Board]) -> Calibration:
     shares = {}
     for name, column in zip(TESTS, p_values.T, strict=True):
         shares[name] = [float((column < level).mean()) for level in LEVELS]
-    places = range(len(drawn[0]))
-    typical = [average_parts([tasks[place].parts for tasks in drawn]) for place in places]
+    typical = []
+    for same_place in zip(*drawn, strict=True):  # the task at one place of every board
+        typical.append(average_parts([task.parts for task in same_place]))
     effect = detectable(typical, seeds)
     found = [joint(tasks).p_value(mean_difference(tasks) + effect) < LEVELS[0] for tasks in drawn]
     return Calibration(

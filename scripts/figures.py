@@ -98,7 +98,9 @@ def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
     def loss(x: float, y: float) -> float:
         return 0.5 * float(mean(torch.tensor([x, y]), examples[0])) ** 2
 
-    losses = np.array([[loss(x, y) for x in ticks] for y in ticks])  # (41, 41), theta_1 along the columns
+    losses = np.empty((len(ticks), len(ticks)))  # (41, 41), theta_1 along the columns
+    for row, column in np.ndindex(losses.shape):
+        losses[row, column] = loss(ticks[column], ticks[row])
     fisher = fisher_matrix(mean, here, examples, family="gaussian").numpy()
     yield "figure-1", theory_plots.loss_figure(ticks, losses, fisher, found.rank)
 

@@ -104,14 +104,10 @@ def said(generator: np.random.Generator) -> str:
 
 def run_official(script: Path, predictions: list[dict[str, Any]], references: list[dict[str, Any]]) -> dict[str, float]:
     """Return the script's own output at threshold 0."""
-    asked = [
-        {
-            "id": row["id"],
-            "question": "?",
-            "answers": [{"text": text, "answer_start": 0} for text in row["answers"]["text"]],
-        }
-        for row in references
-    ]
+    asked = []
+    for row in references:
+        golds = [{"text": text, "answer_start": 0} for text in row["answers"]["text"]]
+        asked.append({"id": row["id"], "question": "?", "answers": golds})
     with tempfile.TemporaryDirectory() as folder:
         data, answers, odds = (Path(folder) / name for name in ("data.json", "predictions.json", "na_prob.json"))
         data.write_text(json.dumps({"data": [{"paragraphs": [{"context": "", "qas": asked}]}]}))

@@ -152,12 +152,11 @@ def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
     import torch
     from torch import nn
 
-    linears = [
-        (f"{head}.{name}".rstrip("."), module)
-        for head in modules_outside_backbone(model)
-        for name, module in model.get_submodule(head).named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == 1
-    ]
+    linears = []
+    for head in modules_outside_backbone(model):
+        for name, module in model.get_submodule(head).named_modules():
+            if isinstance(module, nn.Linear) and module.out_features == 1:
+                linears.append((f"{head}.{name}".rstrip("."), module))
     if len(linears) != 1 or linears[0][1].bias is None:
         what = f"the head {linears[0][0]} has no bias" if len(linears) == 1 else "no single last linear layer is found"
         raise GeloraError(

@@ -118,10 +118,15 @@ def _check_names(names: Sequence[str], rows: Sequence[Row]) -> None:
     Raises:
         GeloraError: all of them at once, with the names that there are.
     """
-    unknown = [name for name in names if not any(row.is_of(name) for row in rows)]
+    unknown = [name for name in names if not _is_known(name, rows)]
     if unknown:
         known = dict.fromkeys(name for row in rows for name in (row.method, *row.names))
         raise GeloraError(f"against={','.join(unknown)}: no row of this name; accepted: {', '.join(known)}")
+
+
+def _is_known(name: str, rows: Sequence[Row]) -> bool:
+    """Return whether a row has this name."""
+    return any(row.is_of(name) for row in rows)
 
 
 def _pairs_with(
@@ -130,5 +135,7 @@ def _pairs_with(
     """Return the pairs of which one row is of these names."""
     chosen: set[tuple[str, str]] = set()
     for group in groups:
-        chosen |= {(group.name, display_name(row)) for row in group.rows if any(row.is_of(name) for name in names)}
+        for row in group.rows:
+            if any(row.is_of(name) for name in names):
+                chosen.add((group.name, display_name(row)))
     return [pair for pair in comparisons if chosen & {(pair.group, pair.first), (pair.group, pair.second)}]

@@ -113,7 +113,7 @@ def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequ
         if first is not None and second is not None:
             found.append((group, first, second))
     if not found:
-        lacking = [name for name in contrast if all(group.find_row(name) is None for group in groups)]
+        lacking = [name for name in contrast if not _is_in(name, groups)]
         return f"no row, or several, of {' and '.join(lacking or contrast)}; settings in a row's name tell rows apart"
     if len(found) > 1:
         return "several groups of other settings have both: " + "; ".join(group.name for group, _, _ in found)
@@ -125,6 +125,11 @@ def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequ
         if pair.group == group.name and {pair.first, pair.second} == set(names):
             return pair if pair.first == names[0] else pair.swapped()
     return "this pair was not tested"
+
+
+def _is_in(name: str, groups: Sequence[RowGroup]) -> bool:
+    """Return whether any of these groups has one row of this name."""
+    return any(group.find_row(name) is not None for group in groups)
 
 
 def _same_runs(contrast: Contrast, group: RowGroup, row: Row) -> Comparison:

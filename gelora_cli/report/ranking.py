@@ -23,6 +23,7 @@ good approximation for few blocks.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -85,8 +86,8 @@ def rank_methods(values: Mapping[str, Mapping[str, float]]) -> Ranking:
         ValueError: fewer than two blocks, or fewer than two methods in all of them.
     """
     blocks = list(values)
-    names = dict.fromkeys(name for block in blocks for name in values[block])
-    everywhere = [name for name in names if all(name in values[block] for block in blocks)]
+    blocks_with = Counter(name for block in blocks for name in values[block])
+    everywhere = [name for name, count in blocks_with.items() if count == len(blocks)]
     if len(blocks) < 2 or len(everywhere) < 2:
         raise ValueError(f"{len(everywhere)} methods in all of {len(blocks)} blocks; two of each are needed")
     lines = []
@@ -103,7 +104,7 @@ def rank_methods(values: Mapping[str, Mapping[str, float]]) -> Ranking:
         critical_difference=critical_difference(len(everywhere), len(blocks)),
         concordance=concordance,
         p=None if concordance is None else _concordance_p(ranks),
-        left_out=tuple(name for name in names if name not in everywhere),
+        left_out=tuple(name for name in blocks_with if name not in everywhere),
     )
 
 

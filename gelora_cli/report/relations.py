@@ -163,7 +163,10 @@ def _permuted_products(methods: Sequence[Mapping[tuple[str, str], tuple[float, f
     generator = np.random.default_rng(0)
     sums: Array = np.zeros(PERMUTATIONS)
     for members in by_cells.values():
-        table = np.array([[method[cell] for cell in members[0]] for method in members])  # (methods, tasks, 2)
+        lines = []
+        for method in members:
+            lines.append([method[cell] for cell in members[0]])
+        table = np.array(lines)  # (methods, tasks, 2)
         products = table[:, :, 0] @ table[:, :, 1].T  # (methods, methods): the agreements of one, the gains of another
         places = np.arange(len(members))
         orders = generator.permuted(np.broadcast_to(places, (PERMUTATIONS, len(members))), axis=1)  # (P, methods)

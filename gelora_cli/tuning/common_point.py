@@ -34,7 +34,7 @@ class CommonPoint:
     @property
     def range_there(self) -> float:
         """Return how far the methods are apart at this point."""
-        values = [there for there, _ in self.values.values()]
+        values = [at_point for at_point, _ in self.values.values()]
         return max(values) - min(values)
 
     @property
@@ -53,16 +53,20 @@ def common_point(study: Study) -> CommonPoint | None:
     by_method = [_done_trials(method) for method in study.methods]
     if len(by_method) < 2:
         return None
-    numbers = sorted(set.intersection(*(set(trials) for trials in by_method)))
-    shared = [number for number in numbers if _is_one_point([trials[number] for trials in by_method])]
-    if not shared:
+    points: dict[int, list[Trial]] = {}  # by number: the trial of each method
+    for number in sorted(set.intersection(*map(set, by_method))):
+        trials = [of_method[number] for of_method in by_method]
+        if _is_one_point(trials):
+            points[number] = trials
+    if not points:
         return None
-    best = max(shared, key=lambda number: mean(_value(trials[number]) for trials in by_method))
+    best = max(points, key=lambda number: mean(map(_value, points[number])))
     values = {}
-    for method, trials in zip(study.methods, by_method, strict=True):
-        values[method.label] = _value(trials[best]), max(_value(trials[number]) for number in shared)
-    settings = {key: by_method[0][best].values[key] for key in _shared_keys([trials[best] for trials in by_method])}
-    return CommonPoint(number=best, settings=settings, trials=len(shared), values=values)
+    for place, method in enumerate(study.methods):
+        own_best = max(_value(trials[place]) for trials in points.values())
+        values[method.label] = _value(points[best][place]), own_best
+    settings = {key: points[best][0].values[key] for key in _shared_keys(points[best])}
+    return CommonPoint(number=best, settings=settings, trials=len(points), values=values)
 
 
 def _done_trials(method: MethodStudy) -> Mapping[int, Trial]:
@@ -72,11 +76,18 @@ def _done_trials(method: MethodStudy) -> Mapping[int, Trial]:
 def _is_one_point(trials: list[Trial]) -> bool:
     """Return whether the trials agree in every key that all of them search."""
     keys = _shared_keys(trials)
-    return bool(keys) and all(len({trial.values[key] for trial in trials}) == 1 for key in keys)
+    for key in keys:
+        if len({trial.values[key] for trial in trials}) > 1:
+            return False
+    return bool(keys)
 
 
 def _shared_keys(trials: list[Trial]) -> list[str]:
-    return [key for key in trials[0].values if all(key in trial.values for trial in trials)]
+    """Return the keys that all of these trials search, in the order of the first."""
+    keys = list(trials[0].values)
+    for trial in trials[1:]:
+        keys = [key for key in keys if key in trial.values]
+    return keys
 
 
 def _value(trial: Trial) -> float:

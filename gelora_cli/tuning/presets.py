@@ -127,13 +127,7 @@ def run_command(study: Study, presets: str) -> str:
     names = dict.fromkeys(name for method in methods for name in settings_of(method.overrides))
     varied = []
     for name in names:
-        values = dict.fromkeys(
-            text.partition("=")[2]
-            for method in methods
-            for text in method.overrides
-            if text.partition("=")[0].lstrip("+") == name
-        )
-        varied.append(f"{name}={','.join(values)}")
+        varied.append(f"{name}={','.join(_values_of_key(name, methods))}")
     named = ("task", "model", "method", "budget", "seed")
     shared = [word for word in study.overrides if word.partition("=")[0] not in named and word not in varied]
     method_names = ",".join(dict.fromkeys(method.method for method in methods))
@@ -144,3 +138,14 @@ def run_command(study: Study, presets: str) -> str:
     task = next((word for word in study.overrides if word.startswith("task=")), f"task={study.task}")
     words = [task, *model, f"method={method_names}", f"budget={study.budget}", *varied]
     return shlex.join(["gelora", "run", "-m", *words, *shared, "seed=0,1,2", "--config-dir", presets])
+
+
+def _values_of_key(name: str, methods: Iterable[MethodStudy]) -> list[str]:
+    """Return the values, each once, that the overrides of these methods give a key."""
+    values = []
+    for method in methods:
+        for override in method.overrides:
+            key, _, value = override.partition("=")
+            if key.lstrip("+") == name and value not in values:
+                values.append(value)
+    return values

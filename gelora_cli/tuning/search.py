@@ -104,12 +104,13 @@ class Search:
 
     def _pending(self, numbers: Sequence[int]) -> list[PlannedTrial]:
         """Return the trials without a value, in turn for all methods; none that this command has run already."""
-        return [
-            PlannedTrial(method.label, method.trials[number - 1])
-            for number in numbers
-            for method in self.study.methods
-            if method.trials[number - 1].status != "done" and (method.label, number) not in self._attempted
-        ]
+        pending = []
+        for number in numbers:
+            for method in self.study.methods:
+                trial = method.trials[number - 1]
+                if trial.status != "done" and (method.label, number) not in self._attempted:
+                    pending.append(PlannedTrial(method.label, trial))
+        return pending
 
     def _run_batch(self, batch: Sequence[PlannedTrial], run_trials: RunTrials) -> None:
         if not batch:

@@ -210,7 +210,7 @@ def _choice_plan(task: TaskPlans, profile: IdProfile) -> tuple[RankPlan, bool]:
 
 def block_means(task: TaskPlans) -> dict[str, list[float]]:
     """Return the mean rank of each block's modules by method."""
-    return {method: [mean_rank(row) for row in plan.blocks] for method, plan in task.plans.items()}
+    return {method: list(map(mean_rank, plan.blocks)) for method, plan in task.plans.items()}
 
 
 def verdicts(task: TaskPlans) -> dict[str, str]:

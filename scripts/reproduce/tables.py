@@ -200,11 +200,12 @@ def profile_rows(sweep: Sweep, paths: list[Path]) -> list[str]:
 
 def replanned(changes: list[Values], sweep: Sweep, paths: list[Path]) -> list[str]:
     """Plan the first profile, whose settings are the defaults, again under other rules."""
-    jobs = [job for change in changes for job in Sweep(sweep.jobs()[0] | change).jobs()]
-    keys = [
-        [key for key in change if isinstance(change[key], list)] for change in changes for _ in Sweep(change).jobs()
-    ]
-    return [ablation_row(job, changed, paths[0]) for job, changed in zip(jobs, keys, strict=True)]
+    rows = []
+    for change in changes:
+        changed = [key for key, value in change.items() if isinstance(value, list)]
+        for job in Sweep(sweep.jobs()[0] | change).jobs():
+            rows.append(ablation_row(job, changed, paths[0]))
+    return rows
 
 
 def ablation_row(job: Values, changed: list[str], profile: Path) -> str:
