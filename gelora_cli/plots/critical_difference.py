@@ -51,9 +51,10 @@ def critical_difference_picture(name: str, title: str, ranking: Ranking) -> Pict
         axis.plot([place, place], [best - 0.05, worst + 0.05], color=DARK, linewidth=4, solid_capstyle="butt")
     _draw_scale(axis, critical)
     name_at_edge(axis, names)
-    subtitle = f"{', '.join(ranking.blocks)}; a bar joins methods whose mean ranks differ by less than {critical:.2f}"
-    figure_head(figure, title, subtitle)
-    caption = f"{title} Mean ranks over {', '.join(ranking.blocks)}. {ranking.describe()}"
+    tasks = ", ".join(ranking.blocks)
+    bar = f"a bar joins methods whose mean ranks differ by less than {critical:.2f}"
+    figure_head(figure, title, f"{tasks}; {bar}")
+    caption = f"Mean ranks over {tasks}; {bar}. {ranking.describe()}"
     return Picture(name, title, caption, figure, marks.tips)
 
 

@@ -68,8 +68,9 @@ def differences_picture(name: str, title: str, contrasts: Sequence[AcrossTasks])
     _add_legend(axis, tasks if any(len(contrast.tasks) > 1 for contrast in contrasts) else [])
     figure_head(figure, title, "bars: 95 % intervals of single differences, before the correction", legend_of=axis)
     caption = (
-        f"{title} Differences in points with 95 % intervals; large: over the tasks, each counted once; small: on one "
-        "task. Filled: shown after Holm's correction within the question; hollow: not shown."
+        "Differences in points; bars: 95 % intervals of single differences, before the correction. Large: over the "
+        "tasks, each counted once; small: on one task. Filled: shown after Holm's correction within the question; "
+        "hollow: not shown."
     )
     return Picture(name, title, caption, figure, marks.tips)
 

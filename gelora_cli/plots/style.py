@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+TITLE = "picture-title"
+"""The gid of a picture's title."""
 _HAS_TITLES: ContextVar[bool] = ContextVar("has_titles", default=True)
 
 LineStyle = dict[str, Any]
@@ -170,9 +172,8 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     if _HAS_TITLES.get():
         grow(root_figure(axis), extra)
-        as_written(
-            [axis.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=HEAD_POINTS + extra)]
-        )
+        look = {"fontsize": 13, "fontweight": "bold", "color": INK}
+        as_written([axis.set_title(title, loc="left", pad=HEAD_POINTS + extra, gid=TITLE, **look)])
         note = axis.annotate(
             subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
         )
@@ -224,7 +225,7 @@ def figure_head(figure: Figure, title: str, subtitle: str, *, legend_of: Axes | 
 def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
     """Write title and subtitle at the top of a figure, which has its height by now."""
     figure_points = POINTS_PER_INCH * figure.get_figheight()
-    for text, drop, size, weight in ((title, 7, 13, "bold"), (subtitle, 27, 9, "normal")):
+    for text, drop, size, weight, gid in ((title, 7, 13, "bold", TITLE), (subtitle, 27, 9, "normal", None)):
         line = figure.text(
             0.012,
             1 - drop / figure_points,
@@ -234,8 +235,14 @@ def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
             fontweight=weight,
             color=INK,
             parse_math=False,
+            gid=gid,
         )
         line.set_in_layout(False)
+
+
+def has_title(figure: Figure) -> bool:
+    """Return whether `head` or `figure_head` wrote a title into a figure."""
+    return any(artist.get_gid() == TITLE for artist in figure.findobj())
 
 
 def root_figure(axis: Axes) -> Figure:

@@ -59,9 +59,11 @@ def tuning_picture(name: str, title: str, studies: Mapping[str, Sequence[TunedMe
             f"{study}: a range of {ranges[0]:.1f} points at one point for all, {ranges[1]:.1f} at the best"
         )
     axes[0].set_ylabel("value on held-out training rows (0 to 100)")
-    figure_head(figure, title, "one point for all: that with the highest mean over methods; bars: the range of methods")
+    explanation = "one point for all: that with the highest mean over methods; bars: the range of methods"
+    figure_head(figure, title, explanation)
     chance = f"The best of {trials} noisy values is above any one of them by chance alone, too."
-    return Picture(name, title, f"{title} {'; '.join(sentences)}. {chance}", figure, marks.tips)
+    caption = f"{explanation.capitalize()}. {'; '.join(sentences)}. {chance}"
+    return Picture(name, title, caption, figure, marks.tips)
 
 
 def _value(method: TunedMethod, place: float) -> float:

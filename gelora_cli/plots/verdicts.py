@@ -49,7 +49,10 @@ def verdicts_picture(name: str, title: str, gains: Sequence[PlanGain], finding: 
     for method in dict.fromkeys(gain.method for gain in gains):
         axis.plot([], [], label=method, markersize=7, **{**method_style(method), "linestyle": "none"})
     figure_head(figure, title, "a point for each task and method; bars: 95 % intervals", legend_of=axis)
-    caption = f"{title} Agreement of each plan against its difference from uniform ranks. {finding}".strip()
+    caption = (
+        "Agreement of each plan against its difference from uniform ranks, a point for each task and method; bars: "
+        f"95 % intervals. {finding}"
+    ).strip()
     return Picture(name, title, caption, figure, marks.tips)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.plots.inline import palette, share_styles
+from gelora_cli.plots.style import has_title
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.headline import headline
 from gelora_cli.report.page_tables import (
@@ -76,7 +77,8 @@ def page(content: ReportContent, drawn: Mapping[str, str]) -> str:
         comparisons=list(tagged_comparisons(content.analysis.groups, comparisons)),
         problems=content.analysis.problems,
         # An SVG of our own making is the only text that is not escaped; its labels are, by its writer.
-        pictures=[(picture, Markup(svgs[picture.name])) for picture in pictures],
+        # A heading above a picture that has its title inside is for screen readers and outlines alone.
+        pictures=[(picture, Markup(svgs[picture.name]), has_title(picture.figure)) for picture in pictures],
         published=TaggedTable(content.published) if content.published else None,
         unused=content.unused,
         runs=[run for row in rows for run in row.all_runs],

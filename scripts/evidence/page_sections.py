@@ -13,7 +13,7 @@ from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
-from scripts.evidence.pictures import MAIN, picture_line
+from scripts.evidence.pictures import MAIN, picture_lines
 from scripts.evidence.plan import ROOT, Scale, load_scale
 from scripts.evidence.progress import progress
 
@@ -151,7 +151,9 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     start = README_INTRODUCTION.format(
         trials=scale.trials, studied=_studied(scale), tasks=tasks, seeds=_seeds(findings), setting=setting
     )
-    picture = picture_line(pictures[MAIN], "docs/images", is_short=True) if MAIN in pictures else ""
+    picture = ""
+    if MAIN in pictures:
+        picture = f"**{pictures[MAIN].title}**\n\n{picture_lines(pictures[MAIN], 'docs/images')}"
     claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id in README_ADVICE]
     advice = "".join(f"- {claim.text}\n" for claim in claims)
     return "\n".join([start, board_table(findings, board, is_short=True), picture, advice])
@@ -173,10 +175,10 @@ def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
         parts.append(DEPENDENCE.format(ratio=f"{dependence:.2f}"))
     for answer in findings.answers:
         parts.append(answer_section(findings, answer))
-        parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == answer.question.id]
+        parts += [picture_lines(picture, "images") for name, picture in pictures.items() if name == answer.question.id]
     for other in other_answers(findings):
         parts.append(other.section())
-        parts += [picture_line(picture, "images") for name, picture in pictures.items() if name == other.id]
+        parts += [picture_lines(picture, "images") for name, picture in pictures.items() if name == other.id]
     return "\n".join(parts)
 
 
@@ -187,7 +189,7 @@ def _studies(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     lines = ["The studies are finished and answer one question already.\n"]
     lines.append(f"- Trials: {_origin(findings, evidence.trials)}.")
     lines += [f"- {_study_text(findings, study)}." for study in evidence.studies]
-    picture = [picture_line(pictures[answer.id], "images")] if answer.id in pictures else []
+    picture = [picture_lines(pictures[answer.id], "images")] if answer.id in pictures else []
     return "\n".join([*lines, "", answer.section(), *picture])
 
 

@@ -9,6 +9,7 @@ from gelora_cli.core.registries import METRICS
 from gelora_cli.plots.base import Picture
 from gelora_cli.plots.critical_difference import critical_difference_picture
 from gelora_cli.plots.differences import differences_picture
+from gelora_cli.plots.style import titles
 from gelora_cli.plots.tuning_ranges import TunedMethod, tuning_picture
 from gelora_cli.plots.verdicts import verdicts_picture
 from gelora_cli.tuning.common_point import common_point
@@ -19,8 +20,12 @@ MAIN = "static"
 
 
 def page_pictures(findings: Findings) -> dict[str, Picture]:
-    """Return the pictures by the id of the question that they belong to, as far as there are runs for them."""
-    return {picture.name.removeprefix("found-"): picture for picture in _drawn(findings) if picture is not None}
+    """Return the pictures by the id of the question that they belong to, as far as there are runs for them.
+
+    They have no titles inside: the question is the heading above, and the caption below says the rest.
+    """
+    with titles(False):
+        return {picture.name.removeprefix("found-"): picture for picture in _drawn(findings) if picture is not None}
 
 
 def file_name(picture: Picture) -> str:
@@ -28,27 +33,28 @@ def file_name(picture: Picture) -> str:
     return f"{picture.name}.png"
 
 
-def picture_line(picture: Picture, images: str, *, is_short: bool = False) -> str:
-    """Return a picture with its caption, or its title alone, in Markdown; `images` leads to the files."""
-    text = picture.title if is_short else picture.caption
-    alternative = text.replace("[", "(").replace("]", ")")
-    return f"![{alternative}]({images}/{file_name(picture)})\n"
+def picture_lines(picture: Picture, images: str) -> str:
+    """Return a picture with its caption below, in Markdown; `images` leads to the files."""
+    alternative = picture.title.replace("[", "(").replace("]", ")")
+    return f"![{alternative}]({images}/{file_name(picture)})\n\n{picture.caption}\n"
 
 
 def _drawn(findings: Findings) -> Iterator[Picture | None]:
-    titles = {values["id"]: values["title"] for values in (*findings.texts.questions, *findings.texts.others.values())}
+    questions = {
+        values["id"]: values["title"] for values in (*findings.texts.questions, *findings.texts.others.values())
+    }
     for answer in findings.answers:
         identity = answer.question.id
         boards = [across.board for across in answer.across]
         first = [across for across in answer.across if across.board == boards[0]]
-        yield differences_picture(f"found-{identity}", titles[identity], first)
+        yield differences_picture(f"found-{identity}", questions[identity], first)
     boards = [gain.board for gain in findings.gains]
     gains = [gain for gain in findings.gains if gain.board == boards[0]]
-    yield verdicts_picture("found-verdict", titles["verdict"], gains)
+    yield verdicts_picture("found-verdict", questions["verdict"], gains)
     if findings.rankings:
-        yield critical_difference_picture("found-order", titles["order"], next(iter(findings.rankings.values())))
+        yield critical_difference_picture("found-order", questions["order"], next(iter(findings.rankings.values())))
     studies = {study.task: tuned_methods(study) for study in findings.evidence.studies}
-    yield tuning_picture("found-tuning", titles["tuning"], studies, findings.evidence.scale.trials)
+    yield tuning_picture("found-tuning", questions["tuning"], studies, findings.evidence.scale.trials)
 
 
 def tuned_methods(study: Study) -> list[TunedMethod]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.plots.base import Picture
-from gelora_cli.plots.style import new_figure
+from gelora_cli.plots.style import figure_head, head, new_figure, titles
 from gelora_cli.report.analysis import Analysis, analyse
 from gelora_cli.report.content import ReportContent
 from gelora_cli.report.headline import headline
@@ -104,6 +104,19 @@ def test_without_a_script_all_is_open_and_no_control_is_dead(text: str) -> None:
     assert static.count('<details class="fold"') == static.count('<details class="fold" open>') > 0
     visible = re.sub(r'<form id="filters".*?</form>', "", static, flags=re.S)
     assert "<button" not in visible and " hidden" not in visible.replace('role="status" hidden', "")
+
+
+def test_a_title_stands_in_the_picture_or_above_it(analysis: Analysis) -> None:
+    titled, untitled = new_figure(2.0, (1,)), new_figure(2.0, (1,))
+    figure_head(titled[0], "Value of each row", "cola")
+    with titles(False):
+        head(untitled[1][0], "Value of each row", "cola")
+    pictures = tuple(
+        Picture(name, f"Value: {name}", "", figure) for name, (figure, _) in (("in", titled), ("out", untitled))
+    )
+    content = ReportContent(title="Mine", analysis=analysis, unused=(), pictures=pictures, published=None)
+    text = page(content, {"in": "<svg></svg>", "out": "<svg></svg>"})
+    assert '<h3 class="unseen">Value: in</h3>' in text and "<h3>Value: out</h3>" in text
 
 
 def test_styles_of_pictures_are_classes_of_the_page(text: str) -> None:

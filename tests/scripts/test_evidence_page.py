@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gelora_cli.plots.style import has_title
 from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer
 from scripts.evidence import page
 from scripts.evidence.claims import advice_claims, contrast_claim, headline, load_texts
@@ -186,6 +187,18 @@ def test_equal_runs_give_equal_text_and_pictures(equal: Findings) -> None:
     assert page_text(again, pictures) == page_text(equal, page_pictures(equal))
     assert set(pictures) == {"placement", "signals", "static"}
     assert pictures["static"].png().startswith(b"\x89PNG")
+
+
+def test_a_title_stands_above_its_picture_and_a_caption_below(equal: Findings) -> None:
+    pictures = page_pictures(equal)
+    assert not any(has_title(picture.figure) for picture in pictures.values())
+    text, block = page_text(equal, pictures), readme_text(equal, pictures)
+    for picture in pictures.values():
+        assert f"### {picture.title}\n" in text
+        assert f"![{picture.title}](images/{picture.name}.png)\n\n{picture.caption}\n" in text
+        assert picture.title not in picture.caption
+    main = pictures["static"]
+    assert f"**{main.title}**\n\n![{main.title}](docs/images/found-static.png)\n\n{main.caption}\n" in block
 
 
 def test_a_split_that_is_not_glues_is_said_with_its_numbers(equal: Findings) -> None:
