@@ -277,9 +277,10 @@ def by_definition(profile: IdProfile, bound: int, rule: str) -> tuple[int, ...] 
     """Every possible unit with its average, sorted, taken until the next doesn't fit; None below the lower bounds."""
     exact = [Fraction(Decimal(str(row.idim))) for row in profile.layers]
     growths = [max(b - a, Fraction(0)) for a, b in itertools.pairwise(exact)]
-    weights = (
-        [g + 1 for g in growths] if rule == "growth+1" else growths if any(growths) else [Fraction(1)] * len(growths)
-    )
+    if rule == "growth+1":
+        weights = [growth + 1 for growth in growths]
+    else:
+        weights = growths if any(growths) else [Fraction(1)] * len(growths)
     costs, caps = unit_costs(profile.model_map, "attention"), max_ranks(profile.model_map, "attention")
     ranks = [min(cap, max(1, -int(-g // 1)) if rule == "growth+1" else 1) for g, cap in zip(growths, caps, strict=True)]
     left = bound - sum(n * c for n, c in zip(ranks, costs, strict=True))

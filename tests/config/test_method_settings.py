@@ -62,7 +62,9 @@ def test_the_defaults_of_a_methods_keys_are_those_of_its_file(name: str) -> None
 
 
 def test_a_methods_section_has_its_own_keys_alone() -> None:
-    found = {name: {item.name for item in fields(MethodConfig.class_of(name))} - COMMON for name in METHODS.names()}
+    found = {}
+    for name in METHODS.names():
+        found[name] = {item.name for item in fields(MethodConfig.class_of(name))} - COMMON
     assert found["full"] == found["bitfit"] == found["houlsby"] == set()
     assert found["lora"] == found["gelora"] == {"scaling", "dropout", "variant"}
     assert found["eva"] == {"scaling", "dropout", "rho"}

@@ -82,7 +82,7 @@ def test_windows_cover_the_context_and_share_the_stride(tokenizer: PreTrainedTok
     assert len(encoded) > 4
     assert encoded.question_row.tolist() == [0] * (len(encoded) - 1) + [1]
     parts = [encoded.chars[encoded.offsets[w] : encoded.offsets[w + 1]] for w in range(len(encoded) - 1)]
-    spans = [{tuple(pair) for pair in part[part[:, 0] >= 0].tolist()} for part in parts]
+    spans = [set(map(tuple, part[part[:, 0] >= 0].tolist())) for part in parts]
     whole = sorted(set().union(*spans))
     text = "".join(LONG[start:end] for start, end in whole)
     assert text == "".join(LONG.split())
@@ -195,7 +195,9 @@ def refusal(root: Path, rows: list[dict[str, Any]], task: TaskConfig = TASK, spl
 
 def test_wrong_rows_are_refused_with_the_first_of_them(tmp_path: Path) -> None:
     good = squad_rows(5, 3, unanswerable=False)
-    without = [{key: value for key, value in row.items() if key != "answers"} for row in good]
+    without = [dict(row) for row in good]
+    for row in without:
+        del row["answers"]
     assert "no column answers; it has title" in refusal(tmp_path, without)
     assert "empty context, the first is row 2" in refusal(tmp_path, [*good[:2], good[2] | {"context": " "}, *good[3:]])
     assert "twice, the first is q0" in refusal(tmp_path, [*good, good[0]])

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from gelora_cli.training.graphs import GraphedPasses
-from tests.helpers.bench import Bench, without_times
+from tests.helpers.bench import Bench
 from tests.helpers.gpu import SHORT, STOPPED_AT, saved_adapter, stop_at
+from tests.helpers.metric_lines import losses_of
 
 pytestmark = pytest.mark.gpu
 
@@ -59,7 +60,7 @@ def test_graphs_of_a_fast_training_give_its_losses_and_resume_bitwise(
     losses = []
     for bench, setting in ((plain, "false"), (fast, "true")):
         assert bench.run(*short, *words, "model.dropout=0", f"train.fast={setting}", model=kind) == 0
-        losses.append([line["loss"] for line in without_times(bench.only()) if "loss" in line])
+        losses.append(losses_of(bench.only()))
     assert losses[1] == pytest.approx(losses[0], rel=0.03 if "precision=bf16" in words else 2e-4)
     # 90 rows in batches of 16: one batch of each epoch is smaller, and takes no graph.
     assert sorted(replayed) == [False] * 2 + [True] * 10, (fast.only() / "log.txt").read_text()[-900:]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from gelora_cli.commands.diagnosis import findings
-from tests.helpers.bench import Bench, without_times
+from tests.helpers.bench import Bench
 from tests.helpers.many import LAUNCH
+from tests.helpers.metric_lines import losses_of
 
 pytestmark = pytest.mark.gpu
 
@@ -43,7 +44,7 @@ def test_two_gpus_train_as_one(tmp_path: Path, glue_dir: Path, tiny_models: dict
         bench = Bench(tmp_path / str(processes), glue_dir, tiny_models)
         words = ["model.dropout=0", "train.log_steps=1", "budget=2500", f"launch.processes={processes}"]
         assert bench.run("task=cola", f"method={method}", *words) == 0
-        losses.append([line["loss"] for line in without_times(bench.only()) if "loss" in line])
+        losses.append(losses_of(bench.only()))
     assert losses[1] == pytest.approx(losses[0], rel=2e-4)
 
 

@@ -15,8 +15,9 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.training.loop import Trainer
-from tests.helpers.bench import Bench, without_times
+from tests.helpers.bench import Bench
 from tests.helpers.gpu import SHORT, STOPPED_AT, finish, on_cpu, saved_adapter, stop_at
+from tests.helpers.metric_lines import losses_of, without_times
 
 pytestmark = pytest.mark.gpu
 
@@ -71,7 +72,7 @@ def test_bf16_is_near_float32_and_float32_is_no_tf32(
         AcceleratorState._reset_state(True)
         bench = Bench(tmp_path / name, glue_dir, tiny_models)
         assert bench.run("task=cola", "model.dropout=0", "train.log_steps=1", f"precision={precision}") == 0
-        losses[name] = [line["loss"] for line in without_times(bench.only()) if "loss" in line]
+        losses[name] = losses_of(bench.only())
     assert losses["bf16"] != losses["float32"] and losses["bf16"] == pytest.approx(losses["float32"], rel=0.03)
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     assert losses["auto"] == losses["bf16" if has_bf16 else "float32"]
@@ -118,9 +119,11 @@ def test_a_run_of_the_gpu_predicts_on_the_cpu_and_is_exported(bench: Bench, tmp_
     assert command_line(commands[0]) == 0
     assert command_line(["export", str(run), f"output={tmp_path / 'merged'}"]) == 0
     finish(process)
-    gpu, cpu = (
-        [float(row["prediction"]) for row in csv.DictReader((tmp_path / f"{name}.csv").open(encoding="utf-8"))]
-        for name in ("gpu", "cpu")
-    )
+    gpu, cpu = (read_predictions(tmp_path / f"{name}.csv") for name in ("gpu", "cpu"))
     assert len(gpu) == 2 and gpu == pytest.approx(cpu, abs=1e-4)
     assert (tmp_path / "merged" / "model.safetensors").exists()
+
+
+def read_predictions(file: Path) -> list[float]:
+    with file.open(encoding="utf-8") as stream:
+        return [float(row["prediction"]) for row in csv.DictReader(stream)]

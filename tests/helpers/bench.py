@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Bench:
 
     def arguments(self, *overrides: str, command: str = "run", model: str = "bert") -> list[str]:
         fixed = [f"model.path={self.models[model]}", f"data.glue={self.data}", f"runs_dir={self.root}", *FAST]
-        return [command, *[o for o in fixed if o.split("=")[0] not in {x.split("=")[0] for x in overrides}], *overrides]
+        return [command, *with_overrides(fixed, overrides)]
 
     def run(self, *overrides: str, command: str = "run", model: str = "bert") -> int:
         return command_line(self.arguments(*overrides, command=command, model=model))
@@ -36,6 +37,12 @@ class Bench:
     def only(self) -> Path:
         (directory,) = self.directories()
         return directory
+
+
+def with_overrides(words: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return words of a command with overrides at their end, in place of words with the same keys."""
+    keys = {override.split("=")[0] for override in overrides}
+    return [*[word for word in words if word.split("=")[0] not in keys], *overrides]
 
 
 @pytest.fixture
@@ -49,11 +56,6 @@ def result_of(directory: Path) -> RunResult:
 
 def predictions(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
-
-
-def without_times(directory: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in lines]
 
 
 def answer_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:

@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from gelora_cli.core.files import file_sha256
+from gelora_cli.core.run_files import METRICS
 from gelora_cli.training.checkpoint import saved_checkpoints
+from tests.helpers.metric_lines import without_times
 
 PHASES = ("profile", "training", "evaluation", "checkpoint", "anywhere")
-TIMINGS = ("seconds", "examples_per_second")
 SMALL_SQUAD = ("task.max_length=48", "task.stride=12", "task.max_question_length=12", "task.max_answer_length=8")
 SMALL_PLURAL = (
     "task.max_length=48",
@@ -309,15 +310,12 @@ def difference(one: Path, other: Path) -> str:
     for name in ("adapter/adapter_model.safetensors", "predictions.jsonl", "ranks.json"):
         if file_sha256(one / name) != file_sha256(other / name):
             return name
-    for name, read in (("metrics.jsonl", metric_lines), ("profile.json", untimed), ("result.json", untimed)):
-        if (one / name).exists() and read(one / name) != read(other / name):
+    if (one / METRICS).exists() and without_times(one) != without_times(other):
+        return METRICS
+    for name in ("profile.json", "result.json"):
+        if (one / name).exists() and untimed(one / name) != untimed(other / name):
             return name
     return ""
-
-
-def metric_lines(path: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
 
 
 def untimed(path: Path) -> Any:

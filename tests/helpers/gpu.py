@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 
 from gelora_cli.core.devices import unusable_gpu
 from gelora_cli.training.loop import Trainer
-from tests.helpers.bench import Bench, without_times
+from tests.helpers.bench import Bench
+from tests.helpers.metric_lines import losses_of
 
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 """With this environment a process sees no GPU."""
@@ -105,27 +106,25 @@ class Twins:
         self, root: Path, data: Path, models: dict[str, Path], runs: Mapping[str, tuple[str, Sequence[str]]]
     ) -> None:
         """Do the runs; each has a model kind and overrides."""
-        benches = {side: {name: Bench(root / side / name, data, models) for name in runs} for side in ("gpu", "cpu")}
-        commands = [benches["cpu"][name].arguments(*words, model=kind) for name, (kind, words) in runs.items()]
+        gpu_benches = {name: Bench(root / "gpu" / name, data, models) for name in runs}
+        cpu_benches = {name: Bench(root / "cpu" / name, data, models) for name in runs}
+        commands = [cpu_benches[name].arguments(*words, model=kind) for name, (kind, words) in runs.items()]
         process = on_cpu(commands)
         self.waits: dict[str, list[list[str]]] = {}
         try:
             for name, (kind, words) in runs.items():
                 with pytest.MonkeyPatch.context() as patch, recorded_waits(patch) as steps:
-                    assert benches["gpu"][name].run(*words, model=kind) == 0, name
+                    assert gpu_benches[name].run(*words, model=kind) == 0, name
                 self.waits[name] = steps
             finish(process)
         finally:
             process.kill()
-        self.gpu, self.cpu = ({name: bench.only() for name, bench in benches[side].items()} for side in ("gpu", "cpu"))
+        self.gpu = {name: bench.only() for name, bench in gpu_benches.items()}
+        self.cpu = {name: bench.only() for name, bench in cpu_benches.items()}
 
     def losses(self, name: str) -> tuple[list[float], list[float]]:
         """Return the losses of all steps, of the run on the GPU and of that on the CPU."""
-        gpu, cpu = (
-            [line["loss"] for line in without_times(directory) if "loss" in line]
-            for directory in (self.gpu[name], self.cpu[name])
-        )
-        return gpu, cpu
+        return losses_of(self.gpu[name]), losses_of(self.cpu[name])
 
 
 if __name__ == "__main__":

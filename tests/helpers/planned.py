@@ -16,20 +16,18 @@ WIDTH, INNER = 32, 64
 
 def encoder(blocks: int = 3, width: int = WIDTH, inner: int = INNER) -> ModelMap:
     """Return a BERT-like map: q, k, v, o of (width, width), feed-forward to `inner` and back."""
-    shapes = {
-        "query": ("attention.self.query", width, width),
-        "key": ("attention.self.key", width, width),
-        "value": ("attention.self.value", width, width),
-        "output": ("attention.output.dense", width, width),
-        "up": ("intermediate.dense", width, inner),
-        "down": ("output.dense", inner, width),
-    }
-    rows = [
-        BlockMap(
-            i, f"layer.{i}", tuple(LinearShape(f"layer.{i}.{n}", role, a, b) for role, (n, a, b) in shapes.items())
+    rows = []
+    for number in range(1, blocks + 1):
+        name = f"layer.{number}"
+        linears = (
+            LinearShape(f"{name}.attention.self.query", "query", width, width),
+            LinearShape(f"{name}.attention.self.key", "key", width, width),
+            LinearShape(f"{name}.attention.self.value", "value", width, width),
+            LinearShape(f"{name}.attention.output.dense", "output", width, width),
+            LinearShape(f"{name}.intermediate.dense", "up", width, inner),
+            LinearShape(f"{name}.output.dense", "down", inner, width),
         )
-        for i in range(1, blocks + 1)
-    ]
+        rows.append(BlockMap(number, name, linears))
     return ModelMap("bert", tuple(rows), ("classifier",), 66, 1_000_000, 900, 300)
 
 

@@ -19,17 +19,14 @@ IDIMS = (5.0, 7.5, 7.0, 8.2, 8.2, 11.2, 10.0)  # growth 2.5 0 1.2 0 3 0, lower b
 
 
 def make_map(sides: Sequence[tuple[int, int]]) -> ModelMap:
-    """One block per (in, out) with four linears of that shape."""
+    """Return a map with a block for each (in, out), with four linears of that shape."""
     paths = {"query": "self.query", "key": "self.key", "value": "self.value", "output": "output.dense"}
-    blocks = tuple(
-        BlockMap(
-            i + 1,
-            f"encoder.layer.{i}",
-            tuple(LinearShape(f"encoder.layer.{i}.attention.{paths[role]}", role, n, m) for role in paths),
-        )
-        for i, (n, m) in enumerate(sides)
-    )
-    return ModelMap("bert", blocks, ("classifier",), 770, 22_713_216)
+    blocks = []
+    for number, (inputs, outputs) in enumerate(sides):
+        name = f"encoder.layer.{number}"
+        linears = [LinearShape(f"{name}.attention.{path}", role, inputs, outputs) for role, path in paths.items()]
+        blocks.append(BlockMap(number + 1, name, tuple(linears)))
+    return ModelMap("bert", tuple(blocks), ("classifier",), 770, 22_713_216)
 
 
 def make_profile(

@@ -13,8 +13,9 @@ import pytest
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.training.checkpoint import saved_checkpoints
-from tests.helpers.bench import Bench, predictions, without_times
+from tests.helpers.bench import Bench, predictions
 from tests.helpers.faults import difference, directories, left_over
+from tests.helpers.metric_lines import without_times
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ import pytest
 
 from gelora_cli.core.artifacts.sweep import SweepRecord
 from gelora_cli.core.codec import read_artifact
-from tests.helpers.bench import Bench, predictions, without_times
+from tests.helpers.bench import Bench, predictions
+from tests.helpers.metric_lines import without_times
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm_node.sh"
 SECONDS = 600.0

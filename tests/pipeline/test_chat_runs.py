@@ -11,7 +11,7 @@ import pytest
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.files import read_config
 from gelora_cli.core import run_files
-from tests.helpers.bench import FAST, predictions
+from tests.helpers.bench import FAST, predictions, with_overrides
 from tests.helpers.tiny import make_tiny
 from tests.helpers.tiny_completions import CHAT_TEMPLATE, completion_split
 
@@ -90,9 +90,7 @@ def test_what_is_wrong_is_said_before_any_work(
     ]
     (model / "chat_template.jinja").write_text(strict, encoding="utf-8")
     for overrides, message in wrong:
-        keys = {text.split("=")[0] for text in overrides}
-        given = [word for word in words(model, tmp_path / "runs") if word.split("=")[0] not in keys]
-        assert command_line([*given, *overrides]) == 2
+        assert command_line(with_overrides(words(model, tmp_path / "runs"), overrides)) == 2
         assert message in capsys.readouterr().err
     (model / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     assert not (tmp_path / "runs").exists()

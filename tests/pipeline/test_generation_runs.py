@@ -12,8 +12,9 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.core import run_files
 from gelora_cli.data.demo_plural import plural_splits
 from gelora_cli.report.predictions import read_predictions
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
+from tests.helpers.metric_lines import without_times
 
 EXAMPLES, LIMIT = 20, 6
 # The learning rate is so high that the first epoch is the best one, and its predictions must be kept.

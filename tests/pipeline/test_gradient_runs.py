@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
-from tests.helpers.bench import Bench, result_of, without_times
+from tests.helpers.bench import Bench, result_of
+from tests.helpers.metric_lines import without_times
 
 
 def test_a_run_that_measures_gradients_trains_as_one_that_finds_them(bench: Bench) -> None:

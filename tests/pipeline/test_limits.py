@@ -14,7 +14,8 @@ from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.status import run_status
 from gelora_cli.training import evaluation
 from gelora_cli.training.checkpoint import latest_valid_checkpoint, saved_checkpoints
-from tests.helpers.bench import Bench, predictions, without_times
+from tests.helpers.bench import Bench, predictions
+from tests.helpers.metric_lines import without_times
 
 RUN = ("task=cola", "train.epochs=3", "train.checkpoint_steps=2")
 

@@ -13,7 +13,8 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.report.grid import grid_table
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.metric_lines import without_times
 
 EVEN = ["task=cola", "budget=rank:1", "ranks.on_deficit=shrink", "data.max_train_examples=40"]
 """Rank 1 everywhere, whatever the profile says."""

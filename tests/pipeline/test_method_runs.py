@@ -22,9 +22,10 @@ from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.registries import METHODS
 from gelora_cli.core.status import run_status
-from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
+from tests.helpers.bench import Bench, answer_here, predictions, result_of
 from tests.helpers.many import on_two_processes
 from tests.helpers.methods_known import BOUNDED, EXEMPT, PLANNED, PROFILE_BASED, RIVALS
+from tests.helpers.metric_lines import losses_of, without_times
 from tests.helpers.squad_runs import arguments as squad_arguments
 from tests.helpers.squad_runs import content
 from tests.helpers.warm import WARM
@@ -182,11 +183,6 @@ def test_two_processes_give_the_answers_of_one(pair: Pair, bench: Bench, squad_d
     assert content(first, "predictions.json") == content(second, "predictions.json")
     assert result_of(first).ranks == result_of(second).ranks
     assert result_of(second).value == pytest.approx(result_of(first).value)
-
-
-def losses_of(directory: Path) -> list[float]:
-    """Return the training losses that a run has logged."""
-    return [line["loss"] for line in without_times(directory) if "loss" in line]
 
 
 @pytest.mark.distributed

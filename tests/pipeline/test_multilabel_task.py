@@ -17,7 +17,7 @@ from gelora_cli.config.files import read_config
 from gelora_cli.core import run_files
 from gelora_cli.core.status import find_runs
 from gelora_cli.report.predictions import read_predictions
-from tests.helpers.bench import FAST, predictions, result_of
+from tests.helpers.bench import FAST, predictions, result_of, with_overrides
 from tests.helpers.label_sets import LABELS, labelled_texts, write_label_sets
 
 F1_OF_LABELS = ["f1_asked", "f1_glad", "f1_sad"]
@@ -27,8 +27,7 @@ TEXTS = labelled_texts(120)
 def given(place: Path, model: Path, file: Path, *more: str) -> list[str]:
     task = ["task=text", "task.kind=multilabel", "task.columns=[review]", f"data.text={file}"]
     fixed = [*task, f"model.path={model}", f"runs_dir={place / 'runs'}", "method=lora", "budget=rank:2", *FAST]
-    keys = {word.split("=")[0] for word in more}
-    return [*[word for word in fixed if word.split("=")[0] not in keys], *more]
+    return with_overrides(fixed, more)
 
 
 def only(place: Path) -> Path:

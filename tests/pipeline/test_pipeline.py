@@ -34,9 +34,10 @@ from gelora_cli.pipeline.run import starts_from_scratch
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.training.checkpoint import Checkpoints, TrainState
-from tests.helpers.bench import Bench, answer_here, predictions, result_of, without_times
+from tests.helpers.bench import Bench, answer_here, predictions, result_of
 from tests.helpers.composed import composed
 from tests.helpers.manifests import manifest
+from tests.helpers.metric_lines import losses_of, without_times
 from tests.helpers.rows import TASKS, rows, write_split
 from tests.helpers.tiny import KINDS
 from tests.helpers.warm import WARM
@@ -508,7 +509,7 @@ def test_two_processes_give_the_ranks_and_the_losses_of_one(bench: Bench, tmp_pa
     assert done.returncode == 0, done.stderr
     first, second = one.only(), two.only()
     assert first.name == second.name
-    losses = [[line["loss"] for line in without_times(path) if "loss" in line] for path in (first, second)]
+    losses = [losses_of(path) for path in (first, second)]
     assert len(losses[0]) == 54
     assert losses[1][:50] == pytest.approx(losses[0][:50], rel=1e-4)
     profiles = [read_artifact(IdProfile, path / "profile.json") for path in (first, second)]

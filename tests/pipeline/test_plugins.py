@@ -17,7 +17,8 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.status import find_runs
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.metric_lines import without_times
 from tests.helpers.packages import install_package
 from tests.helpers.warm import WARM
 

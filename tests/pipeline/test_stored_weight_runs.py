@@ -15,9 +15,10 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.pipeline.finished import reopen_run
 from gelora_cli.pipeline.session import open_quiet_session
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 from tests.helpers.method_cases import inputs_of
+from tests.helpers.metric_lines import without_times
 from tests.helpers.stored import make_published_in_bf16
 from tests.helpers.tiny import make_tiny
 

@@ -20,7 +20,8 @@ from gelora_cli.geometry.probe import GeometryProbe, probe_tokens, undisturbed
 from gelora_cli.methods.updates.checks import plain_model
 from gelora_cli.plots.trajectories import CAVEATS, Snapshot, read_snapshots, trajectory_figure
 from gelora_cli.trackers.json_lines import read_metric_lines
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.metric_lines import without_times
 from tests.helpers.rivals import Case, case, tune
 
 ESTIMATE = IdimEstimate(2.0, 1.5, 2.5, None, None, 30, 0, 30, constant=False)

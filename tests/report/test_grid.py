@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from tests.helpers.written_runs import write_run
 
 def rows(table: str) -> dict[str, list[str]]:
     """Return the cells of the grid by method."""
-    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in table.splitlines()]
-    return {line[3]: line[4:] for line in lines[1:]}
+    cells_of = {}
+    for line in table.splitlines()[1:]:
+        cells = re.split(r" {2,}", line.strip())
+        cells_of[cells[3]] = cells[4:]
+    return cells_of
 
 
 def test_a_row_is_a_method_over_its_seeds(tmp_path: Path) -> None:

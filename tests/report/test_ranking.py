@@ -38,9 +38,8 @@ def test_concordance_is_friedmans_statistic() -> None:
     expected, p = stats.friedmanchisquare(*values.T)
     concordance = kendall_w(ranks)
     assert concordance is not None and 6 * 4 * concordance == pytest.approx(expected)
-    ranking = rank_methods(
-        {str(i): {str(j): float(value) for j, value in enumerate(row)} for i, row in enumerate(values)}
-    )
+    tasks = {f"task {number}": dict(zip("abcde", row.tolist(), strict=True)) for number, row in enumerate(values)}
+    ranking = rank_methods(tasks)
     assert ranking.p == pytest.approx(float(p), abs=0.05)
 
 

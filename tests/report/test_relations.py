@@ -69,12 +69,13 @@ def test_a_relation_within_tasks_is_seen_and_one_between_tasks_is_not() -> None:
         opposite is not None and opposite.rho == pytest.approx(-1) and opposite.p == pytest.approx(2 / 120, abs=0.005)
     )
     mixed = [0.3, 0.1, 0.5, 0.2, 0.4]
-    unrelated = make_gains(0, ordered, mixed, "a") + make_gains(50, ordered, [1 + value for value in mixed[::-1]], "b")
+    higher = [1 + value for value in reversed(mixed)]
+    unrelated = make_gains(0, ordered, mixed, "a") + make_gains(50, ordered, higher, "b")
     easy_task = relate(unrelated)
     assert easy_task is not None and abs(easy_task.rho) < 0.1 and easy_task.p > 0.5
     assert relate(make_gains(0, ordered, [0.5] * 5, "a")) is None
     # A larger budget, at which all gain more and all agree more, is no relation either.
-    large = [replace(gain, board="0.3M") for gain in make_gains(50, ordered, [1 + value for value in mixed[::-1]], "a")]
+    large = [replace(gain, board="0.3M") for gain in make_gains(50, ordered, higher, "a")]
     by_budget = relate(make_gains(0, ordered, mixed, "a") + large)
     assert by_budget is not None and by_budget.rho == pytest.approx(easy_task.rho)
 

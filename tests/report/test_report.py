@@ -26,7 +26,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.report.analysis import PairTests
 from gelora_cli.report.build import write_report
-from gelora_cli.report.groups import group_rows
+from gelora_cli.report.groups import RowGroup, group_rows
 from gelora_cli.report.published import FIELDS
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
@@ -253,7 +253,7 @@ def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
     ):
         change_budget(write_whole(tmp_path, method, 0, 30), modules, auto, budget)
     groups = group_rows(make_rows(collect([tmp_path]).runs))
-    assert [[row.name for row in group.rows] for group in groups] == [
+    assert list(map(row_names, groups)) == [
         ["shuffled", "full"],
         ["reversed", "adalora", "full"],
         ["gelora", "lora", "houlsby", "full"],
@@ -261,6 +261,10 @@ def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
     ]
     assert len({group.name for group in groups}) == 4
     assert "parameters=901" in groups[1].name and "modules=attention" in groups[2].name
+
+
+def row_names(group: RowGroup) -> list[str]:
+    return [row.name for row in group.rows]
 
 
 def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> None:

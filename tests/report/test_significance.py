@@ -48,13 +48,18 @@ def write_rows(
 
 def write_labels(root: Path, method: str, seed: int, right: Array, *, collapsed: bool = False) -> Path:
     """Write a run that is right where `right` (n,) says so; its rows are in an order of its own."""
-    sides = [["no", "yes"][label] for label in TRUE.tolist()], right.tolist()
-    rows = [
-        {"id": number, "prediction": label if good else "yes" if label == "no" else "no", "label": label, "scores": []}
-        for number, (label, good) in enumerate(zip(*sides, strict=True))
-    ]
+    words = ("no", "yes")
+    rows: list[Row] = []
+    for number, (true, is_right) in enumerate(zip(TRUE.tolist(), right.tolist(), strict=True)):
+        predicted = true if is_right else 1 - true
+        rows.append({"id": number, "prediction": words[predicted], "label": words[true], "scores": []})
     order = np.random.default_rng(seed).permutation(len(rows))
     return write_rows(root, method, seed, [rows[i] for i in order], float(right.mean()), collapsed=collapsed)
+
+
+def row_of(root: Path, name: str, right: Array) -> ComparedRow:
+    """Make a method that is right where `right` (n,) says so, with each of three seeds."""
+    return compared_row(name, "demo", {seed: write_labels(root, name, seed, right) for seed in (0, 1, 2)})
 
 
 def row(root: Path, name: str, share: float, seeds: Sequence[int] = (0, 1, 2), *, group: str = "demo") -> ComparedRow:
@@ -76,12 +81,9 @@ def with_groups(rows: Sequence[ComparedRow], count: int) -> None:
 
 
 def test_examples_of_a_group_are_drawn_together(tmp_path: Path) -> None:
-    """Of two methods each suits half of the articles, one a few more: little is known from 10 articles."""
+    """Compare two methods that suit six and four of 10 articles: little is known from so few."""
     suited = np.repeat([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], 30)
-    rows = [
-        compared_row(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
-        for name, right in (("a", suited == 1), ("b", suited == 0))
-    ]
+    rows = [row_of(tmp_path, "a", suited == 1), row_of(tmp_path, "b", suited == 0)]
     alone = compare_rows(rows, resamples=400)[0]
     assert alone.verdict.startswith("a above b") and (alone.p or 1) < 0.01
     assert (alone.groups, alone.drawn) == (None, "300 examples, taken as independent")
@@ -196,11 +198,15 @@ def test_fewer_than_three_shared_seeds_give_no_verdict(tmp_path: Path) -> None:
     assert (two.seeds, none.seeds, three.seeds) == (2, 0, 3)
     assert two.verdict == "no verdict: 2 shared seeds, 3 are needed"
     assert two.low is two.high is two.p is two.p_corrected is two.effect_size is None
-    means = {r.name: {seed: read_predictions(path).result.value for seed, path in r.runs.items()} for r in rows}
-    assert two.difference == pytest.approx(np.mean([means["a"][seed] - means["b"][seed] for seed in (1, 2)]))
-    assert none.difference == pytest.approx(np.mean([*means["a"].values()]) - np.mean([*means["c"].values()]))
-    assert three.difference == pytest.approx(np.mean([means["a"][seed] - means["d"][seed] for seed in (0, 1, 2)]))
+    a, b, c, d = map(value_by_seed, rows)
+    assert two.difference == pytest.approx(np.mean([a[seed] - b[seed] for seed in (1, 2)]))
+    assert none.difference == pytest.approx(np.mean([*a.values()]) - np.mean([*c.values()]))
+    assert three.difference == pytest.approx(np.mean([a[seed] - d[seed] for seed in (0, 1, 2)]))
     assert three.p_corrected == three.p  # the only test
+
+
+def value_by_seed(compared: ComparedRow) -> dict[int, float]:
+    return {seed: read_predictions(run).result.value for seed, run in compared.runs.items()}
 
 
 def test_collapsed_runs_stay_and_are_counted(tmp_path: Path) -> None:
@@ -224,18 +230,14 @@ def test_what_is_shown_alone_is_not_shown_among_many(tmp_path: Path) -> None:
 
 def test_methods_that_predict_the_same(tmp_path: Path) -> None:
     right = np.arange(300) < 200
-    rows = [compared_row(m, "demo", {s: write_labels(tmp_path, m, s, right) for s in (0, 1, 2)}) for m in ("a", "b")]
+    rows = [row_of(tmp_path, name, right) for name in ("a", "b")]
     pair = compare_rows(rows, resamples=50)[0]
     assert (pair.difference, pair.low, pair.high, pair.p, pair.effect_size) == (0, 0, 0, 1, None)
     assert pair.verdict == "no difference shown"
 
 
 def test_a_difference_that_nothing_changes_is_not_tested(tmp_path: Path) -> None:
-    shares = {"all": np.ones(300, bool), "none": np.zeros(300, bool)}
-    rows = [
-        compared_row(name, "demo", {seed: write_labels(tmp_path, name, seed, right) for seed in (0, 1, 2)})
-        for name, right in shares.items()
-    ]
+    rows = [row_of(tmp_path, "all", np.ones(300, bool)), row_of(tmp_path, "none", np.zeros(300, bool))]
     pair = compare_rows(rows, resamples=50)[0]
     assert (pair.difference, pair.p) == (1, None)
     assert pair.verdict.startswith("no verdict: every seed and example differs by the same")

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -59,15 +60,13 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "scripts" / "published.csv"
 
 
 def representatives(sweep: Sweep) -> list[dict[str, Any]]:
-    """Jobs in which every value of every list stands once."""
-    length = max(len(value) for value in sweep.values.values() if isinstance(value, list))
-    return [
-        {
-            key: value[min(i, len(value) - 1)] if isinstance(value, list) else value
-            for key, value in sweep.values.items()
-        }
-        for i in range(length)
-    ]
+    """Return jobs in which every value of every list stands once."""
+    lists = {key: value for key, value in sweep.values.items() if isinstance(value, list)}
+    jobs = []
+    for number in range(max(map(len, lists.values()))):
+        chosen = {key: values[min(number, len(values) - 1)] for key, values in lists.items()}
+        jobs.append(sweep.values | chosen)
+    return jobs
 
 
 COMPOSED: dict[tuple[tuple[str, str], ...], RunConfig] = {}
@@ -301,8 +300,8 @@ def test_published_figures_have_a_source_and_a_place() -> None:
     rows = every_published()
     columns = "task,model,method,modules,budget,params,metric,value,seeds,protocol,source"
     assert all(",".join(row) == columns and row["method"] in METHODS for row in rows)
-    keys = [tuple(row[key] for key in ("task", "model", "method", "modules", "budget", "metric")) for row in rows]
-    assert len(set(keys)) == len(keys)
+    keys = map(itemgetter("task", "model", "method", "modules", "budget", "metric"), rows)
+    assert len(set(keys)) == len(rows)
     assert all(re.search(r"arXiv \d{4}\.\d{5}", row["source"]) for row in rows)
     readings = [row for row in rows if row["task"].startswith("squad") and row["budget"].startswith("rank")]
     assert len(readings) == 32
@@ -322,10 +321,12 @@ def test_published_means_are_those_of_their_rows() -> None:
     rows = [row for row in every_published() if row["seeds"] == "5" and row["protocol"] == "dev"]
     for mean in (row for row in rows if row["task"] == "glue8"):
         mine = [row for row in rows if (row["method"], row["params"]) == (mean["method"], mean["params"])]
-        tasks = {row["task"] for row in mine} - {"glue8"}
-        values = [fmean(float(row["value"]) for row in mine if row["task"] == task) for task in tasks]
-        assert len(values) == 8
-        assert fmean(values) == pytest.approx(float(mean["value"]), abs=2e-4), mean["method"]
+        by_task: dict[str, list[float]] = {}
+        for row in mine:
+            if row["task"] != "glue8":
+                by_task.setdefault(row["task"], []).append(float(row["value"]))
+        assert len(by_task) == 8
+        assert fmean(map(fmean, by_task.values())) == pytest.approx(float(mean["value"]), abs=2e-4), mean["method"]
 
 
 def test_make_has_and_shows_every_target() -> None:

@@ -16,8 +16,9 @@ from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.plugins import load_plugins
 from gelora_cli.trackers.opening import open_trackers
 from gelora_cli.trackers.process import LONGEST_LOG, TrackerProcess, finish_all
-from tests.helpers.bench import Bench, predictions, without_times
+from tests.helpers.bench import Bench, predictions
 from tests.helpers.composed import composed
+from tests.helpers.metric_lines import without_times
 from tests.helpers.warm import WARM
 
 PLUGIN = """

@@ -12,7 +12,8 @@ import pytest
 
 from gelora_cli.core import run_files
 from gelora_cli.core.files import append_line
-from tests.helpers.bench import Bench, predictions, result_of, without_times
+from tests.helpers.bench import Bench, predictions, result_of
+from tests.helpers.metric_lines import without_times
 
 pytestmark = pytest.mark.extras
 

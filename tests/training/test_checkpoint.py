@@ -27,6 +27,7 @@ from gelora_cli.training.checkpoint import (
     saved_checkpoints,
     verify_checkpoint,
 )
+from tests.helpers.metric_lines import without_times
 from tests.helpers.rivals import Case, case
 from tests.helpers.train_settings import SETTINGS
 from tests.helpers.training import fine_tune
@@ -105,11 +106,6 @@ def train(
     return {name: tensor.detach().clone() for name, tensor in attached.trainable().items()}, result
 
 
-def lines(directory: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (directory / run_files.METRICS).read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "examples_per_second")} for line in found]
-
-
 def resume(directory: Path) -> None:
     """Do what `gelora run` does before it resumes."""
     state = latest_valid_checkpoint(directory)
@@ -147,7 +143,7 @@ def test_a_killed_training_ends_as_if_it_never_was(
     torch.manual_seed(99)  # whatever ran before in the process that goes on
     resumed = train(found(), broken, protocol=protocol)
     same(wanted, resumed)
-    assert lines(whole) == lines(broken)
+    assert without_times(whole) == without_times(broken)
 
 
 def test_without_checkpoints_it_starts_anew(bert: Path, tmp_path: Path) -> None:
@@ -176,7 +172,7 @@ def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path:
     assert state.step in (11, 12)
     resume(broken)
     same(wanted, train(case(bert, "gelora"), broken))
-    assert lines(whole) == lines(broken)
+    assert without_times(whole) == without_times(broken)
 
 
 def test_the_clock_writes_checkpoints_too(bert: Path, tmp_path: Path) -> None:

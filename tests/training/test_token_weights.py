@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from gelora_cli.training.loop import Trainer
 from gelora_cli.training.settings import TrainSettings
 from gelora_cli.training.timing import no_results
 from tests.helpers.completion_rows import adapted_decoder, completion_rows
+from tests.helpers.metric_lines import without_times
 from tests.helpers.tiny import DECODERS, make_tiny
 from tests.helpers.tiny_decoders import MORE_DECODERS
 from tests.helpers.train_settings import SETTINGS
@@ -186,13 +186,4 @@ def test_a_training_killed_in_mid_epoch_ends_as_if_it_never_was(llama: Path, tmp
     torch.manual_seed(99)  # whatever ran before in the process that resumes
     resumed = resumable(broken, llama, packing=packing)
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in wanted.items())
-    assert metric_lines(whole) == metric_lines(broken)
-
-
-def metric_lines(directory: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics without their times."""
-    lines = []
-    for text in (directory / run_files.METRICS).read_text().splitlines():
-        line = json.loads(text)
-        lines.append({name: value for name, value in line.items() if "second" not in name})
-    return lines
+    assert without_times(whole) == without_times(broken)

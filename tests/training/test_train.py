@@ -138,7 +138,8 @@ def test_weight_decay_moves_weights_and_no_bias(bert: Path) -> None:
     ]
     biases = [name for name in plain if name.endswith("bias")]
     assert biases
-    assert all(torch.equal(*(found[name] for found in after_one_step)) for name in biases)
+    without, with_decay = after_one_step
+    assert all(torch.equal(without[name], with_decay[name]) for name in biases)
     assert not any(torch.equal(plain[name], decayed[name]) for name in plain if name.endswith("weight"))
 
 
