@@ -28,7 +28,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def glue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All nine GLUE tasks, a few rows each, in the columns, label order and file names of the hub."""
+    """Write all nine GLUE tasks, a few rows each, in the columns, label order and file names of the hub."""
     root = tmp_path_factory.mktemp("glue")
     for task in TASKS:
         write_task(root, task)
@@ -37,7 +37,7 @@ def glue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def squad_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SQuAD v1.1 and v2.0 side by side, a few rows each, in the folders, fields and file names of the hub."""
+    """Write SQuAD v1.1 and v2.0, a few rows each, in the folders, fields and file names of the hub."""
     root = tmp_path_factory.mktemp("squad")
     for folder, unanswerable in (("plain_text", False), ("squad_v2", True)):
         for split, count, seed in (("train", 60, 1), ("validation", 23, 2)):
@@ -47,7 +47,7 @@ def squad_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Real data in the hub's layout, where there is any."""
+    """Return real data in the hub's layout, or skip the test where there is none."""
     if "GELORA_DATA" not in os.environ:
         pytest.skip("GELORA_DATA is not set")
     return Path(os.environ["GELORA_DATA"])
@@ -55,5 +55,5 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def real_glue(real_data: Path) -> Path:
-    """Real GLUE data, where there is any."""
+    """Return real GLUE data, or skip the test where there is none."""
     return real_data / "glue"

@@ -149,7 +149,7 @@ def test_importing_a_package_executes_only_lower_ones(package: str) -> None:
 
 
 def test_importing_the_training_executes_no_method() -> None:
-    """Methods are imported on demand: one that needs a package which is not installed hinders no other."""
+    # Methods are imported on demand: one that needs a package which is not installed hinders no other.
     executed = executed_by(*(name for name in GRAPH if package_of(name) == "training"))
     assert {name for name in executed if package_of(name) == "methods"} == {"methods", "methods.base"}
 

@@ -223,7 +223,7 @@ def test_auto_is_what_geloras_ranks_cost_for_every_signal() -> None:
 
 
 def test_what_scales_all_gradients_of_a_sample_is_no_noise_of_the_plan() -> None:
-    """Some batches have squared gradients twice as large as others, in all linears alike."""
+    # Some batches have squared gradients twice as large as others, in all linears alike.
     signals = {"gradients": gradient_signal(MAP, lambda i: 9.0 if i == 0 else 1.0, spread=0.06)}
     stability = plan("fisher", signals, 20).stability
     assert stability is not None

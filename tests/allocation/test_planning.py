@@ -117,7 +117,7 @@ def profile_with_feed_forward() -> IdProfile:
 
 @pytest.mark.parametrize(("method", "ratio", "triplets", "rank"), [("adalora", 1.1, 10, 11), ("sora", 1.4, 5, 7)])
 def test_a_start_ratio_is_the_number_as_it_is_written(method: str, ratio: float, triplets: int, rank: int) -> None:
-    """Of triplets in each of DeBERTa's 48 linears floats make more than 11 of 1.1 * 10, and less than 7 of 1.4 * 5."""
+    # Of triplets in each of DeBERTa's 48 linears floats make more than 11 of 1.1 * 10, and less than 7 of 1.4 * 5.
     cost = 48 * 1537
     settings: dict[str, Any] = {
         "modules": "attention",
@@ -159,7 +159,7 @@ def test_module_ranks_leave_out_what_gets_none() -> None:
 
 
 def test_deberta_v3_base_at_the_budget_of_the_published_tables() -> None:
-    """0.3M on q, k, v, o: what is left of each method's budget is less than its unit."""
+    # 0.3M on q, k, v, o: what is left of each method's budget is less than its unit.
     deberta = encoder(12, 768, 3072)
     used = {method: plan_of(method, parse_budget("0.3M"), deberta).adapter_params for method in BOUNDED}
     assert used == {

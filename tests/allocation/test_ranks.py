@@ -250,7 +250,7 @@ side = st.integers(2, 7)
 
 @st.composite
 def profiles(draw: st.DrawFn) -> IdProfile:
-    """One to six blocks whose modules differ in shape, so that units differ in cost."""
+    """Draw one to six blocks whose modules differ in shape, so that units differ in cost."""
     count = draw(st.integers(1, 6))
     sides = draw(st.lists(st.tuples(side, side), min_size=count, max_size=count))
     scale = draw(st.sampled_from([1.0, 0.1]))
@@ -274,7 +274,7 @@ def planned(profile: IdProfile, bound: int, given: dict[str, Any]) -> RankPlan:
 
 
 def by_definition(profile: IdProfile, bound: int, rule: str) -> tuple[int, ...] | None:
-    """Every possible unit with its average, sorted, taken until the next doesn't fit; None below the lower bounds."""
+    """Sort every possible unit by its average, and take them until one doesn't fit; None below the lower bounds."""
     exact = [Fraction(Decimal(str(row.idim))) for row in profile.layers]
     growths = [max(b - a, Fraction(0)) for a, b in itertools.pairwise(exact)]
     if rule == "growth+1":

@@ -33,7 +33,7 @@ class Scores:
 
 @pytest.fixture(autouse=True)
 def entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two methods whose allocators read scores, one per block and one per module."""
+    """Register two methods whose allocators read scores, one per block and one per module."""
     forget_entries_afterwards(monkeypatch, ALLOCATORS)
     forget_entries_afterwards(monkeypatch, METHODS)
 

@@ -93,7 +93,7 @@ def test_agreement(ranks: tuple[int, ...], other: tuple[int, ...], share: float)
 
 
 def test_a_preference_is_a_contrast_beyond_its_error() -> None:
-    """Two targets: the contrast of the first is 1/2 (w_1 - w_2), and its error half that of the difference."""
+    # Two targets: the contrast of the first is 1/2 (w_1 - w_2), and its error half that of the difference.
     noise = [math.cos(math.pi * (2 * k + 1) / 20) * math.sqrt(2) for k in range(10)]  # mean square 1
     quantile = stats.t.isf(0.05 / 2, 9)
     for factor, prefers in ((0.99, False), (1.01, True)):
@@ -117,7 +117,7 @@ def test_growth_without_noise_is_stable_and_growth_within_it_no_preference() -> 
 
 
 def test_a_clear_block_among_noisy_ones_is_unstable() -> None:
-    """With weights `growth` the units of the other blocks move with the noise."""
+    # With weights `growth` the units of the other blocks move with the noise.
     profile = with_tenths(ONE, (0.6,) * 7)
     unstable = stability_of(plan_ranks(profile, RANK4, rule="growth"))
     assert unstable.verdict == "unstable"
@@ -166,7 +166,7 @@ def test_the_numbers_are_those_of_the_ten_plans() -> None:
 
 def test_halves_and_quarters_say_from_where_on_the_plan_stays() -> None:
     def at(half: float, quarter: float, eighth: float) -> PlanStability:
-        """Block 3 grows by 3 in the whole, and by these numbers in the smaller samples."""
+        """Let block 3 grow by 3 in the whole, and by these numbers in the smaller samples."""
         profile = with_tenths(ONE, (0.02,) * 7)
         layers = []
         for row in profile.layers:

@@ -92,7 +92,7 @@ peft_config = LoraConfig(
 
 @pytest.mark.parametrize("names", [("h.0.q", "h.1.q"), (ODD, "yes"), ("null", "1.0")])
 def test_every_form_says_what_peft_gets(names: tuple[str, str]) -> None:
-    """No name ends a string early, becomes another type, or adds a key."""
+    # No name ends a string early, becomes another type, or adds a key.
     made = plan(*names)
     expected = rank_pattern_json(made)
     assert json.loads(FORMATS["peft"].text(made)) == expected
@@ -110,7 +110,7 @@ def test_every_variant_has_its_keys_or_is_refused(variant: str) -> None:
 
 
 def test_axolotl_takes_whole_alphas_only() -> None:
-    """Its schema refuses fractions, and a rounded alpha would be another scaling."""
+    # Its schema refuses fractions, and a rounded alpha would be another scaling.
     with pytest.raises(GeloraError, match=r"axolotl 0\.19\.0 takes whole alphas only.* such as 0\.6; take a whole"):
         FORMATS["axolotl"].text(plan(scaling=0.3, ranks=(2, 3)))
     first, second = plan().blocks

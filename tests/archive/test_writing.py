@@ -139,7 +139,7 @@ def test_many_runs_come_in_frames(runs: Path, archive: Path, monkeypatch: pytest
 
 
 def test_what_is_not_packed_may_be_missing(runs: Path, archive: Path) -> None:
-    """Runs that were copied from another machine come without their adapters."""
+    # Runs that were copied from another machine come without their adapters.
     for directory in (run(runs, "lora", 0), run(runs, "gelora", 2)):
         shutil.rmtree(directory / run_files.ADAPTER)
         (directory / run_files.LOG).unlink()

@@ -18,7 +18,7 @@ BUDGET = "budget=rank:5"
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """Two profiles, one of another pooling, and weights in a third directory."""
+    """Write two profiles, one of another pooling, and weights into a third directory."""
     other = replace(MINILM, settings=replace(MINILM.settings, pooling="cls"), layers=MINILM.layers)
     linears = [linear for block in MINILM.model_map.blocks for linear in block.linears]
     weights = tuple(LinearWeight(linear.name, 3.0 + number) for number, linear in enumerate(linears))

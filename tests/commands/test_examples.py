@@ -23,13 +23,13 @@ def unquoted(line: str) -> str:
 
 
 def survives(line: str) -> bool:
-    """Whether a shell hands every word over as it is written."""
+    """Return whether a shell hands every word over as it is written."""
     rest = unquoted(line)
     return not (set(SPECIAL) | {"'", '"'}) & set(rest) and not re.search(r"(^|\s)=", rest)
 
 
 def shown_commands() -> Iterator[tuple[str, str]]:
-    """Where a command line is shown, and the line, without the comment sign of YAML."""
+    """Yield where a command line is shown, and the line, without the comment sign of YAML."""
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in path.read_text(encoding="utf-8").split("```")[1::2]:
             language, _, lines = block.partition("\n")

@@ -193,7 +193,7 @@ def test_what_is_a_hub_id() -> None:
 
 
 def test_a_run_holds_no_place_of_this_machine(made: dict[str, Path]) -> None:
-    """Cards and adapters may be shared: the base by a relative path, data by the name alone, modes as for any file."""
+    # Cards and adapters may be shared: the base by a relative path, data by the name alone, modes as for any file.
     for name, run in made.items():
         card = (run / "README.md").read_text(encoding="utf-8")
         assert "data.glue=glue" in card or "data.squad=" in card

@@ -86,7 +86,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_pipe_without_a_name_is_written_to() -> None:
-    """As /dev/stdout is where another command reads it."""
+    # /dev/stdout is one where another command reads it.
     reading, writing = os.pipe()
     write_output(Path(f"/dev/fd/{writing}"), "lines", force=False)
     os.close(writing)

@@ -27,7 +27,7 @@ def test_a_command_has_a_configuration_and_a_file_of_its_own(name: str) -> None:
 
 
 def test_only_commands_without_paths_are_swept() -> None:
-    """A job of a sweep runs in another process, which is handed no paths."""
+    # A job of a sweep runs in another process, which is handed no paths.
     swept = [name for name in COMMANDS.names() if COMMANDS.get(name).sweepable]
     assert swept == ["run", "profile", "train"]
     assert all(COMMANDS.get(name).positional is None for name in swept)

@@ -112,7 +112,7 @@ def test_words_that_are_accepted_are_completed_and_checked_alike() -> None:
 
 
 def test_no_key_stands_in_a_second_table() -> None:
-    """No file of the package but the schema has a mapping or list that names many keys."""
+    # No file of the package but the schema has a mapping or list that names many keys.
     names = {entry.name for entry in declared_keys(RunConfig) if "." in entry.name}
     tables = []
     for path in sorted(CONFIG.glob("*.py")):

@@ -12,7 +12,7 @@ from gelora_cli.core.heavy_imports import import_heavy
 
 
 def test_the_collector_is_off_during_an_import_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module sees the collector off; afterwards it is on, whether or not the import succeeds."""
+    # The module sees the collector off; afterwards it is on, whether or not the import succeeds.
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(gc, "freeze", lambda: None)  # objects of other tests stay collectable
     (tmp_path / "heavy_module.py").write_text("import gc\nwas_enabled = gc.isenabled()\n")
@@ -26,7 +26,7 @@ def test_the_collector_is_off_during_an_import_alone(tmp_path: Path, monkeypatch
 
 
 def test_objects_stay_collectable_where_nothing_is_imported() -> None:
-    """A second run in one process leaves the model of the first one to the collector."""
+    # A second run in one process leaves the model of the first one to the collector.
     before = gc.get_freeze_count()
     import_heavy("gc", "sys")
     assert gc.get_freeze_count() == before

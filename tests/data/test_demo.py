@@ -284,7 +284,7 @@ def test_verb_forms(verb: str, expected: str) -> None:
 
 
 def test_no_form_of_a_verb_is_ambiguous() -> None:
-    """Past and base must differ, or an unacceptable sentence would be acceptable in the other reading."""
+    # Past and base must differ, or an unacceptable sentence would be acceptable in the other reading.
     for kind, text in VOCABULARY.items():
         if kind.endswith("verb") or kind == "intransitive":
             for verb in text.split():

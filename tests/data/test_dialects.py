@@ -30,7 +30,7 @@ def written(path: Path, header: str, row: str, **replaced: str) -> Path:
 
 
 def read(path: Path, task: TaskConfig = TASK, **dialect: str) -> TextSplit:
-    """All rows of a file, which stands for training and validation rows alike."""
+    """Return all rows of a file, which stands for training and validation rows alike."""
     data = replace(DataConfig(text=str(path), text_validation=str(path)), **dialect)  # type: ignore[arg-type]
     return load_user_split(complete_user_task(task, data), data, "train")
 

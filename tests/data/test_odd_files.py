@@ -27,18 +27,18 @@ NINES = "9" * 5000
 
 
 def broken_texts(count: int = COUNT) -> pa.Array:
-    """Texts of one byte each, the last of them no UTF-8."""
+    """Return texts of one byte each, the last of them no UTF-8."""
     offsets = pa.array(range(count + 1), pa.int32()).buffers()[1]
     return pa.Array.from_buffers(pa.string(), count, [None, offsets, pa.py_buffer(b"a" * (count - 1) + b"\xff")])
 
 
 def late_dates() -> pa.Array:
-    """Moments far beyond year 9999."""
+    """Return moments far beyond year 9999."""
     return pa.array([2**62] * COUNT, pa.timestamp("us"))
 
 
 def same_names() -> pa.Array:
-    """Structs with a field's name twice."""
+    """Return structs with a field's name twice."""
     return pa.StructArray.from_arrays([pa.array(TEXTS), pa.array(TEXTS)], names=["a", "a"])
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_text_is_named(tmp_path: Path, value: Any) -> None:
 
 
 def jsonl(path: Path, row: str, task: TaskConfig = OWN) -> TextSplit:
-    """Rows that are written by hand: in `row`, TEXT and LABEL stand for these."""
+    """Return rows that are written by hand: in `row`, TEXT and LABEL stand for these."""
     rows = [row.replace("TEXT", text).replace("LABEL", str(label)) for text, label in zip(TEXTS, LABELS, strict=True)]
     path.write_text("\n".join(rows))
     data = DataConfig(text=str(path), text_validation=str(path))

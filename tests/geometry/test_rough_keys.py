@@ -65,7 +65,7 @@ def test_chunks_of_columns_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("columns", [3, 40, 1500])
 def test_no_key_is_above_its_bound(columns: int) -> None:
-    """With as many neighbours as there are keys, every key belongs to a known distance."""
+    # With as many neighbours as there are keys, every key belongs to a known distance.
     points = np.random.default_rng(2).standard_normal((200, columns)).astype(np.float32)
     cloud = make_cloud(points, 2**28, CPU)
     with row_workers() as workers:

@@ -47,7 +47,7 @@ DADAPY = [
 
 
 def test_dadapy_agrees() -> None:
-    """Its bisection stops at a width of 1e-7."""
+    # Its bisection stops at a width of 1e-7.
     found = scale_idims(searched(gaussian(400, 5), 128))
     assert [scale.n1 for scale in found] == list(N1S)
     assert [scale.idim for scale in found] == pytest.approx(DADAPY, rel=1e-6)
@@ -148,7 +148,7 @@ def test_scales_change_no_other_number() -> None:
 
 
 def test_the_rule_looks_past_the_noise_around_a_plane() -> None:
-    """A square with noise of a 200th in 20 directions: near neighbours see the noise, far ones the square."""
+    # A square with noise of a 200th in 20 directions: near neighbours see the noise, far ones the square.
     rng = np.random.default_rng(5)
     points = np.pad(rng.random((1500, 2)), ((0, 0), (0, 20))) + rng.standard_normal((1500, 22)) / 200
     found = estimate_idim(points, estimator="gride")

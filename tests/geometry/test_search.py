@@ -67,7 +67,7 @@ def test_neighbours_of_some_rows_are_those_of_all() -> None:
 @pytest.mark.parametrize("count", [2, 3, 12, 60])
 @pytest.mark.parametrize("name", CLOUDS)
 def test_ratios_within_a_part_are_those_of_the_part_alone(name: str, count: int) -> None:
-    """Bit by bit, however few of a point's neighbours lie in the part."""
+    # They agree bit by bit, however few of a point's neighbours lie in the part.
     points = np.unique(np.asarray(CLOUDS[name], None if CLOUDS[name].dtype.kind == "f" else np.float64), axis=0)
     search = PointSearch.run(points, count, MEMORY, CPU)
     order = np.random.default_rng(2).permutation(len(points))
@@ -104,7 +104,7 @@ def test_jackknife_is_the_estimate_without_each_tenth_of_the_texts() -> None:
 
 
 def test_the_tenth_of_a_text_is_the_same_in_every_layer() -> None:
-    """Layers differ in their duplicates, and a text may have several points."""
+    # Layers differ in their duplicates, and a text may have several points.
     texts = np.arange(90)
     fold = fold_of_texts(texts, 10, seed=3)
     np.testing.assert_array_equal(fold_of_texts(np.repeat(texts, 4), 10, seed=3), np.repeat(fold, 4))

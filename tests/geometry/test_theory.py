@@ -23,7 +23,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def of_rank(rank: int, n: int = 40, columns: int = 6) -> Tensor:
-    """(n, columns) of this rank."""
+    """Return a matrix (n, columns) of this rank."""
     return draw(n, rank, seed=1) @ draw(rank, columns, seed=2)
 
 
@@ -36,7 +36,7 @@ def logistic(params: Tensor, x: Tensor) -> Tensor:
 
 
 def half_squared(params: Tensor, _: Tensor) -> Tensor:
-    """Means theta_1 of labels that are 0: the loss is `0.5 * theta_1^2`."""
+    """Return the means theta_1 of labels that are 0: the loss is `0.5 * theta_1^2`."""
     return params[:1]
 
 
@@ -50,7 +50,7 @@ def test_the_half_squared_loss_has_local_dimensionality_1_of_2() -> None:
 
 @pytest.mark.parametrize("rank", [1, 3, 6])
 def test_logistic_regression_has_the_rank_of_its_data(rank: int) -> None:
-    """F = X^T diag(p (1 - p)) X / n."""
+    # F = X^T diag(p (1 - p)) X / n.
     params, x = draw(6, seed=3), of_rank(rank)
     found = local_dimensionality(logistic, params, x)
     chances = (x @ params).sigmoid()
@@ -62,7 +62,7 @@ def test_logistic_regression_has_the_rank_of_its_data(rank: int) -> None:
 
 @pytest.mark.parametrize(("classes", "rank"), [(2, 2), (3, 4), (5, 1)])
 def test_softmax_loses_its_gauge_direction(classes: int, rank: int) -> None:
-    """The same vector added to every class's weights changes no probability: (K - 1) * rank."""
+    # The same vector added to every class's weights changes no probability: (K - 1) * rank.
     params, x = draw(classes * 6, seed=3), of_rank(rank)
     assert local_dimensionality(softmax_model(classes), params, x).rank == (classes - 1) * rank
     gauge = draw(6, seed=4).repeat(classes)
@@ -71,7 +71,7 @@ def test_softmax_loses_its_gauge_direction(classes: int, rank: int) -> None:
 
 
 def test_fisher_is_the_expectation_over_the_models_own_labels() -> None:
-    """From its definition, with gradients of log p of every label; and not from the labels that might be observed."""
+    # The definition has gradients of log p of every label, and not those of the labels that might be observed.
     params, x, model = draw(18, seed=3), of_rank(6, n=7), softmax_model(3)
     expected = torch.zeros(18, 18, dtype=torch.float64)
     for example in x:
@@ -85,9 +85,8 @@ def test_fisher_is_the_expectation_over_the_models_own_labels() -> None:
 
 @pytest.mark.parametrize(("inner", "outer", "rank"), [(2, 3, 2), (3, 4, 4), (5, 3, 2)])
 def test_a_two_layer_linear_network_loses_its_symmetries(inner: int, outer: int, rank: int) -> None:
-    """`y = B A x`: B G and G^-1 A are one model for all invertible G, so k (out + in - k) directions are left; with
-    inputs of rank r only r of the columns of A are seen.
-    """
+    # `y = B A x`: B G and G^-1 A are one model for all invertible G, so k (out + in - k) directions are left; with
+    # inputs of rank r only r of the columns of A are seen.
     first, second = nn.Linear(6, inner, bias=False), nn.Linear(inner, outer, bias=False)
     with torch.no_grad():
         first.weight.copy_(draw(inner, 6, seed=5))
@@ -100,7 +99,7 @@ def test_a_two_layer_linear_network_loses_its_symmetries(inner: int, outer: int,
 
 
 def test_a_network_of_tanh_is_seen_below_what_products_resolve() -> None:
-    """All 13 parameters count, though the smallest eigenvalue is below P u of the largest."""
+    # All 13 parameters count, though the smallest eigenvalue is below P u of the largest.
     found = local_dimensionality(*tanh_network(4), torch.linspace(-2, 2, 60)[:, None].double(), family="gaussian")
     assert found.rank == found.parameters == 13
     unit = torch.finfo(torch.float64).eps
@@ -115,7 +114,7 @@ def tanh_network(width: int) -> tuple[Outputs, Tensor]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("n", [3, 500])
 def test_rows_and_triangle_give_one_spectrum(family: str, n: int) -> None:
-    """Fewer rows than parameters, and many more, folded as they come: as from the matrix itself."""
+    # Fewer rows than parameters, and many more, are folded as they come; all is as from the matrix itself.
     params, x, model = draw(18, seed=3), of_rank(6, n=n), softmax_model(3)
     found = local_dimensionality(model, params, x, family=family, chunk=7)
     expected = torch.linalg.eigvalsh(fisher_matrix(model, params, x, family=family)).flip(0)
@@ -167,13 +166,13 @@ def test_models_near_a_regular_point_have_the_idim_of_its_rank(
 
 
 def test_at_a_singular_point_the_rank_is_below_the_idim() -> None:
-    """`f = a b x` at 0: no gradient there, though the models around it are a line."""
+    # `f = a b x` at 0: no gradient there, though the models around it are a line.
     params, x = torch.zeros(2), torch.ones(1, 1)
     assert local_dimensionality(lambda p, x: p[:1] * p[1:] * x, params, x, family="gaussian").rank == 0
 
 
 def test_a_neighbourhood_has_the_metric_of_fisher() -> None:
-    """|z(phi + step) - z(phi)|^2 = n step^T F step for a small step."""
+    # |z(phi + step) - z(phi)|^2 = n step^T F step for a small step.
     params, x, model, small = draw(18, seed=3), of_rank(6, n=5), softmax_model(3), 1e-5
     points = neighbourhood(model, params, x, radius=small, points=2, seed=0)
     noise = torch.rand(2, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -63,13 +63,13 @@ def helix(n: int, rng: np.random.Generator) -> Array:
 
 
 def swiss_roll(n: int, rng: np.random.Generator) -> Array:
-    """Uniform in angle, not in area: the density varies, which TwoNN does not see."""
+    """Draw points uniform in angle, not in area: the density varies, which TwoNN does not see."""
     angle = 1.5 * np.pi * (1 + 2 * rng.random(n))
     return np.column_stack((angle * np.cos(angle), 21 * rng.random(n), angle * np.sin(angle)))
 
 
 def rotation(rows: int, columns: int, rng: np.random.Generator) -> Array:
-    """(rows, columns) with orthonormal columns."""
+    """Draw a matrix (rows, columns) with orthonormal columns."""
     return np.asarray(np.linalg.qr(rng.standard_normal((rows, columns)))[0])
 
 
@@ -78,7 +78,7 @@ def embedded(points: Array, columns: int, rng: np.random.Generator) -> Array:
 
 
 def brute_force(points: npt.NDArray[Any]) -> tuple[Array, Array]:
-    """Two smallest distances by float64 differences, row by row; values are brought near 1 first."""
+    """Return the two smallest distances by float64 differences, row by row; values are brought near 1 first."""
     scale = math.ldexp(1.0, -math.frexp(float(np.abs(points).max()))[1])
     points = points.astype(np.float64) * scale
     r = np.array([np.sort(np.linalg.norm(points - point, axis=1))[1:3] for point in points]) / scale
@@ -151,7 +151,7 @@ def test_the_points_are_left_as_they_were() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """All keys of 4,000 points would be 64 MB."""
+    # All keys of 4,000 points would be 64 MB.
     code = """
 import resource, numpy as np
 from gelora_cli.geometry.neighbours import nearest_two
@@ -168,7 +168,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 def test_many_wide_points_need_little_memory_at_the_default() -> None:
-    """All keys of 20,000 points would be 1.6 GB in float32; 100,000 points took 332 MiB above the data."""
+    # All keys of 20,000 points would be 1.6 GB in float32; 100,000 points took 332 MiB above the data.
     code = """
 import resource, numpy as np
 from gelora_cli.geometry.neighbours import nearest_two
@@ -184,14 +184,14 @@ print(peak() - before)
 
 
 def clustered() -> Array:
-    """Clusters so tight and far apart that float32 keys within one are nothing but rounding."""
+    """Draw clusters so tight and far apart that float32 keys within one are nothing but rounding."""
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((6, 20))
     return np.asarray(centres[rng.integers(0, 6, 600)] + 1e-5 * rng.standard_normal((600, 20)))
 
 
 def shortlisted(points: npt.NDArray[Any], dtype: torch.dtype) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Second distances of the first look alone, and which of them it calls sure."""
+    """Return the second distances of the first look alone, and which of them it calls sure."""
     cloud = make_cloud(points, 2**28, torch.device("cpu"))
     members = torch.arange(len(points))
     with row_workers() as workers:
@@ -332,7 +332,7 @@ TRUTH: list[tuple[str, Draw, int]] = [
 @pytest.mark.parametrize(("name", "draw", "dimension"), TRUTH, ids=[row[0] for row in TRUTH])
 @pytest.mark.parametrize("estimator", ["fit", "mle"])
 def test_within_five_percent_of_the_truth(name: str, draw: Draw, dimension: int, estimator: str) -> None:
-    """Of one draw of 1,500 points 5 % are 1.5 deviations, of the mean over six 3.7."""
+    # Of one draw of 1,500 points 5 % are 1.5 deviations, of the mean over six 3.7.
     rng = np.random.default_rng(8)
     draws, n = (6, 1500) if dimension < 10 else (1, 7000)
     found = [idim_and_low_high(embedded(draw(n, rng), 768, rng), estimator)[0] for _ in range(draws)]
@@ -346,7 +346,7 @@ def test_known_bias_of_a_gaussian_of_dimension_20() -> None:
 
 
 def naive(points: Array) -> float:
-    """Points without a distance dropped after the search, as if that were enough."""
+    """Drop the points without a distance after the search, as if that were enough."""
     r1, r2 = nearest_two(points)
     return fit(r2[r1 > 0] / r1[r1 > 0])
 
@@ -378,7 +378,7 @@ def test_twins_change_nothing(first: str) -> None:
 
 
 def test_dense_points_are_no_copies() -> None:
-    """On a line of 10,000 points every twentieth is nearer than 1e-5 of the norm to the next."""
+    # On a line of 10,000 points every twentieth is nearer than 1e-5 of the norm to the next.
     points = cube(1)(10_000, np.random.default_rng(8))
     gaps = np.diff(np.sort(points[:, 0]))
     assert np.mean(gaps < 1e-5 * points.mean()) > 0.03
@@ -483,7 +483,7 @@ def test_bad_calls_are_refused(points: npt.NDArray[Any], options: dict[str, Any]
 @pytest.mark.parametrize("estimator", ["fit", "mle"])
 @pytest.mark.parametrize("step", [1.0, 0.1])
 def test_a_grid_is_refused(step: float, estimator: str) -> None:
-    """In float32 steps of 0.1 are rounded, and mu are 1 within 1e-6 only."""
+    # In float32 steps of 0.1 are rounded, and mu are 1 within 1e-6 only.
     grid = (step * CONDITIONS["a grid"]).astype(np.float32)
     with pytest.raises(GeloraError, match="grid"):
         estimate_idim(grid, estimator=estimator)
@@ -536,7 +536,7 @@ def test_influence_on_the_fit_is_leave_one_out(discard: float) -> None:
 @pytest.mark.parametrize("discard", [0.0, 0.1, 0.9])
 @pytest.mark.parametrize("estimator", ["fit", "mle"])
 def test_influence_gives_the_variance_of_independent_mu(estimator: str, discard: float) -> None:
-    """Of a Pareto law, whose Fisher information leaves `idim^2 / kept` at least."""
+    # The law is Pareto's, whose Fisher information leaves `idim^2 / kept` at least.
     mu = 1 / np.random.default_rng(19).random(20_000) ** 0.2
     chosen = find_estimator(estimator, discard=discard)
     idim = chosen.estimate(mu)
@@ -555,7 +555,7 @@ COVERAGE: list[tuple[str, Draw, int, str]] = [
 
 @pytest.mark.parametrize(("name", "draw", "columns", "estimator"), COVERAGE, ids=[row[0] for row in COVERAGE])
 def test_interval_covers_the_expectation(name: str, draw: Draw, columns: int, estimator: str) -> None:
-    """Of 240 intervals at 95 %, 228 +- 3.4 should cover; within 3.3 deviations but for one seed in a thousand."""
+    # Of 240 intervals at 95 %, 228 +- 3.4 should cover; within 3.3 deviations but for one seed in a thousand.
     draws, n, rng = 240, 500, np.random.default_rng(20)
     turn = rotation(columns, draw(2, rng).shape[1], rng)
     found = [idim_and_low_high(draw(n, rng) @ turn.T, estimator) for _ in range(draws)]
@@ -604,7 +604,7 @@ def test_what_changes_no_dimension_changes_no_estimate(seed: int, n: int, d: int
 
 
 def minilm_states(sentences: list[str], folder: Path) -> npt.NDArray[np.float32]:
-    """Mean-pooled states after the fourth block (sentences, 384), in batches of equal numbers of sentences."""
+    """Return mean-pooled states (sentences, 384) after the fourth block, in batches of equal numbers of sentences."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()

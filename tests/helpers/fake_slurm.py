@@ -51,7 +51,7 @@ class FakeSlurm:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """Slurm's commands on PATH, and a package submitit that can be found."""
+    """Put Slurm's commands on PATH, and a package submitit where it can be found."""
     fake = FakeSlurm(tmp_path)
     monkeypatch.setenv("PATH", str(fake.bin))
     (fake.bin / "submitit").mkdir()

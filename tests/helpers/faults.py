@@ -93,7 +93,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Bitwise the same, nothing left over, and at most one interval of checkpoints repeated."""
+        """Return whether all is bitwise the same, nothing is left over, and at most one interval was repeated."""
         repeated = self.logged - self.resumed
         return self.equal and not self.orphans and self.resumed >= self.checkpoint and repeated <= EVERY_STEPS
 
@@ -110,7 +110,7 @@ class Place:
 
     @property
     def decoder(self) -> Path:
-        """A model for text generation."""
+        """Return the directory of a model for text generation."""
         return self.work / "decoder"
 
     def command(self, fault: Fault, runs: Path) -> list[str]:
@@ -130,7 +130,7 @@ class Place:
 
 
 def all_faults() -> Iterator[Fault]:
-    """More than sixty: four methods on one and two processes in every phase; SQuAD, bf16 and generation among them."""
+    """Yield more than sixty faults: four methods on one and two processes in every phase, and other tasks."""
     for processes in (1, 2):
         for method in ("gelora", "adalora", "sora", "full"):
             for phase in PHASES:
@@ -222,7 +222,7 @@ def wait_for_moment(
 
 
 def kill(process: subprocess.Popen[bytes], fault: Fault, moment: random.Random) -> str:
-    """`kill -9` of the command, of all its processes, or of one worker; which one it was."""
+    """Send `kill -9` to the command, all its processes, or one worker, and return which it was."""
     workers = children(process.pid)
     victims = {"command": [process.pid], "group": [process.pid, *workers]}
     if fault.processes > 1 and workers:

@@ -103,7 +103,7 @@ def case(
 
 
 def tune(found: Case, attached: AdaptedModel, **changes: Any) -> list[dict[str, Any]]:
-    """Three epochs of eight steps, and the lines of metrics."""
+    """Train three epochs of eight steps, and return the lines of metrics."""
     lines: list[dict[str, Any]] = []
     results = (EvalResult("validation", 10, {"accuracy": 0.5}, "accuracy", False, 0.1),)
     fine_tune(

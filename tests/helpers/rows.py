@@ -32,7 +32,7 @@ def write_task(root: Path, task: str, *, train: int = 90, evaluated: int = 37) -
 
 
 def rows(task: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Random sentences; the label follows from the text, so that it can be learnt."""
+    """Draw random sentences; the label follows from the text, so that it can be learnt."""
     columns, labels = TASKS[task]
     generator = random.Random(f"{task} {seed}")
     found = []
@@ -45,7 +45,7 @@ def rows(task: str, count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def write_split(root: Path, task: str, split: str, values: list[dict[str, Any]], labels: Any = None) -> Path:
-    """One parquet file with its features in the schema, as `datasets` writes them."""
+    """Write one parquet file with its features in the schema, as `datasets` writes them."""
     from datasets import ClassLabel, Dataset, Features, Value
 
     columns, names = TASKS[task]
@@ -60,7 +60,7 @@ def write_split(root: Path, task: str, split: str, values: list[dict[str, Any]],
 
 
 def squad_rows(count: int, seed: int, *, unanswerable: bool) -> list[dict[str, Any]]:
-    """Random contexts of up to 40 words, whose answer follows the word of the question; every third has none in v2."""
+    """Draw contexts of up to 40 words, whose answer follows the word of the question; every third has none in v2."""
     generator = random.Random(seed)
     found = []
     for index in range(count):
@@ -75,7 +75,7 @@ def squad_rows(count: int, seed: int, *, unanswerable: bool) -> list[dict[str, A
 
 
 def write_squad(root: Path, folder: str, split: str, values: list[dict[str, Any]]) -> Path:
-    """One parquet file of SQuAD-like rows, with its features in the schema as the hub has them."""
+    """Write one parquet file of SQuAD-like rows, with its features in the schema as the hub has them."""
     from datasets import Dataset, Features, Sequence, Value
 
     answers = Sequence({"text": Value("string"), "answer_start": Value("int32")})

@@ -24,7 +24,7 @@ V2 = TaskConfig(**(vars(TASK) | {"name": "squad_v2", "source": "squad_v2", "fold
 
 
 def split_of(*rows: tuple[str, str, str | None]) -> QuestionSplit:
-    """Questions from (question, context, answer); the answer is found where it first stands in the context."""
+    """Make questions of (question, context, answer); the answer is found where it first stands in the context."""
     found = [() if text is None else (Answer(text, context.index(text)),) for _, context, text in rows]
     questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
     return QuestionSplit("train", [f"q{row}" for row in range(len(rows))], questions, contexts, found)

@@ -139,7 +139,7 @@ def _qwen2_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _bpe_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE that begins a text with `<s>` and, as for most decoders, has no padding token."""
+    """Return byte-level BPE that begins a text with `<s>` and, as for most decoders, has no padding token."""
     pieces, merges = byte_pieces()
     tokenizer = Tokenizer(models.BPE(vocab=numbered(["<s>", "</s>", *pieces]), merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -59,14 +59,14 @@ UNDECLARED_ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {"ernie": ("Er
 
 
 def _deberta_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE with `[CLS] a [SEP] b [SEP]`, as microsoft/deberta-base has it."""
+    """Return byte-level BPE with `[CLS] a [SEP] b [SEP]`, as microsoft/deberta-base has it."""
     pieces, merges = byte_pieces()
     vocabulary = numbered(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *pieces, "[MASK]"])
     return transformers.DebertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=512)
 
 
 def _modernbert_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose special tokens follow its pieces, as answerdotai/ModernBERT-base has it."""
+    """Return byte-level BPE whose special tokens follow its pieces, as answerdotai/ModernBERT-base has it."""
     pieces, merges = byte_pieces()
     vocabulary = numbered([*pieces, "[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"])
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
@@ -81,7 +81,7 @@ def _modernbert_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _eurobert_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of Llama 3 with a mask token, as EuroBERT/EuroBERT-210m has it.
+    """Return byte-level BPE of Llama 3 with a mask token, as EuroBERT/EuroBERT-210m has it.
 
     A text begins with the begin token. There is neither `CLS` nor `SEP`, and no padding token but the end token.
     """
@@ -110,20 +110,20 @@ def _byte_level(tokenizer: Tokenizer, names: dict[str, str]) -> PreTrainedTokeni
 
 
 def _xlm_roberta_tokenizer() -> PreTrainedTokenizerFast:
-    """Unigram with `<s> a </s></s> b </s>`, as FacebookAI/xlm-roberta-base has it, and mGTE too."""
+    """Return Unigram with `<s> a </s></s> b </s>`, as FacebookAI/xlm-roberta-base has it, and mGTE too."""
     pieces = [*unigram_pieces(["<s>", "<pad>", "</s>", "<unk>"]), ("<mask>", 0.0)]
     return transformers.XLMRobertaTokenizer(vocab=pieces, model_max_length=512)
 
 
 def _camembert_tokenizer() -> PreTrainedTokenizerFast:
-    """Unigram as XLM-RoBERTa's, in which unused tokens come first, as almanach/camembert-base has it."""
+    """Return XLM-RoBERTa's Unigram, but unused tokens come first, as almanach/camembert-base has it."""
     unused = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"]
     pieces = [*unigram_pieces([*unused, "<s>", "</s>"]), ("<mask>", 0.0)]
     return transformers.CamembertTokenizer(vocab=pieces, model_max_length=512)
 
 
 def _distilbert_tokenizer() -> PreTrainedTokenizerFast:
-    """BERT's WordPiece without types of tokens, as distilbert/distilbert-base-uncased has it."""
+    """Return BERT's WordPiece without types of tokens, as distilbert/distilbert-base-uncased has it."""
     vocabulary = word_pieces(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     return transformers.BertTokenizer(
         vocab=vocabulary,
@@ -134,14 +134,14 @@ def _distilbert_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _mpnet_tokenizer() -> PreTrainedTokenizerFast:
-    """WordPiece with RoBERTa's special tokens, `<s> a </s></s> b </s>`, as microsoft/mpnet-base has it."""
+    """Return WordPiece with RoBERTa's special tokens, `<s> a </s></s> b </s>`, as microsoft/mpnet-base has it."""
     vocabulary = word_pieces(["<s>", "<pad>", "</s>", "[UNK]"])
     vocabulary["<mask>"] = len(vocabulary)
     return transformers.MPNetTokenizer(vocab=vocabulary, model_max_length=512)
 
 
 def _albert_tokenizer() -> PreTrainedTokenizerFast:
-    """Unigram in lower case with `[CLS] a [SEP] b [SEP]`, as albert/albert-base-v2 has it."""
+    """Return Unigram in lower case with `[CLS] a [SEP] b [SEP]`, as albert/albert-base-v2 has it."""
     pieces = [*unigram_pieces(["<pad>", "<unk>", "[CLS]", "[SEP]"]), ("[MASK]", 0.0)]
     return transformers.AlbertTokenizer(vocab=pieces, model_max_length=512)
 

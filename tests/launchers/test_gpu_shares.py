@@ -116,6 +116,6 @@ print(asked)
 
 @pytest.mark.slow
 def test_the_server_that_forks_jobs_asks_for_no_gpu() -> None:
-    """A process that has asked CUDA can't fork one that uses it, and CUDA reads its variable once."""
+    # A process that has asked CUDA can't fork one that uses it, and CUDA reads its variable once.
     done = WITHOUT_TORCH.run_code(ASKS, *HEAVY)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr

@@ -80,7 +80,7 @@ ENDS = "while not stop.requested: time.sleep(0.01)"
 
 @pytest.fixture
 def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Two processes that do what is given; the directory holds their pids."""
+    """Return what starts two processes that do what is given; the directory holds their pids."""
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setattr(launch, "WORKER_MODULE", "made_worker")
     monkeypatch.setattr(launch, "CRASH_SECONDS", 0.5)

@@ -111,7 +111,7 @@ def test_jobs_that_run_elsewhere_need_no_devices_here(
 def test_what_ran_elsewhere_is_found_in_the_precision_of_its_machine(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A precision of auto gives a run its directory only where the run computes."""
+    # A precision of auto gives a run its directory only where the run computes.
     forget_entries_afterwards(monkeypatch, LAUNCHERS)
     LAUNCHERS.register(Elsewhere)
     words = ["-m", "task=cola", "seed=0,1", "method=lora", "precision=auto"]

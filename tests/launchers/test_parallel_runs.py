@@ -22,7 +22,7 @@ from tests.helpers.metric_lines import without_times
 def test_two_jobs_side_by_side_are_bitwise_those_one_after_the_other(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """They share a profile: one measures it and the other waits."""
+    # They share a profile: one measures it and the other waits.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     words = ("-m", "task=cola", "method=gelora,shuffled")
     serial = Bench(tmp_path / "serial", bench.data, bench.models)

@@ -50,7 +50,7 @@ def test_a_node_that_is_killed_ends_the_other_and_both_resume_bitwise(bench: Ben
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs a path that means another folder on each node")
 def test_nodes_with_other_rows_are_refused(bench: Bench, tmp_path: Path) -> None:
-    """The path is the same on both, as where each machine has a copy."""
+    # The path is the same on both, as where each machine has a copy.
     write_task(tmp_path / "others", "cola", train=80)
     for rank, data in enumerate((bench.data, tmp_path / "others")):
         (tmp_path / str(rank)).mkdir()

@@ -64,7 +64,7 @@ def test_a_step_moves_what_should_move_and_it_comes_back(
 
 
 def take_steps(model: Any, inputs: dict[str, torch.Tensor], parameters: list[torch.nn.Parameter]) -> None:
-    """Two steps: A has no gradient before B has moved."""
+    """Take two steps: A has no gradient before B has moved."""
     optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.0)
     labels = torch.arange(len(SENTENCES)) % 2
     for _ in range(2):

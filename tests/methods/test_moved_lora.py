@@ -67,7 +67,7 @@ def test_pissa_is_the_function_of_peft_with_the_base_left_alone(tiny_models: dic
 
 @pytest.mark.parametrize("rank", [1, 4, 7, 10, 12])
 def test_lora_ga_starts_from_two_sets_of_singular_vectors(rank: int) -> None:
-    """From rank 7 on, two sets of r directions are more than the twelve that there are."""
+    # From rank 7 on, two sets of r directions are more than the twelve that there are.
     gradient = torch.randn(20, 12, generator=torch.Generator().manual_seed(1))
     left, _, right = np.linalg.svd(gradient.double().numpy(), full_matrices=False)
     start = gradient_start("query", gradient, rank)
@@ -157,7 +157,7 @@ def test_attaching_draws_nothing_and_dropout_acts_on_the_whole_update(
 
 @pytest.mark.parametrize("variant", STARTED)
 def test_where_it_started_comes_back_with_the_checkpoint(tiny_models: dict[str, Path], variant: str) -> None:
-    """Another machine may decompose to other last digits, so nothing that is decomposed again may count."""
+    # Another machine may decompose to other last digits, so nothing that is decomposed again may count.
     first = started(tiny_models["bert"], variant)
     adapted = first.attach()
     tune(first, adapted)

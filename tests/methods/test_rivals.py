@@ -234,7 +234,7 @@ def test_adalora_in_a_single_step_keeps_the_budget(bert: Path) -> None:
 
 
 def test_adaloras_weights_are_selected_only_after_its_last_allocation(bert: Path) -> None:
-    """Between allocations that are some steps apart masked triplets train again: the budget holds only at the end."""
+    # Between allocations that are some steps apart masked triplets train again: the budget holds only at the end.
     found = case(bert, "adalora", tinit=0.1, tfinal=0.3, delta_t=0.2)
     attached = replace(found, request=replace(found.request, total_steps=33)).attach()
     tuner: Any = attached.model.base_model

@@ -22,7 +22,7 @@ PREDICTED = np.where(GENERATOR.random(200) < 0.6, TRUE, GENERATOR.integers(0, 3,
 
 @pytest.mark.parametrize("predicted", [PREDICTED, TRUE, np.zeros(200, np.int64), np.full(200, 3)], ids="abcd")
 def test_values_are_those_of_scikit_learn(predicted: np.ndarray) -> None:
-    """The fourth label is on neither side of three of them: it counts with 0."""
+    # The fourth label is on neither side of three of them: it counts with 0.
     values = metric_of("macro_f1", NAMES).compute(predicted, TRUE)
     arguments = {"labels": range(4), "zero_division": 0.0}
     assert values["macro_f1"] == pytest.approx(f1_score(TRUE, predicted, average="macro", **arguments))

@@ -30,7 +30,7 @@ def computed(name: str, predictions: Any, references: Any) -> dict[str, float]:
 
 
 def labels(generator: np.random.Generator, classes: int) -> tuple[Array, Array]:
-    """Two (n,) label arrays that agree more often than not; some hold one class only."""
+    """Draw two (n,) label arrays that agree more often than not; some hold one class only."""
     count = int(generator.integers(1, 60))
     references = generator.integers(0, classes, count)
     noise = generator.integers(0, classes, count)
@@ -156,7 +156,7 @@ def test_batches_add_up_and_are_forgotten_after(name: str) -> None:
 
 
 def examples(name: str, count: int) -> tuple[Any, Any]:
-    """Predictions and references as a metric takes them."""
+    """Return predictions and references as a metric takes them."""
     generator = np.random.default_rng(5)
     if name.startswith("squad"):
         return questions(generator, count, unanswerable=name == "squad_v2")
@@ -242,7 +242,7 @@ def texts(generator: np.random.Generator, most: int = 6) -> str:
 
 
 def questions(generator: np.random.Generator, count: int, *, unanswerable: bool) -> tuple[list[Any], list[Any]]:
-    """Rows of predictions and references; a gold answer is often, and in part, the prediction."""
+    """Draw rows of predictions and references; a gold answer is often, and in part, the prediction."""
     predictions: list[dict[str, Any]] = []
     references: list[dict[str, Any]] = []
     for number in range(count):
@@ -257,10 +257,8 @@ def questions(generator: np.random.Generator, count: int, *, unanswerable: bool)
 
 
 def test_squad_equals_torchmetrics() -> None:
-    """Beside an independent implementation, on words where the two definitions agree.
-
-    The script of v1.1 gives F1 = 0 where prediction and gold answer both have no word left; torchmetrics gives 1.
-    """
+    # The other implementation is independent; on these words the two definitions agree.
+    # The script of v1.1 gives F1 = 0 where prediction and gold answer both have no word left; torchmetrics gives 1.
     from torchmetrics.functional.text import squad
 
     generator = np.random.default_rng(2)
@@ -324,7 +322,7 @@ def test_squad_v2_of_questions_worked_out_by_hand() -> None:
 
 
 def brute_force_v2(predictions: list[Any], references: list[Any]) -> dict[str, float]:
-    """v2.0 from its definition, a question and a threshold at a time; the words are compared by torchmetrics' parts."""
+    """Compute v2.0 from its definition, a question and a threshold at a time, with the parts of torchmetrics."""
     from torchmetrics.functional.text.squad import _compute_exact_match_score, _compute_f1_score, _normalize_text
 
     given = {row["id"]: row for row in predictions}
@@ -381,7 +379,7 @@ def made_tie(generator: np.random.Generator) -> list[Fraction]:
 
 
 def test_the_best_threshold_is_the_lowest_of_those_that_tie() -> None:
-    """Against sums of fractions; sums of floats take another threshold for some of them."""
+    # Sums of fractions are exact; sums of floats take another threshold for some of them.
     generator, broken_by_floats = np.random.default_rng(11), 0
     for _ in range(200):
         gains = made_tie(generator)

@@ -23,7 +23,7 @@ def counts(generator: np.random.Generator, resamples: int, examples: int) -> Arr
 
 
 def runs(metric: str, generator: np.random.Generator, examples: int) -> tuple[Array, Array]:
-    """Five runs, (5, n), the last of them collapsed, and the true values (n,), with many ties among the scores.
+    """Draw five runs, (5, n), the last of them collapsed, and the true values (n,), with many ties among the scores.
 
     Of sets of labels (5, n, 4) and (n, 4).
     """

@@ -13,6 +13,6 @@ from tests.helpers.tiny_encoders import UNDECLARED_ENCODERS
 
 @pytest.fixture(scope="package")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResolvedModel]:
-    """Every known kind and an unknown one, resolved."""
+    """Make every known kind and an unknown one, and resolve them."""
     root = tmp_path_factory.mktemp("tiny")
     return {kind: from_directory(make_tiny(kind, root / kind)) for kind in (*TINY_KINDS, *UNDECLARED_ENCODERS)}

@@ -71,7 +71,7 @@ def test_a_model_loaded_as_it_was_published_is_stored_as_one_loaded_in_float32(k
 
 
 def test_weights_that_are_not_all_in_bf16_are_loaded_in_float32(tmp_path: Path) -> None:
-    """Whatever config.json says: its norms would be rounded."""
+    # This holds whatever config.json says: in bfloat16 its norms would be rounded.
     directory = make_published_in_bf16("llama", tmp_path)
     rewrite_weights(directory, lambda tensors: tensors | {"model.norm.weight": torch.full((32,), 1.001)})
     loaded = load_model(from_directory(directory), LanguageHead(), seed=0, as_published=True)
@@ -123,7 +123,7 @@ def test_only_linears_of_blocks_and_embeddings_are_stored(tmp_path: Path) -> Non
 
 
 def test_the_output_can_be_added_to_in_place_and_may_have_any_shape() -> None:
-    """AdaLoRA's layers do so, and a head may read one vector per example."""
+    # AdaLoRA's layers do so, and a head may read one vector per example.
     base = nn.Linear(4, 3)
     stored = Bf16Linear(base, base.weight.detach().bfloat16())
     x = torch.randn(2, 5, 4, requires_grad=True)

@@ -28,7 +28,7 @@ def test_tokenizer_that_drops_its_special_tokens_is_refused(tmp_path: Path, kind
 
 
 def drop_special_tokens(directory: Path, post_processor: dict[str, Any] | None = None) -> None:
-    """As some releases did: the same vocabulary, without the step that adds `[CLS]` and `[SEP]`."""
+    """Keep the vocabulary without the step that adds `[CLS]` and `[SEP]`, as some releases did."""
     rewrite_json(directory / "tokenizer.json", post_processor=post_processor)
     rewrite_json(directory / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
 
@@ -98,7 +98,7 @@ def test_decoder_without_padding_or_end_token_is_refused(tmp_path: Path) -> None
 
 @pytest.fixture
 def sentencepiece_only(tmp_path: Path) -> ResolvedModel:
-    """DeBERTa's tokenizer as its first checkpoints have it: a sentencepiece model and no tokenizer.json."""
+    """Make DeBERTa's tokenizer as its first checkpoints have it: a sentencepiece model and no tokenizer.json."""
     directory = make_tiny("deberta-v2", tmp_path / "model")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (directory / name).unlink()

@@ -116,7 +116,7 @@ def test_a_line_of_many_values_names_the_reported_one_and_counts_the_rest() -> N
 
 
 def test_probabilities_follow_the_weights(words: list[str]) -> None:
-    """With all weights on one label, the mean loss is least where that label is likelier."""
+    # With all weights on one label, the mean loss is least where that label is likelier.
     session = open_quiet_session(resolve_inputs(complete(composed(*words, "task.class_weights=[1,1,50]"))))
     bias = torch.zeros(3, requires_grad=True)
 

@@ -78,7 +78,7 @@ def check_run(directory: Path, result: RunResult, plan: RankPlan) -> None:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> tuple[Bench, str]:
-    """One sweep over the rivals, without dropout, and what it printed."""
+    """Run one sweep over the rivals, without dropout, and return its directories and what it printed."""
     found = Bench(tmp_path_factory.mktemp("grid") / "runs", glue_dir, tiny_models)
     done = WARM.run_gelora(*found.arguments("-m", SWEEP, *GRID))
     assert done.returncode == 0, done.stderr

@@ -246,7 +246,7 @@ def test_fetching_from_a_hub_cache_pins_what_it_holds(
 
 
 def test_nothing_says_to_install_gelora_from_the_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No package of that name is ours: somebody else could publish one."""
+    # No package of that name is ours: somebody else could publish one.
     checkout = Path(install.__file__).parents[2]
     assert install_gelora("demo") == f"pip install -c {checkout}/constraints.txt -e '{checkout}[demo]'"
     assert install_package("gelora") == install_gelora()

@@ -48,14 +48,14 @@ def test_a_model_published_in_bf16_trains_to_the_same_numbers_where_it_is_stored
     "word", ["method=adalora", "method=eva", "method=sora", "method=pfeiffer", "method.variant=dora"]
 )
 def test_methods_that_take_bf16_run_to_their_end(word: str, bench: Bench) -> None:
-    """On a model whose linears have biases: AdaLoRA adds to their outputs in place."""
+    # The model's linears have biases, and AdaLoRA adds to their outputs in place.
     assert bench.run(*WORDS[:1], "budget=rank:3", "data.max_train_examples=48", word, "model.dtype=bf16") == 0
     assert result_of(bench.only()).reload_check.passed
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Widths are multiples of 64: with others bitsandbytes' own linears are wrong on the CPU (`models.quantized`)."""
+    """Make a model of widths that are multiples of 64: with others bitsandbytes' own linears are wrong on the CPU."""
     pytest.importorskip("bitsandbytes")
     sizes = {"hidden_size": 64, "intermediate_size": 128}
     return {"qwen3": make_tiny("qwen3", tmp_path_factory.mktemp("wide"), changes=sizes)}

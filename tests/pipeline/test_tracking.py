@@ -102,7 +102,7 @@ def test_modes_and_random_states_are_as_before(tiny_models: dict[str, Path]) -> 
 
 @pytest.mark.parametrize("method", ["gelora", "adalora", "sora", "eva", "full", "bitfit", "houlsby"])
 def test_updates_are_what_the_modules_do(tiny_models: dict[str, Path], method: str) -> None:
-    """A linear's own output and its update's give what the module gives."""
+    # A linear's own output and its update's give what the module gives.
     from dataclasses import replace
 
     found: Case = case(tiny_models["bert"], method)

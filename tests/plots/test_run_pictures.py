@@ -46,7 +46,7 @@ def points(axis: Axes, label: str) -> list[tuple[float, float]]:
 
 
 def segments(axis: Axes) -> dict[float, tuple[float, float]]:
-    """Where the vertical line of each block or layer starts and ends."""
+    """Return where the vertical line of each block or layer starts and ends."""
     (lines,) = [item for item in axis.collections if type(item).__name__ == "LineCollection"]
     ends: Any = lines.get_segments()  # type: ignore[attr-defined]
     return {float(part[0][0]): (float(part[0][1]), float(part[1][1])) for part in ends}
@@ -196,7 +196,7 @@ def test_importing_is_cheap_and_drawing_leaves_pyplot_alone() -> None:
 
 
 def test_every_mean_of_the_parts_is_inside_the_picture() -> None:
-    """At small N the means over the parts can lie far above the interval."""
+    # At small N the means over the parts can lie far above the interval.
     rows = tuple(replace(row, quarter=3 * row.high) for row in PROFILE.layers)
     axis = profile_figure(replace(PROFILE, layers=rows)).axes[0]
     assert axis.get_ylim()[1] > max(3 * row.high for row in PROFILE.layers)

@@ -33,13 +33,13 @@ def test_four_equal_differences_say_more_than_one() -> None:
 
 
 def test_a_sum_of_variances_is_known_better_than_each() -> None:
-    """Over four tasks the interval is less than half as wide, since 5 seeds on each are 16 degrees of freedom."""
+    # Over four tasks the interval is less than half as wide, since 5 seeds on each are 16 degrees of freedom.
     of_seeds = Variances(seeds=1e-4, examples=1e-5, both=0.0, count=5)
     assert joint_variances([of_seeds] * 4).half_width() < 0.85 * of_seeds.half_width() / 2
 
 
 def test_a_task_that_can_not_differ_dilutes_the_mean_and_adds_no_variance() -> None:
-    """GeLoRA and a control with its plan are the same runs there, whatever the seeds and the examples are."""
+    # GeLoRA and a control with its plan are the same runs there, whatever the seeds and the examples are.
     same = Variances(0.0, 0.0, 0.0, 5)
     alone = across_tasks([PARTS], {"a": 0.01})
     with_same = across_tasks([PARTS, same], {"a": 0.01, "b": 0.0})
@@ -63,7 +63,7 @@ def test_points_are_a_hundred_times_the_value() -> None:
 
 
 def test_the_calibration_compares_with_the_test_of_one_task_taken_for_each() -> None:
-    """Over one task its other test is that of the task, so what it errs over several is owed to the sum."""
+    # Over one task its other test is that of the task, so what it errs over several is owed to the sum.
     task = SimulatedTask(np.array([0.01, 0.02, 0.0, 0.01, 0.01]), PARTS)
     assert own_chi2([task], 0.01) == pytest.approx(PARTS.p_value(0.01), abs=1e-3)
     rates = measure("alike", 5, [[task] * 2, [replace(task, by_seed=-task.by_seed)] * 2])

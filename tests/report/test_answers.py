@@ -36,7 +36,7 @@ def compare(root: Path) -> Compared:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """Three methods on three tasks with three seeds; GeLoRA is far better than LoRA, and Fisher's plan as good."""
+    """Compare three methods on three tasks and seeds; GeLoRA is far better than LoRA, and Fisher's plan as good."""
     root = tmp_path_factory.mktemp("runs")
     for place, task in enumerate(TASKS):
         for method, right in RIGHT.items():
@@ -151,7 +151,7 @@ def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
 
 
 def test_a_form_of_the_update_is_named_alike_on_every_task(tmp_path: Path) -> None:
-    """Plain LoRA keeps the method's bare name beside it, whatever the rates that either was tuned to on a task."""
+    # Plain LoRA keeps the method's bare name beside it, whatever the rates that either was tuned to on a task.
     for task, rate in (("cola", 1e-3), ("rte", 2e-3)):
         for seed in range(3):
             for variant in ("lora", "dora"):

@@ -34,7 +34,7 @@ HAND = Variances(seeds=1 / 12, examples=1 / 16, both=1 / 18, count=3)
 
 
 def differences(predicted: Array, true: Array, *, score: Score = accuracy, resamples: int = 2000) -> Variances:
-    """Of two methods' runs, (2 S, n), the first half A's."""
+    """Return the variances of two methods' runs, (2 S, n), the first half A's."""
     plain, resampled = resample(score, predicted, true, resamples=resamples, seed=0)
     half = len(predicted) // 2
     return variances(plain[:half] - plain[half:], resampled[:, :half] - resampled[:, half:], len(true))
@@ -61,7 +61,7 @@ def test_its_parts_add_up_to_the_variance_of_every_resample() -> None:
 
 
 def test_its_p_and_interval_are_the_integral() -> None:
-    """With three seeds chi2(2) / 2 is an exponential variable q."""
+    # With three seeds chi2(2) / 2 is an exponential variable q.
 
     def chance(difference: float) -> float:
         def given(q: float) -> float:
@@ -99,7 +99,7 @@ def test_no_difference_anywhere() -> None:
 
 
 def test_errors_that_both_methods_make_narrow_the_interval() -> None:
-    """The same right and wrong answers, of which B's fall on A's examples, or on others."""
+    # The same right and wrong answers, of which B's fall on A's examples, or on others.
     generator = np.random.default_rng(2)
     right = (generator.normal(size=400) + 0.1 * generator.normal(size=(6, 400)) < 0.8).astype(int)
     moved = np.concatenate([right[:3], right[3:, generator.permutation(400)]])
@@ -143,7 +143,7 @@ def equal_methods(generator: np.random.Generator, seeds: int, seed_sd: float, ow
 
 @pytest.mark.parametrize(("seeds", "seed_sd", "own"), [(3, 0.0, 0.0), (3, 0.4, 0.0), (3, 0.2, 1.0), (5, 0.4, 1.0)])
 def test_equal_methods_are_called_different_in_at_most_5_percent(seeds: int, seed_sd: float, own: float) -> None:
-    """Of 300 simulations at most 24, which 5 % pass once in 70 times; `scripts/calibrate_significance.py` has more."""
+    # Of 300 simulations at most 24, which 5 % pass once in 70 times; `scripts/calibrate_significance.py` has more.
     false = 0
     for number in range(300):
         predicted, true = equal_methods(np.random.default_rng([number, seeds]), seeds, seed_sd, own)
@@ -175,7 +175,7 @@ def test_ranks_are_taken_anew_in_each_resample() -> None:
 
 
 def test_whole_clusters_are_drawn() -> None:
-    """Rows of which each cluster holds four equal ones tell as much as one row of each."""
+    # Rows of which each cluster holds four equal ones tell as much as one row of each.
     generator = np.random.default_rng(5)
     predicted, true = generator.integers(0, 2, (6, 50)), generator.integers(0, 2, 50)
     clusters = np.repeat(np.arange(50), 4)
@@ -220,7 +220,7 @@ def test_p_of_clusters_averages_over_both_parts() -> None:
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_equal_methods_that_suit_other_articles_are_not_called_different(seeds: int) -> None:
-    """20 articles of 10 examples; of 200 simulations at most 17, which 5 % pass once in 40 times."""
+    # 20 articles of 10 examples; of 200 simulations at most 17, which 5 % pass once in 40 times.
     articles = np.repeat(np.arange(20), 10)
     false, as_independent = 0, 0
     for number in range(200):

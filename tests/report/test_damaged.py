@@ -54,7 +54,7 @@ def dated(updated: str) -> Callable[[Path], object]:
 
 
 def valued(name: str, **values: object) -> Callable[[Path], object]:
-    """Values in a JSON file without its own sha256, as after an edit by hand."""
+    """Return what changes values in a JSON file without its own sha256, as an edit by hand does."""
 
     def damage(run: Path) -> None:
         found = json.loads((run / name).read_text())
@@ -101,7 +101,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def damaged(root: Path, name: str) -> Path:
-    """Two finished runs and a damaged one."""
+    """Write two finished runs and a damaged one, which is returned."""
     write_run(root, "gelora", 0, 0.5)
     write_run(root, "lora", 0, 0.7)
     bad = write_run(root, "reversed", 0, 0.9)

@@ -14,7 +14,7 @@ PARTS = Variances(seeds=0.15, examples=0.18, both=0.2, count=4)  # in squares of
 
 @pytest.mark.parametrize(("seeds", "tasks"), [(3, 1), (5, 1), (5, 3)])
 def test_the_detectable_difference_is_shown_in_four_of_five_simulations(seeds: int, tasks: int) -> None:
-    """Each draws a difference that large, and estimates the seeds' variance from its own seeds."""
+    # Each draws a difference that large, and estimates the seeds' variance from its own seeds.
     of_seeds, examples, both = 0.8, 0.1, 0.3
     truth = Variances(of_seeds / 5 + both / 5, examples + both / 5, both / 5, 5)
     effect = detectable([truth] * tasks, seeds)
@@ -51,7 +51,7 @@ def test_seeds_needed_are_the_fewest_that_show_a_difference() -> None:
 
 
 def test_no_number_of_seeds_makes_up_for_few_rows() -> None:
-    """872 rows on which two methods disagree in 10 %: 1.07 points of error by the rows alone."""
+    # 872 rows on which two methods disagree in 10 %: 1.07 points of error by the rows alone.
     rows = Variances(seeds=1.2, examples=100**2 * 0.10 / 872, both=0.0, count=5)
     needed = seeds_needed([rows], 0.5)
     assert needed.seeds is None

@@ -13,7 +13,7 @@ ORDER = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
 
 @pytest.mark.parametrize(("methods", "blocks", "ranks"), [(2, 10, 0.62), (5, 10, 1.93), (10, 10, 4.28), (8, 4, 5.25)])
 def test_critical_difference(methods: int, blocks: int, ranks: float) -> None:
-    """By Demsar's q of 1.960, 2.728 and 3.164 for 2, 5 and 10 methods (JMLR 7, 2006, table 5a)."""
+    # Demsar's q are 1.960, 2.728 and 3.164 for 2, 5 and 10 methods (JMLR 7, 2006, table 5a).
     assert critical_difference(methods, blocks) == pytest.approx(ranks, abs=0.01)
 
 

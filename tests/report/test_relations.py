@@ -81,7 +81,7 @@ def test_a_relation_within_tasks_is_seen_and_one_between_tasks_is_not() -> None:
 
 
 def test_no_relation_is_seen_in_noise_more_often_than_allowed() -> None:
-    """Each method has an agreement and a gain of its own on all tasks, which have nothing to do with each other."""
+    # Each method has an agreement and a gain of its own on all tasks, which have nothing to do with each other.
     generator, seen = np.random.default_rng(0), 0
     for _ in range(100):
         gains = []

@@ -42,7 +42,7 @@ def unfinish(directory: Path, status: str, error: str | None) -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Two methods of three seeds, one of which collapsed; one of one seed; a failed and a damaged one beside."""
+    """Write two methods of three seeds, one of which collapsed; one of one seed; a failed and a damaged one beside."""
     root = tmp_path / "runs"
     for seed, right in enumerate((30, 32, 31)):
         write_whole(root, "gelora", seed, right)
@@ -240,7 +240,8 @@ def test_controls_that_are_merged_are_counted_and_listed(tmp_path: Path) -> None
 
 
 def test_only_equal_bounds_and_modules_are_compared(tmp_path: Path) -> None:
-    """Not a rank on other modules, nor auto where GeLoRA's own ranks cost more; exempt rows stand with each."""
+    # A rank on other modules is another bound, and so is auto where GeLoRA's own ranks cost more; exempt rows
+    # stand with each.
     for method, modules, auto, budget in (
         ("gelora", "attention", None, "rank:5"),
         ("lora", "attention", None, "rank:5"),
@@ -268,7 +269,7 @@ def row_names(group: RowGroup) -> list[str]:
 
 
 def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> None:
-    """Its configuration does not say the modules; it is compared with other methods on the same."""
+    # Its configuration does not say the modules; it is compared with other methods on the same.
     write_whole(tmp_path, "lora", 0, 30)
     for number in "ab":
         directory = write_whole(tmp_path / number, "gelora", 0, 30)
@@ -288,7 +289,7 @@ def test_a_saved_plan_is_a_row_of_its_own_on_its_own_modules(tmp_path: Path) -> 
 
 
 def change_budget(directory: Path, modules: str | None, auto: int | None, budget: str) -> None:
-    """`auto` is what auto costs: a rival's bound, and not that of those that follow the profile."""
+    """Give a run another budget; `auto` is what auto costs: a bound of rivals, not of those that follow the profile."""
     config = read_config(directory / run_files.CONFIG)
     if modules:
         config = replace(config, method=replace(config.method, modules=modules))
@@ -464,7 +465,7 @@ def test_the_command(
 
 
 def test_the_report_says_whether_its_tests_draw_examples_or_groups(tmp_path: Path) -> None:
-    """Runs whose predictions name no groups are those of earlier versions, too."""
+    # Runs whose predictions name no groups are those of earlier versions, too.
     runs = [
         write_whole(tmp_path / "runs", method, seed, 30 + seed) for method in ("gelora", "lora") for seed in range(3)
     ]

@@ -27,7 +27,7 @@ TASKS = ("cola", "mrpc", "rte", "sst2", "stsb")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods of one seed."""
+    """Write two methods of one seed."""
     root = tmp_path_factory.mktemp("report-files") / "runs"
     for right, method in enumerate(("gelora", "lora"), start=30):
         write_whole(root, method, 0, right)

@@ -58,7 +58,7 @@ def scale(tmp_path: Path) -> Scale:
 
 
 def representatives(scale: Scale) -> Iterator[dict[str, Any]]:
-    """Jobs in which every value of every key but task, method and seed stands once."""
+    """Yield jobs in which every value of every key but task, method and seed stands once."""
     seen: set[tuple[str, str]] = set()
     for stage in scale.stages:
         for job in scale.jobs(stage):

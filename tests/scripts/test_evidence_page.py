@@ -172,7 +172,7 @@ def test_the_readme_has_a_table_a_picture_and_the_advice(different: Findings) ->
 
 
 def test_seeds_that_tasks_share_are_seen(equal: Findings, different: Findings) -> None:
-    """Right answers of these runs depend on the seed alike on every task: by T = 2 as much as on independent ones."""
+    # Right answers of these runs depend on the seed alike on every task: by T = 2 as much as on independent ones.
     for findings in (equal, different):
         assert seed_dependence(findings.boards[0]) == pytest.approx(2, abs=0.6)
     assert "vary between seeds" in page_text(equal, {})

@@ -57,7 +57,7 @@ def test_figure_5_comes_from_a_run_without_torch(tmp_path: Path) -> None:
 def test_the_theorems_of_a_tiny_model(
     figures: ModuleType, tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A token of an encoder's block loses two directions to the norm, the decoder's block keeps all."""
+    # A token of an encoder's block loses two directions to the norm, the decoder's block keeps all.
     places = [str(tiny_models["bert"]), str(tiny_models["llama"])]
     settings = ["--texts", "40", "--probes", "1", "--tokens", "4"]
     assert figures.main(["--figure", "theorem", "--output", str(tmp_path), "--model", *places, *settings]) == 0

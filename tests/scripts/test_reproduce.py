@@ -317,7 +317,7 @@ def test_published_figures_have_a_source_and_a_place() -> None:
 
 
 def test_published_means_are_those_of_their_rows() -> None:
-    """Every value is as printed: their mean, with both figures of MNLI and of QQP averaged, is the printed mean."""
+    # Every value is as printed: their mean, with both figures of MNLI and of QQP averaged, is the printed mean.
     rows = [row for row in every_published() if row["seeds"] == "5" and row["protocol"] == "dev"]
     for mean in (row for row in rows if row["task"] == "glue8"):
         mine = [row for row in rows if (row["method"], row["params"]) == (mean["method"], mean["params"])]

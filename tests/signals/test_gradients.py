@@ -109,7 +109,7 @@ def test_means_of_squares_over_the_tenths_are_those_of_all_batches(opened: Open)
 def test_two_processes_give_the_numbers_of_one(
     opened: Open, monkeypatch: pytest.MonkeyPatch, size: int, is_stored: bool
 ) -> None:
-    """A batch of one row leaves the second process without a row of its own."""
+    # A batch of one row leaves the second process without a row of its own.
     contexts = [opened("bert", "cola", f"profile.gradient_batch_size={size}") for _ in range(3)]
     if is_stored:
         contexts = [store_blocks(context) for context in contexts]

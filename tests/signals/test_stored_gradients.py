@@ -64,7 +64,7 @@ def test_they_are_bitwise_those_of_float32(opened: Open) -> None:
 
 @pytest.mark.parametrize("kind", [pytest.param("albert", marks=pytest.mark.slow), "deberta-v2"])
 def test_calls_of_one_linear_add_up(opened: Open, kind: str) -> None:
-    """ALBERT's blocks run several times, and DeBERTa's keys read positions, too."""
+    # ALBERT's blocks run several times, and DeBERTa's keys read positions, too.
     context = opened(kind)
     exact = measure(context, "gradients", "exact")
     again = measure(store_blocks(context), "gradients", "stored")

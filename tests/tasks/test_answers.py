@@ -31,7 +31,7 @@ def windows() -> EncodedWindows:
 
 
 def logits(encoded: EncodedWindows, seed: int = 0) -> tuple[Any, Any]:
-    """Random start and end logits of every window, padded to the longest, and the batch of all of them."""
+    """Draw start and end logits of every window, padded to the longest, and the batch of all of them."""
     batch = collate(encoded, np.arange(len(encoded)), 0, torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     shape = batch.inputs["input_ids"].shape
@@ -102,7 +102,7 @@ def test_no_answer_wins_above_the_threshold_only_where_it_may() -> None:
 
 
 def test_a_model_that_knows_the_answers_scores_full_marks() -> None:
-    """Logits of 1 at every target: what comes back through windows and texts is the gold answer."""
+    # Logits of 1 at every target: what comes back through windows and texts is the gold answer.
     encoded = windows()
     output, batch = logits(encoded)
     assert encoded.labels is not None
@@ -123,7 +123,7 @@ V2_SCORED = TaskConfig(**(vars(V2) | {"metric": "squad_v2", "reported": "f1"}))
 
 
 def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
-    """A tokenizer with tokens of blanks: no span begins or ends there, however high its logits."""
+    # A tokenizer with tokens of blanks: no span begins or ends there, however high its logits.
     encoded = encode_windows(split_of(("who?", "the   cat \t sat", "cat")), make_tokenizer("roberta"), TASK)
     blank = np.flatnonzero((encoded.chars[:, 1] == encoded.chars[:, 0]) & (encoded.chars[:, 0] >= 0))
     assert len(blank)

@@ -48,7 +48,7 @@ def test_a_loss_without_settings_is_that_of_the_kind() -> None:
 
 
 def test_weights_are_put_on_the_device_once_and_no_value_is_read() -> None:
-    """A tensor on `meta` has no values: reading one, for which a GPU would have to be waited for, raises."""
+    # A tensor on `meta` has no values: reading one, for which a GPU would have to be waited for, raises.
     loss: Any = KIND.training_loss(LossSettings((1.0, 2.0, 3.0), 0.1))
     output: Any = SimpleNamespace(logits=LOGITS.to("meta").requires_grad_())
     loss(output, None, CLASSES.to("meta")).sum().backward()

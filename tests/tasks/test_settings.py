@@ -41,7 +41,7 @@ def _registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_importing_every_task_kind_imports_no_torch() -> None:
-    """The checks of a configuration ask the kinds, so `gelora ls` and `gelora run --help` import them."""
+    # The checks of a configuration ask the kinds, so `gelora ls` and `gelora run --help` import them.
     code = (
         "import sys; from gelora_cli.core.registries import TASK_KINDS as kinds; [*map(kinds.get, kinds.names())]; "
         "print({'torch', 'transformers', 'hydra'} & set(sys.modules))"

@@ -56,7 +56,7 @@ class Witness(Callback):
 
 
 def trainer(directory: Path, witness: Callback) -> Trainer:
-    """One epoch of five steps, whose loss is read every second step."""
+    """Make the trainer of one epoch of five steps, whose loss is read every second step."""
     found = case(directory, "gelora")
     return Trainer(
         found.attach(),

@@ -72,7 +72,7 @@ class KilledError(Exception):
 def train(
     found: Case, directory: Path, *, die: Callable[[str, int], bool] = lambda kind, count: False, **changes: Any
 ) -> tuple[dict[str, torch.Tensor], TrainResult]:
-    """Three epochs of eight steps in a run directory; `die(kind, count)` is asked before each line and evaluation."""
+    """Train three epochs of eight steps; `die(kind, count)` is asked before each line and evaluation."""
     attached = found.attach()
     counts = {"line": 0, "evaluation": 0}
 
@@ -217,7 +217,7 @@ def test_a_checkpoint_says_its_threads_and_opens_without(
 
 
 def test_a_checkpoint_of_the_version_before_opens(tmp_path: Path) -> None:
-    """`STORED` was written before the loop had a state of its own; only the digest of the tensors is ours."""
+    # `STORED` was written before the loop had a state of its own; only the digest of the tensors is ours.
     from safetensors.torch import save_file
 
     place = tmp_path / run_files.CHECKPOINTS / "step-00000016-0002"
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_the_version_before_opens(tmp_path: Path) -> None:
 
 
 def test_the_names_in_a_checkpoint_stay(bert: Path, tmp_path: Path) -> None:
-    """A later version must find each of these under the same name."""
+    # A later version must find each of these under the same name.
     from safetensors.torch import load_file
 
     found = case(bert, "gelora")

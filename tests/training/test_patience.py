@@ -99,7 +99,7 @@ def test_a_training_that_ends_by_itself_was_not_stopped(bert: Path) -> None:
 
 @pytest.mark.parametrize("evaluations", [3, 4])
 def test_a_resumed_training_ends_after_the_same_epoch(bert: Path, tmp_path: Path, evaluations: int) -> None:
-    """With 4 it is killed at its end, and the checkpoint holds the evaluation after which no epoch may begin."""
+    # With 4 it is killed at its end, and the checkpoint holds the evaluation after which no epoch may begin.
     whole, _, weights = train(bert)
     store = Checkpoints(tmp_path, 1, None)
     with suppress(StoppedError):

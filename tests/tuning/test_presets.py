@@ -207,7 +207,7 @@ def test_the_command_to_run_names_no_model_that_was_given_by_its_path_alone() ->
 
 
 def test_the_command_to_run_names_the_task_as_it_was_given() -> None:
-    """The name of a task of your own data is that of its file."""
+    # The name of a task of your own data is that of its file.
     of_a_file = replace(study(method_study("lora")), overrides=("task=instruct", "data.instruct=qa.jsonl"), task="qa")
     assert run_command(of_a_file, "presets").startswith("gelora run -m task=instruct model=")
 
