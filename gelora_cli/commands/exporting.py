@@ -153,10 +153,10 @@ def fold_scale(model: PreTrainedModel, scale: ScoreScale) -> None:
     from torch import nn
 
     linears = []
-    for head in modules_outside_backbone(model):
-        for name, module in model.get_submodule(head).named_modules():
+    for path in modules_outside_backbone(model):
+        for name, module in model.get_submodule(path).named_modules():
             if isinstance(module, nn.Linear) and module.out_features == 1:
-                linears.append((f"{head}.{name}".rstrip("."), module))
+                linears.append((f"{path}.{name}".rstrip("."), module))
     if len(linears) != 1 or linears[0][1].bias is None:
         what = f"the head {linears[0][0]} has no bias" if len(linears) == 1 else "no single last linear layer is found"
         raise GeloraError(
