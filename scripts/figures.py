@@ -99,8 +99,8 @@ def half_squared_loss(_: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
         return 0.5 * float(mean(torch.tensor([x, y]), examples[0])) ** 2
 
     losses = np.empty((len(ticks), len(ticks)))  # (41, 41), theta_1 along the columns
-    for row, y in enumerate(ticks.tolist()):
-        losses[row] = [loss(x, y) for x in ticks.tolist()]
+    for row, y in enumerate(ticks):  # numpy's numbers, of which torch makes float64
+        losses[row] = [loss(x, y) for x in ticks]
     fisher = fisher_matrix(mean, here, examples, family="gaussian").numpy()
     yield "figure-1", theory_plots.loss_figure(ticks, losses, fisher, found.rank)
 
