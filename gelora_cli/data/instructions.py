@@ -21,7 +21,7 @@ from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
 from gelora_cli.data.held_out import hold_out_prompts
 from gelora_cli.data.user_data import read_group_names
-from gelora_cli.data.user_files import dialect_of, find_split_files, locate_source
+from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
 
 INSTRUCT, VALIDATION = "instruct", "instruct_validation"
 """The keys of your own prompts: `data.instruct`, and `data.instruct_validation` beside it."""
@@ -81,17 +81,10 @@ def load_prompts(task: TaskConfig, data: DataConfig) -> CompletionSplit:
 
 def find_instruction_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     """Return key -> (file or directory, the files that the task needs of it), for each source that is given."""
-    sources = {}
-    for key, splits in ((task.source, ("train", *task.eval_splits, *task.test_splits)), (VALIDATION, ("validation",))):
-        value = getattr(data, key)
-        if value is None or (key == VALIDATION and task.source != INSTRUCT):
-            continue
-        source = _locate(task, key, value)
-        files: list[Path] = []
-        for split in splits:
-            files += find_split_files(source, task.folder, split)
-        sources[key] = (source, [source] if source.is_file() else files)
-    return sources
+    splits_of_key: dict[str, tuple[str, ...]] = {task.source: ("train", *task.eval_splits, *task.test_splits)}
+    if task.source == INSTRUCT:
+        splits_of_key[VALIDATION] = ("validation",)
+    return locate_files(task, data, splits_of_key, ACCEPTED)
 
 
 def _locate(task: TaskConfig, key: str, value: str | None) -> Path:
@@ -122,16 +115,7 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
     is_own = task.source == INSTRUCT
     key = VALIDATION if is_own and split == "validation" and data.instruct_validation is not None else task.source
     source = _locate(task, key, getattr(data, key))
-    files = find_split_files(source, task.folder, split)
-    split_of_a_file = "validation" if key == VALIDATION else "train"
-    if source.is_file() and split == split_of_a_file:
-        files = [source]
-    if not files:
-        raise GeloraError(
-            f"data.{key}={source} has no split {split}. A file has train and validation; a directory has the splits "
-            f"that lie in it, in data/ or in task.folder=NAME, as {split}-*.parquet or {split}.jsonl (accepted: "
-            f"{', '.join(ACCEPTED)})"
-        )
+    files = files_of_split(task, key, source, split, suffix=".jsonl", accepted=ACCEPTED)
     tables = [_read_file(task, data, split, file, f"data.{key}") for file in files]
     return tables[0] if len(tables) == 1 else concatenate_tables(tables, f"{source}, split {split}")
 

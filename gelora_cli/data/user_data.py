@@ -26,7 +26,7 @@ from gelora_cli.data.held_out import hold_out_tenth
 from gelora_cli.data.label_sets import are_unlabelled, describe_unseen, infer_set_names, label_sets
 from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit, count_distinct
-from gelora_cli.data.user_files import dialect_of, find_split_files, locate_source
+from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
 
 
 def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
@@ -97,17 +97,7 @@ def load_user_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, Text
 def find_user_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path, list[Path]]]:
     """Return key -> (file or directory, the files that the task needs of it), for each source that is given."""
     splits_of_key = {"text": ("train", *task.eval_splits, *task.test_splits), "text_validation": ("validation",)}
-    sources = {}
-    for key, splits in splits_of_key.items():
-        value = getattr(data, key)
-        if value is None:
-            continue
-        source = locate_source(task, key, value)
-        files = []
-        for split in splits:
-            files += find_split_files(source, task.folder, split)
-        sources[key] = (source, [source] if source.is_file() else files)
-    return sources
+    return locate_files(task, data, splits_of_key)
 
 
 def _lacks_validation_rows(task: TaskConfig, data: DataConfig) -> bool:
@@ -141,16 +131,7 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
     has_validation_source = split == "validation" and data.text_validation is not None
     key = "text_validation" if has_validation_source else "text"
     source = locate_source(task, key, getattr(data, key))
-    files = find_split_files(source, task.folder, split)
-    split_of_a_file = "validation" if key == "text_validation" else "train"
-    if source.is_file() and split == split_of_a_file:
-        files = [source]
-    if not files:
-        raise GeloraError(
-            f"data.{key}={source} has no split {split}. A file has train and validation; a directory has the splits "
-            f"that lie in it, in data/ or in task.folder=NAME, as {split}-*.parquet or {split}.csv (accepted: "
-            f"{', '.join(READERS)})"
-        )
+    files = files_of_split(task, key, source, split, suffix=".csv", accepted=READERS)
     is_test = split in task.test_splits
     of_labels = label_columns(task)
     request = Request(task.columns, of_labels, dialect_of(data), task.group)

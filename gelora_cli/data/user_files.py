@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gelora_cli.config.schema import DataConfig, TaskConfig
@@ -51,6 +51,52 @@ def locate_source(task: TaskConfig, key: str, value: str | None, suffixes: Itera
             f"write them to a file first: {accepted}"
         )
     return path
+
+
+def locate_files(
+    task: TaskConfig, data: DataConfig, splits_of_key: Mapping[str, Iterable[str]], suffixes: Iterable[str] = READERS
+) -> dict[str, tuple[Path, list[Path]]]:
+    """Return key -> (file or directory, the files of these splits in it), for each key below `data.` that is given."""
+    sources = {}
+    for key, splits in splits_of_key.items():
+        value = getattr(data, key)
+        if value is None:
+            continue
+        source = locate_source(task, key, value, suffixes)
+        files = []
+        for split in splits:
+            files += find_split_files(source, task.folder, split)
+        sources[key] = (source, [source] if source.is_file() else files)
+    return sources
+
+
+def files_of_split(
+    task: TaskConfig, key: str, source: Path, split: str, *, suffix: str, accepted: Iterable[str]
+) -> list[Path]:
+    """Return the files of a split: a source that is a file is itself one split, as its key says.
+
+    Args:
+        task: the task.
+        key: the key below `data.` that names the source; one that ends in `_validation` names validation rows.
+        source: the file or directory.
+        split: the split.
+        suffix: a suffix that its files may have, for messages.
+        accepted: the suffixes that are accepted, for messages.
+
+    Raises:
+        GeloraError: the source has no such split, or several files could be it.
+    """
+    files = find_split_files(source, task.folder, split)
+    split_of_a_file = "validation" if key.endswith("_validation") else "train"
+    if source.is_file() and split == split_of_a_file:
+        files = [source]
+    if not files:
+        raise GeloraError(
+            f"data.{key}={source} has no split {split}. A file has train and validation; a directory has the splits "
+            f"that lie in it, in data/ or in task.folder=NAME, as {split}-*.parquet or {split}{suffix} (accepted: "
+            f"{', '.join(accepted)})"
+        )
+    return files
 
 
 def find_split_files(source: Path, folder: str | None, split: str) -> list[Path]:

@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.methods.updates.arithmetic import training_arithmetic
 from gelora_cli.methods.updates.lora import attach_lora
-from gelora_cli.models.block_map import block_modules, map_model
+from gelora_cli.models.block_map import block_modules
 from gelora_cli.models.memory import MemorySettings, MemoryShapes, forecast
 from gelora_cli.models.memory_shapes import memory_shapes
 from gelora_cli.models.operations import UpdateWork
-from gelora_cli.models.pretrained import build_empty
-from scripts.memory_forecast import settings_of
+from scripts.memory_forecast import decoder_shapes, settings_of
 from tests.helpers.method_cases import loaded_and_plan
 from tests.helpers.tiny import make_tiny
 
@@ -84,16 +82,7 @@ def kept_bytes(model: Any, blocks: list[torch.nn.Module], *, bf16: bool) -> int:
 @pytest.fixture(scope="module")
 def llama() -> MemoryShapes:
     """Return the shapes of Llama 3 8B, by the sizes of its published config.json."""
-    config = transformers.LlamaConfig(
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128256,
-    )
-    model = build_empty(transformers.AutoModelForCausalLM, config)
-    return memory_shapes(model, map_model(model, head_modules=()), scores_vocabulary=True)
+    return decoder_shapes(None)
 
 
 def test_an_8b_decoder_has_its_parameters_and_weights(llama: MemoryShapes) -> None:
