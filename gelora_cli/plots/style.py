@@ -172,7 +172,7 @@ def head(axis: Axes, title: str, subtitle: str, *, legend_of: Axes | None = None
     extra = max(_legend_height(labels, columns) - LEGEND_ROW_POINTS, 0)
     if _HAS_TITLES.get():
         grow(root_figure(axis), extra)
-        look = {"fontsize": 13, "fontweight": "bold", "color": INK}
+        look: dict[str, Any] = {"fontsize": 13, "fontweight": "bold", "color": INK}
         as_written([axis.set_title(title, loc="left", pad=HEAD_POINTS + extra, gid=TITLE, **look)])
         note = axis.annotate(
             subtitle, (0, 1), (0, 29 + extra), xycoords="axes fraction", textcoords="offset points", color=INK
