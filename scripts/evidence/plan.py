@@ -11,10 +11,10 @@ from typing import Any, cast
 import yaml
 
 from gelora_cli.config.tuned import TunedPreset
+from scripts.planned_jobs import FORWARD, combinations
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 ROOT = PLAN.parents[2]
-FORWARD = 3.0  # a forward pass is about so many times as fast as a step of training
 
 UNSET: dict[str, Any] = {
     "data.holdout": None,
@@ -90,8 +90,7 @@ class Stage:
 
     def combinations(self) -> list[Values]:
         """Return every combination of the settings."""
-        lists = [value if isinstance(value, list) else [value] for value in self.settings.values()]
-        return [dict(zip(self.settings, chosen, strict=True)) for chosen in itertools.product(*lists)]
+        return combinations(self.settings)
 
     def variants(self) -> list[str]:
         """Return the forms of the update of its runs."""

@@ -14,10 +14,10 @@ from gelora_cli.config.identity import profile_hash
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.registries import METHODS
+from scripts.planned_jobs import FORWARD
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
 
-FORWARD = 3.0  # a forward pass is about so many times as fast as a step of training
 PASSES = {"idim": 1.0, "activations": 2.5}
 """Time of a signal's pass over all texts, in forward passes; the sums of covariances take longer than the model."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from gelora_cli.config.overrides import override_problems
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
+from scripts.planned_jobs import combinations
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
 SCALES = ("smoke", "cpu", "paper")
@@ -86,9 +86,8 @@ class Sweep:
         return [self.command, "-m", *map(override, values, values.values()), *signals]
 
     def jobs(self) -> list[Values]:
-        """Every combination, the last list fastest."""
-        lists = [value if isinstance(value, list) else [value] for value in self.values.values()]
-        return [dict(zip(self.values, chosen, strict=True)) for chosen in itertools.product(*lists)]
+        """Return every combination of the values, the last list fastest."""
+        return combinations(self.values)
 
 
 def load_plan() -> Values:
