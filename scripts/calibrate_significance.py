@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def settings(given: argparse.Namespace, articles: Array) -> Iterator[Setting]:
-    """All combinations; with articles, those where each example by itself is as hard for both methods."""
+    """Return all combinations; with articles, those where each example by itself is as hard for both methods."""
     for seeds in given.seeds:
         for seed in (0, 1, 3):
             if given.articles:
@@ -92,7 +92,7 @@ def article_numbers(examples: int, count: int, *, uneven: bool) -> Array:
 def calibrate(
     score: Score, draw: Callable[..., Simulated], setting: Setting, given: argparse.Namespace
 ) -> list[tuple[float, float]]:
-    """Of each test the share of simulations with p below each level."""
+    """Return the share of simulations with p below each level, for each test."""
     found = []
     for number in range(given.simulations):
         generator = np.random.default_rng([number, setting.seeds])
@@ -111,9 +111,9 @@ def p_values(
     resamples: int,
     seed: int,
 ) -> tuple[float, float, float, float]:
-    """By the percentiles of the hierarchical bootstrap, by a paired t-test over seeds, ours without and with articles.
+    """Return p by a bootstrap's percentiles, by a paired t-test over seeds, and by ours without and with articles.
 
-    `predicted` is (2 S, n), its first half the first method's.
+    The bootstrap is the hierarchical one. `predicted` is (2 S, n), its first half the first method's.
     """
     plain, resampled = resample(score, predicted, true, resamples=resamples, seed=seed)
     differences, many = (values[..., : setting.seeds] - values[..., setting.seeds :] for values in (plain, resampled))
@@ -133,7 +133,7 @@ def p_values(
 
 
 def latent(generator: np.random.Generator, setting: Setting, examples: int) -> tuple[Array, Array]:
-    """Of 2 S runs the quality (2 S, 1), deviation 1, and what they find hard (2 S, n)."""
+    """Draw the quality of 2 S runs (2 S, 1), of deviation 1, and what they find hard (2 S, n)."""
     quality = generator.normal(size=(2 * setting.seeds, 1))
     common, own = generator.normal(size=(1, examples)), setting.own * generator.normal(size=(2, examples))
     if setting.article:
@@ -143,7 +143,7 @@ def latent(generator: np.random.Generator, setting: Setting, examples: int) -> t
 
 
 def labels(generator: np.random.Generator, setting: Setting, examples: int) -> Simulated:
-    """Two classes, one of 30 %; about four of five are right."""
+    """Draw two classes, one of 30 %; about four of five are right."""
     quality, hard = latent(generator, setting, examples)
     true = (generator.random(examples) < 0.3).astype(int)
     scale = 1.3 * 1.5 * setting.seed / examples**0.5  # sd of a share of 0.8 is 0.4 / sqrt(n), its slope about 0.2

@@ -24,7 +24,7 @@ from gelora_cli.plots.profiles import plot_profiles
 
 
 def labelled(paths: list[Path]) -> dict[str, IdProfile]:
-    """Profiles by model and task, so that one that several runs share is drawn once."""
+    """Return the profiles by model and task, so that one that several runs share is drawn once."""
     found = [read_artifact(IdProfile, path / IdProfile.FILE if path.is_dir() else path) for path in paths]
     return {f"{profile.model} on {profile.task}": profile for profile in found}
 

@@ -85,7 +85,7 @@ def value_at(threshold: float, name: str, predictions: list[dict[str, Any]], ref
 
 
 def questions(generator: np.random.Generator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Up to 40 questions; a gold answer is often the prediction, and two in five questions have none."""
+    """Draw up to 40 questions; a gold answer is often the prediction, and two in five questions have none."""
     predictions: list[dict[str, Any]] = []
     references: list[dict[str, Any]] = []
     for number in range(int(generator.integers(1, 40))):

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def row(found: ModelMap, method: str, budget: str, modules: str) -> str:
-    """Parameters at the end, their share of the budget, and those trained at the most."""
+    """Return the parameters at the end, their share of the budget, and those trained at the most."""
     rules: dict[str, Any] = {"modules": modules, "seed": 0}
     plan = plan_method(found, {"idim": flat_profile(found)}, parse_budget(budget), method=method, scaling=1.0, **rules)
     share = f"{100 * plan.adapter_params / plan.budget_params:.1f} %" if plan.budget_params else "exempt"

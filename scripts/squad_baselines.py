@@ -48,7 +48,7 @@ def composed(name: str) -> TaskConfig:
 
 
 def baselines(task: TaskConfig) -> Iterator[tuple[str, Callable[[str], str]]]:
-    """Name, and what it answers about a context."""
+    """Yield a name, and what it answers about a context."""
     for count in range(1, 61):
         yield f"first {count} words", partial(some_words, slice(None, count))
         yield f"last {count} words", partial(some_words, slice(-count, None))
@@ -62,7 +62,7 @@ def some_words(which: slice, text: str) -> str:
 
 
 def scored(task: TaskConfig, split: QuestionSplit, say: Callable[[str], str]) -> tuple[float, float]:
-    """F1 and exact match."""
+    """Return F1 and exact match."""
     predictions = [
         {"id": number, "prediction_text": say(context)}
         | ({"no_answer_score": 1.0 if not say(context) else -1.0} if task.unanswerable else {})

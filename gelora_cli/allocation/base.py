@@ -20,11 +20,11 @@ class SignalArtifact(StoredArtifact, Protocol):
 
     @property
     def model_map(self) -> ModelMap:
-        """Blocks and adaptable linears of the model."""
+        """Return the blocks and adaptable linears of the model."""
 
     @property
     def seconds(self) -> float:
-        """Seconds of the measurement."""
+        """Return the seconds of the measurement."""
 
 
 def total_operations(artifacts: Iterable[SignalArtifact]) -> int | None:

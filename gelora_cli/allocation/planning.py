@@ -106,12 +106,12 @@ class Shapes:
 
     @property
     def linears(self) -> list[LinearShape]:
-        """The adapted linears, block by block."""
+        """Return the adapted linears, block by block."""
         return [linear for block in adapted_linears(self.model_map, self.modules) for linear in block]
 
     @property
     def triplet_costs(self) -> list[int]:
-        """Parameters of a triplet, or of a gate with its row and column, in each adapted linear."""
+        """Return the parameters of a triplet, or of a gate with its row and column, in each adapted linear."""
         return [triplet_cost(linear) for linear in self.linears]
 
     def within_sides(self, rank: int) -> int:

@@ -57,12 +57,12 @@ class Target:
 
     @property
     def unit_params(self) -> int:
-        """Parameters that one unit of rank costs here."""
+        """Return the parameters that one unit of rank costs here."""
         return sum(linear.unit_params for linear in self.linears)
 
     @property
     def max_rank(self) -> int:
-        """The largest rank: the smallest side of its linears."""
+        """Return the largest rank: the smallest side of its linears."""
         return min(linear.max_rank for linear in self.linears)
 
 
@@ -116,38 +116,38 @@ class AllocationProblem:
 
     @property
     def largest_cost(self) -> int:
-        """Parameters that the ranks may cost."""
+        """Return the parameters that the ranks may cost."""
         return self.auto_params if self.bound is None else self.bound
 
     @property
     def costs(self) -> tuple[int, ...]:
-        """Parameters of a unit of rank in each target."""
+        """Return the parameters of a unit of rank in each target."""
         return tuple(target.unit_params for target in self.targets)
 
     @property
     def fixed_costs(self) -> tuple[int, ...]:
-        """Parameters that each target costs beside its units, as soon as it has one (`Variant.fixed_params`)."""
+        """Return the parameters of each target beside its units, as soon as it has one (`Variant.fixed_params`)."""
         variant = VARIANTS.get(self.rule.variant)
         return tuple(sum(map(variant.fixed_params, target.linears)) for target in self.targets)
 
     @property
     def largest_unit_cost(self) -> int:
-        """Parameters that are left for units of rank if every target is adapted."""
+        """Return the parameters that are left for units of rank if every target is adapted."""
         return self.largest_cost - sum(self.fixed_costs)
 
     @property
     def caps(self) -> Ranks:
-        """The largest rank of each target."""
+        """Return the largest rank of each target."""
         return tuple(target.max_rank for target in self.targets)
 
     @property
     def ones(self) -> Ranks:
-        """Rank 1 in every target."""
+        """Return rank 1 in every target."""
         return (1,) * len(self.targets)
 
     @property
     def blocks(self) -> int:
-        """Number of blocks."""
+        """Return the number of blocks."""
         return self.targets[-1].block
 
     @property

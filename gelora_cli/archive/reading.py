@@ -59,7 +59,7 @@ class Archive:
 
     @functools.cached_property
     def runs(self) -> Mapping[str, PackedRun]:
-        """The runs by the path of each in the archive, such as `sst2/minilm/lora/b0.15M-s0-ef7e948a`."""
+        """Return the runs by the path of each in the archive, such as `sst2/minilm/lora/b0.15M-s0-ef7e948a`."""
         return {path: PackedRun(self, record) for path, record in self.records.items()}
 
     def study(self, path: str) -> Study:
@@ -80,7 +80,7 @@ class PackedRun(RunFiles):
 
     @functools.cached_property
     def _texts(self) -> dict[str, str]:
-        """The text of each file, but for the predictions, as it was in the run's directory.
+        """Return the text of each file, but for the predictions, as it was in the run's directory.
 
         Raises:
             GeloraError: a value that no JSON file has, or a measurement that the archive lacks.

@@ -67,7 +67,7 @@ class Command(ABC, Generic[Config]):
 
     @property
     def config_name(self) -> str:
-        """The command that declares its keys: `run` for every command with the keys of a run and no others."""
+        """Return the command that declares its keys: `run` for every command with the keys of a run and no others."""
         return "run" if self.keys is RunConfig else self.name
 
     def with_defaults(self, config: Config) -> Config:

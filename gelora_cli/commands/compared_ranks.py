@@ -108,8 +108,11 @@ def methods_text(config: RanksCommandConfig, paths: Sequence[Path]) -> str:
     # A control has no verdict.
     lines = [f"{column.name}: {_verdict(column)}" for column in named if column.plan and column.plan.stability]
     lines += [f"equal plans: {', '.join(group)}" for group in equal_plans(named)]
+    warnings: list[str] = []
+    for column in named:
+        if column.plan:
+            warnings += column.plan.warnings
     # Methods that read the same signal have the same warnings.
-    warnings = [text for column in named if column.plan for text in column.plan.warnings]
     lines += [f"warning: {text}" for text in dict.fromkeys(warnings)]
     if missing:
         lines.append(f"not shown: {missing_text}. Measure them: {command}")
@@ -205,7 +208,10 @@ def _reasons(columns: Sequence[PlanColumn]) -> list[str]:
 
 def _structure(columns: Sequence[PlanColumn]) -> list[str]:
     """Return what is unusual about the model's blocks, each sentence once."""
-    texts = [text for column in columns if column.plan for text in column.plan.structure]
+    texts: list[str] = []
+    for column in columns:
+        if column.plan:
+            texts += column.plan.structure
     return list(dict.fromkeys(texts))
 
 

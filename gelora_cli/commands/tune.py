@@ -25,7 +25,7 @@ class TuneCommandConfig(RunConfig):
 
     @property
     def run_config(self) -> RunConfig:
-        """The keys of a run alone, which are what is frozen and hashed."""
+        """Return the keys of a run alone, which are what is frozen and hashed."""
         return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
 
 

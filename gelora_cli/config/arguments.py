@@ -34,7 +34,7 @@ class Arguments:
 
     @property
     def config_dir(self) -> Path | None:
-        """The folder of the user's own groups."""
+        """Return the folder of the user's own groups."""
         if "--config-dir" not in self.flags:
             return None
         return Path(self.flags[self.flags.index("--config-dir") + 1])

@@ -54,7 +54,7 @@ def complete(config: RunConfig) -> RunConfig:
 
 
 def with_task(config: RunKeys) -> RunKeys:
-    """Name, metric and reported value, where the task leaves them open."""
+    """Set name, metric and reported value, where the task leaves them open."""
     task = config.task
     kind = TASK_KINDS.get(task.kind)
     metric = task.metric or kind.metrics[0]

@@ -37,7 +37,7 @@ class EntrySection:
 
     @property
     def entry(self) -> str:
-        """The name of the chosen entry."""
+        """Return the name of the chosen entry."""
         name: str = getattr(self, self.choice)
         return name
 

@@ -12,8 +12,11 @@ from gelora_cli.core.plugins import loaded_folders
 
 def group_choices(group: str, extra: Path | None = None) -> list[str]:
     """Return the options of a configuration group: those of gelora, of plug-ins and of the user's folder."""
-    folders = [folder / group for folder in (config_dir(), *([extra] if extra else []), *loaded_folders())]
-    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")})
+    options: set[str] = set()
+    for folder in (config_dir(), *([extra] if extra else []), *loaded_folders()):
+        if (folder / group).is_dir():
+            options |= {path.stem for path in (folder / group).glob("*.yaml")}
+    return sorted(options)
 
 
 def option_file(group: str, option: str) -> Path | None:

@@ -115,12 +115,12 @@ class Key:
 
     @property
     def last(self) -> str:
-        """The name without its section."""
+        """Return the name without its section."""
         return self.name.rpartition(".")[2]
 
     @property
     def section(self) -> str:
-        """The dotted name of the section that it stands in; empty at the top."""
+        """Return the dotted name of the section that it stands in; empty at the top."""
         return self.name.rpartition(".")[0]
 
     def value_in(self, config: object) -> Any:

@@ -86,7 +86,7 @@ class Neighbours:
 
     @property
     def mu(self) -> Array:
-        """The ratios `r2 / r1`, (n,)."""
+        """Return the ratios `r2 / r1`, (n,)."""
         return self.ratios(1, 2)
 
     def ratios(self, near: int, far: int) -> Array:

@@ -39,7 +39,7 @@ class StateStore:
 
     @property
     def seconds(self) -> float:
-        """Seconds since this store was made, and of the earlier attempts whose states it holds."""
+        """Return the seconds since this store was made, and of the earlier attempts whose states it holds."""
         return self.earlier_seconds + time.perf_counter() - self.started
 
     def load(self, batch: int) -> list[torch.Tensor] | None:

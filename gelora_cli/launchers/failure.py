@@ -49,7 +49,7 @@ class Failure:
 
     @property
     def error(self) -> GeloraError:
-        """The error with which the run ends; the worker's traceback is its cause."""
+        """Return the error with which the run ends; the worker's traceback is its cause."""
         for kind in (StoppedError, RunError, GeloraError):  # by name, since the error crossed a pipe
             if self.kind == kind.__name__:
                 return kind(self.message)

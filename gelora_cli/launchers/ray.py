@@ -154,7 +154,7 @@ class JobResources:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables of a job; Ray would choose the threads itself."""
+        """Return the environment variables of a job; Ray would choose the threads itself."""
         return {"OMP_NUM_THREADS": self.threads}
 
     def __str__(self) -> str:

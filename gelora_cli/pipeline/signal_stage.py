@@ -58,17 +58,17 @@ class MeasuredSignals:
 
     @property
     def profile(self) -> IdProfile | None:
-        """The idim profile, where the plan reads it."""
+        """Return the idim profile, where the plan reads it."""
         return cast("IdProfile | None", self.artifacts.get(IDIM))
 
     @property
     def seconds(self) -> float:
-        """Seconds of all the measurements."""
+        """Return the seconds of all the measurements."""
         return sum((artifact.seconds for artifact in self.artifacts.values()), 0.0)
 
     @property
     def operations(self) -> int | None:
-        """Floating-point operations of all the measurements; None where one of them has no count."""
+        """Return the floating-point operations of all the measurements; None where one of them has no count."""
         return total_operations(self.artifacts.values())
 
 

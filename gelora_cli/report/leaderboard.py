@@ -14,7 +14,7 @@ from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import BoardKey, RowGroup, groups_by_board, rows_by_name
 from gelora_cli.report.questions import AcrossTasks, Contrast
 from gelora_cli.report.rows import Row
-from gelora_cli.report.runs import UNIFORM
+from gelora_cli.report.runs import UNIFORM, RowKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,10 @@ def _entries(groups: Sequence[RowGroup]) -> list[Entry]:
     by_name: dict[str, dict[str, Row]] = {}
     for task in dict.fromkeys(group.key.task for group in groups):
         # By their keys: a row without a budget may stand in several groups of a task.
-        rows = {row.key: row for group in groups if group.key.task == task for row in group.rows}
+        rows: dict[RowKey, Row] = {}
+        for group in groups:
+            if group.key.task == task:
+                rows |= {row.key: row for row in group.rows}
         for name, row in rows_by_name(rows.values()).items():
             by_name.setdefault(name, {})[task] = row
     return [Entry(name=name, rows=rows) for name, rows in by_name.items()]

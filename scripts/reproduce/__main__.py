@@ -116,9 +116,12 @@ def report(request: Request, work: Work) -> None:
 
 
 def figures(request: Request, work: Work) -> None:
-    """Figure 3 of the runs before and after intermediate-task tuning, 5 of a run's ranks; 1, 4 and the theorems."""
+    """Draw figure 3 of the runs before and after intermediate-task tuning, 5 of a run's ranks; 1, 4, the theorems."""
     request.output.mkdir(parents=True, exist_ok=True)
-    compared = [str(path) for sweep, paths in work.found if sweep.name is None for path in paths]
+    compared: list[str] = []
+    for sweep, paths in work.found:
+        if sweep.name is None:
+            compared += map(str, paths)
     small = ["--texts", "200", "--probes", "1"] if request.scale == "smoke" else []
     pattern = work.named.get("@pattern")
     draw(work, "figure3.py", [*compared, "--output", str(request.output / "figure3.png")] if compared else None)
@@ -128,7 +131,7 @@ def figures(request: Request, work: Work) -> None:
 
 
 def draw(work: Work, script: str, words: Sequence[str] | None) -> None:
-    """One of the scripts beside this one; nothing where the run that it needs failed."""
+    """Draw by one of the scripts beside this one; do nothing where the run that it needs failed."""
     if words is not None:
         work.call(f"python scripts/{script}", [str(SCRIPTS / script)], words)
 

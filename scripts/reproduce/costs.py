@@ -120,7 +120,7 @@ def _profile_seconds(rows: int, config: RunConfig, signals: Sequence[str], rate:
 
 
 def counts(plan: Values, config: RunConfig) -> tuple[int, int]:
-    """Rows to train on and to evaluate: of a local directory its own, else those of the published data."""
+    """Return the rows to train on and to evaluate: of a local directory its own, else those of the published data."""
     task, source = config.task, getattr(config.data, config.task.source, None)
     place = Path(source or "") / (task.folder or task.name)
     files = [sorted(place.glob(f"{split}-*.parquet")) for split in ("train", *task.eval_splits)]

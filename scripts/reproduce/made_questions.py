@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def write_questions(directory: Path) -> Path:
-    """`<directory>/plain_text/<split>-00000-of-00001.parquet`, always with the same rows."""
+    """Write `<directory>/plain_text/<split>-00000-of-00001.parquet`, always with the same rows."""
     from datasets import Dataset, Features, Sequence, Value, disable_progress_bars
 
     disable_progress_bars()
@@ -51,12 +51,12 @@ def write_questions(directory: Path) -> Path:
 
 
 def made_counts() -> list[int]:
-    """Questions of `train` and of `validation`."""
+    """Return how many questions `train` and `validation` have."""
     return [articles * PARAGRAPHS * QUESTIONS for articles in ARTICLES.values()]
 
 
 def made_rows(split: str, articles: int) -> Iterator[dict[str, Any]]:
-    """Paragraphs of facts about people, and questions after the trade or the place of some of them."""
+    """Make paragraphs of facts about people, and questions after the trade or the place of some of them."""
     generator = random.Random(split)
     for number in range(articles * PARAGRAPHS):
         title = f"{split} article {number // PARAGRAPHS}"

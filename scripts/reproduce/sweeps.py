@@ -56,7 +56,7 @@ class Request:
 
     @property
     def output(self) -> Path:
-        """The target's report."""
+        """Return the target's report."""
         return self.place / f"report-{self.target}"
 
     @property
@@ -188,7 +188,7 @@ def _given(found: Override) -> tuple[str, Any]:
 
 
 def override(key: str, value: Any) -> str:
-    """One Hydra override; a list is a sweep."""
+    """Return one Hydra override; a list is a sweep."""
     return f"{key}={','.join(map(_quoted, value if isinstance(value, list) else [value]))}"
 
 
@@ -204,12 +204,12 @@ def _quoted(value: Any) -> str:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Within it `composed` works: Hydra with the product's groups."""
+    """Let `composed` work within it: start Hydra with the product's groups."""
     register_schemas()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield
 
 
 def composed(values: Values) -> RunConfig:
-    """One job's configuration, as `gelora run` composes it."""
+    """Return one job's configuration, as `gelora run` composes it."""
     return cast(RunConfig, composed_config(compose("run", [*map(override, values, values.values())])))

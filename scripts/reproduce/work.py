@@ -29,13 +29,17 @@ class Work:
 
     @property
     def named(self) -> dict[str, str]:
-        """`@name` to the first run of the sweep of that name."""
+        """Return `@name` -> the first run of the sweep of that name."""
         return {f"@{sweep.name}": str(paths[0]) for sweep, paths in self.found if sweep.name and paths}
 
     @property
     def runs(self) -> list[Path]:
-        """The run directories, each once."""
-        return list(dict.fromkeys(path for sweep, paths in self.found if sweep.command == "run" for path in paths))
+        """Return the run directories, each once."""
+        directories: list[Path] = []
+        for sweep, paths in self.found:
+            if sweep.command == "run":
+                directories += paths
+        return list(dict.fromkeys(directories))
 
     @property
     def trains(self) -> bool:

@@ -286,7 +286,10 @@ def by_definition(profile: IdProfile, bound: int, rule: str) -> tuple[int, ...] 
     left = bound - sum(n * c for n, c in zip(ranks, costs, strict=True))
     if left < 0:
         return None
-    waiting = [(-w / (2 * n + 1), i) for i, w in enumerate(weights) if w for n in range(ranks[i], caps[i])]
+    waiting = []
+    for i, weight in enumerate(weights):
+        if weight:
+            waiting += [(-weight / (2 * rank + 1), i) for rank in range(ranks[i], caps[i])]
     for _, i in sorted(waiting):
         left -= costs[i]
         if left < 0:
