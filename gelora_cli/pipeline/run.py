@@ -42,7 +42,7 @@ class FinishedRun:
 
     Attributes:
         directory: where it is; of a packed run the archive's path with the run's path in it.
-        config: its frozen configuration.
+        config: its frozen configuration, with the directory of runs that it was found in.
         result: its values.
         baseline: the value of one prediction for every row; None where the kind of task has none.
         seconds: how long each stage took, by name, in the order of the stages.
@@ -79,13 +79,13 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
     # Before the lock: a finished run is read, also from an archive, or a directory that can't be written to.
     done = None if config.force else find_done(directory, config.archives)
     if done is not None:
-        return _done_before(done)
+        return _done_before(done, config.runs_dir)
     if not measure:
         check_signals(inputs, fingerprints)  # before the directory is made: a refused command leaves nothing behind
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since
-            return _done_before(RunDirectory(directory))
+            return _done_before(RunDirectory(directory), config.runs_dir)
         trained = None if config.force else find_equal_run(inputs, fingerprints)
         from_scratch = starts_from_scratch(directory, config.force, command)
         if trained or from_scratch or not is_resumable(directory, config):
@@ -103,7 +103,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
                 link_run(trained, directory, inputs, fingerprints)
             check_still_there(directory, frozen)
         mark_done(directory)  # last, after run.json says `done`: it holds the checksums of all files
-    return _finished(RunDirectory(directory))
+    return _finished(RunDirectory(directory), config.runs_dir)
 
 
 def check_still_there(directory: Path, frozen: bytes) -> None:
@@ -124,17 +124,18 @@ def check_still_there(directory: Path, frozen: bytes) -> None:
         )
 
 
-def _done_before(files: RunFiles) -> FinishedRun:
+def _done_before(files: RunFiles, runs_dir: str) -> FinishedRun:
     """Return a run that was finished before, once its files are seen to be intact."""
     files.verify()
     if isinstance(files, RunDirectory):
         clean_finished_run(files.place)
-    return _finished(files, already_done=True)
+    return _finished(files, runs_dir, already_done=True)
 
 
-def _finished(files: RunFiles, *, already_done: bool = False) -> FinishedRun:
-    """Return what a finished run's files say of it."""
-    config, result, manifest = config_of(files), artifact_of(RunResult, files), artifact_of(RunManifest, files)
+def _finished(files: RunFiles, runs_dir: str, *, already_done: bool = False) -> FinishedRun:
+    """Return what a finished run's files say of it; `runs_dir` is where it was found."""
+    config = replace(config_of(files), runs_dir=runs_dir)  # a directory of runs may have been moved since
+    result, manifest = artifact_of(RunResult, files), artifact_of(RunManifest, files)
     trained = None if manifest.same_as is None else Path(os.path.normpath(files.place / manifest.same_as))
     return FinishedRun(
         directory=files.place,

@@ -20,6 +20,7 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.pipeline.baseline import constant_baseline
 from gelora_cli.pipeline.run import FinishedRun
+from tests.helpers.bench import Bench
 from tests.helpers.written_runs import write_run
 
 SECONDS = {"model": 7.72, "profile": 12.4, "train": 1234.5, "reload": 0.0}
@@ -116,3 +117,14 @@ def test_without_saved_predictions_there_is_no_baseline(finished: FinishedRun) -
     assert constant_baseline(finished.directory, finished.config.task, finished.result) is None
     (finished.directory / run_files.PREDICTIONS).unlink()
     assert constant_baseline(finished.directory, finished.config.task, finished.result) is None
+
+
+def test_what_is_next_names_the_place_that_runs_were_moved_to(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run("task=sst2", "method=bitfit") == 0
+    bench.root = bench.root.rename(bench.root.with_name("moved"))
+    capsys.readouterr()
+    assert bench.run("task=sst2", "method=bitfit") == 0
+    printed = capsys.readouterr().out
+    assert "done before" in printed
+    assert f"gelora predict {bench.only()} " in printed and f"gelora ls {bench.root}\n" in printed
+    assert "runs" not in printed.replace("runs it again", "")
