@@ -135,6 +135,15 @@ def write_run_pictures(directory: Path, run: RunData, *, after_training: bool = 
 
 
 def report_pictures(rows: Sequence[Row]) -> Iterator[Picture]:
-    """Return every picture that these rows have data for, one kind after the other."""
+    """Return every picture that these rows have data for, one kind after the other.
+
+    Those of a kind that can't be drawn are left out with a warning, since tables and tests don't depend on them.
+    """
     for name in REPORT_PICTURES.names():
-        yield from REPORT_PICTURES.get(name).draw(rows)
+        try:
+            yield from REPORT_PICTURES.get(name).draw(rows)
+        except StoppedError:  # a signal, not a fault of the picture
+            raise
+        except Exception as error:
+            LOGGER.warning("pictures %s-N are left out: %s", name, describe_error(error))
+            LOGGER.debug("where that comes from", exc_info=error)

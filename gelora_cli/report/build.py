@@ -25,6 +25,7 @@ from gelora_cli.report.board_tables import DEFAULT_COLUMNS, board_tables
 from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import PAPER_TEX_HEAD, TEX_HEAD, csv_text, latex, markdown, pairs_csv
 from gelora_cli.report.page import page
+from gelora_cli.report.predictions import without_damaged_predictions
 from gelora_cli.report.published import published_table, read_published
 from gelora_cli.report.rendering import USUAL_KINDS, render_pictures
 from gelora_cli.report.runs import CollectedRuns, Run, UnusedRun, collect
@@ -100,8 +101,15 @@ def write_report(
     published_figures = read_published(published) if published else []
     all_runs = collect(directories)
     collected = all_runs if held_out else _without_held_out(all_runs)
+    left_out = len(all_runs.runs) - len(collected.runs)
     _check_runs(collected, directories, mix_protocols)
     analysis = analyse(collected, testing)
+    if analysis.problems:  # the predictions of one run may be damaged, which the others are compared without
+        readable = without_damaged_predictions(collected)
+        if len(readable.runs) < len(collected.runs):
+            collected = readable
+            _check_runs(collected, directories, mix_protocols)
+            analysis = analyse(collected, testing)
     with titles(figures is None or figures.titles):
         pictures = tuple(report_pictures(analysis.rows)) if figures else ()
     content = ReportContent(
@@ -110,7 +118,7 @@ def write_report(
         unused=collected.unused,
         pictures=pictures,
         published=published_table(published_figures, analysis.rows),
-        left_out=len(all_runs.runs) - len(collected.runs),
+        left_out=left_out,
     )
     files = _render(content, figures.kinds if figures else (), columns)
     if not force:  # all names are known by now, and nothing is written yet

@@ -8,16 +8,22 @@ from pathlib import Path
 from gelora_cli.config.files import config_of
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.core.run_files import PREDICTIONS
 from gelora_cli.core.run_reader import PredictionRow, RunFiles, artifact_of, as_run_files
 from gelora_cli.metrics.base import metric_of
 from gelora_cli.metrics.definitions import Array, Score, of_all
+from gelora_cli.report.runs import CollectedRuns, unreadable_run
 from gelora_cli.tasks.base import WRONG_ROWS
 
 REMEDY = "Restore it, or do the run again with force=true."
 TOLERANCE = 1e-6
 """By how much the value of the predictions may differ from that in `result.json`, relative to values above 1."""
+
+
+class UntestableError(GeloraError):
+    """A reported value that can't be computed of resamples; nothing is wrong with the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +57,17 @@ def read_predictions(run: RunFiles | Path) -> Predictions:
     """Read the predictions of the first split in `result.json`.
 
     Raises:
-        GeloraError: a file is missing or damaged, the reported value can't be computed of resamples, or what the
-            predictions give is not what `result.json` holds.
+        UntestableError: the reported value can't be computed of resamples.
+        GeloraError: a file is missing or damaged, or what the predictions give is not what `result.json` holds.
     """
     files = as_run_files(run)
     result, task = artifact_of(RunResult, files), config_of(files).task
     scores = metric_of(task.metric, task.labels).all_scores() if task.metric in METRICS else {}
     if result.reported not in scores:
         testable = ", ".join(f"{metric}: {' '.join(METRICS.get(metric).scores)}" for metric in METRICS.names())
-        raise GeloraError(f"{files.place}: no test for {task.metric}'s {result.reported}; there is one for {testable}.")
+        raise UntestableError(
+            f"{files.place}: no test for {task.metric}'s {result.reported}; there is one for {testable}."
+        )
     path = files.place / PREDICTIONS
     ids, rows = _read_split(files, result.results[0].split)
     try:
@@ -83,6 +91,21 @@ def read_predictions(run: RunFiles | Path) -> Predictions:
     return predictions
 
 
+def without_damaged_predictions(collected: CollectedRuns) -> CollectedRuns:
+    """Return the runs with those among the unused whose predictions can't be read."""
+    readable, unused = [], list(collected.unused)
+    for run in collected.runs:
+        try:
+            read_predictions(run.files)
+        except UntestableError:
+            readable.append(run)
+        except GeloraError as error:
+            unused.append(unreadable_run(run.files, error))
+        else:
+            readable.append(run)
+    return CollectedRuns(tuple(readable), tuple(unused))
+
+
 def _read_split(files: RunFiles, split: str) -> tuple[tuple[str, ...], list[PredictionRow]]:
     """Return the split's ids, sorted, and its rows in their order."""
     path = files.place / PREDICTIONS
@@ -90,11 +113,14 @@ def _read_split(files: RunFiles, split: str) -> tuple[tuple[str, ...], list[Pred
         rows = files.prediction_rows(split)
         by_id = {str(row["id"]): row for row in rows}
         unlabelled = [row["id"] for row in rows if row["label"] is None]
-    except (OSError, *WRONG_ROWS) as error:
+        odd = [row["id"] for row in rows if not isinstance(row["id"], str | int)]
+    except (OSError, RecursionError, *WRONG_ROWS) as error:
         raise GeloraError(f"{path} can't be read as predictions: {error!r}. {REMEDY}") from error
     problem = ""
     if not rows:
         problem = "no rows"
+    elif odd:
+        problem = f"{quote(odd[0])} for an id"
     elif unlabelled:
         problem = f"no label of {unlabelled[0]}"
     elif len(by_id) < len(rows):

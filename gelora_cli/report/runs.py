@@ -41,6 +41,9 @@ STATUSES = ("running", "done", "failed", "interrupted")
 LONGEST_REASON = 400
 """Characters of why a run can't be read."""
 
+LARGEST_NUMBER = 1e100
+"""A value or a time is below it, so that squares and sums over runs are floats."""
+
 
 class RowKey(NamedTuple):
     """What the runs of one row have in common. They differ in their seeds."""
@@ -157,11 +160,16 @@ def _read_or_explain(files: RunFiles, *, verify: bool) -> Run | UnusedRun:
     try:
         return _read(files, verify=verify)
     except Exception as error:  # whatever is wrong with one run, the others are shown
-        status = OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
-        reason = str(error) if isinstance(error, GeloraError) else f"{type(error).__name__}: {error}"
-        if len(reason) > LONGEST_REASON:
-            reason = f"{reason[: LONGEST_REASON - 3]}..."
-        return UnusedRun(files.place, status, reason, _configured_key(files))
+        return unreadable_run(files, error)
+
+
+def unreadable_run(files: RunFiles, error: Exception) -> UnusedRun:
+    """Return a run that gives no number because reading it ended in an error."""
+    status = OTHER_VERSION if isinstance(error, OtherVersionError) else DAMAGED
+    reason = str(error) if isinstance(error, GeloraError) else f"{type(error).__name__}: {error}"
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[: LONGEST_REASON - 3]}..."
+    return UnusedRun(files.place, status, reason, _configured_key(files))
 
 
 def _read(files: RunFiles, *, verify: bool) -> Run | UnusedRun:
@@ -181,7 +189,10 @@ def _read(files: RunFiles, *, verify: bool) -> Run | UnusedRun:
         return UnusedRun(files.place, status, manifest.error or "", _configured_key(files), manifest.updated)
     if verify:  # after the status: an unfinished run has no checksums
         files.verify()
-    return _read_finished(files, manifest, verify=verify)
+    run = _read_finished(files, manifest, verify=verify)
+    if verify:
+        _check_contents(run)
+    return run
 
 
 def _read_finished(files: RunFiles, manifest: RunManifest, *, verify: bool) -> Run:
@@ -191,6 +202,31 @@ def _read_finished(files: RunFiles, manifest: RunManifest, *, verify: bool) -> R
         raise GeloraError(f"{files.place / RunResult.FILE} is damaged: it lacks the value of the reported metric.")
     config = config_of(files)
     return Run(files, config, manifest, result, plan, run_settings(config, manifest, files))
+
+
+def _check_contents(run: Run) -> None:
+    """Read what a report shows of a run beside its result, and refuse what no run writes.
+
+    Checksums do not say it all: a file may have been damaged, or made by another program, before they were taken. The
+    predictions are read by the tests alone, since they are long.
+
+    Raises:
+        Exception: a file can't be read, or holds what no run writes.
+    """
+    run.metric_lines()
+    run.profile()
+    pattern = run.plan.rank_pattern  # ValueError where a block has not as many ranks as modules
+    result = run.result
+    if result.reported not in result.results[0].metrics:
+        raise GeloraError(f"{run.directory / RunResult.FILE} is damaged: it lacks the value of {result.reported}.")
+    if len(result.ranks) != len(run.plan.blocks):
+        raise GeloraError(f"{run.directory} is damaged: {RankPlan.FILE} has another number of blocks than its result.")
+    numbers = [result.value, result.train_seconds, result.profile_seconds, result.attach_seconds, result.train.seconds]
+    for evaluated in result.results:
+        numbers += evaluated.metrics.values()
+    counts = [result.adapter_params, *result.ranks, *result.effective_ranks.values(), *pattern.values()]
+    if any(abs(number) > LARGEST_NUMBER for number in numbers) or any(count < 0 for count in counts):
+        raise GeloraError(f"{run.directory} is damaged: it holds numbers that no run gives.")
 
 
 def read_run(run: RunFiles | Path) -> Run:

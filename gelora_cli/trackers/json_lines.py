@@ -90,6 +90,7 @@ def _checked(values: object) -> dict[str, Any]:
     numbers = {name: value for name, value in values.items() if name in drawn}
     numbers |= {f"ranks[{block}]": rank for block, rank in enumerate(ranks if isinstance(ranks, list) else [ranks])}
     for name, value in numbers.items():
-        if not isinstance(value, int | float) or not abs(value) <= MOST_LOGGED:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)  # True is an int for Python
+        if not is_number or not abs(value) <= MOST_LOGGED:
             raise ValueError(f"{name}: {quote(value)} given, a finite number expected")
     return values

@@ -93,4 +93,6 @@ def score_on_holdout(directory: Path) -> None:
     write_config(replace(config, data=replace(config.data, holdout=0.1)), directory / run_files.CONFIG)
     result = read_artifact(RunResult, directory / RunResult.FILE)
     write_artifact(replace(result, results=(replace(result.results[0], split="train (holdout)"),)), directory)
+    predictions = (directory / run_files.PREDICTIONS).read_text(encoding="utf-8")
+    (directory / run_files.PREDICTIONS).write_text(predictions.replace(SPLITS[0], "train (holdout)"), encoding="utf-8")
     mark_done(directory)
