@@ -229,17 +229,17 @@ def _take_finished_studies(request: Request) -> None:
     there = committed_presets(scale)
     for study in sorted(request.runs.glob("tune/*")):
         try:
-            files = take_presets(scale, [study]) if _is_new(study, there) else []
+            files = take_presets(scale, [study]) if _is_new(scale, study, there) else []
         except GeloraError:
             continue  # not finished: its stage is still open
         if files:
             print(f"evidence: {len(files)} presets of {study.name} are now in {_shown(scale.presets)}")
 
 
-def _is_new(study: Path, there: Presets) -> bool:
-    """Return whether a study has a preset that is later than the committed one."""
+def _is_new(scale: Scale, study: Path, there: Presets) -> bool:
+    """Return whether a study has a preset that the plan takes and that is later than the committed one."""
     dates = {preset_key(preset): preset.date for preset in there.values()}
-    found = read_tuned(study / "presets" / FOLDER).values()
+    found = [preset for preset in read_tuned(study / "presets" / FOLDER).values() if preset.task not in scale.carried]
     return any(dates.get(preset_key(preset), "") < preset.date for preset in found)
 
 

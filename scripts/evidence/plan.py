@@ -130,8 +130,13 @@ class Scale:
 
     @property
     def carried(self) -> dict[str, str]:
-        """Return for tasks without a study of their own the task whose settings they take."""
+        """Return for tasks that take the settings of another which one that is."""
         return dict(self.values["carried"])
+
+    def rate_factor(self, method: str) -> float:
+        """Return what the learning rate of a method is multiplied by where its settings are carried to another task."""
+        factors = self.values.get("carried_rate", {})
+        return float(factors.get(method, factors.get("default", 1.0)))
 
     def jobs(self, stage: Stage) -> list[Job]:
         """Return the runs of a stage, round by round; of a task those that take longest come first."""

@@ -1,9 +1,10 @@
 """The settings that the studies found, as they are committed, and those that tasks without a study take from others.
 
-    python -m scripts.evidence.presets STUDY... [--scale cpu]
+    python -m scripts.evidence.presets [STUDY...] [--scale cpu]
 
-takes the presets of finished studies (directories that `gelora tune` wrote), and carries them as `plan.yaml` says. So
-anyone runs the rounds without tuning again. A task's own study goes before what is carried to it.
+takes the presets of finished studies (directories that `gelora tune` wrote), and carries them to other tasks as
+`plan.yaml` says, with its factor of the learning rate. So anyone runs the rounds without tuning again. A task that the
+plan carries settings to has these, whether or not it has a study of its own. Without STUDY it carries again.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ from scripts.evidence.plan import UNSET, Presets, Scale, load_scale, scale_names
 
 VARIANT = "method.variant"
 OWN_LINE = "# Found by gelora tune on this task.\n"
-CARRIED_LINE = "# Carried: found by gelora tune on task={task}, which plan.yaml says for this task.\n"
+CARRIED_LINE = (
+    "# Carried: found by gelora tune on task={task}, with {factor:g} times its learning rate, as plan.yaml says.\n"
+)
+RATE = "train.learning_rate"
 PATH_KEYS = ("data.glue", "runs_dir", "model.path")
 
 
 def main() -> int:
     """Take the presets of studies; 2 where one of them is not finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="+", type=Path, help="directories of studies, such as RUNS/tune/NAME")
+    parser.add_argument("studies", nargs="*", type=Path, help="directories of studies, such as RUNS/tune/NAME")
     parser.add_argument("--scale", choices=scale_names(), default="cpu")
     options = parser.parse_args()
     scale = load_scale(options.scale)
     try:
-        files = take_presets(scale, options.studies)
+        files = take_presets(scale, options.studies) if options.studies else carry(scale)
     except GeloraError as error:
         print(f"evidence: {error}", file=sys.stderr)
         return 2
@@ -61,7 +65,7 @@ def take_presets(scale: Scale, studies: Sequence[Path]) -> list[Path]:
     Raises:
         GeloraError: a study has no presets, or one with fewer trials than the plan asks for.
     """
-    presets = []
+    presets: list[TunedPreset] = []
     for study in studies:
         of_study = list(read_tuned(study / "presets" / FOLDER).values())
         if not of_study:
@@ -72,22 +76,32 @@ def take_presets(scale: Scale, studies: Sequence[Path]) -> list[Path]:
     ]
     if unfinished:
         raise GeloraError(f"fewer than {scale.trials} trials: {', '.join(unfinished)}; give the study's command again")
-    files = [_write(scale, preset, OWN_LINE) for preset in presets]
-    studied = own_tasks(scale) | {preset.task for preset in presets}
-    for preset in presets:
+    files = [_write(scale, preset, OWN_LINE) for preset in presets if preset.task not in scale.carried]
+    return [*files, *carry(scale)]
+
+
+def carry(scale: Scale) -> list[Path]:
+    """Write the settings of the tasks that take them from another, from that one's committed presets.
+
+    Args:
+        scale: the plan, with the task behind each, and for each method the factor of the learning rate.
+    """
+    files = []
+    for preset in committed_presets(scale).values():
+        factor = scale.rate_factor(preset.method)
+        settings = dict(preset.settings)
+        if RATE in settings and factor != 1:
+            settings[RATE] = two_digits(float(settings[RATE]) * factor)
         for task, source in scale.carried.items():
-            if source == preset.task and task not in studied:
-                files.append(_write(scale, replace(preset, task=task), CARRIED_LINE.format(task=source)))
+            if source == preset.task:
+                head = CARRIED_LINE.format(task=source, factor=factor)
+                files.append(_write(scale, replace(preset, task=task, settings=settings), head))
     return files
 
 
-def own_tasks(scale: Scale) -> set[str]:
-    """Return the tasks whose committed presets come from a study of their own."""
-    tasks = set()
-    for path, preset in read_tuned(scale.presets / FOLDER).items():
-        if path.read_text(encoding="utf-8").startswith(OWN_LINE):
-            tasks.add(preset.task)
-    return tasks
+def two_digits(value: float) -> float:
+    """Return a number with its first two digits, rounded."""
+    return float(f"{value:.2g}")
 
 
 def _write(scale: Scale, preset: TunedPreset, head: str) -> Path:

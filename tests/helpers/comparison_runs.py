@@ -17,7 +17,7 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from scripts.evidence.plan import Job, Scale
-from scripts.evidence.presets import take_presets
+from scripts.evidence.presets import committed_presets, take_presets
 from tests.helpers.report_runs import write_whole
 
 RATE = 1e-3
@@ -57,15 +57,18 @@ def take_made_presets(scale: Scale, place: Path) -> None:
     take_presets(scale, [write_study(place, *studied)])
 
 
-def write_jobs(root: Path, jobs: Iterable[Job], right: Callable[[Job], int]) -> None:
-    """Write a finished run for each job, with `right` of 40 answers."""
+def write_jobs(scale: Scale, root: Path, jobs: Iterable[Job], right: Callable[[Job], int]) -> None:
+    """Write a finished run for each job, with `right` of 40 answers and the scale's settings."""
+    presets = committed_presets(scale)
     for job in jobs:
+        settings = presets[job.task, job.method, job.variant].settings
+        rate, batch = float(settings["train.learning_rate"]), job.values.get("train.batch_size")
         directory = write_whole(root / job.task / "minilm", job.method, job.values["seed"], right(job), task=job.task)
         config = read_config(directory / run_files.CONFIG)
         config = replace(
             config,
             data=replace(config.data, max_train_examples=job.values.get("data.max_train_examples")),
-            train=replace(config.train, epochs=job.values["train.epochs"], learning_rate=RATE),
+            train=replace(config.train, epochs=job.values["train.epochs"], learning_rate=rate, batch_size=batch),
             budget=str(job.values["budget"]),
             preset_trials=12,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -18,10 +19,12 @@ from gelora_cli.config.tuned import FOLDER, TunedPreset
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import METHODS
+from gelora_cli.report.runs import collect
 from scripts.evidence.__main__ import Request, commands, evidence, main, progress_text, read_progress
 from scripts.evidence.plan import PLAN, ROOT, Job, Scale, load_scale
-from scripts.evidence.presets import committed_presets, preset_key, take_presets
+from scripts.evidence.presets import carry, committed_presets, preset_key, take_presets
 from scripts.evidence.progress import is_run_of, progress
+from scripts.evidence.rates import tried_factors
 from scripts.evidence.running import Runner, check_places, open_tree
 from scripts.reproduce.sweeps import composed, composing
 from tests.helpers.comparison_runs import made_preset, write_study
@@ -41,7 +44,11 @@ def config_of(job: Job, **changes: Any) -> dict[str, Any]:
         "model": {"name": "minilm"},
         "method": {"name": job.method, "variant": job.variant, "modules": "attention"},
         "data": {"holdout": None, "max_train_examples": job.values.get("data.max_train_examples")},
-        "train": {"epochs": job.values["train.epochs"], "learning_rate": 1e-3},
+        "train": {
+            "epochs": job.values["train.epochs"],
+            "batch_size": job.values.get("train.batch_size"),
+            "learning_rate": 1e-3,
+        },
         "budget": job.values["budget"],
         "protocol": "last",
         "seed": job.values["seed"],
@@ -132,26 +139,63 @@ def test_the_rest_of_a_round_names_the_methods_that_are_left(scale: Scale, tmp_p
     assert "eight               5    155" in progress_text(request, [state])
 
 
-def test_settings_are_carried_and_a_study_of_the_task_goes_before(scale: Scale, tmp_path: Path) -> None:
-    take_presets(
-        scale, [write_study(tmp_path / "a", made_preset("sst2", "lora"), made_preset("mrpc", "lora", best=0.7))]
-    )
+def test_settings_are_carried_with_the_factor_of_the_rate(scale: Scale, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "a", made_preset("sst2", "lora"), made_preset("mrpc", "lora", best=0.7))
+    scale.values["carried_rate"] = {"default": 0.25, "sora": 1}
+    take_presets(scale, [study])
+    take_presets(scale, [write_study(tmp_path / "b", made_preset("sst2", "sora"))])
     there = committed_presets(scale)
-    assert {task: there[task, "lora", "lora"].best for task in ("sst2", "cola", "mrpc", "stsb", "rte")} == {
-        "sst2": 0.9,
-        "cola": 0.9,
-        "mrpc": 0.7,
-        "stsb": 0.9,
-        "rte": 0.9,
-    }
-    take_presets(scale, [write_study(tmp_path / "b", made_preset("cola", "lora", best=0.4))])
+    for task in ("cola", "mrpc", "stsb", "rte"):
+        assert there[task, "lora", "lora"].best == 0.9
+        assert there[task, "lora", "lora"].settings["train.learning_rate"] == 0.00025
+        assert there[task, "sora", "lora"].settings["train.learning_rate"] == 1e-3
+    assert there["sst2", "lora", "lora"].settings["train.learning_rate"] == 1e-3
     take_presets(scale, [write_study(tmp_path / "c", made_preset("sst2", "lora", best=0.8))])
-    there = committed_presets(scale)
-    assert there["cola", "lora", "lora"].best == 0.4
-    assert there["sst2", "lora", "lora"].best == 0.8
+    assert {committed_presets(scale)[task, "lora", "lora"].best for task in ("sst2", "rte")} == {0.8}
     text = (scale.presets / FOLDER / "rte-minilm-0.15M-lora.yaml").read_text()
-    assert "found by gelora tune on task=sst2" in text
+    assert "found by gelora tune on task=sst2, with 0.25 times its learning rate" in text
     assert "/home" not in text
+
+
+def test_a_study_of_its_own_goes_before_where_the_plan_carries_nothing(scale: Scale, tmp_path: Path) -> None:
+    scale.values["carried"] = {"rte": "sst2"}
+    study = write_study(tmp_path / "a", made_preset("sst2", "lora"), made_preset("mrpc", "lora", best=0.7))
+    take_presets(scale, [study])
+    there = committed_presets(scale)
+    assert there["mrpc", "lora", "lora"].best == 0.7
+    assert ("cola", "lora", "lora") not in there
+
+
+def test_committed_settings_are_what_the_plan_carries(tmp_path: Path) -> None:
+    own = replace(CPU, values=CPU.values | {"presets": str(tmp_path / "presets")})
+    shutil.copytree(CPU.presets, own.presets)
+    carry(own)
+    files = sorted(path.relative_to(CPU.presets) for path in CPU.presets.rglob("*.yaml"))
+    assert files == sorted(path.relative_to(own.presets) for path in own.presets.rglob("*.yaml"))
+    for file in files:
+        assert (own.presets / file).read_text() == (CPU.presets / file).read_text(), file
+
+
+def test_the_factor_of_a_rate_is_the_one_with_the_higher_mean_in_its_trials() -> None:
+    tasks, factors = tried_factors(CPU)
+    assert tasks == ["mrpc", "stsb"]
+    methods = {entry.method for entry in factors}
+    assert methods == {"lora", "adalora", "sora"}
+    presets = committed_presets(CPU)
+    for method in methods:
+        tried = [entry for entry in factors if entry.method == method]
+        assert {entry.factor for entry in tried} == {1.0, 0.25}
+        (taken,) = (entry for entry in tried if entry.is_taken)
+        assert taken.mean == max(entry.mean for entry in tried)
+        assert taken.factor == CPU.rate_factor(method)
+        highest = presets["sst2", method, "lora"].settings["train.learning_rate"]
+        assert highest_rate(method) == highest
+
+
+def highest_rate(method: str) -> float:
+    """Return the highest learning rate that was tried with a method."""
+    runs = collect([ROOT / CPU.values["rate_trials"]]).runs
+    return max(run.config.train.learning_rate or 0.0 for run in runs if run.result.method == method)
 
 
 def test_forms_of_the_update_have_settings_of_their_own(scale: Scale, tmp_path: Path) -> None:
@@ -208,6 +252,7 @@ open('went on', 'w').close()
 """
     write_fake_gelora(tmp_path / "tree", body)
     script = f"""from pathlib import Path
+from scripts.evidence.rates import tried_factors
 from scripts.evidence.running import Runner
 place = Path({str(tmp_path)!r})
 Runner(place / "tree", place, place / "runs", place / "archive").run(["run"])

@@ -39,7 +39,7 @@ def made_findings(folder: Path, right: Callable[[Job], int]) -> Findings:
     """Return what is found of three whole rounds, a fourth that is not whole, and two of a later stage."""
     scale = small_scale(folder)
     first, later = scale.jobs(FIRST), scale.jobs(LATER)
-    write_jobs(folder / "runs", first[:20] + [job for job in later if job.values["seed"] < 2], right)
+    write_jobs(scale, folder / "runs", first[:20] + [job for job in later if job.values["seed"] < 2], right)
     return find(scale, [folder / "runs"])
 
 
