@@ -55,6 +55,11 @@ class Findings:
         """Return whether a round is whole."""
         return bool(self.groups)
 
+    @property
+    def has_tests(self) -> bool:
+        """Return whether a contrast has a test, which takes three rounds."""
+        return any(contrast.p is not None for answer in self.answers for contrast in answer.across)
+
 
 def find(scale: Scale, places: Sequence[Path]) -> Findings:
     """Read runs, and answer the questions.

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     findings = find(scale, options.runs or [scale.archive])
     pictures = page_pictures(findings)
     texts = {PAGE: page_text(findings, pictures)}
-    if findings.has_rounds:  # until then the README keeps what it has
+    if findings.has_tests:  # until then the README keeps what it has
         texts[README] = with_block(README.read_text(encoding="utf-8"), readme_text(findings, pictures))
     if options.check:
         others = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]

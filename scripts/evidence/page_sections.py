@@ -92,8 +92,9 @@ gelora report {archive} output=report
 
 RATES = """\
 **Rates of the tasks that take over settings.** SST-2's learning rates are too high for some of them: training then ends
-at or near the majority label. So for `lora`, `adalora` and `sora` two factors of the rate were tried, with one run each
-on held-out training rows, and the one with the higher mean is taken. All other methods have the factor of `lora`:
+at or near the majority label. So for `lora`, `adalora` and `sora` factors of the rate were tried, two times apart, with
+one run each on held-out training rows, until the highest mean lay between two others. All other methods have the factor
+of `lora`. The one that is taken is bold:
 """
 
 FIRST_PROTOCOL = """\

@@ -171,6 +171,15 @@ def test_the_readme_has_a_table_a_picture_and_the_advice(different: Findings) ->
         page.with_block("no marks", block)
 
 
+def test_the_readme_waits_for_the_first_test(different: Findings, tmp_path: Path) -> None:
+    scale = small_scale(tmp_path)
+    write_jobs(scale, tmp_path / "runs", scale.jobs(FIRST)[:6], noise)
+    one_round = find(scale, [tmp_path / "runs"])
+    assert one_round.has_rounds and not one_round.has_tests
+    assert "Not answered yet" in page_text(one_round, {})
+    assert different.has_tests
+
+
 def test_seeds_that_tasks_share_are_seen(equal: Findings, different: Findings) -> None:
     # Right answers of these runs depend on the seed alike on every task: by T = 2 as much as on independent ones.
     for findings in (equal, different):
