@@ -103,8 +103,7 @@ FIRST_PROTOCOL = """\
 **What was changed.** The first protocol took the rates of the studies as they are, and batches twice as large for MRPC
 and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So rates and batches
 of the tasks without settings of their own were changed before a round was whole. The runs that were given up lie in
-`{archive}`. No number on this page is theirs, but for the count.
-"""
+`{archive}`. No number on this page is theirs, but for the count."""
 
 PAPER = """\
 ## At the scale of the paper: never run
@@ -158,7 +157,7 @@ def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     else:
         parts += [_in_short(findings), WORDS, _what_was_run(findings)]
         parts += [board_section(findings), _questions(findings, pictures)]
-    parts += [_again(scale), _paper()]
+    parts += [_again(findings), _paper()]
     return "\n".join(parts)
 
 
@@ -287,7 +286,8 @@ def _studied(scale: Scale) -> str:
     return listed([task for task in scale.values["studies"] if task != "shared" and task not in scale.carried])
 
 
-def _again(scale: Scale) -> str:
+def _again(findings: Findings) -> str:
+    scale = findings.evidence.scale
     tasks: dict[str, list[str]] = {}
     for task, source in scale.carried.items():
         tasks.setdefault(source, []).append(task)
@@ -299,16 +299,17 @@ def _again(scale: Scale) -> str:
         carried=carried,
         archive=_relative(scale, "archive"),
         presets=_relative(scale, "presets"),
-        rates=_rates(scale),
+        rates=_rates(findings),
     )
 
 
-def _rates(scale: Scale) -> str:
+def _rates(findings: Findings) -> str:
     """Return the trials behind the rates of the tasks that take over settings, and what was changed."""
+    scale = findings.evidence.scale
     given_up = collect([ROOT / _relative(scale, "first_protocol")]).runs
     collapsed = sum(run.result.collapsed for run in given_up)
     changed = FIRST_PROTOCOL.format(runs=len(given_up), collapsed=collapsed, archive=_relative(scale, "first_protocol"))
-    return "\n".join((RATES, rate_table(scale), changed))
+    return "\n".join((RATES, rate_table(scale, findings.evidence.task_name), changed))
 
 
 def _paper() -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gelora_cli.report.runs import collect
 from scripts.evidence.markdown import NONE, Line, table
 from scripts.evidence.plan import ROOT, UNSET, Scale
-from scripts.evidence.presets import RATE, VARIANT, committed_presets, two_digits
+from scripts.evidence.presets import RATE, VARIANT, committed_presets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ def tried_factors(scale: Scale) -> tuple[list[str], list[Factor]]:
         task, method = run.result.task, run.result.method
         source = presets.get((scale.carried[task], method, UNSET[VARIANT]))
         if source is not None and run.config.train.learning_rate is not None:
-            factor = two_digits(run.config.train.learning_rate / float(source.settings[RATE]))
+            ratio = run.config.train.learning_rate / float(source.settings[RATE])
+            factor = 2.0 ** round(math.log2(ratio))  # rates are rounded
             found.setdefault((method, factor), {})[task] = run.result.value
     factors = []
     for method, factor in sorted(found, key=lambda key: (key[0], -key[1])):
@@ -57,15 +60,20 @@ def tried_factors(scale: Scale) -> tuple[list[str], list[Factor]]:
     return tasks, factors
 
 
-def rate_table(scale: Scale) -> str:
-    """Return a line for each factor that was tried: what each task reached, and the mean that the choice is by."""
+def rate_table(scale: Scale, task_name: Callable[[str], str]) -> str:
+    """Return a line for each factor that was tried: what each task reached, and the mean that the choice is by.
+
+    Args:
+        scale: the plan.
+        task_name: gives the name of a task with what a reader must know of its rows.
+    """
     tasks, factors = tried_factors(scale)
     lines = []
     for entry in factors:
         mean = _points(entry.mean)
         cells = (f"`{entry.method}`", f"{entry.factor:g}", *map(_points, entry.values))
         lines.append(Line((*cells, f"**{mean}**" if entry.is_taken else mean)))
-    return table(("method", "factor", *tasks, "mean"), lines, anchor="rates")
+    return table(("method", "factor", *map(task_name, tasks), "mean"), lines, anchor="rates")
 
 
 def _points(value: float | None) -> str:

@@ -74,7 +74,7 @@ def representatives(scale: Scale) -> Iterator[dict[str, Any]]:
                 yield job.values
 
 
-@pytest.mark.parametrize(("name", "jobs"), [("cpu", 8), ("paper", 3)])
+@pytest.mark.parametrize(("name", "jobs"), [("cpu", 9), ("paper", 3)])
 def test_every_stage_is_whole_configurations(name: str, jobs: int) -> None:
     scale = load_scale(name)
     composed_jobs = list(representatives(scale))
@@ -190,7 +190,7 @@ def test_the_factor_of_a_rate_is_the_one_with_the_highest_mean_and_lies_inside()
 def test_forms_of_the_update_have_settings_of_their_own(scale: Scale, tmp_path: Path) -> None:
     dora = made_preset("sst2", "lora", when={"method.variant": "dora"}, best=0.5)
     files = take_presets(scale, [write_study(tmp_path / "a", made_preset("sst2", "lora"), dora)])
-    assert len(files) == len(set(files)) == 8
+    assert len(files) == len(set(files)) == 10
     assert committed_presets(scale)["cola", "lora", "dora"].best == 0.5
 
 
