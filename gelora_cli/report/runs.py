@@ -215,18 +215,39 @@ def _check_contents(run: Run) -> None:
     """
     run.metric_lines()
     run.profile()
-    pattern = run.plan.rank_pattern  # ValueError where a block has not as many ranks as modules
-    result = run.result
+    problem = _impossible_number(run)
+    if problem:
+        raise GeloraError(f"{run.directory} is damaged: {problem}. Restore it, or do the run again with force=true.")
+
+
+def _impossible_number(run: Run) -> str:
+    """Return which number of a run no run gives; empty where all may be.
+
+    Raises:
+        ValueError: a block of the plan has not as many ranks as modules.
+    """
+    result, pattern = run.result, run.plan.rank_pattern
     if result.reported not in result.results[0].metrics:
-        raise GeloraError(f"{run.directory / RunResult.FILE} is damaged: it lacks the value of {result.reported}.")
+        return f"{RunResult.FILE} lacks the value of {quote(result.reported)}"
     if len(result.ranks) != len(run.plan.blocks):
-        raise GeloraError(f"{run.directory} is damaged: {RankPlan.FILE} has another number of blocks than its result.")
-    numbers = [result.value, result.train_seconds, result.profile_seconds, result.attach_seconds, result.train.seconds]
+        return f"{RankPlan.FILE} has {len(run.plan.blocks)} blocks, {RunResult.FILE} ranks of {len(result.ranks)}"
+    numbers = {
+        "value": result.value,
+        "train_seconds": result.train_seconds,
+        "profile_seconds": result.profile_seconds,
+        "attach_seconds": result.attach_seconds,
+        "train.seconds": result.train.seconds,
+    }
     for evaluated in result.results:
-        numbers += evaluated.metrics.values()
-    counts = [result.adapter_params, *result.ranks, *result.effective_ranks.values(), *pattern.values()]
-    if any(abs(number) > LARGEST_NUMBER for number in numbers) or any(count < 0 for count in counts):
-        raise GeloraError(f"{run.directory} is damaged: it holds numbers that no run gives.")
+        numbers |= evaluated.metrics
+    for name, number in numbers.items():
+        if abs(number) > LARGEST_NUMBER:
+            return f"{quote(name)} is {number:g}"
+    counts = {"adapter_params": result.adapter_params, **result.effective_ranks, **pattern}
+    for name, count in counts.items():
+        if count < 0:
+            return f"{quote(name)} is {count}, below 0"
+    return ""
 
 
 def read_run(run: RunFiles | Path) -> Run:

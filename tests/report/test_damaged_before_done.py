@@ -123,6 +123,13 @@ def test_a_run_that_can_not_be_shown_is_listed(name: str, tmp_path: Path) -> Non
     assert [row.name for row in make_rows(collected.runs)] == ["gelora", "lora"]
 
 
+def test_a_number_that_no_run_gives_is_named(tmp_path: Path) -> None:
+    bad = damaged(tmp_path, DAMAGES["parameters are negative"])
+    (unused,) = collect([tmp_path]).unused
+    problem = "'adapter_params' is -5, below 0"
+    assert unused.reason == f"{bad} is damaged: {problem}. Restore it, or do the run again with force=true."
+
+
 @pytest.mark.parametrize("name", PREDICTION_DAMAGES)
 def test_a_run_that_can_not_be_tested_is_listed(name: str, tmp_path: Path) -> None:
     bad = damaged(tmp_path, PREDICTION_DAMAGES[name])
