@@ -204,7 +204,7 @@ INPUTS: dict[str, Case] = {
     "fetching to nowhere": (lambda *_: ["fetch", "task=cola"], ["gelora fetch takes one DIR; given: nothing"]),
     "fetching to a file": (
         lambda made, place: ["fetch", str(written(place / "file")), "task=cola", *mine(made)],
-        ["can't be written to", "runs_dir=DIR"],
+        ["can't be written to", "gelora fetch DIR"],
     ),
     "two positions": (lambda *_: ["ls", "one", "two"], ["gelora ls takes one DIR", "given: one two"]),
     "predicting from two places": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,20 @@ def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process has one precision otherwise
 
 
+@pytest.fixture
+def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the linears that the kernels of `train.fast` compute; on some processors they round as PEFT's do."""
+    counts: Counter[str] = Counter()
+    forward = LoraLinear.forward
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        counts["linears"] += 1
+        return forward(*arguments)
+
+    monkeypatch.setattr(LoraLinear, "forward", staticmethod(counted))
+    return counts
+
+
 @pytest.mark.parametrize("variant", ["lora", "dora"])
 def test_casting_frozen_weights_once_changes_no_number(tiny_models: dict[str, Path], variant: str) -> None:
     (before, plain), (after, cast) = (
@@ -96,18 +111,17 @@ def test_casting_frozen_weights_once_changes_no_number(tiny_models: dict[str, Pa
 @pytest.mark.parametrize("kind", ["bert", "deberta-v2", "llama"])
 @pytest.mark.parametrize(("precision", "share"), [("float32", 1e-5), ("bf16", 0.05)])
 def test_fast_steps_train_to_the_same_losses_without_dropout(
-    tiny_models: dict[str, Path], kind: str, precision: str, share: float
+    tiny_models: dict[str, Path], kernel_calls: Counter[str], kind: str, precision: str, share: float
 ) -> None:
     settings = replace(SHORT, learning_rate=5e-3)
-    (before, plain), (after, fast) = (
-        train(tiny_models[kind], replace(settings, fast=chosen), precision=precision, dropout=0.0, kind=kind)
-        for chosen in (False, True)
-    )
+    before, plain = train(tiny_models[kind], settings, precision=precision, dropout=0.0, kind=kind)
+    assert not kernel_calls
+    after, fast = train(tiny_models[kind], replace(settings, fast=True), precision=precision, dropout=0.0, kind=kind)
+    assert kernel_calls["linears"] > 0
     assert len(before) == 4
     moved = max(before) - min(before)
     assert moved > 0.05  # it trains, so that equal losses say something
     assert after == pytest.approx(before, abs=share * moved)
-    assert before != after
     for name, tensor in fast.model.named_parameters():
         assert tensor.dtype == torch.float32, name
     assert not any("forward" in vars(module) for module in fast.model.modules() if module is not fast.model)
@@ -117,14 +131,16 @@ def test_fast_steps_train_to_the_same_losses_without_dropout(
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gpt2"])
-def test_fast_steps_in_bf16_take_masks_of_padding_and_converted_linears(tmp_path: Path, kind: str) -> None:
+def test_fast_steps_in_bf16_take_masks_of_padding_and_converted_linears(
+    tmp_path: Path, kernel_calls: Counter[str], kind: str
+) -> None:
     settings, directory = replace(SHORT, learning_rate=5e-3), make_tiny(kind, tmp_path)
     (before, _), (after, _) = (
         train(directory, replace(settings, fast=chosen), dropout=0.0, kind=kind) for chosen in (False, True)
     )
     # Gemma 2's mask has rows of nothing but padding, where the window of a padding token holds no other.
     assert after == pytest.approx(before, abs=0.05)
-    assert before != after
+    assert kernel_calls["linears"] > 0
 
 
 def test_a_fast_training_resumes_bitwise(tiny_models: dict[str, Path], tmp_path: Path) -> None:

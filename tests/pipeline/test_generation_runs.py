@@ -17,9 +17,9 @@ from tests.helpers.killed_runs import check_equal_adapters, kill_at_step
 from tests.helpers.metric_lines import without_times
 
 EXAMPLES, LIMIT = 20, 6
-# The learning rate is so high that the first epoch is the best one, and its predictions must be kept.
+# No text is right after either epoch. Of equal epochs the first is selected, so that its predictions must be kept.
 WORDS = [
-    *("task=plural", "task.max_length=48", f"task.max_new_tokens={LIMIT}", "task.reported=log_likelihood"),
+    *("task=plural", "task.max_length=48", f"task.max_new_tokens={LIMIT}", "task.reported=exact_match"),
     *("data.max_train_examples=64", f"data.max_eval_examples={EXAMPLES}", "profile.max_examples=64"),
     *("method=lora", "budget=rank:2", "protocol=dev", "train.epochs=2", "train.learning_rate=0.5"),
     *("train.warmup_ratio=0", "method.modules=attention", "method.scaling=32"),
@@ -35,8 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: d
 
 def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
     result, rows = result_of(run), predictions(run)
-    assert (result.train.selected_epoch, result.reported) == (1, "log_likelihood")
-    assert result.value == result.train.evaluations[0][0].metrics["log_likelihood"] < 0
+    first, second = (evaluated[0].metrics for evaluated in result.train.evaluations)
+    assert (result.train.selected_epoch, result.reported) == (1, "exact_match")
+    assert result.value == first["exact_match"] == second["exact_match"] == 0
     assert set(result.results[0].metrics) == {"exact_match", "log_likelihood", "completion_loss", "perplexity"}
     assert sorted({row["id"] for row in rows}) == sorted(row["id"] for row in rows)
     assert len(rows) == EXAMPLES
@@ -45,8 +46,10 @@ def test_a_run_keeps_the_texts_of_the_selected_epoch(run: Path) -> None:
         assert 1 <= row["scores"]["new_tokens"] <= LIMIT
         assert row["scores"]["at_limit"] in (True, False)
     tokens = sum(row["scores"]["tokens"] for row in rows)
-    assert sum(row["scores"]["log_likelihood"] for row in rows) / tokens == pytest.approx(result.value)
-    assert read_predictions(run).metric == ("completions", "log_likelihood")  # report reads the rows
+    log_likelihood = sum(row["scores"]["log_likelihood"] for row in rows) / tokens
+    assert log_likelihood == pytest.approx(first["log_likelihood"])
+    assert log_likelihood != pytest.approx(second["log_likelihood"], abs=0.01)
+    assert read_predictions(run).metric == ("completions", "exact_match")  # report reads the rows
     # Evaluations have losses of their own, and no line of theirs is one of the training.
     assert ["loss" in line for line in without_times(run)] == ["learning_rate" in line for line in without_times(run)]
     card = (run / run_files.CARD).read_text(encoding="utf-8")
