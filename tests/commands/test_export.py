@@ -74,7 +74,11 @@ def logits(model: Any, tokenizer: Any, columns: tuple[list[str], ...]) -> torch.
 
 def texts(task: str, *columns: str) -> tuple[list[str], ...]:
     """Return the validation rows that the runs were evaluated on."""
-    return tuple([row[column] for row in rows(task, 37, seed=2)] for column in columns)
+    drawn = rows(task, 37, seed=2)
+    found = []
+    for column in columns:
+        found.append([row[column] for row in drawn])
+    return tuple(found)
 
 
 @pytest.mark.parametrize("name", ["adalora", "sora"])

@@ -54,7 +54,9 @@ def write_split(root: Path, task: str, split: str, values: list[dict[str, Any]],
     features = Features({name: Value("string") for name in columns} | {"label": label, "idx": Value("int32")})
     path = root / task / f"{split}-00000-of-00001.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns_of = {name: [row[name] for row in values] for name in features}
+    columns_of = {}
+    for name in features:
+        columns_of[name] = [row[name] for row in values]
     Dataset.from_dict(columns_of, features=features).to_parquet(path)
     return path
 

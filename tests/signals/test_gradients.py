@@ -43,7 +43,10 @@ def opened(tmp_path: Path, tiny_models: dict[str, Path], glue_dir: Path, squad_d
 
 def numbers(signal: GradientSignal) -> np.ndarray[Any, Any]:
     """Return every number: (linears, 11, 4), over all batches first."""
-    return np.array([[astuple(row) for row in (linear.numbers, *linear.jackknife)] for linear in signal.linears])
+    found = []
+    for linear in signal.linears:
+        found.append([astuple(row) for row in (linear.numbers, *linear.jackknife)])
+    return np.array(found)
 
 
 @pytest.mark.parametrize(
