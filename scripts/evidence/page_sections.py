@@ -25,11 +25,11 @@ Which LoRA rank should each block get, and does it matter? Here rank allocators 
 protocol and equal tuning, beside controls, over several seeds, with tests.
 
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
-The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Questions
-and contrasts were committed before any run of the comparison had ended. Sentences that said more than their test shows,
-and the test of a plan's verdict, were corrected before a round was whole; rates and batches of some tasks were
-[changed](#what-was-changed). The numbers only choose which sentence you read. "No difference shown" is an answer. An
-arrow behind a sentence leads to the line that carries it.
+The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Each
+question and its contrasts were committed before any of the runs that they compare had ended. Sentences that said more
+than their test shows, and the test of a plan's verdict, were corrected before a round was whole. Rates and batches of
+some tasks were [changed](#what-was-changed), too. The numbers only choose which sentence you read. "No difference
+shown" is an answer. An arrow behind a sentence leads to the line that carries it.
 """
 
 WORDS = """\
@@ -100,10 +100,11 @@ of `lora`. The one that is taken is bold:
 FIRST_PROTOCOL = """\
 <a id="what-was-changed"></a>
 
-**What was changed.** The first protocol took the rates of the studies as they are, and batches twice as large for MRPC
-and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So rates and batches
-of the tasks without settings of their own were changed before a round was whole. The runs that were given up lie in
-`{archive}`. No number on this page is theirs, but for the count."""
+**What was changed.** The first protocol took the rates of the studies as they are, for MRPC those of its own study, and
+batches twice as large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to
+one label. So rates and batches of all tasks but SST-2 were changed before a round was whole. The runs that were given
+up lie in `{archive}`. Some have a configuration that is still in the plan: they were run again with the rest. No number
+on this page is theirs, but for the count."""
 
 PAPER = """\
 ## At the scale of the paper: never run
