@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.layer_checks import weak_layers
-from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.artifacts.profile import IdProfile, ProfileSettings
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
+from gelora_cli.plots.profiles import estimator_name
 from gelora_cli.plots.report_rows import MOST_LINES, chunks
 from gelora_cli.plots.shared_blocks import layer_axis_label
 from gelora_cli.plots.style import INK, head, line_style, new_figure, number_ticks
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from gelora_cli.report.rows import Row
     from gelora_cli.report.runs import Run
 
-NAMED = ("model", "from", "pooling", "estimator", "discard", "max_examples", "seed", "text")
+NAMED = ("model", "from", *(field.name for field in fields(ProfileSettings)), "text")
 """What a label may say beside the task, in its order."""
+
+UNSET = "None"
+"""What a setting that a profile has no use for is written as; a label leaves it out."""
 
 SHIFT = 0.09  # of a layer: the bars of two profiles stand beside each other
 
@@ -59,7 +63,7 @@ def label_profiles(runs: Sequence[Run]) -> dict[str, IdProfile]:
                 "model": run.result.model,
                 "from": dict(run.settings).get("init_from", "the base model"),
             }
-            facts |= {key: str(value) for key, value in asdict(profile.settings).items()}
+            facts |= {key: str(value) for key, value in asdict(profile.settings).items()}  # UNSET where it is None
             facts["text"] = profile.data_fingerprint[:6]
             # Runs that share a profile have equal facts, and are one line.
             different.setdefault((*facts.values(), profile.model_fingerprint), LabelledProfile(profile, facts))
@@ -69,7 +73,7 @@ def label_profiles(runs: Sequence[Run]) -> dict[str, IdProfile]:
     for labelled in different.values():
         facts = labelled.facts
         parts = [facts["task"]]
-        parts += [facts[key] if key == "model" else f"{key} {facts[key]}" for key in keys]
+        parts += [facts[key] if key == "model" else f"{key} {facts[key]}" for key in keys if facts[key] != UNSET]
         label = ", ".join(parts)
         if label in labels:  # the same settings on weights that differ
             label = f"{label}, {labelled.profile.model_fingerprint[:6]}"
@@ -99,7 +103,8 @@ def _draw_profiles(name: str, profiles: dict[str, IdProfile]) -> Picture:
     origin = "bars: 95 % interval of each layer"
     if any(weak_layers(profile.layers) for profile in profiles.values()):
         origin += "; crosses: constant, few states, mostly duplicates, or far fewer points"
-    head(axis, "Intrinsic dimension of the hidden states (TwoNN)", origin)
+    estimators = dict.fromkeys(map(estimator_name, profiles.values()))
+    head(axis, f"Intrinsic dimension of the hidden states ({' and '.join(estimators)})", origin)
     return Picture(name, "Intrinsic dimension per layer", f"Idim per layer of {', '.join(profiles)}.", figure)
 
 

@@ -63,7 +63,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure(key="idims", low="idim_low", high="idim_high", label="idim (TwoNN)", unit="layer", first=0),
+    Measure(key="idims", low="idim_low", high="idim_high", label="idim", unit="layer", first=0),
     Measure(
         key="jacobian_stable_ranks",
         low="jacobian_low",

@@ -185,9 +185,7 @@ def _test_across(
     if unequal and not ignore_trials:
         problem = f"not comparable: other numbers of trials are behind {contrast.first} and {contrast.second} on "
         problem += ", ".join(unequal)
-    return replace(
-        untested, parts=tested.parts, low=tested.low, high=tested.high, p=tested.p, seeds=tested.seeds, problem=problem
-    )
+    return replace(untested, parts=tested.parts, low=tested.low, high=tested.high, p=tested.p, problem=problem)
 
 
 def _join_reasons(reasons: Mapping[str, str]) -> list[str]:

@@ -174,11 +174,14 @@ def _compare_with_best(
     best = board.best[0]
     others = [entry for entry in board.entries if entry.average is not None and not entry.is_best]
     tests: dict[str, AcrossTasks] = {}
+    untested: list[str] = []
     for entry in others:
         result = contrast_across(Contrast(best.name, entry.name), groups, comparisons, ignore_trials)
         # Over fewer tasks it would be another question.
         if result.across is not None and result.across.tasks == board.tasks:
             tests[entry.name] = result.across
+        else:
+            untested += result.problems
     corrected = dict(zip(tests, correct_across(list(tests.values())), strict=True))
     entries = []
     for entry in board.entries:
@@ -186,5 +189,5 @@ def _compare_with_best(
         is_tested = test is not None and not test.problem and test.p_corrected is not None
         is_worse = test is not None and test.is_shown and test.difference > 0
         entries.append(replace(entry, against_best=test, not_shown_worse=is_tested and not is_worse))
-    untested = [test.problem for test in corrected.values() if test.problem]
+    untested += [test.problem for test in corrected.values() if test.problem]
     return replace(board, entries=tuple(entries), notes=tuple(dict.fromkeys(untested)))

@@ -33,9 +33,6 @@ CHANCE = 0.8
 """The chance with which a difference should be shown, the custom of Cohen (Statistical Power Analysis, 1988)."""
 
 HALF_A_POINT = 0.5
-SEEDS = (3, 5, 10, 20)
-"""Numbers of seeds for which a report says what they would show."""
-
 MOST_SEEDS = 10_000
 """Beyond it seeds count as infinitely many."""
 
@@ -65,7 +62,6 @@ class Power:
         tests: of how many tests it is one.
         seeds: the seeds that there are, the fewest of any task.
         detectable: the smallest difference that these seeds show with a chance of 80 %.
-        by_seeds: the same for other numbers of seeds.
         for_half_a_point: what half a point would take.
     """
 
@@ -76,7 +72,6 @@ class Power:
     tests: int
     seeds: int
     detectable: float
-    by_seeds: dict[int, float]
     for_half_a_point: SeedsNeeded
 
     def describe(self) -> str:
@@ -105,7 +100,6 @@ def power_of(across: AcrossTasks, tests: int = 1) -> Power | None:
         tests=tests,
         seeds=across.seeds,
         detectable=detectable(across.parts, None, tests),
-        by_seeds={seeds: detectable(across.parts, seeds, tests) for seeds in SEEDS},
         for_half_a_point=seeds_needed(across.parts, HALF_A_POINT, tests),
     )
 

@@ -42,10 +42,6 @@ class Question:
     contrasts: tuple[Contrast, ...]
     tasks: tuple[str, ...] = ()
 
-    def names_pair(self, first: str, second: str) -> bool:
-        """Return whether one of its contrasts is of these two, in either order."""
-        return Contrast(first, second) in self.contrasts or Contrast(second, first) in self.contrasts
-
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossTasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
+from gelora_cli.core.artifacts.profile import IdProfile
+from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.done import mark_done
 from gelora_cli.core.registries import METHODS, REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture, report_pictures
 from gelora_cli.plots.report_curves import MOST_POINTS, thin
@@ -63,6 +67,19 @@ def test_idim_of_every_layer_with_its_interval(rows: list[Row]) -> None:
     assert labels(axis) == ["demo"]
     assert line(axis, "demo") == [(float(layer), idim) for layer, idim in enumerate(IDIMS)]
     assert "intrinsic dimension" in axis.get_ylabel() and "layer" in axis.get_xlabel()
+
+
+def test_profiles_that_differ_in_one_setting_have_a_line_each(tmp_path: Path) -> None:
+    for tokens in (2, 4, 8):
+        directory = write_whole(tmp_path, "gelora", seed=tokens, right=30)
+        profile = read_artifact(IdProfile, directory / IdProfile.FILE)
+        settings = replace(profile.settings, pooling="tokens", estimator="gride", scale=2, tokens=tokens)
+        write_artifact(replace(profile, settings=settings, scale=2), directory)
+        mark_done(directory)
+    (picture,) = draw("idim", make_rows(collect([tmp_path]).runs))
+    (axis,) = picture.figure.axes
+    assert labels(axis) == ["demo, tokens 2", "demo, tokens 4", "demo, tokens 8"]
+    assert "(GRIDE, n1 = 2)" in axis.get_title(loc="left")
 
 
 def row_names(picture: Picture) -> list[str]:

@@ -128,16 +128,26 @@ def test_collapsed_runs_are_counted_over_the_tasks(compared: Compared) -> None:
     assert across is not None and across.collapsed_first + across.collapsed_second == 3
 
 
-def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
-    for task in TASKS[:2]:
+def compare_with_a_shared_plan(root: Path, seeds: int) -> Compared:
+    """Compare three methods on two tasks; on CoLA, of so many seeds, a control has GeLoRA's plan."""
+    for task, count in (("cola", seeds), ("rte", 3)):
         for method in ("gelora", "lora", "shuffled"):
-            for seed in range(3):
-                directory = write_whole(tmp_path / task, method, seed, 25 + seed, task=task)
+            for seed in range(count):
+                directory = write_whole(root / task, method, seed, 25 + seed, task=task)
                 plan = read_artifact(RankPlan, directory / RankPlan.FILE)
                 if method != "lora" and task == "cola":
                     write_artifact(replace(plan, gelora_ranks=plan.ranks), directory)
                     mark_done(directory)
-    compared = compare(tmp_path)
+    return compare(root)
+
+
+def test_seeds_of_the_same_runs_are_those_that_there_are(tmp_path: Path) -> None:
+    (across,) = ask(compare_with_a_shared_plan(tmp_path, seeds=1), Contrast("gelora", "shuffled")).across
+    assert (across.seeds, across.most_seeds) == (1, 3) and across.p is not None
+
+
+def test_a_control_with_geloras_plan_differs_by_nothing(tmp_path: Path) -> None:
+    compared = compare_with_a_shared_plan(tmp_path, seeds=3)
     assert [row.names for row in compared[0][0].rows] == [("gelora", "shuffled"), ("lora",)]
     answer = ask(compared, Contrast("gelora", "shuffled"))
     assert answer.comparisons[0].verdict == SAME_RUNS

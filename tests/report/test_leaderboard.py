@@ -16,7 +16,7 @@ from gelora_cli.report.analysis import Analysis, analyse
 from gelora_cli.report.answer_tables import answer_tables
 from gelora_cli.report.board_tables import board_table
 from gelora_cli.report.formats import latex, markdown
-from gelora_cli.report.leaderboard import Board, Entry
+from gelora_cli.report.leaderboard import Board, Entry, make_boards
 from gelora_cli.report.runs import collect
 from gelora_cli.report.tables import Table
 from tests.helpers.report_runs import EXAMPLES, write_whole
@@ -90,6 +90,13 @@ def test_what_is_not_shown_to_be_worse_than_the_best(board: Board) -> None:
     assert not shuffled.not_shown_worse
     assert shuffled.against_best is not None and shuffled.against_best.verdict.startswith("gelora above shuffled by ")
     assert not entry(board, "adalora").not_shown_worse and not entry(board, "gelora").not_shown_worse
+
+
+def test_a_test_that_is_missing_is_said(analysis: Analysis) -> None:
+    (board,) = make_boards(analysis.groups, comparisons=[])
+    assert not any(each.not_shown_worse for each in board.entries)
+    assert "gelora and shuffled on rte (" in " ".join(board.notes)
+    assert all(note.endswith("this pair was not tested") for note in board.notes)
 
 
 def test_the_table_of_a_board(board: Board) -> None:

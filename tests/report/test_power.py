@@ -58,7 +58,7 @@ def test_no_number_of_seeds_makes_up_for_few_rows() -> None:
     assert 872 * needed.rows_factor == pytest.approx(31_400, rel=0.02)
     across = across_tasks([rows], {"sst2": 1.0})
     power = power_of(across)
-    assert power is not None and list(power.by_seeds) == [3, 5, 10, 20]
+    assert power is not None
     assert "no number of seeds shows half a point: that takes 36.0 times the test rows" in power.describe()
 
 
