@@ -48,7 +48,7 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
         )
     _compare_threads(directory, state, config)
     if state.machine != here:
-        LOGGER.warning("begun on %s, resumed on %s: numbers may differ in their last digits", state.machine, here)
+        LOGGER.warning("begun on %s, resumed on %s: sums may be rounded otherwise, which grows", state.machine, here)
     with suppress(GeloraError):  # a config.yaml that can't be read is written from scratch
         before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
         if before != now:

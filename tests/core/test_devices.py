@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
 import torch
 
 from gelora_cli.core import devices
-from gelora_cli.core.devices import check_processes, check_started_processes, seeded, unusable_gpu
+from gelora_cli.core.devices import check_processes, check_started_processes, device_name, seeded, unusable_gpu
 from gelora_cli.core.distributed import LONGEST_WAIT, join_processes
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.memory import translate_oom
@@ -72,6 +73,17 @@ def test_a_gpu_without_memory_says_what_to_lower(said: str) -> None:
         raise RuntimeError(said)
     with pytest.raises(RuntimeError, match="device-side assert"), translate_oom():
         raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def test_a_processor_is_named_with_its_vector_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "cpuinfo"
+    said.write_text("processor\t: 0\nmodel name\t: Fast (R) CPU @ 2 GHz\n\nmodel name\t: Another\n", encoding="utf-8")
+    monkeypatch.setattr(devices, "PROCESSORS", said)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    units = torch.backends.cpu.get_cpu_capability()
+    assert device_name(torch.device("cpu")) == f"cpu (Fast (R) CPU @ 2 GHz, {units}, 2 cores)"
+    said.unlink()
+    assert device_name(torch.device("cpu")) == f"cpu ({platform.machine()}, {units}, 2 cores)"
 
 
 def test_seeded_draws_the_same_and_leaves_the_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
