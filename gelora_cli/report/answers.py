@@ -25,11 +25,13 @@ class ContrastResult:
     """A contrast over the tasks of one board.
 
     Attributes:
+        contrast: the two methods.
         comparisons: one for each task, `first` first, not corrected again.
         across: the same over the tasks; None where no task has both.
         problems: why it is not compared on a task, a sentence each.
     """
 
+    contrast: Contrast
     comparisons: tuple[Comparison, ...]
     across: AcrossTasks | None
     problems: tuple[str, ...]
@@ -62,12 +64,16 @@ def _answer(
         results += [contrast_across(contrast, members, comparisons, ignore_trials) for contrast in question.contrasts]
     single = [pair for result in results for pair in result.comparisons]
     across = correct_across([result.across for result in results if result.across is not None])
+    problems: dict[Contrast, tuple[str, ...]] = {}
+    for result in results:
+        if result.problems:
+            problems[result.contrast] = problems.get(result.contrast, ()) + result.problems
     return Answer(
         question=question,
         comparisons=tuple(_correct_single(single, ignore_trials)),
         across=tuple(across),
         verdict=_join_verdicts(across),
-        problems=tuple(problem for result in results for problem in result.problems),
+        problems=problems,
     )
 
 
@@ -102,7 +108,9 @@ def contrast_across(
     across = _test_across(contrast, groups[0], pairs, factors, ignore_trials) if pairs else None
     if across is not None:
         across = replace(across, same_ranks=_tasks_of_same_ranks(contrast, groups, pairs))
-    return ContrastResult(comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
+    return ContrastResult(
+        contrast=contrast, comparisons=tuple(pairs.values()), across=across, problems=tuple(problems)
+    )
 
 
 def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Comparison | str:

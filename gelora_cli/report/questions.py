@@ -7,7 +7,8 @@ computes the answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from gelora_cli.report.comparison import LEVEL, Comparison
@@ -127,14 +128,14 @@ class Answer:
         comparisons: its contrasts on each single task, corrected over all of these, the first method first.
         across: its contrasts over the tasks, one for each model, budget, modules and protocol.
         verdict: the answer in words, a clause for each of `across`.
-        problems: contrasts that could not be tested, and why.
+        problems: by contrast, why it is not compared on some tasks, a sentence each.
     """
 
     question: Question
     comparisons: tuple[Comparison, ...]
     across: tuple[AcrossTasks, ...]
     verdict: str
-    problems: tuple[str, ...] = ()
+    problems: Mapping[Contrast, tuple[str, ...]] = field(default_factory=dict)
 
 
 def across_verdict(across: AcrossTasks, tests: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gelora_cli.report.comparison import LEVEL
 from gelora_cli.report.power import Power, power_of
 from gelora_cli.report.questions import AcrossTasks, Answer
 from gelora_cli.report.ranking import Ranking
@@ -23,11 +24,14 @@ from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, anchored, table
 from scripts.evidence.pictures import tuned_methods
 
+FEWEST_METHODS = 4
+"""With three methods even a perfect relation has a p of one in three: of their six orders two are as extreme."""
+
 
 def answer_section(findings: Findings, answer: Answer) -> str:
     """Return a question with its answer, the table of its contrasts, and a sentence for each."""
-    values = next(values for values in findings.texts.questions if values["id"] == answer.question.id)
-    parts = [f"### {values['title']}\n", f"{values['text']}\n", f"**{headline(findings.texts, answer).text}**\n"]
+    question = findings.texts.questions[answer.question.id]
+    parts = [f"### {question.title}\n", f"{question.text}\n", f"**{headline(findings.texts, answer).text}**\n"]
     if answer.across:
         parts.append(contrast_table(findings, answer))
         parts.append("".join(f"- {claim.markdown()}\n" for claim in contrast_claims(findings, answer)))
@@ -37,16 +41,18 @@ def answer_section(findings: Findings, answer: Answer) -> str:
 
 
 def _missing_lines(findings: Findings, answer: Answer) -> list[str]:
-    """Return which contrasts have no line: those that were not run, and why others could not be compared."""
+    """Return which contrasts were not run, and why others are not compared on a task or on any."""
     methods = {run.result.method for run in findings.evidence.runs}
     unrun: list[str] = []
     others: list[str] = []
-    for first, second in missing_contrasts(answer):
-        (others if {first, second} <= methods else unrun).append(f"`{first}` - `{second}`")
-    lines = [f"Not run yet: {', '.join(unrun)}.\n"] if unrun else []
-    if others:
-        lines.append(f"Not compared: {', '.join(others)}. {'; '.join(answer.problems)}.\n")
-    return lines
+    compared = {(across.first, across.second) for across in answer.across}
+    for contrast in answer.question.contrasts:
+        name = f"`{contrast.first}` - `{contrast.second}`"
+        if contrast not in compared and not set(contrast) <= methods:
+            unrun.append(name)
+        elif contrast in answer.problems:
+            others.append(f"Not compared: {name}: {'; '.join(answer.problems[contrast])}.\n")
+    return [f"Not run yet: {', '.join(unrun)}.\n", *others] if unrun else others
 
 
 def contrast_table(findings: Findings, answer: Answer) -> str:
@@ -87,12 +93,6 @@ def contrast_claims(findings: Findings, answer: Answer) -> list[Claim]:
     return claims
 
 
-def missing_contrasts(answer: Answer) -> list[tuple[str, str]]:
-    """Return the contrasts that no run answers."""
-    there = {(across.first, across.second) for across in answer.across}
-    return [(one.first, one.second) for one in answer.question.contrasts if (one.first, one.second) not in there]
-
-
 @dataclass(frozen=True)
 class OtherAnswer:
     """The answer of a question that no contrast answers: its title, its sentences, its text and its table."""
@@ -118,10 +118,13 @@ def verdict_answer(findings: Findings) -> OtherAnswer:
     """Return whether plans that agree with themselves gain more."""
     values = findings.texts.others["verdict"]
     relation = relate(findings.gains)
-    sentence = "Too few plans with a measured agreement."
-    if relation is not None:
-        is_shown = relation.p < findings.texts.level
-        sentence = values["shown" if is_shown else "none"].format(
+    methods = len({gain.method for gain in findings.gains})
+    if methods < FEWEST_METHODS:
+        sentence = values["few"].format(methods=methods)
+    elif relation is None:
+        sentence = values["equal"].format(methods=methods)
+    else:
+        sentence = values["shown" if relation.p < LEVEL else "none"].format(
             direction="more" if relation.rho > 0 else "less",
             rho=f"{relation.rho:.2f}",
             p=probability(relation.p),
@@ -185,7 +188,7 @@ def order_answer(findings: Findings) -> OtherAnswer:
             lines.append(Line((f"`{name}`", title, f"{rank:.2f}")))
         if ranking.concordance is None or ranking.p is None:
             continue
-        sentence = values["shown" if ranking.p < findings.texts.level else "none"]
+        sentence = values["shown" if ranking.p < LEVEL else "none"]
         board = f"; {title}" if len(findings.rankings) > 1 else ""
         sentences.append(
             sentence.format(

@@ -8,9 +8,15 @@ from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, mean_sd, table
 
 MARKS = (
-    "**Bold**: the best. \N{DAGGER}: not shown to be worse than the best average, by a test over the tasks corrected "
-    "over the others; the same runs chose the best, so that says no more. Methods that no budget binds stand last."
+    "**Bold**: the best of those that the budget binds. \N{DAGGER}: not shown to be worse than the best average, by a "
+    "test over the tasks corrected over the others; the same runs chose the best, so that says no more. Methods that "
+    "no budget binds stand last."
 )
+
+UNEQUAL_SEEDS = """\
+Averages here are over the seeds that each method has, {few} to {many}. The contrasts of the questions take those that
+both methods have, so a difference there is not always that of two averages here.
+"""
 
 
 def board_section(findings: Findings) -> str:
@@ -21,6 +27,9 @@ def board_section(findings: Findings) -> str:
         parts.append(board_table(findings, board, anchor=f"board-{number}"))
         parts.append(_metrics(findings, board))
         parts += [f"{note}\n" for note in board.notes]
+        seeds = {len(entry.shared_seeds) for entry in board.entries}
+        if len(seeds) > 1:
+            parts.append(UNEQUAL_SEEDS.format(few=min(seeds), many=max(seeds)))
     return "\n".join(parts)
 
 

@@ -38,31 +38,56 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
-    """The questions with the sentences of every outcome, as they were written before the numbers."""
+class QuestionTexts:
+    """A question that contrasts answer, with the beginnings of its answer.
 
-    level: float
+    Attributes:
+        id: its name.
+        title: its heading.
+        text: the question in words.
+        contrasts: what is tested for it.
+        above: the beginning where contrasts are shown to be above 0.
+        below: the beginning where they are shown to be below 0.
+        none: the answer where none is shown either way.
+    """
+
+    id: str
+    title: str
+    text: str
+    contrasts: Sequence[Sequence[str]]
+    above: str
+    below: str
+    none: str
+
+    def asked(self) -> Question:
+        """Return what the runs are asked."""
+        contrasts = tuple(Contrast(first, second) for first, second in self.contrasts)
+        return Question(id=self.id, text=self.text, contrasts=contrasts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The questions with the sentences of every outcome, as they were written before the numbers.
+
+    Attributes:
+        sentences: of a contrast, by their names.
+        questions: those that contrasts answer, by their ids.
+        others: those that no contrast answers, by their ids.
+        advice: the rules, by their ids.
+    """
+
     sentences: Mapping[str, str]
-    questions: tuple[Values, ...]
+    questions: Mapping[str, QuestionTexts]
     others: Mapping[str, Values]
     advice: Mapping[str, Values]
-
-    def asked(self) -> list[Question]:
-        """Return the questions that contrasts answer."""
-        questions = []
-        for values in self.questions:
-            contrasts = tuple(Contrast(first, second) for first, second in values["contrasts"])
-            questions.append(Question(id=values["id"], text=values["text"], contrasts=contrasts))
-        return questions
 
 
 def load_texts() -> Texts:
     """Return the content of `questions.yaml`."""
     values = cast(Values, yaml.safe_load(QUESTIONS.read_text(encoding="utf-8")))
     return Texts(
-        level=values["level"],
         sentences=values["sentences"],
-        questions=tuple(values["questions"]),
+        questions={entry["id"]: QuestionTexts(**entry) for entry in values["questions"]},
         others={entry["id"]: entry for entry in values["others"]},
         advice={entry["id"]: entry for entry in values["advice"]},
     )
@@ -167,16 +192,16 @@ def is_tested(across: AcrossTasks) -> bool:
 
 def headline(texts: Texts, answer: Answer) -> Claim:
     """Return the answer of a question in a sentence."""
-    values = next(values for values in texts.questions if values["id"] == answer.question.id)
     identity = answer.question.id
+    question = texts.questions[identity]
     parts = []
-    for kind in ("above", "below"):
+    for kind, start in (("above", question.above), ("below", question.below)):
         differences = [_difference(texts, answer, across) for across in with_outcome(answer, kind)]
         if differences:
-            parts.append(values[kind].format(differences="; ".join(differences)))
+            parts.append(start.format(differences="; ".join(differences)))
     not_shown = names_of(answer, with_outcome(answer, "none"))
     if not_shown:
-        parts.append((texts.sentences["rest"] if parts else values["none"]).format(names=not_shown))
+        parts.append((texts.sentences["rest"] if parts else question.none).format(names=not_shown))
     same_runs = [f"`{across.first}` and `{across.second}`" for across in answer.across if across.is_same_runs]
     if same_runs:
         parts.append(texts.sentences["one_plan"].format(names="; ".join(dict.fromkeys(same_runs))))

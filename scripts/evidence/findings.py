@@ -60,6 +60,12 @@ class Findings:
         """Return whether a contrast has a test, which takes three rounds."""
         return any(contrast.p is not None for answer in self.answers for contrast in answer.across)
 
+    @property
+    def is_provisional(self) -> bool:
+        """Return whether a contrast is tested with fewer seeds than the plan has."""
+        tested = [contrast for answer in self.answers for contrast in answer.across if contrast.p is not None]
+        return any(contrast.seeds < self.evidence.scale.seeds for contrast in tested)
+
 
 def find(scale: Scale, places: Sequence[Path]) -> Findings:
     """Read runs, and answer the questions.
@@ -70,6 +76,7 @@ def find(scale: Scale, places: Sequence[Path]) -> Findings:
     """
     evidence = read_evidence(scale, places)
     texts = load_texts()
+    asked = [question.asked() for question in texts.questions.values()]
     groups = group_rows(make_rows(evidence.runs))
     comparisons, problems = compare_groups(groups)
     boards = make_boards(groups, comparisons)
@@ -79,7 +86,7 @@ def find(scale: Scale, places: Sequence[Path]) -> Findings:
         texts=texts,
         groups=tuple(groups),
         boards=tuple(boards),
-        answers=tuple(answer_questions(texts.asked(), groups, comparisons)),
+        answers=tuple(answer_questions(asked, groups, comparisons)),
         gains=tuple(plan_gains(groups, comparisons)),
         rankings={title: ranking for title, ranking in rankings.items() if ranking is not None},
         over_budgets=rank_over_boards(boards),

@@ -10,7 +10,7 @@ from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run, collect
 from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers, tuning_answer
 from scripts.evidence.board_sections import board_section, board_table
-from scripts.evidence.claims import Claim, advice_claims, headline
+from scripts.evidence.claims import Claim, advice_claims, headline, is_answered, question_line
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
 from scripts.evidence.pictures import MAIN, picture_lines
@@ -22,23 +22,28 @@ TITLE = "# What we found\n"
 
 INTRODUCTION = """\
 Which LoRA rank should each block get, and does it matter? Here rank allocators are compared at equal parameters, equal
-protocol and equal tuning, beside controls, over several seeds, with tests.
+protocol and equal numbers of trials, beside controls, over several seeds, with tests.
 
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
 The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Each
-question and its contrasts were committed before any of the runs that they compare had ended. Sentences that said more
-than their test shows, and the test of a plan's verdict, were corrected before a round was whole. Rates and batches of
-some tasks were [changed](#what-was-changed), too. The numbers only choose which sentence you read. "No difference
-shown" is an answer. An arrow behind a sentence leads to the line that carries it.
+question and its contrasts, but for the one about tuning, were committed before any of the runs that they compare had
+ended. What was [changed](#what-was-changed) later is said below. The numbers only choose which sentence you read. "No
+difference shown" is an answer. An arrow behind a sentence leads to the line that carries it.
 """
 
 WORDS = """\
 **What the words say.** Values are in points, 0 to 100, as mean \N{PLUS-MINUS SIGN} standard deviation over seeds. A
 difference is *shown* where its p is below 0.05 after Holm's correction over the contrasts of its question. The test
-takes seeds and evaluated examples as drawn at random, and the tasks as given
-([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks. Intervals are those of one
-contrast alone, before the correction. Where the settings of two methods come from other numbers of trials, there is no
-verdict.
+takes seeds and evaluated examples as drawn at random. Tasks, settings and what a plan was measured from are taken as
+given ([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks. Intervals are those
+of one contrast alone, before the correction. Where the settings of two methods come from other numbers of trials, there
+is no verdict.
+"""
+
+PROVISIONAL = """\
+**Provisional.** Some contrasts below have fewer than the planned {planned} seeds; the tables say how many. A page that
+is written anew after each round gives chance more than one try. So read no answer as settled before all rounds are
+whole.
 """
 
 DEPENDENCE = """\
@@ -66,8 +71,8 @@ make evidence SCALE=cpu GLUE=DIR
 `DRY=1` says what is done and left, and runs nothing. `MINUTES=90` stops after these. The plan is
 `scripts/evidence/plan.yaml`: the commit whose code trains (`{commit}`, in a worktree that the command makes), the
 stages in their order, and the settings. Every method had {trials} trials of `gelora tune` on held-out training rows of
-{studied}. Other tasks take over settings: {carried}. These settings are committed in `{presets}`, so that the rounds
-can be run without tuning again.
+{studied}. Other tasks take over settings: {carried}. A study of one of these says only what tuning changed. All
+settings are committed in `{presets}`, so that the rounds can be run without tuning again.
 
 {rates}
 
@@ -91,20 +96,31 @@ gelora report {archive} output=report
 """
 
 RATES = """\
+The trials ran in float32, the comparison in bf16, as the plan says.
+
 **Rates of the tasks that take over settings.** SST-2's learning rates are too high for some of them: training then ends
 at or near the majority label. So for `lora`, `adalora` and `sora` factors of the rate were tried, two times apart, with
 one run each on held-out training rows, until the highest mean lay between two others. All other methods have the factor
-of `lora`. The one that is taken is bold:
+of `lora`, so tuning on these tasks was not equal: hold that against any difference from `lora`, `adalora` or `sora`.
+The factor that is taken is bold:
 """
 
 FIRST_PROTOCOL = """\
 <a id="what-was-changed"></a>
 
-**What was changed.** The first protocol took the rates of the studies as they are, for MRPC those of its own study, and
+**What was changed.** Before any contrast had a test: sentences that said more than their test shows, the test of a
+plan's verdict, and two questions. `gelora` - `lora` stood in the question of controls and in that of static allocators,
+with two corrections; now only in the second. The question of variants became two, before any run of it.
+
+The first protocol took the rates of the studies as they are, for MRPC those of its own study, and
 batches twice as large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to
 one label. So rates and batches of all tasks but SST-2 were changed before a round was whole. The runs that were given
-up lie in `{archive}`. Some have a configuration that is still in the plan: they were run again with the rest. No number
-on this page is theirs, but for the count."""
+up lie in `{archive}`. No other number on this page is theirs. {again}"""
+
+RUN_AGAIN = """\
+Some have a configuration that is still in the plan, and were run again with the rest, on a machine with another
+processor: {values}. Equal configurations are bitwise equal on one machine alone
+([determinism](explanation/determinism.md)), and a single run says no more than a single seed."""
 
 PAPER = """\
 ## At the scale of the paper: never run
@@ -121,7 +137,7 @@ selection of the epoch: no number above may be held against it.
 """
 
 README_INTRODUCTION = """\
-Rank allocators at equal parameters, equal protocol and equal tuning ({trials} trials each on {studied}), on {tasks},
+Rank allocators at equal parameters, equal protocol and equal numbers of trials ({trials} on {studied}), on {tasks},
 {seeds}.
 {setting} \N{DAGGER}: not shown to be worse than the best.
 """
@@ -138,6 +154,9 @@ README_ADVICE = (
     "advice-scope",
 )
 """Sentences that the README has, too: it is read in five minutes."""
+RUN_PARTS = 4
+"""Parts of a run's directory that its configuration gives: task, model, method, and a name with its hash."""
+
 UNSAID = ("task", "model", "budget", "data.glue", "runs_dir", "model.path")
 """Overrides of a study that stand elsewhere on the page, or are of one machine."""
 
@@ -215,11 +234,19 @@ def _studies(findings: Findings, pictures: Mapping[str, Picture]) -> str:
 
 def _in_short(findings: Findings) -> str:
     lines = ["## In short\n"]
+    if findings.is_provisional:
+        lines.append(PROVISIONAL.format(planned=findings.evidence.scale.seeds))
+    unanswered = []
     for answer in findings.answers:
-        title = next(values["title"] for values in findings.texts.questions if values["id"] == answer.question.id)
-        lines.append(f"- **{title}** {headline(findings.texts, answer).markdown()}")
+        title = findings.texts.questions[answer.question.id].title
+        if is_answered(answer):
+            lines.append(f"- **{title}** {headline(findings.texts, answer).markdown()}")
+        else:
+            unanswered.append(f"[{title}](#{question_line(answer.question.id)})")
     for other in other_answers(findings):
         lines.append(f"- **{other.title}** {other.claim.markdown()}")
+    if unanswered:
+        lines.append(f"- Not answered yet, since no contrast has three seeds on every task: {' '.join(unanswered)}")
     lines.append("\n**Which allocator when, and when none:**\n")
     lines += [f"- {claim.markdown()}" for claim in advice_claims(findings.texts, findings.answers)]
     return "\n".join(lines) + "\n"
@@ -242,7 +269,11 @@ def _what_was_run(findings: Findings) -> str:
     lines += [f"- {_study_text(findings, study)}." for study in evidence.studies]
     lines += [f"- Not compared: {problem}" for problem in findings.problems]
     for task in evidence.noted_tasks():
-        lines.append(f"- {evidence.task_name(task)}: its rows are not those of GLUE, and no number of it is GLUE's.")
+        trained, evaluated = evidence.scale.rows[task]
+        lines.append(
+            f"- {evidence.task_name(task)}: {trained:,} training and {evaluated:,} evaluated rows, which are not those "
+            f"of GLUE. No number of it is GLUE's, and runs on GLUE's rows would be no rounds of this comparison."
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -276,10 +307,11 @@ def _progress_table(findings: Findings) -> str:
 
 
 def _seeds(findings: Findings) -> str:
-    """Return how many seeds the first board has, in words."""
+    """Return how many seeds the first board has, in words, and of how many where not all of them are in."""
     counts = {len(row.runs) for entry in findings.boards[0].entries for row in entry.rows.values()}
     few, many = min(counts), max(counts)
-    return f"{many} seeds" if few == many else f"{few} to {many} seeds"
+    seeds = f"{many} seeds" if few == many else f"{few} to {many} seeds"
+    return f"{seeds} of {findings.evidence.scale.seeds} (provisional)" if findings.is_provisional else seeds
 
 
 def _studied(scale: Scale) -> str:
@@ -309,8 +341,25 @@ def _rates(findings: Findings) -> str:
     scale = findings.evidence.scale
     given_up = collect([ROOT / _relative(scale, "first_protocol")]).runs
     collapsed = sum(run.result.collapsed for run in given_up)
-    changed = FIRST_PROTOCOL.format(runs=len(given_up), collapsed=collapsed, archive=_relative(scale, "first_protocol"))
+    changed = FIRST_PROTOCOL.format(
+        runs=len(given_up),
+        collapsed=collapsed,
+        archive=_relative(scale, "first_protocol"),
+        again=_run_again(findings, given_up),
+    )
     return "\n".join((RATES, rate_table(scale, findings.evidence.task_name), changed))
+
+
+def _run_again(findings: Findings, given_up: Sequence[Run]) -> str:
+    """Return what runs of the first protocol gave that have a run of the same configuration; nothing where none has."""
+    by_name = {run.directory.parts[-RUN_PARTS:]: run for run in findings.evidence.runs}
+    values = []
+    for run in given_up:
+        again = by_name.get(run.directory.parts[-RUN_PARTS:])
+        if again is not None:
+            result = run.result
+            values.append(f"`{result.method}` on {result.task} {again.result.value:.3f} in place of {result.value:.3f}")
+    return RUN_AGAIN.format(values=", ".join(values)) if values else ""
 
 
 def _paper() -> str:

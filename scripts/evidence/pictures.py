@@ -40,9 +40,9 @@ def picture_lines(picture: Picture, images: str) -> str:
 
 
 def _drawn(findings: Findings) -> Iterator[Picture | None]:
-    questions = {
-        values["id"]: values["title"] for values in (*findings.texts.questions, *findings.texts.others.values())
-    }
+    titles_of_questions = {question.id: question.title for question in findings.texts.questions.values()}
+    titles_of_others = {identity: values["title"] for identity, values in findings.texts.others.items()}
+    questions = titles_of_questions | titles_of_others
     for answer in findings.answers:
         identity = answer.question.id
         boards = [across.board for across in answer.across]

@@ -129,6 +129,11 @@ class Scale:
         return int(self.values["studies"]["shared"]["tune.trials"])
 
     @property
+    def seeds(self) -> int:
+        """Return how many rounds every stage of runs has."""
+        return max(len(stage.seeds) for stage in self.stages)
+
+    @property
     def carried(self) -> dict[str, str]:
         """Return for tasks that take the settings of another which one that is."""
         return dict(self.values["carried"])

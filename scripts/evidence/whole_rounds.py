@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gelora_cli.archive.reading import read_archive
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.report.runs import Run, collect
 from gelora_cli.tuning.study import STUDIES
@@ -23,6 +24,17 @@ OWN_SPLITS = {
     ("mrpc", "train (holdout)", 408): "MSR's own split",  # a tenth of its 4,076 rows; GLUE's validation has 408, too
 }
 """What a reader must know of tasks whose rows are not those of GLUE, by split and number of the evaluated rows."""
+
+DATA_AND_WEIGHTS = ("data.", "weights")
+"""How the names of the settings begin that all methods of a task share."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, with its configuration as nested values."""
+
+    run: Run
+    config: Values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +94,36 @@ def read_evidence(scale: Scale, places: Sequence[Path]) -> Evidence:
     Args:
         scale: the plan.
         places: directories and archives of runs; none of them has to exist.
+
+    Raises:
+        GeloraError: rounds differ in data, starting weights or another setting, so that they are no rounds of one
+            comparison.
     """
     places = [place for place in places if place.exists()]
     collected = collect(places)
     presets = committed_presets(scale)
-    values = {id(run): asdict(run.config) for run in collected.runs}
-    states = progress(scale, list(values.values()), presets)
-    by_key: dict[RunKey, list[Run]] = {}
-    for run in collected.runs:
-        by_key.setdefault(run_key(values[id(run)]), []).append(run)
-    chosen: list[Run] = []
+    finished = [FinishedRun(run, asdict(run.config)) for run in collected.runs]
+    states = progress(scale, [one.config for one in finished], presets)
+    by_key: dict[RunKey, list[FinishedRun]] = {}
+    for one in finished:
+        by_key.setdefault(run_key(one.config), []).append(one)
+    chosen: list[tuple[Job, Run]] = []
     incomplete = 0
     for state in states:
         counted = _counted_rounds(state, is_first=not chosen)
         for job in scale.jobs(state.stage):
-            found = _find(job, by_key, values, presets, scale.trials)
-            if found is None:
+            run = _run_of(job, by_key.get(job.key, []), presets, scale.trials)
+            if run is None:
                 continue
             if job.values["seed"] in counted:
-                chosen.append(found)
+                chosen.append((job, run))
             else:
                 incomplete += 1
+    check_alike(chosen)
     return Evidence(
         scale=scale,
         states=tuple(states),
-        runs=tuple(_each_once(chosen)),
+        runs=tuple({run.directory: run for _, run in chosen}.values()),
         incomplete=incomplete,
         trials=tuple(run for run in collected.runs if run.result.on_holdout),
         studies=tuple(study for place in places for study in read_studies(place)),
@@ -130,15 +147,44 @@ def _counted_rounds(state: Progress, *, is_first: bool) -> list[int]:
     return whole if is_first or len(whole) >= FEWEST_SEEDS else []
 
 
-def _find(
-    job: Job, by_key: Mapping[RunKey, list[Run]], values: Mapping[int, Values], presets: Presets, trials: int
-) -> Run | None:
-    """Return the run of a job; None where it is not done."""
-    for run in by_key.get(job.key, []):
-        if is_run_of(job, values[id(run)], presets, trials):
-            return run
+def _run_of(job: Job, candidates: Iterable[FinishedRun], presets: Presets, trials: int) -> Run | None:
+    """Return the run of a job among those of its task, method and seed; None where it is not done."""
+    for candidate in candidates:
+        if is_run_of(job, candidate.config, presets, trials):
+            return candidate.run
     return None
 
 
-def _each_once(runs: Iterable[Run]) -> list[Run]:
-    return list({run.directory: run for run in runs}.values())
+def check_alike(chosen: Iterable[tuple[Job, Run]]) -> None:
+    """Refuse rounds that differ in more than their seed, and methods of a task that saw other data or weights.
+
+    The plan names the settings that it chooses. All others, and the data, have to be those of the first run.
+
+    Raises:
+        GeloraError: a line for each run that differs, with the settings of both.
+    """
+    first_of_job: dict[str, Run] = {}
+    first_of_task: dict[str, Run] = {}
+    problems = []
+    for job, run in chosen:
+        beside_seed = repr({key: value for key, value in job.values.items() if key != "seed"})
+        first = first_of_job.setdefault(beside_seed, run)
+        differences = _differences(first, run, "")
+        if not differences:
+            first = first_of_task.setdefault(job.task, run)
+            differences = _differences(first, run, DATA_AND_WEIGHTS)
+        if differences:
+            problems.append(f"{run.directory} has {', '.join(differences)} of {first.directory}")
+    if problems:
+        raise GeloraError("\n".join(["rounds differ, and are no rounds of one comparison: take runs out", *problems]))
+
+
+def _differences(first: Run, other: Run, keys: str | tuple[str, ...]) -> list[str]:
+    """Return in what settings, of those that begin with `keys`, a run differs from the first one of its kind."""
+    before, now = dict(first.settings), dict(other.settings)
+    names = sorted(key for key in before.keys() | now.keys() if key.startswith(keys))
+    return [
+        f"{name}={now.get(name, 'nothing')} in place of {before.get(name, 'nothing')}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]

@@ -70,11 +70,13 @@ def write_jobs(scale: Scale, root: Path, jobs: Iterable[Job], right: Callable[[J
             data=replace(config.data, max_train_examples=job.values.get("data.max_train_examples")),
             train=replace(config.train, epochs=job.values["train.epochs"], learning_rate=rate, batch_size=batch),
             budget=str(job.values["budget"]),
+            precision=job.values["precision"],
             preset_trials=12,
         )
         write_config(config, directory / run_files.CONFIG)
         result = read_artifact(RunResult, directory / RunResult.FILE)
         write_artifact(replace(result, budget="0.15M"), directory)
         manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        write_artifact(replace(manifest, git_commit="a" * 40, seconds={"train": 60.0}), directory)
+        done = replace(manifest, git_commit="a" * 40, seconds={"train": 60.0}, precision=job.values["precision"])
+        write_artifact(done, directory)
         mark_done(directory)

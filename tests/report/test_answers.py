@@ -54,7 +54,7 @@ def ask(compared: Compared, *contrasts: Contrast, tasks: tuple[str, ...] = ()) -
 def test_an_answer_is_a_test_over_tasks_and_one_on_each(compared: Compared) -> None:
     answer = ask(compared, GELORA)
     (across,) = answer.across
-    assert (across.tasks, across.seeds, across.tasks_won, answer.problems) == (TASKS, 3, 3, ())
+    assert (across.tasks, across.seeds, across.tasks_won, answer.problems) == (TASKS, 3, 3, {})
     assert across.difference == pytest.approx(100 * sum(pair.difference for pair in answer.comparisons) / 3)
     assert across.is_shown and across.p == across.p_corrected
     assert answer.verdict.startswith(f"gelora above lora by {across.difference:.2f} points over 3 tasks (95 % interval")
@@ -92,7 +92,8 @@ def test_a_question_of_one_task_is_answered_on_it(compared: Compared) -> None:
 def test_what_can_not_be_compared_is_said(compared: Compared) -> None:
     answer = ask(compared, Contrast("gelora", "sora"))
     assert (answer.across, answer.comparisons, answer.verdict) == ((), (), "no run answers it")
-    assert len(answer.problems) == 3 and "no row, or several, of sora" in answer.problems[0]
+    (reasons,) = answer.problems.values()
+    assert len(reasons) == 3 and "no row, or several, of sora" in reasons[0]
     groups, pairs = compared
     none = contrast_across(GELORA, groups, [pair for pair in pairs if "cola" not in pair.group])
     assert none.across is not None and none.across.tasks == ("rte", "sst2")
@@ -175,4 +176,4 @@ def test_a_form_of_the_update_is_named_alike_on_every_task(tmp_path: Path) -> No
     for group in groups:
         assert set(rows_by_name(group.rows)) == {"gelora", "gelora (method.variant=dora)"}
     answer = ask((groups, pairs), Contrast("gelora (method.variant=dora)", "gelora"))
-    assert answer.across[0].tasks == ("cola", "rte") and answer.problems == ()
+    assert answer.across[0].tasks == ("cola", "rte") and answer.problems == {}

@@ -50,6 +50,7 @@ def config_of(job: Job, **changes: Any) -> dict[str, Any]:
         },
         "budget": job.values["budget"],
         "protocol": "last",
+        "precision": "bf16",
         "seed": job.values["seed"],
         "preset_trials": 12,
     }
@@ -125,6 +126,7 @@ def test_what_is_done_has_the_tuned_settings_and_no_held_out_rows() -> None:
         config_of(job, train={"epochs": 3, "learning_rate": 2e-3}),
         config_of(job, method={"name": job.method, "variant": "dora", "modules": "attention"}),
         config_of(job, preset_trials=4),
+        config_of(job, precision="float32"),
     )
     assert is_run_of(job, config_of(job), presets, 12)
     assert not any(is_run_of(job, other, presets, 12) for other in others)
