@@ -108,9 +108,7 @@ def contrast_across(
     across = _test_across(contrast, groups[0], pairs, factors, ignore_trials) if pairs else None
     if across is not None:
         across = replace(across, same_ranks=_tasks_of_same_ranks(contrast, groups, pairs))
-    return ContrastResult(
-        contrast=contrast, comparisons=tuple(pairs.values()), across=across, problems=tuple(problems)
-    )
+    return ContrastResult(contrast=contrast, comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
 
 
 def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Comparison | str:

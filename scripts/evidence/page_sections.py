@@ -112,15 +112,16 @@ FIRST_PROTOCOL = """\
 plan's verdict, and two questions. `gelora` - `lora` stood in the question of controls and in that of static allocators,
 with two corrections; now only in the second. The question of variants became two, before any run of it.
 
-The first protocol took the rates of the studies as they are, for MRPC those of its own study, and
-batches twice as large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to
-one label. So rates and batches of all tasks but SST-2 were changed before a round was whole. The runs that were given
-up lie in `{archive}`. No other number on this page is theirs. {again}"""
+The first protocol took the rates of the studies as they are, for MRPC those of its own study, and batches twice as
+large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So
+rates and batches of all tasks but SST-2 were changed before a round was whole. The runs that were given up lie in
+`{archive}`. No other number on this page is theirs.
+{again}"""
 
 RUN_AGAIN = """\
-Some have a configuration that is still in the plan, and were run again with the rest, on a machine with another
-processor: {values}. Equal configurations are bitwise equal on one machine alone
-([determinism](explanation/determinism.md)), and a single run says no more than a single seed."""
+Some have a configuration that is still in the plan, and were run again with the rest on another machine: {values}.
+Equal configurations are bitwise equal on one kind of machine alone ([determinism](explanation/determinism.md)).
+"""
 
 PAPER = """\
 ## At the scale of the paper: never run
