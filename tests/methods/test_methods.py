@@ -19,11 +19,11 @@ from gelora_cli.config.schema import LowRankConfig
 from gelora_cli.core.artifacts.profile import LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.run_files import PEFT_WEIGHTS
 from gelora_cli.methods import load_adapter
 from gelora_cli.methods.base import MethodContext
 from gelora_cli.methods.updates.checks import ADAPTER, head_state
 from gelora_cli.methods.updates.lora import attach_lora, check_lora, load_peft
-from gelora_cli.methods.updates.saved import WEIGHTS
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
 from tests.helpers.method_cases import HEAD, inputs_of, loaded_and_plan, plain, profile_of
@@ -135,12 +135,12 @@ def damaged_adapters() -> dict[str, tuple[Callable[[Path], object], str]]:
     """Return ways to damage an adapter, each with what the message then names."""
 
     def as_pickle(adapter: Path) -> None:
-        torch.save(load_file(adapter / WEIGHTS), adapter / "adapter_model.bin")
-        (adapter / WEIGHTS).unlink()
+        torch.save(load_file(adapter / PEFT_WEIGHTS), adapter / "adapter_model.bin")
+        (adapter / PEFT_WEIGHTS).unlink()
 
     def as_directory(adapter: Path) -> None:
         as_pickle(adapter)
-        (adapter / WEIGHTS).mkdir()
+        (adapter / PEFT_WEIGHTS).mkdir()
 
     def rewritten(**values: Any) -> Callable[[Path], object]:
         def change(adapter: Path) -> None:
@@ -155,8 +155,8 @@ def damaged_adapters() -> dict[str, tuple[Callable[[Path], object], str]]:
     return {
         "a pickle in its place": (as_pickle, "only adapter_model.bin: pickled weights"),
         "a directory in its place": (as_directory, "only adapter_model.bin"),
-        "no weights": (lambda adapter: (adapter / WEIGHTS).unlink(), f"has no file {WEIGHTS}"),
-        "cut weights": (lambda adapter: (adapter / WEIGHTS).write_bytes(b"12345678"), "can't be loaded by PEFT"),
+        "no weights": (lambda adapter: (adapter / PEFT_WEIGHTS).unlink(), f"has no file {PEFT_WEIGHTS}"),
+        "cut weights": (lambda adapter: (adapter / PEFT_WEIGHTS).write_bytes(b"12345678"), "can't be loaded by PEFT"),
         "another kind": (rewritten(peft_type="XLORA", adapters={"0": "elsewhere"}), "peft_type=XLORA"),
         "an unknown kind": (rewritten(peft_type="NEW"), "adapter_config.json can't be read"),
         "a module to import": (rewritten(megatron_config={"a": 1}, megatron_core="antigravity"), "can't be read"),

@@ -107,7 +107,8 @@ class _Cut:
 
     def __init__(self, context: MethodContext[CutSettings], model: PeftModel) -> None:
         self.context, self.model = context, model
-        self.layers: dict[str, Any] = {name: layers_of(model, LoraLayer)[name] for name in context.plan.rank_pattern}
+        layers = layers_of(model, LoraLayer)
+        self.layers: dict[str, Any] = {name: layers[name] for name in context.plan.rank_pattern}  # in the plan's order
         self.costs = {name: layer.in_features + layer.out_features for name, layer in self.layers.items()}
         total = context.total_steps
         self.cut_step = min(total, math.ceil(context.settings.cut_at * total))

@@ -16,10 +16,8 @@ from gelora_cli.core.codec import read_artifact, to_json
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import apply_umask, write_atomic
 from gelora_cli.core.registries import METHODS
-from gelora_cli.core.run_files import PEFT_CONFIG, STAGING_PREFIX
+from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS, STAGING_PREFIX
 from gelora_cli.models.conv1d import convert_conv1d
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @contextmanager
@@ -55,10 +53,10 @@ def save_own(
 
     saved = SavedAdapter(method, sizes, scaling, base, len(tensors))
 
-    with staged(directory, (WEIGHTS, SavedAdapter.FILE)) as temporary:
+    with staged(directory, (PEFT_WEIGHTS, SavedAdapter.FILE)) as temporary:
         # safetensors refuses views such as transposes, whose memory has another order.
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(on_cpu, temporary / WEIGHTS, metadata={"format": "pt"})
+        save_file(on_cpu, temporary / PEFT_WEIGHTS, metadata={"format": "pt"})
         (temporary / SavedAdapter.FILE).write_text(to_json(saved), encoding="utf-8")
 
 
@@ -68,12 +66,12 @@ def check_safetensors(directory: Path) -> None:
     Raises:
         GeloraError: naming what is there instead.
     """
-    if (directory / WEIGHTS).is_file():
+    if (directory / PEFT_WEIGHTS).is_file():
         return
-    pickles = sorted(path.name for path in directory.glob("adapter_model.*") if path.name != WEIGHTS)
+    pickles = sorted(path.name for path in directory.glob("adapter_model.*") if path.name != PEFT_WEIGHTS)
     instead = f", only {', '.join(pickles)}: pickled weights are never loaded" if pickles else ""
     raise GeloraError(
-        f"{directory} has no file {WEIGHTS}{instead}. Restore that file, or do the run again with force=true."
+        f"{directory} has no file {PEFT_WEIGHTS}{instead}. Restore that file, or do the run again with force=true."
     )
 
 
@@ -95,12 +93,12 @@ def load_own(model: nn.Module, directory: Path) -> nn.Module:
         raise GeloraError(f"{directory} holds an adapter of another model: of a {saved.base} model, this is {kind}")
     convert_conv1d(model)
     try:
-        tensors = load_file(directory / WEIGHTS)
+        tensors = load_file(directory / PEFT_WEIGHTS)
         METHODS.get(saved.method).rebuild(model, saved)
     except (OSError, SafetensorError, AttributeError) as error:
         raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
     if len(tensors) != saved.tensors:
-        raise GeloraError(f"{directory / WEIGHTS} lacks {saved.tensors - len(tensors)} of {saved.tensors} tensors")
+        raise GeloraError(f"{directory / PEFT_WEIGHTS} lacks {saved.tensors - len(tensors)} of {saved.tensors} tensors")
     parameters = dict(model.named_parameters())  # after `rebuild`, which adds the method's own
     for name, tensor in tensors.items():
         if name not in parameters or parameters[name].shape != tensor.shape:
