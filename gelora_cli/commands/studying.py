@@ -142,7 +142,7 @@ def search_study(study: Composed, opened: Study, launcher: Launcher, directory: 
     def report(label: str, trial: Trial) -> None:
         print(trial_line(search.study, label, trial), flush=True)
 
-    def run_trials(planned: Sequence[PlannedTrial], current: Study) -> Iterator[Outcome]:
+    def run_trials(planned: Sequence[PlannedTrial]) -> Iterator[Outcome]:
         # A signal between two jobs raises; what ended before it is recorded.
         with contextlib.suppress(StoppedError, KeyboardInterrupt):
             yield from checked_outcomes(launcher, study.trial_jobs(planned))

@@ -23,7 +23,7 @@ class PlannedTrial:
     trial: Trial
 
 
-RunTrials = Callable[[Sequence[PlannedTrial], Study], Iterable[Outcome]]
+RunTrials = Callable[[Sequence[PlannedTrial]], Iterable[Outcome]]
 """Run trials, and yield what came of each in their order; fewer where a signal came."""
 
 
@@ -116,7 +116,7 @@ class Search:
         if not batch:
             return
         count = 0
-        for outcome, planned in zip(run_trials(batch, self.study), batch, strict=False):
+        for outcome, planned in zip(run_trials(batch), batch, strict=False):
             if outcome.code == StoppedError.exit_code:
                 break
             count += 1

@@ -57,7 +57,7 @@ class WrittenRuns:
         self.root, self.best_rate, self.stop_after, self.failing = root, best_rate, stop_after, failing
         self.started: list[tuple[str, int]] = []
 
-    def run_trials(self, planned: Sequence[PlannedTrial], study: Study) -> Iterator[Outcome]:
+    def run_trials(self, planned: Sequence[PlannedTrial]) -> Iterator[Outcome]:
         """Yield what came of each trial until the signal."""
         for item in planned:
             if len(self.started) == self.stop_after:

@@ -170,11 +170,6 @@ class RankPlan:
         return tuple(block.rank for block in self.blocks)
 
     @property
-    def total_params(self) -> int:
-        """Return the parameters of backbone, head and adapter together."""
-        return self.backbone_params + self.head_params + self.adapter_params
-
-    @property
     def rank_pattern(self) -> dict[str, int]:
         """Return the rank of each adapted module, by its full name, in the order of the blocks."""
         pattern: dict[str, int] = {}
