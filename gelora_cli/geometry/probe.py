@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gelora_cli.core.devices import random_devices
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.geometry.distinct_points import IdimEstimate
@@ -119,7 +120,7 @@ def probe_tokens(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode for a while; restore every module's mode and the random states afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng():  # what is measured may draw, and the training must not notice
+    with torch.random.fork_rng(devices=random_devices()):  # what is measured may draw, and the training must not notice
         model.eval()
         try:
             yield

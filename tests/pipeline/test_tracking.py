@@ -100,6 +100,13 @@ def test_modes_and_random_states_are_as_before(tiny_models: dict[str, Path]) -> 
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_random_states_of_other_processes_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a list of devices torch opens every GPU that it counts.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: pytest.fail("all GPUs were counted"))
+    with undisturbed(nn.Linear(2, 2)):
+        pass
+
+
 @pytest.mark.parametrize("method", ["gelora", "adalora", "sora", "eva", "full", "bitfit", "houlsby"])
 def test_updates_are_what_the_modules_do(tiny_models: dict[str, Path], method: str) -> None:
     # A linear's own output and its update's give what the module gives.
