@@ -54,7 +54,12 @@ class Checkpointing(Callback):
             if checkpoint is not None:
                 store.save(checkpoint.state, checkpoint.tensors)
         if stopping:
-            saved = "saved in a checkpoint" if store.enabled else "without a checkpoint, so it will start from scratch"
+            if not store.enabled:
+                saved = "without a checkpoint, so it will start from scratch"
+            elif trainer.state.is_finite:
+                saved = "saved in a checkpoint"
+            else:
+                saved = "not saved because the loss is not finite, so it will resume from the checkpoint before, if any"
             raise StoppedError(
                 f"interrupted at step {step} of {trainer.total_steps}, {saved}. Give the same command again to resume."
             )

@@ -55,6 +55,7 @@ class TrainingState:
         loss_divisor: what the sum of their losses is divided by (`EncodedSplit.loss_divisor`).
         losses: the mean losses of all readings.
         evaluation_seconds: time spent on evaluating and observing.
+        is_finite: whether the losses of all processes were finite at the last `state_dict`, which every process knows.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class TrainingState:
         self.loss_divisor = 0
         self.losses: list[float] = []
         self.evaluation_seconds = 0.0
+        self.is_finite = True
         # Both are moved so that differences to now are right: `started` counts the seconds of previous attempts as
         # well, `last_reading` leaves out evaluations.
         self.started = self.last_reading = time.perf_counter()
@@ -108,7 +110,8 @@ class TrainingState:
         if the loss is not finite: the next reading ends the training then, and the previous checkpoint stays.
         """
         process_states = self._process_states()
-        if not self.accelerator.is_main_process or not torch.isfinite(process_states["share/loss_sum"]).all():
+        self.is_finite = bool(torch.isfinite(process_states["share/loss_sum"]).all())
+        if not self.accelerator.is_main_process or not self.is_finite:
             return None
         state = TrainState(
             step=self.step,

@@ -175,6 +175,20 @@ def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path:
     assert without_times(whole) == without_times(broken)
 
 
+def test_a_stop_says_that_a_loss_that_is_not_finite_is_not_saved(bert: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"stop": lambda: True, "checkpoints": Checkpoints(tmp_path, 100, None), "max_steps": 8}
+    with pytest.raises(StoppedError, match="at step 1 of 8, saved in a checkpoint"):
+        train(case(bert, "gelora"), tmp_path, **changes)
+    found = case(bert, "gelora")
+    for parameter in found.loaded.model.parameters():
+        parameter.data.fill_(torch.nan)
+    (kept,) = saved_checkpoints(tmp_path)
+    shutil.rmtree(kept)
+    with pytest.raises(StoppedError, match="at step 1 of 8, not saved because the loss is not finite"):
+        train(found, tmp_path, **changes)
+    assert not saved_checkpoints(tmp_path)
+
+
 def test_the_clock_writes_checkpoints_too(bert: Path, tmp_path: Path) -> None:
     steps: list[int] = []
 
