@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from gelora_cli.core.errors import RunError
 from gelora_cli.core.memory import LESS_MEMORY
 
 PR_SET_PDEATHSIG = 1
 """Linux's `prctl` option that names the signal sent when the parent ends."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+TORCH_SECONDS = 120.0
+"""How long a new process may take to import torch and answer, which a busy machine needs at times."""
 
 
 def usable_cores() -> int:
@@ -47,15 +50,36 @@ def worker_threads(processes: int) -> int:
 
     The environment alone does not say (MKL takes at most as many threads as there are cores), so this starts a process
     as the workers are started and asks it.
+
+    Raises:
+        RunError: it gives no answer.
     """
     import torch
 
     if processes == 1:
         return torch.get_num_threads()
     with limit_omp_threads(processes):
-        command = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
-        # The long timeout is for a busy machine, on which importing torch alone can take very long.
-        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+        answer = ask_torch("torch.get_num_threads()")
+    if answer is None:
+        raise RunError("the CPU threads of a worker can't be asked for: a new process can't import torch")
+    return int(answer)
+
+
+def ask_torch(expression: str) -> str | None:
+    """Return what an expression of torch's gives in a new process; None if the process fails.
+
+    Raises:
+        RunError: it does not answer in time.
+    """
+    command = [sys.executable, "-c", f"import torch; print({expression})"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TORCH_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            f"{expression} of a new process gave no answer within {TORCH_SECONDS:g} s: this machine or the disk that "
+            "torch lies on is too busy. Give the same command again when it is less so."
+        ) from error
+    return done.stdout if done.returncode == 0 else None
 
 
 @contextlib.contextmanager

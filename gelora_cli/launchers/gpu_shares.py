@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.processes import ask_torch
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable with the numbers or UUIDs of the GPUs that a process sees."""
 DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What a driver of GPUs shows: NVIDIA's, that of WSL, AMD's. Without any of them nobody is asked for GPUs."""
-COUNT = "import torch; print(torch.cuda.device_count())"
-SECONDS = 120
-"""How long counting GPUs may take; a busy machine imports torch slowly."""
+COUNT = "torch.cuda.device_count()"
 
 
 @dataclass(frozen=True)
@@ -104,12 +101,13 @@ def visible_gpus() -> tuple[str, ...]:
     """Return the names of the GPUs that this process sees, as CUDA_VISIBLE_DEVICES takes them.
 
     This process must not ask CUDA itself: what it forks could not use a GPU any more. So another process asks.
+
+    Raises:
+        RunError: it gives no answer in time.
     """
     if not any(Path(name).exists() for name in DRIVER_FILES):
         return ()
-    command = [sys.executable, "-c", COUNT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-    count = int(done.stdout) if done.returncode == 0 else 0
+    count = int(ask_torch(COUNT) or 0)
     given = os.environ.get(VISIBLE)
     if given is None:
         return tuple(map(str, range(count)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gelora_cli.core.errors import GeloraError
+from gelora_cli.core import processes
+from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.launchers import gpu_shares
 from gelora_cli.launchers.gpu_shares import GpuShares, share_gpus, visible_gpus
 from gelora_cli.launchers.job_server import HEAVY
@@ -85,7 +86,7 @@ def test_the_gpus_that_an_outer_variable_leaves_keep_their_names(
     monkeypatch: pytest.MonkeyPatch, outer: str | None, count: int, names: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(gpu_shares, "DRIVER_FILES", (sys.executable,))
-    monkeypatch.setattr(gpu_shares, "COUNT", f"print({count})")
+    monkeypatch.setattr(gpu_shares, "COUNT", str(count))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if outer is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", outer)
@@ -94,8 +95,15 @@ def test_the_gpus_that_an_outer_variable_leaves_keep_their_names(
 
 def test_where_there_is_no_driver_nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpu_shares, "DRIVER_FILES", (str(tmp_path / "none"),))
-    monkeypatch.setattr(gpu_shares, "COUNT", "raise SystemExit('asked')")
+    monkeypatch.setattr(gpu_shares, "COUNT", "4")
     assert visible_gpus() == ()
+
+
+def test_a_count_that_takes_too_long_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_shares, "DRIVER_FILES", (sys.executable,))
+    monkeypatch.setattr(processes, "TORCH_SECONDS", 0.01)
+    with pytest.raises(RunError, match=r"device_count\(\) of a new process gave no answer within 0.01 s: this machine"):
+        visible_gpus()
 
 
 ASKS = """
