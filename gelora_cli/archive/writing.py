@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from gelora_cli.archive.records import (
     PackedBy,
     RunRecord,
     StudyRecord,
+    stored_text,
     to_line,
 )
 from gelora_cli.archive.run_records import UNKNOWN, Origin, RunRecords, archive_path, done_checksums, origin, read_run
@@ -70,6 +72,7 @@ class _Contents:
         done: of each run the sha256 of its files, by path.
         origins: where each run comes from, by path.
         studies: the last line of each study, by path.
+        trials: how many trials of each study are done, by path.
         shared: the sha256 of its rows and signals.
     """
 
@@ -78,6 +81,7 @@ class _Contents:
     done: dict[str, dict[str, str]] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     studies: dict[str, str] = field(default_factory=dict)
+    trials: dict[str, int] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
 
 
@@ -165,6 +169,8 @@ def _read_contents(path: Path) -> _Contents:
             contents.origins[record.path] = origin(record)
         elif isinstance(record, StudyRecord):
             contents.studies[record.path] = line
+            with contextlib.suppress(GeloraError):  # a damaged one is replaced by any other
+                contents.trials[record.path] = _done_trials(from_json(Study, stored_text(record.value), record.path))
         elif not isinstance(record, ArchiveHead):
             contents.shared.add(record.sha256)
     return contents
@@ -202,15 +208,15 @@ def _find_runs(found: _Found, directories: Iterable[Path], contents: _Contents) 
 
 
 def _find_studies(found: _Found, directories: Iterable[Path], contents: _Contents) -> None:
-    """Read the studies that the archive lacks, or has with fewer trials."""
+    """Read the studies that the archive lacks, or has with fewer trials; of several of one path that with the most."""
+    most = dict(contents.trials)
     for file in _each_once(path for parent in directories for path in parent.rglob(Study.FILE)):
         try:
-            study = from_json(Study, read_text(file, "a study"), str(file))
-            if not any(trial.status == "done" for method in study.methods for trial in method.trials):
+            text = read_text(file, "a study")
+            trials = _done_trials(from_json(Study, text, str(file)))
+            record = StudyRecord(path=archive_path(file.parent, STUDY_PATH_NAMES), value=json.loads(text))
+            if trials <= most.get(record.path, 0):
                 continue
-            record = StudyRecord(
-                path=archive_path(file.parent, STUDY_PATH_NAMES), value=json.loads(read_text(file, "a study"))
-            )
             line = to_line(record)
             check_length(line, str(file))
         except StoppedError:
@@ -218,8 +224,13 @@ def _find_studies(found: _Found, directories: Iterable[Path], contents: _Content
         except (GeloraError, ValueError) as error:
             found.refused.append(str(error))
             continue
-        if contents.studies.get(record.path) != line:
-            found.studies[record.path] = line
+        found.studies[record.path] = line
+        most[record.path] = trials
+
+
+def _done_trials(study: Study) -> int:
+    """Return how many trials of a study are done."""
+    return sum(trial.status == "done" for method in study.methods for trial in method.trials)
 
 
 def _each_once(paths: Iterable[Path]) -> list[Path]:

@@ -239,6 +239,27 @@ def test_a_study_grows_by_a_later_line(runs: Path, archive: Path) -> None:
     assert len(records(archive)) == 1 + 7 + 6 + 2  # head, what runs share, runs, studies
 
 
+def test_an_older_copy_of_a_study_replaces_no_grown_one(runs: Path, archive: Path, tmp_path: Path) -> None:
+    tuned, name = study(method_study("lora")), "tune/sst2-minilm-b0.15M-f95ffa1d"
+    first, second = tmp_path / "a" / name, tmp_path / "b" / name
+    for directory, done in ((first, 8), (second, 2)):
+        directory.mkdir(parents=True)
+        write_artifact(grown(tuned, done), directory)
+
+    def packed_line() -> StudyRecord:
+        (record,) = [record for record in records(archive) if isinstance(record, StudyRecord)]
+        return record
+
+    summary = pack([tmp_path / "a", tmp_path / "b"], archive)  # two of one path
+    assert summary.new_studies == 1
+    assert packed_line().value == json.loads((first / Study.FILE).read_text())
+    before = archive.read_bytes()
+    assert pack([tmp_path / "b"], archive).new_studies == 0
+    write_artifact(replace(tuned, command="typed again"), first)  # as many trials
+    assert pack([tmp_path / "a"], archive).new_studies == 0
+    assert archive.read_bytes() == before
+
+
 def test_a_kill_leaves_the_archive_as_it_was(runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack([run(runs, "lora", 0)], archive)
     before = archive.read_bytes()
