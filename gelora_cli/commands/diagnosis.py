@@ -59,11 +59,15 @@ def findings(runs_dir: Path) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield from check()
-        except (ImportError, OSError) as error:  # OSError: a library of torch that can't be loaded
+        except (ImportError, OSError) as error:
             missing = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
-            text = f"can't be checked: {first_line(error)}"
-            fix = install_package(missing) if missing else f"{install_package('torch')} --force-reinstall"
-            yield Finding(name, "problem", text, fix)
+            if missing:
+                fix = install_package(missing)
+            elif check is _devices:  # a library of torch can't be loaded
+                fix = f"{install_package('torch')} --force-reinstall"
+            else:
+                fix = install_gelora()
+            yield Finding(name, "problem", f"can't be checked: {first_line(error)}", fix)
 
 
 def _versions() -> Iterator[Finding]:
@@ -176,24 +180,30 @@ def _is_installed(module: str) -> bool:
 def _directories(runs_dir: Path) -> Iterator[Finding]:
     from huggingface_hub import constants
 
-    directories = (  # with what names another one
-        ("runs_dir", runs_dir, "runs_dir=DIR"),
-        ("hub cache", Path(constants.HF_HUB_CACHE), "HF_HOME=DIR"),
-        ("temporary files", Path(tempfile.gettempdir()), "TMPDIR=DIR"),
+    directories: tuple[tuple[str, Callable[[], str | Path], str], ...] = (  # with what names another one
+        ("runs_dir", lambda: runs_dir, "runs_dir=DIR"),
+        ("hub cache", lambda: constants.HF_HUB_CACHE, "HF_HOME=DIR"),
+        ("temporary files", tempfile.gettempdir, "TMPDIR=DIR"),
     )
     for name, directory, setting in directories:
-        path = directory.expanduser().absolute()
-        # The directory may not be there yet: what counts is the nearest one above it that is.
-        existing = next(parent for parent in (path, *path.parents) if parent.exists())
-        free = shutil.disk_usage(existing).free
-        text = f"{path}: {free / 1e9:.1f} GB free"
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            yield Finding(name, "problem", f"{path} can't be written to", f"name another directory: {setting}")
-        elif free < LEAST_FREE_BYTES:
-            fix = f"free some space, or name another directory: {setting}"
-            yield Finding(name, "note", f"{text}, which is little", fix)
-        else:
-            yield Finding(name, "ok", text)
+        try:
+            yield _directory(name, Path(directory()).absolute(), setting)
+        except OSError as error:  # such as a name that is too long, or no directory for temporary files at all
+            fix = f"name another directory: {setting}"
+            yield Finding(name, "problem", f"can't be used: {first_line(error)}", fix)
+
+
+def _directory(name: str, path: Path, setting: str) -> Finding:
+    """Return whether a directory, or the nearest one above it that is there, can be written to and has space."""
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    text = f"{path}: {free / 1e9:.1f} GB free"
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Finding(name, "problem", f"{path} can't be written to", f"name another directory: {setting}")
+    if free < LEAST_FREE_BYTES:
+        fix = f"free some space, or name another directory: {setting}"
+        return Finding(name, "note", f"{text}, which is little", fix)
+    return Finding(name, "ok", text)
 
 
 def _hub() -> Iterator[Finding]:
