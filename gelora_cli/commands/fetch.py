@@ -35,6 +35,8 @@ class Fetch(Command[RunConfig]):
         checksums = relative(target / Fetched.FILE)
         print(f"model:  {fetched.model}\ndata:   {fetched.data}")
         print(f"{len(fetched.files)} files, their sha256 in {checksums}; where there is no network:")
-        task = [word for word in shlex.split(typed) if word.startswith("task")] or [f"task={config.task.name}"]
+        words = shlex.split(typed)
+        task = [word for word in words if word.startswith("task=")] or [f"task={config.task.name}"]
+        task += [word for word in words if word.startswith("task.") and "=" in word]  # not a DIR of such a name
         print(f"  {shlex.join(['gelora', 'run', *task, *fetched.overrides])}")
         print("The directory may be moved; paths may be relative: what counts is what the files hold.")

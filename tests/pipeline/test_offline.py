@@ -54,6 +54,25 @@ def test_doctor_fails_where_nothing_could_be_written(
     assert "before this is fixed: runs_dir" in capsys.readouterr().err
 
 
+def test_a_directory_that_can_not_be_looked_at_is_named_by_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("b" * 300)))
+    found = {finding.what: finding for finding in findings(Path("a" * 300))}
+    assert found["hub cache"].state == "ok"
+    for name, setting in (("runs_dir", "runs_dir=DIR"), ("temporary files", "TMPDIR=DIR")):
+        assert found[name].state == "problem" and "File name too long" in found[name].text
+        assert found[name].fix == f"name another directory: {setting}"
+
+
+def test_a_file_that_can_not_be_read_is_no_fault_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "HUB_SECONDS", 0.1)
+    monkeypatch.setattr(diagnosis, "CONSTRAINTS", tmp_path)  # a directory
+    (tested,) = [finding for finding in findings(tmp_path) if finding.what == "tested versions"]
+    assert tested.fix == install_gelora()
+
+
 def test_every_finding_that_is_not_ok_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "_is_installed", lambda _: False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -65,11 +84,13 @@ def test_every_finding_that_is_not_ok_has_a_fix(tmp_path: Path, monkeypatch: pyt
 def test_what_is_fetched_runs_without_a_network(
     bench: Bench,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    target = tmp_path / "offline"
+    target = tmp_path / "task.rte"  # a directory that begins as a key does
+    monkeypatch.chdir(tmp_path)
     source = [f"model.path={bench.models['bert']}", f"data.glue={bench.data}"]
-    assert command_line(["fetch", str(target), "task=rte", *source]) == 0
+    assert command_line(["fetch", target.name, "task=rte", *source]) == 0
     shown = capsys.readouterr().out
     overrides = shlex.split(shown.splitlines()[-2])[2:]
     assert overrides[1:] == [f"model.path={target / 'models' / 'bert'}", f"data.glue={target / 'glue'}"]
