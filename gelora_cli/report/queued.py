@@ -21,8 +21,10 @@ def with_queued_runs(directory: Path, listed: Sequence[ListedRun]) -> list[Liste
     and is shown as a star with the label of the job.
     """
     rows = {row.run: row for row in listed}
+    below = directory.resolve()
     for places, label, outcome in pending_runs(directory):
-        names = [str(place.relative_to(directory.resolve())) for place in places]
+        # One of two places may lie elsewhere: where the directory is itself that of a run in one precision.
+        names = [str(place.relative_to(below)) for place in places if place.is_relative_to(below)]
         begun = [name for name in names if name in rows]
         for name in begun:
             if rows[name].status in UNFINISHED:
