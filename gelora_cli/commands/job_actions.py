@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import serve
-from gelora_cli.launchers.run_outcome import finished_outcome, latest_run
+from gelora_cli.launchers.run_outcome import finished_outcome, latest_run, unseen_run, wait_until_done
 
 if TYPE_CHECKING:
     from gelora_cli.pipeline.run_directories import RunDirectories
@@ -64,15 +65,25 @@ class CommandActions:
         """Read from its run directory what came of a job that another process has ended."""
         if not self.command.writes_run:
             return Outcome(code, message=describe_exit_status(code) if code else "", seconds=seconds)
-        latest = latest_run(self.run_directories(job))
+        directories = self.run_directories(job)
+        if code:
+            return self._failed_outcome(directories, code, seconds)
+        wait_until_done(directories)
+        latest = latest_run(filter(is_done, directories))
         if latest is None:
-            message = f"it left no run directory and {describe_exit_status(code)}; see its output"
-            return Outcome(code or 1, message=message, seconds=seconds)
+            return Outcome(1, message=unseen_run(directories), seconds=seconds)
         directory, manifest = latest
-        if code or not is_done(directory):
-            message = manifest.error or f"it {describe_exit_status(code)} before the run was done"
-            return Outcome(code or 1, str(directory), message, seconds=seconds)
         return finished_outcome(directory, manifest, already_done=manifest.updated < self.begun, seconds=seconds)
+
+    def _failed_outcome(self, directories: Sequence[Path], code: int, seconds: float) -> Outcome:
+        """Return the outcome of a job that ended with an error; `run.json` of an earlier attempt says nothing of it."""
+        latest = latest_run(directories, since=self.begun)
+        if latest is None:
+            message = f"it wrote to no run directory and {describe_exit_status(code)}; see its output"
+            return Outcome(code, message=message, seconds=seconds)
+        directory, manifest = latest
+        message = manifest.error or f"it {describe_exit_status(code)} before the run was done"
+        return Outcome(code, str(directory), message, seconds=seconds)
 
 
 def serve_jobs(descriptors: str, parent: str) -> int:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
+from gelora_cli.core.done import is_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.launchers.job import Outcome
+
+FILES_SECONDS = 120.0
+"""How long this machine may take to see the last files of a job of another one: NFS looks again after up to 60 s."""
+POLL_SECONDS = 0.5
 
 
 def latest_run(directories: Iterable[Path], since: str = "") -> tuple[Path, RunManifest] | None:
@@ -27,6 +33,25 @@ def latest_run(directories: Iterable[Path], since: str = "") -> tuple[Path, RunM
             if manifest.updated >= since:
                 runs.append((directory, manifest))
     return max(runs, key=lambda run: run[1].updated, default=None)
+
+
+def wait_until_done(directories: Sequence[Path]) -> bool:
+    """Wait until this machine sees that a run is done which has ended on another one, and return whether it does."""
+    deadline = time.monotonic() + FILES_SECONDS
+    while not any(map(is_done, directories)):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def unseen_run(directories: Sequence[Path]) -> str:
+    """Return the message of a job that ended without an error, and whose finished run this machine does not see."""
+    places = " or ".join(map(str, directories))
+    return (
+        f"it ended without an error, but no finished run is seen in {places}. If it was removed, give the same command "
+        "again; else runs_dir must be a directory that all machines share"
+    )
 
 
 def finished_outcome(directory: Path, manifest: RunManifest, *, already_done: bool, seconds: float) -> Outcome:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -19,6 +20,7 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.core.registries import LAUNCHERS
 from gelora_cli.core.run_files import SWEEPS
+from gelora_cli.launchers import run_outcome
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.launchers.job_state import (
     CANCELLED,
@@ -30,11 +32,12 @@ from gelora_cli.launchers.job_state import (
     TIME_IS_OVER,
     UNKNOWN,
     QueueState,
+    end_file,
     last_message,
     log_file,
     read_end,
 )
-from gelora_cli.launchers.run_outcome import finished_outcome, latest_run
+from gelora_cli.launchers.run_outcome import finished_outcome, latest_run, unseen_run
 
 SAME_COMMAND = "give the same command again to resume"
 
@@ -45,6 +48,8 @@ class RecordedSweep:
 
     directory: Path
     record: SweepRecord
+    _seen_ended: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """When a job was first seen to have ended, by its id; for one whose own files don't say it."""
 
     def directories(self, job: SweepJob) -> list[Path]:
         """Return where the run of a job may be."""
@@ -122,10 +127,8 @@ class RecordedSweep:
     def _ended(self, job: SweepJob, state: QueueState | None, end: JobEnd | None) -> Outcome:
         """Return the outcome of a job that has left the queue, and whose run is not done."""
         word = state.word if state is not None else ""
-        if not job.directories and (word == "COMPLETED" or (end is not None and end.code == 0)):
-            return Outcome(0)  # it writes no run directory, which would say so
-        if word == "COMPLETED":  # on a shared file system its last files are seen some seconds later
-            return Outcome(0, message="its files are not seen yet", scheduled=RUNNING)
+        if word == "COMPLETED" or (end is not None and end.code == 0):
+            return self._unseen(job)
         written = self._manifest(job)
         directory = None if written is None else str(written[0])
         was_asked = end is not None and bool(end.asked_by) and end.code in STOPPED_CODES
@@ -141,6 +144,22 @@ class RecordedSweep:
             return Outcome(code, directory, written[1].error)
         how = f"the scheduler says {word}" if end is None else f"it {describe_exit_status(end.code)}"
         return Outcome(code, directory, f"{last_message(log) or how} (log: {log})")
+
+    def _unseen(self, job: SweepJob) -> Outcome:
+        """Return the outcome of a job that ended without an error, and whose run is not seen to be done.
+
+        On a shared file system its last files are seen some time later, and in any order.
+        """
+        if not job.directories:
+            return Outcome(0)  # it writes no run directory, which would say so
+        try:
+            ended = end_file(self.folder(job), job.scheduler_id).stat().st_mtime
+        except OSError:
+            ended = self._seen_ended.setdefault(job.scheduler_id, time.time())
+        if time.time() - ended < run_outcome.FILES_SECONDS:
+            return Outcome(0, message="it ended, and its files are not seen yet", scheduled=RUNNING)
+        log = log_file(self.folder(job), job.scheduler_id)
+        return Outcome(1, message=f"{unseen_run(self.directories(job))} (log: {log})")
 
     def _manifest(self, job: SweepJob) -> tuple[Path, RunManifest] | None:
         """Return the run directory that a job has written to since the sweep began, and its `run.json`."""

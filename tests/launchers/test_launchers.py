@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.commands.main import command_line
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS
+from gelora_cli.launchers import run_outcome
 from gelora_cli.launchers.base import DEFAULT, Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from tests.helpers.bench import Bench
 from tests.helpers.jobs import NoActions, make_job
 from tests.helpers.manifests import manifest
 from tests.helpers.registries import forget_entries_afterwards
+from tests.helpers.written_runs import write_run
 
 
 class CodeActions(NoActions):
@@ -89,9 +94,12 @@ class Elsewhere(Launcher):
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         for job in jobs:
             places = job.actions.run_directories(job)
+            places[-1].mkdir(parents=True)
             if job.number == 2:  # ran on a machine without bf16
-                places[-1].mkdir(parents=True)
                 write_artifact(manifest("failed"), places[-1])
+            else:  # died before it wrote anything; an attempt before this sweep did
+                before = replace(manifest("failed"), updated="2020-01-01T00:00:00+00:00", error="an older fault")
+                write_artifact(before, places[-1])
             yield job.actions.read_outcome(job, 1, 1.0)
 
 
@@ -105,7 +113,7 @@ def test_jobs_that_run_elsewhere_need_no_devices_here(
     assert "launch.processes=64: this machine has" in capsys.readouterr().err
     assert command_line(bench.arguments(*many, "launch.launcher=toy_elsewhere")) == 1
     failed = " ".join(capsys.readouterr().out.split())  # checked here for nothing, refused where it runs
-    assert "it left no run directory" in failed
+    assert "it wrote to no run directory" in failed
 
 
 def test_what_ran_elsewhere_is_found_in_the_precision_of_its_machine(
@@ -118,8 +126,24 @@ def test_what_ran_elsewhere_is_found_in_the_precision_of_its_machine(
     monkeypatch.setattr("gelora_cli.core.devices._cpu_has_bf16", lambda: True)
     assert command_line(bench.arguments(*words, "launch.launcher=toy_elsewhere")) == 1
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("seed=")]
-    assert "it left no run directory" in rows[0]
-    assert str(bench.only()) in rows[1]
+    assert "it wrote to no run directory" in rows[0]
+    assert rows[1].endswith("before the run was done")
+
+
+def test_a_run_that_another_machine_has_just_finished_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "lora" / "s0-0.1"
+    monkeypatch.setattr(CommandActions, "run_directories", lambda self, job: [place])
+    monkeypatch.setattr(
+        "gelora_cli.launchers.run_outcome.time.sleep", lambda seconds: write_run(tmp_path, "lora", 0, 0.5)
+    )
+    actions = CommandActions(COMMANDS.get("run"), begun="2020-01-01T00:00:00+00:00")
+    assert actions.read_outcome(make_job(), 0, 3.0) == Outcome(0, str(place), value=0.5, seconds=3.0)
+    (place / "DONE").unlink()
+    monkeypatch.setattr(run_outcome, "FILES_SECONDS", 0.0)
+    unseen = actions.read_outcome(make_job(), 0, 3.0)
+    assert unseen.state == "failed" and f"no finished run is seen in {place}. If" in unseen.message
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from gelora_cli.config.schema import LaunchConfig
 from gelora_cli.core.artifacts.sweep import JobEnd, SweepJob, SweepRecord
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.launchers import run_outcome, slurm_queue
 from gelora_cli.launchers import slurm as slurm_launcher
-from gelora_cli.launchers import slurm_queue
 from gelora_cli.launchers.job import Job
 from gelora_cli.launchers.job_state import STOPPED_CODES, log_file, read_end, write_end
 from gelora_cli.launchers.slurm_schema import SlurmConfig
+from gelora_cli.launchers.sweep_record import write_sweep
 from gelora_cli.launchers.sweep_state import RecordedSweep, read_sweep
 from tests.helpers.bench import Bench
 from tests.helpers.fake_slurm import FakeSlurm
@@ -204,6 +205,38 @@ def test_what_came_of_each_job_of_a_recorded_sweep(
     statuses = {row["run"]: row["status"] for row in json.loads(capsys.readouterr().out)}
     assert statuses["again"] == "preempted" and statuses["bad"] == "failed"
     assert statuses["no"] == "queued"  # of two places the first: a machine that is not known yet decides
+    assert command_line(["ls", str(runs / "again"), "--json"]) == 0  # the other place of the job lies elsewhere
+    assert [(row["run"], row["status"]) for row in json.loads(capsys.readouterr().out)] == [(".", "preempted")]
+
+
+@pytest.mark.parametrize("said_by", ["its end", "the scheduler"])
+def test_a_finished_job_has_a_while_until_its_files_are_seen(
+    recorded: RecordedSweep,
+    slurm: FakeSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said_by: str,
+) -> None:
+    first = recorded.record.jobs[0]
+    sweep = write_sweep(recorded, [first])
+    done = sweep.directories(first)[-1] / "DONE"
+    hidden = done.rename(done.with_name("hidden"))
+    if said_by == "its end":
+        write_end(sweep.folder(first), "12_1", JobEnd(0, 40.0, "node"))
+    else:
+        slurm.knows({"12_1": "COMPLETED"})
+    (outcome,) = sweep.outcomes()
+    assert (outcome.state, outcome.message) == ("running", "it ended, and its files are not seen yet")
+
+    monkeypatch.setattr(run_outcome, "FILES_SECONDS", 0.3)
+    assert command_line(["sweep", str(sweep.directory), "--wait", "poll_seconds=0.1"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed" in said and "it ended without an error, but no finished run is seen in" in said
+    (outcome,) = slurm_launcher.wait_for(sweep, 0.1)
+    assert outcome.code == 1
+
+    hidden.rename(done)
+    assert [outcome.state for outcome in sweep.outcomes()] == ["done"]
 
 
 def test_a_sweep_is_shown_without_its_scheduler(
