@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from gelora_cli.commands.budget_text import budget_dry_run_text, budget_text
+from gelora_cli.commands.budget_text import budget_dry_run_text, budget_text, unequal_trials_text
 from gelora_cli.commands.studying import (
     Composed,
     compose_study,
+    continue_study,
     directory_of_study,
     first_trial,
     key_of_override,
-    search_study,
 )
 from gelora_cli.commands.sweeping import check_inputs, checked_outcomes, choose_launcher, compose_jobs
 from gelora_cli.commands.tune_keys import TuneConfig
@@ -42,7 +42,6 @@ from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.tuning.budget_record import BudgetQuestion, budgets_directory, make_budget_study
 from gelora_cli.tuning.search import PlannedTrial
-from gelora_cli.tuning.study import open_study
 
 if TYPE_CHECKING:
     from gelora_cli.commands.tune import TuneCommandConfig
@@ -72,7 +71,7 @@ def names_budgets(overrides: Sequence[str]) -> bool:
 
 
 def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
-    """Tune at each budget, run the seeds, test, and print the answer; return the exit code.
+    """Tune at each budget, run the seeds, test, and print the answer; return the exit code: 1 where a trial failed.
 
     Raises:
         GeloraError: what is wrong with the budgets, the seeds or any method, before the first trial starts.
@@ -94,9 +93,9 @@ def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -
         with lock_directory(directory, "the study of budgets"):
             studies = []
             for part, place in zip(parts, directories, strict=True):
-                code, study = _tune(part, launcher, place)
-                if code == StoppedError.exit_code:
-                    return code
+                if continue_study(part.study, part.first, launcher, place) == StoppedError.exit_code:
+                    return StoppedError.exit_code
+                study = read_artifact(Study, place / Study.FILE)
                 _check_tuned(part, study)
                 studies.append(study)
             outcomes = _run_seeds(parts, studies, tune.seeds, launcher)
@@ -113,7 +112,10 @@ def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -
                 uniform=UNIFORM,
             )
             _finish(make_budget_study(question, iter(outcomes), directory), directory)
-    return 0
+    unequal = unequal_trials_text(studies)
+    if unequal:
+        print(unequal, flush=True)
+    return 1 if unequal else 0
 
 
 def _compose_parts(flags: list[str], overrides: Sequence[str], words: list[str]) -> tuple[list[BudgetPart], TuneConfig]:
@@ -195,26 +197,6 @@ def _check_smallest(part: BudgetPart, launcher: Launcher) -> None:
             problems.append(f"{method.label}: {outcome.message}")
     if problems:
         raise GeloraError(list_problems(problems))
-
-
-def _tune(part: BudgetPart, launcher: Launcher, directory: Path) -> tuple[int, Study]:
-    """Run what is left of the study of a budget; return its exit code, and the study."""
-    create_directory(directory)
-    config = part.first[0].config
-    with lock_directory(directory, "the study"):
-        opened = open_study(
-            directory,
-            part.study.settings,
-            part.study.methods,
-            task=config.task.name,
-            model=config.model.name,
-            budget=part.budget,
-            reported=config.task.reported or "",
-            overrides=part.study.overrides,
-            command=part.study.command,
-        )
-        code = search_study(part.study, opened, launcher, directory)
-        return code, read_artifact(Study, directory / Study.FILE)
 
 
 def _check_tuned(part: BudgetPart, study: Study) -> None:

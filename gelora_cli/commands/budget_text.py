@@ -9,6 +9,8 @@ from gelora_cli.commands.base import relative
 from gelora_cli.commands.study_text import estimated_hours
 from gelora_cli.commands.terminal import labelled, wrapped
 from gelora_cli.core.artifacts.budgets import BudgetCell, BudgetStudy, MarginTest
+from gelora_cli.core.artifacts.study import Study
+from gelora_cli.core.messages import join_names
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.text_table import format_table, terminal_width
 
@@ -28,6 +30,22 @@ def budget_text(study: BudgetStudy, file: Path, picture: Path) -> str:
     lines += [labelled("study", str(relative(file))), labelled("picture", str(relative(picture))), ""]
     lines += [wrapped(answer.sentence) for answer in study.answers]
     return "\n".join(lines)
+
+
+def unequal_trials_text(studies: Sequence[Study]) -> str:
+    """Return that methods were tuned with fewer trials than others, since some failed; empty if none was."""
+    fewer = []
+    for study in studies:
+        for method in study.methods:
+            done = sum(trial.status == "done" for trial in method.trials)
+            if done < study.trials_per_method:
+                fewer.append(f"{method.label} at {study.budget} with {done} of {study.trials_per_method}")
+    if not fewer:
+        return ""
+    return wrapped(
+        f"Some trials failed, so that not all were tuned alike: {join_names(fewer)}. Give the same command again to "
+        "try them once more."
+    )
 
 
 def budget_dry_run_text(labels: Sequence[str], outcomes: Sequence[Outcome], trials: int, seeds: int) -> str:

@@ -117,26 +117,40 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
         check_inputs(launcher, first)
         if configs[0].dry_run:
             return _estimate(study, launcher, first)
-        directory = directory_of_study(study, first)
-        create_directory(directory)
-        with lock_directory(directory, "the study"):
-            config = first[0].config
-            opened = open_study(
-                directory,
-                study.settings,
-                study.methods,
-                task=config.task.name,
-                model=config.model.name,
-                budget=parse_budget(config.budget).name,
-                reported=config.task.reported or "",
-                overrides=study.overrides,
-                command=study.command,
-                archives=config.archives,
-            )
-            return search_study(study, opened, launcher, directory)
+        return continue_study(study, first, launcher, directory_of_study(study, first))
 
 
-def search_study(study: Composed, opened: Study, launcher: Launcher, directory: Path) -> int:
+def continue_study(study: Composed, first: Sequence[Job], launcher: Launcher, directory: Path) -> int:
+    """Run what is left of the study in a directory, or a new one, and return the exit code.
+
+    Args:
+        study: the study as it was composed.
+        first: the first trial of each method.
+        launcher: what runs the trials.
+        directory: where the study is kept.
+
+    Raises:
+        GeloraError: the file of the study is damaged, or another process works on it.
+    """
+    create_directory(directory)
+    with lock_directory(directory, "the study"):
+        config = first[0].config
+        opened = open_study(
+            directory,
+            study.settings,
+            study.methods,
+            task=config.task.name,
+            model=config.model.name,
+            budget=parse_budget(config.budget).name,
+            reported=config.task.reported or "",
+            overrides=study.overrides,
+            command=study.command,
+            archives=config.archives,
+        )
+        return _search_study(study, opened, launcher, directory)
+
+
+def _search_study(study: Composed, opened: Study, launcher: Launcher, directory: Path) -> int:
     """Run what is left of a study, print its table, and return the exit code."""
 
     def report(label: str, trial: Trial) -> None:

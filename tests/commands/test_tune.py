@@ -8,19 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
 import pytest
 
+from gelora_cli.archive.writing import pack
+from gelora_cli.commands import studying
 from gelora_cli.commands.main import command_line
+from gelora_cli.commands.sweeping import checked_outcomes
 from gelora_cli.config.files import read_config
 from gelora_cli.core.artifacts.budgets import BudgetStudy
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.done import is_done
 from gelora_cli.core.status import find_runs
+from gelora_cli.launchers.base import Launcher
+from gelora_cli.launchers.job import Job, Outcome
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.searches import timeless
 
@@ -112,7 +118,9 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
 
 
 @pytest.mark.slow
-def test_budgets_from_their_studies_to_the_answer(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_budgets_from_their_studies_to_the_answer(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     overrides = ("method=lora", "tune.trials=1", "tune.widen=0", "tune.budgets=[rank:1,rank:2]")
     words = [word for word in arguments(bench, *overrides, "launch.launcher=in_place") if word != "budget=rank:2"]
     assert command_line(words) == 0
@@ -136,6 +144,28 @@ def test_budgets_from_their_studies_to_the_answer(bench: Bench, capsys: pytest.C
     assert command_line(words) == 0
     assert replace(read_artifact(BudgetStudy, file), date=study.date) == study
     assert capsys.readouterr().out.count("done before, nothing to do") == 5
+
+    def second_trials_fail(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            failed = Outcome(1, message="out of memory")
+            yield failed if ", trial 2:" in job.label else next(iter(checked_outcomes(launcher, [job])))
+
+    more = ["tune.trials=2" if word == "tune.trials=1" else word for word in words]
+    with monkeypatch.context() as patched:
+        patched.setattr(studying, "checked_outcomes", second_trials_fail)
+        assert command_line(more) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert study.answers[0].sentence in said
+    assert "not all were tuned alike: lora at rank1 with 1 of 2, lora at rank2 with 1 of 2." in said
+
+    archive = tmp_path / "runs.jsonl.zst"
+    pack([bench.root], archive, mix_commits=True)
+    for run in find_runs(bench.root):
+        shutil.rmtree(run)
+    assert command_line([*words, f"archives=[{archive}]"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("1 done before") == 2 and study.answers[0].sentence in said
+    assert not find_runs(bench.root)
 
 
 @pytest.mark.slow
