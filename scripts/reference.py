@@ -61,6 +61,12 @@ INTRODUCTIONS = {
     "update](../explanation/methods.md#variants-of-the-update) compares them.",
 }
 
+HOW_TO_ADD = {
+    "picture of a report": "[How to add one](../how-to/extend.md#a-picture) to gelora itself: `gelora report` imports "
+    "no plug-ins.",
+}
+"""Of an entry that no folder of the user's own can add."""
+
 
 def pages() -> dict[str, str]:
     """Return file name to Markdown, of every generated page."""
@@ -112,7 +118,10 @@ def commands_page() -> str:
 
 
 def _command_section(command: Command[Any]) -> list[str]:
-    usage = " ".join(filter(None, ["gelora", command.name, str(command.positional or ""), "[OVERRIDES]"]))
+    paths = str(command.positional or "")
+    if command.positional is not None and not command.positional.required:
+        paths = f"[{paths}]"
+    usage = " ".join(filter(None, ["gelora", command.name, paths, "[OVERRIDES]"]))
     lines = [f"## gelora {command.name}", "", f"{sentence(command.summary)}", "", "```text", usage, "```", ""]
     lines += ["```bash", *textwrap.dedent(command.examples).splitlines(), "```", ""]
     if command.sweepable:
@@ -123,7 +132,8 @@ def _command_section(command: Command[Any]) -> list[str]:
     if issubclass(command.keys, RunConfig):
         run_keys = {entry.name for entry in declared_keys(RunConfig)}
         keys = tuple(entry for entry in keys if entry.name not in run_keys)
-        lines += [f"It takes [the keys of a run](keys.md){', and:' if keys else '.'}", *([""] if keys else [])]
+        but = "".join(f" but `{name}`" for name in command.refused_keys)
+        lines += [f"It takes [the keys of a run](keys.md){but}{', and:' if keys else '.'}", *([""] if keys else [])]
     return [*lines, *(_key_table(keys, anchors=False, hashes=False) if keys else [])]
 
 
@@ -345,7 +355,8 @@ def without_sections(docstring: str) -> list[str]:
 def registry_page(registry: Registry[Any]) -> str:
     """Return the page of a registry, with a section for each entry."""
     lines = [f"# {plural(registry.what).capitalize()}", "", INTRODUCTIONS.get(registry.what, ""), ""]
-    lines += ["[How to add one](../how-to/extend.md), also from a folder of your own.", ""]
+    how_to_add = "[How to add one](../how-to/extend.md), also from a folder of your own."
+    lines += [HOW_TO_ADD.get(registry.what, how_to_add), ""]
     lines += ["| name | what it is |", "|---|---|"]
     for name in registry.names():
         lines.append(f"| [`{name}`](#{name}) | {cell(_first_line(type(registry.get(name))))} |")

@@ -39,7 +39,7 @@ MOST_POINTS = 60
 
 @REPORT_PICTURES.register
 class CurvesPicture(ReportPicture):
-    """Pictures of each family of rows, at most `MOST_LINES` rows in one."""
+    """Pictures of each family of rows, at most 6 rows in one."""
 
     name = "curves"
 

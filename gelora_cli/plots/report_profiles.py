@@ -41,7 +41,7 @@ class LabelledProfile:
 
 @REPORT_PICTURES.register
 class ProfilesPicture(ReportPicture):
-    """All profiles over each other, at most `MOST_LINES` in one picture."""
+    """All profiles over each other, at most 6 in one picture."""
 
     name = "idim"
 
