@@ -51,6 +51,8 @@ class Command(ABC, Generic[Config]):
     positional: ClassVar[Positional | None] = None
     shown_keys: ClassVar[tuple[str, ...]] = ()
     """Keys that its `--help` shows beside those that are common to all commands."""
+    refused_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a run that it refuses, so that its help leaves them out."""
     flags: ClassVar[Mapping[str, str]] = {}
     """Flags of this command alone, each with the override that it stands for."""
     renamed: ClassVar[Mapping[str, str]] = {}

@@ -16,10 +16,11 @@ class Fetch(Command[RunConfig]):
     """Copy model, tokenizer and data (see `fetching`)."""
 
     name = "fetch"
-    summary = "copy model and data for a machine without network"
+    summary = "copy model and data into the directory DIR, for a machine without network"
     examples = "  gelora fetch offline task=cola model=deberta_v3_base"
     keys = RunConfig
     positional = Positional("DIR")
+    refused_keys = ("dry_run",)
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> None:
         """Copy, and print the command that takes what was copied."""

@@ -69,8 +69,14 @@ def command_help(command: Command[Any], arguments: Iterable[str] = ()) -> str:
         "",
     ]
     width = shutil.get_terminal_size((100, 24)).columns
-    shown = command.shown_keys
-    lines += key_lines(command.config_name, words, everything="all" in words, shown=shown, width=width)
+    lines += key_lines(
+        command.config_name,
+        words,
+        everything="all" in words,
+        shown=command.shown_keys,
+        hidden=command.refused_keys,
+        width=width,
+    )
     lines += ["", "flags:", *_flag_lines(command)]
     return "\n".join(lines)
 

@@ -49,6 +49,7 @@ class Profile(Command[ProfileCommandConfig]):
   gelora profile task=sst2 model=minilm data.glue=DIR signals=idim,gradients,weights"""
     keys = ProfileCommandConfig
     shown_keys = tuple(f"profile.{name}" for name in ("pooling", "estimator", "scales", "control", "max_examples"))
+    refused_keys = ("dry_run",)
     launchable = True
     sweepable = True
 

@@ -52,7 +52,9 @@ class RanksCommandConfig:
         common=True,
     )
     plugins: str | None = key(None, help=PLUGINS, path=True, common=True)
-    output: str | None = key(None, help="where to write the ranks, in the form of format", path=True, common=True)
+    output: str | None = key(
+        None, help="file to write the ranks to, in the form that format= names", path=True, common=True
+    )
     format: str = key(
         "peft",
         help="whom output is for: peft is JSON for LoraConfig, axolotl YAML with its keys, trl Python with peft_config",

@@ -26,7 +26,7 @@ class Run(Command[RunConfig]):
   gelora run task=text data.text=reviews.csv 'task.columns=[review]' task.label=sentiment model=minilm budget=0.1M
   gelora run task=instruct data.instruct=train.jsonl model.path=DIR budget=rank:8   # a decoder, on prompts
   gelora run -m task=cola,rte budget=0.1M,0.3M seed=0,1,2
-  gelora run task=rte init_from=RUN                     # start from the adapter of RUN, merged into the base"""
+  gelora run task=rte model=minilm init_from=RUN        # start from the adapter of RUN, merged into the same base"""
     keys = RunConfig
     launchable = True
     sweepable = True

@@ -31,6 +31,7 @@ def key_lines(
     *,
     everything: bool = False,
     shown: Collection[str] = (),
+    hidden: Collection[str] = (),
     width: int = 100,
     extra: Path | None = None,
 ) -> list[str]:
@@ -42,6 +43,7 @@ def key_lines(
             The plug-ins among them are loaded.
         everything: all keys instead of the common ones.
         shown: keys that this command shows beside the common ones.
+        hidden: keys that this command does not show.
         width: columns to wrap at.
         extra: a folder of the user's own groups.
     """
@@ -52,7 +54,7 @@ def key_lines(
         if equals and name in groups(config_name):
             options[name] = value
     config = _config_of_options(config_name, options)
-    entries = [entry for entry in keys_of(config) if _can_be_given(entry)]
+    entries = [entry for entry in keys_of(config) if _can_be_given(entry) and entry.name not in hidden]
     lines: list[str] = []
     if options:
         lines += ["groups, each with an option of its own:", *_group_lines(config_name, options, width, extra), ""]

@@ -102,7 +102,7 @@ class RanksConfig:
     )
     granularity: str | None = key(
         None,
-        help="whether every block gets a rank or every module; null: as the method's source has it",
+        help="whether every block gets a rank or every module; null: the method's own choice",
         choices=("block", "module"),
         absent=(None,),
     )

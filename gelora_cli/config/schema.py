@@ -109,7 +109,7 @@ class LaunchConfig(WorkersConfig, EntrySection):
 
     launcher: str = key(
         "local",
-        help="of a sweep (-m): local gives each job a process here, in_place runs all in one; slurm is a cluster",
+        help="of a sweep (-m): local gives each job a process here, in_place runs all in one; slurm, ray: a cluster",
         choices=LAUNCHERS.names,
         identity=False,
     )

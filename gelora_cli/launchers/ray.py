@@ -41,7 +41,7 @@ class RayConfig(LaunchConfig):
 
     address: str = key(
         "auto",
-        help="auto: the cluster of RAY_ADDRESS or of this machine, else one of its own; local; or ray://HOST:PORT",
+        help="auto: the cluster of RAY_ADDRESS or of this machine, else a new one; local; HOST:PORT; ray://HOST:PORT",
         identity=False,
     )
     cpus_per_run: int | None = key(
