@@ -15,15 +15,19 @@ import pytest
 import yaml
 
 import gelora_cli
+from gelora_cli.commands.help import command_help
 from gelora_cli.config.groups import groups
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import LaunchConfig, MethodConfig, RunConfig
+from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.core.registry import Registry
 from gelora_cli.core.run_files import ADAPTER, CHECKPOINTS, FILES
+from gelora_cli.plots.report_rows import MOST_LINES
 from scripts.count_style import prose
 from scripts.reference import all_registries, page_name, pages
+from tests.helpers.tiny import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -101,6 +105,43 @@ def test_the_reference_has_every_key_command_and_entry() -> None:
     for registry in all_registries():
         page = GENERATED[page_name(registry)]
         assert [name for name in registry.names() if f"## {name} {{" not in page] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS.names())
+def test_the_reference_shows_the_usage_of_the_help(name: str) -> None:
+    usage = next(line for line in command_help(COMMANDS.get(name)).splitlines() if line.startswith("usage: "))
+    expected = usage.removeprefix("usage: ").replace("[KEY=VALUE ...]", "[OVERRIDES]")
+    assert f"```text\n{expected}\n```" in GENERATED["commands.md"]
+
+
+def test_the_reference_says_how_many_lines_a_picture_has() -> None:
+    page = GENERATED["pictures-of-a-report.md"]
+    assert f"at most {MOST_LINES} in one picture" in page
+    assert f"at most {MOST_LINES} rows in one" in page
+
+
+def test_the_reference_says_which_entries_a_folder_can_add() -> None:
+    pages_of_entries = {page_name(registry) for registry in all_registries()}
+    in_gelora = {name for name in pages_of_entries if "a folder of your own" not in GENERATED[name]}
+    assert in_gelora == {"pictures-of-a-report.md"}  # `gelora report` imports no plug-ins
+
+
+def test_the_index_of_the_reference_names_every_page() -> None:
+    text = (DOCS / "reference" / "index.md").read_text(encoding="utf-8")
+    assert [name for name in GENERATED if f"]({name})" not in text] == []
+
+
+def test_the_pages_on_gpus_name_the_kinds_that_are_tested_there() -> None:
+    for page in ("how-to/gpu.md", "explanation/never-run.md"):
+        text = (DOCS / page).read_text(encoding="utf-8").lower()
+        assert [kind for kind in KINDS if kind not in text] == [], page
+
+
+def test_the_page_on_offline_machines_names_the_folders_of_the_data() -> None:
+    text = (DOCS / "how-to" / "offline.md").read_text(encoding="utf-8")
+    for task in ("cola", "squad", "squad_v2", "gsm8k"):
+        values = yaml.safe_load((config_dir() / "task" / f"{task}.yaml").read_text(encoding="utf-8"))
+        assert f"DIR/{values.get('folder', task)}" in text
 
 
 def test_a_method_links_to_its_settings() -> None:

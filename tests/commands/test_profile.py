@@ -135,6 +135,16 @@ def test_help_shows_the_keys_of_its_own_subject() -> None:
     assert "  ranks." not in run
 
 
+@pytest.mark.parametrize("name", ["profile", "fetch"])
+def test_help_leaves_out_a_key_that_the_command_refuses(bench: Bench, tmp_path: Path, name: str) -> None:
+    command = COMMANDS.get(name)
+    assert "  dry_run=" in command_help(COMMANDS.get("run"))
+    assert all("dry_run=" not in command_help(command, words) for words in ([], ["all"]))
+    paths = [str(tmp_path / "copy")] if command.positional else []
+    assert bench.run(*paths, *SMALL, "dry_run=true", command=name) == 2
+    assert not list(tmp_path.rglob("DONE"))
+
+
 def test_a_sweep_of_profiles_ends_with_their_paths(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
