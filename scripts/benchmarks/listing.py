@@ -41,7 +41,7 @@ def main() -> None:
 def candidates(runs: Path, report: Path) -> dict[str, Callable[[], object]]:
     """Return the commands by what the table calls them."""
     verified = f"{LS} verify=true"
-    without_pictures = f"{REPORT} figures=false"
+    without_pictures = f"{REPORT} figures.draw=false"
     return {
         LS: lambda: gelora("ls", str(runs)),
         verified: lambda: gelora("ls", str(runs), "verify=true"),

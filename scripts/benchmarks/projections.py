@@ -145,7 +145,7 @@ class Grid:
                 "of a run of minilm",
             ),
             ("`gelora ls`", f"{ls.at(self.runs):.1f} s", f"law {ls.text('runs')}"),
-            ("`gelora report figures=false`", f"{report.at(self.runs):.1f} s", f"law {report.text('runs')}"),
+            ("`gelora report figures.draw=false`", f"{report.at(self.runs):.1f} s", f"law {report.text('runs')}"),
         ]
 
 

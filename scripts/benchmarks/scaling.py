@@ -67,6 +67,7 @@ CASES: dict[str, tuple[int, ...]] = {
 }
 POINTS = (2000, 4000, 8000, 16_000)
 RUNS = (50, 100, 200, 400)
+REPORT = "gelora report figures.draw=false"
 QUICK = 2
 """Sizes of each kind with --quick."""
 
@@ -174,15 +175,13 @@ def model_and_batch(case: Case) -> tuple[BertForSequenceClassification, dict[str
 
 def laws_of_runs(template: Template, folder: Path, sizes: Sequence[int]) -> Iterator[tuple[str, Law]]:
     """Yield the laws of listing and reporting, whole commands, by the number of runs."""
-    seconds: dict[str, list[float]] = {"gelora ls": [], "gelora report figures=false": []}
+    seconds: dict[str, list[float]] = {"gelora ls": [], REPORT: []}
     for size in sizes:
         runs = folder / f"runs-{size}"
         write_runs(template, runs, size)
         seconds["gelora ls"].append(median_seconds(lambda runs=runs: gelora("ls", str(runs))))  # type: ignore[misc]
         report = ("report", str(runs), f"output={folder / 'report'}", "figures.draw=false")
-        seconds["gelora report figures=false"].append(
-            median_seconds(lambda report=report: gelora(*report))  # type: ignore[misc]
-        )
+        seconds[REPORT].append(median_seconds(lambda report=report: gelora(*report)))  # type: ignore[misc]
     for name, values in seconds.items():
         yield shown(f"{name}, runs", fit_line(sizes, values))
 
@@ -210,7 +209,7 @@ def make_record(laws: dict[str, Law], grid: Grid, processes: dict[int, float], r
     mnli, prompts = deberta_on_mnli(), decoder_on_prompts()
     run_seconds = 3 * mnli.epoch / BFLOAT16_RATE
     on_paper = [(mnli.name, *row) for row in model_rows(mnli)] + [(prompts.name, *row) for row in model_rows(prompts)]
-    many = grid.rows(run_seconds, laws["gelora ls, runs"], laws["gelora report figures=false, runs"])
+    many = grid.rows(run_seconds, laws["gelora ls, runs"], laws[f"{REPORT}, runs"])
     on_paper += [("2,000 runs of MNLI (3 epochs) on 64 GPUs", *row) for row in many]
     rows = []
     for name, law in laws.items():
