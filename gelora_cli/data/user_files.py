@@ -109,7 +109,7 @@ def find_split_files(source: Path, folder: str | None, split: str) -> list[Path]
     for directory in directories:
         names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
         of_split = [name for name in names if name.startswith((f"{split}.", f"{split}-"))]
-        readable = [name for name in of_split if Path(name).suffix in READERS]
+        readable = [name for name in of_split if Path(name).suffix.lower() in READERS]
         # Parts of one split are named train-00000-of-00002; train.csv is a split of its own.
         if len(readable) > 1 and any(name.startswith(f"{split}.") for name in readable):
             raise GeloraError(

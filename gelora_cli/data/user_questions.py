@@ -14,6 +14,7 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.paths import is_directory
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import number_groups
 from gelora_cli.data.squad import check_answers, read_squad_json
@@ -30,12 +31,12 @@ FILE_PREFIXES = {"train": ("train",), "validation": ("validation", "dev"), "test
 
 def is_question_json(path: Path) -> bool:
     """Return whether a local path is a JSON file, or a directory with a JSON file to train on."""
-    return path.suffix.lower() == ".json" or (path.is_dir() and bool(_split_files(path, "train")))
+    return _is_json(path) or bool(_split_files(path, "train"))
 
 
 def find_question_files(source: Path, task: TaskConfig) -> list[Path]:
     """Return the files that a task needs of a JSON file or a directory."""
-    if source.suffix.lower() == ".json":
+    if _is_json(source):
         return [source]
     files = []
     for split in ("train", *task.eval_splits, *task.test_splits):
@@ -75,7 +76,7 @@ def _find_file(source: Path, split: str, task: TaskConfig) -> Path | None:
     Raises:
         GeloraError: no such file, or several files that could be the split.
     """
-    if source.suffix.lower() == ".json" and not source.is_dir():
+    if _is_json(source) and not source.is_dir():
         if not source.is_file():
             raise GeloraError(
                 f"data.{task.source}={source}: no such file; accepted: a JSON file in SQuAD's own format, or a "
@@ -93,7 +94,13 @@ def _split_files(directory: Path, split: str) -> list[Path]:
     prefixes = FILE_PREFIXES.get(split, (split,))
     # `train.json` and `train-v1.1.json` are of the training split, `training.json` is not.
     starts = tuple(f"{prefix}{end}" for prefix in prefixes for end in (".", "-"))
-    return sorted(path for path in directory.glob("*.json") if path.name.startswith(starts))
+    names = [entry.name for entry in directory.iterdir()] if is_directory(directory) else []
+    of_split = [name for name in names if name.startswith(starts) and _is_json(Path(name))]
+    return [directory / name for name in sorted(of_split)]
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
 
 
 def _take_side(questions: QuestionSplit, split: str, where: str) -> QuestionSplit:

@@ -268,7 +268,7 @@ def _data(facts: CardFacts) -> str:
     # Of local data the card names the file alone: the directory where it lies is private.
     name = source if hub_id(source) else Path(source or "").name
     origin = f" ({escape_markdown(name)})" if name else ""
-    has_own_terms = str(source).endswith(".json")  # questions of the user's, in SQuAD's format
+    has_own_terms = str(source).lower().endswith(".json")  # questions of the user's, in SQuAD's format
     terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not has_own_terms else ""
     return f"""## Data and licences
 

@@ -117,6 +117,14 @@ def test_validation_rows_of_the_users_own(tmp_path: Path) -> None:
     assert labels.tolist() == [0]
 
 
+@pytest.mark.parametrize("names", [("train.csv", "validation.CSV"), ("train.CSV", "validation.csv")])
+def test_suffixes_in_capitals_count_in_a_directory(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name, rows in zip(names, (ROWS, ROWS[:7]), strict=True):
+        write(tmp_path / name.lower(), rows).rename(tmp_path / name)
+    data = DataConfig(text=str(tmp_path))
+    assert (len(read(TASK, data)), len(read(TASK, data, "validation"))) == (100, 7)
+
+
 @pytest.mark.parametrize("folder", [None, "data", "mine"])
 def test_a_directory_in_the_hubs_layout(tmp_path: Path, folder: str | None) -> None:
     from datasets import ClassLabel, Dataset, Features, Value

@@ -20,8 +20,9 @@ def read(task: TaskConfig, place: Path, split: str) -> Any:
     return load_task_split(task, replace(DataConfig(), **{task.source: str(place)}), split)  # type: ignore[arg-type]
 
 
-def test_a_directory_with_the_official_names_gives_what_the_hubs_layout_gives(tmp_path: Path) -> None:
-    for name, split, seed in (("train-v2.0.json", "train", 1), ("dev-v2.0.json", "validation", 2)):
+@pytest.mark.parametrize("suffix", ["json", "JSON"])
+def test_a_directory_with_the_official_names_gives_what_the_hubs_layout_gives(tmp_path: Path, suffix: str) -> None:
+    for name, split, seed in ((f"train-v2.0.{suffix}", "train", 1), (f"dev-v2.0.{suffix}", "validation", 2)):
         rows = squad_rows(30, seed, unanswerable=True)
         write_questions(tmp_path / "json" / name, rows, articles=1)
         write_squad(tmp_path / "hub", "squad_v2", split, rows)
