@@ -263,12 +263,19 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
     # point of an unanswerable question. totals[i] is the total when the first i questions are answered.
     gains, unit = _to_common_denominator(np.where(answerable, raw, np.where(empty, 0.0, -1.0))[order])
     totals = list(accumulate(gains, initial=unit * int((~answerable).sum())))
-    # Only between different scores is there a threshold.
-    reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), True]
+    # Only between different scores is there a threshold, and no finite one above a score that is infinite.
+    reachable = [bool(scores[0] > -np.inf), *(scores[1:] > scores[:-1]).tolist(), bool(scores[-1] < np.inf)]
     best = max(total for total, can_be in zip(totals, reachable, strict=True) if can_be)
     index = next(i for i, total in enumerate(totals) if reachable[i] and total == best)
-    threshold = float(scores[index - 1] if index else np.nextafter(scores[0], -np.inf))
-    return float(Fraction(best, unit * len(raw))), threshold
+    return float(Fraction(best, unit * len(raw))), _threshold_below(scores, index)
+
+
+def _threshold_below(scores: Array, index: int) -> float:
+    """Return the lowest finite threshold at which the first `index` of ascending scores (n,) are answered, no more."""
+    if index and np.isfinite(scores[index - 1]):
+        return float(scores[index - 1])
+    # None is answered, or only those at -inf: the threshold lies just below the next score, if there is one.
+    return float(np.nextafter(scores[index], -np.inf)) if index < len(scores) else 0.0
 
 
 def _to_common_denominator(shares: Array) -> tuple[list[int], int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import METRICS
 from gelora_cli.metrics.base import load_metric
+from gelora_cli.metrics.definitions import points_at_zero
 from gelora_cli.metrics.evaluate_metrics import best_threshold
 
 Array = NDArray[Any]
@@ -411,7 +412,18 @@ def test_a_question_whose_score_is_no_number_is_answered_at_every_threshold() ->
     value, threshold = best_threshold(raw, answerable, np.array([math.nan, 1.0, 0.0]), np.zeros(3, bool))
     assert (value, threshold) == (2.5 / 3, 0.0)
     value, threshold = best_threshold(raw[1:2], answerable[1:2], np.array([math.nan]), np.zeros(1, bool))
-    assert value == 0.0  # nothing leaves it unanswered
+    assert (value, threshold) == (0.0, 0.0)  # nothing leaves it unanswered
+
+
+def test_the_best_threshold_is_finite_whatever_the_scores() -> None:
+    generator = np.random.default_rng(13)
+    for _ in range(200):
+        scores = generator.choice([math.nan, -math.inf, -1.5, 0.0, 2.0, math.inf], size=4)
+        answerable = generator.random(4) < 0.5
+        raw = answerable.astype(float)
+        value, threshold = best_threshold(raw, answerable, scores, np.zeros(4, bool))
+        assert math.isfinite(threshold)
+        assert value == points_at_zero(raw, answerable, scores - threshold).mean()
 
 
 @pytest.mark.parametrize("name", ["squad", "squad_v2"])

@@ -136,6 +136,9 @@ def test_blanks_are_no_answer_and_what_is_not_finite_is_collapsed() -> None:
     output.start_logits[:] = torch.nan
     values = answers.reduce_windows(output, batch, encoded, task).numpy()
     assert evaluate(task, encoded, values, 0.0).result.collapsed
+    diverged = evaluate(V2_SCORED, encoded, answers.reduce_windows(output, batch, encoded, V2).numpy(), 0.0).result
+    assert diverged.collapsed
+    assert all(map(math.isfinite, diverged.metrics.values()))
 
 
 def test_batches_change_no_answer(tiny_models: dict[str, Path]) -> None:
