@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,11 @@ def read_published(path: Path) -> list[PublishedFigure]:
     """Read the lines of a CSV with the columns `FIELDS`.
 
     Raises:
-        GeloraError: it can't be read, has other columns, or lines without one of `REQUIRED` or with no number as value;
-            all of them at once.
+        GeloraError: it can't be read, has other columns, or lines without one of `REQUIRED` or with a value that is no
+            finite number; all of them at once.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             reader = csv.DictReader(file)
             lines, columns = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -99,10 +100,10 @@ def _find_problem(line: dict[str, str | None]) -> str:
     if missing:
         return f"{', '.join(missing)} is empty"
     try:
-        float(line["value"] or "")
+        is_finite = math.isfinite(float(line["value"] or ""))
     except ValueError:
-        return f"value {line['value']} is no number"
-    return ""
+        is_finite = False
+    return "" if is_finite else f"value {line['value']} is no finite number"
 
 
 def published_table(figures: Sequence[PublishedFigure], rows: Sequence[Row]) -> Table | None:

@@ -27,7 +27,7 @@ from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.report.analysis import PairTests
 from gelora_cli.report.build import write_report
 from gelora_cli.report.groups import RowGroup, group_rows
-from gelora_cli.report.published import FIELDS
+from gelora_cli.report.published import FIELDS, read_published
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.report.tables import task_tables
@@ -409,6 +409,8 @@ def test_published_figures_stand_apart_with_the_gap(runs: Path, tmp_path: Path) 
     ("line", "message"),
     [
         ("mnli,,lora,,,,accuracy,high,5,dev,x", "line 2: value high "),
+        ("mnli,,lora,,,,accuracy,nan,5,dev,x", "line 2: value nan "),
+        ("mnli,,lora,,,,accuracy,-inf,5,dev,x", "line 2: value -inf "),
         ("mnli,,lora,,,,accuracy,0.5,5,dev,", "line 2: source is empty"),
         ("mnli,,lora,,,,accuracy,0.5,5,dev,a, b", "line 2: 11 fields are needed"),
         ("mnli,,lora", "line 2: 11 fields are needed"),
@@ -418,6 +420,13 @@ def test_wrong_published_figures(line: str, message: str, runs: Path, tmp_path: 
     with pytest.raises(GeloraError, match=message):
         write_report([runs], tmp_path / "out", published=published(tmp_path / "p.csv", line))
     assert not (tmp_path / "out").exists()
+
+
+def test_published_figures_of_a_spreadsheet(tmp_path: Path) -> None:
+    plain = published(tmp_path / "p.csv", "mnli,,gelora,,,,accuracy,0.9000,5,dev,A paper")
+    marked = tmp_path / "marked.csv"
+    marked.write_text(plain.read_text(encoding="utf-8"), encoding="utf-8-sig")  # begins with a byte order mark
+    assert read_published(marked) == read_published(plain) != []
 
 
 def test_published_figures_that_are_not_there(runs: Path, tmp_path: Path) -> None:
