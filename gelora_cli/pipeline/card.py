@@ -9,13 +9,13 @@ from pathlib import Path
 from gelora_cli.allocation.formatting import stability_warning
 from gelora_cli.allocation.ranks import planned_methods
 from gelora_cli.allocation.serving import describe_vllm_rank, serving_warnings
-from gelora_cli.config.schema import TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.messages import escape_markdown, markdown_code, teraflop
 from gelora_cli.core.registries import METHODS
 from gelora_cli.metrics.base import metric_of
-from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_id, task_kind
+from gelora_cli.pipeline.card_facts import CardFacts, Export, is_local, task_kind
 from gelora_cli.pipeline.card_harness import harness_text, writing_text
 from gelora_cli.pipeline.card_metadata import front_matter
 from gelora_cli.pipeline.card_training import loss_lines, origin_lines, rank_lines, used_text
@@ -213,7 +213,7 @@ def _scale_text(result: RunResult, export: Export | None) -> str:
 
 def _commands(result: RunResult, facts: CardFacts, export: Export | None) -> str:
     """Return the command that made the run, and those that use it."""
-    made = f"Made by {markdown_code(_without_data_paths(facts.command))}"
+    made = f"Made by {markdown_code(_without_data_paths(facts.command, facts.config.data))}"
     if export:
         return f"{made}\n\nExported from {escape_markdown(export.run)} by `gelora export`"
     form = " form=adapter" * bool(METHODS.get(result.method).unmergeable)
@@ -229,16 +229,22 @@ gelora export . output=exported{form}
 ```"""
 
 
-def _without_data_paths(command: str) -> str:
+def _without_data_paths(command: str, data: DataConfig) -> str:
     """Return a command with only the names of its data: the directories where they lay are private."""
-    words = []
-    for word in shlex.split(command):
-        key, _, value = word.partition("=")
-        name = Path(value).name
-        # A hub id looks like a path of two parts, but is public and says where the data comes from.
-        is_path = key.startswith("data.") and bool(name) and not hub_id(value)
-        words.append(f"{key}={name}" if is_path else word)
-    return shlex.join(words)
+    return shlex.join(_without_data_path(word, data) for word in shlex.split(command))
+
+
+def _without_data_path(word: str, data: DataConfig) -> str:
+    """Return a word of a command, with the name alone of what it names below `data.` on this machine."""
+    key, _, value = word.partition("=")
+    section, _, name = key.lstrip("+").partition(".")  # Hydra accepts ++data.text, too
+    if section != "data":
+        return word
+    if value.startswith("{"):  # several keys at once, of which any may be a path
+        return f"{key}={{...}}"
+    # By its form alone customers/rows.csv could be a hub id, which is public.
+    source = getattr(data, name, None)
+    return f"{key}={Path(source).name}" if is_local(source) else word
 
 
 def _costs(result: RunResult, plan: RankPlan) -> str:
@@ -266,7 +272,7 @@ def _data(facts: CardFacts) -> str:
     config = facts.config
     source = getattr(config.data, config.task.source, None)
     # Of local data the card names the file alone: the directory where it lies is private.
-    name = source if hub_id(source) else Path(source or "").name
+    name = Path(source).name if is_local(source) else source
     origin = f" ({escape_markdown(name)})" if name else ""
     has_own_terms = str(source).lower().endswith(".json")  # questions of the user's, in SQuAD's format
     terms = f": {TERMS[config.task.source]}" if config.task.source in TERMS and not has_own_terms else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import TASK_KINDS
@@ -87,11 +87,19 @@ def task_kind(config: RunConfig) -> TaskKind[Any, Any, Any]:
     return TASK_KINDS.get(config.task.kind)
 
 
-def hub_id(name: str | None) -> str | None:
-    """Return a name if it is a hub id rather than a path on this machine, else None."""
-    return name if name and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name) else None
+def is_local(value: object) -> TypeGuard[str]:
+    """Return whether the value of a key is a path on this machine: a completed configuration makes them absolute."""
+    return isinstance(value, str) and Path(value).is_absolute()
 
 
 def hub_data_set(config: RunConfig) -> str | None:
     """Return the hub's data set that the run took its rows from; None for local files, whatever they hold."""
-    return hub_id(getattr(config.data, config.task.source, None))
+    source: str | None = getattr(config.data, config.task.source, None)
+    return None if is_local(source) else source
+
+
+def hub_model(config: RunConfig) -> str | None:
+    """Return the hub id of the base model; None for a directory of this machine, and for a package without one."""
+    if config.model.path is None:
+        return config.model.hub
+    return None if is_local(config.model.path) else config.model.path

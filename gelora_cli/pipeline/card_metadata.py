@@ -11,7 +11,7 @@ import yaml
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.artifacts.result import EvalResult, RunResult
 from gelora_cli.metrics.base import metric_of
-from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_id, task_kind
+from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_model, task_kind
 
 ENGLISH_SOURCES = ("glue", "squad", "squad_v2", "gsm8k")
 GENERATED_SOURCES = ("demo", "plural")
@@ -21,7 +21,7 @@ GENERATED_SOURCES = ("demo", "plural")
 def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> str:
     """Return the card's metadata as YAML between two lines of dashes. What is not on the hub is not named."""
     is_merged = export is not None and export.form == "merged"
-    config, base, data = facts.config, hub_id(facts.base), hub_data_set(facts.config)
+    config, base, data = facts.config, hub_model(facts.config), hub_data_set(facts.config)
     metric = metric_of(config.task.metric, config.task.labels)
     library = "peft" if facts.peft else "gelora"  # what loads the model
     if is_merged:

