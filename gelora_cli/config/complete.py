@@ -90,7 +90,7 @@ def _with_paths(config: RunConfig) -> RunConfig:
     """Make paths absolute, so that a run can be resumed, and its workers started, from any directory."""
     model = config.model
     if model.path is not None:
-        path = local_or_hub(model.path)
+        path = local_or_hub(model.path, one_word=True)
         model = replace(model, path=path, name=slug(Path(path).name), package=None, hub=None, sha256=None, bytes=None)
     ranks = replace(config.ranks, path=absolute(config.ranks.path))
     method = _with_absolute_paths(config.method)

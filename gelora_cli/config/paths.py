@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from gelora_cli.config.input_schema import DataConfig, TaskConfig
+from gelora_cli.core.hub_ids import is_hub_id
 
 
 def slug(name: str) -> str:
@@ -19,11 +20,9 @@ def expand_home(path: str) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises a RuntimeError where there is none
 
 
-def local_or_hub(text: str) -> str:
-    """Return an absolute path where `text` is or looks like a path, else the hub id unchanged."""
-    path = Path(expand_home(text))
-    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1 or path.parent.is_dir()
-    return str(path.absolute()) if looks_local or path.exists() else text
+def local_or_hub(text: str, *, one_word: bool = False) -> str:
+    """Return a path from the root, or the hub id unchanged (see `is_hub_id`)."""
+    return text if is_hub_id(text, one_word=one_word) else str(Path(expand_home(text)).absolute())
 
 
 def absolute(path: str | None) -> str | None:

@@ -6,13 +6,13 @@ import difflib
 import glob
 import hashlib
 import importlib.util
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256
+from gelora_cli.core.hub_ids import is_hub_id
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.messages import first_line
 from gelora_cli.models.directory_checks import check_directory
@@ -123,9 +123,10 @@ def _locate(
         directory = Path(path).expanduser().absolute()
         if directory.is_dir():
             return directory, path
-        if _names_a_directory(path):
+        if not is_hub_id(path, one_word=True):
             raise GeloraError(_explain_missing_directory(path, directory))
-        return _from_hub(path, revision, f"There is no directory {path} here, so it was read as a hub id. ", also)
+        hint = _nearest_directory(directory)
+        return _from_hub(path, revision, f"There is no directory {path} here, so it was read as a hub id.{hint} ", also)
     if package and (folder := _package_folder(package)):
         return folder, f"package {package}"
     if not hub:
@@ -133,24 +134,21 @@ def _locate(
     return _from_hub(hub, revision, "", also)
 
 
-def _names_a_directory(path: str) -> bool:
-    """Return whether a path that doesn't exist was meant as a directory, not as a hub id (`name` or `owner/name`)."""
-    if path[0] in "./~" or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
-        return True
-    return "/" in path and Path(path).parent.is_dir()
-
-
 def _explain_missing_directory(path: str, directory: Path) -> str:
     if directory.exists():
         return f"model.path={path} is a file; the directory of a model is accepted: {directory.parent}."
-    parent = directory.parent
-    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
-    near = difflib.get_close_matches(directory.name, siblings, n=1)
-    hint = f" Did you mean {parent / near[0]}?" if near else ""
     return (
-        f"model.path={path}: no such directory.{hint} "
+        f"model.path={path}: no such directory.{_nearest_directory(directory)} "
         f"Accepted: a directory with config.json, {WEIGHTS} and the tokenizer's files, or a hub id."
     )
+
+
+def _nearest_directory(missing: Path) -> str:
+    """Return the question whether the directory with the nearest name beside a missing one is meant, or nothing."""
+    parent = missing.parent
+    siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, siblings, n=1)
+    return f" Did you mean {parent / near[0]}?" if near else ""
 
 
 def _package_folder(package: str) -> Path | None:
