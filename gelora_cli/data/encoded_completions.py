@@ -52,15 +52,6 @@ class EncodedCompletions(EncodedSplit):
     rejoined: int = 0
     other_prompts: Mapping[int, NDArray[np.int32]] = field(default_factory=dict)
 
-    @cached_property
-    def learned(self) -> NDArray[np.bool_]:
-        """Return which tokens are learned, (tokens,): those of completions, but for the first token of a row."""
-        if self.labels is None:
-            return np.zeros(len(self.tokens), np.bool_)
-        place = np.arange(len(self.tokens)) - np.repeat(self.offsets[:-1], self.lengths)  # (tokens,), in its row
-        learned: NDArray[np.bool_] = place >= np.repeat(self._first_learned, self.lengths)
-        return learned
-
     @property
     def _first_learned(self) -> NDArray[np.int64]:
         """Return the place in each row of the first token that is learned, (n,)."""

@@ -59,7 +59,7 @@ def find_estimator(name: str, *, discard: float = 0.1, scale: int = 1) -> Estima
         return Estimator(
             "TwoNN",
             lambda mu: fit(mu, discard=discard),
-            lambda mu, idim: fit_influence(np.log(mu), idim, discard),
+            lambda mu, _: fit_influence(np.log(mu), discard),
         )
     if name == "mle":
         return Estimator(

@@ -28,7 +28,7 @@ def fit(mu: Array, *, discard: float = 0.1) -> float:
     return float(x @ y / (x @ x))
 
 
-def fit_influence(log_mu: Array, idim: float, discard: float) -> Array:
+def fit_influence(log_mu: Array, discard: float) -> Array:
     """Return `psi_i = (n - 1) * (mean of the leave-one-out fits - the fit without log_mu[i])`, (n,), in O(n log n)."""
     n, order = len(log_mu), np.argsort(log_mu, kind="stable")
     fitted = count_fitted(n - 1, discard)

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A task model in float32 and evaluation mode.
+    """A task model in evaluation mode.
 
     Attributes:
-        model: the model.
+        model: the model, in float32, unless it was loaded `as_published` or its weights were stored by `store_weights`.
         map: its blocks, linear layers and parameter counts.
         head_origin: where the head comes from and why, in words.
         arguments: what `from_pretrained` needs, besides the directory, to load such a model.

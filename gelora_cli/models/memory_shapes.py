@@ -73,7 +73,7 @@ def _block_values(module: nn.Module, block: BlockMap, config: Any) -> BlockValue
     else:
         key = (by_role["qkv"].out_features - query) // 2 if "qkv" in by_role else query
     return BlockValues(
-        norms=sum(_norm_values(name, norm, width, query, key) for name, norm in _norms(module)),
+        norms=sum(_norm_values(name, width, query, key) for name in _norm_names(module)),
         query=query,
         key=key,
         feed_forward=_feed_forward_values(by_role, config),
@@ -81,11 +81,11 @@ def _block_values(module: nn.Module, block: BlockMap, config: Any) -> BlockValue
     )
 
 
-def _norms(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, inner) for name, inner in module.named_modules() if "norm" in type(inner).__name__.lower()]
+def _norm_names(module: nn.Module) -> list[str]:
+    return [name for name, inner in module.named_modules() if "norm" in type(inner).__name__.lower()]
 
 
-def _norm_values(name: str, norm: nn.Module, width: int, query: int, key: int) -> int:
+def _norm_values(name: str, width: int, query: int, key: int) -> int:
     """Return the numbers for each token that a norm reads: the hidden state, or all queries or keys."""
     last = name.rpartition(".")[2].lower()
     if last.startswith(("q_", "query")):
