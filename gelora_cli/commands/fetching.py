@@ -16,6 +16,7 @@ from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.reading import reading_once
 from gelora_cli.data.sources import SOURCES, complete_task, load_task_split
 from gelora_cli.models.files import model_files, present_files
 from gelora_cli.models.locate import resolve_model
@@ -112,9 +113,10 @@ def _fetch_data(config: RunConfig, target: Path, overrides: list[str]) -> str:
         overrides.append(_override(f"data.{key}", copy))
         data = replace(data, **{key: str(copy.absolute())})  # type: ignore[arg-type]
     # Read back, so that a missing split is found here and not on the machine without a network.
-    task = complete_task(task, data)
-    for split in ("train", *task.eval_splits):
-        load_task_split(task, data, split)
+    with reading_once():
+        task = complete_task(task, data)
+        for split in ("train", *task.eval_splits):
+            load_task_split(task, data, split)
     return ", ".join(sources) or f"task={task.name} is generated: no data to fetch"
 
 

@@ -19,6 +19,7 @@ from gelora_cli.data.json_input import parse_json, refuse_repeated
 from gelora_cli.data.parquet import read_parquet
 from gelora_cli.data.paths import is_file
 from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.data.squad import read_squad_json
 from gelora_cli.data.text_input import STANDARD_INPUT, read_standard_input, read_text
@@ -126,16 +127,21 @@ def read_table(path: Path, request: Request, *, key: str, optional: Sequence[str
     accepted = ", ".join(READERS)
     if not is_file(path):
         raise GeloraError(f"{key}={quote_path(path)}: no such file; accepted: {accepted}")
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in READERS:
         raise GeloraError(f"{key}={path}: unknown kind of file; accepted by suffix: {accepted}")
-    table = reader(path, request)
+    table = _read_file(path, request)
     if not len(table):
         raise GeloraError(f"{key}={path}: no rows; give a file with at least one")
     for name in request.wanted:
         if name not in table.columns and name not in optional:
             raise GeloraError(f"{key}={path}: no column {name}; {_explain_missing_column(name, table, request, key)}")
     return table
+
+
+@once_while_reading
+def _read_file(path: Path, request: Request) -> Table:
+    """Return what a file of a known kind holds of the requested columns."""
+    return READERS[path.suffix.lower()](path, request)
 
 
 def _explain_missing_column(name: str, table: Table, request: Request, key: str) -> str:

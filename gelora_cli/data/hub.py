@@ -7,11 +7,13 @@ from pathlib import Path
 
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import quote_path
+from gelora_cli.data.reading import once_while_reading
 
 HUB_SECONDS = 5.0
 """Seconds to wait for the hub's answer about the revision."""
 
 
+@once_while_reading
 def fetch_dataset(repository: str, patterns: Sequence[str], key: str) -> Path:
     """Return the directory of a data set's snapshot with the files that match `patterns`.
 

@@ -20,6 +20,7 @@ from gelora_cli.data.chat import Conversation, describe_turns, parse_conversatio
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
 from gelora_cli.data.held_out import hold_out_prompts
+from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.user_data import read_group_names
 from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
 
@@ -47,11 +48,22 @@ def load_instructions(task: TaskConfig, data: DataConfig, split: str) -> Complet
     must_hold_out = split in ("train", "validation") and _lacks_validation_rows(task, data)
     if not must_hold_out:
         return _build_split(task, _read_split_table(task, data, split), split)
-    rows = _build_split(task, _read_split_table(task, data, "train"), "train")
-    if rows.completions is None and split == "train":
+    if split == "train" and (rows := _read_training_rows(task, data)).completions is None:
         return rows  # without completions the rows can only be profiled, and all of them serve
-    train, validation = hold_out_prompts(rows, task)
+    train, validation = _divide_training_rows(task, data)
     return train if split == "train" else validation
+
+
+@once_while_reading
+def _read_training_rows(task: TaskConfig, data: DataConfig) -> CompletionSplit:
+    """Return all training rows, before any are held out."""
+    return _build_split(task, _read_split_table(task, data, "train"), "train")
+
+
+@once_while_reading
+def _divide_training_rows(task: TaskConfig, data: DataConfig) -> tuple[CompletionSplit, CompletionSplit]:
+    """Return the rows to train on and those held out for validation."""
+    return hold_out_prompts(_read_training_rows(task, data), task)
 
 
 def complete_instructions(task: TaskConfig, data: DataConfig) -> TaskConfig:

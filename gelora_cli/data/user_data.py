@@ -25,6 +25,7 @@ from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, r
 from gelora_cli.data.held_out import hold_out_tenth
 from gelora_cli.data.label_sets import are_unlabelled, describe_unseen, infer_set_names, label_sets
 from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
+from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit, count_distinct
 from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
 
@@ -69,11 +70,22 @@ def load_user_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit
     must_hold_out = split in ("train", "validation") and _lacks_validation_rows(task, data)
     if not must_hold_out:  # the split has rows of its own
         return _build_split(task, _read_split_table(task, data, split), split)
-    rows = _build_split(task, _read_split_table(task, data, "train"), "train")
-    if rows.labels is None and split == "train":
+    if split == "train" and (rows := _read_training_rows(task, data)).labels is None:
         return rows  # without labels the rows can only be profiled, and all of them serve
-    train, validation = hold_out_tenth(rows, task)
+    train, validation = _divide_training_rows(task, data)
     return train if split == "train" else validation
+
+
+@once_while_reading
+def _read_training_rows(task: TaskConfig, data: DataConfig) -> TextSplit:
+    """Return all training rows, before any are held out."""
+    return _build_split(task, _read_split_table(task, data, "train"), "train")
+
+
+@once_while_reading
+def _divide_training_rows(task: TaskConfig, data: DataConfig) -> tuple[TextSplit, TextSplit]:
+    """Return the rows to train on and those held out for validation."""
+    return hold_out_tenth(_read_training_rows(task, data), task)
 
 
 def load_user_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, TextSplit]:
@@ -140,8 +152,8 @@ def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:
     table = tables[0] if len(tables) == 1 else concatenate_tables(tables, f"{source}, split {split}")
     # Data sets mark an unlabelled test split by empty labels. Some labels among them are checked like any others.
     if is_test and _is_unlabelled(task, table):
-        for name in of_labels:
-            table.columns.pop(name, None)
+        columns = {name: values for name, values in table.columns.items() if name not in of_labels}
+        return replace(table, columns=columns)
     return table
 
 

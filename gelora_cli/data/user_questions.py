@@ -16,6 +16,7 @@ from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.paths import is_directory
 from gelora_cli.data.questions import QuestionSplit
+from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.splits import number_groups
 from gelora_cli.data.squad import check_answers, read_squad_json
 from gelora_cli.data.text_input import read_text
@@ -64,10 +65,15 @@ def load_user_questions(source: Path, task: TaskConfig, split: str) -> QuestionS
         )
     is_test = split in task.test_splits
     # All questions are read before a side is taken, so that both sides see the same file.
-    questions = replace(read_squad_json(read_text(file), str(file), answered=not is_test), name=split)
+    questions = replace(_read_file(file, answered=not is_test), name=split)
     if must_hold_out:
         questions = _take_side(questions, split, f"data.{task.source}={source}")
     return questions if is_test else check_answers(questions, task, str(file))
+
+
+@once_while_reading
+def _read_file(file: Path, *, answered: bool) -> QuestionSplit:
+    return read_squad_json(read_text(file), str(file), answered=answered)
 
 
 def _find_file(source: Path, split: str, task: TaskConfig) -> Path | None:

@@ -18,6 +18,7 @@ from gelora_cli.data.completion_rows import check_tokenizer
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.holdout import hold_out_rows
 from gelora_cli.data.protocol import protocol_splits, training_rows
+from gelora_cli.data.reading import reading_once
 from gelora_cli.data.sources import Split, complete_task, load_task_split, load_training_text
 from gelora_cli.data.splits import TextSplit, sha256_of
 from gelora_cli.launchers.torchrun import inside_workers
@@ -25,7 +26,7 @@ from gelora_cli.models.head_checks import check_head
 from gelora_cli.models.locate import ResolvedModel, resolve_model
 from gelora_cli.models.structure import check_structure
 from gelora_cli.models.tokenizer import check_length, load_tokenizer
-from gelora_cli.pipeline.accepted_map import choose_names, remember_names
+from gelora_cli.pipeline.accepted_map import ChosenNames, choose_names, remember_names
 from gelora_cli.pipeline.lineage import Ancestor, find_lineage, for_task, head_of
 from gelora_cli.tasks.losses import class_weights
 
@@ -101,8 +102,32 @@ def resolve_inputs(
     with collect_problems(problems):
         if check_devices and not inside_workers():  # an outer launcher has started its processes already
             check_processes(config.launch.processes)
-    splits: dict[str, Split] = {}
+    config, splits = _load_rows(config, signals, problems)
     with collect_problems(problems):
+        model, ancestors = resolve_start(config)
+        chosen = _check_model(model, config, splits, signals, problems)
+    with collect_problems(problems):
+        precision = resolve_precision(config.precision) if check_devices else config.precision
+        if check_devices:
+            resolve_precision(config.profile.precision, key="profile.precision")
+    _check_rows(config, splits, signals, problems)
+    if problems:
+        # Several splits may fail for the same reason, which is shown once.
+        raise GeloraError(list_problems(list(dict.fromkeys(problems))))
+    config = replace(config, model=chosen.model)
+    remember_names(chosen, config)
+    return ResolvedInputs(config, model, splits, precision, ancestors)
+
+
+def _load_rows(
+    config: RunConfig, signals: Sequence[str] | None, problems: list[str]
+) -> tuple[RunConfig, dict[str, Split]]:
+    """Return the configuration with its completed task, and the rows of each split that has no problem.
+
+    The rows are those that the run works on: training rows that `data.holdout` holds out are a split of their own.
+    """
+    splits: dict[str, Split] = {}
+    with collect_problems(problems), reading_once():
         if signals is None:
             config = replace(config, task=complete_task(config.task, config.data))
             # Held-out training rows take the place of the task's own evaluated splits, which are then not read.
@@ -120,35 +145,32 @@ def resolve_inputs(
             splits["train"], held_out = hold_out_rows(splits["train"], config.data.holdout)
             if signals is None:
                 splits[held_out.name] = held_out
+    return config, splits
+
+
+def _check_model(
+    model: ResolvedModel,
+    config: RunConfig,
+    splits: Mapping[str, Split],
+    signals: Sequence[str] | None,
+    problems: list[str],
+) -> ChosenNames:
+    """Check that a model can do the task, and return the names of its blocks and linears.
+
+    That texts are too long for it is added to `problems`, so that it is shown beside what is wrong with its head.
+
+    Raises:
+        GeloraError: the model can't do the task, or its map was not accepted.
+    """
+    check_structure(model)
     with collect_problems(problems):
-        model, ancestors = resolve_start(config)
-        check_structure(model)
-        with collect_problems(problems):
-            # A measurement without a run generates nothing.
-            new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task) if signals is None else 0
-            check_length(model, config.task.max_length, new_tokens)
-        # Labels may be wrong or unknown, and they don't change what class of transformers has the head.
-        check_head(model, head_of(replace(config, task=replace(config.task, labels=[]))))
-        _check_prompts(model, splits)
-        chosen = choose_names(config, model)
-    with collect_problems(problems):
-        precision = resolve_precision(config.precision) if check_devices else config.precision
-        if check_devices:
-            resolve_precision(config.profile.precision, key="profile.precision")
-    # What follows reads what was resolved above, so it is checked only where that succeeded.
-    if "train" in splits:
-        names = needed_signals(config) if signals is None else signals
-        with collect_problems(problems):
-            _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
-    if not problems:
-        with collect_problems(problems):
-            _check_training_rows(config, splits, signals)
-    if problems:
-        # Several splits may fail for the same reason, which is shown once.
-        raise GeloraError(list_problems(list(dict.fromkeys(problems))))
-    config = replace(config, model=chosen.model)
-    remember_names(chosen, config)
-    return ResolvedInputs(config, model, splits, precision, ancestors)
+        # A measurement without a run generates nothing.
+        new_tokens = TASK_KINDS.get(config.task.kind).new_tokens(config.task) if signals is None else 0
+        check_length(model, config.task.max_length, new_tokens)
+    # Labels may be wrong or unknown, and they don't change what class of transformers has the head.
+    check_head(model, head_of(replace(config, task=replace(config.task, labels=[]))))
+    _check_prompts(model, splits)
+    return choose_names(config, model)
 
 
 def _with_known_labels(task: TaskConfig, problems: list[str]) -> TaskConfig:
@@ -159,6 +181,22 @@ def _with_known_labels(task: TaskConfig, problems: list[str]) -> TaskConfig:
     wrong_weights, wrong_value = class_weight_problem(task), reported_problem(task)
     problems += [problem for problem in (wrong_weights, wrong_value) if problem]
     return task if wrong_weights else with_ordered_weights(task)
+
+
+def _check_rows(
+    config: RunConfig, splits: Mapping[str, Split], signals: Sequence[str] | None, problems: list[str]
+) -> None:
+    """Add to `problems` that the training rows are too few for what is to be done with them, as far as they are known.
+
+    How a protocol divides them is only looked at where nothing else is wrong.
+    """
+    if "train" in splits:
+        names = needed_signals(config) if signals is None else signals
+        with collect_problems(problems):
+            _check_distinct_texts(splits["train"], max([SIGNALS.get(name).fewest_texts for name in names], default=0))
+    if not problems:
+        with collect_problems(problems):
+            _check_training_rows(config, splits, signals)
 
 
 def _check_training_rows(config: RunConfig, splits: Mapping[str, Split], signals: Sequence[str] | None) -> None:
