@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gelora_cli.core.artifacts.model_map import ModelMap
+    from gelora_cli.core.artifacts.profile import ProfileSettings
+    from gelora_cli.data.encoding import EncodedSplit
+    from gelora_cli.geometry.profiling import Measurement
+
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 RULES = ("rule", "rounding", "on_deficit", "when_unstable", "seed", "variant")
 
@@ -90,15 +95,10 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
     Raises:
         GeloraError: a model that can't be mapped, a tokenizer of another one, or texts that can't be used.
     """
-    from gelora_cli.core.distributed import Device
-    from gelora_cli.geometry.controls import control_inputs
-    from gelora_cli.geometry.profiling import measure
-    from gelora_cli.models.block_map import layer_modules, map_model
+    from gelora_cli.models.block_map import map_model
     from gelora_cli.models.head_weights import modules_outside_backbone
-    from gelora_cli.models.tokenizer import check_positions, check_vocabulary, special_ids
 
-    _check_model(model)
-    # The bounds of `gelora profile`, whose schema declares them once.
+    # Their bounds are those of `gelora profile`, whose schema declares them once.
     task = TaskConfig(max_length=max_length)
     config = ProfileConfig(
         pooling=pooling,
@@ -111,11 +111,7 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         scale=scale,
         control=control,
     )
-    problems = [*declared_problems(config, "profile."), *profile_problems(config), *declared_problems(task, "task.")]
-    if problems:
-        raise GeloraError(list_problems(problems))
-    check_vocabulary(tokenizer, model)
-    check_positions(model.config.to_dict(), type(model).__name__, max_length)
+    _check_arguments(model, tokenizer, task, config)
     split, start = _split(texts), time.perf_counter()
     model_map = map_model(
         model,
@@ -125,24 +121,8 @@ def profile_texts(  # noqa: PLR0913 - all but three have defaults
         head_modules=modules_outside_backbone(model),
     )
     settings = profile_settings(task, config)
-    # Drawn as `gelora profile` draws, so that the same texts give the same numbers.
-    encoded = encode(split.take(draw_rows(len(split), max_examples, seed)), tokenizer, max_length)
-    if encoded.truncation and (text := replace(encoded.truncation, key="max_length").describe()):
-        LOGGER.warning("%s", text)
-    special = special_ids(tokenizer)
-    with _restoring_state(model):
-        measured_model, measured_texts = control_inputs(model, encoded, control, seed=seed, special_ids=special)
-        measured = measure(
-            measured_model,
-            layer_modules(measured_model, model_map),
-            measured_texts,
-            settings,
-            batch_size=batch_size,
-            pad_token_id=int(tokenizer.pad_token_id or 0),
-            accelerator=Device(model.device),
-            special_ids=special,
-            with_scales=scales,
-        )
+    encoded = _draw_and_encode(split, tokenizer, task, config)
+    measured = _measure(model, tokenizer, model_map, encoded, config, settings, with_scales=scales)
     return measured.profile(
         model=str(model.config.name_or_path or type(model).__name__),
         model_fingerprint="",
@@ -221,6 +201,24 @@ def lora_config(plan: RankPlan, *, task_type: str | None = None, **more: Any) ->
     return LoraConfig(**planned, task_type=task_type, **more)
 
 
+def _check_arguments(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, config: ProfileConfig
+) -> None:
+    """Refuse what can't be measured, before the model is looked into.
+
+    Raises:
+        GeloraError: no model, settings out of their bounds, or a tokenizer or texts that don't fit the model.
+    """
+    from gelora_cli.models.tokenizer import check_positions, check_vocabulary
+
+    _check_model(model)
+    problems = [*declared_problems(config, "profile."), *profile_problems(config), *declared_problems(task, "task.")]
+    if problems:
+        raise GeloraError(list_problems(problems))
+    check_vocabulary(tokenizer, model)
+    check_positions(model.config.to_dict(), type(model).__name__, task.max_length)
+
+
 def _check_model(model: object) -> None:
     """Refuse what is no model of transformers, and a model that already holds an adapter.
 
@@ -254,6 +252,51 @@ def _split(texts: Texts) -> TextSplit:
             raise GeloraError(f"texts[{number}] is empty; leave it out")
     columns = tuple(list(column) for column in zip(*rows, strict=True))
     return TextSplit("texts", np.arange(len(rows), dtype=np.int64), columns, None)
+
+
+def _draw_and_encode(
+    split: TextSplit, tokenizer: PreTrainedTokenizerBase, task: TaskConfig, config: ProfileConfig
+) -> EncodedSplit:
+    """Return the drawn texts as tokens, and warn of texts that were cut."""
+    # Drawn as `gelora profile` draws, so that the same texts give the same numbers.
+    rows = draw_rows(len(split), config.max_examples, config.seed)
+    encoded = encode(split.take(rows), tokenizer, task.max_length)
+    if encoded.truncation and (text := replace(encoded.truncation, key="max_length").describe()):
+        LOGGER.warning("%s", text)
+    return encoded
+
+
+def _measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    model_map: ModelMap,
+    encoded: EncodedSplit,
+    config: ProfileConfig,
+    settings: ProfileSettings,
+    *,
+    with_scales: bool,
+) -> Measurement:
+    """Return what was measured of a model, or of its control, in one pass; the model is left as it was."""
+    from gelora_cli.core.distributed import Device
+    from gelora_cli.geometry.controls import control_inputs
+    from gelora_cli.geometry.profiling import measure
+    from gelora_cli.models.block_map import layer_modules
+    from gelora_cli.models.tokenizer import special_ids
+
+    special = special_ids(tokenizer)
+    with _restoring_state(model):
+        measured_model, texts = control_inputs(model, encoded, config.control, seed=config.seed, special_ids=special)
+        return measure(
+            measured_model,
+            layer_modules(measured_model, model_map),
+            texts,
+            settings,
+            batch_size=config.batch_size,
+            pad_token_id=int(tokenizer.pad_token_id or 0),
+            accelerator=Device(model.device),
+            special_ids=special,
+            with_scales=with_scales,
+        )
 
 
 @contextmanager
