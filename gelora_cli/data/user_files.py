@@ -43,7 +43,10 @@ def locate_source(task: TaskConfig, key: str, value: str | None, suffixes: Itera
     if not path.is_absolute():
         return fetch_dataset(value, _hub_patterns(task), f"data.{key}")
     if not exists(path):
-        raise GeloraError(f"data.{key}={quote_path(value)}: no such file or directory; accepted: {accepted}")
+        raise GeloraError(
+            f"data.{key}={quote_path(value)}: no such file or directory; accepted: {accepted}, a directory, or a hub "
+            "id (owner/name)"
+        )
     if not path.is_file() and not path.is_dir():
         # A pipe gives its content only once.
         raise GeloraError(

@@ -18,6 +18,7 @@ from gelora_cli.data import user_questions
 from gelora_cli.data.files import READERS, Request, read_table
 from gelora_cli.data.reading import once_while_reading, reading_once
 from gelora_cli.data.sources import load_task_split
+from gelora_cli.data.text_input import read_text
 from gelora_cli.pipeline import inputs
 from tests.helpers.composed import composed
 from tests.helpers.rows import squad_rows
@@ -41,7 +42,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for suffix, reader in READERS.items():
         monkeypatch.setitem(READERS, suffix, counted(reader))
-    monkeypatch.setattr(user_questions, "read_text", counted(user_questions.read_text))
+    monkeypatch.setattr(user_questions, "read_text", counted(read_text))
     return counts
 
 
