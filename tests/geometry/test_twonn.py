@@ -268,13 +268,6 @@ def test_threads_and_random_states_stay_as_they_were() -> None:
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@CONDITION
-def test_cuda_finds_the_same(name: str) -> None:
-    np.testing.assert_allclose(nearest_two(CONDITIONS[name], device="cuda"), nearest_two(CONDITIONS[name]), rtol=1e-13)
-
-
 DISTINCT: dict[str, Draw] = {
     "cube in 5 columns": cube(5),
     "Gaussian in 20 columns": gaussian(20),
