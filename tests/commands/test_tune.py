@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.searches import timeless
+from tests.helpers.waiting import wait_until
 
 SHORT = ("task=sst2", "train.epochs=1", "train.batch_size=16", "precision=float32", "budget=rank:2")
 
@@ -183,9 +183,7 @@ def test_killed_in_the_middle_and_two_workers_give_the_same(bench: Bench, tmp_pa
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and sum(map(is_done, find_runs(killed))) < 1:
-        time.sleep(0.1)
+    wait_until(lambda: any(map(is_done, find_runs(killed))), "finished run", process, pause=0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert sum(trial.status == "done" for method in only_study(killed).methods for trial in method.trials) < 4

@@ -32,6 +32,7 @@ from gelora_cli.core.files import file_sha256
 from gelora_cli.core.run_files import METRICS
 from gelora_cli.training.checkpoint import saved_checkpoints
 from tests.helpers.metric_lines import without_times
+from tests.helpers.waiting import SECONDS, wait_until
 
 PHASES = ("profile", "training", "evaluation", "checkpoint", "anywhere")
 SMALL_SQUAD = ("task.max_length=48", "task.stride=12", "task.max_question_length=12", "task.max_answer_length=8")
@@ -46,7 +47,6 @@ SETTINGS = (
     *("train.epochs=3", "train.log_steps=2", "train.checkpoint_seconds=null"),
 )
 EVERY_STEPS = 3
-SECONDS = 300.0
 ENOUGH = 40
 MISSED = "nothing: it had ended"
 
@@ -216,8 +216,7 @@ def wait_for_moment(
         "anywhere": (lambda: bool(text_of(runs, "log.txt")), sum(manifest["seconds"].values())),
     }
     arrived, most = reached[fault.phase]
-    while process.poll() is None and not arrived():
-        time.sleep(0.001)
+    wait_until(lambda: process.poll() is not None or arrived(), fault.phase, process, pause=0.001)
     time.sleep(moment.uniform(0.0, share * most))
 
 
@@ -274,6 +273,11 @@ def last_whole(runs: Path) -> int:
         (int(path.name.split("-")[1]) for found in directories(runs) for path in saved_checkpoints(found)),
         default=0,
     )
+
+
+def checkpointed(runs: Path) -> int:
+    """Return how many runs have a checkpoint."""
+    return sum(bool(saved_checkpoints(path)) for path in directories(runs))
 
 
 def last_logged(runs: Path) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 300.0
+from tests.helpers.waiting import SECONDS
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.parallel_server import ParallelServer
 from tests.helpers.bench import Bench
 from tests.helpers.jobs import make_job
+from tests.helpers.waiting import wait_for_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = """
@@ -33,6 +33,7 @@ from gelora_cli.launchers.job import Outcome
 
 def do(request):
     place, *steps = request["words"]
+    signal.alarm(300)  # a job that waits for what never comes fails its test
     for step in steps:
         name, _, rest = step.partition(":")
         if name == "say":
@@ -133,11 +134,11 @@ def test_a_server_that_dies_takes_its_jobs_and_the_others_get_a_new_one(place: P
 
 def test_a_signal_stops_all_and_starts_no_other(place: Path) -> None:
     def interrupt() -> None:
-        while not all((place / name).exists() for name in ("one", "two")):
-            time.sleep(0.02)
+        for name in ("one", "two"):
+            wait_for_file(place / name)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     outcomes: list[Outcome] = []
     with ParallelServer(GpuShares(2), 1) as server:
         with pytest.raises(StoppedError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,9 @@ from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.training.checkpoint import saved_checkpoints
 from tests.helpers.bench import Bench, predictions
-from tests.helpers.faults import difference, directories, left_over
+from tests.helpers.faults import checkpointed, difference, directories, left_over
 from tests.helpers.metric_lines import without_times
+from tests.helpers.waiting import wait_until
 
 
 @pytest.mark.slow
@@ -57,8 +57,7 @@ def test_jobs_side_by_side_stop_with_a_checkpoint_and_the_same_command_resumes_b
     steps = ["train.checkpoint_steps=1", "launch.parallel=2"]
     command = [sys.executable, "-m", "gelora_cli", *bench.arguments(*words, *steps)]
     sweep = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    while sum(bool(saved_checkpoints(path)) for path in directories(bench.root)) < 2 and sweep.poll() is None:
-        time.sleep(0.01)
+    wait_until(lambda: checkpointed(bench.root) >= 2, "second run with a checkpoint", sweep)
     sweep.send_signal(number)
     printed, _ = sweep.communicate(timeout=120)
     assert sweep.returncode == 130

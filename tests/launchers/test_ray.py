@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.ray_job import JobKilledError, run_command
 from tests.helpers.fake_ray import FakeRay, RayError, install
 from tests.helpers.jobs import NoActions, make_job
+from tests.helpers.waiting import wait_for_file, wait_for_text, wait_until
 
 
 class ReadActions(NoActions):
@@ -142,27 +142,22 @@ def test_a_cancelled_command_may_stop_by_itself(tmp_path: Path) -> None:
     code = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(130)); open('up', 'w'); time.sleep(60)"
 
     def cancel() -> None:
-        while not (tmp_path / "up").exists():
-            time.sleep(0.01)
+        wait_for_file(tmp_path / "up")
         signal.raise_signal(signal.SIGINT)
 
-    threading.Thread(target=cancel).start()
+    threading.Thread(target=cancel, daemon=True).start()
     assert run_command(["-c", code], str(tmp_path), {})[0] == 130
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends it")
 def test_a_command_ends_with_its_worker(tmp_path: Path) -> None:
-    job = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    job = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60); open('awake', 'w')"
     worker = (
         f"from gelora_cli.launchers.ray_job import run_command; run_command(['-c', {job!r}], {str(tmp_path)!r}, {{}})"
     )
     process = subprocess.Popen([sys.executable, "-c", worker])
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.01)
+    pid = wait_for_text(tmp_path / "pid")
     process.kill()
     process.wait()
-    pid = (tmp_path / "pid").read_text()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}").exists()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "end of the command")
+    assert not (tmp_path / "awake").exists()

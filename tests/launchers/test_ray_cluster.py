@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import pytest
 
 from gelora_cli.training.checkpoint import saved_checkpoints
 from tests.helpers.bench import Bench
-from tests.helpers.faults import difference, directories, left_over
+from tests.helpers.faults import checkpointed, difference, directories, left_over
+from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.extras, pytest.mark.slow]
 WORDS = ("-m", "task=cola", "method=lora", "seed=0,1,2", "budget=auto", "train.epochs=12", "train.log_steps=2")
@@ -42,7 +42,7 @@ def test_a_killed_workers_job_is_started_again_and_all_ends_as_on_one_machine(
     assert whole.run(*WORDS) == 0
     words = (*WORDS, "train.checkpoint_steps=1", "launch=ray", f"launch.address={cluster}")
     sweep = start(bench, *words)
-    wait_for_checkpoints(bench, sweep, 2)
+    wait_until(lambda: checkpointed(bench.root) >= 2, "second run with a checkpoint", sweep)
     os.kill(worker_of_a_job(bench.root), signal.SIGKILL)
     printed, errors = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, errors
@@ -55,7 +55,7 @@ def test_a_killed_workers_job_is_started_again_and_all_ends_as_on_one_machine(
 def test_an_interrupted_sweep_stops_with_checkpoints_and_resumes(cluster: str, bench: Bench) -> None:
     words = (*WORDS, "train.checkpoint_steps=1", "launch=ray", f"launch.address={cluster}")
     sweep = start(bench, *words)
-    wait_for_checkpoints(bench, sweep, 2)
+    wait_until(lambda: checkpointed(bench.root) >= 2, "second run with a checkpoint", sweep)
     sweep.send_signal(signal.SIGINT)
     printed, errors = sweep.communicate(timeout=200)
     assert sweep.returncode == 130, errors
@@ -71,11 +71,6 @@ def test_an_interrupted_sweep_stops_with_checkpoints_and_resumes(cluster: str, b
 def start(bench: Bench, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "gelora_cli", *bench.arguments(*words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_checkpoints(bench: Bench, sweep: subprocess.Popen[str], count: int) -> None:
-    while sum(bool(saved_checkpoints(path)) for path in directories(bench.root)) < count and sweep.poll() is None:
-        time.sleep(0.01)
 
 
 def worker_of_a_job(runs: Path) -> int:

@@ -9,8 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from gelora_cli.core.artifacts.sweep import SweepRecord
 from gelora_cli.core.codec import read_artifact
 from tests.helpers.bench import Bench, predictions
 from tests.helpers.metric_lines import without_times
+from tests.helpers.waiting import wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "slurm_node.sh"
 SECONDS = 600.0
@@ -60,13 +60,6 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def test_six_jobs_of_which_one_is_preempted_one_fails_and_one_is_cancelled(node: None, bench: Bench) -> None:
     words = ["task=cola", "method=lora", "budget=rank:2", "train.epochs=60", "train.log_steps=5"]
     swept = ["-m", "train.learning_rate=0.01,1e38,0.02,0.03,0.04,0.05"]
@@ -83,9 +76,10 @@ def test_six_jobs_of_which_one_is_preempted_one_fails_and_one_is_cancelled(node:
 
     slurm("scancel", last)
     metrics = first / "metrics.jsonl"
-    wait_until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3)
+    wait_until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3, "four lines of metrics")
     slurm("sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 3")
-    wait_until(lambda: "PENDING" in slurm("squeue", "--noheader", "--format=%T", f"--jobs={jobs[0].scheduler_id}"))
+    asked = ("squeue", "--noheader", "--format=%T", f"--jobs={jobs[0].scheduler_id}")
+    wait_until(lambda: "PENDING" in slurm(*asked), "preemption", pause=0.2)
     listed = gelora("ls", str(bench.root)).stdout
     assert re.search(rf"preempted .* {re.escape(str(first.relative_to(bench.root)))}$", listed, re.MULTILINE)
 

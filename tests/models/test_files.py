@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,9 +225,7 @@ def test_an_odd_directory_is_refused_in_one_message(bert: Path, tmp_path: Path, 
     change, named = ODD[name]
     model = shutil.copytree(bert, tmp_path / "model")
     change(model)
-    start = time.monotonic()
     assert named in refusal(model)
-    assert time.monotonic() - start < 30
 
 
 def test_several_faults_are_one_message(bert: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from gelora_cli.core.status import find_runs
 from tests.helpers.bench import Bench, predictions, result_of
 from tests.helpers.metric_lines import without_times
 from tests.helpers.packages import install_package
+from tests.helpers.waiting import wait_until
 from tests.helpers.warm import WARM
 
 ENTRIES = '''
@@ -199,9 +199,7 @@ def test_a_plugin_is_resumed_after_a_kill(bench: Bench, plugins: Path, tmp_path:
     steps = ["method=toy", "train.epochs=20", "train.checkpoint_steps=2", f"plugins={plugins}"]
     words = bench.arguments(*SMALL, *steps)
     killed = subprocess.Popen([sys.executable, "-m", "gelora_cli", *words], stderr=subprocess.PIPE)
-    while not list(bench.root.rglob("checkpoints/[!.]*")):
-        assert killed.poll() is None, killed.communicate()
-        time.sleep(0.01)
+    wait_until(lambda: bool(list(bench.root.rglob("checkpoints/[!.]*"))), "checkpoint", killed)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     directory = run_of(bench.root, "toy")

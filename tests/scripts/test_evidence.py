@@ -27,6 +27,7 @@ from scripts.evidence.rates import tried_factors
 from scripts.evidence.running import Runner, check_places, open_tree
 from scripts.reproduce.sweeps import composed, composing
 from tests.helpers.comparison_runs import made_preset, write_study
+from tests.helpers.waiting import wait_for_file
 
 CPU = load_scale("cpu")
 
@@ -256,14 +257,6 @@ Runner(place / "tree", place, place / "runs", place / "archive").run(["run"])
     process.kill()
     process.wait()
     wait_for_file(tmp_path / "stopped")  # as the deadline stops it, so that a run leaves a checkpoint
-
-
-def wait_for_file(path: Path, seconds: float = 60.0) -> None:
-    """Wait until a file is there; fail where it does not come."""
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path.name} did not come"
-        time.sleep(0.02)
 
 
 def test_a_worktree_of_another_commit_is_refused(tmp_path: Path) -> None:

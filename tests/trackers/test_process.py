@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from gelora_cli.config.schema import TrackerConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.plugins import load_plugins
+from gelora_cli.trackers import process
 from gelora_cli.trackers.opening import open_trackers
 from gelora_cli.trackers.process import LONGEST_LOG, TrackerProcess, finish_all
 from tests.helpers.bench import Bench, predictions
@@ -128,17 +128,24 @@ def test_trackers_that_hang_or_die_change_no_number(bench: Bench, folder: Path) 
 
 
 @pytest.mark.parametrize(("error", "state"), [(ZeroDivisionError, "failed"), (StoppedError, "stopped")])
-def test_trackers_are_told_how_a_run_ended(tmp_path: Path, folder: Path, error: type[Exception], state: str) -> None:
+def test_trackers_are_told_how_a_run_ended(
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log_lines: list[str],
+    error: type[Exception],
+    state: str,
+) -> None:
+    monkeypatch.setattr(process, "STOPPED_SECONDS", 60.0)  # a busy machine may need more than the few that it is
     load_plugins(folder)
     words = ("task=cola", "model=minilm", "method=lora", "budget=0.1M", f"plugins={folder}", "trackers=[toy]")
     write_config(complete(composed(*words)), tmp_path / run_files.CONFIG)
     settings = read_config(tmp_path / run_files.CONFIG).tracker
-    start = time.monotonic()
     with pytest.raises(error), open_trackers(tmp_path, settings) as trackers:
         for tracker in trackers:
             tracker.log({"step": 1})
         raise error
-    assert time.monotonic() - start < TrackerConfig().wait_seconds  # it waits no longer than the tracker takes
+    assert not [line for line in log_lines if "may lack" in line]  # it has ended by itself
     lines = (tmp_path / "lines.txt").read_text().splitlines()
     assert list(map(json.loads, lines)) == [{"step": 1}, [state, {}]]
 
