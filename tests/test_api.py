@@ -32,9 +32,7 @@ def loaded(directory: Path, factory: Any = AutoModelForSequenceClassification) -
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
-def test_the_numbers_are_those_of_the_commands(
-    tiny_models: dict[str, Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_numbers_are_those_of_the_commands(tiny_models: dict[str, Path], tmp_path: Path, kind: str) -> None:
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS))
     given = [f"model.path={tiny_models[kind]}", f"runs_dir={tmp_path}", f"data.text={tmp_path / 'lines.txt'}"]
     more = ["precision=float32", "profile.max_examples=50", "profile.estimator=mle", "task.max_length=12"]

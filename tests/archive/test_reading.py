@@ -190,7 +190,7 @@ def test_a_run_of_two_lines_is_refused(packed: Path, tmp_path: Path) -> None:
         read_archive(twice)
 
 
-def test_what_is_no_archive_is_refused(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text").write_text("no zstd")
     for command in ("ls", "report"):
         assert command_line([command, str(tmp_path / "text")]) == 2

@@ -22,11 +22,6 @@ from tests.helpers.bench import Bench
 from tests.helpers.wrong_words import WRONG
 
 
-@pytest.fixture
-def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
-    return Bench(tmp_path / "runs", glue_dir, tiny_models)
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
     """Make a directory with one finished run, which no test changes."""

@@ -176,11 +176,6 @@ def test_labels_and_paths_of_a_run_survive_to_its_predictions_and_card(
     assert "hunter2" not in card
 
 
-@pytest.fixture
-def bench(tmp_path: Path, glue_dir: Path, tiny_models: dict[str, Path]) -> Bench:
-    return Bench(tmp_path / "runs", glue_dir, tiny_models)
-
-
 def test_a_list_in_the_place_of_a_mapping_is_refused_with_the_fix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

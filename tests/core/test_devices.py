@@ -86,7 +86,7 @@ def test_a_processor_is_named_with_its_vector_units(tmp_path: Path, monkeypatch:
     assert device_name(torch.device("cpu")) == f"cpu ({platform.machine()}, {units}, 2 cores)"
 
 
-def test_seeded_draws_the_same_and_leaves_the_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeded_draws_the_same_and_leaves_the_random_state() -> None:
     before = torch.get_rng_state()
     with seeded(3):
         first = torch.randn(4)

@@ -53,9 +53,7 @@ def test_a_killed_run_ends_bitwise_as_if_it_never_stopped(
     assert "resumed from the checkpoint at step 6" in (killed.only() / "log.txt").read_text()
 
 
-def test_a_checkpoint_of_the_gpu_is_not_resumed_on_the_cpu(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_the_gpu_is_not_resumed_on_the_cpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [*SHORT, "method=lora"]
     stop_at(monkeypatch, bench, STOPPED_AT, *words, model="bert")
     process = on_cpu([bench.arguments(*words)])

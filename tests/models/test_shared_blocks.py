@@ -106,7 +106,7 @@ def test_inner_groups_are_refused_when_inputs_are_resolved(tmp_path: Path) -> No
     assert "inner_group_num=2" in refusal(check_structure, from_directory(directory))
 
 
-def test_states_are_those_of_every_pass(two_groups: Path, context: SignalContext) -> None:
+def test_states_are_those_of_every_pass(context: SignalContext) -> None:
     split, model = context.examples(), context.model
     pooling = make_pooling("mean", split, tokens=None, seed=0, special_ids=())
     layers = layer_modules(model, context.model_map)

@@ -81,9 +81,7 @@ def test_generated_tokens_are_named_where_an_evaluation_takes_most(
     assert less in shown
 
 
-def test_loading_takes_half_where_a_decoder_is_published_in_bf16(
-    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_loading_takes_half_where_a_decoder_is_published_in_bf16(bench: Bench, tmp_path: Path) -> None:
     shown = {}
     published = make_published_in_bf16("llama", tmp_path / "bf16")
     for task in ("plural", "cola"):  # a head that is drawn is drawn in float32

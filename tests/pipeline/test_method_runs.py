@@ -304,7 +304,7 @@ def test_the_ranks_command_shows_the_plan_of_any_method(
         assert ("exempt from the budget" in shown) is (method in EXEMPT)
 
 
-def test_a_users_preset_for_a_rival_comes_first(tmp_path: Path) -> None:
+def test_a_users_preset_for_a_rival_comes_first() -> None:
     from gelora_cli.config.complete import complete
     from gelora_cli.config.schema import MethodConfig, ModelConfig, PresetConfig, RunConfig, TaskConfig
 

@@ -104,7 +104,7 @@ def test_a_run_on_a_file_of_ones_own(
 
 
 def test_scores_and_what_is_wrong_before_any_work(
-    reviews: Path, tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = tmp_path / "scored.jsonl"
     values = [

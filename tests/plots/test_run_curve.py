@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +68,6 @@ def test_no_picture_without_a_loss(result: RunResult) -> None:
     assert picture.draw(RunData(metrics=loss_lines(3))) is None
 
 
-def test_equal_runs_give_equal_bytes(result: RunResult, tmp_path: Path) -> None:
+def test_equal_runs_give_equal_bytes(result: RunResult) -> None:
     first, second = (figure_bytes(curve_figure(loss_lines(3), result), "png") for _ in range(2))
     assert first == second

@@ -64,9 +64,7 @@ def test_cells_tests_and_answers_are_those_of_the_runs(made: BudgetStudy, tmp_pa
     assert read_artifact(BudgetStudy, tmp_path / BudgetStudy.FILE) == made
 
 
-def test_the_text_ends_in_the_sentences_and_the_picture_is_drawn(
-    made: BudgetStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_text_ends_in_the_sentences_and_the_picture_is_drawn(made: BudgetStudy, tmp_path: Path) -> None:
     text = budget_text(made, tmp_path / BudgetStudy.FILE, tmp_path / "budgets.png")
     assert " ".join(text.split()).endswith(f"{made.answers[0].sentence} {made.answers[1].sentence}")
     assert "worse" in next(line for line in text.splitlines() if line.startswith("lora") and "0.02M" in line)
