@@ -13,12 +13,14 @@ from gelora_cli.config.schema import TrackerConfig
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.plugins import load_plugins
+from gelora_cli.core.registries import TRACKERS
 from gelora_cli.trackers import process
 from gelora_cli.trackers.opening import open_trackers
 from gelora_cli.trackers.process import LONGEST_LOG, TrackerProcess, finish_all
 from tests.helpers.bench import Bench, predictions
 from tests.helpers.composed import composed
 from tests.helpers.metric_lines import without_times
+from tests.helpers.registries import forget_entries_afterwards
 from tests.helpers.warm import WARM
 
 PLUGIN = """
@@ -97,10 +99,12 @@ class ToyDies(TrackerKind[TrackerConfig]):
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder of plug-ins with a tracker that notes, one that hangs and one that ends its process."""
-    path = tmp_path_factory.mktemp("mine")
+    forget_entries_afterwards(monkeypatch, TRACKERS)
+    path = tmp_path / "mine"
+    path.mkdir()
     (path / "toy.py").write_text(PLUGIN)
     return path
 
