@@ -46,9 +46,12 @@ def test_files_of_a_folder_import_each_other(tmp_path: Path) -> None:
 
 
 def test_an_init_file_is_imported_first(tmp_path: Path) -> None:
-    (tmp_path / "__init__.py").write_text("FIRST = []\n")
-    (tmp_path / "entries.py").write_text("from . import FIRST\nFIRST.append(__name__)\n")
+    (tmp_path / "__init__.py").write_text("ORDER = [__name__]\n")
+    (tmp_path / "entries.py").write_text("from . import ORDER\nORDER.append(__name__)\n")
     load_plugins(tmp_path)
+    initial = str(tmp_path / "__init__.py")
+    (package,) = [module for module in sys.modules.values() if getattr(module, "__file__", None) == initial]
+    assert [package.__name__, f"{package.__name__}.entries"] == package.ORDER
 
 
 @pytest.mark.parametrize(

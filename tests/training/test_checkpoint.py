@@ -146,12 +146,18 @@ def test_a_killed_training_ends_as_if_it_never_was(
     assert without_times(whole) == without_times(broken)
 
 
-def test_without_checkpoints_it_starts_anew(bert: Path, tmp_path: Path) -> None:
-    none = Checkpoints(tmp_path, None, None)
+def test_without_checkpoints_it_starts_from_scratch(bert: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    wanted = train(case(bert, "gelora"), whole)
+    none = Checkpoints(broken, None, None)
     with pytest.raises(KilledError):
-        train(case(bert, "gelora"), tmp_path, checkpoints=none, die=lambda kind, number: number == 9)
-    assert latest_valid_checkpoint(tmp_path) is None
-    assert not (tmp_path / run_files.CHECKPOINTS).exists()
+        train(case(bert, "gelora"), broken, checkpoints=none, die=lambda kind, number: number == 9)
+    assert not (broken / run_files.CHECKPOINTS).exists()
+    resume(broken)
+    same(wanted, train(case(bert, "gelora"), broken, checkpoints=none))
+    assert without_times(whole) == without_times(broken)
 
 
 def test_a_request_to_stop_keeps_everything_up_to_the_step(bert: Path, tmp_path: Path) -> None:
