@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gelora_cli.commands.profile_table import convergence_warning, pooling_hint, profile_table, profile_warnings
-from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ScaleIdim
+from gelora_cli.core.artifacts.profile import IdProfile, ScaleIdim
+from tests.helpers.plans import scaled
 from tests.helpers.rank_profiles import MINILM
 
 
@@ -70,11 +71,6 @@ def test_a_control_is_named_first() -> None:
     assert "not converged" in second
 
 
-def scaled(row: LayerIdim, numbers: tuple[int, ...]) -> LayerIdim:
-    scales = tuple(ScaleIdim(n1, row.idim * n1, row.idim * n1 - 0.1, row.idim * n1 + 0.1, 0.5, 0) for n1 in numbers)
-    return replace(row, scales=scales, eighth=9.25)
-
-
 def test_scales_are_a_table_of_their_own() -> None:
     first, *others = MINILM.layers
     layers = (scaled(first, (1, 2)), *(scaled(row, (1, 2, 4)) for row in others))
@@ -82,8 +78,8 @@ def test_scales_are_a_table_of_their_own() -> None:
     assert lines[: len(MINILM.layers) + 1] == profile_table(MINILM).splitlines()
     table = lines[len(MINILM.layers) + 2 :]
     assert table[0].split() == ["layer", "n1=1", "2", "4", "plateau", "N/8"]
-    assert table[1].split() == ["0", "5.00", "10.00", "-", "-", "9.25"]
-    assert table[2].split() == ["1", "7.50", "15.00", "30.00", "-", "9.25"]
+    assert table[1].split() == ["0", "5.00", "10.00", "-", "-", "10.00"]
+    assert table[2].split() == ["1", "7.50", "15.00", "30.00", "-", "15.00"]
     flat = tuple(ScaleIdim(n1, 3.0, 2.9, 3.1, 0.5, 0) for n1 in (1, 2, 4))
     layers = (replace(first, scales=flat), *others)
     assert profile_table(replace(MINILM, layers=layers)).splitlines()[-len(layers)].split()[4] == "1-4"

@@ -11,8 +11,7 @@ import torch
 
 from gelora_cli.core.artifacts.profile import ProfileSettings
 from gelora_cli.core.distributed import Device
-from gelora_cli.data.encoding import EncodedSplit, encode
-from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.geometry.controls import control_inputs
 from gelora_cli.geometry.pooling import Pooling, make_pooling, pool
 from gelora_cli.geometry.profiling import measure, pooled_states
@@ -21,8 +20,9 @@ from gelora_cli.models.block_map import block_modules
 from gelora_cli.models.heads import LabelHead
 from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model
-from gelora_cli.models.tokenizer import load_tokenizer, special_ids
+from gelora_cli.models.tokenizer import special_ids
 from tests.helpers.rows import rows
+from tests.helpers.signal_contexts import tiny_on_texts
 from tests.helpers.tiny import DECODERS, KINDS
 
 CPU = Device(torch.device("cpu"))
@@ -92,12 +92,9 @@ def test_shuffled_texts_keep_their_words_and_special_tokens() -> None:
 
 def loaded(directory: Path, kind: str) -> tuple[LoadedModel, EncodedSplit, tuple[int, ...]]:
     """Return a tiny model, texts of several lengths with a copy among them, and the special tokens."""
-    resolved = resolve_model(hub=None, path=str(directory))
-    tokenizer = load_tokenizer(resolved, kind)
     texts = [row["sentence"] for row in rows("cola", 40, seed=1)]
-    split = TextSplit("train", np.arange(41), ([*texts, texts[3]],), None)
-    model = load_model(resolved, LabelHead(("no", "yes")), seed=0)
-    return model, encode(split, tokenizer, 64), special_ids(tokenizer)
+    model, tokenizer, split = tiny_on_texts(directory, kind, [*texts, texts[3]])
+    return model, split, special_ids(tokenizer)
 
 
 def states(model: LoadedModel, split: EncodedSplit, pooling: Pooling, batch_size: int = 16) -> list[np.ndarray]:

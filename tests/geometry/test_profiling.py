@@ -13,29 +13,23 @@ import torch
 from gelora_cli.core.artifacts.profile import ProfileSettings
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.data.encoding import EncodedSplit, encode
-from gelora_cli.data.splits import TextSplit
+from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.geometry import states
 from gelora_cli.geometry.profiling import Measurement, measure
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.geometry.twonn import estimate_idim
 from gelora_cli.models.block_map import block_modules
-from gelora_cli.models.heads import LabelHead
-from gelora_cli.models.load import LoadedModel, load_model
-from gelora_cli.models.locate import resolve_model
-from gelora_cli.models.tokenizer import load_tokenizer
+from gelora_cli.models.load import LoadedModel
 from tests.helpers.rows import rows
+from tests.helpers.signal_contexts import tiny_on_texts
 from tests.helpers.tiny import DECODERS, KINDS
 
 SETTINGS = ProfileSettings("mean", "fit", 0.1, 10_000, 64, 0)
 
 
 def session(directory: Path, kind: str, texts: list[str]) -> tuple[LoadedModel, EncodedSplit, int]:
-    resolved = resolve_model(hub=None, path=str(directory))
-    tokenizer = load_tokenizer(resolved, kind)
-    split = TextSplit("train", np.arange(len(texts)), (texts,), None)
-    loaded = load_model(resolved, LabelHead(("no", "yes")), seed=0)
-    return loaded, encode(split, tokenizer, 64), int(tokenizer.pad_token_id)
+    loaded, tokenizer, encoded = tiny_on_texts(directory, kind, texts)
+    return loaded, encoded, int(tokenizer.pad_token_id)
 
 
 def measured(

@@ -51,7 +51,10 @@ def refusal(call: Any, *arguments: Any, **options: Any) -> str:
 
 
 def rewrite_json(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
+    """Change values in a file as an edit by hand does, which leaves an artifact without a sha256 that holds."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found.pop("sha256", None)
+    file.write_text(json.dumps(found | values), encoding="utf-8")
 
 
 def rewrite_weights(directory: Path, change: Any) -> None:

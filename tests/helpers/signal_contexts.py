@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from gelora_cli.config.schema import ProfileConfig, TaskConfig
 from gelora_cli.core.distributed import Device
@@ -17,12 +18,22 @@ from gelora_cli.data.encoding import EncodedSplit, encode
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.geometry.states import StateStore
 from gelora_cli.models.heads import LabelHead
-from gelora_cli.models.load import load_model
+from gelora_cli.models.load import LoadedModel, load_model
 from gelora_cli.models.locate import resolve_model
 from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.signals.base import SignalContext
 
 Result = TypeVar("Result")
+
+
+def tiny_on_texts(
+    directory: Path, kind: str, texts: Sequence[str]
+) -> tuple[LoadedModel, PreTrainedTokenizerBase, EncodedSplit]:
+    """Return a tiny model of this kind, its tokenizer, and these texts as rows of the train split."""
+    resolved = resolve_model(hub=None, path=str(directory))
+    tokenizer = load_tokenizer(resolved, kind)
+    split = TextSplit("train", np.arange(len(texts)), (list(texts),), None)
+    return load_model(resolved, LabelHead(("no", "yes")), seed=0), tokenizer, encode(split, tokenizer, 64)
 
 
 def signal_context(
@@ -36,10 +47,7 @@ def signal_context(
     encoded: EncodedSplit | None = None,
 ) -> SignalContext:
     """Return the context of a signal: a tiny model of this kind, and these texts as rows of the train split."""
-    resolved = resolve_model(hub=None, path=str(directory))
-    tokenizer = load_tokenizer(resolved, kind)
-    loaded = load_model(resolved, LabelHead(("no", "yes")), seed=0)
-    split = TextSplit("train", np.arange(len(texts)), (list(texts),), None)
+    loaded, tokenizer, split = tiny_on_texts(directory, kind, texts)
     stand_in: Any = accelerator or Device(torch.device("cpu"))
     return SignalContext(
         model=loaded.model,
@@ -49,7 +57,7 @@ def signal_context(
         profile=ProfileConfig(batch_size=batch_size),
         fingerprints={"model": "m" * 64, "train": "t" * 64},
         rows=len(texts),
-        examples=lambda: encoded or encode(split, tokenizer, 64),
+        examples=lambda: encoded or split,
         pad_token_id=int(tokenizer.pad_token_id or 0),
         accelerator=stand_in,
         store=StateStore(place),

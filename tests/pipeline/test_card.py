@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gelora_cli.models.tokenizer import load_tokenizer
 from gelora_cli.pipeline.card import _loading
 from gelora_cli.pipeline.card_facts import CardFacts
 from tests.helpers.method_cases import profile_of
+from tests.helpers.models import rewrite_json
 from tests.helpers.tiny import KINDS, make_tiny
 
 HEADS = {
@@ -34,10 +34,6 @@ HEADS = {
 }
 TEXTS = ["the happy cat", "the old dog near the house"]
 SECOND_TEXTS = ["the old house", "the cat"]
-
-
-def rewrite_json(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
 
 def card_gives_what_was_trained(

@@ -7,25 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim, ScaleIdim
+from gelora_cli.core.artifacts.profile import IdProfile
 from gelora_cli.plots.run_profile import profile_figure
 from gelora_cli.plots.scales import draw_scales, named_layers
 from gelora_cli.plots.style import new_figure
-from tests.helpers.plans import make_profile
+from tests.helpers.plans import make_profile, scaled
 
 NUMBERS = (1, 2, 4, 8)
-
-
-def scaled(row: LayerIdim) -> LayerIdim:
-    """Return a layer with a curve over n1 that is nowhere flat, unless it is constant."""
-    scales = [ScaleIdim(n1, row.idim * n1, row.idim * n1 - 0.1, row.idim * n1 + 0.1, 0.5, 0) for n1 in NUMBERS]
-    return replace(row, scales=() if row.constant else tuple(scales), eighth=row.idim * 2)
 
 
 def profile_of(layers: int) -> IdProfile:
     """Return a profile with scales, whose layer 0 is constant."""
     profile = make_profile((0.0, *(5.0 + layer for layer in range(1, layers))))
-    return replace(profile, layers=tuple(map(scaled, profile.layers)))
+    return replace(profile, layers=tuple(scaled(row, NUMBERS) for row in profile.layers))
 
 
 @pytest.mark.parametrize(("layers", "named"), [(3, [0, 1, 2]), (7, [0, 3, 6]), (25, [0, 12, 24])])

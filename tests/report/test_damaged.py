@@ -26,6 +26,7 @@ from gelora_cli.report.listing import describe_runs
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect, read_runs, select_runs
 from gelora_cli.report.settings import describe_differences
+from tests.helpers.models import rewrite_json
 from tests.helpers.written_runs import write_run
 
 DEEP = 200_000 * "["
@@ -54,14 +55,7 @@ def dated(updated: str) -> Callable[[Path], object]:
 
 
 def valued(name: str, **values: object) -> Callable[[Path], object]:
-    """Return what changes values in a JSON file without its own sha256, as an edit by hand does."""
-
-    def damage(run: Path) -> None:
-        found = json.loads((run / name).read_text())
-        del found["sha256"]
-        (run / name).write_text(json.dumps(found | values))
-
-    return damage
+    return lambda run: rewrite_json(run / name, **values)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {

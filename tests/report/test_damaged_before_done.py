@@ -20,9 +20,9 @@ from gelora_cli.plots.base import report_pictures
 from gelora_cli.report.predictions import without_damaged_predictions
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
+from tests.helpers.models import rewrite_json
 from tests.helpers.report_runs import write_whole
 
-Values = dict[str, Any]
 Damage = Callable[[Path], object]
 DEEP = 200_000 * "["
 NO_LOSSES: tuple[object, ...] = ("NaN", float("nan"), None, True, [1], {})
@@ -52,20 +52,16 @@ def twice(name: str) -> Damage:
     return lambda run: (run / name).write_text((run / name).read_text() * 2)
 
 
-def valued(name: str, change: Callable[[Values], object]) -> Damage:
-    """Return a damage that changes the values of a JSON file, which has no sha256 of its own then."""
-
-    def damage(run: Path) -> None:
-        values = json.loads((run / name).read_text())
-        del values["sha256"]
-        change(values)
-        (run / name).write_text(json.dumps(values))
-
-    return damage
+def valued(name: str, **values: object) -> Damage:
+    return lambda run: rewrite_json(run / name, **values)
 
 
 def first_block(**values: object) -> Damage:
-    return valued(RankPlan.FILE, lambda plan: plan["blocks"][0].update(values))
+    def damage(run: Path) -> None:
+        first, *others = json.loads((run / RankPlan.FILE).read_text())["blocks"]
+        rewrite_json(run / RankPlan.FILE, blocks=[first | values, *others])
+
+    return damage
 
 
 DAMAGES: dict[str, Damage] = {
@@ -79,14 +75,14 @@ DAMAGES: dict[str, Damage] = {
     "metrics are a list": whole(METRICS, b"[1, 2]\n"),
     "the profile is empty": whole(IdProfile.FILE, b""),
     "the profile is cut": cut(IdProfile.FILE),
-    "the profile has a text for layers": valued(IdProfile.FILE, lambda profile: profile.update(layers="none")),
+    "the profile has a text for layers": valued(IdProfile.FILE, layers="none"),
     "a block has too many ranks": first_block(module_ranks=[1] * 99),
-    "there are no blocks": valued(RankPlan.FILE, lambda plan: plan.update(blocks=[])),
+    "there are no blocks": valued(RankPlan.FILE, blocks=[]),
     "a rank is negative": first_block(rank=-3),
-    "a value is huge": valued(RunResult.FILE, lambda result: result.update(value=1e308)),
-    "a time is huge": valued(RunResult.FILE, lambda result: result.update(train_seconds=1e300)),
-    "parameters are negative": valued(RunResult.FILE, lambda result: result.update(adapter_params=-5)),
-    "another metric is reported": valued(RunResult.FILE, lambda result: result.update(reported="f1")),
+    "a value is huge": valued(RunResult.FILE, value=1e308),
+    "a time is huge": valued(RunResult.FILE, train_seconds=1e300),
+    "parameters are negative": valued(RunResult.FILE, adapter_params=-5),
+    "another metric is reported": valued(RunResult.FILE, reported="f1"),
 }
 PREDICTION_DAMAGES: dict[str, Damage] = {
     **{f"a label is {value!r}": first_line(PREDICTIONS, label=value) for value in NO_LABELS},
