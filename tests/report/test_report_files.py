@@ -102,10 +102,9 @@ def test_many_pairs_are_folded_and_a_file_has_all(runs: Path) -> None:
     assert lines[0]["verdict"] == "'=1+1", "no spreadsheet takes it for a formula"
 
 
-@pytest.mark.extras
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_the_tables_compile(tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex")
     for task in TASKS:
         for number, method in enumerate(("gelora", "lora", "shuffled", "adalora")):
             for seed in range(3):
