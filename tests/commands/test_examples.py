@@ -35,7 +35,8 @@ def shown_commands() -> Iterator[tuple[str, str]]:
             language, _, lines = block.partition("\n")
             if language in ("", "bash", "sh", "console"):
                 yield from ((path.name, line) for line in lines.splitlines() if line)
-        for line in re.findall(r"`(gelora [^`\n]+)`", path.read_text(encoding="utf-8")):
+        # A row of a report may be called `gelora (method.variant=dora)`, which is no command.
+        for line in re.findall(r"`(gelora \w[^`\n]*)`", path.read_text(encoding="utf-8")):
             yield path.name, line
     for path in sorted(config_dir().rglob("*.yaml")):
         for line in path.read_text(encoding="utf-8").splitlines():
