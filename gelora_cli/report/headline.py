@@ -56,7 +56,7 @@ def _tests_over_tasks(analysis: Analysis) -> Iterator[_Test]:
         for test in answer.across:
             if UNIFORM in (test.first, test.second):
                 where = f" at {budgets[test.board]}" if len(budgets) > 1 and test.board in budgets else ""
-                yield _test(test, test.second == UNIFORM, where, test.problem, test.tasks)
+                yield _test(test, test.second == UNIFORM, where, test.reason, test.tasks)
 
 
 def _tests_of_tasks(analysis: Analysis) -> Iterator[_Test]:

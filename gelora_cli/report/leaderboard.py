@@ -189,5 +189,5 @@ def _compare_with_best(
         is_tested = test is not None and not test.problem and test.p_corrected is not None
         is_worse = test is not None and test.is_shown and test.difference > 0
         entries.append(replace(entry, against_best=test, not_shown_worse=is_tested and not is_worse))
-    untested += [test.problem for test in corrected.values() if test.problem]
+    untested += [test.reason for test in corrected.values() if test.problem]
     return replace(board, entries=tuple(entries), notes=tuple(dict.fromkeys(untested)))

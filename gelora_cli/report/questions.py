@@ -106,6 +106,11 @@ class AcrossTasks:
         return sum(difference < 0 for difference in self.differences)
 
     @property
+    def reason(self) -> str:
+        """Return why there is no verdict, to stand behind words that say that there is none."""
+        return self.problem.removeprefix("no verdict: ")
+
+    @property
     def is_same_runs(self) -> bool:
         """Return whether both names are of the same runs, which leaves nothing to test."""
         return self.problem == SAME_RUNS

@@ -119,7 +119,7 @@ def question_line(question: str) -> str:
 def test_text(across: AcrossTasks, tests: int) -> str:
     """Return interval, p, number of contrasts and seeds in words; why there is no test where there is none."""
     if across.problem or across.p_corrected is None or across.low is None or across.high is None:
-        return across.problem.removeprefix("no verdict: ") or "nothing to test with"
+        return across.reason or "nothing to test with"
     corrected = f", corrected for {tests} contrasts" if tests > 1 else ""
     return (
         f"95 % interval {points(across.low)} to {points(across.high)}, p {probability(across.p_corrected)}{corrected}, "

@@ -81,6 +81,13 @@ def test_the_headline_of_one_task_and_of_no_difference(analysis: Analysis) -> No
     assert headline(single) == "No method is shown to differ from uniform LoRA on cola, rte (2 comparisons)."
     undecided = tuple(replace(pair, verdict="no verdict: 1 shared seed, 3 are needed") for pair in pairs)
     assert headline(replace(single, comparisons=undecided)).endswith("uniform LoRA: 1 shared seed, 3 are needed.")
+    untested = [
+        replace(test, problem="no verdict: cola: 1 shared seed, 3 are needed") for test in analysis.answers[0].across
+    ]
+    over_tasks = replace(analysis, answers=(replace(analysis.answers[0], across=tuple(untested)),))
+    assert headline(over_tasks).startswith(
+        "No verdict yet on what differs from uniform LoRA: cola: 1 shared seed, 3 are"
+    )
     others = tuple(row for row in analysis.rows if row.method != "lora")
     assert headline(replace(analysis, rows=others)) == "There is no uniform LoRA to compare with here."
 
