@@ -25,13 +25,11 @@ class ContrastResult:
     """A contrast over the tasks of one board.
 
     Attributes:
-        contrast: the two methods.
         comparisons: one for each task, `first` first, not corrected again.
         across: the same over the tasks; None where no task has both.
         problems: why it is not compared on a task, a sentence each.
     """
 
-    contrast: Contrast
     comparisons: tuple[Comparison, ...]
     across: AcrossTasks | None
     problems: tuple[str, ...]
@@ -60,14 +58,15 @@ def _answer(
 ) -> Answer:
     asked = [group for group in groups if not question.tasks or group.key.task in question.tasks]
     results = []
-    for members in groups_by_board(asked).values():
-        results += [contrast_across(contrast, members, comparisons, ignore_trials) for contrast in question.contrasts]
+    problems: dict[tuple[Contrast, str], tuple[str, ...]] = {}
+    for board, members in groups_by_board(asked).items():
+        for contrast in question.contrasts:
+            result = contrast_across(contrast, members, comparisons, ignore_trials)
+            results.append(result)
+            if result.problems:
+                problems[contrast, str(board)] = result.problems
     single = [pair for result in results for pair in result.comparisons]
     across = correct_across([result.across for result in results if result.across is not None])
-    problems: dict[Contrast, tuple[str, ...]] = {}
-    for result in results:
-        if result.problems:
-            problems[result.contrast] = problems.get(result.contrast, ()) + result.problems
     return Answer(
         question=question,
         comparisons=tuple(_correct_single(single, ignore_trials)),
@@ -108,7 +107,7 @@ def contrast_across(
     across = _test_across(contrast, groups[0], pairs, factors, ignore_trials) if pairs else None
     if across is not None:
         across = replace(across, same_ranks=_tasks_of_same_ranks(contrast, groups, pairs))
-    return ContrastResult(contrast=contrast, comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
+    return ContrastResult(comparisons=tuple(pairs.values()), across=across, problems=tuple(problems))
 
 
 def _find_pair(contrast: Contrast, groups: Sequence[RowGroup], comparisons: Sequence[Comparison]) -> Comparison | str:

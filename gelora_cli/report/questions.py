@@ -133,14 +133,14 @@ class Answer:
         comparisons: its contrasts on each single task, corrected over all of these, the first method first.
         across: its contrasts over the tasks, one for each model, budget, modules and protocol.
         verdict: the answer in words, a clause for each of `across`.
-        problems: by contrast, why it is not compared on some tasks, a sentence each.
+        problems: by contrast and board, why it is not compared there on some tasks, a sentence each.
     """
 
     question: Question
     comparisons: tuple[Comparison, ...]
     across: tuple[AcrossTasks, ...]
     verdict: str
-    problems: Mapping[Contrast, tuple[str, ...]] = field(default_factory=dict)
+    problems: Mapping[tuple[Contrast, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 def across_verdict(across: AcrossTasks, tests: int) -> str:

@@ -9,6 +9,7 @@ with the code of the plan's commit, and packs what is finished every half hour a
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import signal
@@ -32,6 +33,7 @@ from scripts.evidence.plan import ROOT, Presets, Scale, Stage, Values, load_scal
 from scripts.evidence.presets import committed_presets, preset_key, take_presets
 from scripts.evidence.progress import Progress, progress
 from scripts.evidence.running import Runner, check_places, link, open_tree
+from scripts.evidence.whole_rounds import read_evidence
 from scripts.reproduce.sweeps import override
 
 Number = TypeVar("Number", int, float)
@@ -136,7 +138,8 @@ def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
         link(request.glue_link, request.glue)
     tree = open_tree(request.place / "tree", request.scale.commit)
     deadline = None if request.minutes is None else time.monotonic() + 60 * request.minutes
-    runner = Runner(tree, request.place, request.runs, request.archive, deadline)
+    find_problem = functools.partial(_problem_of_rounds, request)
+    runner = Runner(tree, request.place, request.runs, request.archive, find_problem, deadline)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, runner.stop)
     for stage in request.scale.stages:
@@ -149,6 +152,15 @@ def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
     else:
         print("nothing is finished yet, so nothing is packed; the same command resumes")
     return StoppedError.exit_code if runner.stopped else runner.code
+
+
+def _problem_of_rounds(request: Request) -> str:
+    """Return why finished runs are no rounds of one comparison, which can't be undone once they are packed."""
+    try:
+        read_evidence(request.scale, [request.archive, request.runs])
+    except GeloraError as error:
+        return str(error)
+    return ""
 
 
 def _last_lines(request: Request) -> str:

@@ -26,7 +26,7 @@ def board_section(findings: Findings) -> str:
         parts.append(f"### {board.title}\n")
         parts.append(board_table(findings, board, anchor=f"board-{number}"))
         parts.append(_metrics(findings, board))
-        parts += [f"{note}\n" for note in board.notes]
+        parts += [f"Not tested: {note}.\n" for note in board.notes]
         seeds = {len(entry.shared_seeds) for entry in board.entries}
         if len(seeds) > 1:
             parts.append(UNEQUAL_SEEDS.format(few=min(seeds), many=max(seeds)))

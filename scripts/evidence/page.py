@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
 from gelora_cli.plots.base import Picture
 from scripts.evidence.findings import find
@@ -34,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a text is another")
     options = parser.parse_args(arguments)
     scale = load_scale("cpu")
-    findings = find(scale, options.runs or [scale.archive])
+    try:
+        findings = find(scale, options.runs or [scale.archive])
+    except GeloraError as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        return 2
     pictures = page_pictures(findings)
     texts = {PAGE: page_text(findings, pictures)}
     if findings.has_tests:  # until then the README keeps what it has

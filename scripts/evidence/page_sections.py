@@ -10,7 +10,7 @@ from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run, collect
 from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers, tuning_answer
 from scripts.evidence.board_sections import board_section, board_table
-from scripts.evidence.claims import Claim, advice_claims, headline, is_answered, question_line
+from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
 from scripts.evidence.pictures import MAIN, picture_lines
@@ -42,7 +42,7 @@ is no verdict.
 
 PROVISIONAL = """\
 **Provisional.** Some contrasts below have fewer than the planned {planned} seeds; the tables say how many. A page that
-is written anew after each round gives chance more than one try. So read no answer as settled before all rounds are
+is read after each round gives chance more than one try. So read no answer as settled before all rounds are
 whole.
 """
 
@@ -76,8 +76,8 @@ settings are committed in `{presets}`, so that the rounds can be run without tun
 
 {rates}
 
-**Add rows.** With a faster machine, or more of them: give the line above. Then write the page, commit it with the
-archive and the settings, and open a pull request:
+**Add rows.** With a faster machine, or more of them, of one kind for a round: give the line above. Then write the page,
+commit it with the archive and the settings, and open a pull request:
 
 ```bash
 python -m scripts.evidence.page
@@ -96,7 +96,7 @@ gelora report {archive} output=report
 """
 
 RATES = """\
-The trials ran in float32, the comparison in bf16, as the plan says.
+The trials of `gelora tune` ran in float32 on a GPU; those of the rates below and the comparison in bf16 on processors.
 
 **Rates of the tasks that take over settings.** SST-2's learning rates are too high for some of them: training then ends
 at or near the majority label. So for `lora`, `adalora` and `sora` factors of the rate were tried, two times apart, with
@@ -114,13 +114,15 @@ with two corrections; now only in the second. The question of variants became tw
 
 The first protocol took the rates of the studies as they are, for MRPC those of its own study, and batches twice as
 large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So
-rates and batches of all tasks but SST-2 were changed before a round was whole. The runs that were given up lie in
-`{archive}`. No other number on this page is theirs.
+rates and batches of all tasks but SST-2 were changed before a round was whole. The plan names the precision since the
+first round was whole, as its runs and the trials had it. The runs that were given up lie in `{archive}`. No other
+number on this page is theirs.
 {again}"""
 
 RUN_AGAIN = """\
-Some have a configuration that is still in the plan, and were run again with the rest on another machine: {values}.
-Equal configurations are bitwise equal on one kind of machine alone ([determinism](explanation/determinism.md)).
+Some have a configuration that is still in the plan, and were run again with the rest, later: {values}. Most likely the
+processor was another, as [roundings grow](explanation/determinism.md), but these runs do not say which they had. So a
+round may be of two kinds of machines. Its methods still ran on one task and seed together.
 """
 
 PAPER = """\
@@ -240,14 +242,16 @@ def _in_short(findings: Findings) -> str:
     unanswered = []
     for answer in findings.answers:
         title = findings.texts.questions[answer.question.id].title
-        if is_answered(answer):
-            lines.append(f"- **{title}** {headline(findings.texts, answer).markdown()}")
+        claim = headline(findings.texts, answer)
+        if claim.text == findings.texts.sentences["unanswered"]:
+            unanswered.append(f"[{title}](#{claim.carried_by})")
         else:
-            unanswered.append(f"[{title}](#{question_line(answer.question.id)})")
+            lines.append(f"- **{title}** {claim.markdown()}")
     for other in other_answers(findings):
         lines.append(f"- **{other.title}** {other.claim.markdown()}")
     if unanswered:
-        lines.append(f"- Not answered yet, since no contrast has three seeds on every task: {' '.join(unanswered)}")
+        text = findings.texts.sentences["unanswered_questions"].format(questions=", ".join(unanswered))
+        lines.append(f"- {text}")
     lines.append("\n**Which allocator when, and when none:**\n")
     lines += [f"- {claim.markdown()}" for claim in advice_claims(findings.texts, findings.answers)]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -92,6 +92,7 @@ class Runner:
         directory: where the commands run.
         runs: all run directories, which are packed.
         archive: the file that they are packed into.
+        find_problem: says why finished runs may not be packed; empty where they may.
         deadline: seconds of `time.monotonic` after which the command at work is stopped; None for none.
     """
 
@@ -99,6 +100,7 @@ class Runner:
     directory: Path
     runs: Path
     archive: Path
+    find_problem: Callable[[], str]
     deadline: float | None = None
     code: int = 0
     stopped: bool = False  # by a signal
@@ -146,6 +148,11 @@ class Runner:
         """Pack all finished runs into the archive, with the code of this checkout."""
         self.next_pack = time.monotonic() + PACK_SECONDS
         if not any(map(is_done, find_runs(self.runs))):
+            return
+        problem = self.find_problem()
+        if problem:
+            print(f"evidence: nothing is packed: {problem}", file=sys.stderr, flush=True)
+            self.code = max(self.code, GeloraError.exit_code)
             return
         self.archive.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "gelora_cli", "pack", str(self.runs), f"output={self.archive}"]

@@ -107,24 +107,21 @@ def read_evidence(scale: Scale, places: Sequence[Path]) -> Evidence:
     by_key: dict[RunKey, list[FinishedRun]] = {}
     for one in finished:
         by_key.setdefault(run_key(one.config), []).append(one)
-    chosen: list[tuple[Job, Run]] = []
-    incomplete = 0
+    done: list[tuple[Job, Run]] = []
+    chosen: list[Run] = []
     for state in states:
         counted = _counted_rounds(state, is_first=not chosen)
         for job in scale.jobs(state.stage):
             run = _run_of(job, by_key.get(job.key, []), presets, scale.trials)
-            if run is None:
-                continue
-            if job.values["seed"] in counted:
-                chosen.append((job, run))
-            else:
-                incomplete += 1
-    check_alike(chosen)
+            if run is not None:
+                done.append((job, run))
+                chosen += [run] if job.values["seed"] in counted else []
+    check_alike(done)
     return Evidence(
         scale=scale,
         states=tuple(states),
-        runs=tuple({run.directory: run for _, run in chosen}.values()),
-        incomplete=incomplete,
+        runs=tuple({run.directory: run for run in chosen}.values()),
+        incomplete=len(done) - len(chosen),
         trials=tuple(run for run in collected.runs if run.result.on_holdout),
         studies=tuple(study for place in places for study in read_studies(place)),
     )
@@ -155,7 +152,7 @@ def _run_of(job: Job, candidates: Iterable[FinishedRun], presets: Presets, trial
     return None
 
 
-def check_alike(chosen: Iterable[tuple[Job, Run]]) -> None:
+def check_alike(done: Iterable[tuple[Job, Run]]) -> None:
     """Refuse rounds that differ in more than their seed, and methods of a task that saw other data or weights.
 
     The plan names the settings that it chooses. All others, and the data, have to be those of the first run.
@@ -166,7 +163,7 @@ def check_alike(chosen: Iterable[tuple[Job, Run]]) -> None:
     first_of_job: dict[str, Run] = {}
     first_of_task: dict[str, Run] = {}
     problems = []
-    for job, run in chosen:
+    for job, run in done:
         beside_seed = repr({key: value for key, value in job.values.items() if key != "seed"})
         first = first_of_job.setdefault(beside_seed, run)
         differences = _differences(first, run, "")
@@ -176,7 +173,8 @@ def check_alike(chosen: Iterable[tuple[Job, Run]]) -> None:
         if differences:
             problems.append(f"{run.directory} has {', '.join(differences)} of {first.directory}")
     if problems:
-        raise GeloraError("\n".join(["rounds differ, and are no rounds of one comparison: take runs out", *problems]))
+        lead = "not every run is a round of one comparison. Move these elsewhere, and run them again:"
+        raise GeloraError("\n".join([lead, *problems]))
 
 
 def _differences(first: Run, other: Run, keys: str | tuple[str, ...]) -> list[str]:

@@ -27,6 +27,7 @@ from scripts.evidence.rates import tried_factors
 from scripts.evidence.running import Runner, check_places, open_tree
 from scripts.reproduce.sweeps import composed, composing
 from tests.helpers.comparison_runs import made_preset, write_study
+from tests.helpers.report_runs import write_whole
 from tests.helpers.waiting import wait_for_file
 
 CPU = load_scale("cpu")
@@ -216,7 +217,8 @@ def write_fake_gelora(tree: Path, body: str) -> None:
 
 
 def runner(tmp_path: Path, **changes: Any) -> Runner:
-    return Runner(tmp_path / "tree", tmp_path, tmp_path / "runs", tmp_path / "archive", **changes)
+    values = {"find_problem": str} | changes
+    return Runner(tmp_path / "tree", tmp_path, tmp_path / "runs", tmp_path / "archive", **values)
 
 
 def test_commands_run_with_the_code_of_the_worktree(tmp_path: Path) -> None:
@@ -225,6 +227,14 @@ def test_commands_run_with_the_code_of_the_worktree(tmp_path: Path) -> None:
     assert one.run(["run", "-m", "task=cola"]) == 1
     assert (tmp_path / "words").read_text() == "run -m task=cola"
     assert (one.code, one.is_over) == (1, False)
+
+
+def test_what_can_be_no_round_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_whole(tmp_path / "runs", "lora", 0, 30)
+    refusing = runner(tmp_path, find_problem=lambda: "these rounds differ")
+    refusing.pack()
+    assert refusing.code == 2 and not refusing.archive.exists()
+    assert "nothing is packed: these rounds differ" in capsys.readouterr().err
 
 
 def test_the_deadline_stops_the_command_at_work(tmp_path: Path) -> None:
@@ -250,7 +260,7 @@ open('went on', 'w').close()
     script = f"""from pathlib import Path
 from scripts.evidence.running import Runner
 place = Path({str(tmp_path)!r})
-Runner(place / "tree", place, place / "runs", place / "archive").run(["run"])
+Runner(place / "tree", place, place / "runs", place / "archive", str).run(["run"])
 """
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
     wait_for_file(tmp_path / "begun")

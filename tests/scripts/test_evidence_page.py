@@ -18,8 +18,9 @@ from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.plots.style import has_title
+from gelora_cli.report.comparison import LEVEL
 from gelora_cli.report.questions import SAME_RUNS, AcrossTasks, Answer
-from gelora_cli.report.relations import PlanGain
+from gelora_cli.report.relations import PlanGain, relate
 from scripts.evidence import page
 from scripts.evidence.answer_sections import verdict_answer
 from scripts.evidence.claims import advice_claims, contrast_claim, headline, load_texts
@@ -183,7 +184,7 @@ def test_the_readme_waits_for_the_first_test(different: Findings, tmp_path: Path
     one_round = find(scale, [tmp_path / "runs"])
     assert one_round.has_rounds and not one_round.has_tests
     text = page_text(one_round, {})
-    assert "Not answered yet, since no contrast has three seeds on every task: [Does it matter" in text
+    assert "Not answered yet, since none of their contrasts has a test: [Does it matter" in text
     assert "**Provisional.**" not in text and "**Provisional.**" in page_text(different, {})
     assert different.has_tests
 
@@ -227,10 +228,18 @@ def test_a_split_that_is_not_glues_is_said_with_its_numbers(equal: Findings) -> 
 
 
 def test_what_a_plans_agreement_can_not_show_is_said(equal: Findings) -> None:
-    gains = tuple(PlanGain(task="sst2", method=name, agreement=1.0, gain=ord(name) / 10) for name in "abcd")
-    few, alike = verdict_answer(replace(equal, gains=gains[:3])), verdict_answer(replace(equal, gains=gains))
-    assert few.claim.text.startswith("Nothing can be shown yet: 3 methods") and few.claim.text.endswith("takes four.")
-    assert alike.claim.text.endswith("gains, differ between the 4 methods.")
+    gains = tuple(PlanGain(task="sst2", method=name, agreement=1.0, gain=ord(name) / 10) for name in "abcde")
+    few, alike = verdict_answer(replace(equal, gains=gains[:4])), verdict_answer(replace(equal, gains=gains))
+    assert few.claim.text.startswith("Nothing can be shown yet: it takes five methods") and "and 4 of" in few.claim.text
+    assert alike.claim.text.endswith("gains, differ between the 5 methods.")
+    for count, can_show in ((4, False), (5, True)):
+        perfect = [
+            PlanGain(task=task, method=name, agreement=number / 10, gain=float(number))
+            for task in ("sst2", "cola", "mrpc", "stsb")
+            for number, name in enumerate("abcde"[:count])
+        ]
+        relation = relate(perfect)
+        assert relation is not None and (relation.p < LEVEL) == can_show
 
 
 def change_run(directory: Path, key: str, value: Any) -> None:
@@ -252,16 +261,25 @@ def change_run(directory: Path, key: str, value: Any) -> None:
     ],
 )
 def test_rounds_on_other_data_or_with_other_settings_are_refused(
-    tmp_path: Path, method: str, key: str, value: Any, said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    key: str,
+    value: Any,
+    said: str,
 ) -> None:
     scale = small_scale(tmp_path)
     write_jobs(scale, tmp_path / "runs", scale.jobs(FIRST)[:12], noise)
     (changed,) = (tmp_path / "runs" / "cola" / "minilm").glob(f"{method}/s1-*")
     change_run(changed, key, value)
-    with pytest.raises(GeloraError, match="no rounds of one comparison") as problem:
+    with pytest.raises(GeloraError, match="is a round of one comparison") as problem:
         find(scale, [tmp_path / "runs"])
     assert said in str(problem.value) and str(changed) in str(problem.value)
     assert len(str(problem.value).splitlines()) == 2
+    monkeypatch.setattr(page, "load_scale", lambda _: scale)
+    assert page.main(["--runs", str(tmp_path / "runs"), "--check"]) == 2
+    assert said in capsys.readouterr().err
 
 
 FILLED_IN = {
@@ -276,6 +294,7 @@ FILLED_IN = {
         "same_ranks": "tasks",
         "collapsed": "first second first_collapsed second_collapsed",
         "rest": "names",
+        "unanswered_questions": "questions",
         "one_plan": "names",
         "power": "detectable",
     },
