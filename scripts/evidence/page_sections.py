@@ -122,7 +122,7 @@ number on this page is theirs.
 RUN_AGAIN = """\
 Some have a configuration that is still in the plan, and were run again with the rest, later: {values}. Most likely the
 processor was another, as [roundings grow](explanation/determinism.md), but these runs do not say which they had. So a
-round may be of two kinds of machines. Its methods still ran on one task and seed together.
+round may be of two kinds of machines.
 """
 
 PAPER = """\
