@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import serve
-from gelora_cli.launchers.run_outcome import finished_outcome, latest_run, unseen_run, wait_until_done
+from gelora_cli.launchers.run_outcome import finished_outcome, latest_run, unseen_run, wait_for_run, wait_from_now
 
 if TYPE_CHECKING:
     from gelora_cli.pipeline.run_directories import RunDirectories
@@ -61,14 +61,17 @@ class CommandActions:
 
         return RunDirectories()
 
-    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
+    def read_outcome(
+        self, job: Job, code: int, seconds: float, keep_waiting: Callable[[], bool] | None = None
+    ) -> Outcome:
         """Read from its run directory what came of a job that another process has ended."""
         if not self.command.writes_run:
             return Outcome(code, message=describe_exit_status(code) if code else "", seconds=seconds)
         directories = self.run_directories(job)
         if code:
             return self._failed_outcome(directories, code, seconds)
-        wait_until_done(directories)
+        keep_waiting = keep_waiting or wait_from_now()
+        wait_for_run(directories, self.begun, forced=job.config.force, keep_waiting=keep_waiting)
         latest = latest_run(filter(is_done, directories))
         if latest is None:
             return Outcome(1, message=unseen_run(directories), seconds=seconds)

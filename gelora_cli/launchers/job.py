@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,8 +73,15 @@ class JobActions(Protocol):
     def run_directories(self, job: Job) -> list[Path]:
         """Return where the run of a job may be: one directory, or one for each precision that its machine may have."""
 
-    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
-        """Read from its run directory what came of a job that another process has ended with this exit code."""
+    def read_outcome(
+        self, job: Job, code: int, seconds: float, keep_waiting: Callable[[], bool] | None = None
+    ) -> Outcome:
+        """Read from its run directory what came of a job that another process has ended with this exit code.
+
+        A job with code 0 may have ended on another machine, whose last files are seen here some time later.
+        `keep_waiting` is asked again and again whether to wait for them; without it, they are waited for two minutes
+        from now.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.messages import escape_controls, first_line
 from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.launchers import run_outcome
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.ray_job import JobKilledError, run_command
@@ -200,19 +202,12 @@ def check_nodes(nodes: Sequence[dict[str, Any]], needed: JobResources) -> None:
 
 def _outcomes(ray: Any, jobs: Sequence[Job], sent: Sequence[Any], stop: SignalHandler) -> Iterator[Outcome]:
     """Yield the outcome of each job in order; a signal cancels all, and those that run stop with a checkpoint."""
-    cancelled = False
-    waiting = list(dict.fromkeys(sent))
+    tasks = SentTasks(ray, jobs, sent, stop)
     unstarted = 0
     for job, reference in zip(jobs, sent, strict=True):
-        while reference in waiting:
-            ended, waiting = ray.wait(waiting, num_returns=1, timeout=WAIT_SECONDS)
-            for each in ended:
-                _announce_end(jobs[list(sent).index(each)])
-            if stop.requested and not cancelled:
-                cancelled = True
-                for each in waiting:
-                    ray.cancel(each)
-        outcome = _outcome(ray, job, reference)
+        while reference not in tasks.ended:
+            tasks.look(WAIT_SECONDS)
+        outcome = tasks.outcome(job, reference)
         if outcome is None:
             unstarted += 1
             continue
@@ -222,16 +217,56 @@ def _outcomes(ray: Any, jobs: Sequence[Job], sent: Sequence[Any], stop: SignalHa
         yield outcome
 
 
-def _outcome(ray: Any, job: Job, reference: Any) -> Outcome | None:
-    """Return what came of a job; None of one that was cancelled before it began."""
-    try:
-        code, seconds = ray.get(reference)
-    except ray.exceptions.TaskCancelledError:
-        return None
-    except ray.exceptions.RayError as error:  # its worker or node was lost once too often
-        lost = job.actions.read_outcome(job, 1, 0.0)
-        return replace(lost, message=f"Ray gave it up: {first_line(error)}")
-    return job.actions.read_outcome(job, code, seconds)
+class SentTasks:
+    """The tasks of the jobs of a sweep, some of which share one.
+
+    Attributes:
+        ended: when each task that has ended was seen to, by the monotonic clock of this process.
+    """
+
+    def __init__(self, ray: Any, jobs: Sequence[Job], sent: Sequence[Any], stop: SignalHandler) -> None:
+        self._ray = ray
+        self._stop = stop
+        self._jobs: dict[Any, Job] = {}  # the first job of each task that has not ended
+        for job, reference in zip(jobs, sent, strict=True):
+            self._jobs.setdefault(reference, job)
+        self._cancelled = False
+        self.ended: dict[Any, float] = {}
+
+    def look(self, seconds: float = 0.0) -> None:
+        """See which tasks have ended, or wait so long until one has; after a signal, cancel the others."""
+        waiting = list(self._jobs)
+        if not waiting:
+            return
+        ended, waiting = self._ray.wait(waiting, num_returns=1 if seconds else len(waiting), timeout=seconds)
+        for reference in ended:
+            self.ended[reference] = time.monotonic()
+            _announce_end(self._jobs.pop(reference))
+        if self._stop.requested and not self._cancelled:
+            self._cancelled = True
+            for reference in waiting:
+                self._ray.cancel(reference)
+
+    def outcome(self, job: Job, reference: Any) -> Outcome | None:
+        """Return what came of a job whose task has ended; None of one that was cancelled before it began."""
+        try:
+            code, seconds = self._ray.get(reference)
+        except self._ray.exceptions.TaskCancelledError:
+            return None
+        except self._ray.exceptions.RayError as error:  # its worker or node was lost once too often
+            lost = job.actions.read_outcome(job, 1, 0.0)
+            return replace(lost, message=f"Ray gave it up: {first_line(error)}")
+
+        def keep_waiting() -> bool:
+            self.look()  # others end meanwhile, and their files have as long from then
+            is_over = time.monotonic() - self.ended[reference] >= run_outcome.FILES_SECONDS
+            return not is_over and not self._stop.requested
+
+        outcome = job.actions.read_outcome(job, code, seconds, keep_waiting)
+        if outcome.code and not code and self._stop.requested:
+            message = "it ended without an error; interrupted before its finished run was seen here"
+            return replace(outcome, code=StoppedError.exit_code, message=message)
+        return outcome
 
 
 def _announce_end(job: Job) -> None:

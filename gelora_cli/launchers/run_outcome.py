@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -35,14 +35,34 @@ def latest_run(directories: Iterable[Path], since: str = "") -> tuple[Path, RunM
     return max(runs, key=lambda run: run[1].updated, default=None)
 
 
-def wait_until_done(directories: Sequence[Path]) -> bool:
-    """Wait until this machine sees that a run is done which has ended on another one, and return whether it does."""
-    deadline = time.monotonic() + FILES_SECONDS
-    while not any(map(is_done, directories)):
-        if time.monotonic() >= deadline:
-            return False
+def wait_for_run(directories: Sequence[Path], begun: str, *, forced: bool, keep_waiting: Callable[[], bool]) -> None:
+    """Wait until this machine sees the finished run of a job that has ended on another one.
+
+    A run that was done before the sweep began is the job's own if no other directory is there in which the job can
+    have worked: a run makes its directory when it begins, long before its last files.
+
+    Args:
+        directories: where the run may be.
+        begun: when the sweep began, as `run.json` has it.
+        forced: whether the job repeats a run that was done before.
+        keep_waiting: asked before each pause; False ends the wait.
+    """
+    while True:
+        done = [directory for directory in directories if is_done(directory)]
+        if latest_run(done, since=begun) is not None:
+            return
+        has_other = any(directory.exists() for directory in directories if directory not in done)
+        if done and not has_other and not forced:
+            return
+        if not keep_waiting():
+            return
         time.sleep(POLL_SECONDS)
-    return True
+
+
+def wait_from_now() -> Callable[[], bool]:
+    """Return what says, from now on, whether the files of a job that has just ended may still come."""
+    deadline = time.monotonic() + FILES_SECONDS
+    return lambda: time.monotonic() < deadline
 
 
 def unseen_run(directories: Sequence[Path]) -> str:

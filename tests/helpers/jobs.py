@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gelora_cli.config.schema import LaunchConfig, RunConfig
@@ -20,7 +21,9 @@ class NoActions:
     def run_directories(self, job: Job) -> list[Path]:
         raise AssertionError("looked for in the process of the launcher")
 
-    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
+    def read_outcome(
+        self, job: Job, code: int, seconds: float, keep_waiting: Callable[[], bool] | None = None
+    ) -> Outcome:
         raise AssertionError("read in the process of the launcher")
 
 

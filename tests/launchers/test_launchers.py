@@ -11,6 +11,7 @@ import pytest
 
 from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.commands.main import command_line
+from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS
@@ -144,6 +145,42 @@ def test_a_run_that_another_machine_has_just_finished_is_waited_for(
     monkeypatch.setattr(run_outcome, "FILES_SECONDS", 0.0)
     unseen = actions.read_outcome(make_job(), 0, 3.0)
     assert unseen.state == "failed" and f"no finished run is seen in {place}. If" in unseen.message
+
+
+def test_an_older_run_in_another_precision_is_no_outcome_of_a_job_whose_files_are_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, late = write_run(tmp_path, "lora", 0, 0.4), write_run(tmp_path, "lora", 1, 0.5)
+    old_manifest = replace(manifest("done"), updated="2020-01-01T00:00:00+00:00")
+    write_artifact(old_manifest, older)
+    monkeypatch.setattr(CommandActions, "run_directories", lambda self, job: [late, older])
+    actions = CommandActions(COMMANDS.get("run"), begun="2021-01-01T00:00:00+00:00")
+
+    def read_outcome(job: Job, *, waits: bool, shown: Path | None = None) -> tuple[str, float | None]:
+        """Read the outcome of the job, and show a file once it is waited for, after which nothing else is."""
+        pauses: list[bool] = []
+
+        def keep_waiting() -> bool:
+            pauses.append(True)
+            if shown is not None:
+                shown.rename(shown.with_name("DONE"))
+            return shown is not None and len(pauses) == 1
+
+        outcome = actions.read_outcome(job, 0, 3.0, keep_waiting)
+        assert bool(pauses) == waits
+        return outcome.state, outcome.value
+
+    monkeypatch.setattr(run_outcome, "POLL_SECONDS", 0.0)
+    hidden = (late / "DONE").rename(late / "hidden")
+    assert read_outcome(make_job(), waits=True, shown=hidden) == ("done", 0.5)
+    write_artifact(old_manifest, late)
+    assert read_outcome(make_job(), waits=False)[0] == "already done"  # both were
+    forced = make_job(config=RunConfig(force=True))
+    assert read_outcome(forced, waits=True)[0] == "already done"  # the clock of the other machine may be wrong
+    (late / "DONE").unlink()
+    assert read_outcome(make_job(), waits=True) == ("already done", 0.4)  # the job may have resumed the other
+    late.rename(tmp_path / "elsewhere")
+    assert read_outcome(make_job(), waits=False) == ("already done", 0.4)  # it began no other
 
 
 @pytest.mark.parametrize(

@@ -7,26 +7,56 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import LAUNCHERS
+from gelora_cli.core.registries import COMMANDS, LAUNCHERS
+from gelora_cli.launchers import run_outcome
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.ray_job import JobKilledError, run_command
-from tests.helpers.fake_ray import FakeRay, RayError, install
+from tests.helpers.fake_ray import FakeRay, RayError, Reference, install
 from tests.helpers.jobs import NoActions, make_job
 from tests.helpers.waiting import wait_for_file, wait_for_text, wait_until
 
 
 class ReadActions(NoActions):
-    def read_outcome(self, job: Job, code: int, seconds: float) -> Outcome:
+    def read_outcome(
+        self, job: Job, code: int, seconds: float, keep_waiting: Callable[[], bool] | None = None
+    ) -> Outcome:
         return Outcome(code, f"/runs/{job.number}", seconds=seconds)
+
+
+@dataclass
+class Clock:
+    """Stands for the module `time`: no pause takes any, and each pause calls `pause`."""
+
+    pause: Callable[[], None] = lambda: None
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.pause()
+
+
+class InTurn(FakeRay):
+    """Tasks end one by one, in the order in which they were sent."""
+
+    def wait(
+        self, references: Sequence[Reference], *, num_returns: int, timeout: float
+    ) -> tuple[list[Reference], list[Reference]]:
+        ended, waiting = super().wait(references[::-1], num_returns=num_returns, timeout=timeout)
+        return ended, waiting[::-1]
 
 
 def jobs_of(count: int, *, processes: int = 1, **settings: Any) -> list[Job]:
@@ -93,6 +123,32 @@ def test_a_signal_cancels_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     # The last one ran alone here; those before it were cancelled before they had begun.
     assert [outcome.state for outcome in outcomes] == ["interrupted"] * 3
     assert [bool(outcome.directory) for outcome in outcomes] == [False, False, True]
+
+
+def unseen_outcomes(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> list[Outcome]:
+    """Run three jobs that end without an error, and whose files are never seen here."""
+    install(monkeypatch, InTurn(lambda *_: (0, 2.0)))
+    monkeypatch.setattr(CommandActions, "run_directories", lambda self, job: [Path(f"/unseen/{job.number}")])
+    for module in ("ray", "run_outcome"):
+        monkeypatch.setattr(f"gelora_cli.launchers.{module}.time", clock)
+    actions = CommandActions(COMMANDS.get("run"), begun="2020-01-01T00:00:00+00:00")
+    with LAUNCHERS.get("ray") as launcher:
+        return list(launcher.run([replace(job, actions=actions) for job in jobs_of(3)]))
+
+
+def test_unseen_files_of_several_jobs_are_waited_for_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    outcomes = unseen_outcomes(monkeypatch, clock)
+    assert [outcome.state for outcome in outcomes] == ["failed"] * 3
+    assert run_outcome.FILES_SECONDS <= clock.now <= run_outcome.FILES_SECONDS + 5
+
+
+def test_a_signal_ends_the_wait_for_unseen_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(pause=lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcomes = unseen_outcomes(monkeypatch, clock)
+    assert [outcome.state for outcome in outcomes] == ["interrupted"] * 3
+    assert outcomes[0].message == "it ended without an error; interrupted before its finished run was seen here"
+    assert clock.now < 2
 
 
 @pytest.mark.parametrize(
