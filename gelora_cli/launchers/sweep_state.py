@@ -49,7 +49,7 @@ class RecordedSweep:
     directory: Path
     record: SweepRecord
     _seen_ended: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """When a job was first seen to have ended, by its id; for one whose own files don't say it."""
+    """When a job was first seen to have ended, by its id; for one of which no file is seen that says it."""
 
     def directories(self, job: SweepJob) -> list[Path]:
         """Return where the run of a job may be."""
@@ -152,14 +152,18 @@ class RecordedSweep:
         """
         if not job.directories:
             return Outcome(0)  # it writes no run directory, which would say so
-        try:
-            ended = end_file(self.folder(job), job.scheduler_id).stat().st_mtime
-        except OSError:
-            ended = self._seen_ended.setdefault(job.scheduler_id, time.time())
-        if time.time() - ended < run_outcome.FILES_SECONDS:
+        if time.time() - self._end_time(job) < run_outcome.FILES_SECONDS:
             return Outcome(0, message="it ended, and its files are not seen yet", scheduled=RUNNING)
         log = log_file(self.folder(job), job.scheduler_id)
         return Outcome(1, message=f"{unseen_run(self.directories(job))} (log: {log})")
+
+    def _end_time(self, job: SweepJob) -> float:
+        """Return when a job ended, as far as this machine sees it; every process has to say nearly the same."""
+        folder = self.folder(job)
+        for path in (end_file(folder, job.scheduler_id), log_file(folder, job.scheduler_id)):
+            with contextlib.suppress(OSError):
+                return path.stat().st_mtime
+        return self._seen_ended.setdefault(job.scheduler_id, time.time())
 
     def _manifest(self, job: SweepJob) -> tuple[Path, RunManifest] | None:
         """Return the run directory that a job has written to since the sweep began, and its `run.json`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +236,20 @@ def test_a_finished_job_has_a_while_until_its_files_are_seen(
 
     hidden.rename(done)
     assert [outcome.state for outcome in sweep.outcomes()] == ["done"]
+
+
+def test_a_finished_job_without_an_end_is_not_running_for_ever(recorded: RecordedSweep, slurm: FakeSlurm) -> None:
+    first = recorded.record.jobs[0]
+    sweep = write_sweep(recorded, [first])
+    (sweep.directories(first)[-1] / "DONE").unlink()
+    slurm.knows({"12_1": "COMPLETED"})
+    log = log_file(sweep.folder(first), "12_1")
+    log.write_text("gelora: trained\n")
+    states = []
+    for age in (0.0, run_outcome.FILES_SECONDS + 60):
+        os.utime(log, (time.time() - age,) * 2)
+        states += [outcome.state for outcome in read_sweep(sweep.directory).outcomes()]  # as each new process does
+    assert states == ["running", "failed"]
 
 
 def test_a_sweep_is_shown_without_its_scheduler(
