@@ -255,8 +255,9 @@ def best_threshold(raw: Array, answerable: Array, no_answer: Array, empty: Array
     so that such a tie may go to the higher threshold; it calls the threshold below all scores 0.0, since its scores are
     probabilities; and it may cut between equal scores, which no threshold can.
     """
-    # nan as the lowest score: no threshold turns such a question into "no answer".
-    no_answer = np.where(np.isnan(no_answer), -np.inf, no_answer)
+    # No finite threshold turns a question into "no answer" whose score is nan, or as low as a finite number can be.
+    has_threshold_below = no_answer > np.finfo(np.float64).min
+    no_answer = np.where(has_threshold_below, no_answer, -np.inf)
     order = np.argsort(no_answer, kind="stable")
     scores = no_answer[order]
     # From the lowest threshold up, each step answers one question more: it gains the points of its span, or loses the
