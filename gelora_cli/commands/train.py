@@ -19,7 +19,7 @@ class Train(Command[RunConfig]):
     """Fine-tune and evaluate with a profile or a plan that is there."""
 
     name = "train"
-    summary = "fine-tune and evaluate with a saved profile (in runs/.profiles) or plan (ranks.path=)"
+    summary = "fine-tune and evaluate with a saved profile (of the runs directory) or plan (ranks.path=)"
     examples = """  gelora train task=cola model=minilm data.glue=DIR budget=0.1M
   gelora train task=cola model=minilm data.glue=DIR ranks.path=RUN seed=1"""
     keys = RunConfig
