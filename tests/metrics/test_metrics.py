@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import socket
+import sys
 import warnings
 from fractions import Fraction
 from pathlib import Path
