@@ -13,12 +13,18 @@ from gelora_cli.commands.execution import execute
 from gelora_cli.commands.failures import user_error
 from gelora_cli.config.files import parse_config
 from gelora_cli.config.schema import RunConfig
-from gelora_cli.core.done import is_done
 from gelora_cli.core.processes import describe_exit_status
 from gelora_cli.core.registries import COMMANDS
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.job_server import serve
-from gelora_cli.launchers.run_outcome import finished_outcome, latest_run, unseen_run, wait_for_run, wait_from_now
+from gelora_cli.launchers.run_outcome import (
+    finished_outcome,
+    is_seen_done,
+    latest_run,
+    unseen_run,
+    wait_for_run,
+    wait_from_now,
+)
 
 if TYPE_CHECKING:
     from gelora_cli.pipeline.run_directories import RunDirectories
@@ -72,7 +78,7 @@ class CommandActions:
             return self._failed_outcome(directories, code, seconds)
         keep_waiting = keep_waiting or wait_from_now()
         wait_for_run(directories, self.begun, forced=job.config.force, keep_waiting=keep_waiting)
-        latest = latest_run(filter(is_done, directories))
+        latest = latest_run(filter(is_seen_done, directories))
         if latest is None:
             return Outcome(1, message=unseen_run(directories), seconds=seconds)
         directory, manifest = latest

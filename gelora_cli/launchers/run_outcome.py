@@ -48,7 +48,7 @@ def wait_for_run(directories: Sequence[Path], begun: str, *, forced: bool, keep_
         keep_waiting: asked before each pause; False ends the wait.
     """
     while True:
-        done = [directory for directory in directories if is_done(directory)]
+        done = [directory for directory in directories if is_seen_done(directory)]
         if latest_run(done, since=begun) is not None:
             return
         has_other = any(directory.exists() for directory in directories if directory not in done)
@@ -57,6 +57,11 @@ def wait_for_run(directories: Sequence[Path], begun: str, *, forced: bool, keep_
         if not keep_waiting():
             return
         time.sleep(POLL_SECONDS)
+
+
+def is_seen_done(directory: Path) -> bool:
+    """Return whether this machine sees that a run is done, and its result, which may come into sight later."""
+    return is_done(directory) and (directory / RunResult.FILE).is_file()
 
 
 def wait_from_now() -> Callable[[], bool]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gelora_cli.metrics.averages import TaskValues, average_over_tasks
@@ -87,6 +87,10 @@ class Board:
     def reference(self) -> Entry | None:
         """Return uniform LoRA; None where it is not there, or several times with other settings."""
         return next((entry for entry in self.entries if entry.name == UNIFORM), None)
+
+    def has_all(self, names: Iterable[str]) -> bool:
+        """Return whether there is an entry of each of these names."""
+        return set(names) <= {entry.name for entry in self.entries}
 
     def best_on(self, task: str) -> float | None:
         """Return the highest mean on a task of the entries that the budget binds, of all where it binds none."""

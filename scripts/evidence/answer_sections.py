@@ -49,7 +49,7 @@ def _missing_lines(findings: Findings, answer: Answer) -> list[str]:
     others: list[str] = []
     for contrast in answer.question.contrasts:
         name = f"`{contrast.first}` - `{contrast.second}`"
-        boards = [board.title for board in findings.boards if set(contrast) <= {entry.name for entry in board.entries}]
+        boards = [board.title for board in findings.boards if board.has_all(contrast)]
         problems = [text for board in boards for text in answer.problems.get((contrast, board), ())]
         if not boards:
             unrun.append(name)

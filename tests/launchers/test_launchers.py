@@ -12,6 +12,7 @@ import pytest
 from gelora_cli.commands.job_actions import CommandActions
 from gelora_cli.commands.main import command_line
 from gelora_cli.config.schema import RunConfig
+from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS
@@ -140,7 +141,11 @@ def test_a_run_that_another_machine_has_just_finished_is_waited_for(
         "gelora_cli.launchers.run_outcome.time.sleep", lambda seconds: write_run(tmp_path, "lora", 0, 0.5)
     )
     actions = CommandActions(COMMANDS.get("run"), begun="2020-01-01T00:00:00+00:00")
-    assert actions.read_outcome(make_job(), 0, 3.0) == Outcome(0, str(place), value=0.5, seconds=3.0)
+    finished = Outcome(0, str(place), value=0.5, seconds=3.0)
+    assert actions.read_outcome(make_job(), 0, 3.0) == finished
+    late = (place / RunResult.FILE).rename(tmp_path / "late")  # DONE is seen before it
+    monkeypatch.setattr("gelora_cli.launchers.run_outcome.time.sleep", lambda _: late.rename(place / RunResult.FILE))
+    assert actions.read_outcome(make_job(), 0, 3.0) == finished
     (place / "DONE").unlink()
     monkeypatch.setattr(run_outcome, "FILES_SECONDS", 0.0)
     unseen = actions.read_outcome(make_job(), 0, 3.0)
