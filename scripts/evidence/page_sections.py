@@ -13,7 +13,7 @@ from scripts.evidence.board_sections import board_section, board_table
 from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
-from scripts.evidence.pictures import MAIN, picture_lines
+from scripts.evidence.pictures import MAIN, picture_line, picture_lines
 from scripts.evidence.plan import ROOT, Scale, load_scale
 from scripts.evidence.progress import progress
 from scripts.evidence.rates import rate_table
@@ -140,11 +140,13 @@ selection of the epoch: no number above may be held against it.
 """
 
 README_INTRODUCTION = """\
-Rank allocators at equal parameters, equal protocol and equal numbers of trials ({trials} on {studied}), on {tasks},
-{seeds}.
+Rank allocators on one small encoder, at equal parameters, equal protocol and equal numbers of trials ({trials} on
+{studied}), on {tasks}, {seeds}.
 {setting} \N{DAGGER}: not shown to be worse than the best.
 """
 
+
+README_CAPTION = "Points above or below; large: over the tasks, small: on one. Hollow: no difference is shown.\n"
 
 README_ADVICE = (
     "advice-default",
@@ -154,7 +156,6 @@ README_ADVICE = (
     "advice-adaptive",
     "advice-adaptive-above",
     "advice-adaptive-below",
-    "advice-scope",
 )
 """Sentences that the README has, too: it is read in five minutes."""
 RUN_PARTS = 4
@@ -195,7 +196,7 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     )
     picture = ""
     if MAIN in pictures:
-        picture = f"**{pictures[MAIN].title}**\n\n{picture_lines(pictures[MAIN], 'docs/images')}"
+        picture = f"**{pictures[MAIN].title}**\n\n{picture_line(pictures[MAIN], 'docs/images')}\n\n{README_CAPTION}"
     claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id in README_ADVICE]
     advice = "".join(f"- {claim.text}\n" for claim in claims)
     return "\n".join([start, board_table(findings, board, is_short=True), picture, advice])

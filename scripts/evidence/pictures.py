@@ -33,10 +33,15 @@ def file_name(picture: Picture) -> str:
     return f"{picture.name}.png"
 
 
-def picture_lines(picture: Picture, images: str) -> str:
-    """Return a picture with its caption below, in Markdown; `images` leads to the files."""
+def picture_line(picture: Picture, images: str) -> str:
+    """Return a picture in Markdown; `images` leads to the files."""
     alternative = picture.title.replace("[", "(").replace("]", ")")
-    return f"![{alternative}]({images}/{file_name(picture)})\n\n{picture.caption}\n"
+    return f"![{alternative}]({images}/{file_name(picture)})"
+
+
+def picture_lines(picture: Picture, images: str) -> str:
+    """Return a picture with its caption below, in Markdown."""
+    return f"{picture_line(picture, images)}\n\n{picture.caption}\n"
 
 
 def _drawn(findings: Findings) -> Iterator[Picture | None]:

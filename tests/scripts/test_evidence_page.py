@@ -25,7 +25,7 @@ from scripts.evidence import page
 from scripts.evidence.answer_sections import verdict_answer
 from scripts.evidence.claims import advice_claims, contrast_claim, headline, load_texts
 from scripts.evidence.findings import Findings, find, seed_dependence
-from scripts.evidence.page_sections import all_claims, page_text, readme_text
+from scripts.evidence.page_sections import README_CAPTION, all_claims, page_text, readme_text
 from scripts.evidence.pictures import page_pictures
 from scripts.evidence.plan import Job, Scale, Stage, load_scale
 from tests.helpers.comparison_runs import take_made_presets, write_jobs
@@ -216,7 +216,7 @@ def test_a_title_stands_above_its_picture_and_a_caption_below(equal: Findings) -
         assert f"![{picture.title}](images/{picture.name}.png)\n\n{picture.caption}\n" in text
         assert picture.title not in picture.caption
     main = pictures["static"]
-    assert f"**{main.title}**\n\n![{main.title}](docs/images/found-static.png)\n\n{main.caption}\n" in block
+    assert f"**{main.title}**\n\n![{main.title}](docs/images/found-static.png)\n\n{README_CAPTION}" in block
 
 
 def test_a_split_that_is_not_glues_is_said_with_its_numbers(equal: Findings) -> None:
