@@ -1,4 +1,4 @@
-"""`study.png`: what `gelora tune` found, value over learning rate, a panel a method; no torch, readable in grey."""
+"""`study.png`: what `gelora tune` found, mostly value over learning rate, a panel a method; no torch."""
 
 from __future__ import annotations
 
@@ -54,11 +54,12 @@ def draw_study(study: Study, path: Path) -> None:
 
 
 def study_figure(study: Study) -> Figure:
-    """Draw each method's trials in a panel of its own, all panels with the same axes.
+    """Draw each method's trials in a panel of its own, over the learning rate or else the first number it searches.
 
-    The other methods' trials are dots behind. A panel shows the searched range with its ends, the part that was added
-    to it, the best trial in a ring, and an end that the best trial lies on in another colour. Collapsed and failed
-    trials are marked in a strip at the foot, where they have a learning rate but no height.
+    Panels over the same key have the same axes, with the other methods' trials as dots behind. A panel shows the
+    searched range with its ends, the part that was added to it, the best trial in a ring, and an end that the best
+    trial lies on in another colour. Collapsed and failed trials are marked in a strip at the foot, where they have a
+    place on the axis but no height.
     """
     count = len(study.methods)
     columns = min(count, 2 if count in (2, 4) else MOST_COLUMNS)
@@ -69,32 +70,36 @@ def study_figure(study: Study) -> Figure:
         axis.set_visible(False)
     repeats: Counter[str] = Counter()
     limits = _value_limits(study)
-    for number, (axis, method) in enumerate(zip(axes, study.methods, strict=False)):
-        _draw_others(axis, study, method)
+    keys = [_key(method) for method in study.methods]
+    for number, (axis, method, key) in enumerate(zip(axes, study.methods, keys, strict=False)):
+        alike = [other for other in study.methods if _key(other) == key]
+        _draw_others(axis, [other for other in alike if other is not method], key)
         _draw_range(axis, method)
         _draw_trials(axis, method, method_style(method.method, repeats[method.method]))
         repeats[method.method] += 1
-        _scale(axis, study, limits)
-        is_last_of_column = number + columns >= count
-        axis.tick_params(labelbottom=is_last_of_column, labelleft=number % columns == 0, labelsize=8)
-        if is_last_of_column:
-            axis.set_xlabel(_axis_name(study), fontsize=9)
+        _scale(axis, alike, key, limits)
+        has_name = (
+            len(set(keys)) > 1 or number + columns >= count
+        )  # one name at the foot of each column says it for all
+        axis.tick_params(labelbottom=has_name, labelleft=number % columns == 0, labelsize=8)
+        if has_name:
+            axis.set_xlabel(_axis_name(key), fontsize=9, parse_math=False)
         if number % columns == 0:
             axis.set_ylabel(study.reported, fontsize=9, parse_math=False)
         _name(axis, method)
     _add_legend(axes[0], study)
-    figure_head(figure, "Value over learning rate", _subtitle(study), legend_of=axes[0])
+    over = "learning rate" if set(keys) == {RATE} else "what was searched"
+    figure_head(figure, f"Value over {over}", _subtitle(study), legend_of=axes[0])
     return figure
 
 
-def _axis_name(study: Study) -> str:
-    return "learning rate" if _key(study) == RATE else _key(study) or "trial"
+def _axis_name(key: str) -> str:
+    return "learning rate" if key == RATE else key or "trial"
 
 
-def _key(study: Study) -> str:
-    """Return the key of the horizontal axis: the learning rate, or else the first number that is searched."""
-    searched = [entry for method in study.methods for entry in method.space if not entry.choices]
-    names = [entry.key for entry in searched]
+def _key(method: MethodStudy) -> str:
+    """Return the key of a method's horizontal axis: the learning rate, or else the first number that it searches."""
+    names = [entry.key for entry in method.space if not entry.choices]
     return RATE if RATE in names else next(iter(names), "")
 
 
@@ -118,8 +123,15 @@ def _value_limits(study: Study) -> tuple[float, float]:
     return (min(known), max(known)) if known else (0.0, 1.0)
 
 
-def _scale(axis: Axes, study: Study, limits: tuple[float, float]) -> None:
-    """Give a panel the axes of all: the ranges of all methods, and the values with room for the strip below them."""
+def _scale(axis: Axes, methods: Sequence[MethodStudy], key: str, limits: tuple[float, float]) -> None:
+    """Give a panel the axes of all over its key: the ranges of these methods, and room for the strip below the values.
+
+    Args:
+        axis: the panel.
+        methods: those whose panels are over the same key.
+        key: what is searched along the horizontal axis; empty for the number of the trial.
+        limits: the lowest and the highest value of the study.
+    """
     from matplotlib.ticker import MaxNLocator
 
     low, high = limits
@@ -128,8 +140,7 @@ def _scale(axis: Axes, study: Study, limits: tuple[float, float]) -> None:
     axis.set_ylim(bottom - STRIP / (1 - STRIP) * (top - bottom), top)
     axis.set_yticks([tick for tick in MaxNLocator(4).tick_values(bottom, top) if bottom < tick < top])
     axis.axhline(bottom, color=MIDDLE, linewidth=0.6, zorder=0)
-    key = _key(study)
-    entries = [entry for method in study.methods if (entry := _searched(method, key)) is not None]
+    entries = [entry for method in methods if (entry := _searched(method, key)) is not None]
     if not entries:
         return
     first, last = min(entry.low or 0.0 for entry in entries), max(entry.high or 0.0 for entry in entries)
@@ -141,17 +152,15 @@ def _scale(axis: Axes, study: Study, limits: tuple[float, float]) -> None:
         axis.set_xlim(first - 0.06 * (last - first), last + 0.06 * (last - first))
 
 
-def _draw_others(axis: Axes, study: Study, method: MethodStudy) -> None:
-    """Draw the trials of all other methods as dots, so that panels can be compared."""
-    others = [other for other in study.methods if other is not method]
+def _draw_others(axis: Axes, others: Sequence[MethodStudy], key: str) -> None:
+    """Draw the trials of other methods as dots, so that panels can be compared."""
     trials = [trial for other in others for trial in other.trials if _has_height(trial)]
-    key = _key(study)
     axis.plot([_place(trial, key) for trial in trials], [trial.value or 0.0 for trial in trials], **OTHERS)
 
 
 def _draw_range(axis: Axes, method: MethodStudy) -> None:
     """Draw the ends of the searched range, and shade what was added to it."""
-    searched = _searched(method, RATE) or next((entry for entry in method.space if not entry.choices), None)
+    searched = _searched(method, _key(method))
     if searched is None or searched.low is None or searched.high is None:
         return
     side = edge_side(method, searched)
@@ -176,7 +185,7 @@ def edge_side(method: MethodStudy, searched: SearchedKey) -> str:
 
 def _draw_trials(axis: Axes, method: MethodStudy, style: LineStyle) -> None:
     """Draw a method's trials, the best in a ring, and those without a height in the strip."""
-    key = RATE if _searched(method, RATE) else next((entry.key for entry in method.space if not entry.choices), "")
+    key = _key(method)
     marker = {**style, "linestyle": "none"}
     done = [trial for trial in method.trials if _has_height(trial)]
     axis.plot([_place(trial, key) for trial in done], [trial.value or 0.0 for trial in done], markersize=6, **marker)
@@ -196,12 +205,13 @@ def _draw_trials(axis: Axes, method: MethodStudy, style: LineStyle) -> None:
 def _name(axis: Axes, method: MethodStudy) -> None:
     """Name a panel after its method, with the best trial and the keys whose best value lies on an edge below."""
     best = method.best_trial
+    key = _key(method)
     lines = [end_of(method.label), "no trial is done"]
     if best is not None and best.value is not None:
-        rate = best.values.get(RATE)
-        at = "" if rate is None else f" at {float(rate):.3g}{', on the edge' if RATE in method.at_edge else ''}"
+        place = best.values.get(key)
+        at = "" if place is None else f" at {float(place):.3g}{', on the edge' if key in method.at_edge else ''}"
         lines[1] = f"best {best.value:.4g}{at}"
-    others = [key.rpartition(".")[2] for key in method.at_edge if key != RATE]
+    others = [other.rpartition(".")[2] for other in method.at_edge if other != key]
     if others:
         lines.append(f"{', '.join(others)} on the edge")
     color = ALERT if method.at_edge else INK

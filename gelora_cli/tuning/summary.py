@@ -38,7 +38,7 @@ def summary_text(study: Study) -> str:
         f"# {escape_markdown(title)}",
         f"Points by {study.sampler}, seed {study.seed}; numerics {study.numerics}; {study.date}.",
         markdown(table).rstrip("\n"),
-        f"![Value over learning rate, a panel for each method]({PICTURE})",
+        f"![Value of each trial, a panel for each method]({PICTURE})",
     ]
     if study.command:
         parts += ["The search, which this resumes where it was interrupted:", f"```bash\n{study.command}\n```"]

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from gelora_cli.core.artifacts.study import SearchedKey, Study
 from gelora_cli.plots.style import COLORS, method_style
 from gelora_cli.plots.tuning import ALERT, draw_study, study_figure
-from tests.helpers.studies import DROPOUT, RATE, method_study, study
+from tests.helpers.studies import DROPOUT, RATE, THRESHOLD, method_study, study
 
 GELORA, EDGE = method_study("gelora"), method_study("adalora", peak=3e-2)
 DORA = method_study("gelora method.variant=dora")
@@ -76,6 +76,24 @@ def test_what_was_added_to_the_range_is_shaded() -> None:
     assert shaded(study(GELORA)) == [(0.01, 0.0316)]
     plain = SearchedKey("train.learning_rate", 1e-4, 1e-2, log=True)
     assert shaded(study(method_study("gelora", (plain,)))) == []
+
+
+def test_a_method_that_does_not_search_the_learning_rate_has_an_axis_of_its_own() -> None:
+    sora = method_study("sora", (THRESHOLD,))
+    figure = study_figure(study(GELORA, sora, DORA))
+    rate, threshold, _ = panels(figure)
+    assert [axis.get_xlabel() for axis in (rate, threshold)] == ["learning rate", "method.threshold_total"]
+    assert rate.get_xscale() == "log" and threshold.get_xscale() == "linear"
+    style = method_style("sora")
+    shown = [pair for line in lines(threshold, style["marker"], color=style["color"]) for pair in points(line)]
+    with_height = [trial for trial in sora.trials if trial.value is not None and not trial.collapsed]
+    assert shown == [(trial.values["method.threshold_total"], trial.value) for trial in with_height]
+    assert not lines(threshold, ".")
+    assert sora.best_trial is not None
+    assert threshold.get_title(loc="left").endswith(f" at {sora.best_trial.values['method.threshold_total']:.3g}")
+    others = {trial.values["train.learning_rate"] for trial in DORA.trials if trial.value and not trial.collapsed}
+    assert {x for line in lines(rate, ".") for x, _ in points(line)} == others
+    assert all(threshold.get_xlim()[0] < x < threshold.get_xlim()[1] for x, _ in shown)
 
 
 def test_every_number_of_methods_and_trials_has_a_picture(tmp_path: Path) -> None:
