@@ -18,7 +18,6 @@ from gelora_cli.plots.style import (
     LineStyle,
     as_written,
     figure_head,
-    line_style,
     new_figure,
 )
 
@@ -31,7 +30,10 @@ CONTRAST_INCHES, TASK_INCHES, HEAD_INCHES = 0.36, 0.13, 1.5
 """Height of a contrast, of each task below it, and of axis and titles."""
 TASK_STEP = TASK_INCHES / CONTRAST_INCHES
 """Distance between the tasks of a contrast, in contrasts."""
-OVERALL: LineStyle = {"marker": "D", "markersize": 7, "capsize": 4, "elinewidth": 2.2, "linestyle": "none"}
+OF_ALL = "D"
+"""The marker of a difference over the tasks, which no single task has."""
+TASK_MARKERS = [marker for marker in MARKERS if marker != OF_ALL]
+OVERALL: LineStyle = {"marker": OF_ALL, "markersize": 7, "capsize": 4, "elinewidth": 2.2, "linestyle": "none"}
 OF_TASK: LineStyle = {"markersize": 4.5, "capsize": 0, "elinewidth": 0.9, "linestyle": "none"}
 
 
@@ -68,9 +70,9 @@ def differences_picture(name: str, title: str, contrasts: Sequence[AcrossTasks])
     _add_legend(axis, tasks if any(len(contrast.tasks) > 1 for contrast in contrasts) else [])
     figure_head(figure, title, "bars: 95 % intervals of single differences, before the correction", legend_of=axis)
     caption = (
-        "Differences in points; bars: 95 % intervals of single differences, before the correction. Large: over the "
-        "tasks, each counted once; small: on one task. Filled: shown after Holm's correction within the question; "
-        "hollow: not shown."
+        "Differences in points; bars: 95 % intervals of single differences, before the correction. Large diamonds: "
+        "over the tasks, each counted once; filled: shown after Holm's correction within the question; hollow: not "
+        "shown. Small: on one task, not tested here."
     )
     return Picture(name, title, caption, figure, marks.tips)
 
@@ -103,10 +105,10 @@ def _draw_tasks(axis: Axes, contrast: AcrossTasks, tasks: Sequence[str], place: 
 
 
 def _task_style(index: int) -> LineStyle:
-    """Return the colour and marker of a task; any number of tasks has a look."""
-    if index < len(COLORS):
-        return line_style(index)
-    return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "fillstyle": "none"}
+    """Return the look of a task; any number of tasks has one, and those of one colour differ by fill."""
+    fill = "full" if index < len(COLORS) else "none"
+    color, marker = COLORS[index % len(COLORS)], TASK_MARKERS[index % len(TASK_MARKERS)]
+    return {"color": color, "marker": marker, "fillstyle": fill}
 
 
 def _name_contrasts(axis: Axes, contrasts: Sequence[AcrossTasks], places: Sequence[float]) -> None:
@@ -126,9 +128,9 @@ def _name_contrasts(axis: Axes, contrasts: Sequence[AcrossTasks], places: Sequen
 
 def _add_legend(axis: Axes, tasks: Sequence[str]) -> None:
     """Add what the marks mean."""
-    look: LineStyle = {"color": DARK, "marker": "D", "linestyle": "none", "markersize": 7}
+    look: LineStyle = {"color": DARK, "marker": OF_ALL, "linestyle": "none", "markersize": 7}
     axis.plot([], [], label="over the tasks: shown", **look)
-    axis.plot([], [], label="not shown", markerfacecolor="white", **look)
+    axis.plot([], [], label="over the tasks: not shown", markerfacecolor="white", **look)
     for index, task in enumerate(tasks):
         axis.plot(
             [], [], label=task, markersize=5, markeredgecolor=MIDDLE, **{**_task_style(index), "linestyle": "none"}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gelora_cli.allocation.stability import STABLE_AGREEMENT
+from gelora_cli.allocation.stability import STABLE, STABLE_AGREEMENT
 from gelora_cli.plots.base import Picture
 from gelora_cli.plots.inline import Marks
 from gelora_cli.plots.style import INK, MIDDLE, figure_head, method_style, name_panel, new_figure
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from gelora_cli.report.relations import PlanGain
 
 COLUMNS = 2
-EXPLANATION = "a panel for each task, a point for each method; dashed: stable from here; bars: 95 % intervals"
+EXPLANATION = (
+    "a panel for each task, a point for each method; dashed: stable from here, unless another verdict stands there; "
+    "bars: 95 % intervals"
+)
 
 
 def verdicts_picture(name: str, title: str, gains: Sequence[PlanGain], finding: str = "") -> Picture | None:
@@ -65,5 +68,9 @@ def _draw_gain(axis: Axes, gain: PlanGain, marks: Marks) -> None:
         interval = f" ({gain.low:.2f} to {gain.high:.2f})"
     look = {**method_style(gain.method), "linestyle": "none", "markersize": 7, "elinewidth": 0.7}
     axis.errorbar([gain.agreement], [gain.gain], yerr=widths, **look)
+    if gain.verdict != STABLE and gain.agreement >= STABLE_AGREEMENT:
+        place = (gain.agreement, gain.gain)
+        axis.annotate(gain.verdict, place, (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
     text = f"{gain.method} on {gain.task}: {gain.gain:+.2f} points{interval}, agreement {gain.agreement:.2f}"
+    text += f", {gain.verdict}"
     marks.add(axis, gain.agreement, gain.gain, text)

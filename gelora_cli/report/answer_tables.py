@@ -53,8 +53,7 @@ def _line(across: AcrossTasks, power: Power | None) -> tuple[str, ...]:
     detectable, needed = NONE, NONE
     if power is not None:
         detectable = f"{power.detectable:.2f}"
-        seeds = power.for_half_a_point.seeds
-        needed = "none would do" if seeds is None else str(seeds)
+        needed = power.half_a_point_takes
     return (
         across.first,
         across.second,

@@ -2,10 +2,16 @@
 
 With S' in place of S seeds the parts of a difference's variance (`bootstrap.py`) become
 
-    seeds' = max(seeds, both) S / S',   both' = both S / S',   examples' = max(examples - both, 0) + both'.
+    seeds' = seeds S / S',   both' = both S / S',   examples' = examples - both + both'.
 
 More seeds make what belongs to them smaller. What the test examples contribute beside them stays: that needs more rows.
-The smallest difference that a test at level a, as one of m tests, shows with a chance of 80 % is
+It is a difference of two estimates, and decides what very many seeds would show: with other resamples of the same runs
+the seeds that half a point takes went from 138 to no number at all. So nothing is said beyond `MOST_TIMES` the seeds
+that there are.
+
+Over several tasks the parts are those of the mean, and as in the test it is their sums that neither seeds' nor
+examples' may be less than both'. The smallest difference that a test at level a, as one of m tests, shows with a chance
+of 80 % is
 
     h(a / m) + z(0.8) sqrt(max(seeds', both') + max(examples' - both', 0)),
 
@@ -33,21 +39,8 @@ CHANCE = 0.8
 """The chance with which a difference should be shown, the custom of Cohen (Statistical Power Analysis, 1988)."""
 
 HALF_A_POINT = 0.5
-MOST_SEEDS = 10_000
-"""Beyond it seeds count as infinitely many."""
-
-
-@dataclass(frozen=True)
-class SeedsNeeded:
-    """How many seeds a difference takes.
-
-    Attributes:
-        seeds: the fewest that show it; None where no number of seeds does on these rows.
-        rows_factor: how many times the test rows infinitely many seeds would need; at most 1 where these do.
-    """
-
-    seeds: int | None
-    rows_factor: float
+MOST_TIMES = 10
+"""How many times the seeds that there are something is said of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +55,9 @@ class Power:
         tests: of how many tests it is one.
         seeds: the seeds that there are, the fewest of any task.
         detectable: the smallest difference that these seeds show with a chance of 80 %.
-        for_half_a_point: what half a point would take.
+        most_seeds: `MOST_TIMES` those seeds.
+        detectable_with_most: the smallest difference that so many show with that chance.
+        for_half_a_point: the fewest seeds that show half a point; None where `most_seeds` do not.
     """
 
     first: str
@@ -72,15 +67,21 @@ class Power:
     tests: int
     seeds: int
     detectable: float
-    for_half_a_point: SeedsNeeded
+    most_seeds: int
+    detectable_with_most: float
+    for_half_a_point: int | None
+
+    @property
+    def half_a_point_takes(self) -> str:
+        """Return the seeds that half a point takes, or that it takes more than so many."""
+        needed = self.for_half_a_point
+        return f"more than {self.most_seeds}" if needed is None else str(needed)
 
     def describe(self) -> str:
         """Say in a sentence what half a point takes."""
-        needed = self.for_half_a_point
-        if needed.seeds is not None:
-            half = f"half a point takes {needed.seeds} seeds"
-        else:
-            half = f"no number of seeds shows half a point: that takes {needed.rows_factor:.1f} times the test rows"
+        half = f"half a point takes {self.half_a_point_takes} seeds"
+        if self.for_half_a_point is None:
+            half += f", with which {self.detectable_with_most:.2f} points would be shown"
         tasks = ", ".join(self.tasks)
         return (
             f"{self.first} against {self.second} on {tasks}: {self.seeds} seeds show a difference of "
@@ -100,6 +101,8 @@ def power_of(across: AcrossTasks, tests: int = 1) -> Power | None:
         tests=tests,
         seeds=across.seeds,
         detectable=detectable(across.parts, None, tests),
+        most_seeds=most_seeds(across.parts),
+        detectable_with_most=detectable(across.parts, most_seeds(across.parts), tests),
         for_half_a_point=seeds_needed(across.parts, HALF_A_POINT, tests),
     )
 
@@ -114,6 +117,7 @@ def detectable(parts: Sequence[Variances], seeds: int | None, tests: int = 1) ->
     """
     counts = [part.count if seeds is None else seeds for part in parts]
     joint = joint_variances([with_seeds(part, count) for part, count in zip(parts, counts, strict=True)])
+    joint = replace(joint, seeds=max(joint.seeds, joint.both), examples=max(joint.examples, joint.both))
     # Estimates scatter, so the degrees of freedom that a test finds are fewer than those of the true parts.
     joint = replace(joint, count=(joint.count + 1) / (1 + 2 / (min(counts) - 1)) + 1)
     return joint.half_width(LEVEL / tests) + float(special.ndtri(CHANCE)) * math.sqrt(joint.expected)
@@ -124,16 +128,19 @@ def with_seeds(parts: Variances, seeds: float) -> Variances:
     ratio = parts.count / seeds
     both = ratio * parts.both
     return replace(
-        parts,
-        seeds=ratio * max(parts.seeds, parts.both),
-        examples=max(parts.examples - parts.both, 0.0) + both,
-        both=both,
-        count=seeds,
+        parts, seeds=ratio * parts.seeds, examples=parts.examples - parts.both + both, both=both, count=seeds
     )
 
 
-def seeds_needed(parts: Sequence[Variances], effect: float, tests: int = 1) -> SeedsNeeded:
+def most_seeds(parts: Sequence[Variances]) -> int:
+    """Return the number of seeds up to which something is said, from those of the task with the fewest."""
+    return MOST_TIMES * int(min(part.count for part in parts))
+
+
+def seeds_needed(parts: Sequence[Variances], effect: float, tests: int = 1) -> int | None:
     """Return how many seeds on each task show a mean difference of this size with a chance of 80 %.
+
+    None where `most_seeds` do not show it.
 
     Args:
         parts: the parts of the variance on each task.
@@ -145,14 +152,14 @@ def seeds_needed(parts: Sequence[Variances], effect: float, tests: int = 1) -> S
     """
     if effect <= 0:
         raise ValueError(f"effect={effect}; accepted: above 0")
-    rows_factor = (detectable(parts, MOST_SEEDS, tests) / effect) ** 2
-    if rows_factor > 1:
-        return SeedsNeeded(None, rows_factor)
-    few, many = FEWEST_SEEDS - 1, MOST_SEEDS  # `few` does not show it, `many` does
+    few, many = FEWEST_SEEDS - 1, most_seeds(parts)
+    if detectable(parts, many, tests) > effect:
+        return None
+    # `few` does not show it, `many` does.
     while many - few > 1:
         middle = (few + many) // 2
         if detectable(parts, middle, tests) > effect:
             few = middle
         else:
             many = middle
-    return SeedsNeeded(many, rows_factor)
+    return many

@@ -79,7 +79,15 @@ class Request:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is left of the plan; 0 where nothing failed."""
+    """Run what is left of the plan; 0 where nothing failed, 2 where the plan or an argument is wrong."""
+    try:
+        return _main(arguments)
+    except GeloraError as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        return 2
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -107,11 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = options.stages.split(",") if options.stages else stages
     if unknown := [name for name in wanted if name not in stages]:
         parser.error(f"--stages {', '.join(unknown)}: accepted are {', '.join(stages)}")
-    try:
-        return evidence(request, wanted, dry=options.dry)
-    except GeloraError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 2
+    return evidence(request, wanted, dry=options.dry)
 
 
 def evidence(request: Request, wanted: Sequence[str], *, dry: bool) -> int:

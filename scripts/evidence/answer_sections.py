@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gelora_cli.report.comparison import LEVEL
 from gelora_cli.report.power import Power, power_of
 from gelora_cli.report.questions import AcrossTasks, Answer
 from gelora_cli.report.ranking import Ranking
-from gelora_cli.report.relations import relate, signal_costs
+from gelora_cli.report.relations import SignalCost, relate, signal_costs
+from gelora_cli.report.runs import UNIFORM
 from scripts.evidence.claims import (
     Claim,
     contrast_claim,
@@ -164,6 +166,19 @@ def tuning_answer(findings: Findings) -> OtherAnswer:
     return _answer(values, " ".join(sentences) or values["none"], body)
 
 
+def tuning_values(findings: Findings) -> dict[str, object]:
+    """Return what the advice to tune is filled with: which method gained most by its own settings; empty if none."""
+    gains = []
+    for study in findings.evidence.studies:
+        task = findings.evidence.task_name(study.task)
+        gains += [(method.best - method.common, method.method, task) for method in tuned_methods(study)]
+    if not gains:
+        return {}
+    size, method, task = max(gains)
+    zero = sum(gain == 0 for gain, _, _ in gains)
+    return {"method": method, "task": task, "size": f"{size:.1f}", "count": len(gains), "zero": zero}
+
+
 def cost_answer(findings: Findings) -> OtherAnswer:
     """Return what measuring the signals takes."""
     values = findings.texts.others["cost"]
@@ -175,11 +190,18 @@ def cost_answer(findings: Findings) -> OtherAnswer:
         lines.append(Line((f"`{cost.method}`", flops, f"{100 * cost.seconds:.1f} %"), f"cost-{cost.method}"))
     sentence = values["none"]
     if costs:
-        dearest = costs[0]
-        flops = "an unrecorded share" if dearest.flops is None else f"{100 * dearest.flops:.1f} %"
-        sentence = values["shown"].format(method=dearest.method, flops=flops, seconds=f"{100 * dearest.seconds:.1f} %")
+        # That of GeLoRA, whose rank the other questions are about, and the dearest.
+        told = next((cost for cost in costs if cost.method == "gelora"), costs[0])
+        sentence = values["shown"].format(**_cost_words(told))
+        if told is not costs[0]:
+            sentence += " " + values["most"].format(**_cost_words(costs[0]))
     titles = ("method", "operations, of one training", "seconds, of one training")
     return _answer(values, sentence, table(titles, lines, anchor="answers-cost"))
+
+
+def _cost_words(cost: SignalCost) -> dict[str, str]:
+    flops = "an unrecorded share" if cost.flops is None else f"{100 * cost.flops:.1f} %"
+    return {"method": cost.method, "flops": flops, "seconds": f"{100 * cost.seconds:.1f} %"}
 
 
 def order_answer(findings: Findings) -> OtherAnswer:
@@ -237,26 +259,41 @@ def seeds_answer(findings: Findings) -> OtherAnswer:
     lines = []
     for (question, _, _), power in powers.items():
         lines.append(_power_line(question, power, f" ({power.board})" if len(boards) > 1 else ""))
-    titles = ("contrast", "question", "fewest seeds now", "shown four times in five, points", "seeds for half a point")
+    titles = (
+        "contrast",
+        "question",
+        "fewest seeds now",
+        "shown four times in five, points",
+        "with ten times the seeds",
+        "seeds for half a point",
+    )
     sentence = (
-        _seeds_sentence(values, next(iter(powers.values()))) if powers else findings.texts.sentences["unanswered"]
+        _seeds_sentence(values, _main_power(powers.values())) if powers else findings.texts.sentences["unanswered"]
     )
     return _answer(values, sentence, table(titles, lines, anchor="answers-seeds", numbers_from=2))
 
 
+def _main_power(powers: Collection[Power]) -> Power:
+    """Return that of GeLoRA against uniform ranks, or else the first."""
+    main = [power for power in powers if (power.first, power.second) == ("gelora", UNIFORM)]
+    return next(iter(main or powers))
+
+
 def _seeds_sentence(values: dict[str, str], power: Power) -> str:
-    seeds = power.for_half_a_point.seeds
-    rows = f"{power.for_half_a_point.rows_factor:.1f}"
-    return values["none" if seeds is None else "shown"].format(
-        first=power.first, second=power.second, tests=power.tests, seeds=seeds, rows=rows
+    return values["shown" if power.for_half_a_point is not None else "more"].format(
+        first=power.first,
+        second=power.second,
+        tests=power.tests,
+        seeds=power.half_a_point_takes,
+        most=power.most_seeds,
+        points=f"{power.detectable_with_most:.1f}",
     )
 
 
 def _power_line(question: str, power: Power, board: str) -> Line:
-    needed = power.for_half_a_point
-    seeds = str(needed.seeds) if needed.seeds is not None else f"none: {needed.rows_factor:.1f} times the rows"
     contrast = f"`{power.first}` - `{power.second}`{board}"
-    return Line((contrast, question, str(power.seeds), f"{power.detectable:.2f}", seeds))
+    with_most = f"{power.detectable_with_most:.2f}"
+    return Line((contrast, question, str(power.seeds), f"{power.detectable:.2f}", with_most, power.half_a_point_takes))
 
 
 def _answer(values: dict[str, str], sentence: str, body: str) -> OtherAnswer:

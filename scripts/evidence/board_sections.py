@@ -1,16 +1,20 @@
-"""The methods over the tasks: a table for each budget and choice of modules."""
+"""The methods over the tasks: a table for each budget and choice of modules, and which has the highest average."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gelora_cli.report.leaderboard import Board, Entry
 from gelora_cli.report.rows import Row
+from scripts.evidence.claims import Claim
 from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, mean_sd, table
 
 MARKS = (
     "**Bold**: the best of those that the budget binds. \N{DAGGER}: not shown to be worse than the best average, by a "
     "test over the tasks corrected over the others; the same runs chose the best, so that says no more. Methods that "
-    "no budget binds stand last."
+    "no budget binds stand last. *Trained at most*: the parameters of adapters while training, the most at any step; "
+    "methods that move rank begin with more than they keep."
 )
 
 UNEQUAL_SEEDS = """\
@@ -24,13 +28,58 @@ def board_section(findings: Findings) -> str:
     parts = ["## The methods on every task\n", f"{MARKS}\n"]
     for number, board in enumerate(findings.boards, start=1):
         parts.append(f"### {board.title}\n")
-        parts.append(board_table(findings, board, anchor=f"board-{number}"))
+        parts.append(board_table(findings, board, anchor=_anchor(number)))
         parts.append(_metrics(findings, board))
         parts += [f"Not tested: {note}.\n" for note in board.notes]
         seeds = {len(entry.shared_seeds) for entry in board.entries}
         if len(seeds) > 1:
             parts.append(UNEQUAL_SEEDS.format(few=min(seeds), many=max(seeds)))
     return "\n".join(parts)
+
+
+def board_claims(findings: Findings) -> list[Claim]:
+    """Return for every board which method has the highest average, and which are shown to be worse."""
+    texts = findings.texts.board
+    claims = []
+    for number, board in enumerate(findings.boards, start=1):
+        others = [entry for entry in board.entries if entry.against_best is not None and not entry.is_best]
+        worse = _names(entry for entry in others if not entry.not_shown_worse)
+        rest = _names(entry for entry in others if entry.not_shown_worse)
+        if board.best:
+            parts = [
+                texts["best"].format(
+                    best=_names(board.best),
+                    average=f"{board.best[0].average:.1f}",
+                    tasks=len(board.tasks),
+                    board=f"; {board.title}" if len(findings.boards) > 1 else "",
+                )
+            ]
+            parts += [texts["worse"].format(names=worse)] if worse else []
+            parts += [texts["rest"].format(names=rest)] if rest else []
+            sentence = " ".join([*parts, texts["chosen"]])
+        else:
+            sentence = texts["none"]
+        claims.append(Claim(f"headline-{_anchor(number)}", sentence, _anchor(number)))
+    return claims
+
+
+def peak_ratios(board: Board) -> dict[str, float]:
+    """Return for methods that train more parameters than they keep how many times as many, the most on any task."""
+    ratios = {entry.name: _trained_params(entry) / entry.adapter_params for entry in board.entries if not entry.exempt}
+    return {name: ratio for name, ratio in ratios.items() if ratio > 1}
+
+
+def _trained_params(entry: Entry) -> int:
+    return max(row.trained_params for row in entry.rows.values())
+
+
+def _names(entries: Iterable[Entry]) -> str:
+    return ", ".join(f"`{entry.name}`" for entry in entries)
+
+
+def _anchor(number: int) -> str:
+    """Return the anchor of the table of a board, counted from 1."""
+    return f"board-{number}"
 
 
 def board_table(findings: Findings, board: Board, *, anchor: str = "", is_short: bool = False) -> str:
@@ -40,17 +89,20 @@ def board_table(findings: Findings, board: Board, *, anchor: str = "", is_short:
         findings: what is said.
         board: the methods.
         anchor: what a link to the table names.
-        is_short: leave out seeds, and standard deviations but for that of the average.
+        is_short: leave out seeds, what is trained at most, and standard deviations but for that of the average.
     """
     names = [findings.evidence.task_name(task) for task in board.tasks]
     entries = sorted(board.entries, key=lambda entry: entry.exempt)  # stable: within both, the order of the board
     lines = [Line(_cells(board, entry, is_short=is_short)) for entry in entries]
-    titles = ("method", "parameters", *names, "average") + (() if is_short else ("seeds",))
+    sizes = ("parameters",) if is_short else ("parameters", "trained at most")
+    titles = ("method", *sizes, *names, "average") + (() if is_short else ("seeds",))
     return table(titles, lines, anchor=anchor)
 
 
 def _cells(board: Board, entry: Entry, *, is_short: bool) -> tuple[str, ...]:
     cells = [f"`{entry.name}`", f"{entry.adapter_params:,}"]
+    if not is_short:
+        cells.append(f"{_trained_params(entry):,}")
     for task in board.tasks:
         row = entry.rows.get(task)
         text = NONE if row is None else _value(row, is_best=row.mean == board.best_on(task), is_short=is_short)

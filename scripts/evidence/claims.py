@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from gelora_cli.report.questions import AcrossTasks, Answer, Contrast, Question
 from scripts.evidence.markdown import listed
+from scripts.evidence.plan_checks import check, question_problems, read_values
 
 QUESTIONS = Path(__file__).resolve().parent / "questions.yaml"
 
@@ -73,22 +72,30 @@ class Texts:
         sentences: of a contrast, by their names.
         questions: those that contrasts answer, by their ids.
         others: those that no contrast answers, by their ids.
+        board: of the tables of the methods.
         advice: the rules, by their ids.
     """
 
     sentences: Mapping[str, str]
     questions: Mapping[str, QuestionTexts]
     others: Mapping[str, Values]
+    board: Mapping[str, str]
     advice: Mapping[str, Values]
 
 
 def load_texts() -> Texts:
-    """Return the content of `questions.yaml`."""
-    values = cast(Values, yaml.safe_load(QUESTIONS.read_text(encoding="utf-8")))
+    """Return the content of `questions.yaml`.
+
+    Raises:
+        GeloraError: the file is not as it has to be; the message has all that is wrong.
+    """
+    values = read_values(QUESTIONS)
+    check(question_problems(values), QUESTIONS)
     return Texts(
         sentences=values["sentences"],
         questions={entry["id"]: QuestionTexts(**entry) for entry in values["questions"]},
         others={entry["id"]: entry for entry in values["others"]},
+        board=values["board"],
         advice={entry["id"]: entry for entry in values["advice"]},
     )
 
@@ -202,10 +209,28 @@ def headline(texts: Texts, answer: Answer) -> Claim:
     not_shown = names_of(answer, with_outcome(answer, "none"))
     if not_shown:
         parts.append((texts.sentences["rest"] if parts else question.none).format(names=not_shown))
+    parts += [_nearly(texts, across) for across in with_outcome(answer, "none") if _excludes_zero(across)]
     same_runs = [f"`{across.first}` and `{across.second}`" for across in answer.across if across.is_same_runs]
     if same_runs:
         parts.append(texts.sentences["one_plan"].format(names="; ".join(dict.fromkeys(same_runs))))
     return Claim(f"headline-{identity}", " ".join(parts) or texts.sentences["unanswered"], question_line(identity))
+
+
+def _excludes_zero(across: AcrossTasks) -> bool:
+    return across.low is not None and across.high is not None and (across.low > 0 or across.high < 0)
+
+
+def _nearly(texts: Texts, across: AcrossTasks) -> str:
+    """Return what is to be said of a difference that only the correction does not show."""
+    assert across.low is not None and across.high is not None and across.p_corrected is not None
+    return texts.sentences["nearly"].format(
+        first=across.first,
+        second=across.second,
+        signed=points(across.difference),
+        low=points(across.low),
+        high=points(across.high),
+        p=probability(across.p_corrected),
+    )
 
 
 def _difference(texts: Texts, answer: Answer, across: AcrossTasks) -> str:
@@ -234,17 +259,25 @@ def names_of(answer: Answer, contrasts: Sequence[AcrossTasks]) -> str:
     return ", ".join(names)
 
 
-def advice_claims(texts: Texts, answers: Sequence[Answer]) -> list[Claim]:
+def advice_claims(texts: Texts, answers: Sequence[Answer], tuning: Mapping[str, object]) -> list[Claim]:
     """Return which allocator to use when, and when none: every rule says one of its sentences.
 
-    A rule whose question has no tested contrast says nothing.
+    A rule whose question has no tested contrast says nothing, nor does that of tuning without a study.
+
+    Args:
+        texts: the rules.
+        answers: of the questions that contrasts answer.
+        tuning: what the sentence about tuning is filled with; empty without a study.
     """
     by_id = {answer.question.id: answer for answer in answers}
     claims = []
     for identity, values in texts.advice.items():
+        if identity == "tune":
+            sentences = [values["always"].format(**tuning)] if tuning else []
+            claims += [Claim("advice-tune", sentence, question_line("tuning")) for sentence in sentences]
+            continue
         if "always" in values:
-            anchor = question_line("tuning") if identity == "tune" else "how-it-was-made"
-            claims.append(Claim(f"advice-{identity}", values["always"], anchor))
+            claims.append(Claim(f"advice-{identity}", values["always"], "how-it-was-made"))
             continue
         answer = by_id.get(values["question"])
         if answer is not None and is_answered(answer):

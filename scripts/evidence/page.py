@@ -28,6 +28,14 @@ START, END = "<!-- evidence -->\n", "<!-- /evidence -->\n"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write page, pictures and README, or compare them with the runs."""
+    try:
+        return _main(arguments)
+    except GeloraError as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        return 2
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--runs", type=Path, nargs="+", help="archives or run directories in place of the plan's archive"
@@ -35,15 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a text is another")
     options = parser.parse_args(arguments)
     scale = load_scale("cpu")
-    try:
-        findings = find(scale, options.runs or [scale.archive])
-    except GeloraError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 2
+    if missing := [str(place) for place in options.runs or () if not place.exists()]:
+        raise GeloraError(f"--runs {', '.join(missing)}: not there; an archive or a directory of runs is expected")
+    before = README.read_text(encoding="utf-8")
+    with_block(before, "")  # before any work
+    findings = find(scale, options.runs or [scale.archive])
     pictures = page_pictures(findings)
     texts = {PAGE: page_text(findings, pictures)}
     if findings.has_tests:  # until then the README keeps what it has
-        texts[README] = with_block(README.read_text(encoding="utf-8"), readme_text(findings, pictures))
+        texts[README] = with_block(before, readme_text(findings, pictures))
     if options.check:
         others = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
         for path in others:
@@ -67,12 +75,14 @@ def with_block(text: str, block: str) -> str:
     """Return a text with another block between the marks.
 
     Raises:
-        ValueError: the marks are not there once each, in order.
+        GeloraError: the marks are not there once each, in order.
     """
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end) or START in after:
-        raise ValueError(f"the marks {START.strip()} and {END.strip()} are expected once")
+        raise GeloraError(
+            f"README.md: the lines {START.strip()} and {END.strip()} are expected once each, in this order"
+        )
     return f"{before}{START}{block}{END}{after}"
 
 

@@ -8,8 +8,14 @@ from gelora_cli.core.artifacts.study import Study
 from gelora_cli.plots.base import Picture
 from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run, collect
-from scripts.evidence.answer_sections import answer_section, contrast_claims, other_answers, tuning_answer
-from scripts.evidence.board_sections import board_section, board_table
+from scripts.evidence.answer_sections import (
+    answer_section,
+    contrast_claims,
+    other_answers,
+    tuning_answer,
+    tuning_values,
+)
+from scripts.evidence.board_sections import board_claims, board_section, board_table, peak_ratios
 from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
@@ -21,8 +27,10 @@ from scripts.evidence.rates import rate_table
 TITLE = "# What we found\n"
 
 INTRODUCTION = """\
-Which LoRA rank should each block get, and does it matter? Here rank allocators are compared at equal parameters, equal
-protocol and equal numbers of trials, beside controls, over several seeds, with tests.
+Which LoRA rank should each block get, and does it matter? Here rank allocators are compared with equal parameters after
+training, one protocol and {trials} trials of `gelora tune` each, beside controls, over several seeds, with tests. Not
+equal are the parameters while training (*trained at most* below), and the rates on tasks that take over the settings of
+another: [three methods have one that was tried there](#rates).
 
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
 The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Each
@@ -36,8 +44,8 @@ WORDS = """\
 difference is *shown* where its p is below 0.05 after Holm's correction over the contrasts of its question. The test
 takes seeds and evaluated examples as drawn at random. Tasks, settings and what a plan was measured from are taken as
 given ([is the difference real?](explanation/statistics.md)). So it says nothing about other tasks. Intervals are those
-of one contrast alone, before the correction. Where the settings of two methods come from other numbers of trials, there
-is no verdict.
+of one contrast alone, before the correction. Where studies of other numbers of trials are behind the settings of two
+methods, there is no verdict; the trials of [rates](#rates) are not counted in.
 """
 
 PROVISIONAL = """\
@@ -110,7 +118,10 @@ FIRST_PROTOCOL = """\
 
 **What was changed.** Before any contrast had a test: sentences that said more than their test shows, the test of a
 plan's verdict, and two questions. `gelora` - `lora` stood in the question of controls and in that of static allocators,
-with two corrections; now only in the second. The question of variants became two, before any run of it.
+with two corrections; now only in the second. The question of variants became two, before any run of it. After three
+rounds, without another contrast or test: seeds that half a point takes are not said beyond ten times those that there
+are, since other resamples of the same runs gave 138, 1,665, or no number; which line is quoted of costs and seeds; and
+what a reader has to know of signals, of methods that move rank and of verdicts.
 
 The first protocol took the rates of the studies as they are, for MRPC those of its own study, and batches twice as
 large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So
@@ -140,13 +151,13 @@ selection of the epoch: no number above may be held against it.
 """
 
 README_INTRODUCTION = """\
-Rank allocators on one small encoder, at equal parameters, equal protocol and equal numbers of trials ({trials} on
-{studied}), on {tasks}, {seeds}.
+Rank allocators on one small encoder: one protocol, {trials} trials each on {studied}, equal parameters after training
+(while training {peaks}). On {tasks}; {seeds}.
 {setting} \N{DAGGER}: not shown to be worse than the best.
 """
 
 
-README_CAPTION = "Points above or below; large: over the tasks, small: on one. Hollow: no difference is shown.\n"
+README_CAPTION = "Large diamonds: over the tasks; hollow: no difference is shown. Small: one task, not tested here.\n"
 
 README_ADVICE = (
     "advice-default",
@@ -173,7 +184,7 @@ def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
         pictures: what is shown, by the id of its question.
     """
     scale = findings.evidence.scale
-    parts = [TITLE, INTRODUCTION.format(archive=_relative(scale, "archive"))]
+    parts = [TITLE, INTRODUCTION.format(archive=_relative(scale, "archive"), trials=scale.trials)]
     if not findings.has_rounds:
         parts += [NO_ROUNDS, _progress_table(findings)]
         if findings.evidence.studies:
@@ -189,17 +200,31 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     """Return the README's part: one table, one picture, which allocator when, and when none. A round must be whole."""
     scale = findings.evidence.scale
     board = findings.boards[0]
-    tasks = listed([findings.evidence.task_name(task) for task in board.tasks])
+    tasks = listed([_with_rows(findings, task) for task in board.tasks])
+    peaks = listed([f"`{name}` {ratio:.1f} times as many" for name, ratio in peak_ratios(board).items()])
     setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
     start = README_INTRODUCTION.format(
-        trials=scale.trials, studied=_studied(scale), tasks=tasks, seeds=_seeds(findings), setting=setting
+        trials=scale.trials,
+        studied=_studied(scale),
+        peaks=peaks or "too",
+        tasks=tasks,
+        seeds=_seeds(findings),
+        setting=setting,
     )
     picture = ""
     if MAIN in pictures:
         picture = f"**{pictures[MAIN].title}**\n\n{picture_line(pictures[MAIN], 'docs/images')}\n\n{README_CAPTION}"
-    claims = [claim for claim in advice_claims(findings.texts, findings.answers) if claim.id in README_ADVICE]
+    claims = [claim for claim in _advice(findings) if claim.id in README_ADVICE]
     advice = "".join(f"- {claim.text}\n" for claim in claims)
     return "\n".join([start, board_table(findings, board, is_short=True), picture, advice])
+
+
+def _with_rows(findings: Findings, task: str) -> str:
+    """Return the name of a task, with the number of its training rows where the plan takes a part of them."""
+    scale = findings.evidence.scale
+    limit = scale.values["tasks"][task].get("data.max_train_examples")
+    name = findings.evidence.task_name(task)
+    return name if limit is None else f"{name} ({limit:,} training rows)"
 
 
 def all_claims(findings: Findings) -> list[Claim]:
@@ -207,7 +232,11 @@ def all_claims(findings: Findings) -> list[Claim]:
     headlines = [headline(findings.texts, answer) for answer in findings.answers]
     contrasts = [claim for answer in findings.answers for claim in contrast_claims(findings, answer)]
     others = [answer.claim for answer in other_answers(findings)]
-    return [*headlines, *others, *advice_claims(findings.texts, findings.answers), *contrasts]
+    return [*headlines, *board_claims(findings), *others, *_advice(findings), *contrasts]
+
+
+def _advice(findings: Findings) -> list[Claim]:
+    return advice_claims(findings.texts, findings.answers, tuning_values(findings))
 
 
 def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
@@ -248,13 +277,15 @@ def _in_short(findings: Findings) -> str:
             unanswered.append(f"[{title}](#{claim.carried_by})")
         else:
             lines.append(f"- **{title}** {claim.markdown()}")
+    title = findings.texts.board["title"]
+    lines += [f"- **{title}** {claim.markdown()}" for claim in board_claims(findings)]
     for other in other_answers(findings):
         lines.append(f"- **{other.title}** {other.claim.markdown()}")
     if unanswered:
         text = findings.texts.sentences["unanswered_questions"].format(questions=", ".join(unanswered))
         lines.append(f"- {text}")
     lines.append("\n**Which allocator when, and when none:**\n")
-    lines += [f"- {claim.markdown()}" for claim in advice_claims(findings.texts, findings.answers)]
+    lines += [f"- {claim.markdown()}" for claim in _advice(findings)]
     return "\n".join(lines) + "\n"
 
 
@@ -298,7 +329,13 @@ def _study_text(findings: Findings, study: Study) -> str:
     shared = " ".join(f"`{word}`" for word in study.overrides if word.partition("=")[0] not in UNSAID)
     rows = "unknown" if study.examples is None else f"{study.examples:,}"
     methods = f"{study.trials} trials for each of {len(study.methods)} methods"
-    return f"Study of {findings.evidence.task_name(study.task)}: {methods}, on {rows} held-out training rows; {shared}"
+    at_edge: dict[str, list[str]] = {}
+    for method in study.methods:
+        for key in method.at_edge:
+            at_edge.setdefault(key, []).append(f"`{method.label}`")
+    edges = [f"`{key}` ({', '.join(names)})" for key, names in at_edge.items()]
+    text = f"Study of {findings.evidence.task_name(study.task)}: {methods}, on {rows} held-out training rows; {shared}"
+    return f"{text}; best at an end of the range that was searched: {', '.join(edges)}" if edges else text
 
 
 def _progress_table(findings: Findings) -> str:

@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from gelora_cli.config.tuned import TunedPreset
+from scripts.evidence.plan_checks import check, plan_problems, read_values
 from scripts.planned_jobs import FORWARD, combinations
 
 PLAN = Path(__file__).resolve().parent / "plan.yaml"
@@ -175,8 +174,12 @@ class Scale:
 
 
 def load_scale(name: str) -> Scale:
-    """Return a scale of `plan.yaml`."""
-    plan = cast(Values, yaml.safe_load(PLAN.read_text(encoding="utf-8")))
+    """Return a scale of `plan.yaml`.
+
+    Raises:
+        GeloraError: the file is not as it has to be; the message has all that is wrong.
+    """
+    plan = _read_plan()
     values = plan["scales"][name]
     return Scale(
         name=name,
@@ -190,7 +193,13 @@ def load_scale(name: str) -> Scale:
 
 def scale_names() -> list[str]:
     """Return the names of the scales."""
-    return list(yaml.safe_load(PLAN.read_text(encoding="utf-8"))["scales"])
+    return list(_read_plan()["scales"])
+
+
+def _read_plan() -> Values:
+    values = read_values(PLAN)
+    check(plan_problems(values), PLAN)
+    return values
 
 
 def _stage(values: Values) -> Stage:

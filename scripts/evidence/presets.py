@@ -35,18 +35,23 @@ PATH_KEYS = ("data.glue", "runs_dir", "model.path")
 
 def main() -> int:
     """Take the presets of studies; 2 where one of them is not finished."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="*", type=Path, help="directories of studies, such as RUNS/tune/NAME")
-    parser.add_argument("--scale", choices=scale_names(), default="cpu")
-    options = parser.parse_args()
-    scale = load_scale(options.scale)
     try:
-        files = take_presets(scale, options.studies) if options.studies else carry(scale)
+        files = _taken()
     except GeloraError as error:
         print(f"evidence: {error}", file=sys.stderr)
         return 2
     print("\n".join(str(file) for file in files))
     return 0
+
+
+def _taken() -> list[Path]:
+    """Write the settings that the arguments ask for, and return their files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", type=Path, help="directories of studies, such as RUNS/tune/NAME")
+    parser.add_argument("--scale", choices=scale_names(), default="cpu")
+    options = parser.parse_args()
+    scale = load_scale(options.scale)
+    return take_presets(scale, options.studies) if options.studies else carry(scale)
 
 
 def committed_presets(scale: Scale) -> Presets:

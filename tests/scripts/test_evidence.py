@@ -109,7 +109,7 @@ def test_a_round_is_one_seed_over_all_tasks_and_methods() -> None:
         seeds = [job.values["seed"] for job in jobs]
         assert seeds == [seed for seed in stage.seeds for _ in range(a_round)]
     eight = CPU.stages[1]
-    assert sum(CPU.hours(job.task, job.method, job.values) for job in CPU.jobs(eight)) == pytest.approx(13.4, abs=0.1)
+    assert sum(CPU.hours(job.task, job.method, job.values) for job in CPU.jobs(eight)) == pytest.approx(11.7, abs=0.1)
 
 
 def test_what_is_done_has_the_tuned_settings_and_no_held_out_rows() -> None:
@@ -289,7 +289,7 @@ def test_rounds_without_tuned_settings_are_refused(
     assert evidence(request, ["eight"], dry=True) == 0
     assert "eight (and 19 more):\n  gelora run -m" in capsys.readouterr().out
     monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda place, commit: place)
-    with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 sora"):
+    with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 adalora"):
         evidence(request, ["eight"], dry=False)
     assert read_progress(request)[1].done == 0
 
