@@ -23,6 +23,7 @@ from gelora_cli.archive.records import (
     stored_text,
     text_sha256,
 )
+from gelora_cli.archive.run_records import RunRecords
 from gelora_cli.config.files import config_of
 from gelora_cli.config.identity import identity_hash
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -76,7 +77,8 @@ class PackedRun(RunFiles):
 
     def __init__(self, archive: Archive, record: RunRecord) -> None:
         self.place = archive.path / record.path
-        self._archive, self._record = archive, record
+        self.record = record
+        self._archive = archive
 
     @functools.cached_property
     def _texts(self) -> dict[str, str]:
@@ -87,8 +89,8 @@ class PackedRun(RunFiles):
         """
         signals = self._archive.signals
         try:
-            texts = self._record.texts()
-            return texts | {name: signals[sha256].text() for name, sha256 in self._record.signals.items()}
+            texts = self.record.texts()
+            return texts | {name: signals[sha256].text() for name, sha256 in self.record.signals.items()}
         except (KeyError, ValueError, RecursionError) as error:
             raise self._damaged(str(error)) from error
 
@@ -117,7 +119,7 @@ class PackedRun(RunFiles):
         """
         task = config_of(self).task
         lines: list[PredictionRow] = []
-        for packed in self._record.predictions:
+        for packed in self.record.predictions:
             if packed.split == split:
                 lines += unpack_predictions(task, self._archive.rows[packed.rows], packed)
         return lines
@@ -131,15 +133,26 @@ class PackedRun(RunFiles):
         Raises:
             GeloraError: one was changed, or what the run shares with others is not in the archive.
         """
-        done = self._record.done
+        done = self.record.done
         if not {*REQUIRED_FILES} <= done.keys() or not any(name.startswith(f"{ADAPTER}/") for name in done):
             raise self._damaged("it does not list every file of a finished run")
         for name, text in self._texts.items():
             if text_sha256(text) != done.get(name):
                 raise self._damaged(f"{name} was changed since the run ended")
-        for packed in self._record.predictions:
+        for packed in self.record.predictions:
             if packed.rows not in self._archive.rows:
                 raise self._damaged(f"the rows of its split {packed.split} are missing")
+
+    def records(self) -> RunRecords:
+        """Return the run's line and those that it refers to, for another archive.
+
+        Raises:
+            GeloraError: as `verify` says.
+        """
+        self.verify()
+        rows = [self._archive.rows[packed.rows] for packed in self.record.predictions]
+        signals = [self._archive.signals[sha256] for sha256 in self.record.signals.values()]
+        return RunRecords(run=self.record, shared=(*rows, *signals))
 
     def status(self, manifest: RunManifest) -> str:
         """Return `done`, since only finished runs are packed.

@@ -1,4 +1,4 @@
-"""`gelora pack`: finished runs and studies into an archive, which keeps the lines that it has."""
+"""`gelora pack`: finished runs and studies, also those of other archives, into one that keeps the lines that it has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gelora_cli import __version__
 from gelora_cli.archive.frames import check_length, compress, read_bytes, read_lines, read_record
+from gelora_cli.archive.reading import PackedRun, open_runs, read_archive
 from gelora_cli.archive.records import (
     SCHEMA_VERSION,
     STUDY_PATH_NAMES,
@@ -27,8 +28,12 @@ from gelora_cli.core.directories import remove_partial_writes
 from gelora_cli.core.environment import git_commit
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.files import read_text, write_atomic
-from gelora_cli.core.status import find_runs, run_status
+from gelora_cli.core.locks import wait_for_file
+from gelora_cli.core.run_reader import RunFiles
+from gelora_cli.core.status import run_status
 
+SETTING = "output=FILE"
+"""What names the archive."""
 RUNS_OF_A_FRAME = 64
 """New runs come in frames of their own, so that a file that grows by a commit an hour costs git what is new."""
 MOST_NAMED = 3
@@ -87,28 +92,31 @@ class _Contents:
 
 @dataclass
 class _Found:
-    """What lies below the directories and not in the archive.
+    """What lies below the directories, or in other archives, and not in the archive.
 
     Attributes:
         runs: the records of each run, by path.
+        origins: where each run comes from, by path.
         studies: the line of each study, by path.
         unfinished: how many runs are not done.
         refused: why each run or study that is damaged is left out.
     """
 
     runs: dict[str, RunRecords] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     studies: dict[str, str] = field(default_factory=dict)
     unfinished: int = 0
     refused: list[str] = field(default_factory=list)
 
 
-def pack(directories: Sequence[Path], output: Path, *, mix_commits: bool = False, force: bool = False) -> PackedSummary:
-    """Add the finished runs and the studies at or below some directories to an archive, or begin one.
+def pack(places: Sequence[Path], output: Path, *, mix_commits: bool = False, force: bool = False) -> PackedSummary:
+    """Add the finished runs and the studies of directories and archives to an archive, or begin one.
 
-    The file is replaced as a whole, so that a kill leaves the old one. Equal input gives equal bytes.
+    The file is replaced as a whole, so that a kill leaves the old one. Equal input gives equal bytes. Of several
+    commands with one `output`, each waits for the one before it and adds to what that has written.
 
     Args:
-        directories: run directories, or those above them, in any order.
+        places: run directories, those above them, archives, and paths within archives, in any order.
         output: the archive.
         mix_commits: accept runs of several commits, of changed files, and of a commit that is not known.
         force: begin from scratch, whatever is at `output`.
@@ -117,15 +125,21 @@ def pack(directories: Sequence[Path], output: Path, *, mix_commits: bool = False
         GeloraError: `output` is no archive, a run that it has was done again, runs that would be compared are of
             several commits or numerics, or there is nothing to pack.
     """
-    remove_partial_writes(output)
+    with wait_for_file(output, "the archive", SETTING):  # from reading what it has until it is replaced
+        remove_partial_writes(output)
+        return _pack(places, output, mix_commits=mix_commits, force=force)
+
+
+def _pack(places: Sequence[Path], output: Path, *, mix_commits: bool, force: bool) -> PackedSummary:
+    """Pack as `pack` says, while no other command does."""
     contents = _Contents() if force or not output.exists() else _read_contents(output)
     found = _Found()
-    _find_runs(found, directories, contents)
-    _find_studies(found, directories, contents)
-    origins = contents.origins | {path: origin(records.run) for path, records in found.runs.items()}
+    _find_runs(found, places, contents)
+    _find_studies(found, places, contents)
+    origins = contents.origins | found.origins
     studies = contents.studies | found.studies
     if not origins and not studies:
-        raise GeloraError(_nothing_found(directories, found))
+        raise GeloraError(_nothing_found(places, found))
     _check_origins(origins, mix_commits=mix_commits)
     head = ArchiveHead(
         schema_version=SCHEMA_VERSION,
@@ -135,9 +149,10 @@ def pack(directories: Sequence[Path], output: Path, *, mix_commits: bool = False
     data = contents.data
     if found.runs or found.studies:  # else the file stays as it is, also what packed it
         data = b"".join((*_kept_frames(contents, to_line(head)), *_new_frames(found, contents.shared)))
-        if contents.data and read_bytes(output) != contents.data:
+        # By another program, such as git: other commands of gelora wait for the lock.
+        if not force and (read_bytes(output) if output.exists() else b"") != contents.data:
             raise GeloraError(f"{output} was changed while this command packed; give the same command again.")
-        write_atomic(output, data, setting="output=FILE")
+        write_atomic(output, data, setting=SETTING)
     return PackedSummary(
         path=output,
         new_runs=len(found.runs),
@@ -176,25 +191,27 @@ def _read_contents(path: Path) -> _Contents:
     return contents
 
 
-def _find_runs(found: _Found, directories: Iterable[Path], contents: _Contents) -> None:
+def _find_runs(found: _Found, places: Iterable[Path], contents: _Contents) -> None:
     """Read the finished runs that the archive lacks.
 
     Raises:
-        GeloraError: there are two runs of one path.
+        GeloraError: there are two runs of one path, or a file is no archive.
     """
     clashes = []
-    for directory in _each_once(path for parent in directories for path in find_runs(parent)):
+    for run in open_runs(places):
         try:
-            if run_status(directory) != "done":
+            if not isinstance(run, PackedRun) and run_status(run.place) != "done":
                 found.unfinished += 1
                 continue
-            path, done = archive_path(directory), done_checksums(directory)
+            path, done = _path_and_checksums(run)
             if path in contents.done or path in found.runs:
                 known = contents.done[path] if path in contents.done else found.runs[path].run.done
                 if known != done:
-                    clashes.append(str(directory))
+                    clashes.append(str(run.place))
                 continue
-            found.runs[path] = read_run(directory)
+            records = run.records() if isinstance(run, PackedRun) else read_run(run.place)
+            found.origins[path] = origin(records.run)  # a run of another version is refused here, and the others stay
+            found.runs[path] = records
         except StoppedError:
             raise
         except GeloraError as error:  # whatever is wrong with one run, the others are packed
@@ -202,17 +219,27 @@ def _find_runs(found: _Found, directories: Iterable[Path], contents: _Contents) 
     if clashes:
         raise GeloraError(
             f"{_some(clashes)}: a run of this path with other files is in the archive already, or in another of the "
-            "directories. Name another output=FILE, or leave the directory out. force=true begins the archive from "
+            "places given. Name another output=FILE, or leave that place out. force=true begins the archive from "
             "scratch."
         )
 
 
-def _find_studies(found: _Found, directories: Iterable[Path], contents: _Contents) -> None:
+def _path_and_checksums(run: RunFiles) -> tuple[str, dict[str, str]]:
+    """Return the path that a finished run has in archives, and the sha256 of its files when it ended.
+
+    Raises:
+        GeloraError: its DONE is damaged.
+    """
+    if isinstance(run, PackedRun):
+        return run.record.path, run.record.done
+    return archive_path(run.place), done_checksums(run.place)
+
+
+def _find_studies(found: _Found, places: Iterable[Path], contents: _Contents) -> None:
     """Read the studies that the archive lacks, or has with fewer trials; of several of one path that with the most."""
     most = dict(contents.trials)
-    for file in _each_once(path for parent in directories for path in parent.rglob(Study.FILE)):
+    for file, text in _study_texts(found, places):
         try:
-            text = read_text(file, "a study")
             trials = _done_trials(from_json(Study, text, str(file)))
             record = StudyRecord(path=archive_path(file.parent, STUDY_PATH_NAMES), value=json.loads(text))
             if trials <= most.get(record.path, 0):
@@ -226,6 +253,28 @@ def _find_studies(found: _Found, directories: Iterable[Path], contents: _Content
             continue
         found.studies[record.path] = line
         most[record.path] = trials
+
+
+def _study_texts(found: _Found, places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each study's file and its text. A path within an archive is one of runs, and has none.
+
+    Raises:
+        GeloraError: a file is no archive.
+    """
+    files: list[Path] = []
+    for place in places:
+        if place.is_file():
+            for path, record in read_archive(place).studies.items():
+                yield place / path / Study.FILE, stored_text(record.value)
+        else:
+            files += place.rglob(Study.FILE)
+    for file in _each_once(files):
+        try:
+            yield file, read_text(file, "a study")
+        except StoppedError:
+            raise
+        except GeloraError as error:
+            found.refused.append(str(error))
 
 
 def _done_trials(study: Study) -> int:
@@ -295,10 +344,10 @@ def _new_frames(found: _Found, shared: set[str]) -> Iterator[bytes]:
         yield compress(found.studies[path] for path in sorted(found.studies))
 
 
-def _nothing_found(directories: Sequence[Path], found: _Found) -> str:
+def _nothing_found(places: Sequence[Path], found: _Found) -> str:
     reasons = [f"{found.unfinished} runs are not done"] if found.unfinished else []
     reasons += found.refused[:MOST_NAMED]
-    where = ", ".join(map(str, directories))
+    where = ", ".join(map(str, places))
     return f"nothing to pack at or below {where}{': ' if reasons else ''}{'; '.join(reasons)}. Give finished runs."
 
 

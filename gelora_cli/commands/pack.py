@@ -37,24 +37,31 @@ class Pack(Command[PackCommandConfig]):
     name = "pack"
     summary = "pack finished runs and studies into one file that report, ls and tune read"
     examples = """  gelora pack runs output=results/runs.jsonl.zst
+  gelora pack one.jsonl.zst two.jsonl.zst output=both.jsonl.zst
   gelora pack runs/sst2 runs/tune output=sst2.jsonl.zst   # again later: adds what is new"""
     keys = PackCommandConfig
     positional = Positional("DIR", many=True)
 
     def handle(self, config: PackCommandConfig, paths: list[Path], typed: str) -> None:
         """Write the archive, and print what it holds and which runs it left out."""
+        from gelora_cli.archive.reading import archive_of
         from gelora_cli.archive.writing import pack
         from gelora_cli.commands.outputs import check_output
+        from gelora_cli.core.logs import setup_logging
 
         check_values(config)
         if not config.output:
             raise GeloraError("output=FILE is needed: the archive to write or to add to, such as runs.jsonl.zst")
-        if missing := [str(path) for path in paths if not path.is_dir()]:
-            raise GeloraError(f"{', '.join(missing)}: no such directory; give run directories, or those above them")
+        if missing := [str(path) for path in paths if not path.is_dir() and archive_of(path) is None]:
+            raise GeloraError(
+                f"{', '.join(missing)}: no such directory; give run directories, those above them, or archives of "
+                "gelora pack"
+            )
         output = user_path(config.output)
         check_output(output, force=True)  # an archive keeps its lines, and any other file is refused when it is read
         if output.exists() and not output.is_file():
             raise GeloraError(f"output={output} is a device or a pipe; name a file, which is replaced as a whole")
+        setup_logging()  # says whom the command waits for
         # The file behind a link is written, and the link stays.
         summary = pack(paths, output.resolve(), mix_commits=config.mix_commits, force=config.force)
         for reason in summary.refused:

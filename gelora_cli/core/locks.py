@@ -1,7 +1,8 @@
-"""Locks on the directories of runs and profiles, so that two processes never write to the same one.
+"""Locks on the directories of runs and profiles, and on archives, so that two processes never write to the same one.
 
-The lock is the kernel's `flock` on the file `.lock`. The kernel releases it when the process ends, however it ends, so
-a lock never has to be removed by hand. The text in the file says who holds it and is only for messages.
+The lock is the kernel's `flock` on the file `.lock`, of an archive on `.NAME.lock` beside it. The kernel releases it
+when the process ends, however it ends, so a lock never has to be removed by hand. The text in the file says who holds
+it and is only for messages.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def lock_directory(directory: Path, what: str) -> Iterator[None]:
     Raises:
         GeloraError: another process holds it; the message says which.
     """
-    with _open_lock(directory) as file:
+    with _open_lock(directory / LOCK) as file:
         deadline = time.monotonic() + RETRY_SECONDS
-        while not _acquire(file, directory):
+        while not _acquire(file, directory, "runs_dir=DIR"):
             if time.monotonic() > deadline:
                 holder = _read_holder(file) or "another process"
                 raise GeloraError(f"{what} {directory} is in use by {holder}. Wait for it, or stop it first.")
@@ -55,16 +56,38 @@ def wait_for_lock(directory: Path, what: str, while_waiting: Callable[[], None] 
 
     The log says once whom it waits for; `while_waiting` is called before each new attempt.
     """
-    with _open_lock(directory) as file:
-        logged = False
-        while not _acquire(file, directory):
-            if not logged:
-                LOGGER.info("waiting for %s %s: it is in use by %s", what, directory, _read_holder(file))
-            logged = True
-            while_waiting()
-            time.sleep(WAIT_SECONDS)
+    with _open_lock(directory / LOCK) as file:
+        _wait(file, directory, what, "runs_dir=DIR", while_waiting)
         _begin_work(file, directory)
         yield
+
+
+@contextlib.contextmanager
+def wait_for_file(path: Path, what: str, setting: str) -> Iterator[None]:
+    """Lock a file that is replaced as a whole and may not exist yet, waiting as long as another process holds it.
+
+    The lock file is beside it and removed at the end, since users commit such files and publish their directories.
+
+    Args:
+        path: the file.
+        what: what it is, in messages.
+        setting: what the user gave to have it written there.
+
+    Raises:
+        GeloraError: the file system has no locks, or the lock file can't be made.
+    """
+    lock = path.with_name(f".{path.name}{LOCK}")
+    while True:
+        with _open_lock(lock, setting) as file:
+            _wait(file, path, what, setting)
+            if not _is_at(file, lock):  # removed by the process that held it, and perhaps made again by a third one
+                continue
+            _write_holder(file)
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # while it is still held, so that it is no other process's
+            return
 
 
 def is_locked(directory: Path) -> bool:
@@ -95,18 +118,41 @@ def check_available(directory: Path) -> None:
         raise GeloraError(f"the run directory {directory} is in use by another process. Wait for it, or stop it first.")
 
 
-def _open_lock(directory: Path) -> TextIO:
-    """Open the lock file, creating it if there is none.
+def _open_lock(lock: Path, setting: str = "runs_dir=DIR") -> TextIO:
+    """Open a lock file, creating it if there is none.
 
     Raises:
         GeloraError: it is not a regular file, or can't be opened.
     """
-    with translate_write_errors(directory / LOCK):
-        return open_regular(directory / LOCK, os.O_RDWR | os.O_CREAT)
+    with translate_write_errors(lock, setting=setting):
+        return open_regular(lock, os.O_RDWR | os.O_CREAT)
 
 
-def _acquire(file: TextIO, directory: Path) -> bool:
-    """Try to lock the open file, and return whether that succeeded.
+def _wait(file: TextIO, path: Path, what: str, setting: str, while_waiting: Callable[[], None] = lambda: None) -> None:
+    """Lock the open file of a path, waiting as long as another process holds it, whom the log names once.
+
+    Raises:
+        GeloraError: the file system has no locks.
+    """
+    logged = False
+    while not _acquire(file, path, setting):
+        if not logged:
+            LOGGER.info("waiting for %s %s: it is in use by %s", what, path, _read_holder(file))
+        logged = True
+        while_waiting()
+        time.sleep(WAIT_SECONDS)
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _acquire(file: TextIO, path: Path, setting: str) -> bool:
+    """Try to lock the open file of a path, and return whether that succeeded.
 
     Raises:
         GeloraError: the file system has no locks.
@@ -116,8 +162,8 @@ def _acquire(file: TextIO, directory: Path) -> bool:
     except OSError as error:
         if error.errno in NO_LOCKS:
             raise GeloraError(
-                f"{directory} can't be locked: {error.strerror}. Its file system has no locks to keep two runs apart. "
-                "Choose a directory on another file system with runs_dir=DIR."
+                f"{path} can't be locked: {error.strerror}. Its file system has no locks to keep two commands apart. "
+                f"Choose a place on another file system with {setting}."
             ) from error
         return False
     return True
@@ -133,8 +179,13 @@ def _begin_work(file: TextIO, directory: Path) -> None:
     # All of this only under the lock: before it, another process could change what was checked, or lose a file that it
     # is writing.
     check_files(directory)  # before anything is written
+    _write_holder(file)
+    remove_all_partial_writes(directory)
+
+
+def _write_holder(file: TextIO) -> None:
+    """Write into a lock file who holds it."""
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {utc_now()}")
     file.flush()
-    remove_all_partial_writes(directory)

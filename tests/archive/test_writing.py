@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gelora_cli.archive import writing
-from gelora_cli.archive.frames import read_records
+from gelora_cli.archive.frames import compress, read_records
 from gelora_cli.archive.predictions import unpack_predictions
-from gelora_cli.archive.records import ArchiveHead, Record, RowsRecord, RunRecord, SignalRecord, StudyRecord
+from gelora_cli.archive.records import ArchiveHead, Record, RowsRecord, RunRecord, SignalRecord, StudyRecord, to_line
 from gelora_cli.archive.writing import PackedSummary, pack
 from gelora_cli.config.files import parse_config
 from gelora_cli.core import run_files
@@ -23,6 +24,7 @@ from gelora_cli.core.artifacts.study import Study, Trial
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.logs import LOGGER
 from tests.helpers.packed_runs import COMMIT, write_packable
 from tests.helpers.studies import method_study, study
 
@@ -185,7 +187,7 @@ def test_a_run_that_was_done_again_is_refused_by_name(runs: Path, archive: Path)
     with pytest.raises(GeloraError, match=r"lora/s0-0\.1: a run of this path with other files is in the archive"):
         pack([runs], archive)
     assert archive.read_bytes() == before
-    with pytest.raises(GeloraError, match="in another of the directories"):
+    with pytest.raises(GeloraError, match="in another of the places given"):
         pack([runs], archive, force=True)
     assert pack([runs / "other"], archive, force=True).runs == 1
 
@@ -277,18 +279,86 @@ def test_a_kill_leaves_the_archive_as_it_was(runs: Path, archive: Path, monkeypa
     assert pack([runs], archive).runs == 6
 
 
-def test_two_commands_at_once_lose_nothing(runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack([run(runs, "lora", 0)], archive)
+@pytest.mark.parametrize("begun", [False, True])
+def test_two_commands_at_once_lose_nothing(
+    begun: bool, runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if begun:
+        pack([run(runs, "lora", 0)], archive)
+    second = threading.Thread(target=pack, args=([runs / "mnli" / "minilm" / "lora"], archive))
 
-    def other_command() -> str:
+    def begin_second() -> str:
         monkeypatch.undo()
-        pack([run(runs, "lora", 1)], archive)
+        second.start()
+        second.join(0.3)  # enough to pack three runs, were it not to wait
+        assert second.is_alive()
         return COMMIT
 
-    monkeypatch.setattr(writing, "git_commit", other_command)
+    monkeypatch.setattr(writing, "git_commit", begin_second)
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    with caplog.at_level("INFO", "gelora"):
+        pack([runs / "mnli" / "minilm" / "gelora"], archive)
+        second.join(60)
+    assert f"waiting for the archive {archive}: it is in use by process {os.getpid()} on" in caplog.text
+    assert len(packed_paths(archive)) == 6
+
+
+def test_what_a_killed_command_leaves_of_its_lock_stops_no_other(runs: Path, archive: Path) -> None:
+    archive.with_name(f".{archive.name}.lock").write_text("process 1 on a machine since yesterday")
+    assert pack([runs], archive).runs == 6
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_archive_that_another_program_changes_meanwhile_is_not_replaced(
+    begun: bool, runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = archive.with_name("other.zst")
+    pack([run(runs, "lora", 1)], other)
+    if begun:
+        pack([run(runs, "lora", 0)], archive)
+
+    def change() -> str:
+        other.replace(archive)
+        return COMMIT
+
+    monkeypatch.setattr(writing, "git_commit", change)
     with pytest.raises(GeloraError, match="was changed while this command packed; give the same command again"):
         pack([run(runs, "gelora", 0)], archive)
-    assert len(packed_paths(archive)) == 2
+    assert packed_paths(archive) == ["mnli/minilm/lora/s1-0.1"]
+
+
+def test_archives_are_packed_into_one(runs: Path, archive: Path, tmp_path: Path) -> None:
+    tuned, name = study(method_study("lora")), "tune/sst2-minilm-b0.15M-f95ffa1d"
+    for done, place in ((8, tmp_path / "a"), (2, tmp_path / "b")):
+        (place / name).mkdir(parents=True)
+        write_artifact(grown(tuned, done), place / name)
+    one, two = tmp_path / "one.zst", tmp_path / "two.zst"
+    pack([runs / "mnli" / "minilm" / "lora", tmp_path / "a"], one)
+    pack([runs, tmp_path / "b"], two)
+    pack([runs, tmp_path / "a"], archive)
+    at_once = archive.read_bytes()
+    summary = pack([one, two], archive, force=True)
+    assert (summary.runs, summary.studies, summary.refused) == (6, 1, ())
+    assert archive.read_bytes() == at_once
+    assert pack([archive, runs], archive).new_runs == 0
+    pack([archive], archive, force=True)
+    assert archive.read_bytes() == at_once
+    assert pack([two / "mnli/minilm/gelora"], archive, force=True).runs == 3
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(GeloraError, match=r"notes\.txt is no archive"):
+        pack([tmp_path / "notes.txt"], archive)
+
+
+def test_a_damaged_run_of_another_archive_is_left_out_by_name(runs: Path, archive: Path, tmp_path: Path) -> None:
+    one, damaged = tmp_path / "one.zst", tmp_path / "damaged.zst"
+    pack([runs], one)
+    lines = [to_line(record) for record in records(one)]
+    place = next(number for number, line in enumerate(lines) if '"path":"mnli/minilm/lora/s0-0.1"' in line)
+    lines[place] = lines[place].replace("task: mnli", "task: qnli").replace("seed: 0", "seed: 7")
+    damaged.write_bytes(compress(lines))
+    summary = pack([damaged], archive)
+    assert (summary.runs, len(summary.refused)) == (5, 1)
+    assert str(damaged / "mnli/minilm/lora/s0-0.1") in summary.refused[0]
 
 
 @pytest.mark.parametrize("text", [b"", b"my thesis\n", b"\x28\xb5\x2f\xfd damaged"])

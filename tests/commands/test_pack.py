@@ -43,7 +43,7 @@ def test_pack_says_what_the_archive_holds_and_what_it_lacks(
     ("words", "message"),
     [
         (["pack", "runs"], "output=FILE is needed"),
-        (["pack", "runs", "nowhere", "output=a.zst"], "nowhere: no such directory"),
+        (["pack", "runs", "nowhere", "output=a.zst"], "nowhere: no such directory; give run directories, those above"),
         (["pack", "output=a.zst"], "gelora pack takes DIR...; given: nothing"),
         (["pack", "runs", "output=runs"], "output=runs is a directory"),
         (["pack", "runs", "output=/dev/null"], "output=/dev/null is a device or a pipe"),

@@ -9,15 +9,16 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gelora_cli.core import run_files
+from gelora_cli.core import locks, run_files
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.locks import is_locked, lock_directory, wait_for_lock
+from gelora_cli.core.locks import is_locked, lock_directory, wait_for_file, wait_for_lock
 from gelora_cli.core.status import run_status
 from tests.helpers.manifests import manifest
 from tests.helpers.odd_files import dangling, linked, second_name
@@ -64,6 +65,35 @@ def test_a_file_system_without_locks_is_named_instead_of_another_process(
     ):
         pass
     assert not is_locked(run)
+
+
+def test_a_file_is_locked_beside_it_and_no_lock_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, lock = tmp_path / "a.zst", tmp_path / ".a.zst.lock"
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.01)
+    order = []
+
+    def work(name: str) -> None:
+        with wait_for_file(file, "the archive", "output=FILE"):
+            order.append(f"{name} begins")
+            assert lock.read_text().startswith(f"process {os.getpid()} ")
+            time.sleep(0.05)
+            order.append(f"{name} ends")
+
+    workers = [threading.Thread(target=work, args=(str(number),)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [line.split()[1] for line in order] == ["begins", "ends"] * 4
+    assert not [*tmp_path.iterdir()]
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    message = r"a\.zst can't be locked: No locks available.*output=FILE"
+    with pytest.raises(GeloraError, match=message), wait_for_file(file, "the archive", "output=FILE"):
+        pass
 
 
 def test_what_a_killed_process_was_writing_goes_with_the_next_lock(tmp_path: Path) -> None:
