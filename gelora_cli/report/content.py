@@ -12,7 +12,7 @@ from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
 from gelora_cli.report.leaderboard import Board
 from gelora_cli.report.rows import Row
-from gelora_cli.report.runs import UnusedRun
+from gelora_cli.report.runs import CONTRADICTION, UnusedRun
 from gelora_cli.report.tables import Table, is_reference, number
 
 
@@ -44,6 +44,12 @@ def summary(content: ReportContent) -> Iterator[str]:
     duplicates = sum(len(row.duplicates) for row in rows)
     if duplicates:
         yield f"{_count(duplicates, 'run')} of controls with GeLoRA's plan and seeds: named in its row, counted once."
+    contradictions = sum(run.status == CONTRADICTION for run in content.unused)
+    if contradictions:
+        yield (
+            f"{_count(contradictions, 'run')} with another result than a run of equal settings and seed that counts: "
+            "the first by path does, and the values are in the list below."
+        )
     if content.unused:
         yield f"{_count(len(content.unused), 'more run')} gave no number; see the list below."
     smoke = sum(len(row.all_runs) for row in rows if row.smoke)

@@ -15,7 +15,7 @@ from gelora_cli.allocation.stability import NOT_MEASURED, verdict_word
 from gelora_cli.core.artifacts.result import HOLDOUT_REMARK, SMOKE_REMARK, RunResult
 from gelora_cli.core.registries import METHODS, METRICS
 from gelora_cli.report.row_costs import RowCosts, row_costs
-from gelora_cli.report.runs import COPY, GELORA, UNIFORM, RowKey, Run, UnusedRun
+from gelora_cli.report.runs import CONTRADICTION, COPY, GELORA, UNIFORM, RowKey, Run, UnusedRun
 from gelora_cli.report.settings import describe_differences
 
 DEFAULT_DIGITS = 4
@@ -289,6 +289,8 @@ class Row:
         for status, count in sorted(self.unfinished.items()):
             if status == COPY:
                 notes.append("1 copy left out" if count == 1 else f"{count} copies left out")
+            elif status == CONTRADICTION:
+                notes.append(f"{count} with another result left out")
             else:
                 notes.append(f"{count} {status}")
         return ", ".join(notes)

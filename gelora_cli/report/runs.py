@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from gelora_cli.trackers.json_lines import metric_lines_of
 GELORA, UNIFORM = "gelora", "lora"
 """The method whose plan a control may repeat, and the one that every comparison refers to."""
 
-DAMAGED, OTHER_VERSION, COPY = "damaged", "of another version", "copy"
+DAMAGED, OTHER_VERSION, COPY, CONTRADICTION = "damaged", "of another version", "copy", "contradiction"
 """States of runs that give no number, beside those of `status_of`."""
 
 STATUSES = ("running", "done", "failed", "interrupted")
@@ -110,7 +111,7 @@ class UnusedRun:
 
     Attributes:
         directory: where it is.
-        status: `running`, `failed`, `interrupted`, `damaged`, `of another version` or `copy`.
+        status: `running`, `failed`, `interrupted`, `damaged`, `of another version`, `copy` or `contradiction`.
         reason: why, in words.
         key: the row that it would belong to; None where its configuration can't be read.
         updated: when `run.json` was written, in its own format.
@@ -286,7 +287,8 @@ def _model_name(config: RunConfig, files: RunFiles) -> str:
 def select_runs(read: Iterable[Run | UnusedRun]) -> CollectedRuns:
     """Separate the runs that give a number from those that don't.
 
-    Of two runs of equal settings, seed and start the first by path counts, and the other is a `copy`.
+    Of two runs of equal settings, seed and start the first by path counts, and the other is a `copy`, or a
+    `contradiction` where its results are others.
     """
     selected: dict[tuple[RowKey, int, str], Run] = {}
     unused = []
@@ -296,9 +298,42 @@ def select_runs(read: Iterable[Run | UnusedRun]) -> CollectedRuns:
             continue
         first = selected.setdefault((run.key, run.result.seed, run.start_fingerprint), run)
         if first is not run:
-            reason = f"equal settings and seed as {first.directory}, which counts"
-            unused.append(UnusedRun(run.directory, COPY, reason, run.key, run.manifest.updated))
+            unused.append(_repeated(run, first))
     return CollectedRuns(tuple(disambiguate(list(selected.values()))), tuple(unused))
+
+
+def _repeated(run: Run, first: Run) -> UnusedRun:
+    """Return a run of equal settings, seed and start as one that counts."""
+    status, reason = COPY, f"equal settings and seed as {first.directory}, which counts"
+    if difference := _first_difference(run.result, first.result):
+        status = CONTRADICTION
+        reason = (
+            f"{difference} in {first.directory}, which has equal settings and seed and counts, as the first by path. "
+            "Leave out the one that is not to count"
+        )
+    return UnusedRun(run.directory, status, reason, run.key, run.manifest.updated)
+
+
+def _first_difference(result: RunResult, other: RunResult) -> str:
+    """Return the first metric in which two results differ, with its values, the reported one first; empty for none."""
+    if result.value != other.value:
+        return f"{result.reported} {result.value:.10g} here, but {other.value:.10g}"
+    for part, other_part in zip_longest(result.results, other.results):
+        if part is None or other_part is None or part.split != other_part.split:
+            return f"{_splits(result)} evaluated here, but {_splits(other)}"
+        for name in part.metrics | other_part.metrics:
+            value, other_value = part.metrics.get(name), other_part.metrics.get(name)
+            if value != other_value:
+                return f"{name} {_metric(value)} on {part.split} here, but {_metric(other_value)}"
+    return ""
+
+
+def _splits(result: RunResult) -> str:
+    return " and ".join(part.split for part in result.results)
+
+
+def _metric(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.10g}"
 
 
 def disambiguate(runs: Sequence[Run]) -> list[Run]:

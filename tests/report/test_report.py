@@ -343,6 +343,32 @@ def test_a_run_that_is_given_twice_or_copied_counts_once(tmp_path: Path) -> None
     assert make_rows(found.runs, found.unused * 2)[0].notes == "one seed, 2 copies left out"
 
 
+def test_a_run_with_another_result_than_its_copy_is_named_with_both_values(tmp_path: Path) -> None:
+    first = write_whole(tmp_path / "a", "gelora", 0, 30)
+    copy = write_whole(tmp_path / "b", "gelora", 0, 30)
+    other = write_whole(tmp_path / "c", "gelora", 0, 21)
+    report = write_report([tmp_path / "c", tmp_path / "b", tmp_path / "a"], tmp_path / "out", figures=None)
+    assert [(run.status, run.directory) for run in report.unused] == [("copy", copy), ("contradiction", other)]
+    reason = f"accuracy 0.525 here, but 0.75 in {first}, which has equal settings and seed and counts, as the first"
+    assert reason in str(report.unused[1])
+    assert "1 run with another result than a run of equal settings and seed that counts" in " ".join(report.summary)
+    found = collect([tmp_path])
+    (row,) = make_rows(found.runs, found.unused)
+    assert row.notes == "one seed, 1 with another result left out, 1 copy left out"
+
+
+def test_results_differ_also_in_a_metric_that_is_not_reported(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "gelora", 0, 30)
+    other = write_whole(tmp_path / "b", "gelora", 0, 30)
+    result = read_artifact(RunResult, other / RunResult.FILE)
+    part = replace(result.results[0], metrics={**result.results[0].metrics, "f1": 0.1})
+    write_artifact(replace(result, results=(part, *result.results[1:])), other)
+    mark_done(other)
+    (unused,) = collect([tmp_path]).unused
+    assert unused.status == "contradiction" and "f1 0.1 on validation" in unused.reason
+    assert "here, but missing in" in unused.reason
+
+
 def test_the_second_half_of_a_split_is_named_after_the_split(tmp_path: Path) -> None:
     (run,) = collect([write_whole(tmp_path, "gelora", 0, 30)]).runs
     halves = tuple(replace(part, split=f"{part.split} (reported half)") for part in run.result.results)
