@@ -126,7 +126,7 @@ class Shapes:
         """
         if self.bound < smallest:
             raise GeloraError(
-                f"budget={self.budget.name} gives the adapter {self.bound:,} parameters, but method={self.method} "
+                f"budget={self.budget.given} gives the adapter {self.bound:,} parameters, but method={self.method} "
                 f"needs {smallest:,} for {what}; the smallest possible is budget={smallest}. Give that or more."
             )
 
@@ -224,6 +224,16 @@ def with_module_ranks(plan: RankPlan, model_map: ModelMap, ranks: Mapping[str, i
     rows = tuple(row(block, adapted) for block, adapted in zip(plan.blocks, linears, strict=True))
     total = sum(block.params for block in rows)
     return replace(plan, blocks=rows, adapter_params=total, trained_params=total)
+
+
+def has_largest_ranks(plan: RankPlan, model_map: ModelMap) -> bool:
+    """Return whether a plan of LoRA ranks gives every module the largest rank that it can have."""
+    for row, linears in zip(plan.blocks, adapted_linears(model_map, plan.modules), strict=True):
+        sides = tuple(linear.max_rank for linear in linears)
+        largest = row.rank == min(sides) if row.module_ranks is None else row.module_ranks == sides
+        if not largest:
+            return False
+    return plan.unit == "rank"
 
 
 def blank_plan(method: str, model_map: ModelMap, **fields: Any) -> RankPlan:

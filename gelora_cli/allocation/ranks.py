@@ -196,7 +196,7 @@ def missing_signal(method: str, budget: Budget, signal: str) -> GeloraError:
     """Return the error that a plan can't be made without a signal, with the command that measures it."""
     command = profile_command([signal])
     if signal == IDIM:
-        return GeloraError(f"method={method} with budget={budget.name} needs a profile; measure one: {command}")
+        return GeloraError(f"method={method} with budget={budget.given} needs a profile; measure one: {command}")
     return GeloraError(f"method={method} needs the signal {signal}, which is not there; measure it: {command}")
 
 
@@ -232,7 +232,7 @@ def _block_problem(
         rule=rule,
         bound=budget.params(model_map, modules),
         auto_params=0,
-        budget=budget.name,
+        budget=budget.given,
     )
     if profile is None:
         return problem, ()

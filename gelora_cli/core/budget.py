@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
@@ -38,11 +38,17 @@ class Budget:
     """A bound on the adapter's trainable parameters, as `parse_budget` returns it.
 
     `amount` counts parameters (kind `params`), percent of the backbone's parameters (`percent`) or units of rank
-    (`rank`). It is 0 for `auto`.
+    (`rank`). It is 0 for `auto`. `text` is what the user wrote, for messages; several texts are one budget.
     """
 
     kind: BudgetKind
     amount: int | Decimal
+    text: str = field(default="", compare=False, repr=False)
+
+    @property
+    def given(self) -> str:
+        """Return the budget in the user's words, or its canonical text where it was not read from any."""
+        return self.text or self.name
 
     @property
     def name(self) -> str:
@@ -93,9 +99,9 @@ def parse_budget(value: str | int | float) -> Budget:
     for kind, pattern in _FORMS:
         match = pattern.fullmatch(text)
         if match and kind == "auto":
-            return Budget("auto", 0)
+            return Budget("auto", 0, text)
         if match:
-            return Budget(kind, _parse_amount(kind, match[1], match[2].lower(), text))
+            return Budget(kind, _parse_amount(kind, match[1], match[2].lower(), text), text)
     raise _refusal(text, "it is none of the accepted forms")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gelora_cli.allocation.base import IDIM, SignalArtifact, total_operations
 from gelora_cli.allocation.formatting import format_plan
+from gelora_cli.allocation.planning import has_largest_ranks
 from gelora_cli.archive.reading import find_done
 from gelora_cli.config.complete import complete
 from gelora_cli.config.schema import RunConfig
@@ -166,6 +167,11 @@ def _unmeasured_plan(plan: RankPlan, session: Session, unmeasured: Iterable[str]
         f"head {plan.head_params:,}, backbone {plan.backbone_params:,}",
         *plan.structure,
     ]
+    if plan.budget_params and plan.budget_params > plan.adapter_params and has_largest_ranks(plan, model_map):
+        lines.append(
+            f"warning: budget={config.budget} is more than any ranks can use: at most {plan.adapter_params:,} "
+            "parameters, where each rank is the smallest side of its modules. The rest stays unused."
+        )
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gelora_cli.allocation.formatting import format_plan
-from gelora_cli.allocation.planning import plan_method, with_module_ranks
+from gelora_cli.allocation.planning import has_largest_ranks, plan_method, with_module_ranks
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.config.schema import MethodConfig
 from gelora_cli.core.artifacts.model_map import LinearShape
@@ -92,6 +92,25 @@ def test_a_budget_too_small_names_the_smallest_which_is_met(method: str, modules
     assert 0 < plan_of(method, Budget("params", smallest), modules=modules).adapter_params <= smallest
     with pytest.raises(GeloraError, match="the smallest possible"):
         plan_of(method, Budget("params", smallest - 1), modules=modules)
+
+
+@pytest.mark.parametrize("method", ["gelora", *BOUNDED])
+@pytest.mark.parametrize("text", ["10", "1e1", "0.01K"])
+def test_a_budget_too_small_is_named_as_it_was_given(text: str, method: str) -> None:
+    with pytest.raises(GeloraError, match=f"^budget={text} gives the adapter 10 parameters, but"):
+        plan_method(MAP, {}, parse_budget(text), method=method, assume_even=True)
+
+
+@pytest.mark.parametrize("granularity", ["block", "module"])
+def test_the_largest_ranks_are_those_of_a_budget_that_no_ranks_use(granularity: str) -> None:
+    def plan(budget: str) -> RankPlan:
+        rules = {"method": "gelora", "assume_even": True, "granularity": granularity}
+        return plan_method(MAP, {}, parse_budget(budget), **rules)
+
+    largest = plan("1000M")
+    assert has_largest_ranks(largest, MAP) and largest.adapter_params < 1_000_000_000
+    assert plan(str(largest.adapter_params)).blocks == largest.blocks
+    assert not has_largest_ranks(plan(str(largest.adapter_params - 1)), MAP)
 
 
 @pytest.mark.parametrize("method", BOUNDED)

@@ -110,6 +110,7 @@ def test_a_dry_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[st
     assert re.search(r"ranks of the \d blocks: unknown before the profile is measured", shown)
     assert re.search(r"profile: about \d+ s and the neighbour search", shown)
     assert re.search(r"training: 6 steps of 16, about \d+ s", shown)
+    assert "more than any ranks can use" not in shown
     assert not bench.root.exists()
     assert bench.run("task=cola") == 0
     before = sorted(path.stat().st_mtime_ns for path in bench.root.rglob("*"))
@@ -127,6 +128,8 @@ def test_a_dry_run_says_what_other_signals_cost(bench: Bench, capsys: pytest.Cap
     assert bench.run("task=cola", "method=fisher", "budget=2500", "dry_run=true") == 0
     shown = capsys.readouterr().out
     assert "unknown before the signal gradients is measured" in shown
+    assert bench.run("task=cola", "budget=1000M", "dry_run=true") == 0
+    assert "warning: budget=1000M is more than any ranks can use: at most " in capsys.readouterr().out
     per_rank = re.findall(r"one rank more in every block costs ([\d,]+)", shown)
     assert re.search(r"signal gradients: about \d+ s and eleven times the singular values", shown)
     assert bench.run("task=cola", "method=weights", "budget=2500", "dry_run=true") == 0
