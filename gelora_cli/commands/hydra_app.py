@@ -41,7 +41,11 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
     search_path = load_named_plugins(overrides) if hasattr(command_keys(schema), "plugins") else []
     problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
     if problems:
-        raise GeloraError(list_problems(problems + _problems_of_rest(schema, [*good, *search_path])))
+        if parsed.multirun:
+            of_rest = _problems_of_jobs(schema, parsed.flags, [*good, *search_path])
+        else:
+            of_rest = _problems_of_rest(schema, [*good, *search_path])
+        raise GeloraError(list_problems(problems + of_rest))
     # A search sets what it searches, and what it does not search is what a run without tuned presets has.
     takes_tuned = takes_run_keys(schema) and schema != "tune"
     tuned = tuned_overrides(parsed.config_dir, overrides) if takes_tuned else []
@@ -63,6 +67,19 @@ def _problems_of_rest(schema: str, overrides: list[str]) -> list[str]:
             return value_problems(composed_config(composed))
     except (HydraException, GeloraError):  # what is wrong with the keys is then all that can be said
         return []
+
+
+def _problems_of_jobs(schema: str, flags: list[str], overrides: list[str]) -> list[str]:
+    """Return what is wrong with the values of a sweep's jobs, each problem once, where they can be composed."""
+    from hydra.errors import HydraException
+
+    from gelora_cli.commands.sweep_composition import compose_sweep
+
+    try:
+        jobs = compose_sweep(schema, flags, overrides)
+    except (HydraException, GeloraError):
+        return []
+    return list(dict.fromkeys(problem for job in jobs for problem in value_problems(job.config)))
 
 
 def hydra_name(schema: str) -> str:

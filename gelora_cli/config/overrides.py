@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
@@ -43,7 +43,7 @@ def override_problems(
     overrides = [_tracker_list(text) if "trackers" in lists else text for text in overrides]
     parsed = [(text, *_parsed(_as_list(protect_text(text), lists, multirun=multirun))) for text in overrides]
     check = ValueCheck(config_name, extra, _chosen_entries([override for _, _, override in parsed], extra))
-    problems: list[str] = []
+    problems = list(_given_twice([(text, override) for text, _, override in parsed if override is not None]))
     good: list[str] = []
     for text, readable, override in parsed:
         if multirun and (advice := _list_advice(text, lists)):
@@ -55,6 +55,17 @@ def override_problems(
         else:
             good.append(readable)
     return problems, good
+
+
+def _given_twice(overrides: Iterable[tuple[str, Override]]) -> Iterator[str]:
+    """Yield each key or group that has several values, of which Hydra would take the last without a word."""
+    texts: dict[str, dict[str, None]] = {}
+    for text, override in overrides:
+        texts.setdefault(override.get_key_element().lstrip("+~"), {})[text.partition("=")[2]] = None
+    for key, values in texts.items():
+        if len(values) > 1 and key.split(".")[0].split("/")[0] != "hydra":
+            given = " and ".join(f"{key}={value}" for value in values)
+            yield f"{given}: {key} is given {'twice' if len(values) == 2 else f'{len(values)} times'}; give it once"
 
 
 def _list_keys(config_name: str) -> set[str]:

@@ -72,7 +72,7 @@ def test_a_sweep_by_a_launcher_from_a_folder(
     failed, done = bench.directories()
     assert [row[:2] for row in rows] == [["budget=rank:1", "done"], ["budget=1", "failed"]]
     assert float(rows[0][2]) == pytest.approx(result_of(done).value, abs=1e-4)
-    assert str(failed) in rows[1][4] and "budget=0.000001M gives" in rows[1][4]
+    assert str(failed) in rows[1][4] and "budget=1 gives" in rows[1][4]
     command = read_artifact(RunManifest, done / RunManifest.FILE).command.split()
     assert "budget=rank:1" in command and "-m" not in command
     assert [word for word in command if word.startswith("launch.")] == ["launch.processes=1"]
