@@ -11,13 +11,14 @@ import os
 import stat
 from pathlib import Path
 
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.directories import remove_partial_writes
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 
 
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse an output file that can't be written or would be lost, before any work.
+def check_output(path: Path, *, force: bool, example: str = "output.json") -> None:
+    """Refuse an output file that can't be written or would be lost, before any work; `example` is a name for one.
 
     Raises:
         GeloraError: it is a directory, its directory is not there, or it is a file that gelora did not write, without
@@ -31,7 +32,7 @@ def check_output(path: Path, *, force: bool) -> None:
             )
         kind = _kind(target)
         if kind == "directory":
-            raise GeloraError(f"output={path} is a directory; name a file in it, such as output={path / 'output.json'}")
+            raise GeloraError(f"output={path} is a directory; name a file in it, such as output={path / example}")
         if kind == "file" and not force and not _is_ours(target):
             raise GeloraError(
                 f"output={path} exists, and gelora did not write it or it was changed since: name another file, or "
@@ -39,6 +40,18 @@ def check_output(path: Path, *, force: bool) -> None:
             )
         if kind in ("", "file") and not os.access(target.parent, os.W_OK):
             raise GeloraError(f"output={path} can't be written to {target.parent}; name a file elsewhere")
+
+
+def check_outside_runs(path: Path) -> None:
+    """Refuse an output within the directory of a run, whose files are those of the run alone.
+
+    Raises:
+        GeloraError: naming the run.
+    """
+    target = _target(path)
+    for directory in (target, *target.parents):
+        if (directory / RunManifest.FILE).is_file():
+            raise GeloraError(f"output={path} is within the run {directory}; name a place outside of it")
 
 
 def write_output(path: Path, content: str, *, force: bool) -> None:

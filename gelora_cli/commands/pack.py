@@ -46,7 +46,7 @@ class Pack(Command[PackCommandConfig]):
         """Write the archive, and print what it holds and which runs it left out."""
         from gelora_cli.archive.reading import archive_of
         from gelora_cli.archive.writing import pack
-        from gelora_cli.commands.outputs import check_output
+        from gelora_cli.commands.outputs import check_output, check_outside_runs
         from gelora_cli.core.logs import setup_logging
 
         check_values(config)
@@ -58,7 +58,9 @@ class Pack(Command[PackCommandConfig]):
                 "gelora pack"
             )
         output = user_path(config.output)
-        check_output(output, force=True)  # an archive keeps its lines, and any other file is refused when it is read
+        check_outside_runs(output)
+        # With force: an archive keeps its lines, and any other file is refused when it is read.
+        check_output(output, force=True, example="runs.jsonl.zst")
         if output.exists() and not output.is_file():
             raise GeloraError(f"output={output} is a device or a pipe; name a file, which is replaced as a whole")
         setup_logging()  # says whom the command waits for

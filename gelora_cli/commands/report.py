@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class ReportCommand(Command[ReportCommandConfig]):
     def handle(self, config: ReportCommandConfig, paths: list[Path], typed: str) -> None:
         """Write the report, and print what it says and which runs it left out."""
         check_values(config)
+        from gelora_cli.commands.outputs import check_outside_runs
         from gelora_cli.report.analysis import PairTests
         from gelora_cli.report.board_tables import DEFAULT_COLUMNS
         from gelora_cli.report.build import Drawing, write_report
@@ -95,6 +97,9 @@ class ReportCommand(Command[ReportCommandConfig]):
             raise GeloraError(
                 "output= is empty; give a directory, which is made if it does not exist; output=. is the current one"
             )
+        if repeated := [name for name, count in Counter(config.columns).items() if count > 1]:
+            raise GeloraError(f"columns=[{','.join(config.columns)}]: {', '.join(repeated)} twice; name a column once")
+        check_outside_runs(user_path(config.output))
         report = write_report(
             paths,
             user_path(config.output),

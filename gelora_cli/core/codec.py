@@ -115,10 +115,18 @@ def _check_schema(kind: type, values: object, source: str) -> None:
     if (schema, version) == (kind.__name__, SCHEMA_VERSION):
         return
     is_other_version = schema == kind.__name__ and version is not None
-    remedy = " Run again with force=true." if is_other_version else ""
-    raise (OtherVersionError if is_other_version else UnusableError)(
-        f"{source}: schema {_shorten((schema, version))} given, ({kind.__name__!r}, {SCHEMA_VERSION}) is what this "
-        f"version reads.{remedy}"
+    if is_other_version:
+        raise OtherVersionError(
+            f"{source} holds the {kind.__name__} of schema version {_shorten(version)}, and this gelora reads version "
+            f"{SCHEMA_VERSION}. Run again with force=true."
+        )
+    if schema is None or version is None:
+        missing = "schema" if schema is None else "schema_version"
+        raise UnusableError(
+            f"{source} is no {kind.__name__} that gelora wrote: it has no {missing}. Give another file, or restore it."
+        )
+    raise UnusableError(
+        f"{source} holds the values of {_shorten(schema)}, and those of {kind.__name__} are needed. Give another file."
     )
 
 

@@ -247,9 +247,9 @@ def _check_foreign_files(output: Path, files: Iterable[str]) -> None:
 def _write(output: Path, files: dict[str, bytes]) -> None:
     """Write the files; the page of an earlier report goes first, so that no mixture is read as one report."""
     create_directory(output, "output=DIR")
-    for name in files:
-        remove_partial_writes(output / name)
     earlier = _earlier_files(output)
+    for name in {CONTENTS, *files, *earlier}:
+        remove_partial_writes(output / name)
     (output / PAGE).unlink(missing_ok=True)
     for name in earlier - set(files):
         (output / name).unlink(missing_ok=True)

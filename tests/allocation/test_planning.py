@@ -104,8 +104,7 @@ def test_a_budget_too_small_is_named_as_it_was_given(text: str, method: str) -> 
 @pytest.mark.parametrize("granularity", ["block", "module"])
 def test_the_largest_ranks_are_those_of_a_budget_that_no_ranks_use(granularity: str) -> None:
     def plan(budget: str) -> RankPlan:
-        rules = {"method": "gelora", "assume_even": True, "granularity": granularity}
-        return plan_method(MAP, {}, parse_budget(budget), **rules)
+        return plan_method(MAP, {}, parse_budget(budget), assume_even=True, granularity=granularity)
 
     largest = plan("1000M")
     assert has_largest_ranks(largest, MAP) and largest.adapter_params < 1_000_000_000

@@ -24,9 +24,9 @@ from gelora_cli.core.artifacts.study import Study, Trial
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.logs import LOGGER
 from tests.helpers.packed_runs import COMMIT, write_packable
 from tests.helpers.studies import method_study, study
+from tests.helpers.waiting import SECONDS, wait_until
 
 TEXTS = ("config.yaml", "run.json", "ranks.json", "result.json", "metrics.jsonl")
 
@@ -281,25 +281,25 @@ def test_a_kill_leaves_the_archive_as_it_was(runs: Path, archive: Path, monkeypa
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_two_commands_at_once_lose_nothing(
-    begun: bool, runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    begun: bool, runs: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
 ) -> None:
     if begun:
         pack([run(runs, "lora", 0)], archive)
     second = threading.Thread(target=pack, args=([runs / "mnli" / "minilm" / "lora"], archive))
 
-    def begin_second() -> str:
-        monkeypatch.undo()
-        second.start()
-        second.join(0.3)  # enough to pack three runs, were it not to wait
-        assert second.is_alive()
-        return COMMIT
+    with monkeypatch.context() as patched:
 
-    monkeypatch.setattr(writing, "git_commit", begin_second)
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    with caplog.at_level("INFO", "gelora"):
+        def begin_second() -> str:
+            patched.undo()
+            second.start()
+            wait_until(lambda: bool(log_lines) or not second.is_alive(), "the second command to wait, or to end")
+            return COMMIT
+
+        patched.setattr(writing, "git_commit", begin_second)
         pack([runs / "mnli" / "minilm" / "gelora"], archive)
-        second.join(60)
-    assert f"waiting for the archive {archive}: it is in use by process {os.getpid()} on" in caplog.text
+    second.join(SECONDS)
+    (waiting,) = log_lines
+    assert f"waiting for the archive {archive}: it is in use by process {os.getpid()} on" in waiting
     assert len(packed_paths(archive)) == 6
 
 

@@ -220,7 +220,7 @@ INPUTS: dict[str, Case] = {
             "ranks",
             str(written(place / "profile.json", '{"schema": "IdProfile", "schema_version": 1}')),
         ],
-        ["schema ('IdProfile', 1) given", "is what this version reads"],
+        ["holds the IdProfile of schema version 1", "this gelora reads version 2", "force=true"],
     ),
     "a profile that is cut": (
         lambda _, place: ["ranks", str(written(place / "profile.json", '{"schema": "IdPro'))],

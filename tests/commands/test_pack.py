@@ -45,7 +45,7 @@ def test_pack_says_what_the_archive_holds_and_what_it_lacks(
         (["pack", "runs"], "output=FILE is needed"),
         (["pack", "runs", "nowhere", "output=a.zst"], "nowhere: no such directory; give run directories, those above"),
         (["pack", "output=a.zst"], "gelora pack takes DIR...; given: nothing"),
-        (["pack", "runs", "output=runs"], "output=runs is a directory"),
+        (["pack", "runs", "output=runs"], "is a directory; name a file in it, such as output=runs/runs.jsonl.zst"),
         (["pack", "runs", "output=/dev/null"], "output=/dev/null is a device or a pipe"),
         (["pack", "runs", "output=no/a.zst"], "no does not exist"),
         (["pack", "runs", "output=a.zst"], "nothing to pack at or below runs. Give finished runs."),
@@ -92,6 +92,19 @@ def test_a_name_that_is_too_long_is_said_as_such(
     assert command_line(["pack", "runs", f"output={'a' * 250}"]) == 2
     printed = " ".join(capsys.readouterr().err.split())
     assert "can't be written: File name too long" in printed and "output=FILE" in printed
+
+
+@pytest.mark.parametrize("output", ["report", "pack/a.zst", "."])
+def test_nothing_is_written_into_the_directory_of_a_run(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_packable(tmp_path / "runs", "lora", 0)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(run)
+    for command in ("report", "pack"):
+        assert command_line([command, str(tmp_path / "runs"), f"output={output}"]) == 2
+        assert f"output={output} is within the run" in " ".join(capsys.readouterr().err.split())
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("place", ["typo", "mnli/typo", "mnli/minilm/lora/s0-0.1/typo", "mnli/minilm/lora/s0-0.1/a/b"])

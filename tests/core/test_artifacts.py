@@ -36,8 +36,13 @@ def test_round_trip() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"schema_version": SCHEMA_VERSION + 1}, "schema"),
-        ({"schema": "RankPlan"}, "schema"),
+        (
+            {"schema_version": SCHEMA_VERSION + 1},
+            "holds the EvalResult of schema version 3, and this gelora reads version 2",
+        ),
+        ({"schema": "RankPlan"}, "holds the values of RankPlan, and those of EvalResult are needed"),
+        ({"schema": None}, "is no EvalResult that gelora wrote: it has no schema"),
+        ({"schema_version": None}, "is no EvalResult that gelora wrote: it has no schema_version"),
         ({"examples": "10"}, "examples: '10' given, a whole number"),
         ({"examples": True}, "examples: True given, a whole number"),
         ({"examples": 10.0}, "examples: 10.0 given"),

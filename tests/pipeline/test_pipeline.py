@@ -441,7 +441,7 @@ def test_a_sweep_goes_on_after_a_failure(bench: Bench, capfd: pytest.CaptureFixt
     assert [re.split("  +", row)[0] for row in rows] == ["job", *jobs]
     for seed in (0, 1):
         (failed,) = [row for row in rows if f"budget=1 seed={seed} " in row]
-        assert re.search(r"failed +- +\d+ +/.*/b0.000001M-s.*: budget=0.000001M gives", failed), failed
+        assert re.search(r"failed +- +\d+ +/.*/b0.000001M-s.*: budget=1 gives", failed), failed
         (done,) = [row for row in rows if f"budget=auto seed={seed} " in row]
         value = next(result_of(path).value for path in bench.directories() if f"/bauto-s{seed}-" in str(path))
         assert re.search(rf" done +{value:.4f} +\d+ +/.*/bauto-s{seed}-", done), done

@@ -63,6 +63,20 @@ def test_the_table_of_a_paper_has_the_columns_that_are_asked_for(
     capsys.readouterr()
     assert command_line([*words, "columns=means,seed"]) == 2
     assert "columns=seed: not known; did you mean seeds?" in capsys.readouterr().err
+    assert command_line([*words, "columns=means,seeds,means"]) == 2
+    assert "columns=[means,seeds,means]: means twice; name a column once" in capsys.readouterr().err
+
+
+def test_what_a_killed_report_was_writing_goes_with_the_next_one(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["report", str(runs), f"output={out}"]
+    assert command_line([*words, "figures.draw=false", "columns=seeds"]) == 0
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in ("report.html", "report.json", "table.csv"):
+        (out / f".{name}.{ended.pid}.tmp").write_text("half")
+    assert command_line([*words, "figures.draw=false"]) == 0
+    assert not [*out.glob(".*")]
 
 
 def _pair(first: int, second: int) -> Comparison:

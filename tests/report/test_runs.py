@@ -111,7 +111,7 @@ def test_a_run_of_another_version_is_not_called_damaged(tmp_path: Path, name: st
     (unused,) = collect([tmp_path]).unused
     (listed,) = describe_runs(tmp_path, read_runs([tmp_path], verify=False))
     assert unused.status == listed.status == "of another version"
-    assert "is what this version reads" in format_runs(tmp_path, [listed])
+    assert "and this gelora reads version 2" in format_runs(tmp_path, [listed])
 
 
 def test_another_type_is_no_other_version(tmp_path: Path) -> None:
