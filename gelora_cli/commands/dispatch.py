@@ -10,7 +10,8 @@ from typing import Any
 
 from gelora_cli.commands.base import Command, user_path
 from gelora_cli.commands.execution import execute
-from gelora_cli.commands.hydra_app import check_overrides, compose_each
+from gelora_cli.commands.hydra_app import compose_each
+from gelora_cli.commands.override_checks import check_overrides
 from gelora_cli.config.arguments import split_arguments
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS

@@ -28,7 +28,7 @@ from scripts.benchmarks.record import ROOT, BenchmarkRecord, Table, reached
 LIBRARIES = ("torch", "accelerate", "transformers.modeling_utils", "peft")
 """What every run imports by `import_heavy`. The child does so first, so that the other parts are without these."""
 STAGES = {
-    "check the overrides": ("gelora_cli.commands.hydra_app", "check_overrides"),
+    "check the overrides": ("gelora_cli.commands.override_checks", "check_overrides"),
     "find and check what the run depends on": ("gelora_cli.pipeline.run", "resolve_inputs"),
     "load model and tokenizer": ("gelora_cli.pipeline.stages", "open_session"),
     "read the profile": ("gelora_cli.pipeline.stages", "shared_signals"),

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from omegaconf import DictConfig
 
-from gelora_cli.commands.hydra_app import check_overrides, compose_each
+from gelora_cli.commands.hydra_app import compose_each
+from gelora_cli.commands.override_checks import check_overrides
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.complete import complete
 from gelora_cli.config.composing import composed_config
