@@ -112,9 +112,17 @@ class ProgressBar(Callback):
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
         """Show the loss and the value of the last evaluation beside the bar."""
-        values = {"loss": f"{reading.loss:.4f}"}
-        if trainer.state.evaluations:
-            result = trainer.state.evaluations[-1][0]
+        self._show_values(trainer)
+
+    def on_evaluation(self, trainer: Trainer, results: tuple[EvalResult, ...]) -> None:
+        """Show the new value; the next line may come before the loss is read again."""
+        self._show_values(trainer)
+
+    def _show_values(self, trainer: Trainer) -> None:
+        state = trainer.state
+        values = {"loss": f"{state.losses[-1]:.4f}"}
+        if state.evaluations:
+            result = state.evaluations[-1][0]
             values[result.reported] = f"{result.value:.4f}"
         self.bar.set_postfix(refresh=False, **values)
 

@@ -12,7 +12,7 @@ from gelora_cli.core.artifacts.result import EvalResult
 from gelora_cli.core.distributed import make_accelerator
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.loop import Trainer
-from gelora_cli.training.recording import FirstEvaluation
+from gelora_cli.training.recording import FirstEvaluation, ProgressBar
 from gelora_cli.training.selection import BestEpoch
 from tests.helpers.rivals import case
 from tests.helpers.train_settings import SETTINGS
@@ -95,6 +95,15 @@ def test_a_first_evaluation_is_recorded_and_survives_a_checkpoint(tiny_models: d
     resumed = trainer(tiny_models["bert"], FirstEvaluation(evaluate, []))
     assert resumed.fit(checkpoint).before == result.before
     assert epochs == [0]
+
+
+def test_the_line_of_progress_has_the_newest_value(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    bar = ProgressBar()
+    result = trainer(tiny_models["bert"], bar).fit()  # no loss is read after its only evaluation
+    assert bar.bar.values == f", loss {result.last_loss:.4f}, accuracy 0.5000"
 
 
 @pytest.mark.parametrize("hook", ["start", "step", "evaluation"])
