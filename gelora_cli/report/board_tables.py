@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gelora_cli.core.messages import teraflop
 from gelora_cli.report.leaderboard import Board, Entry, points
+from gelora_cli.report.row_counts import glue_note
 from gelora_cli.report.rows import Row
 from gelora_cli.report.tables import MARK, NONE, PLUS_MINUS, Table, number
 
@@ -157,7 +158,8 @@ def board_caption(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> str
         )
     if is_marked and board.notes:
         text += f" Not tested: {'; '.join(board.notes)}."
-    return text
+    rows = [entry.rows[task] for task in board.tasks for entry in board.entries if task in entry.rows]
+    return f"{text} {glue_note(rows)}".rstrip()
 
 
 def _metrics_by_task(board: Board) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.rows import Row
-from gelora_cli.report.tables import COLUMNS, MARK, NONE, NUMBER, PLUS_MINUS, Table, metric_texts
+from gelora_cli.report.tables import CSV_COLUMNS, MARK, NONE, NUMBER, PLUS_MINUS, Table, metric_texts
 
 PAIR_FIELDS = (
     "group",
@@ -78,7 +78,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     A text that a spreadsheet would take for a formula begins with an apostrophe.
     """
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    titles = ["protocol", *(column.title for column in COLUMNS)]
+    titles = ["protocol", *(column.title for column in CSV_COLUMNS)]
     for name in metrics:
         titles += [f"{name} mean", f"{name} sd"]
     buffer = io.StringIO()
@@ -86,7 +86,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer.writerow(map(escape_formula, titles))
     for row in rows:
         cells = [row.protocol]
-        for column in COLUMNS:
+        for column in CSV_COLUMNS:
             text = column.text(row) or ""
             text = "" if text == NONE else text
             # A whole number without the commas that people read it by.

@@ -237,6 +237,19 @@ class Row:
         return max(peaks) / 1e6 if peaks else None
 
     @property
+    def training_examples(self) -> int | None:
+        """Return how many rows an epoch trains on, or windows of questions; None where `train.max_steps` cut one."""
+        run = self.runs[0]
+        train = run.result.train
+        is_cut = run.config.train.max_steps is not None and train.epochs > 1
+        return None if is_cut else train.examples // max(train.epochs, 1)
+
+    @property
+    def evaluated_examples(self) -> int:
+        """Return how many rows the reported value is on."""
+        return self.runs[0].result.results[0].examples
+
+    @property
     def costs(self) -> RowCosts | None:
         """Return what it costs beside seconds and memory; None where a run does not have it recorded."""
         return row_costs(self.runs)

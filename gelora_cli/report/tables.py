@@ -11,6 +11,7 @@ from gelora_cli.core.messages import teraflop
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
 from gelora_cli.report.row_costs import RowCosts
+from gelora_cli.report.row_counts import glue_note
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UNIFORM
 
@@ -100,6 +101,13 @@ COLUMNS = (
     Column("largest rank", cost(largest_rank), NOT_RECORDED),
 )
 
+CSV_COLUMNS = (
+    *COLUMNS,
+    Column("training examples", lambda row: None if row.training_examples is None else str(row.training_examples)),
+    Column("evaluated examples", lambda row: str(row.evaluated_examples)),
+)
+"""The columns of `table.csv`, before those of the metrics. No caption says there what rows its values are on."""
+
 HEADING_COLUMNS = ("task", "model", "metric")
 """What the caption of a task's own table says, so that its columns need not."""
 
@@ -168,11 +176,12 @@ def result_caption(rows: Sequence[Row]) -> str:
         selections |= {re.sub(r" \(epoch \d+\)", "", run.result.selection) for run in row.runs}
         splits |= {run.result.results[0].split for run in row.runs}
     selection = PROTOCOLS.get(protocol) or "; ".join(sorted(selections))
-    return (
+    caption = (
         f"Protocol {protocol}: {selection}. Values are on {' or '.join(sorted(splits))}, as mean and standard "
         "deviation (n - 1) over seeds, collapsed seeds included. Parameters and memory are the largest of all seeds, "
         "seconds and operations the means."
     )
+    return f"{caption} {glue_note(rows)}".rstrip()
 
 
 def task_tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -188,6 +197,7 @@ def metric_tables(rows: Sequence[Row]) -> Iterator[Table]:
     """Return all metrics of each task, model and protocol that has more than one, and those of single labels apart."""
     for key in dict.fromkeys((row.task, row.model, row.protocol) for row in rows):
         members = [row for row in rows if (row.task, row.model, row.protocol) == key]
+        note = f". {glue_note(members)}" if glue_note(members) else ""
         of_labels: dict[str, str] = {}
         for row in members:
             of_labels |= row.label_metrics
@@ -196,10 +206,11 @@ def metric_tables(rows: Sequence[Row]) -> Iterator[Table]:
             lines = []
             for row in members:
                 lines.append((row.name, row.budget, *(_mean_and_sd(row, name) for name in names)))
-            caption = f"{key[0]}, {key[1]}, protocol {key[2]}: all metrics"
+            caption = f"{key[0]}, {key[1]}, protocol {key[2]}: all metrics{note}"
             yield Table(caption, ("method", "budget", *names), tuple(lines))
         if of_labels:
-            yield _label_table(members, of_labels, f"{key[0]}, {key[1]}, protocol {key[2]}: values of each label")
+            caption = f"{key[0]}, {key[1]}, protocol {key[2]}: values of each label{note}"
+            yield _label_table(members, of_labels, caption)
 
 
 def _label_table(rows: Sequence[Row], of_labels: Mapping[str, str], caption: str) -> Table:
