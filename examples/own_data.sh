@@ -13,10 +13,12 @@ task=(task=text "data.text=$train_file" 'task.columns=[text]' task.label=label m
 gelora run "${task[@]}" dry_run=true
 
 # 2. All stages. A tenth of the rows is held out to evaluate on. The same command again would resume, or find it done.
-gelora run "${task[@]}"
-gelora ls runs
+# Its last lines, alone on standard output, name the file of results in the directory of this run.
+summary=$(gelora run "${task[@]}")
+echo "$summary"
+run=$(sed -n 's|^results: *\(.*\)/result\.json$|\1|p' <<< "$summary")
+gelora ls "$run"
 
 # 3. Labels for new rows, with the probability of each label.
-finished=$(find runs -name DONE | head -n 1)
-gelora predict "$(dirname "$finished")" "file=$new_file" output=predictions.csv
+gelora predict "$run" "file=$new_file" output=predictions.csv
 cat predictions.csv

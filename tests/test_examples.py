@@ -44,6 +44,9 @@ def test_own_data_predicts_every_new_row(tiny_models: dict[str, Path], tmp_path:
     with (tmp_path / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *((text, "yes" if good else "no") for text, good in rows)])
     (tmp_path / "new.csv").write_text("text\nthe cat sat\nthe book\n", encoding="utf-8")
+    for other in ("a", "m", "z"):  # runs that it has not made
+        (tmp_path / "runs" / other).mkdir(parents=True)
+        (tmp_path / "runs" / other / "DONE").touch()
     command = ["bash", str(EXAMPLES / "own_data.sh"), "reviews.csv", "new.csv", f"model.path={tiny_models['bert']}"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
