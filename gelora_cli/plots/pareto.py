@@ -13,7 +13,7 @@ from gelora_cli.metrics.averages import TaskValues, average_over_tasks
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks
 from gelora_cli.plots.names import EdgeName, name_at_edge
-from gelora_cli.plots.report_costs import draw_front, log_places, scale_cost_axis, side_by_side
+from gelora_cli.plots.report_costs import SIDE_BY_SIDE, draw_front, log_places, scale_cost_axis, side_by_side
 from gelora_cli.plots.style import FILLS, LineStyle, figure_head, method_style, new_figure
 
 if TYPE_CHECKING:
@@ -140,11 +140,11 @@ def _draw_averages(
     name_at_edge(axes[-1], [EdgeName(each.name, each.value, styles[each.name]) for each in averages])
     of_tasks = ", ".join(tasks)
     title = f"{of_tasks}, {family[0]}, protocol {family[1]}"
-    figure_head(figure, "Average over tasks against what it costs", f"{title}; bars: one sd over seeds")
+    figure_head(figure, "Average over tasks against what it costs", f"{title}; bars: one sd over seeds; {SIDE_BY_SIDE}")
     costs = " and ".join(cost.name for cost in shown)
     caption = (
         f"Average of {len(tasks)} tasks ({of_tasks}), each counted once, against {costs} on log axes; the line is the "
-        "front: no cheaper method has a higher average."
+        f"front: no cheaper method has a higher average. Marks of {SIDE_BY_SIDE}."
     )
     if len(shown) < len(AXES):
         caption += f" Not recorded: {', '.join(cost.name for cost in AXES if cost not in shown)}."

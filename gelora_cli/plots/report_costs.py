@@ -27,6 +27,8 @@ ZERO_SHARE = 3
 
 SAME, STEP = 0.008, 0.028
 """Shares of an axis: of costs that are as good as equal, and of markers that stand side by side for them."""
+SIDE_BY_SIDE = "nearly equal costs stand side by side"
+"""What a picture with such markers says."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,12 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
             axis.tick_params(labelleft=False)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
-    subtitle = f"{title}; means; bars: one sd to each side; rows of equal cost stand side by side"
+    subtitle = f"{title}; means; bars: one sd to each side; {SIDE_BY_SIDE}"
     figure_head(figure, "Value against what it costs", subtitle, legend_of=axes[0])
-    caption = f"Each row's {metric_label(rows[0])} against each cost on a log axis; the line is the front."
+    caption = (
+        f"Each row's {metric_label(rows[0])} against each cost on a log axis; the line is the front. Marks of "
+        f"{SIDE_BY_SIDE}."
+    )
     return Picture(name, f"What it costs: {title}", caption, figure, marks.tips, task=rows[0].task)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, median_low
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.registries import REPORT_PICTURES
@@ -22,6 +22,8 @@ MOST_PANELS = 12
 """Rows of one picture; further ones go into another."""
 MOST_BLOCKS_WITH_NUMBERS = 16
 """Blocks up to which a number fits above each bar."""
+OWN_SCALE = 3
+"""A row has a scale of its own where its highest rank is above so many times that of the middle row."""
 HEAD_ROOM, NUMBER_ROOM = 1.12, 1.4
 """Height of a panel by that of its highest line, and by that of its highest bar with a number above it."""
 
@@ -56,17 +58,30 @@ class BlockRanksPicture(ReportPicture):
 def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     figure, axes = new_figure(height_inches=1.3 + 0.95 * len(rows), panels=(1,) * len(rows))
     ranks = [block_ranks(row) for row in rows]
-    # One scale for all panels, so that bars of different rows can be compared.
-    every = [block for blocks in ranks for block in blocks]
-    highest = max(HEAD_ROOM * max(block.most for block in every), NUMBER_ROOM * max(block.mean for block in every))
-    for axis, row, blocks in zip(axes, rows, ranks, strict=True):
-        _draw_row(axis, row, blocks, highest)
+    # One scale for all panels, so that bars of different rows can be compared; very high ones would flatten the others.
+    most = [max(block.most for block in blocks) for blocks in ranks]
+    limit = OWN_SCALE * max(median_low(most), 1)
+    shared = max(_height(blocks) for blocks, highest in zip(ranks, most, strict=True) if highest <= limit)
+    apart: list[str] = []
+    for axis, row, blocks, highest in zip(axes, rows, ranks, most, strict=True):
+        if highest > limit:
+            apart.append(row.name)
+            _draw_row(axis, f"{row.name} (a scale of its own)", row, blocks, _height(blocks))
+        else:
+            _draw_row(axis, row.name, row, blocks, shared)
     axes[-1].tick_params(labelbottom=True)
     axes[-1].set_xlabel("block")
     figure_head(figure, "LoRA rank of each block", f"{title}; a bar from the least to the most of modules and seeds")
     names = ", ".join(row.name for row in rows)
     caption = f"Rank at the end of training per block, of {names}."
+    if apart:
+        caption += f" On a scale of its own, since its ranks are much higher: {', '.join(apart)}."
     return Picture(name, f"Ranks: {title}", caption, figure, task=rows[0].task, budget=bound(rows[0]))
+
+
+def _height(blocks: Sequence[BlockRank]) -> float:
+    """Return how high a panel is that has room for the lines and bars of a row, and for the numbers above these."""
+    return max(HEAD_ROOM * max(block.most for block in blocks), NUMBER_ROOM * max(block.mean for block in blocks))
 
 
 def block_ranks(row: Row) -> list[BlockRank]:
@@ -82,7 +97,7 @@ def block_ranks(row: Row) -> list[BlockRank]:
     return block_ranks_of_row
 
 
-def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: float) -> None:
+def _draw_row(axis: Axes, name: str, row: Row, ranks: Sequence[BlockRank], height: float) -> None:
     blocks = list(range(1, len(ranks) + 1))
     axis.bar(blocks, [rank.mean for rank in ranks], color=LIGHT, edgecolor=DARK, linewidth=0.8, width=0.7)
     for block, rank in zip(blocks, ranks, strict=True):
@@ -92,9 +107,9 @@ def _draw_row(axis: Axes, row: Row, ranks: Sequence[BlockRank], highest: float) 
             text = f"{rank.mean:.1f}".removesuffix(".0")
             # Above the bar: within a low one its edge would strike it through.
             axis.annotate(text, (block - 0.3, rank.mean), (0, 2), textcoords="offset points", fontsize=8, ha="left")
-    axis.set_ylim(0, highest)
+    axis.set_ylim(0, height)
     axis.set_ylabel("rank")
-    name_panel(axis, row.name)
+    name_panel(axis, name)
     axis.tick_params(labelbottom=False)
     axis.locator_params(axis="y", nbins=3, integer=True)
     number_ticks(axis, blocks)

@@ -120,6 +120,8 @@ def _draw_moved_ranks(axis: Axes, plan: RankPlan) -> tuple[int, ...]:
         return ()
     if len(stability.lowest) != len(plan.blocks):  # modules have ranks of their own
         return ()
+    if stability.lowest == stability.highest:  # nothing that a legend could be of
+        return stability.highest
     places = [row.block + 0.2 for row in plan.blocks]
     axis.vlines(
         places, stability.lowest, stability.highest, color=INK, linewidth=3, alpha=0.45, label="with other texts"

@@ -69,6 +69,7 @@ def test_the_picture_has_a_panel_for_each_cost_and_names_at_its_edge(runs: list[
     panels = picture.figure.axes
     assert [axis.get_xlabel().split()[0] for axis in panels] == ["parameters", "allocation", "allocation"]
     assert {text.get_text() for text in panels[-1].texts} == set(METHODS)
+    assert "nearly equal costs stand side by side" in picture.caption
     assert all(axis.get_xscale() == "log" for axis in panels if axis.get_lines())
     assert any("gelora: " in tip and "3 tasks" in tip for tip in picture.tips.values())
     assert picture.png() == draw(rows)[0].png()

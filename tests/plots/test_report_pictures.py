@@ -169,6 +169,19 @@ def test_ranks_at_the_end_a_panel_per_method(rows: list[Row]) -> None:
     assert panels[-1].get_xlabel() == "block"
 
 
+def test_much_higher_ranks_have_a_scale_of_their_own(rows: list[Row]) -> None:
+    high = []
+    for run in rows[2].runs:
+        ranks = {name: 10 * rank for name, rank in run.result.effective_ranks.items()}
+        high.append(replace(run, result=replace(run.result, effective_ranks=ranks)))
+    (picture,) = draw("ranks", [*rows[:2], replace(rows[2], runs=tuple(high))])
+    panels = picture.figure.axes
+    assert [axis.get_title("left") for axis in panels] == ["gelora", "lora", "sora (a scale of its own)"]
+    assert panels[0].get_ylim() == panels[1].get_ylim() == draw("ranks", rows)[0].figure.axes[0].get_ylim()
+    assert panels[2].get_ylim()[1] > 5 * panels[0].get_ylim()[1]
+    assert picture.caption.endswith("much higher: sora.")
+
+
 def test_curves_are_means_over_seeds(rows: list[Row]) -> None:
     (picture,) = draw("curves", rows)
     top, bottom = picture.figure.axes

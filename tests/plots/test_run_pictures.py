@@ -113,6 +113,8 @@ def test_the_ranks_of_other_samples_are_thick_lines() -> None:
     uniform, _ = ranks_figure(replace(plan, stability=replace(plan.stability, is_used=False))).axes
     assert "with other texts" not in labels(uniform)
     assert "uniform since unstable" in texts(uniform)
+    steady = replace(plan, stability=replace(plan.stability, lowest=plan.ranks, highest=plan.ranks))
+    assert "with other texts" not in labels(ranks_figure(steady).axes[0]), "no line would be seen"
     (lines,) = [item for item in top.collections if item.get_label() == "with other texts"]
     ends: Any = lines.get_segments()  # type: ignore[attr-defined]
     assert [part.tolist() for part in ends] == [[[i + 0.2, 1.0], [i + 0.2, 9.0]] for i in range(1, 7)]
