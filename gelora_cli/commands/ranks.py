@@ -181,30 +181,35 @@ def _write_plan(plan: RankPlan, kind: str, config: RanksCommandConfig) -> str:
         # Only PEFT's pattern is read again, and compared with the plan beside it.
         source = pattern if config.format == "peft" else plan_files[0]
         lines.append(labelled("to train", f"gelora train ... ranks.path={source} (whole plan: {plan_files[0].name})"))
-    return "\n".join([*lines, *_serving_lines(plan)])
+    return "\n".join([*lines, *_serving_lines(plan, kind)])
 
 
-def _serving_lines(plan: RankPlan) -> list[str]:
-    """Return what to know where ranks that differ are served, or trained by others."""
+def _serving_lines(plan: RankPlan, kind: str) -> list[str]:
+    """Return what to know where ranks that differ are served, or trained by others, for a kind of model."""
     from gelora_cli.allocation.serving import PATTERN_LOST, describe_vllm_rank, serving_warnings
 
     ranks = plan.rank_pattern.values()
     largest = plan.rank_factor * max(ranks)  # of the adapter that `gelora train` saves
     lines = [labelled("to serve", f"the largest rank is {largest}; {describe_vllm_rank(largest)}")]
     lines += [f"warning: {text}" for text in serving_warnings(plan)]
-    if len(set(ranks)) > 1:
+    if len(set(ranks)) > 1 and not _is_encoder(kind):  # those that lose the pattern train decoders
         lines.append(f"warning: {PATTERN_LOST}")
     return lines
 
 
 def _kind_warnings(form: PatternFormat, kind: str) -> list[str]:
     """Return that the plan is one of an encoder, and its trainer one of decoders."""
-    from gelora_cli.core.registries import MODEL_KINDS
-
-    if not form.decoders_only or kind not in MODEL_KINDS or MODEL_KINDS.get(kind).is_decoder:
+    if not form.decoders_only or not _is_encoder(kind):
         return []
     text = f"{kind} is an encoder, and {form.trainer} trains causal language models; format=peft is for encoders"
     return [f"warning: {text}"]
+
+
+def _is_encoder(kind: str) -> bool:
+    """Return whether a kind of model is known to be no decoder."""
+    from gelora_cli.core.registries import MODEL_KINDS
+
+    return kind in MODEL_KINDS and not MODEL_KINDS.get(kind).is_decoder
 
 
 def _output_files(output: str | None) -> list[Path]:

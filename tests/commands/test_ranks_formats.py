@@ -85,7 +85,9 @@ def test_an_encoder_is_for_no_trainer_of_decoders(tmp_path: Path, capsys: pytest
     assert command_line([*command, "format=trl"]) == 0
     assert "bert is an encoder, and TRL trains causal language models" in capsys.readouterr().out
     assert command_line(command) == 0
-    assert "is an encoder" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "is an encoder" not in shown
+    assert "LLaMA-Factory" not in shown, "what loses a pattern trains decoders"
 
 
 def test_no_warning_about_ranks_that_are_all_the_same(
