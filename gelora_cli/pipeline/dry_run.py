@@ -221,13 +221,14 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
 def _cost_text(session: Session, cost: Estimate, signal_costs: Mapping[str, SignalCost], examples: int) -> str:
     config, settings = session.config, train_settings(session)
     # Of a GPU the tensors are counted, of a CPU all that the process holds.
-    libraries = ", its libraries included" if session.accelerator.device.type == "cpu" else ""
+    is_cpu = session.accelerator.device.type == "cpu"
+    counted = "tensors, Python and its libraries" if is_cpu else "tensors on the GPU"
     lines = [
         signal_costs_text(signal_costs),
         f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {cost.train_seconds:.0f} s"
         + f", at most: train.patience={settings.patience} may end it earlier" * (settings.patience is not None),
         f"evaluation: about {cost.evaluation_seconds:.0f} s in all; attaching: {cost.attach_seconds:.1f} s",
-        f"memory: {cost.peak_bytes / 1e9:.2f} GB at most in these steps, for each process{libraries}",
+        f"memory, measured in a few steps: {cost.peak_bytes / 1e9:.2f} GB at most for each process, with {counted}",
         f"settings: {config.preset_source}",
     ]
     if config.launch.processes > 1:

@@ -181,14 +181,15 @@ class RunForecast:
         listed = ", ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
         card = self.on_card.card
         sizes = ", ".join(map(str, CARDS))
-        fits = f"one of {card} GB suffices" if card else f"none of {sizes} GB suffices"
+        spare = "10 % and 1 GB left free"
+        fits = f"one with {card} GB is enough, with {spare}" if card else f"none with {sizes} GB is enough with {spare}"
         lines = [
             "memory, forecast from shapes (compared with peaks on the CPU; not run on a GPU), for each process:",
             f"  training {_gb(memory.training)} GB ({settings.rows} x {settings.longest:,} tokens): {listed}",
             f"  evaluation {_gb(memory.evaluation)} GB ({settings.eval_rows} x {settings.eval_longest:,} tokens), "
             f"reload check {_gb(memory.reload)} GB",
-            f"  at most {_gb(memory.peak)} GB here, and {_gb(self.on_card.peak)} GB on a graphics card, of which "
-            f"{fits} with 10 % and 1 GB to spare",
+            f"  at most {_gb(memory.peak)} GB here: weights and other tensors, without Python and its libraries",
+            f"  at most {_gb(self.on_card.peak)} GB on a graphics card: {fits}",
         ]
         if self.settings.dtype != FLOAT32:
             lines.append(

@@ -51,10 +51,13 @@ def _log_splits(inputs: ResolvedInputs) -> None:
     config = inputs.config
     has_labels = TASK_KINDS.get(config.task.kind).target in ("labels", "label_sets")
     for split in inputs.splits.values():
+        parts = []
         if isinstance(split, TextSplit) and split.labels is not None and has_labels:
-            LOGGER.info("%s: %s rows, %s", split.name, f"{len(split):,}", split.label_counts(config.task.labels))
+            parts.append(f"{len(split):,} rows, {split.label_counts(config.task.labels)}")
         if split.note:
-            LOGGER.info("%s: %s", split.name, split.note)
+            parts.append(split.note)
+        if parts:
+            LOGGER.info("%s: %s", split.name, "; ".join(parts))
     if config.task.source in ("text", "instruct"):
         _warn_of_shared_texts(inputs)
 

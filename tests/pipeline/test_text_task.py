@@ -71,7 +71,7 @@ def test_a_run_on_a_file_of_ones_own(
     assert directory.relative_to(tmp_path).parts[1] == "My-reviews"
     config = read_config(directory / run_files.CONFIG)
     assert (config.task.labels, config.task.metric, config.task.reported) == (["glad", "sad"], "accuracy", "accuracy")
-    assert "validation: 12 of 120 rows held" in (directory / "log.txt").read_text()
+    assert "; 12 of 120 rows held out, seed 0" in (directory / "log.txt").read_text()
     before_training = (directory / "log.txt").read_text().partition("training:")[0]
     assert "train: 108 rows, labels glad " in before_training
     assert "validation: 12 rows, labels glad " in before_training
