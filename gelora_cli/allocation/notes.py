@@ -35,7 +35,8 @@ def control_note(allocation: Allocation) -> str:
         comparison = "This plan equals GeLoRA's: the two are one."
     else:
         ranks = " ".join(map(str, allocation.problem.largest_of_blocks(gelora)))
-        comparison = f"GeLoRA's ranks: {ranks}{', which are the uniform ones' if gelora == allocation.uniform else ''}."
+        are_uniform = ", which are the uniform ones" if gelora == allocation.uniform else ""
+        comparison = f"For comparison, GeLoRA's ranks: {ranks}{are_uniform}."
     return " ".join(filter(None, (comparison, _full_sentence(allocation.problem, allocation.ranks))))
 
 

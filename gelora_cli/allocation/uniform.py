@@ -25,5 +25,5 @@ class Uniform(IdimAllocator):
         return Weights.proportional(problem.ones)
 
     def note(self, signal: IdProfile, allocation: Allocation) -> str:
-        """Return GeLoRA's ranks, which these are compared with."""
-        return control_note(allocation)
+        """Return GeLoRA's ranks, which these are compared with, and that these follow no profile."""
+        return f"{control_note(allocation)} Uniform ranks don't follow the profile."

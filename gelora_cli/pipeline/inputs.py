@@ -250,7 +250,7 @@ def _check_distinct_texts(train: Split, fewest: int) -> None:
     if isinstance(train, TextSplit | CompletionSplit) and (distinct := len(train.distinct_texts())) < fewest:
         raise GeloraError(
             f"{len(train):,} training rows with {distinct:,} different texts: a profile needs at least {fewest}. "
-            "Give more rows, or train without a profile: method=lora with a budget such as rank:4"
+            "Give more rows, or take a method that measures none, such as method=adalora budget=rank:4"
         )
 
 

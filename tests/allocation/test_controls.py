@@ -66,6 +66,7 @@ def test_every_control_costs_what_gelora_costs(method: str, budget: Budget) -> N
     assert plan.gelora_ranks == gelora.ranks == gelora.gelora_ranks
     assert plan.ranks != gelora.ranks
     assert f"GeLoRA's ranks: {' '.join(map(str, gelora.ranks))}." in plan.note
+    assert ("Uniform ranks don't follow the profile." in plan.note) == (method == "lora")
     assert all(row.rank_low is row.rank_high is None for row in plan.blocks)
 
 

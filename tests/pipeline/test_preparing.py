@@ -14,7 +14,7 @@ from gelora_cli.core.artifacts.profile import FEWEST_POINTS, IdProfile
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import SIGNALS
+from gelora_cli.core.registries import METHODS, SIGNALS
 from gelora_cli.data.questions import QuestionSplit
 from gelora_cli.data.splits import TextSplit
 from gelora_cli.models.locate import ResolvedModel
@@ -67,3 +67,4 @@ def test_fewer_different_texts_than_a_profile_needs_are_refused_before_work() ->
         inputs._check_distinct_texts(completion_split(), 20)
     inputs._check_distinct_texts(TextSplit("train", np.arange(20), ([f"text {i}" for i in range(20)],), None), 20)
     assert SIGNALS.get("idim").fewest_texts == FEWEST_POINTS
+    assert METHODS.get("adalora").signals(parse_budget("rank:4")) == (), "which the message advises"
