@@ -14,6 +14,8 @@ MOSTLY_DUPLICATES = 0.5
 FEWER_POINTS = 0.75
 """With less than this share of its neighbour's points a layer is measured at another scale than that neighbour."""
 
+MORE_ON_IDIM = "docs/explanation/idim.md#misleads"
+
 CONTROLS = {
     "untrained": ("every weight is untrained", "what the model has learned"),
     "shuffled": ("the tokens of every text are shuffled", "the order of its words"),
@@ -96,7 +98,12 @@ def plan_warnings(profile: IdProfile) -> tuple[str, ...]:
 def convergence_note(profile: IdProfile) -> str:
     """Return one sentence on the layers that have not converged; empty if all have."""
     moving = len(moving_layers(profile.layers))
-    return f"idim has not converged in {moving} of {len(profile.layers)} layers." if moving else ""
+    if not moving:
+        return ""
+    return (
+        f"idim has not converged in {moving} of {len(profile.layers)} layers: it moves with the number of texts, and "
+        f"with more of them the ranks may be others ({MORE_ON_IDIM})."
+    )
 
 
 def moving_layers(layers: Sequence[LayerIdim]) -> tuple[LayerIdim, ...]:

@@ -31,6 +31,8 @@ threshold is read on the numbers themselves. Of 1,050 draws whose plans move 2.7
 plans would be kept 3 % were called unstable, and 15 % without a preference. Of 450 flat ones 2.2 % were said to have a
 preference (`scripts/calibrate_stability.py plans --draws 25`).
 """
+NOTHING_ABOVE_ONE = "no sample gives a rank above 1, so there is nothing above 1 to judge"
+"""Said in place of the share of the units above one that another sample keeps."""
 LEVEL = 0.05
 """The chance of seeing a preference where all targets ask for the same, over all targets together."""
 
@@ -214,7 +216,10 @@ def summarize_stability(stability: PlanStability) -> str:
     """Return the verdict with the share that another sample keeps, and what it does not say."""
     if stability.agreement is None:
         return describe_stability(stability)
-    text = f"{stability.verdict} (another sample keeps {_percent(stability.agreement)})"
+    kept = f"another sample keeps {_percent(stability.agreement)}"
+    if _has_nothing_above_one(stability):
+        kept = NOTHING_ABOVE_ONE
+    text = f"{stability.verdict} ({kept})"
     if stability.caveat:
         text = f"{text}, where {stability.caveat}"
     return text if stability.is_used else f"uniform ranks, since the measured plan was {text}"
@@ -231,6 +236,8 @@ def describe_stability(stability: PlanStability) -> str:
     verdict = f"{word}, where {stability.caveat}" if stability.caveat else word
     if not stability.is_used:
         verdict = f"{verdict}, so the uniform ranks are taken"
+    if _has_nothing_above_one(stability):
+        return f"{verdict}: {NOTHING_ABOVE_ONE}"
     kept = f"Another sample keeps {_percent(stability.agreement)} of the ranks above 1"
     if stability.uniform_agreement is not None:
         kept += f"; the uniform plan shares {_percent(stability.uniform_agreement)} of them"
@@ -241,9 +248,19 @@ def describe_stability(stability: PlanStability) -> str:
     measured = [f"from {name}: {_percent(value)}" for name, value in smaller if value is not None]
     if measured:
         sentences.append(f"F{', '.join(measured)[1:]}")
+    uniform = stability.uniform_agreement
+    if uniform is not None and uniform < 1:  # a plan that equals the uniform one can share no more with another
+        as_uniform = [name for name, value in smaller if value is not None and value <= uniform]
+        if as_uniform:
+            sentences.append(f"The share from {' and '.join(as_uniform)} is no more than the uniform plan's")
     if stability.settles_at is not None:
         sentences.append(f"Settled from {stability.settles_at:,} examples on")
     return ". ".join(sentences)
+
+
+def _has_nothing_above_one(stability: PlanStability) -> bool:
+    """Return whether no sample gives a rank above 1, as under a small budget: nothing is there to keep or to lose."""
+    return max(stability.highest, default=2) <= 1
 
 
 def _percent(share: float) -> str:

@@ -234,6 +234,29 @@ def test_the_table_shows_the_spread_and_warns() -> None:
     assert "warning: these ranks rest on noise (unstable): measure another pooling" in noisy
 
 
+def test_a_plan_without_a_rank_above_one_has_nothing_to_judge() -> None:
+    plan = plan_ranks(with_tenths(ONE, (0.02,) * 7), parse_budget("rank:1"), on_deficit="shrink")
+    assert set(plan.ranks) == {1}
+    text = format_plan(plan)
+    assert "no sample gives a rank above 1, so there is nothing above 1 to judge" in text and "100 %" not in text
+    assert "nothing above 1 to judge" in summarize_stability(stability_of(plan))
+
+
+def test_a_share_no_higher_than_that_of_the_uniform_plan_is_named() -> None:
+    stability = replace(
+        stability_of(plan_ranks(with_tenths(ONE, (0.02,) * 7), RANK4)),
+        uniform_agreement=0.8,
+        half_agreement=0.9,
+        quarter_agreement=0.8,
+    )
+    low = "The share from N/4 is no more than the uniform plan's"
+    assert f"From N/2: 90 %, from N/4: 80 %. {low}" in describe_stability(stability)
+    both = describe_stability(replace(stability, half_agreement=0.7))
+    assert "The share from N/2 and N/4 is no more" in both
+    equal = replace(stability, uniform_agreement=1.0, half_agreement=1.0)
+    assert "no more than" not in describe_stability(equal), "the plan itself is the uniform one"
+
+
 def test_when_unstable() -> None:
     noisy, clear = with_tenths(ONE, (0.6,) * 7), with_tenths(ONE, (0.02,) * 7)
     warned = plan_ranks(noisy, RANK4, rule="growth")
