@@ -53,7 +53,7 @@ def test_from_a_file_of_ones_own_to_a_plain_pipeline(
     assert (config.task.labels, config.task.metric, config.task.reported) == (LABELS, "multilabel_f1", "macro_f1")
     log = (directory / run_files.LOG).read_text()
     assert re.search(r"train: 108 rows, labels asked \d+, glad \d+, sad \d+; without any \d+", log)
-    assert "train: labels separated by pipe" in log
+    assert "; labels separated by pipe" in log
     found, result = predictions(directory), result_of(directory)
     assert [row["label"] for row in found] == [TEXTS[row["id"]][1] for row in found]
     predicted, true = as_numbers([row["prediction"] for row in found]), as_numbers([row["label"] for row in found])
