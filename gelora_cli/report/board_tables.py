@@ -158,6 +158,9 @@ def board_caption(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> str
         )
     if is_marked and board.notes:
         text += f" Not tested: {'; '.join(board.notes)}."
+    more = [f"{entry.name} has up to {entry.trained_params:,}" for entry in board.entries if entry.trains_more]
+    if more and "parameters" in columns:
+        text += f" Parameters are those that a method keeps; while training {', '.join(more)}."
     rows = [entry.rows[task] for task in board.tasks for entry in board.entries if task in entry.rows]
     return f"{text} {glue_note(rows)}".rstrip()
 

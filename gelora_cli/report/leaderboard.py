@@ -52,6 +52,16 @@ class Entry:
         return max(row.adapter_params for row in self.rows.values())
 
     @property
+    def trained_params(self) -> int:
+        """Return the most parameters of its adapters at any step of training, on any task."""
+        return max(row.trained_params for row in self.rows.values())
+
+    @property
+    def trains_more(self) -> bool:
+        """Return whether it trains more parameters on the way than it keeps; False where no budget binds it."""
+        return not self.exempt and self.trained_params > self.adapter_params
+
+    @property
     def shared_seeds(self) -> list[int]:
         """Return the seeds that it has on every one of its tasks."""
         return sorted(set.intersection(*(row.seeds for row in self.rows.values())))

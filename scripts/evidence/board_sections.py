@@ -65,12 +65,7 @@ def board_claims(findings: Findings) -> list[Claim]:
 
 def peak_ratios(board: Board) -> dict[str, float]:
     """Return for methods that train more parameters than they keep how many times as many, the most on any task."""
-    ratios = {entry.name: _trained_params(entry) / entry.adapter_params for entry in board.entries if not entry.exempt}
-    return {name: ratio for name, ratio in ratios.items() if ratio > 1}
-
-
-def _trained_params(entry: Entry) -> int:
-    return max(row.trained_params for row in entry.rows.values())
+    return {entry.name: entry.trained_params / entry.adapter_params for entry in board.entries if entry.trains_more}
 
 
 def _names(entries: Iterable[Entry]) -> str:
@@ -102,7 +97,7 @@ def board_table(findings: Findings, board: Board, *, anchor: str = "", is_short:
 def _cells(board: Board, entry: Entry, *, is_short: bool) -> tuple[str, ...]:
     cells = [f"`{entry.name}`", f"{entry.adapter_params:,}"]
     if not is_short:
-        cells.append(f"{_trained_params(entry):,}")
+        cells.append(f"{entry.trained_params:,}")
     for task in board.tasks:
         row = entry.rows.get(task)
         text = NONE if row is None else _value(row, is_best=row.mean == board.best_on(task), is_short=is_short)

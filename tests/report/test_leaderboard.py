@@ -140,6 +140,15 @@ def test_the_caption_is_of_the_columns_that_stand_there(board: Board) -> None:
     assert board_table(board, ["seeds"]).caption == f"{board.title}."
 
 
+def test_parameters_that_are_trained_and_not_kept_are_said(board: Board) -> None:
+    caption = board_table(board).caption
+    trained = entry(board, "lora").trained_params
+    assert trained > entry(board, "lora").adapter_params
+    assert "Parameters are those that a method keeps; while training gelora has up to" in caption
+    assert f"lora has up to {trained:,}" in caption and "full has" not in caption, "no budget binds full"
+    assert "while training" not in board_table(board, ["means"]).caption
+
+
 def test_a_narrow_table_is_no_wider_than_a_column_and_nothing_readable_is_scaled(board: Board) -> None:
     narrow, wide = latex(board_table(board, ["average"])), latex(board_table(board))
     assert r"\begin{table}" in narrow and r"\begin{table*}" in wide
