@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 from gelora_cli.commands.hydra_app import hydra_name, register_schemas
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.literal_text import protect_text
-from gelora_cli.config.overrides import load_named_plugins, override_problems
+from gelora_cli.config.overrides import load_named_plugins, override_problems, replaced_values
 from gelora_cli.config.schema import command_keys, takes_run_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.config.tuned_folder import tuned_overrides
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import escape_controls
 
 
 def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> list[str]:
@@ -29,6 +32,8 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
         else:
             of_rest = _problems_of_rest(schema, [*good, *search_path])
         raise GeloraError(list_problems(problems + of_rest))
+    for text in replaced_values(overrides):
+        print(f"warning: {escape_controls(text, one_line=True)}", file=sys.stderr)
     # A search sets what it searches, and what it does not search is what a run without tuned presets has.
     takes_tuned = takes_run_keys(schema) and schema != "tune"
     tuned = tuned_overrides(parsed.config_dir, overrides) if takes_tuned else []

@@ -43,7 +43,7 @@ def override_problems(
     overrides = [_tracker_list(text) if "trackers" in lists else text for text in overrides]
     parsed = [(text, *_parsed(_as_list(protect_text(text), lists, multirun=multirun))) for text in overrides]
     check = ValueCheck(config_name, extra, _chosen_entries([override for _, _, override in parsed], extra))
-    problems = list(_given_twice([(text, override) for text, _, override in parsed if override is not None]))
+    problems: list[str] = []
     good: list[str] = []
     for text, readable, override in parsed:
         if multirun and (advice := _list_advice(text, lists)):
@@ -57,15 +57,15 @@ def override_problems(
     return problems, good
 
 
-def _given_twice(overrides: Iterable[tuple[str, Override]]) -> Iterator[str]:
-    """Yield each key or group that has several values, of which Hydra would take the last without a word."""
-    texts: dict[str, dict[str, None]] = {}
-    for text, override in overrides:
-        texts.setdefault(override.get_key_element().lstrip("+~"), {})[text.partition("=")[2]] = None
-    for key, values in texts.items():
-        if len(values) > 1 and key.split(".")[0].split("/")[0] != "hydra":
-            given = " and ".join(f"{key}={value}" for value in values)
-            yield f"{given}: {key} is given {'twice' if len(values) == 2 else f'{len(values)} times'}; give it once"
+def replaced_values(overrides: Iterable[str]) -> Iterator[str]:
+    """Say of each key or group that has several values which one counts: Hydra takes the last without a word."""
+    values: dict[str, list[str]] = {}
+    for text in overrides:
+        key, _, value = text.lstrip("+~").partition("=")
+        values.setdefault(key, []).append(value)
+    for key, given in values.items():
+        if len(set(given)) > 1 and key.split(".")[0].split("/")[0] != "hydra":
+            yield f"{' '.join(f'{key}={value}' for value in given)}: the last one counts"
 
 
 def _list_keys(config_name: str) -> set[str]:

@@ -12,7 +12,6 @@ import argparse
 import functools
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,7 @@ from scripts.evidence.progress import Progress, progress
 from scripts.evidence.running import Runner, check_places, link, open_tree
 from scripts.evidence.whole_rounds import read_evidence
 from scripts.reproduce.sweeps import override
+from scripts.stop_signals import handed_to
 
 Number = TypeVar("Number", int, float)
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a seventh of the time
@@ -144,12 +144,11 @@ def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
     deadline = None if request.minutes is None else time.monotonic() + 60 * request.minutes
     find_problem = functools.partial(_problem_of_rounds, request)
     runner = Runner(tree, request.place, request.runs, request.archive, find_problem, deadline)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, runner.stop)
-    for stage in request.scale.stages:
-        if stage.id in wanted and not runner.is_over:
-            run_stage(request, stage, runner)
-    runner.pack()
+    with handed_to(runner.stop):
+        for stage in request.scale.stages:
+            if stage.id in wanted and not runner.is_over:
+                run_stage(request, stage, runner)
+        runner.pack()
     print(progress_text(request, read_progress(request)))
     if request.archive.exists():
         print(_last_lines(request))

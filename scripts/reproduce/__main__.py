@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from scripts.reproduce.sweeps import (
 )
 from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, finished, means_table, published_notes
 from scripts.reproduce.work import Work
+from scripts.stop_signals import handed_to
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 
@@ -69,11 +69,10 @@ def reproduce(plan: Values, request: Request, *, dry: bool) -> int:
     if made_stand_in(request, sweeps):
         write_questions(request.made_squad)
     work = Work()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, work.stop)
-    for sweep in sweeps:
-        if not work.stopped:
-            work.do(sweep)
+    with handed_to(work.stop):
+        for sweep in sweeps:
+            if not work.stopped:
+                work.do(sweep)
     if work.stopped:
         print("reproduce: stopped; the same command goes on", file=sys.stderr)
         return StoppedError.exit_code

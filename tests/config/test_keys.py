@@ -18,7 +18,7 @@ from gelora_cli.config.help import key_lines
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.keys import Declaration, accepted_words, declared_keys, key, section
 from gelora_cli.config.override_values import keys
-from gelora_cli.config.overrides import override_problems
+from gelora_cli.config.overrides import override_problems, replaced_values
 from gelora_cli.config.schema import MethodConfig, PresetConfig, RunConfig, tracker_keys
 from gelora_cli.config.typed import typed
 from gelora_cli.core.registries import COMMANDS
@@ -274,3 +274,12 @@ def test_a_list_without_brackets_is_ambiguous_in_a_sweep() -> None:
     problems, good = override_problems("profile", ["signals=idim,weights"], None, multirun=True)
     assert good == []
     assert "'signals=[idim,weights]' for every job, or 'signals=[idim],[weights]' for one job each" in problems[0]
+
+
+def test_a_key_with_several_values_is_said_with_the_one_that_counts() -> None:
+    words = ["seed=1", "method=gelora,lora", "+seed=2", "seed=2", "method=sora", "budget=0.1M", "budget=0.1M"]
+    assert list(replaced_values(words)) == [
+        "seed=1 seed=2 seed=2: the last one counts",
+        "method=gelora,lora method=sora: the last one counts",
+    ]
+    assert not list(replaced_values(["hydra.verbose=true", "hydra.verbose=false"]))

@@ -53,8 +53,6 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", "method=null"], ["method=null: one option is needed", "gelora"]),
     (["run", "model=null"], ["model=null: one option is needed", "deberta_v3_base"]),
     (["run", "task.columns=[[a,b],[c]]"], ["a list within a list"]),
-    (["run", "seed=1", "seed=2", "seed=1"], ["seed=1 and seed=2: seed is given twice; give it once"]),
-    (["run", "-m", "method=gelora,lora", "method=sora"], ["method=gelora,lora and method=sora: method is given twice"]),
     (
         ["run", "-m", "experiment=demo", "seed=0,1,x", "budget=0.05M,foo", "train.epochs=0,1"],
         ["3 problems", "seed=x", "budget=foo can't be used", "train.epochs=0"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -289,8 +290,10 @@ def test_rounds_without_tuned_settings_are_refused(
     assert evidence(request, ["eight"], dry=True) == 0
     assert "eight (and 19 more):\n  gelora run -m" in capsys.readouterr().out
     monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda place, commit: place)
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 adalora"):
         evidence(request, ["eight"], dry=False)
+    assert signal.getsignal(signal.SIGINT) is handler
     assert read_progress(request)[1].done == 0
 
 
@@ -329,7 +332,6 @@ def test_what_is_not_there_is_not_to_be_committed(
     scale: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda tree, commit: tree)
-    monkeypatch.setattr("scripts.evidence.__main__.signal.signal", lambda number, handler: None)
     monkeypatch.setattr(Runner, "pack", lambda runner: None)
     request = Request(scale=scale, place=tmp_path, archive=tmp_path / "runs.jsonl.zst")
     assert evidence(request, [], dry=False) == 0

@@ -315,7 +315,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(bert: Path, tmp_path: Path) 
     path = path.with_name("step-00000024-0003")
     shutil.copytree(spare, path)
     (path / TrainState.FILE).write_text(text.replace('"schema_version": ', '"schema_version": 1'))
-    with pytest.raises(UnusableError, match=r"this version reads.*delete the checkpoint"):
+    with pytest.raises(UnusableError, match=r"this gelora reads version 2.*delete the checkpoint"):
         latest_valid_checkpoint(tmp_path)
     shutil.rmtree(path)
     shutil.copytree(spare, path)
