@@ -201,12 +201,12 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     scale = findings.evidence.scale
     board = findings.boards[0]
     tasks = listed([_with_rows(findings, task) for task in board.tasks])
-    peaks = listed([f"`{name}` {ratio:.1f} times as many" for name, ratio in peak_ratios(board).items()])
+    peaks = listed([f"`{name}` {ratio:.1f}" for name, ratio in peak_ratios(board).items()])
     setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
     start = README_INTRODUCTION.format(
         trials=scale.trials,
         studied=_studied(scale),
-        peaks=peaks or "too",
+        peaks=f"{peaks} times as many" if peaks else "too",
         tasks=tasks,
         seeds=_seeds(findings),
         setting=setting,
