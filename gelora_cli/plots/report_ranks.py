@@ -59,7 +59,7 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     figure, axes = new_figure(height_inches=1.3 + 0.95 * len(rows), panels=(1,) * len(rows))
     ranks = [block_ranks(row) for row in rows]
     # One scale for all panels, so that bars of different rows can be compared; very high ones would flatten the others.
-    most = [max(block.most for block in blocks) for blocks in ranks]
+    most = [_most(blocks) for blocks in ranks]
     limit = OWN_SCALE * max(median_low(most), 1)
     shared = max(_height(blocks) for blocks, highest in zip(ranks, most, strict=True) if highest <= limit)
     apart: list[str] = []
@@ -79,9 +79,14 @@ def _draw_rows(name: str, title: str, rows: Sequence[Row]) -> Picture:
     return Picture(name, f"Ranks: {title}", caption, figure, task=rows[0].task, budget=bound(rows[0]))
 
 
+def _most(blocks: Sequence[BlockRank]) -> float:
+    """Return the highest rank of any module of a row with any seed."""
+    return max(block.most for block in blocks)
+
+
 def _height(blocks: Sequence[BlockRank]) -> float:
     """Return how high a panel is that has room for the lines and bars of a row, and for the numbers above these."""
-    return max(HEAD_ROOM * max(block.most for block in blocks), NUMBER_ROOM * max(block.mean for block in blocks))
+    return max(HEAD_ROOM * _most(blocks), NUMBER_ROOM * max(block.mean for block in blocks))
 
 
 def block_ranks(row: Row) -> list[BlockRank]:

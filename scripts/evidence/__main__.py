@@ -34,7 +34,7 @@ from scripts.evidence.progress import Progress, progress
 from scripts.evidence.running import Runner, check_places, link, open_tree
 from scripts.evidence.whole_rounds import read_evidence
 from scripts.reproduce.sweeps import override
-from scripts.stop_signals import handed_to
+from scripts.script_main import exit_code, handed_to
 
 Number = TypeVar("Number", int, float)
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a seventh of the time
@@ -80,11 +80,7 @@ class Request:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is left of the plan; 0 where nothing failed, 2 where the plan or an argument is wrong."""
-    try:
-        return _main(arguments)
-    except GeloraError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 2
+    return exit_code("evidence", lambda: _main(arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -19,6 +19,7 @@ from scripts.evidence.findings import find
 from scripts.evidence.page_sections import page_text, readme_text
 from scripts.evidence.pictures import file_name, page_pictures
 from scripts.evidence.plan import ROOT, load_scale
+from scripts.script_main import exit_code
 
 PAGE = ROOT / "docs" / "what-we-found.md"
 README = ROOT / "README.md"
@@ -28,11 +29,7 @@ START, END = "<!-- evidence -->\n", "<!-- /evidence -->\n"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write page, pictures and README, or compare them with the runs."""
-    try:
-        return _main(arguments)
-    except GeloraError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 2
+    return exit_code("evidence", lambda: _main(arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> int:

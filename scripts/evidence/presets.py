@@ -23,6 +23,7 @@ from gelora_cli.config.tuned import FOLDER, TunedPreset, read_tuned
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import write_atomic
 from scripts.evidence.plan import UNSET, Presets, Scale, load_scale, scale_names
+from scripts.script_main import exit_code
 
 VARIANT = "method.variant"
 OWN_LINE = "# Found by gelora tune on this task.\n"
@@ -35,23 +36,18 @@ PATH_KEYS = ("data.glue", "runs_dir", "model.path")
 
 def main() -> int:
     """Take the presets of studies; 2 where one of them is not finished."""
-    try:
-        files = _taken()
-    except GeloraError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(str(file) for file in files))
-    return 0
+    return exit_code("evidence", _main)
 
 
-def _taken() -> list[Path]:
-    """Write the settings that the arguments ask for, and return their files."""
+def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", type=Path, help="directories of studies, such as RUNS/tune/NAME")
     parser.add_argument("--scale", choices=scale_names(), default="cpu")
     options = parser.parse_args()
     scale = load_scale(options.scale)
-    return take_presets(scale, options.studies) if options.studies else carry(scale)
+    files = take_presets(scale, options.studies) if options.studies else carry(scale)
+    print("\n".join(str(file) for file in files))
+    return 0
 
 
 def committed_presets(scale: Scale) -> Presets:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.errors import StoppedError
 from scripts.reproduce.costs import cost_text
 from scripts.reproduce.made_questions import write_questions
 from scripts.reproduce.plans import plan_tables
@@ -31,7 +31,7 @@ from scripts.reproduce.sweeps import (
 )
 from scripts.reproduce.tables import PUBLISHED, ablation_table, cost_table, finished, means_table, published_notes
 from scripts.reproduce.work import Work
-from scripts.stop_signals import handed_to
+from scripts.script_main import exit_code, handed_to
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 
@@ -50,13 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="say what it costs and show the commands, run nothing")
     parser.add_argument("overrides", nargs="*", help="such as protocol=split, for every command")
     given = parser.parse_intermixed_args(arguments)
-    try:
+
+    def work() -> int:
         values = given_values(given.overrides)
         request = Request(given.target, given.scale, given.runs, given.glue, given.squad, values)
         return reproduce(plan, request, dry=given.dry)
-    except GeloraError as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        return 2
+
+    return exit_code("reproduce", work)
 
 
 def reproduce(plan: Values, request: Request, *, dry: bool) -> int:

@@ -1,11 +1,23 @@
-"""Signals that stop a script that runs commands: they are handed to it, and given back at the end."""
+"""What scripts that a user calls have in common: errors as one message, and signals that stop what they run."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+from gelora_cli.core.errors import GeloraError
+
+
+def exit_code(name: str, work: Callable[[], int]) -> int:
+    """Return the exit code of a script's work; 2 where what it was given is wrong, with the message under its name."""
+    try:
+        return work()
+    except GeloraError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
 
 
 @contextlib.contextmanager
