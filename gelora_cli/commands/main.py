@@ -20,6 +20,12 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.flush()
     except GeloraError as error:  # standard output is full
         code = print_error(error)
+    from gelora_cli.launchers.torchrun import inside_workers
+
+    if inside_workers():
+        from gelora_cli.core.processes import end_process
+
+        end_process(code)
     sys.exit(code)
 
 

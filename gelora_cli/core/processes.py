@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from gelora_cli.core.errors import RunError
 from gelora_cli.core.memory import LESS_MEMORY
@@ -105,6 +107,18 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # the parent ended before the kernel was asked
         os._exit(1)
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process after its exit handlers, but not through the end of the interpreter.
+
+    A thread of a library that still runs there can abort the process, and work whose files are all written would count
+    as failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def describe_exit_status(code: int, advice: str = LESS_MEMORY) -> str:

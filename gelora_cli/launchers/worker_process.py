@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from gelora_cli.core.distributed import leave_process_group
-from gelora_cli.core.processes import die_with_parent
+from gelora_cli.core.processes import die_with_parent, end_process
 from gelora_cli.launchers.failure import failure_of
 from gelora_cli.launchers.signals import WORKER_OF
 
@@ -31,12 +30,7 @@ def worker(main: Callable[[list[str]], None], arguments: list[str]) -> NoReturn:
     except (Exception, SystemExit) as error:  # a plug-in may try to end the process
         _report(error)  # before the exit, since the parent reads it as soon as the process has ended
         sys.exit(getattr(error, "exit_code", 1))
-    # Not through the end of the interpreter: a thread of a library that still runs there can abort the process, and a
-    # run whose files are all written would count as failed.
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    end_process(0)
 
 
 def _report(error: BaseException) -> None:

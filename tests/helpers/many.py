@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from gelora_cli.commands.main import command_line
+from gelora_cli.core.processes import end_process
 
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TWO = (*LAUNCH, "-m", "tests.helpers.many")
@@ -22,4 +23,4 @@ def on_two_processes(commands: Sequence[Sequence[str]]) -> subprocess.CompletedP
 
 
 if __name__ == "__main__":
-    sys.exit(max(command_line(arguments) for arguments in json.loads(sys.argv[1])))
+    end_process(max(command_line(arguments) for arguments in json.loads(sys.argv[1])))  # as `main` does
