@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +116,8 @@ def board_table(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> Table
     for name in columns:
         if name in TASK_COLUMNS:
             for task in board.tasks:
-                bold |= {(line, len(titles)) for line in _best_lines(board, task)}
+                best = board.best_on(task)
+                bold |= {(line, len(titles)) for line, entry in enumerate(board.entries) if entry.name in best}
                 titles.append(task)
                 texts.append([_task_text(board, entry, task, with_sd=name == "tasks") for entry in board.entries])
         elif name != "average" or len(board.tasks) > 1:
@@ -187,14 +187,3 @@ def _task_text(board: Board, entry: Entry, task: str, *, with_sd: bool) -> str:
     if row.points_factor is None:
         return _with_sd(row.mean, sd, row.digits) + mark
     return _with_sd(points(row) or 0.0, None if sd is None else row.points_factor * sd) + mark
-
-
-def _best_lines(board: Board, task: str) -> Iterator[int]:
-    """Yield the lines with the highest mean on a task of those that the budget binds."""
-    highest = board.best_on(task)
-    bound = any(not entry.exempt for entry in board.entries if task in entry.rows)
-    for line, entry in enumerate(board.entries):
-        row = entry.rows.get(task)
-        is_highest = row is not None and highest is not None and math.isclose(row.mean, highest, rel_tol=1e-12)
-        if is_highest and not (bound and entry.exempt):
-            yield line

@@ -102,11 +102,12 @@ class Board:
         """Return whether there is an entry of each of these names."""
         return set(names) <= {entry.name for entry in self.entries}
 
-    def best_on(self, task: str) -> float | None:
-        """Return the highest mean on a task of the entries that the budget binds, of all where it binds none."""
-        rows = [entry.rows[task] for entry in self.entries if task in entry.rows]
-        bound = [row.mean for row in rows if not row.exempt]
-        return max(bound or [row.mean for row in rows], default=None)
+    def best_on(self, task: str) -> set[str]:
+        """Return who has the highest mean on a task, of those that the budget binds, or of all where it binds none."""
+        there = [entry for entry in self.entries if task in entry.rows]
+        bound = [entry for entry in there if not entry.rows[task].exempt] or there
+        highest = max((entry.rows[task].mean for entry in bound), default=math.nan)
+        return {entry.name for entry in bound if math.isclose(entry.rows[task].mean, highest, rel_tol=1e-12)}
 
 
 def make_boards(

@@ -84,6 +84,13 @@ def test_entries_stand_from_the_best_to_the_worst_and_below_them_those_that_lack
     assert [each.name for each in board.best] == ["gelora"], "what no budget binds is not the best under one"
 
 
+def test_the_best_on_a_task_are_those_that_the_budget_binds(board: Board) -> None:
+    assert board.best_on("cola") == {"adalora"}  # not `full`, which is higher
+    without = replace(board, entries=tuple(each for each in board.entries if each.name != "adalora"))
+    assert without.best_on("mrpc") == {"gelora", "lora"}  # the same counts in another order of the seeds
+    assert replace(board, entries=(entry(board, "full"),)).best_on("cola") == {"full"}
+
+
 def test_what_is_not_shown_to_be_worse_than_the_best(board: Board) -> None:
     assert entry(board, "lora").not_shown_worse
     shuffled = entry(board, "shuffled")
