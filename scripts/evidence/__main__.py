@@ -141,10 +141,12 @@ def _run_wanted(request: Request, wanted: Sequence[str]) -> int:
     find_problem = functools.partial(_problem_of_rounds, request)
     runner = Runner(tree, request.place, request.runs, request.archive, find_problem, deadline)
     with handed_to(runner.stop):
-        for stage in request.scale.stages:
-            if stage.id in wanted and not runner.is_over:
-                run_stage(request, stage, runner)
-        runner.pack()
+        try:
+            for stage in request.scale.stages:
+                if stage.id in wanted and not runner.is_over:
+                    run_stage(request, stage, runner)
+        finally:  # a stage that is refused leaves what stages before it have finished
+            runner.pack()
     print(progress_text(request, read_progress(request)))
     if request.archive.exists():
         print(_last_lines(request))
@@ -268,7 +270,7 @@ def _finished(request: Request) -> Iterator[Values]:
 
 
 def progress_text(request: Request, states: Sequence[Progress]) -> str:
-    """Return a table of stages with runs done and left, whole rounds, and the hours of what is left."""
+    """Return a table of stages with runs done and left, complete rounds, and the hours of what is left."""
     scale = request.scale
     lines = [f"evidence, SCALE={scale.name}: {scale.values['says']}; commit {scale.commit[:12]}"]
     lines.append(f"{'stage':<14} {'done':>6} {'left':>6} {scale.unit:>11}  rounds  what it is")

@@ -13,12 +13,16 @@ from gelora_cli.report.relations import SignalCost, relate, signal_costs
 from gelora_cli.report.runs import UNIFORM
 from scripts.evidence.claims import (
     Claim,
+    Texts,
     contrast_claim,
     headline,
+    is_tested,
     line_id,
+    outcome,
     points,
     probability,
     question_line,
+    remarks,
     seeds_text,
     tested_contrasts,
 )
@@ -36,7 +40,7 @@ def answer_section(findings: Findings, answer: Answer) -> str:
     parts = [f"### {question.title}\n", f"{question.text}\n", f"**{headline(findings.texts, answer).text}**\n"]
     if answer.across:
         parts.append(contrast_table(findings, answer))
-        parts.append("".join(f"- {claim.markdown()}\n" for claim in contrast_claims(findings, answer)))
+        parts.append("".join(f"- {claim.markdown()}\n" for claim in contrast_claims(findings.texts, answer)))
     else:
         parts.append(f"{anchored(question_line(answer.question.id))}\n")
     return "\n".join([*parts, *_missing_lines(findings, answer)])
@@ -89,13 +93,13 @@ def _test_cells(across: AcrossTasks) -> tuple[str, ...]:
     )
 
 
-def contrast_claims(findings: Findings, answer: Answer) -> list[Claim]:
-    """Return the sentence of each contrast."""
-    claims = []
-    for across in answer.across:
-        power = power_of(across, tested_contrasts(answer))
-        claims.append(contrast_claim(findings.texts, answer, across, None if power is None else power.detectable))
-    return claims
+def contrast_claims(texts: Texts, answer: Answer) -> list[Claim]:
+    """Return the sentences of contrasts that are shown, lack a test or need a remark: of others the table says all."""
+    return [
+        contrast_claim(texts, answer, across)
+        for across in answer.across
+        if not is_tested(across) or outcome(across) != "none" or remarks(texts, across)
+    ]
 
 
 @dataclass(frozen=True)

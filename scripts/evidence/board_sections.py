@@ -10,11 +10,14 @@ from scripts.evidence.claims import Claim
 from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, mean_sd, table
 
-MARKS = (
-    "**Bold**: the best of those that the budget binds. \N{DAGGER}: not shown to be worse than the best average, by a "
-    "test over the tasks corrected over the others; the same runs chose the best, so that says no more. Methods that "
-    "no budget binds stand last. *Trained at most*: the parameters of adapters while training, the most at any step; "
-    "methods that move rank begin with more than they keep."
+BOLD = "**Bold**: the best of those that the budget binds."
+DAGGER = (
+    "\N{DAGGER}: not shown to be worse than the best average, by a test over the tasks corrected over the others; the "
+    "same runs chose the best, so that says no more."
+)
+COLUMNS = (
+    "Methods that no budget binds stand last. *Trained at most*: the parameters of adapters while training, the most "
+    "at any step; methods that move rank begin with more than they keep."
 )
 
 UNEQUAL_SEEDS = """\
@@ -25,7 +28,8 @@ both methods have, so a difference there is not always that of two averages here
 
 def board_section(findings: Findings) -> str:
     """Return every board under its heading."""
-    parts = ["## The methods on every task\n", f"{MARKS}\n"]
+    marks = [BOLD, DAGGER, COLUMNS] if any(map(has_mark, findings.boards)) else [BOLD, COLUMNS]
+    parts = ["## The methods on every task\n", f"{' '.join(marks)}\n"]
     for number, board in enumerate(findings.boards, start=1):
         parts.append(f"### {board.title}\n")
         parts.append(board_table(findings, board, anchor=_anchor(number)))
@@ -61,6 +65,11 @@ def board_claims(findings: Findings) -> list[Claim]:
             sentence = texts["none"]
         claims.append(Claim(f"headline-{_anchor(number)}", sentence, _anchor(number)))
     return claims
+
+
+def has_mark(board: Board) -> bool:
+    """Return whether a method of a board has the mark of those not shown to be worse than the best."""
+    return any(entry.not_shown_worse and not entry.is_best for entry in board.entries)
 
 
 def peak_ratios(board: Board) -> dict[str, float]:
@@ -100,7 +109,7 @@ def _cells(board: Board, entry: Entry, *, is_short: bool) -> tuple[str, ...]:
         cells.append(f"{entry.trained_params:,}")
     for task in board.tasks:
         row = entry.rows.get(task)
-        text = NONE if row is None else _value(row, is_best=row.mean == board.best_on(task), is_short=is_short)
+        text = NONE if row is None else _value(row, is_best=entry.name in board.best_on(task), is_short=is_short)
         cells.append(text)
     average = NONE if entry.average is None else mean_sd(entry.average, entry.sd)
     if entry.is_best:
@@ -124,9 +133,8 @@ def _metrics(findings: Findings, board: Board) -> str:
     texts = []
     for task in board.tasks:
         row = next(entry.rows[task] for entry in board.entries if task in entry.rows)
-        run = row.runs[0]
-        trained = run.result.train.examples // max(run.result.train.epochs, 1)
-        examples = run.result.results[0].examples
         name = findings.evidence.task_name(task)
-        texts.append(f"{name}: {row.metric.replace('_', ' ')} on {examples:,} rows, trained on {trained:,}")
+        text = f"{name}: {row.metric.replace('_', ' ')} on {row.evaluated_examples:,} rows"
+        trained = row.training_examples
+        texts.append(text if trained is None else f"{text}, trained on {trained:,}")
     return f"{'; '.join(texts)}.\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def outcome(across: AcrossTasks) -> str:
     return "above" if across.difference > 0 else "below"
 
 
-def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable: float | None) -> Claim:
+def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks) -> Claim:
     """Return the sentence of a contrast over tasks, with its budget and modules where the question has several."""
     tasks = "one task" if len(across.tasks) == 1 else f"{len(across.tasks)} tasks"
     tasks += board_note(answer, across)
@@ -160,26 +160,24 @@ def contrast_claim(texts: Texts, answer: Answer, across: AcrossTasks, detectable
         tasks=tasks,
         test=test_text(across, tests),
     )
-    if is_tested(across) and outcome(across) == "none" and detectable is not None:
-        sentence += " " + texts.sentences["power"].format(detectable=f"{detectable:.1f}")
-    sentence += _remarks(texts, across)
+    sentence += remarks(texts, across)
     anchor = line_id(answer, across)
     return Claim(anchor, sentence, anchor)
 
 
-def _remarks(texts: Texts, across: AcrossTasks) -> str:
+def remarks(texts: Texts, across: AcrossTasks) -> str:
     """Return what a reader must know of the runs of a contrast: collapsed ones, and equal ranks."""
-    remarks = ""
+    text = ""
     if across.collapsed_first or across.collapsed_second:
-        remarks += " " + texts.sentences["collapsed"].format(
+        text += " " + texts.sentences["collapsed"].format(
             first=across.first,
             second=across.second,
             first_collapsed=across.collapsed_first,
             second_collapsed=across.collapsed_second,
         )
     if across.same_ranks and not across.is_same_runs:
-        remarks += " " + texts.sentences["same_ranks"].format(tasks=listed(across.same_ranks))
-    return remarks
+        text += " " + texts.sentences["same_ranks"].format(tasks=listed(across.same_ranks))
+    return text
 
 
 def tested_contrasts(answer: Answer) -> int:
@@ -259,7 +257,12 @@ def names_of(answer: Answer, contrasts: Sequence[AcrossTasks]) -> str:
     return ", ".join(names)
 
 
-def advice_claims(texts: Texts, answers: Sequence[Answer], tuning: Mapping[str, object]) -> list[Claim]:
+def advice_claims(
+    texts: Texts,
+    answers: Sequence[Answer],
+    tuning: Mapping[str, object],
+    cautions: Callable[[AcrossTasks], str] = lambda _: "",
+) -> list[Claim]:
     """Return which allocator to use when, and when none: every rule says one of its sentences.
 
     A rule whose question has no tested contrast says nothing, nor does that of tuning without a study.
@@ -268,6 +271,7 @@ def advice_claims(texts: Texts, answers: Sequence[Answer], tuning: Mapping[str, 
         texts: the rules.
         answers: of the questions that contrasts answer.
         tuning: what the sentence about tuning is filled with; empty without a study.
+        cautions: gives what is to be held against a contrast that a recommendation rests on.
     """
     by_id = {answer.question.id: answer for answer in answers}
     claims = []
@@ -281,11 +285,11 @@ def advice_claims(texts: Texts, answers: Sequence[Answer], tuning: Mapping[str, 
             continue
         answer = by_id.get(values["question"])
         if answer is not None and is_answered(answer):
-            claims += _rule(identity, values, answer)
+            claims += _rule(identity, values, answer, cautions)
     return claims
 
 
-def _rule(identity: str, values: Values, answer: Answer) -> list[Claim]:
+def _rule(identity: str, values: Values, answer: Answer, cautions: Callable[[AcrossTasks], str]) -> list[Claim]:
     """Return the sentences of a rule: `above` and `below` where contrasts are shown so, `none` where neither is."""
     above, below = with_outcome(answer, "above"), with_outcome(answer, "below")
     anchor = question_line(answer.question.id)
@@ -293,6 +297,7 @@ def _rule(identity: str, values: Values, answer: Answer) -> list[Claim]:
     if "above" in values and above:
         best = max(above, key=lambda across: across.difference)
         text = values["above"].format(best=f"`{best.first}`{board_note(answer, best)}", size=f"{best.difference:.2f}")
+        text += cautions(best)
         claims.append(Claim(f"advice-{identity}-above", text, line_id(answer, best)))
     if "below" in values and below:
         text = values["below"].format(names=names_of(answer, below))

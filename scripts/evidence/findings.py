@@ -1,4 +1,4 @@
-"""From the runs of whole rounds to everything that the page says: rows, boards, answers and sentences."""
+"""From the runs of complete rounds to everything that the page says: rows, boards, answers and sentences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Findings:
     Attributes:
         evidence: the runs and studies.
         texts: the questions, with the sentences of every outcome.
-        groups: the rows that are compared, of whole rounds alone; none where no round is whole.
+        groups: the rows that are compared, of complete rounds alone; none where no round is complete.
         boards: the methods over the tasks, for each budget and choice of modules.
         answers: of the questions that contrasts answer.
         gains: the plans whose agreement was measured, with their gains over uniform ranks.
@@ -52,7 +52,7 @@ class Findings:
 
     @property
     def has_rounds(self) -> bool:
-        """Return whether a round is whole."""
+        """Return whether a round is complete."""
         return bool(self.groups)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from gelora_cli.core.artifacts.study import Study
@@ -9,13 +10,15 @@ from gelora_cli.plots.base import Picture
 from gelora_cli.report.published import read_published
 from gelora_cli.report.runs import Run, collect
 from scripts.evidence.answer_sections import (
+    OtherAnswer,
     answer_section,
     contrast_claims,
     other_answers,
     tuning_answer,
     tuning_values,
 )
-from scripts.evidence.board_sections import board_claims, board_section, board_table, peak_ratios
+from scripts.evidence.board_sections import board_claims, board_section, board_table, has_mark, peak_ratios
+from scripts.evidence.cautions import cautions
 from scripts.evidence.claims import Claim, advice_claims, headline
 from scripts.evidence.findings import Findings, seed_dependence
 from scripts.evidence.markdown import Line, listed, table
@@ -27,10 +30,11 @@ from scripts.evidence.rates import rate_table
 TITLE = "# What we found\n"
 
 INTRODUCTION = """\
-Which LoRA rank should each block get, and does it matter? Here rank allocators are compared with equal parameters after
-training, one protocol and {trials} trials of `gelora tune` each, beside controls, over several seeds, with tests. Not
-equal are the parameters while training (*trained at most* below), and the rates on tasks that take over the settings of
-another: [three methods have one that was tried there](#rates).
+Which LoRA rank should each block get, and does it matter? Rank allocators are compared with equal parameters after
+training, under one protocol, beside controls, over several seeds, with tests. Each method was tuned with {trials}
+trials of `gelora tune` on {studied} only. The other tasks take these settings, with
+[a factor of the learning rate](#rates) that was tried for three methods. Parameters while training are not equal
+either: *trained at most* below.
 
 This page is written by `python -m scripts.evidence.page` from `{archive}`: no number in it is typed.
 The questions, their contrasts and the sentences for every outcome stand in `scripts/evidence/questions.yaml`. Each
@@ -49,20 +53,26 @@ methods, there is no verdict; the trials of [rates](#rates) are not counted in.
 """
 
 PROVISIONAL = """\
-**Provisional.** Some contrasts below have fewer than the planned {planned} seeds; the tables say how many. A page that
-is read after each round gives chance more than one try. So read no answer as settled before all rounds are
-whole.
+**Provisional.** Some contrasts below have fewer than the planned {planned} seeds; the tables say how many. The page is
+read after each round, and every look is another chance of a false finding. So treat no answer as settled until all
+rounds are complete.
 """
 
 DEPENDENCE = """\
 The tests take runs of one seed on several tasks as independent. Differences from uniform ranks, averaged over the
 tasks, vary between seeds {ratio} times as much (as variances) as those of independent tasks would. With few seeds that
-is a rough number. Far above 1, the tests would show too much.
+is a rough number. Far above 1, the tests would show too much. How large a difference these seeds could show stands
+[in one table](#answers-seeds).
 """
 
 NO_ROUNDS = """\
-No round of the comparison is whole yet, so its questions have no answer here. A round is one seed over all tasks and
-methods of a stage. What is done and left:
+No round of the comparison is complete yet, so its questions have no answer here. A round is one seed over all tasks
+and methods of a stage. What is done and left:
+"""
+
+ROUNDS = """\
+A round is one seed over all tasks and methods of a stage. A later stage counts from three complete rounds on: fewer
+give no test.
 """
 
 AGAIN = """\
@@ -121,13 +131,15 @@ plan's verdict, and two questions. `gelora` - `lora` stood in the question of co
 with two corrections; now only in the second. The question of variants became two, before any run of it. After three
 rounds, without another contrast or test: seeds that half a point takes are not said beyond ten times those that there
 are, since other resamples of the same runs gave 138, 1,665, or no number; which line is quoted of costs and seeds; and
-what a reader has to know of signals, of methods that move rank and of verdicts.
+what a reader has to know of signals, of methods that move rank and of verdicts. After four rounds, again without
+another contrast or test: what is to be held against a difference that is shown, what is said of tuning, and which
+sentences are left to the tables.
 
 The first protocol took the rates of the studies as they are, for MRPC those of its own study, and batches twice as
 large for MRPC and STS-B. Of its {runs} runs on CoLA and MRPC, all of seed 0, {collapsed} collapsed to one label. So
-rates and batches of all tasks but SST-2 were changed before a round was whole. The plan names the precision since the
-first round was whole, as its runs and the trials had it. The runs that were given up lie in `{archive}`. No other
-number on this page is theirs.
+rates and batches of all tasks but SST-2 were changed before a round was complete. The plan names the precision since
+the first round was complete, as its runs and the trials had it. The runs that were given up lie in `{archive}`. No
+other number on this page is theirs.
 {again}"""
 
 RUN_AGAIN = """\
@@ -153,11 +165,12 @@ selection of the epoch: no number above may be held against it.
 README_INTRODUCTION = """\
 Rank allocators on one small encoder: one protocol, {trials} trials each on {studied}, equal parameters after training
 (while training {peaks}). On {tasks}; {seeds}.
-{setting} \N{DAGGER}: not shown to be worse than the best.
+{setting}{mark}
 """
 
+README_MARK = " \N{DAGGER}: not shown to be worse than the best."
 
-README_CAPTION = "Large diamonds: over the tasks; hollow: no difference is shown. Small: one task, not tested here.\n"
+README_CAPTION = "Large diamonds: over the tasks (hollow: no difference shown). Small: one task, not tested here.\n"
 
 README_ADVICE = (
     "advice-default",
@@ -184,20 +197,24 @@ def page_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
         pictures: what is shown, by the id of its question.
     """
     scale = findings.evidence.scale
-    parts = [TITLE, INTRODUCTION.format(archive=_relative(scale, "archive"), trials=scale.trials)]
+    introduction = INTRODUCTION.format(
+        archive=_relative(scale, "archive"), trials=scale.trials, studied=listed(scale.studied)
+    )
+    parts = [TITLE, introduction]
     if not findings.has_rounds:
         parts += [NO_ROUNDS, _progress_table(findings)]
         if findings.evidence.studies:
             parts.append(_studies(findings, pictures))
     else:
-        parts += [_in_short(findings), WORDS, _what_was_run(findings)]
-        parts += [board_section(findings), _questions(findings, pictures)]
+        others = other_answers(findings)
+        parts += [_in_short(findings, others), WORDS, _what_was_run(findings)]
+        parts += [board_section(findings), _questions(findings, others, pictures)]
     parts += [_again(findings), _paper()]
     return "\n".join(parts)
 
 
 def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
-    """Return the README's part: one table, one picture, which allocator when, and when none. A round must be whole."""
+    """Return the README's part: one table, one picture, which allocator when, and when none. It takes a round."""
     scale = findings.evidence.scale
     board = findings.boards[0]
     tasks = listed([_with_rows(findings, task) for task in board.tasks])
@@ -205,11 +222,12 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     setting = f"`{board.title}`. [What we found](docs/what-we-found.md) has every question, its test and its table."
     start = README_INTRODUCTION.format(
         trials=scale.trials,
-        studied=_studied(scale),
+        studied=listed(scale.studied),
         peaks=f"{peaks} times as many" if peaks else "too",
         tasks=tasks,
         seeds=_seeds(findings),
         setting=setting,
+        mark=README_MARK if has_mark(board) else "",
     )
     picture = ""
     if MAIN in pictures:
@@ -227,35 +245,42 @@ def _with_rows(findings: Findings, task: str) -> str:
     return name if limit is None else f"{name} ({limit:,} training rows)"
 
 
-def all_claims(findings: Findings) -> list[Claim]:
+def all_claims(findings: Findings, others: Sequence[OtherAnswer]) -> list[Claim]:
     """Return every sentence that the numbers chose, in the order of the page."""
     headlines = [headline(findings.texts, answer) for answer in findings.answers]
-    contrasts = [claim for answer in findings.answers for claim in contrast_claims(findings, answer)]
-    others = [answer.claim for answer in other_answers(findings)]
-    return [*headlines, *board_claims(findings), *others, *_advice(findings), *contrasts]
+    contrasts = [claim for answer in findings.answers for claim in contrast_claims(findings.texts, answer)]
+    other_claims = [answer.claim for answer in others]
+    return [*headlines, *board_claims(findings), *other_claims, *_advice(findings), *contrasts]
 
 
 def _advice(findings: Findings) -> list[Claim]:
-    return advice_claims(findings.texts, findings.answers, tuning_values(findings))
+    return advice_claims(
+        findings.texts, findings.answers, tuning_values(findings), functools.partial(cautions, findings)
+    )
 
 
-def _questions(findings: Findings, pictures: Mapping[str, Picture]) -> str:
+def _questions(findings: Findings, others: Sequence[OtherAnswer], pictures: Mapping[str, Picture]) -> str:
     """Return every question with its answer, its table and its picture."""
     parts = ["## The questions\n"]
     dependence = seed_dependence(findings.boards[0])
     if dependence is not None:
         parts.append(DEPENDENCE.format(ratio=f"{dependence:.2f}"))
+    of_contrasts = [pictures[answer.question.id] for answer in findings.answers if answer.question.id in pictures]
+    if of_contrasts:
+        parts.append(f"**Pictures of contrasts.** {of_contrasts[0].caption}\n")
     for answer in findings.answers:
         parts.append(answer_section(findings, answer))
-        parts += [picture_lines(picture, "images") for name, picture in pictures.items() if name == answer.question.id]
-    for other in other_answers(findings):
+        if answer.question.id in pictures:
+            parts.append(f"{picture_line(pictures[answer.question.id], 'images')}\n")
+    for other in others:
         parts.append(other.section())
-        parts += [picture_lines(picture, "images") for name, picture in pictures.items() if name == other.id]
+        if other.id in pictures:
+            parts.append(picture_lines(pictures[other.id], "images"))
     return "\n".join(parts)
 
 
 def _studies(findings: Findings, pictures: Mapping[str, Picture]) -> str:
-    """Return what the finished studies answer before any round is whole."""
+    """Return what the finished studies answer before any round is complete."""
     evidence = findings.evidence
     answer = tuning_answer(findings)
     lines = ["The studies are finished and answer one question already.\n"]
@@ -265,7 +290,7 @@ def _studies(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     return "\n".join([*lines, "", answer.section(), *picture])
 
 
-def _in_short(findings: Findings) -> str:
+def _in_short(findings: Findings, others: Sequence[OtherAnswer]) -> str:
     lines = ["## In short\n"]
     if findings.is_provisional:
         lines.append(PROVISIONAL.format(planned=findings.evidence.scale.seeds))
@@ -279,7 +304,7 @@ def _in_short(findings: Findings) -> str:
             lines.append(f"- **{title}** {claim.markdown()}")
     title = findings.texts.board["title"]
     lines += [f"- **{title}** {claim.markdown()}" for claim in board_claims(findings)]
-    for other in other_answers(findings):
+    for other in others:
         lines.append(f"- **{other.title}** {other.claim.markdown()}")
     if unanswered:
         text = findings.texts.sentences["unanswered_questions"].format(questions=", ".join(unanswered))
@@ -292,7 +317,7 @@ def _in_short(findings: Findings) -> str:
 def _what_was_run(findings: Findings) -> str:
     evidence = findings.evidence
     lines = ["## What was run\n", _progress_table(findings)]
-    lines.append("A later stage counts from three whole rounds on: fewer give no test.\n")
+    lines.append(ROUNDS)
     if evidence.incomplete:
         lines.append(
             f"{evidence.incomplete} finished runs are of rounds that do not count yet: no number here is theirs.\n"
@@ -346,7 +371,7 @@ def _progress_table(findings: Findings) -> str:
         rounds = "-" if stage.is_tuning else f"{len(state.whole_rounds)} of {len(stage.seeds)}"
         left = state.total - state.done
         lines.append(Line((stage.says, str(state.done), str(left), rounds, f"{state.hours:.1f}")))
-    return table(("stage", "runs done", "left", "whole rounds", f"{scale.unit} left"), lines)
+    return table(("stage", "runs done", "left", "complete rounds", f"{scale.unit} left"), lines)
 
 
 def _seeds(findings: Findings) -> str:
@@ -355,11 +380,6 @@ def _seeds(findings: Findings) -> str:
     few, many = min(counts), max(counts)
     seeds = f"{many} seeds" if few == many else f"{few} to {many} seeds"
     return f"{seeds} of {findings.evidence.scale.seeds} (provisional)" if findings.is_provisional else seeds
-
-
-def _studied(scale: Scale) -> str:
-    """Return the tasks whose own study found their settings."""
-    return listed([task for task in scale.values["studies"] if task != "shared" and task not in scale.carried])
 
 
 def _again(findings: Findings) -> str:
@@ -371,7 +391,7 @@ def _again(findings: Findings) -> str:
     return AGAIN.format(
         commit=scale.commit[:12],
         trials=scale.trials,
-        studied=_studied(scale),
+        studied=listed(scale.studied),
         carried=carried,
         archive=_relative(scale, "archive"),
         presets=_relative(scale, "presets"),

@@ -137,6 +137,11 @@ class Scale:
         """Return for tasks that take the settings of another which one that is."""
         return dict(self.values["carried"])
 
+    @property
+    def studied(self) -> list[str]:
+        """Return the tasks whose own study found their settings."""
+        return [task for task in self.values["studies"] if task != "shared" and task not in self.carried]
+
     def rate_factor(self, method: str) -> float:
         """Return what the learning rate of a method is multiplied by where its settings are carried to another task."""
         factors = self.values.get("carried_rate", {})

@@ -48,7 +48,9 @@ FILLED_IN: Mapping[str, Mapping[str, str]] = {
         "rest": "names",
         "nearly": "first second signed low high p",
         "one_plan": "names",
-        "power": "detectable",
+        "caution_tuned": "task signed",
+        "caution_rate": "method size task",
+        "caution_peak": "first ratio",
     },
     "others": {
         "verdict": "direction rho p plans methods",

@@ -60,6 +60,26 @@ def tried_factors(scale: Scale) -> tuple[list[str], list[Factor]]:
     return tasks, factors
 
 
+def cost_of_factor(scale: Scale, method: str) -> tuple[float, str] | None:
+    """Return by how much another factor did better than the one of a method on a task, in points, and that task.
+
+    The most over the tasks: one factor is taken for all of them. None where the one taken was the best on each, or none
+    was tried.
+    """
+    tasks, factors = tried_factors(scale)
+    own = [entry for entry in factors if entry.method == method]
+    taken = next((entry for entry in own if entry.is_taken), None)
+    if taken is None:
+        return None
+    costs = []
+    for position, task in enumerate(tasks):
+        known = [value for entry in own if (value := entry.values[position]) is not None]
+        if (reached := taken.values[position]) is not None:
+            costs.append((100 * (max(known) - reached), task))
+    most = max(costs, default=(0.0, ""))
+    return most if most[0] > 0 else None
+
+
 def rate_table(scale: Scale, task_name: Callable[[str], str]) -> str:
     """Return a line for each factor that was tried: what each task reached, and the mean that the choice is by.
 

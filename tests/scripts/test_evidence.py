@@ -291,8 +291,11 @@ def test_rounds_without_tuned_settings_are_refused(
     assert "eight (and 19 more):\n  gelora run -m" in capsys.readouterr().out
     monkeypatch.setattr("scripts.evidence.__main__.open_tree", lambda place, commit: place)
     handler = signal.getsignal(signal.SIGINT)
+    packed: list[Path] = []
+    monkeypatch.setattr(Runner, "pack", lambda runner: packed.append(runner.archive))
     with pytest.raises(GeloraError, match="lacks settings of 12 trials for sst2 adalora"):
         evidence(request, ["eight"], dry=False)
+    assert packed == [scale.archive]  # what earlier stages have finished
     assert signal.getsignal(signal.SIGINT) is handler
     assert read_progress(request)[1].done == 0
 

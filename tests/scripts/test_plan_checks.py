@@ -63,7 +63,7 @@ def test_mistakes_in_the_plan_are_named(change: Callable[[Values], object], said
         (lambda values: rename(values["questions"][0], "above", "abve"), "question placement lacks above"),
         (lambda values: values["questions"][0].update(above="{diferences}"), "{diferences} is filled in by nothing"),
         (lambda values: values["sentences"].update(rest="{names"), "sentences, rest: "),
-        (lambda values: values["sentences"].pop("power"), "sentences lacks power"),
+        (lambda values: values["sentences"].pop("nearly"), "sentences lacks nearly"),
         (lambda values: values.pop("others"), "the file lacks others"),
         (lambda values: values["others"].pop(0), "others: verdict is missing"),
         (lambda values: values["advice"][0].update(question="statik"), "did you mean static"),
