@@ -93,20 +93,20 @@ def board_table(findings: Findings, board: Board, *, anchor: str = "", is_short:
         findings: what is said.
         board: the methods.
         anchor: what a link to the table names.
-        is_short: leave out seeds, what is trained at most, and standard deviations but for that of the average.
+        is_short: leave out parameters, seeds, and standard deviations but for that of the average.
     """
     names = [findings.evidence.task_name(task) for task in board.tasks]
     entries = sorted(board.entries, key=lambda entry: entry.exempt)  # stable: within both, the order of the board
     lines = [Line(_cells(board, entry, is_short=is_short)) for entry in entries]
-    sizes = ("parameters",) if is_short else ("parameters", "trained at most")
+    sizes = () if is_short else ("parameters", "trained at most")
     titles = ("method", *sizes, *names, "average") + (() if is_short else ("seeds",))
     return table(titles, lines, anchor=anchor)
 
 
 def _cells(board: Board, entry: Entry, *, is_short: bool) -> tuple[str, ...]:
-    cells = [f"`{entry.name}`", f"{entry.adapter_params:,}"]
+    cells = [f"`{entry.name}`"]
     if not is_short:
-        cells.append(f"{entry.trained_params:,}")
+        cells += [f"{entry.adapter_params:,}", f"{entry.trained_params:,}"]
     for task in board.tasks:
         row = entry.rows.get(task)
         text = NONE if row is None else _value(row, is_best=entry.name in board.best_on(task), is_short=is_short)

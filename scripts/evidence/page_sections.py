@@ -163,8 +163,8 @@ selection of the epoch: no number above may be held against it.
 """
 
 README_INTRODUCTION = """\
-Rank allocators on one small encoder: one protocol, {trials} trials each on {studied}, equal parameters after training
-(while training {peaks}). On {tasks}; {seeds}.
+Rank allocators on one small encoder: one protocol, {trials} trials each on {studied}, at most {params} parameters after
+training (while training {peaks}). On {tasks}; {seeds}.
 {setting}{mark}
 """
 
@@ -223,7 +223,8 @@ def readme_text(findings: Findings, pictures: Mapping[str, Picture]) -> str:
     start = README_INTRODUCTION.format(
         trials=scale.trials,
         studied=listed(scale.studied),
-        peaks=f"{peaks} times as many" if peaks else "too",
+        params=f"{max(entry.adapter_params for entry in board.entries if not entry.exempt):,}",
+        peaks=f"{peaks} times as many" if peaks else "the same",
         tasks=tasks,
         seeds=_seeds(findings),
         setting=setting,
