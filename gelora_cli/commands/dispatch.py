@@ -32,7 +32,7 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
     parsed = split_arguments([command.flags.get(argument, argument) for argument in arguments])
     if parsed.multirun and not command.sweepable:
         raise GeloraError(f"gelora {command.name} takes no -m; these commands do: {', '.join(sweepable_names())}")
-    if command.compares and not parsed.multirun and "--cfg" not in parsed.flags:
+    if command.compares and not parsed.multirun and not parsed.shows_config:
         parsed = replace(parsed, flags=[*parsed.flags, "--multirun"])
     paths = _check_paths(command, [word for word in parsed.words if _is_path(word)])
     overrides = check_overrides(command.config_name, parsed, [word for word in parsed.words if not _is_path(word)])

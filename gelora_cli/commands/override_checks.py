@@ -25,7 +25,9 @@ def check_overrides(schema: str, parsed: Arguments, overrides: list[str]) -> lis
     """
     # Plug-ins first: they may register the method, and hold the YAML files, that other overrides name.
     search_path = load_named_plugins(overrides) if hasattr(command_keys(schema), "plugins") else []
-    problems, good = override_problems(schema, overrides, parsed.config_dir, multirun=parsed.multirun)
+    problems, good = override_problems(
+        schema, overrides, parsed.config_dir, multirun=parsed.multirun, shows_config=parsed.shows_config
+    )
     if problems:
         if parsed.multirun:
             of_rest = _problems_of_jobs(schema, parsed.flags, [*good, *search_path])

@@ -33,6 +33,11 @@ class Arguments:
         return "--multirun" in self.flags
 
     @property
+    def shows_config(self) -> bool:
+        """Return whether `--cfg` asks for the configuration of one job."""
+        return "--cfg" in self.flags
+
+    @property
     def config_dir(self) -> Path | None:
         """Return the folder of the user's own groups."""
         if "--config-dir" not in self.flags:

@@ -33,11 +33,17 @@ CHOOSING = {"method": "method", "launch": "launch", "launch.launcher": "launch"}
 
 
 def override_problems(
-    config_name: str, overrides: list[str], extra: Path | None, *, multirun: bool = True
+    config_name: str,
+    overrides: list[str],
+    extra: Path | None,
+    *,
+    multirun: bool = True,
+    shows_config: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Return what is wrong with the overrides, and those with nothing wrong in a form that Hydra can parse.
 
-    `extra` is a folder of the user's own groups. Without `multirun` a key takes one value.
+    `extra` is a folder of the user's own groups. Without `multirun` a key takes one value, and with `shows_config` the
+    message does not advise `-m`, which `--cfg` excludes.
     """
     lists = _list_keys(config_name)
     overrides = [_tracker_list(text) if "trackers" in lists else text for text in overrides]
@@ -50,7 +56,7 @@ def override_problems(
             problems.append(advice)
         elif override is None:
             problems.append(f"{text}: {_quoting_advice(text) or NOT_AN_OVERRIDE}")
-        elif wrong := _override_problems(check, override, multirun=multirun):
+        elif wrong := _override_problems(check, override, multirun=multirun, shows_config=shows_config):
             problems += restore_text(wrong)
         else:
             good.append(readable)
@@ -170,7 +176,7 @@ def _quoting_advice(text: str) -> str:
     return f"its value holds characters with a meaning of their own; quote it: {shlex.quote(quoted)}"
 
 
-def _override_problems(check: ValueCheck, override: Override, *, multirun: bool) -> list[str]:
+def _override_problems(check: ValueCheck, override: Override, *, multirun: bool, shows_config: bool) -> list[str]:
     """Return what is wrong with one override, whatever it sweeps over."""
     key = override.key_or_group
     if key.split(".")[0].split("/")[0] == "hydra":
@@ -182,10 +188,11 @@ def _override_problems(check: ValueCheck, override: Override, *, multirun: bool)
     if not multirun:
         line = override.input_line or key  # what was parsed has a line
         swept = line.partition("=")[2]
-        return [
-            f"{line}: several values are a sweep, which needs -m (of gelora run, profile and train); "
-            f"if this is one value, quote it: '{key}=\"{swept}\"'"
-        ]
+        if shows_config:
+            advice = f"several values, but --cfg shows the configuration of one job; give one value of {key}"
+        else:
+            advice = "several values are a sweep, which needs -m (of gelora run, profile and train)"
+        return [f"{line}: {advice}; if this is one value, quote it: '{key}=\"{swept}\"'"]
     values = _swept_values(override)
     if not values and override.is_discrete_sweep():  # an interval is for a sweeper of the user's own
         line = override.input_line or key

@@ -63,6 +63,11 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["run", "+seed=1"], ["can't be composed", "seed=1"]),
     (["run", "hydra/launcher=nope"], ["can't be composed", "hydra/launcher/nope"]),
     (["run", "seed=0,1"], ["seed=0,1", "-m", "quote"]),
+    (["run", "--cfg", "job", "seed=0,1"], ["seed=0,1", "--cfg shows", "give one value of seed;", "quote"]),
+    (
+        ["tune", "method=gelora,lora", "--cfg", "job"],
+        ["method=gelora,lora", "--cfg shows", "give one value of method;"],
+    ),
     (["run", "task=cola,rte"], ["task=cola,rte", "-m"]),
     (["ranks", "x", "seed=range(0,3)"], ["seed=range(0,3)", "-m"]),
     (["ls", "-m"], ["takes no -m", "run, profile, train"]),
