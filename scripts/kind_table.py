@@ -42,7 +42,7 @@ were loaded for this page. `scripts/kind_table.py` writes it, and the tests run 
 | signals | every other signal (gradients, activations, weights) is finite |
 | step 0 | with the adapter and before the first step, the scores are those of the base, bit by bit |
 | a step | gradients reach the adapter of every linear layer (how many) and the head; nothing else moves |
-| plain PEFT | transformers and PEFT alone load the saved adapter by the arguments of its card: largest difference |
+| plain PEFT | transformers and PEFT alone load the saved adapter by its model card's arguments: largest difference |
 | merge | the merged model scores as the adapted one: largest difference |
 | operations | forward pass and training step cost what torch's own counter says: largest relative difference |
 | question answering | whether transformers has such a head for the kind; if so, the model loads with it and is mapped |

@@ -1,4 +1,4 @@
-"""Which graphics card suffices for a large decoder: forecasts from the shapes in a config.json, as a table.
+"""Which GPU suffices for a large decoder: forecasts from the shapes in a config.json, as a table.
 
     python -m scripts.memory_forecast [--config DIR] [--rank 16]
 
@@ -30,7 +30,7 @@ def main() -> None:
     shapes = decoder_shapes(arguments.config)
     print(f"{(shapes.linear_params + shapes.other_params) / 1e9:.2f} billion parameters, LoRA of rank {arguments.rank}")
     print()
-    print("| weights | checkpointing | batch | weights, GB | activations | logits | at most | card |")
+    print("| weights | checkpointing | batch | weights, GB | activations | logits | at most | GPU |")
     print("|---|---|---|---|---|---|---|---|")
     for dtype in ("4bit", "bf16"):
         for recompute in (True, False):

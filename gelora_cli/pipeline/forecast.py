@@ -189,11 +189,11 @@ class RunForecast:
             f"  evaluation {_gb(memory.evaluation)} GB ({settings.eval_rows} x {settings.eval_longest:,} tokens), "
             f"reload check {_gb(memory.reload)} GB",
             f"  at most {_gb(memory.peak)} GB here: weights and other tensors, without Python and its libraries",
-            f"  at most {_gb(self.on_card.peak)} GB on a graphics card: {fits}",
+            f"  at most {_gb(self.on_card.peak)} GB on a GPU: {fits}",
         ]
         if self.settings.dtype != FLOAT32:
             lines.append(
-                f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a card's, and in the "
+                f"  loading takes {_gb(memory.loading)} GB of this machine's memory, not of a GPU's, and in the "
                 f"reload check {_gb(memory.weights + memory.loading)} GB with the trained model"
             )
         if card is None:

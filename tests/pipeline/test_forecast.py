@@ -34,7 +34,7 @@ def test_memory_is_forecast_before_the_weights_are_there(
     shown = capsys.readouterr().out
     found = FORECAST.search(shown)
     assert found and int(found[2]) == 4
-    assert "on a graphics card: one with 24 GB is enough" in shown and "not run on a GPU" in shown
+    assert "on a GPU: one with 24 GB is enough" in shown and "not run on a GPU" in shown
     assert f"the weights of {bare} are not there" in shown and "run directory" not in shown
     assert bench.run(*words) == 2  # a run needs them
     assert "has no model.safetensors" in capsys.readouterr().err
