@@ -177,6 +177,7 @@ def test_the_classes_of_the_page_on_extending_register(monkeypatch: pytest.Monke
         exec(block, vars(page))
     registered: dict[Registry[Any], str] = {
         registries.METHODS: "last_block",
+        registries.VARIANTS: "same_alpha",
         registries.ALLOCATORS: "last_block",
         registries.METRICS: "balanced",
         registries.TASK_KINDS: "margin",

@@ -24,7 +24,7 @@ class Variant(ABC):
         description: what a model card says of it, with its source.
         rank_factor: the rank of the saved adapter over the planned rank.
         from_start: whether the update is what `B A` has moved from where it began, `B A - B0 A0`.
-        dtypes: the values of `model.dtype` with which it works: all, unless it reads the model's own weights.
+        dtypes: the values of `model.dtype` with which it works; float32 alone, unless it says more.
         peft_arguments: what `peft.LoraConfig` needs of it beside ranks and alphas, in values that JSON holds.
         own_start: how its A and B start, as a clause, where PEFT with these arguments would start them otherwise; empty
             where it would not.
