@@ -152,20 +152,18 @@ class GradientPass:
         from gelora_cli.data.collate import collate
 
         context = self.context
-        local_rows = rows[context.accelerator.process_index :: context.accelerator.num_processes]
-        size = context.profile.batch_size
-        parts = [local_rows[start : start + size] for start in range(0, len(local_rows), size)]
+        process, processes = context.accelerator.process_index, context.accelerator.num_processes
+        parts = local_parts(rows, process, processes, context.profile.batch_size)
         self._arrived, self._waiting = set(), list(self.names)
-        # Every process must take part in the sums. One without a row borrows one that does not count.
-        for index, part in enumerate(parts or [rows[:1]]):
+        for index, (part, counts) in enumerate(parts):
             batch = collate(self.split, part, context.pad_token_id, context.accelerator.device)
             losses = self.loss(context.model, batch)  # (B of the part,)
             # (), its share of the mean over the global batch
-            loss = losses.sum() * (bool(parts) / self.split.loss_divisor(rows))
-            self.gradients.backward(loss, is_last=index >= len(parts) - 1)
+            loss = losses.sum() * (counts / self.split.loss_divisor(rows))
+            self.gradients.backward(loss, is_last=index == len(parts) - 1)
         while self._waiting:  # linear layers that the loss does not depend on
             self._take(self._waiting.pop())
-        return len(local_rows)
+        return sum(len(part) for part, counts in parts if counts)
 
     def _on_complete(self, name: str) -> None:
         """Take the gradients that are complete while backward goes on."""
@@ -217,6 +215,19 @@ class GradientPass:
                 store.add(self._number(group, name), [self._sums.pop(name).cpu(), squares.cpu()])
             if held:
                 store.flush(self._number(group, held[-1]))
+
+
+def local_parts(
+    rows: NDArray[np.int64], process: int, processes: int, size: int
+) -> list[tuple[NDArray[np.int64], bool]]:
+    """Return the parts of a global batch (B,) that a process measures, of `size` rows or less, and whether each counts.
+
+    Every process must take part in the sums. One without a row borrows one that does not count. Otherwise a process may
+    have fewer parts than another: unlike in training, gradients are exchanged only after the last part.
+    """
+    local_rows = rows[process::processes]
+    parts = [(local_rows[start : start + size], True) for start in range(0, len(local_rows), size)]
+    return parts or [(rows[:1], False)]
 
 
 @contextmanager

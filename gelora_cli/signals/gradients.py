@@ -20,11 +20,11 @@ from gelora_cli.core.distributed import gather_objects
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.registries import SIGNALS, TASK_KINDS
-from gelora_cli.data.batches import micro_batches, padded_load
+from gelora_cli.data.batches import padded_load
 from gelora_cli.models.operations import UpdateWork, model_operations, singular_value_operations
 from gelora_cli.models.shapes import read_shapes
 from gelora_cli.signals.base import Inputs, Signal, SignalContext, without_window_keys
-from gelora_cli.signals.gradient_pass import GROUPS
+from gelora_cli.signals.gradient_pass import GROUPS, local_parts
 
 LOSS_KEYS = ("task.class_weights", "train.label_smoothing")
 """Keys of the loss. Those that leave it as the task kind has it don't count, as for signals measured without them."""
@@ -84,7 +84,7 @@ class Gradients(Signal[GradientSignal]):
         parts: list[NDArray[np.int64]] = []
         for batch in _drawn_batches(len(split), context.profile):
             for process in range(processes):
-                parts += [rows for rows, _ in micro_batches(batch, process, processes, size)]
+                parts += [rows for rows, _ in local_parts(batch, process, processes, size)]
         work = UpdateWork(trains_weights=True, trains_head=False)
         total = model_operations(shapes, padded_load(split.lengths, parts), work)
         for block in context.model_map.blocks:
